@@ -1,0 +1,1 @@
+"""Bytes on disk. Imports nothing else of ours."""

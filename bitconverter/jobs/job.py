@@ -1,0 +1,139 @@
+"""What a job is: plain parameters, a run method, events out, a cancel token in."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from bitconverter.engine import Cancel, Cancelled
+from bitconverter.format.atomic import write_json
+from bitconverter.format.errors import UserError
+
+__all__ = [
+    "Cancel", "Context", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress",
+    "Stopped", "Token", "run_job",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Progress:
+    """`done` of `total` units; `item` names what is being worked on; `eta` in seconds, None while unknown."""
+
+    done: int
+    total: int
+    unit: str
+    item: str = ""
+    eta: float | None = None
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A measured number, at a step of the work."""
+
+    name: str
+    step: int
+    value: float
+
+
+@dataclass(frozen=True)
+class Token:
+    """A piece of streamed text: whole characters only."""
+
+    text: str
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something worth telling; each front end has the sentence for the code."""
+
+    code: str
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Finished:
+    result: Any
+
+
+@dataclass(frozen=True)
+class Failed:
+    error: Exception
+
+
+@dataclass(frozen=True)
+class Stopped:
+    """Cancelled; the work folder, if there is one, holds what is needed to go on."""
+
+
+Event = Progress | Metric | Token | Note | Finished | Failed | Stopped
+
+
+class Context:
+    """All that a job may touch of its surroundings."""
+
+    PROGRESS_INTERVAL = 0.05  # seconds: at most about 20 progress events a second
+
+    def __init__(self, emit: Callable[[Event], None], cancel: Cancel, work_dir: Path | None = None) -> None:
+        self._emit = emit
+        self.cancel = cancel
+        self.work_dir = work_dir
+        self._last_progress = 0.0
+
+    def emit(self, event: Event) -> None:
+        """Hand an event to whoever started the job; drops progress events that come too fast."""
+        if isinstance(event, Progress):
+            now = time.monotonic()
+            if event.done < event.total and now - self._last_progress < self.PROGRESS_INTERVAL:
+                return
+            self._last_progress = now
+        self._emit(event)
+
+
+class Job(Protocol):
+    """A frozen dataclass of plain parameters with a run method.
+
+    `work_dir` is the folder the job owns while it runs, or None for a job that leaves nothing behind.
+    """
+
+    @property
+    def work_dir(self) -> Path | None: ...
+
+    def run(self, ctx: Context) -> Any: ...
+
+
+def run_job(job: Job, emit: Callable[[Event], None], cancel: Cancel) -> Event:
+    """Run to exactly one last event (Finished, Failed or Stopped), emit it and return it. Never raises."""
+    ctx = Context(emit, cancel)
+    last: Event
+    try:
+        ctx.work_dir = job.work_dir
+        if ctx.work_dir is not None:
+            _claim(ctx.work_dir, job)
+        last = Finished(job.run(ctx))
+    except Cancelled:
+        last = Stopped()
+    except Exception as error:  # the boundary: whoever started the job gets to see it
+        last = Failed(error)
+    ctx.emit(last)
+    return last
+
+
+def _claim(work_dir: Path, job: Job) -> None:
+    """A work folder belongs to one job; going on with other parameters is refused."""
+    assert dataclasses.is_dataclass(job) and not isinstance(job, type)
+    mine = json.loads(json.dumps({"job": type(job).__name__, **dataclasses.asdict(job)}, default=str))
+    path = work_dir / "job.json"
+    if path.exists():
+        if json.loads(path.read_text(encoding="utf-8")) != mine:
+            raise UserError(
+                "work-folder-taken",
+                f"{work_dir} holds unfinished work with other settings. "
+                "Choose another output folder, use the same settings to go on, or remove that folder.",
+                folder=str(work_dir),
+            )
+        return
+    work_dir.mkdir(parents=True, exist_ok=True)
+    write_json(path, mine)

@@ -1,0 +1,207 @@
+/* bitconverter.h - the whole public C API of the engine.
+ *
+ * native/build.py gives the lines between the two "cffi" marks to Python, so
+ * this file is the one place where the API is written down.
+ *
+ * Rules:
+ *  - Names are bc_<object>_<verb>. Handles are opaque; every open has a close,
+ *    and close accepts NULL.
+ *  - A call that can fail returns a bc_status and fills the caller's bc_error
+ *    (NULL allowed) with a full sentence that holds the offending value.
+ *  - Nothing aborts, exits, prints or keeps changing global state.
+ *  - Inputs are borrowed for the call; outputs are the caller's, with the
+ *    length stated beside the parameter.
+ *  - An engine owns one thread pool; calls on one engine (its models and
+ *    sessions included) are made one at a time by the caller. Different
+ *    engines are independent.
+ *  - Results do not depend on the number of threads.
+ *  - A long call takes a bc_cancel (NULL allowed) that any thread may set; it
+ *    answers within 200 ms with BC_ERR_CANCELLED and leaves its handles usable.
+ *  - Paths are UTF-8 on every system. */
+#ifndef BITCONVERTER_H
+#define BITCONVERTER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#if defined(_WIN32)
+#define BC_API __declspec(dllexport)
+#else
+#define BC_API __attribute__((visibility("default")))
+#endif
+
+/* cffi: begin */
+#define BC_ABI_VERSION 1
+
+enum bc_status {
+    BC_OK = 0,
+    BC_ERR_INVALID = -1,     /* the caller broke the contract */
+    BC_ERR_NOMEM = -2,
+    BC_ERR_UNSUPPORTED = -3, /* well-formed, but this engine, CPU or device cannot do it */
+    BC_ERR_CANCELLED = -4,
+    BC_ERR_IO = -5,          /* a file is missing, short or unreadable */
+    BC_ERR_FORMAT = -6,      /* a file's content breaks its format */
+    BC_ERR_CONTEXT = -7      /* the session's context is full */
+};
+
+typedef struct bc_error {
+    int32_t code;
+    char message[508];
+} bc_error;
+
+typedef struct bc_cancel {
+    volatile int32_t requested;
+} bc_cancel;
+
+/* ---- engine: a thread pool and a kernel table ---- */
+
+enum bc_cpu_flag {
+    BC_CPU_AVX2 = 1,       /* AVX2, FMA, F16C */
+    BC_CPU_AVX512 = 2,     /* AVX-512 F, BW, VL (and AVX2) */
+    BC_CPU_AVX512_VNNI = 4 /* vpdpbusd on 512 bits (and AVX512) */
+};
+
+typedef struct bc_engine bc_engine;
+
+typedef struct bc_engine_params {
+    int32_t n_threads;       /* 0: one per physical core */
+    uint32_t cpu_flags_mask; /* bc_cpu_flag bits allowed; ~0: all this CPU has; 0: scalar */
+} bc_engine_params;
+
+typedef struct bc_engine_info {
+    int32_t n_threads;
+    uint32_t cpu_flags; /* bits in use */
+    char isa[24];       /* "scalar", "avx2", "avx512", "avx512-vnni" */
+} bc_engine_info;
+
+BC_API uint32_t bc_abi_version(void);
+BC_API void bc_engine_params_init(bc_engine_params *params);
+BC_API int bc_engine_open(bc_engine **out, const bc_engine_params *params, bc_error *err);
+BC_API void bc_engine_close(bc_engine *engine);
+BC_API void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info);
+
+/* ---- model: a folder's weights, mapped and immutable ---- */
+
+typedef struct bc_model bc_model;
+
+typedef struct bc_model_info {
+    char family[16]; /* config.json's model_type: "llama", "mistral", "qwen2", "qwen3" */
+    int32_t n_layers, hidden_size, intermediate_size;
+    int32_t n_heads, n_kv_heads, head_dim;
+    int32_t vocab_size, max_positions;
+    int32_t sliding_window; /* 0: none */
+    int32_t ternary;        /* 1: converted, 0: dense bf16/f16/f32 */
+    int64_t mapped_bytes;   /* all weight files */
+    int64_t decode_bytes;   /* weights read to decode one token */
+    int64_t linear_weights; /* how many weights the decoder layers' linear maps hold */
+    int64_t linear_bytes;   /* bytes of their planes and scales (or dense tensors) */
+} bc_model_info;
+
+/* Opens a Hugging Face folder as it is, or a converted one (docs/FORMAT.md). */
+BC_API int bc_model_open(bc_model **out, bc_engine *engine, const char *folder, bc_error *err);
+BC_API void bc_model_close(bc_model *model); /* after its sessions */
+BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
+
+/* ---- session: one timeline of tokens over a model ---- */
+
+typedef struct bc_session bc_session;
+
+enum bc_kv_type { BC_KV_F16 = 0, BC_KV_I8 = 1, BC_KV_F32 = 2 };
+
+typedef struct bc_session_params {
+    int32_t n_ctx;   /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */
+    int32_t n_batch; /* tokens per forward pass inside prefill; 0: a default */
+    int32_t kv_type; /* enum bc_kv_type */
+} bc_session_params;
+
+BC_API void bc_session_params_init(bc_session_params *params);
+BC_API int bc_session_open(bc_session **out, bc_model *model, const bc_session_params *params,
+                           bc_error *err);
+BC_API void bc_session_close(bc_session *session);
+BC_API int32_t bc_session_n_ctx(const bc_session *session);
+BC_API int32_t bc_session_position(const bc_session *session); /* tokens it holds */
+BC_API int64_t bc_session_bytes(const bc_session *session);    /* KV cache and work space */
+
+/* Forgets every token from `position` on (0 <= position <= current). */
+BC_API int bc_session_rewind(bc_session *session, int32_t position, bc_error *err);
+
+/* Appends n_tokens tokens. `logits` is NULL, or f32 [rows, vocab_size] with
+ * rows = n_tokens if all_positions, else 1 (the last). On error or cancel the
+ * session is as before the call. */
+BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_t n_tokens,
+                              float *logits, int32_t all_positions, const bc_cancel *cancel,
+                              bc_error *err);
+
+/* ---- sampling ---- */
+
+typedef struct bc_sampler_params {
+    float temperature;      /* 0: greedy */
+    float top_p;            /* 1: off */
+    float min_p;            /* 0: off */
+    float repeat_penalty;   /* 1: off */
+    int32_t top_k;          /* 0: off */
+    int32_t repeat_last_n;  /* how many of the last tokens the penalty sees */
+    uint64_t seed;
+} bc_sampler_params;
+
+BC_API void bc_sampler_params_init(bc_sampler_params *params);
+
+/* The next token from the logits of the session's last position. The random
+ * number depends on seed and position only: same seed, same text. */
+BC_API int bc_session_sample(bc_session *session, const bc_sampler_params *params, int32_t *token,
+                             bc_error *err);
+
+/* The same on given logits f32 [vocab]; history i32 [n_history] is what the
+ * penalty sees, counter the position. */
+BC_API int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_t n_history,
+                     const bc_sampler_params *params, uint64_t counter, int32_t *token,
+                     bc_error *err);
+
+/* ---- comparing distributions (all sums in f64, natural logarithms) ---- */
+
+/* nll f64 [n]: -log p(targets[i]) under softmax(logits[i]); argmax i32 [n]. */
+BC_API int bc_logits_score(bc_engine *engine, const float *logits, int32_t n, int32_t vocab,
+                           const int32_t *targets, double *nll, int32_t *argmax, bc_error *err);
+
+/* kl f64 [n]: KL(softmax(reference[i]) || softmax(logits[i])). */
+BC_API int bc_logits_divergence(bc_engine *engine, const float *reference, const float *logits,
+                                int32_t n, int32_t vocab, double *kl, bc_error *err);
+
+/* ---- quantizing (docs/FORMAT.md, docs/MODEL.md) ---- */
+
+enum bc_dtype { BC_F32 = 0, BC_F16 = 1, BC_BF16 = 2 };
+
+/* Rotates x f32 [rows, cols] in place: y = H (sign * x[perm]) / sqrt(block),
+ * all drawn from seed and cols; inverse undoes it. */
+BC_API int bc_rotate(bc_engine *engine, float *x, int64_t rows, int64_t cols, uint64_t seed,
+                     int32_t inverse, bc_error *err);
+
+/* Fits rows of W (dtype, [rows, cols], rotated here first) by w = scale * q, q an
+ * integer of n_planes (1..4) balanced-ternary digits, minimising
+ * sum_c importance[c] (w_c - scale q_c)^2 per row (importance f32 [cols] in the
+ * rotated basis, or NULL for 1).
+ *   planes u8 [n_planes, ceil(rows/5), cols], scales f32 [rows] (each exactly an f16
+ *   value unless `exact_scales`), error f64 [2] = {sum of squared errors, of squared weights}. */
+BC_API int bc_quantize_planes(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,
+                              int64_t cols, uint64_t seed, int32_t n_planes,
+                              const float *importance, int32_t exact_scales, uint8_t *planes,
+                              float *scales, double *error, const bc_cancel *cancel,
+                              bc_error *err);
+
+/* The same with int8 codes [rows, cols] in -127..127 and f32 scales [rows]. */
+BC_API int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,
+                            int64_t cols, uint64_t seed, int8_t *codes, float *scales,
+                            double *error, const bc_cancel *cancel, bc_error *err);
+
+/* q i8 [rows, cols] of packed planes: the definition of the packing. */
+BC_API int bc_planes_unpack(bc_engine *engine, const uint8_t *planes, int32_t n_planes,
+                            int64_t rows, int64_t cols, int8_t *q, bc_error *err);
+
+/* y f32 [tokens, rows] = (W x): one ternary layer as the model runs it (x f32
+ * [tokens, cols] is rotated, then rounded to int8 with one scale per token). */
+BC_API int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scales,
+                            int32_t n_planes, int64_t rows, int64_t cols, uint64_t seed,
+                            const float *x, int64_t tokens, float *y, bc_error *err);
+/* cffi: end */
+
+#endif

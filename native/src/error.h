@@ -1,0 +1,17 @@
+/* error.h - how every fallible function of the engine reports. */
+#ifndef BC_ERROR_H
+#define BC_ERROR_H
+
+#include "bitconverter.h"
+
+#if defined(__GNUC__)
+#define BC_PRINTF(f, a) __attribute__((format(gnu_printf, f, a)))
+#else
+#define BC_PRINTF(f, a)
+#endif
+
+/* Fills err (NULL allowed) with one sentence and returns code. A text of a file that is
+ * quoted in it is cut by the caller with %.80s or so. */
+int bc_fail(bc_error *err, int code, const char *format, ...) BC_PRINTF(3, 4);
+
+#endif

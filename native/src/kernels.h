@@ -1,0 +1,103 @@
+/* kernels.h - the table of hot loops.
+ *
+ * kernels_scalar.c fills every entry and is the definition of each of them;
+ * the other files replace the entries that they can do faster. Integer entries
+ * agree bit for bit between ISAs; float entries within the bound stated in
+ * tests/checkasm.c. A kernel never reads or writes outside the lengths given,
+ * except that int8 activation rows are zero-padded by the caller up to the next
+ * multiple of BC_ACT_PAD columns and may be read that far. No alignment is
+ * promised for weights; work buffers (activations, panels) are 64-byte aligned. */
+#ifndef BC_KERNELS_H
+#define BC_KERNELS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32  /* rows of a float panel */
+#define BC_MAX_PLANES 4
+
+/* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
+#define BC_PANEL_BYTES(cols) ((size_t)(((cols) + 3) / 4) * 4 * BC_PANEL_ROWS)
+#define BC_DENSE_PANEL_FLOATS(cols) ((size_t)(cols) * BC_DENSE_ROWS)
+
+typedef struct bc_kernels {
+    const char *isa;
+
+    /* -- ternary planes (docs/FORMAT.md): byte (g, c) of a plane holds the digits
+     *    d_0..d_4 in {0,1,2} of rows 5g..5g+4 at column c; q = sum_k 3^(N-1-k) (d_k - 1) -- */
+
+    /* out[5g+i] = sum_c a[c] * q[5g+i][c] for n_groups groups: exact. a_sum = sum_c a[c].
+     * planes: first byte of the first group of plane 0; plane k starts k*plane_stride later;
+     * groups are `cols` bytes apart. */
+    void (*gemv_planes)(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
+                        int n_groups, int cols, const int8_t *a, int32_t a_sum);
+
+    /* Decodes up to 16 groups into a panel for gemm_planes (layout private to the ISA; missing
+     * groups and columns read as anything that contributes nothing or is not used). */
+    void (*panel_planes)(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                         int n_groups, int cols);
+
+    /* out[t*BC_PANEL_ROWS + 5g+i] = sum_c a[t*a_stride + c] * q[5g+i][c], exact. a_sum[t]. */
+    void (*gemm_planes)(int32_t *out, const uint8_t *panel, int n_planes, int cols,
+                        const int8_t *a, size_t a_stride, const int32_t *a_sum, int tokens);
+
+    /* -- int8 matrices (embedding, head): codes in -127..127, rows `cols` bytes apart -- */
+    void (*gemv_i8)(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
+                    int32_t a_sum);
+    void (*panel_i8)(uint8_t *panel, const int8_t *w, int rows, int cols); /* rows <= 80 */
+    void (*gemm_i8)(int32_t *out, const uint8_t *panel, int cols, const int8_t *a,
+                    size_t a_stride, const int32_t *a_sum, int tokens);
+
+    /* -- dense matrices; dtype is enum bc_dtype, rows `cols` elements apart -- */
+    void (*to_f32)(float *out, const void *x, int dtype, size_t n);
+    void (*gemv_dense)(float *out, const void *w, int dtype, int rows, int cols, const float *x);
+    void (*panel_dense)(float *panel, const void *w, int dtype, int rows, int cols); /* <= 32 */
+    /* out[t*BC_DENSE_ROWS + r] = sum_c x[t*x_stride + c] * w[r][c] */
+    void (*gemm_dense)(float *out, const float *panel, int cols, const float *x, size_t x_stride,
+                       int tokens);
+
+    /* -- activations -- */
+    /* a[c] = round(x[c] * 127 / max|x|), to nearest even, a[n..padded) = 0; scale = max|x| / 127
+     * (0 when x is all zero; a NaN or infinity in x gives scale NaN and a = 0). Returns sum_c a[c]. */
+    int32_t (*quantize_i8)(int8_t *a, float *scale, const float *x, int n);
+    /* In-place fast Walsh-Hadamard transform of each block of `block` (a power of two) floats,
+     * times 1/sqrt(block). The order of additions is the scalar one: equal bits on every ISA. */
+    void (*hadamard)(float *x, int n, int block);
+
+    /* -- the small pieces of a layer -- */
+    void (*rmsnorm)(float *y, const float *x, const float *weight, int n, float eps);
+    /* rotate-half RoPE of one head: cos, sin f32 [head_dim/2] */
+    void (*rope)(float *x, const float *cos, const float *sin, int head_dim);
+    void (*swiglu)(float *y, const float *gate, const float *up, int n); /* silu(gate) * up; y may be gate */
+    void (*add)(float *x, const float *y, int n);                       /* x += y */
+    void (*softmax)(float *x, int n);
+    void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
+
+    /* -- attention over one KV head; positions are head_dim elements apart; [3] is indexed by
+     *    enum bc_kv_type; `scale` f32 [n] is per position for int8, else ignored -- */
+    /* out[j] = (q . k_j) * factor, j < n */
+    void (*attn_scores[3])(float *out, const float *q, const void *k, const float *scale, int n,
+                           int head_dim, float factor);
+    /* out[d] = sum_j p[j] * v_j[d] */
+    void (*attn_mix[3])(float *out, const float *p, const void *v, const float *scale, int n,
+                        int head_dim);
+
+    /* -- quantizing a row: q_c = clamp(round(w_c * inv_scale), -q_max, q_max), nearest even -- */
+    /* wq = sum importance w q, qq = sum importance q^2 (importance NULL: 1), accumulated in f64
+     * at least every 1,024 columns */
+    void (*quant_moments)(double *wq, double *qq, const float *w, const float *importance, int n,
+                          float inv_scale, int q_max);
+    void (*quant_round)(int8_t *q, const float *w, int n, float inv_scale, int q_max);
+} bc_kernels;
+
+/* Fills the table for the given bc_cpu_flag bits (already cut to what the CPU has). */
+void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags);
+
+void bc_kernels_init_scalar(bc_kernels *k);
+void bc_kernels_init_avx2(bc_kernels *k);
+void bc_kernels_init_avx512(bc_kernels *k);
+void bc_kernels_init_avx512_vnni(bc_kernels *k);
+
+#endif
