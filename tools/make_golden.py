@@ -6,12 +6,12 @@ Needs torch and transformers (5.x was used); it is run by hand when a family is 
 time or by the tests. Each folder is a Hugging Face model (config.json, model.safetensors) with
 
     tokens.npy   i32 [tokens]          what goes in
-    logits.npy   f32 [tokens, vocab]   what `transformers` computes: weights widened to float32, eager attention
+    logits.npy   f32 [tokens, vocab]   what transformers computes: weights widened to f32, eager attention
 
-The configurations are written here by hand, as the families' published files look (old-style `rope_theta` and
-`rope_scaling`, and the newer `rope_parameters`), and loaded from disk like anybody's, so that the goldens also
-hold the reading of config.json. Weights are large and norms and biases random, so that an error anywhere shows.
-The numbers come from numpy's PCG64 with a seed per family: a second run writes the same weights.
+The configurations are written here by hand, as the families' published files look (old-style `rope_theta`
+and `rope_scaling`, and the newer `rope_parameters`), and loaded from disk like anybody's, so that the goldens
+also hold the reading of config.json. Weights are large and norms and biases random, so that an error anywhere
+shows. The numbers come from numpy's PCG64 with a seed per family: a second run writes the same weights.
 """
 
 import json
@@ -55,7 +55,11 @@ MISTRAL = {
     "sliding_window": 13,
 }
 QWEN2 = {
-    **{k: v for k, v in LLAMA.items() if k not in ("attention_bias", "mlp_bias", "rope_scaling", "bos_token_id")},
+    **{
+        k: v
+        for k, v in LLAMA.items()
+        if k not in ("attention_bias", "mlp_bias", "rope_scaling", "bos_token_id")
+    },
     "architectures": ["Qwen2ForCausalLM"],
     "model_type": "qwen2",
     "num_key_value_heads": 2,
@@ -143,7 +147,13 @@ FAMILIES: dict[str, tuple[dict[str, Any], torch.dtype, int]] = {
     "mistral": (MISTRAL, torch.float32, 1),
     "qwen2": (QWEN2, torch.float32, 1),
     "qwen2-window": (
-        {**QWEN2, "num_hidden_layers": 3, "use_sliding_window": True, "sliding_window": 11, "max_window_layers": 1},
+        {
+            **QWEN2,
+            "num_hidden_layers": 3,
+            "use_sliding_window": True,
+            "sliding_window": 11,
+            "max_window_layers": 1,
+        },
         torch.bfloat16,
         1,
     ),
@@ -210,17 +220,23 @@ def make(folder: Path, name: str, config: dict[str, Any], dtype: torch.dtype, sh
     save_weights(folder, tensors, shards)
 
     tokens = np.random.Generator(np.random.PCG64(seed + 1)).integers(0, config["vocab_size"], TOKENS)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.float32, attn_implementation="eager"
+    ).eval()
     with torch.no_grad():
         logits = model(torch.from_numpy(tokens)[None]).logits[0].float().numpy()
     np.save(folder / "tokens.npy", tokens.astype(np.int32))
     np.save(folder / "logits.npy", logits.astype(np.float32))
     size = sum(f.stat().st_size for f in folder.iterdir())
-    print(f"{name:18} {size / 1000:6.0f} kB, logits std {logits.std():.2f}, max |logit| {abs(logits).max():.1f}")
+    print(
+        f"{name:18} {size / 1000:6.0f} kB, logits std {logits.std():.2f}, max |logit| {abs(logits).max():.1f}"
+    )
 
 
 def main() -> None:
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "tests" / "golden"
+    root = (
+        Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).resolve().parents[1] / "tests" / "golden"
+    )
     torch.set_num_threads(1)
     for name, (config, dtype, shards) in FAMILIES.items():
         make(root / name, name, config, dtype, shards)
