@@ -69,4 +69,7 @@ struct bc_model {
 int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error *err);
 void bc_config_free(bc_config *config);
 
+/* Fills the fields of info that config.json alone decides; the rest become 0. */
+void bc_config_describe(const bc_config *config, bc_model_info *info);
+
 #endif
