@@ -90,12 +90,19 @@ typedef struct bc_model_info {
     int32_t n_heads, n_kv_heads, head_dim;
     int32_t vocab_size, max_positions;
     int32_t sliding_window; /* 0: none */
+    int32_t tied;           /* 1: the head is the embedding */
+    int32_t qkv_bias, o_bias, mlp_bias, qk_norm; /* 1: the layers have these tensors */
     int32_t ternary;        /* 1: converted, 0: dense bf16/f16/f32 */
     int64_t mapped_bytes;   /* all weight files */
     int64_t decode_bytes;   /* weights read to decode one token */
     int64_t linear_weights; /* how many weights the decoder layers' linear maps hold */
     int64_t linear_bytes;   /* bytes of their planes and scales (or dense tensors) */
 } bc_model_info;
+
+/* Looks at the text of a config.json only: BC_OK and the shape fields of info, or why this engine
+ * does not run such a model (BC_ERR_UNSUPPORTED, BC_ERR_FORMAT). */
+BC_API int bc_config_check(const char *config_json, size_t length, bc_model_info *info,
+                           bc_error *err);
 
 /* Opens a Hugging Face folder as it is, or a converted one (docs/FORMAT.md). */
 BC_API int bc_model_open(bc_model **out, bc_engine *engine, const char *folder, bc_error *err);
@@ -127,7 +134,8 @@ BC_API int bc_session_rewind(bc_session *session, int32_t position, bc_error *er
 
 /* Appends n_tokens tokens. `logits` is NULL, or f32 [rows, vocab_size] with
  * rows = n_tokens if all_positions, else 1 (the last). On error or cancel the
- * session is as before the call. */
+ * session holds the tokens it held before the call (after a cancel, sampling
+ * needs another forward pass first). */
 BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_t n_tokens,
                               float *logits, int32_t all_positions, const bc_cancel *cancel,
                               bc_error *err);

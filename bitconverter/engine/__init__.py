@@ -1,0 +1,52 @@
+"""The native engine as Python objects. Nothing outside this package knows of cffi."""
+
+from bitconverter.engine.cancel import Cancel
+from bitconverter.engine.engine import CPU_MASKS, Engine
+from bitconverter.engine.errors import (
+    Cancelled,
+    ContextFullError,
+    EngineError,
+    FileError,
+    FormatError,
+    InvalidError,
+    OutOfMemoryError,
+    UnsupportedError,
+)
+from bitconverter.engine.logits import logits_divergence, logits_score
+from bitconverter.engine.model import Model, ModelInfo, check_config
+from bitconverter.engine.quantize import (
+    planes_matmul,
+    planes_unpack,
+    quantize_int8,
+    quantize_planes,
+    rotate,
+)
+from bitconverter.engine.session import KV_TYPES, Sampler, Session, sample
+
+__all__ = [
+    "CPU_MASKS",
+    "KV_TYPES",
+    "Cancel",
+    "Cancelled",
+    "ContextFullError",
+    "Engine",
+    "EngineError",
+    "FileError",
+    "FormatError",
+    "InvalidError",
+    "Model",
+    "ModelInfo",
+    "OutOfMemoryError",
+    "Sampler",
+    "Session",
+    "UnsupportedError",
+    "check_config",
+    "logits_divergence",
+    "logits_score",
+    "planes_matmul",
+    "planes_unpack",
+    "quantize_int8",
+    "quantize_planes",
+    "rotate",
+    "sample",
+]

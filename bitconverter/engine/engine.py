@@ -1,0 +1,31 @@
+"""Engine: one device with its threads and its kernels."""
+
+from bitconverter.engine._native import call, ffi, lib
+from bitconverter.engine.errors import InvalidError, UnsupportedError
+
+CPU_MASKS = {"auto": 0xFFFFFFFF, "scalar": 0, "avx2": 1, "avx512": 3, "avx512-vnni": 7}
+
+
+class Engine:
+    """`threads` 0 means one per physical core. `cpu` lowers the instruction set that may be used
+    (one of CPU_MASKS); asking for one that this CPU lacks raises UnsupportedError.
+
+    Calls on one engine, its models and sessions included, must not overlap in time.
+    """
+
+    def __init__(self, threads: int = 0, cpu: str = "auto") -> None:
+        if cpu not in CPU_MASKS:
+            raise InvalidError(f"cpu is {cpu!r}, must be one of {', '.join(CPU_MASKS)}")
+        params = ffi.new("bc_engine_params *")
+        lib.bc_engine_params_init(params)
+        params.n_threads = threads
+        params.cpu_flags_mask = CPU_MASKS[cpu]
+        out = ffi.new("bc_engine **")
+        call(lib.bc_engine_open, out, params)
+        self.handle = ffi.gc(out[0], lib.bc_engine_close)
+        info = ffi.new("bc_engine_info *")
+        lib.bc_engine_get_info(self.handle, info)
+        self.threads: int = info.n_threads
+        self.isa: str = ffi.string(info.isa).decode("ascii")
+        if cpu != "auto" and info.cpu_flags != CPU_MASKS[cpu]:
+            raise UnsupportedError(f"this CPU does not have {cpu}; the best it has is {self.isa}")

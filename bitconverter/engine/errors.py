@@ -1,0 +1,48 @@
+"""The engine's status codes as exceptions."""
+
+
+class EngineError(Exception):
+    """A call into the engine failed; the message is the engine's own sentence."""
+
+    def __init__(self, message: str, status: int = -1) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class InvalidError(EngineError, ValueError):
+    """The caller broke the contract of the call."""
+
+
+class OutOfMemoryError(EngineError, MemoryError):
+    """There is not enough memory."""
+
+
+class UnsupportedError(EngineError):
+    """Well-formed, but this engine or this CPU cannot do it."""
+
+
+class Cancelled(EngineError):
+    """The call stopped because its Cancel was requested."""
+
+
+class FileError(EngineError):
+    """A model file is missing, short or unreadable."""
+
+
+class FormatError(EngineError):
+    """A model file's content breaks its format."""
+
+
+class ContextFullError(EngineError):
+    """The session has no room for these tokens."""
+
+
+BY_STATUS: dict[int, type[EngineError]] = {
+    -1: InvalidError,
+    -2: OutOfMemoryError,
+    -3: UnsupportedError,
+    -4: Cancelled,
+    -5: FileError,
+    -6: FormatError,
+    -7: ContextFullError,
+}

@@ -1,0 +1,69 @@
+"""Model: a folder's weights, mapped and immutable."""
+
+import os
+from dataclasses import dataclass, fields
+from typing import Any
+
+from bitconverter.engine._native import call, ffi, lib
+from bitconverter.engine.engine import Engine
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """The shape of a model; the fields of bc_model_info in bitconverter.h."""
+
+    family: str
+    n_layers: int
+    hidden_size: int
+    intermediate_size: int
+    n_heads: int
+    n_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    max_positions: int
+    sliding_window: int
+    tied: bool
+    qkv_bias: bool
+    o_bias: bool
+    mlp_bias: bool
+    qk_norm: bool
+    ternary: bool
+    mapped_bytes: int
+    decode_bytes: int
+    linear_weights: int
+    linear_bytes: int
+
+
+def _info(native: Any) -> ModelInfo:
+    values: dict[str, Any] = {}
+    for field in fields(ModelInfo):
+        value = getattr(native, field.name)
+        if field.type is str:
+            value = ffi.string(value).decode("utf-8", errors="replace")
+        elif field.type is bool:
+            value = bool(value)
+        values[field.name] = value
+    return ModelInfo(**values)
+
+
+def check_config(config_json: bytes) -> ModelInfo:
+    """The shape that the text of a config.json describes.
+
+    Raises UnsupportedError or FormatError with the reason when this engine does not run it.
+    """
+    native = ffi.new("bc_model_info *")
+    call(lib.bc_config_check, ffi.from_buffer(config_json), len(config_json), native)
+    return _info(native)
+
+
+class Model:
+    """A Hugging Face folder as it is (bf16, f16, f32), or a converted one. Holds its engine."""
+
+    def __init__(self, engine: Engine, folder: str | os.PathLike[str]) -> None:
+        self.engine = engine
+        out = ffi.new("bc_model **")
+        call(lib.bc_model_open, out, engine.handle, os.fspath(folder).encode("utf-8", "surrogateescape"))
+        self.handle = ffi.gc(out[0], lib.bc_model_close)
+        native = ffi.new("bc_model_info *")
+        lib.bc_model_get_info(self.handle, native)
+        self.info = _info(native)

@@ -1,0 +1,262 @@
+/* linear.c - y = W x for one token or a batch, whatever W is stored as.
+ *
+ * One token: every row is read once, straight from the mapped file (gemv). A batch: a tile of
+ * rows is decoded once into a panel and multiplied with all tokens (gemm), so N planes cost one
+ * pass. Both give the same integers, hence the same floats. */
+#include "linear.h"
+
+#include <string.h>
+
+#include "error.h"
+#include "platform.h"
+
+/* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
+enum { GEMM_TOKENS = 4, GEMV_BYTES = 32768, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
+
+int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
+                         bc_error *err)
+{
+    const size_t threads = (size_t)bc_pool_size(engine->pool), batch = (size_t)n_batch;
+    const size_t integers = BC_PANEL_BYTES(widest);
+    const size_t floats = BC_DENSE_PANEL_FLOATS(widest) * sizeof(float);
+    const size_t stride = (size_t)(widest + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD;
+    *s = (bc_linear_space){ .engine = engine, .n_batch = n_batch };
+    s->panel_bytes = ((integers > floats ? integers : floats) + 63) / 64 * 64;
+    s->act.stride = stride;
+    s->panels = bc_aligned_alloc(threads * s->panel_bytes);
+    s->tiles = bc_aligned_alloc(threads * batch * BC_PANEL_ROWS * sizeof *s->tiles);
+    s->act.a = bc_aligned_alloc(batch * stride);
+    s->act.scale = bc_aligned_alloc(batch * sizeof *s->act.scale);
+    s->act.sum = bc_aligned_alloc(batch * sizeof *s->act.sum);
+    s->act.scratch = bc_aligned_alloc(threads * stride * sizeof *s->act.scratch);
+    s->bytes = (int64_t)(threads * s->panel_bytes +
+                         threads * batch * BC_PANEL_ROWS * sizeof *s->tiles + batch * stride +
+                         batch * (sizeof *s->act.scale + sizeof *s->act.sum) +
+                         threads * stride * sizeof *s->act.scratch);
+    if (!s->panels || !s->tiles || !s->act.a || !s->act.scale || !s->act.sum || !s->act.scratch) {
+        bc_linear_space_free(s);
+        return bc_fail(err, BC_ERR_NOMEM, "no memory for the work space of linear maps");
+    }
+    return BC_OK;
+}
+
+void bc_linear_space_free(bc_linear_space *s)
+{
+    bc_aligned_free(s->panels);
+    bc_aligned_free(s->tiles);
+    bc_aligned_free(s->act.a);
+    bc_aligned_free(s->act.scale);
+    bc_aligned_free(s->act.sum);
+    bc_aligned_free(s->act.scratch);
+    *s = (bc_linear_space){ 0 };
+}
+
+struct prepare_work {
+    bc_linear_space *s;
+    const bc_rotation *rotation;
+    const float *x;
+    size_t x_stride;
+};
+
+static void prepare_token(void *arg, int64_t t, int thread)
+{
+    const struct prepare_work *w = arg;
+    bc_linear_space *s = w->s;
+    bc_activations *act = &s->act;
+    const bc_kernels *k = &s->engine->k;
+    float *rotated = act->scratch + (size_t)thread * act->stride;
+    int8_t *a = act->a + (size_t)t * act->stride;
+    bc_rotation_apply(w->rotation, k, rotated, w->x + (size_t)t * w->x_stride);
+    act->sum[t] = k->quantize_i8(a, &act->scale[t], rotated, act->cols);
+    const size_t cols = (size_t)act->cols;
+    memset(a + cols, 0, (cols + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD - cols);
+}
+
+void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x, size_t x_stride,
+                            int n)
+{
+    if (like->kind == BC_WEIGHT_DENSE) return;
+    s->act.cols = (int)like->cols;
+    struct prepare_work w = { s, like->rotation, x, x_stride };
+    bc_pool_run(s->engine->pool, prepare_token, &w, n);
+}
+
+struct linear_work {
+    bc_linear_space *s;
+    const bc_product *products;
+    int count, n;
+    const float *x;
+    size_t x_stride;
+    int64_t rows_per_item[MAX_PRODUCTS];
+    int64_t first_item[MAX_PRODUCTS + 1];
+};
+
+static int64_t bytes_per_row(const bc_weight *w)
+{
+    if (w->kind == BC_WEIGHT_PLANES) return (w->cols * w->n_planes + 4) / GROUP_ROWS;
+    if (w->kind == BC_WEIGHT_INT8) return w->cols;
+    return w->cols * (w->dtype == BC_F32 ? 4 : 2);
+}
+
+/* A tile of one panel, or about GEMV_BYTES of rows; planes in whole groups. */
+static int64_t item_rows(const bc_weight *w, int n)
+{
+    if (n >= GEMM_TOKENS) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
+    const int64_t rows = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
+    return (rows + GROUP_ROWS - 1) / GROUP_ROWS * GROUP_ROWS;
+}
+
+/* dots i32 [n, dot_stride] of rows r0..r1 -> y */
+static void scale_integers(const struct linear_work *lw, const bc_product *p, const int32_t *dots,
+                           size_t dot_stride, int64_t r0, int64_t r1, int t0, int t1)
+{
+    const bc_activations *act = &lw->s->act;
+    const float *scales = p->weight->scales + r0, *bias = p->weight->bias;
+    for (int t = t0; t < t1; t++) {
+        const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
+        float *y = p->y + (size_t)t * p->y_stride + r0;
+        for (int64_t r = 0; r < r1 - r0; r++)
+            y[r] = (float)dot[r] * (scales[r] * act->scale[t]);
+        if (bias)
+            for (int64_t r = 0; r < r1 - r0; r++) y[r] += bias[r0 + r];
+    }
+}
+
+static void gemv_item(const struct linear_work *lw, const bc_product *p, int64_t r0, int64_t r1,
+                      int thread)
+{
+    bc_linear_space *s = lw->s;
+    const bc_kernels *k = &s->engine->k;
+    const bc_weight *w = p->weight;
+    const int cols = (int)w->cols, rows = (int)(r1 - r0);
+    int32_t *tile = s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS;
+    const int64_t tile_rows = (int64_t)s->n_batch * BC_PANEL_ROWS / GROUP_ROWS * GROUP_ROWS;
+    for (int t = 0; t < lw->n; t++) {
+        if (w->kind == BC_WEIGHT_DENSE) {
+            const size_t element = w->dtype == BC_F32 ? 4 : 2;
+            float *y = p->y + (size_t)t * p->y_stride + r0;
+            k->gemv_dense(y, (const uint8_t *)w->data + (size_t)r0 * (size_t)cols * element,
+                          w->dtype, rows, cols, lw->x + (size_t)t * lw->x_stride);
+            if (w->bias) k->add(y, w->bias + r0, rows);
+            continue;
+        }
+        const int8_t *a = s->act.a + (size_t)t * s->act.stride;
+        for (int64_t r = r0; r < r1; r += tile_rows) { /* in pieces that fit the tile */
+            const int64_t end = r + tile_rows < r1 ? r + tile_rows : r1;
+            if (w->kind == BC_WEIGHT_PLANES)
+                k->gemv_planes(tile,
+                               (const uint8_t *)w->data + (size_t)(r / GROUP_ROWS) * (size_t)cols,
+                               w->plane_stride, w->n_planes,
+                               (int)((end - r + GROUP_ROWS - 1) / GROUP_ROWS), cols, a,
+                               s->act.sum[t]);
+            else
+                k->gemv_i8(tile, (const int8_t *)w->data + (size_t)r * (size_t)cols,
+                           (int)(end - r), cols, a, s->act.sum[t]);
+            scale_integers(lw, p, tile, 0, r, end, t, t + 1);
+        }
+    }
+}
+
+static void gemm_dense_item(const struct linear_work *lw, const bc_product *p, int64_t r0,
+                            int64_t r1, int thread)
+{
+    bc_linear_space *s = lw->s;
+    const bc_kernels *k = &s->engine->k;
+    const bc_weight *w = p->weight;
+    const int cols = (int)w->cols, rows = (int)(r1 - r0);
+    float *panel = (float *)(void *)(s->panels + (size_t)thread * s->panel_bytes);
+    float *tile = (float *)(void *)(s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS);
+    const size_t element = w->dtype == BC_F32 ? 4 : 2;
+    k->panel_dense(panel, (const uint8_t *)w->data + (size_t)r0 * (size_t)cols * element, w->dtype,
+                   rows, cols);
+    k->gemm_dense(tile, panel, cols, lw->x, lw->x_stride, lw->n);
+    for (int t = 0; t < lw->n; t++) {
+        float *y = p->y + (size_t)t * p->y_stride + r0;
+        memcpy(y, tile + (size_t)t * BC_DENSE_ROWS, (size_t)rows * sizeof *y);
+        if (w->bias) k->add(y, w->bias + r0, rows);
+    }
+}
+
+static void gemm_integer_item(const struct linear_work *lw, const bc_product *p, int64_t r0,
+                              int64_t r1, int thread)
+{
+    bc_linear_space *s = lw->s;
+    const bc_kernels *k = &s->engine->k;
+    const bc_activations *act = &s->act;
+    const bc_weight *w = p->weight;
+    const int cols = (int)w->cols;
+    uint8_t *panel = s->panels + (size_t)thread * s->panel_bytes;
+    int32_t *tile = s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS;
+    if (w->kind == BC_WEIGHT_PLANES) {
+        const uint8_t *planes = (const uint8_t *)w->data + (size_t)(r0 / GROUP_ROWS) * (size_t)cols;
+        const int groups = (int)((r1 - r0 + GROUP_ROWS - 1) / GROUP_ROWS);
+        k->panel_planes(panel, planes, w->plane_stride, w->n_planes, groups, cols);
+        k->gemm_planes(tile, panel, w->n_planes, cols, act->a, act->stride, act->sum, lw->n);
+    } else {
+        k->panel_i8(panel, (const int8_t *)w->data + (size_t)r0 * (size_t)cols, (int)(r1 - r0),
+                    cols);
+        k->gemm_i8(tile, panel, cols, act->a, act->stride, act->sum, lw->n);
+    }
+    scale_integers(lw, p, tile, BC_PANEL_ROWS, r0, r1, 0, lw->n);
+}
+
+static void linear_item(void *arg, int64_t item, int thread)
+{
+    const struct linear_work *lw = arg;
+    if (bc_cancelled(lw->s->cancel)) return; /* the call fails; its results are not used */
+    int i = 0;
+    while (item >= lw->first_item[i + 1]) i++;
+    const bc_product *p = &lw->products[i];
+    const int64_t r0 = (item - lw->first_item[i]) * lw->rows_per_item[i];
+    int64_t r1 = r0 + lw->rows_per_item[i];
+    if (r1 > p->weight->rows) r1 = p->weight->rows;
+    if (lw->n < GEMM_TOKENS)
+        gemv_item(lw, p, r0, r1, thread);
+    else if (p->weight->kind == BC_WEIGHT_DENSE)
+        gemm_dense_item(lw, p, r0, r1, thread);
+    else
+        gemm_integer_item(lw, p, r0, r1, thread);
+}
+
+void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
+               size_t x_stride, int n)
+{
+    struct linear_work lw = { .s = s, .products = products, .count = count, .n = n, .x = x,
+                              .x_stride = x_stride };
+    for (int i = 0; i < count; i++) {
+        lw.rows_per_item[i] = item_rows(products[i].weight, n);
+        const int64_t items =
+            (products[i].weight->rows + lw.rows_per_item[i] - 1) / lw.rows_per_item[i];
+        lw.first_item[i + 1] = lw.first_item[i] + items;
+    }
+    bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
+}
+
+void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *out,
+                   float *scratch)
+{
+    const size_t cols = (size_t)w->cols;
+    if (w->kind == BC_WEIGHT_DENSE) {
+        const size_t element = w->dtype == BC_F32 ? 4 : 2;
+        k->to_f32(out, (const uint8_t *)w->data + (size_t)row * cols * element, w->dtype, cols);
+        return;
+    }
+    if (w->kind == BC_WEIGHT_INT8) {
+        const int8_t *codes = (const int8_t *)w->data + (size_t)row * cols;
+        for (size_t c = 0; c < cols; c++) scratch[c] = w->scales[row] * codes[c];
+    } else {
+        static const int ZERO[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
+        const uint8_t *group = (const uint8_t *)w->data + (size_t)(row / GROUP_ROWS) * cols;
+        for (size_t c = 0; c < cols; c++) {
+            int q = -ZERO[w->n_planes];
+            for (int p = 0, power = 2 * ZERO[w->n_planes] + 1; p < w->n_planes; p++) {
+                power /= 3;
+                unsigned byte = group[(size_t)p * w->plane_stride + c];
+                for (int64_t i = 0; i < row % GROUP_ROWS; i++) byte = byte * 3 & 255;
+                q += power * (int)(byte * 3 >> 8);
+            }
+            scratch[c] = w->scales[row] * (float)q;
+        }
+    }
+    bc_rotation_undo(w->rotation, k, out, scratch);
+}

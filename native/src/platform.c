@@ -1,0 +1,396 @@
+/* platform.c - files, threads and memory of the operating system. */
+#if !defined(_WIN32)
+#define _GNU_SOURCE
+#endif
+#include "platform.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "error.h"
+
+static int io_fail(bc_error *err, const char *path, const char *what)
+{
+    return bc_fail(err, BC_ERR_IO, "%.300s: %s", path, what);
+}
+
+#if defined(_WIN32)
+#include <malloc.h>
+#include <windows.h>
+
+/* ---- files ---- */
+
+/* UTF-8 -> UTF-16 in malloc'ed memory. A long absolute path gets the \\?\ prefix by the caller
+ * in Python; NULL on bad UTF-8 or no memory. */
+static wchar_t *wide(const char *path)
+{
+    const int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
+    if (n <= 0) return NULL;
+    wchar_t *w = malloc((size_t)n * sizeof *w);
+    if (w) MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, w, n);
+    return w;
+}
+
+static HANDLE open_read(const char *path)
+{
+    wchar_t *w = wide(path);
+    if (!w) return INVALID_HANDLE_VALUE;
+    HANDLE file = CreateFileW(w, GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_DELETE, NULL,
+                              OPEN_EXISTING, FILE_ATTRIBUTE_NORMAL, NULL);
+    free(w);
+    return file;
+}
+
+int bc_map_open(bc_map *map, const char *path, bc_error *err)
+{
+    memset(map, 0, sizeof *map);
+    HANDLE file = open_read(path);
+    if (file == INVALID_HANDLE_VALUE) return io_fail(err, path, "the file cannot be opened");
+    LARGE_INTEGER size;
+    if (!GetFileSizeEx(file, &size)) {
+        CloseHandle(file);
+        return io_fail(err, path, "the file's size cannot be read");
+    }
+    if (size.QuadPart == 0) {
+        CloseHandle(file);
+        return BC_OK;
+    }
+    HANDLE mapping = CreateFileMappingW(file, NULL, PAGE_READONLY, 0, 0, NULL);
+    CloseHandle(file); /* the mapping keeps the file */
+    if (!mapping) return io_fail(err, path, "the file cannot be mapped");
+    map->data = MapViewOfFile(mapping, FILE_MAP_READ, 0, 0, 0);
+    CloseHandle(mapping); /* the view keeps the mapping */
+    if (!map->data) return io_fail(err, path, "the file cannot be mapped (no address space)");
+    map->size = (size_t)size.QuadPart;
+    return BC_OK;
+}
+
+void bc_map_close(bc_map *map)
+{
+    if (map->data) UnmapViewOfFile(map->data);
+    memset(map, 0, sizeof *map);
+}
+
+int bc_file_read(char **text, size_t *length, const char *path, size_t limit, bc_error *err)
+{
+    *text = NULL;
+    *length = 0;
+    HANDLE file = open_read(path);
+    if (file == INVALID_HANDLE_VALUE) return io_fail(err, path, "the file cannot be opened");
+    LARGE_INTEGER size;
+    int status = BC_OK;
+    if (!GetFileSizeEx(file, &size)) {
+        status = io_fail(err, path, "the file's size cannot be read");
+    } else if ((uint64_t)size.QuadPart > limit) {
+        status = bc_fail(err, BC_ERR_FORMAT, "%.300s: %lld bytes, at most %llu are allowed", path,
+                         (long long)size.QuadPart, (unsigned long long)limit);
+    } else {
+        const size_t n = (size_t)size.QuadPart;
+        char *buffer = malloc(n + 1);
+        DWORD got = 0;
+        if (!buffer) {
+            status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %.300s", path);
+        } else if (!ReadFile(file, buffer, (DWORD)n, &got, NULL) || got != n) {
+            free(buffer);
+            status = io_fail(err, path, "the file cannot be read");
+        } else {
+            buffer[n] = 0;
+            *text = buffer;
+            *length = n;
+        }
+    }
+    CloseHandle(file);
+    return status;
+}
+
+int bc_file_exists(const char *path)
+{
+    wchar_t *w = wide(path);
+    if (!w) return 0;
+    const DWORD attributes = GetFileAttributesW(w);
+    free(w);
+    return attributes != INVALID_FILE_ATTRIBUTES;
+}
+
+/* ---- threads ---- */
+
+struct bc_thread {
+    HANDLE handle;
+    void (*run)(void *);
+    void *arg;
+};
+struct bc_mutex {
+    SRWLOCK lock;
+};
+struct bc_cond {
+    CONDITION_VARIABLE variable;
+};
+
+static DWORD WINAPI thread_main(void *p)
+{
+    bc_thread *t = p;
+    t->run(t->arg);
+    return 0;
+}
+
+static int start(bc_thread *t)
+{
+    t->handle = CreateThread(NULL, 0, thread_main, t, 0, NULL);
+    return t->handle ? 0 : -1;
+}
+
+static void join(bc_thread *t)
+{
+    WaitForSingleObject(t->handle, INFINITE);
+    CloseHandle(t->handle);
+}
+
+static void mutex_init(bc_mutex *m) { InitializeSRWLock(&m->lock); }
+static void mutex_destroy(bc_mutex *m) { (void)m; }
+void bc_mutex_lock(bc_mutex *m) { AcquireSRWLockExclusive(&m->lock); }
+void bc_mutex_unlock(bc_mutex *m) { ReleaseSRWLockExclusive(&m->lock); }
+static void cond_init(bc_cond *c) { InitializeConditionVariable(&c->variable); }
+static void cond_destroy(bc_cond *c) { (void)c; }
+void bc_cond_wait(bc_cond *c, bc_mutex *m)
+{
+    SleepConditionVariableSRW(&c->variable, &m->lock, INFINITE, 0);
+}
+void bc_cond_broadcast(bc_cond *c) { WakeAllConditionVariable(&c->variable); }
+void bc_thread_yield(void) { SwitchToThread(); }
+
+int bc_physical_cores(void)
+{
+    DWORD bytes = 0;
+    GetLogicalProcessorInformation(NULL, &bytes);
+    SYSTEM_LOGICAL_PROCESSOR_INFORMATION *info = malloc(bytes ? bytes : 1);
+    int cores = 0;
+    if (info && GetLogicalProcessorInformation(info, &bytes)) {
+        for (DWORD i = 0; i < bytes / sizeof *info; i++)
+            cores += info[i].Relationship == RelationProcessorCore;
+    }
+    free(info);
+    return cores > 0 ? cores : 1;
+}
+
+void *bc_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes ? bytes : 1, 64); }
+void bc_aligned_free(void *p) { _aligned_free(p); }
+
+#else /* POSIX */
+#include <fcntl.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- files ---- */
+
+/* A descriptor of a regular file and its size, or -1. */
+static int open_read(const char *path, size_t *size, bc_error *err)
+{
+    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) {
+        io_fail(err, path, strerror(errno));
+        return -1;
+    }
+    struct stat st;
+    if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(fd);
+        io_fail(err, path, "not a regular file");
+        return -1;
+    }
+    *size = (size_t)st.st_size;
+    return fd;
+}
+
+int bc_map_open(bc_map *map, const char *path, bc_error *err)
+{
+    memset(map, 0, sizeof *map);
+    size_t size = 0;
+    const int fd = open_read(path, &size, err);
+    if (fd < 0) return BC_ERR_IO;
+    if (size == 0) {
+        close(fd);
+        return BC_OK;
+    }
+    void *data = mmap(NULL, size, PROT_READ, MAP_SHARED, fd, 0);
+    close(fd); /* the mapping stays valid */
+    if (data == MAP_FAILED) return io_fail(err, path, "the file cannot be mapped");
+    map->data = data;
+    map->size = size;
+    return BC_OK;
+}
+
+void bc_map_close(bc_map *map)
+{
+    if (map->data) munmap((void *)(uintptr_t)map->data, map->size);
+    memset(map, 0, sizeof *map);
+}
+
+static int read_all(int fd, char *buffer, size_t n)
+{
+    size_t done = 0;
+    while (done < n) {
+        const ssize_t got = read(fd, buffer + done, n - done);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return -1;
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+int bc_file_read(char **text, size_t *length, const char *path, size_t limit, bc_error *err)
+{
+    *text = NULL;
+    *length = 0;
+    size_t n = 0;
+    const int fd = open_read(path, &n, err);
+    if (fd < 0) return BC_ERR_IO;
+    int status = BC_OK;
+    char *buffer = NULL;
+    if (n > limit) {
+        status = bc_fail(err, BC_ERR_FORMAT, "%.300s: %zu bytes, at most %zu are allowed", path, n,
+                         limit);
+    } else if (!(buffer = malloc(n + 1))) {
+        status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %.300s", path);
+    } else if (read_all(fd, buffer, n) != 0) {
+        free(buffer);
+        status = io_fail(err, path, "the file cannot be read");
+    } else {
+        buffer[n] = 0;
+        *text = buffer;
+        *length = n;
+    }
+    close(fd);
+    return status;
+}
+
+int bc_file_exists(const char *path) { return access(path, F_OK) == 0; }
+
+/* ---- threads ---- */
+
+struct bc_thread {
+    pthread_t handle;
+    void (*run)(void *);
+    void *arg;
+};
+struct bc_mutex {
+    pthread_mutex_t lock;
+};
+struct bc_cond {
+    pthread_cond_t variable;
+};
+
+static void *thread_main(void *p)
+{
+    bc_thread *t = p;
+    t->run(t->arg);
+    return NULL;
+}
+
+static int start(bc_thread *t)
+{
+    return pthread_create(&t->handle, NULL, thread_main, t) == 0 ? 0 : -1;
+}
+
+static void join(bc_thread *t) { pthread_join(t->handle, NULL); }
+static void mutex_init(bc_mutex *m) { pthread_mutex_init(&m->lock, NULL); }
+static void mutex_destroy(bc_mutex *m) { pthread_mutex_destroy(&m->lock); }
+void bc_mutex_lock(bc_mutex *m) { pthread_mutex_lock(&m->lock); }
+void bc_mutex_unlock(bc_mutex *m) { pthread_mutex_unlock(&m->lock); }
+static void cond_init(bc_cond *c) { pthread_cond_init(&c->variable, NULL); }
+static void cond_destroy(bc_cond *c) { pthread_cond_destroy(&c->variable); }
+void bc_cond_wait(bc_cond *c, bc_mutex *m) { pthread_cond_wait(&c->variable, &m->lock); }
+void bc_cond_broadcast(bc_cond *c) { pthread_cond_broadcast(&c->variable); }
+void bc_thread_yield(void) { sched_yield(); }
+
+/* Of each group of hyper-threads only the first counts, if this process may run on it. */
+int bc_physical_cores(void)
+{
+    cpu_set_t allowed;
+    CPU_ZERO(&allowed);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) return 1;
+    const int logical = CPU_COUNT(&allowed);
+    cpu_set_t seen;
+    CPU_ZERO(&seen);
+    int cores = 0;
+    for (int cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (!CPU_ISSET(cpu, &allowed)) continue;
+        char path[96];
+        snprintf(path, sizeof path, "/sys/devices/system/cpu/cpu%d/topology/thread_siblings_list",
+                 cpu);
+        int first = cpu;
+        FILE *file = fopen(path, "r"); /* "0-1" or "0,64": the first number is the group's name */
+        if (file) {
+            if (fscanf(file, "%d", &first) != 1 || first < 0 || first >= CPU_SETSIZE) first = cpu;
+            fclose(file);
+        }
+        if (!CPU_ISSET(first, &seen)) cores++;
+        CPU_SET(first, &seen);
+    }
+    if (cores < 1) cores = logical;
+    return cores > 0 ? cores : 1;
+}
+
+void *bc_aligned_alloc(size_t bytes)
+{
+    void *p = NULL;
+    return posix_memalign(&p, 64, bytes ? bytes : 1) == 0 ? p : NULL;
+}
+
+void bc_aligned_free(void *p) { free(p); }
+#endif
+
+/* ---- the same on both ---- */
+
+int bc_thread_start(bc_thread **out, void (*run)(void *), void *arg)
+{
+    *out = NULL;
+    bc_thread *t = calloc(1, sizeof *t);
+    if (!t) return -1;
+    t->run = run;
+    t->arg = arg;
+    if (start(t) != 0) {
+        free(t);
+        return -1;
+    }
+    *out = t;
+    return 0;
+}
+
+void bc_thread_join(bc_thread *thread)
+{
+    if (!thread) return;
+    join(thread);
+    free(thread);
+}
+
+bc_mutex *bc_mutex_new(void)
+{
+    bc_mutex *m = calloc(1, sizeof *m);
+    if (m) mutex_init(m);
+    return m;
+}
+
+void bc_mutex_free(bc_mutex *m)
+{
+    if (!m) return;
+    mutex_destroy(m);
+    free(m);
+}
+
+bc_cond *bc_cond_new(void)
+{
+    bc_cond *c = calloc(1, sizeof *c);
+    if (c) cond_init(c);
+    return c;
+}
+
+void bc_cond_free(bc_cond *c)
+{
+    if (!c) return;
+    cond_destroy(c);
+    free(c);
+}

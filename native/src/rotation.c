@@ -1,0 +1,116 @@
+/* rotation.c - docs/FORMAT.md 1.3. */
+#include "rotation.h"
+
+#include <stdlib.h>
+
+#include "engine.h"
+#include "error.h"
+
+enum { MAX_COLS = 1 << 20 };
+
+/* splitmix64's finaliser (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) */
+static uint64_t mix(uint64_t x)
+{
+    x ^= x >> 30;
+    x *= 0xBF58476D1CE4E5B9u;
+    x ^= x >> 27;
+    x *= 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+static const uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
+
+int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err)
+{
+    *r = (bc_rotation){ 0 };
+    if (cols < 1 || cols > MAX_COLS)
+        return bc_fail(err, BC_ERR_INVALID, "a rotation of %lld columns: must be 1 to %d",
+                       (long long)cols, MAX_COLS);
+    const int n = (int)cols;
+    r->cols = n;
+    r->block = n & -n;
+    r->sign = malloc((size_t)n * sizeof *r->sign);
+    if (r->block != n) r->perm = malloc((size_t)n * sizeof *r->perm);
+    if (!r->sign || (r->block != n && !r->perm)) {
+        bc_rotation_free(r);
+        return bc_fail(err, BC_ERR_NOMEM, "no memory for a rotation of %d columns", n);
+    }
+    const uint64_t z = mix(seed * GOLDEN + (uint64_t)n);
+    uint64_t j = 0;
+    for (int i = 0; i < n; i++) r->sign[i] = mix(z + ++j * GOLDEN) >> 63 ? -1.0f : 1.0f;
+    if (!r->perm) return BC_OK;
+    for (int i = 0; i < n; i++) r->perm[i] = i;
+    for (int i = n - 1; i > 0; i--) {
+        const uint64_t u = mix(z + ++j * GOLDEN);
+        const int k = (int)(((u >> 32) * (uint64_t)(i + 1)) >> 32);
+        const int32_t swap = r->perm[i];
+        r->perm[i] = r->perm[k];
+        r->perm[k] = swap;
+    }
+    return BC_OK;
+}
+
+void bc_rotation_free(bc_rotation *r)
+{
+    free(r->perm);
+    free(r->sign);
+    *r = (bc_rotation){ 0 };
+}
+
+void bc_rotation_apply(const bc_rotation *r, const bc_kernels *k, float *y, const float *x)
+{
+    if (r->perm)
+        for (int i = 0; i < r->cols; i++) y[i] = r->sign[i] * x[r->perm[i]];
+    else
+        for (int i = 0; i < r->cols; i++) y[i] = r->sign[i] * x[i];
+    k->hadamard(y, r->cols, r->block);
+}
+
+void bc_rotation_undo(const bc_rotation *r, const bc_kernels *k, float *x, float *y)
+{
+    k->hadamard(y, r->cols, r->block); /* its own inverse */
+    if (r->perm)
+        for (int i = 0; i < r->cols; i++) x[r->perm[i]] = r->sign[i] * y[i];
+    else
+        for (int i = 0; i < r->cols; i++) x[i] = r->sign[i] * y[i];
+}
+
+struct rotate_work {
+    const bc_rotation *rotation;
+    const bc_kernels *k;
+    float *x, *scratch;
+    int inverse;
+};
+
+static void rotate_row(void *arg, int64_t row, int thread)
+{
+    const struct rotate_work *w = arg;
+    const int n = w->rotation->cols;
+    float *x = w->x + row * n, *t = w->scratch + (int64_t)thread * n;
+    for (int i = 0; i < n; i++) t[i] = x[i];
+    if (w->inverse)
+        bc_rotation_undo(w->rotation, w->k, x, t);
+    else
+        bc_rotation_apply(w->rotation, w->k, x, t);
+}
+
+int bc_rotate(bc_engine *engine, float *x, int64_t rows, int64_t cols, uint64_t seed,
+              int32_t inverse, bc_error *err)
+{
+    if (!engine || !x) return bc_fail(err, BC_ERR_INVALID, "engine or x is NULL");
+    if (rows < 0) return bc_fail(err, BC_ERR_INVALID, "rows is %lld", (long long)rows);
+    bc_rotation r;
+    const int status = bc_rotation_init(&r, cols, seed, err);
+    if (status != BC_OK) return status;
+    const size_t threads = (size_t)bc_pool_size(engine->pool);
+    float *scratch = malloc(threads * (size_t)cols * sizeof *scratch);
+    if (!scratch) {
+        bc_rotation_free(&r);
+        return bc_fail(err, BC_ERR_NOMEM, "no memory to rotate rows of %lld", (long long)cols);
+    }
+    struct rotate_work work = { &r, &engine->k, x, scratch, inverse };
+    bc_pool_run(engine->pool, rotate_row, &work, rows);
+    free(scratch);
+    bc_rotation_free(&r);
+    return BC_OK;
+}
