@@ -112,8 +112,9 @@ def _configure_c_tests(sanitize: bool) -> Path:
     devenv.need_compiler()
     folder = SANITIZE_BUILD if sanitize else TEST_BUILD
     options = ["-DBC_SANITIZE=address,undefined"] if sanitize else []
+    kind = "RelWithDebInfo" if sanitize else "Release"
     say(f"building the C tests in {folder.relative_to(ROOT)}")
-    _cmake(folder, ["-DBC_TESTS=ON", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *options])
+    _cmake(folder, ["-DBC_TESTS=ON", f"-DCMAKE_BUILD_TYPE={kind}", *options])
     return folder
 
 
@@ -137,7 +138,8 @@ def mingw(words: list[str]) -> None:
     devenv.need_venv()
     devenv.need_compiler()
     say("compiling the engine for Windows")
-    system = ["-DCMAKE_SYSTEM_NAME=Windows", "-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc"]
+    system = ["-DCMAKE_SYSTEM_NAME=Windows", "-DCMAKE_SYSTEM_PROCESSOR=AMD64"]
+    system += ["-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc"]
     _cmake(MINGW_BUILD, [*system, "-DBC_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release", *words])
 
 

@@ -25,9 +25,10 @@ STAMP = VENV / "bitconverter-installed.json"
 # What a Debian or Ubuntu needs, by purpose. Fonts: a window without any shows no text.
 COMPILER_PACKAGES = ["gcc", "libc6-dev", "cmake", "make"]
 QT_PACKAGES = [
-    "libegl1", "libgl1", "libglib2.0-0", "libdbus-1-3", "libfontconfig1", "libxkbcommon0", "libxkbcommon-x11-0",
-    "libxcb-cursor0", "libxcb-icccm4", "libxcb-image0", "libxcb-keysyms1", "libxcb-randr0", "libxcb-render-util0",
-    "libxcb-shape0", "libxcb-xinerama0", "libxcb-xkb1", "fontconfig", "fonts-dejavu-core",
+    "libegl1", "libgl1", "libglib2.0-0", "libdbus-1-3", "libfontconfig1", "libxkbcommon0",
+    "libxkbcommon-x11-0", "libxcb-cursor0", "libxcb-icccm4", "libxcb-image0", "libxcb-keysyms1",
+    "libxcb-randr0", "libxcb-render-util0", "libxcb-shape0", "libxcb-xinerama0", "libxcb-xkb1",
+    "fontconfig", "fonts-dejavu-core",
 ]  # fmt: skip
 
 
@@ -233,8 +234,8 @@ def pip_install(packages: Sequence[str], purpose: str, options: Sequence[str] = 
         )
     except SetupError as error:
         raise SetupError(
-            f"{error}\nThe packages could not be installed. Set-up needs a package index once: check the network "
-            "or pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS for a folder of wheels), then run again."
+            f"{error}\nThe packages could not be installed. Set-up needs a package index once: check the "
+            "network or pip's settings (PIP_INDEX_URL, PIP_FIND_LINKS for a folder of wheels), then try again."
         ) from error
 
 

@@ -1,0 +1,140 @@
+"""How fast a model runs here: loading, prefill, decode, memory; with a hash that shows wrong answers."""
+
+import hashlib
+import os
+import platform
+import statistics
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import psutil
+
+from bitconverter.engine import Model, Session
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.opening import model_folder, open_engine
+
+
+@dataclass(frozen=True)
+class BenchmarkResult:
+    """Medians over the repeats. A "token per second" of prefill is one of the prompt's tokens.
+
+    load_s: from nothing to a model that has answered one token. peak_rss_bytes: of this process,
+    pages of the mapped model included. decode_gb_s: weight bytes read per second of decode / 1e9.
+    logits_hash: of the last logits and of the tokens decoded; the same on every run of one build and ISA.
+    """
+
+    prefill_tok_s: float
+    decode_tok_s: float
+    load_s: float
+    peak_rss_bytes: int
+    decode_gb_s: float
+    prompt_tokens: int
+    new_tokens: int
+    repeats: int
+    isa: str
+    threads: int
+    logits_hash: str
+    machine: str
+
+
+@dataclass(frozen=True)
+class BenchmarkJob:
+    """`kv` as in a session. Emits Progress(unit="run")."""
+
+    model: str
+    prompt_tokens: int = 512
+    new_tokens: int = 64
+    threads: int = 0
+    cpu: str = "auto"
+    repeat: int = 3
+    kv: str = "f16"
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> BenchmarkResult:
+        for name in ("prompt_tokens", "new_tokens", "repeat"):
+            if getattr(self, name) < 1:
+                raise UserError("benchmark", f"{name} must be at least 1, not {getattr(self, name)}.")
+        with model_folder(self.model, ctx) as folder:
+            return self._measure(folder, ctx)
+
+    def _measure(self, folder: Path, ctx: Context) -> BenchmarkResult:
+        start = time.perf_counter()
+        engine = open_engine(self.threads, self.cpu)
+        model = Model(engine, folder)
+        session = Session(model, n_ctx=self.prompt_tokens + self.new_tokens, kv=self.kv)
+        session.forward([0], cancel=ctx.cancel)  # touches every weight of a decode once
+        load = time.perf_counter() - start
+        prompt = _prompt(self.prompt_tokens, model.info.vocab_size)
+        prefill, decode = [], []
+        for number in range(self.repeat):
+            ctx.emit(Progress(number, self.repeat, "run"))
+            prefill_s, decode_s, answer_hash = self._once(session, prompt, ctx)
+            prefill.append(self.prompt_tokens / prefill_s)
+            decode.append(self.new_tokens / decode_s)
+        ctx.emit(Progress(self.repeat, self.repeat, "run"))
+        rate = statistics.median(decode)
+        return BenchmarkResult(
+            prefill_tok_s=statistics.median(prefill),
+            decode_tok_s=rate,
+            load_s=load,
+            peak_rss_bytes=peak_rss_bytes(),
+            decode_gb_s=rate * model.info.decode_bytes / 1e9,
+            prompt_tokens=self.prompt_tokens,
+            new_tokens=self.new_tokens,
+            repeats=self.repeat,
+            isa=engine.isa,
+            threads=engine.threads,
+            logits_hash=answer_hash,
+            machine=machine(),
+        )
+
+    def _once(self, session: Session, prompt: np.ndarray, ctx: Context) -> tuple[float, float, str]:
+        session.rewind(0)
+        start = time.perf_counter()
+        logits = session.forward(prompt, cancel=ctx.cancel)
+        middle = time.perf_counter()
+        tokens = []
+        for _ in range(self.new_tokens):
+            assert logits is not None
+            tokens.append(int(logits[0].argmax()))
+            logits = session.forward(tokens[-1:], cancel=ctx.cancel)
+        end = time.perf_counter()
+        assert logits is not None
+        digest = hashlib.sha256(np.asarray(tokens, "<i4").tobytes())
+        digest.update(np.ascontiguousarray(logits, "<f4").tobytes())
+        return middle - start, end - middle, digest.hexdigest()[:16]
+
+
+def _prompt(n: int, vocab: int) -> np.ndarray:
+    """Token ids i32 [n] spread over the vocabulary, the same every time."""
+    return (np.arange(n, dtype=np.int64) * 7919 % vocab).astype(np.int32)
+
+
+def peak_rss_bytes() -> int:
+    """The most physical memory this process has had, in bytes."""
+    info = psutil.Process().memory_info()
+    if sys.platform == "win32":
+        return int(info.peak_wset)
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(peak) if sys.platform == "darwin" else int(peak) * 1024
+
+
+def machine() -> str:
+    """The processor and system in one line, for people."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    memory = psutil.virtual_memory().total / 2**30
+    return (
+        f"{name}, {os.cpu_count()} logical cores, {memory:.0f} GiB, {platform.system()} {platform.release()}"
+    )

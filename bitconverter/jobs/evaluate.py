@@ -1,0 +1,212 @@
+"""How well a model predicts a text, and how close it stays to the model it was made from.
+
+The text's tokens are cut into windows; every window starts with an empty context (and with the
+tokenizer's BOS, if it adds one). In a window of n tokens, tokens 1..n-1 are predicted from those
+before them; perplexity = exp(mean of -log p). With a reference, KL(reference || model) and the
+share of equal most probable tokens are means over the same positions.
+"""
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter.engine import Engine, Model, Session, logits_divergence, logits_score
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context, Metric, Progress
+from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine, read_text
+from bitconverter.model.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class EvaluateResult:
+    """Means over `tokens` predicted tokens; kl in nats, top1 in 0..1; None without a reference."""
+
+    perplexity: float
+    reference_perplexity: float | None
+    kl: float | None
+    top1: float | None
+    tokens: int
+    seconds: float
+    tokens_per_second: float
+
+
+@dataclass(frozen=True)
+class EvaluateJob:
+    """`model` and `reference`: a folder (converted or not) or a .gguf; `text`: a UTF-8 file.
+
+    max_tokens: how much of the text to use, 0 for all. Emits Progress(unit="token") and
+    Metric("perplexity", tokens so far, value) per window.
+    """
+
+    model: str
+    text: str
+    reference: str | None = None
+    max_tokens: int = 0
+    window: int = 512
+    threads: int = 0
+    cpu: str = "auto"
+    kv: str = "f16"
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> EvaluateResult:
+        if self.window < 2:
+            raise UserError("window", f"A window of {self.window} tokens predicts nothing: give at least 2.")
+        text = read_text(self.text)
+        with ExitStack() as stack:
+            folder = stack.enter_context(model_folder(self.model, ctx))
+            other = stack.enter_context(model_folder(self.reference, ctx)) if self.reference else None
+            windows = self._windows(folder, other, text)
+            engine = open_engine(self.threads, self.cpu)
+            model = Model(engine, folder)
+            reference = Model(engine, other) if other else None
+            if reference is not None:
+                _need_same_vocabulary(model, reference)
+            return _measure(_Pair(engine, model, reference, self.window, self.kv), windows, ctx)
+
+    def _windows(self, folder: Path, reference: Path | None, text: str) -> list[list[int]]:
+        tokenizer = Tokenizer(folder)
+        ids = tokenizer.encode(text, add_special_tokens=False)
+        if reference is not None:
+            _need_same_tokens(ids, Tokenizer(reference).encode(text, add_special_tokens=False))
+        if self.max_tokens > 0:
+            ids = ids[: self.max_tokens]
+        prefix = _bos(tokenizer)
+        step = self.window - len(prefix)
+        windows = [prefix + ids[start : start + step] for start in range(0, len(ids), step)]
+        windows = [window for window in windows if len(window) > 1]
+        if not windows:
+            raise UserError(
+                "text-short",
+                f"{self.text} has {len(ids)} token(s), too few to predict anything. Use a longer text.",
+                path=self.text, tokens=len(ids),
+            )  # fmt: skip
+        return windows
+
+
+def _bos(tokenizer: Tokenizer) -> list[int]:
+    """The BOS that this tokenizer puts before a text, if it does."""
+    start = tokenizer.encode("", add_special_tokens=True)[:1]
+    return start if start == [tokenizer.bos_id] else []
+
+
+class _Pair:
+    """The model, and the reference if there is one, each with its own timeline."""
+
+    def __init__(self, engine: Engine, model: Model, reference: Model | None, window: int, kv: str) -> None:
+        self.engine = engine
+        self.chunk = chunk_tokens(model.info.vocab_size)
+        self.model = Session(model, n_ctx=window, kv=kv)
+        self.reference = Session(reference, n_ctx=window, kv=kv) if reference else None
+
+    def start_window(self) -> None:
+        self.model.rewind(0)
+        if self.reference is not None:
+            self.reference.rewind(0)
+
+    def score(self, tokens: Sequence[int], targets: Sequence[int], ctx: Context) -> "_Sums":
+        """Feed `tokens`; compare what follows each with `targets` (the same length)."""
+        wanted = np.asarray(targets, np.int32)
+        logits = _forward(self.model, tokens, ctx)
+        nll, best = logits_score(self.engine, logits, wanted)
+        sums = _Sums(len(targets), float(nll.sum()))
+        if self.reference is not None:
+            expected = _forward(self.reference, tokens, ctx)
+            nll, reference_best = logits_score(self.engine, expected, wanted)
+            sums.reference_nll = float(nll.sum())
+            sums.kl = float(logits_divergence(self.engine, expected, logits).sum())
+            sums.agree = int((best == reference_best).sum())
+        return sums
+
+
+@dataclass
+class _Sums:
+    tokens: int = 0
+    nll: float = 0.0
+    reference_nll: float = 0.0
+    kl: float = 0.0
+    agree: int = 0
+
+    def add(self, other: "_Sums") -> None:
+        self.tokens += other.tokens
+        self.nll += other.nll
+        self.reference_nll += other.reference_nll
+        self.kl += other.kl
+        self.agree += other.agree
+
+
+def _measure(pair: _Pair, windows: list[list[int]], ctx: Context) -> EvaluateResult:
+    total = sum(len(window) - 1 for window in windows)
+    sums = _Sums()
+    start = time.monotonic()
+    for window in windows:
+        pair.start_window()
+        for tokens, targets in _chunks(window, pair.chunk):
+            ctx.cancel.check()
+            sums.add(pair.score(tokens, targets, ctx))
+            passed = time.monotonic() - start
+            eta = passed / sums.tokens * (total - sums.tokens)
+            ctx.emit(Progress(sums.tokens, total, "token", eta=eta))
+        ctx.emit(Metric("perplexity", sums.tokens, _perplexity(sums.nll, sums.tokens)))
+    seconds = time.monotonic() - start
+    compared = pair.reference is not None
+    return EvaluateResult(
+        perplexity=_perplexity(sums.nll, total),
+        reference_perplexity=_perplexity(sums.reference_nll, total) if compared else None,
+        kl=sums.kl / total if compared else None,
+        top1=sums.agree / total if compared else None,
+        tokens=total,
+        seconds=seconds,
+        tokens_per_second=total / seconds if seconds > 0 else 0.0,
+    )
+
+
+def _chunks(window: list[int], size: int) -> Iterator[tuple[list[int], list[int]]]:
+    """(tokens, the tokens that follow them) in pieces of at most `size`."""
+    for start in range(0, len(window) - 1, size):
+        stop = min(start + size, len(window) - 1)
+        yield window[start:stop], window[start + 1 : stop + 1]
+
+
+def _forward(session: Session, tokens: Sequence[int], ctx: Context) -> np.ndarray:
+    logits = session.forward(tokens, all_positions=True, cancel=ctx.cancel)
+    assert logits is not None
+    return logits
+
+
+def _perplexity(nll: float, tokens: int) -> float:
+    """exp of the mean; infinite where that is beyond a float."""
+    mean = nll / tokens
+    return math.exp(mean) if mean < 700 else math.inf
+
+
+def _need_same_vocabulary(model: Model, reference: Model) -> None:
+    mine, theirs = model.info.vocab_size, reference.info.vocab_size
+    if mine != theirs:
+        raise UserError(
+            "reference-vocabulary",
+            f"The model knows {mine} tokens, the reference {theirs}: they cannot be compared. "
+            "Give the model it was converted from.",
+            model=mine, reference=theirs,
+        )  # fmt: skip
+
+
+def _need_same_tokens(ids: list[int], others: list[int]) -> None:
+    if ids == others:
+        return
+    place = next(
+        (i for i, (a, b) in enumerate(zip(ids, others, strict=False)) if a != b), min(len(ids), len(others))
+    )
+    raise UserError(
+        "reference-tokenizer",
+        f"The model's tokenizer and the reference's cut the text differently (first at token {place}), so they "
+        "cannot be compared. Give the model it was converted from.",
+        place=place,
+    )

@@ -1,0 +1,89 @@
+"""The raw logits of given token ids, as a file: for debugging, and for comparing with other programs."""
+
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter.engine import Model, Session
+from bitconverter.format.atomic import sync_folder
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine
+
+
+@dataclass(frozen=True)
+class LogitsResult:
+    """What was written: `shape` is (tokens, vocabulary); `argmax` the most probable next token per position."""
+
+    out: str
+    shape: tuple[int, int]
+    argmax: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class LogitsJob:
+    """Writes `out`, a NumPy .npy file of f32 [tokens, vocabulary]: row i predicts token i + 1.
+
+    Needs no tokenizer. The file is whole or not there. Emits Progress(unit="token").
+    """
+
+    model: str
+    ids: tuple[int, ...]
+    out: str
+    threads: int = 0
+    cpu: str = "auto"
+    kv: str = "f32"
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> LogitsResult:
+        if not self.ids:
+            raise UserError("ids", "There are no token ids. Give some, like --ids 1,2,3.")
+        with model_folder(self.model, ctx) as folder:
+            model = Model(open_engine(self.threads, self.cpu), folder)
+            vocab = model.info.vocab_size
+            wrong = [token for token in self.ids if not 0 <= token < vocab]
+            if wrong:
+                raise UserError(
+                    "ids",
+                    f"Token id {wrong[0]} is not in this model's vocabulary: ids go from 0 to {vocab - 1}.",
+                    id=wrong[0], vocab=vocab,
+                )  # fmt: skip
+            session = Session(model, n_ctx=len(self.ids), kv=self.kv)
+            return self._write(session, vocab, ctx)
+
+    def _write(self, session: Session, vocab: int, ctx: Context) -> LogitsResult:
+        out = Path(self.out)
+        temporary = out.with_name(out.name + ".tmp")
+        best: list[int] = []
+        try:
+            with open(temporary, "wb") as file:
+                header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.ids), vocab)}
+                np.lib.format.write_array_header_1_0(file, header)
+                start = time.monotonic()
+                step = chunk_tokens(vocab)
+                for first in range(0, len(self.ids), step):
+                    tokens = self.ids[first : first + step]
+                    logits = session.forward(tokens, all_positions=True, cancel=ctx.cancel)
+                    assert logits is not None
+                    file.write(np.ascontiguousarray(logits, "<f4").data)
+                    best += [int(token) for token in logits.argmax(axis=1)]
+                    left = len(self.ids) - len(best)
+                    eta = (time.monotonic() - start) / len(best) * left
+                    ctx.emit(Progress(len(best), len(self.ids), "token", eta=eta))
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, out)
+            sync_folder(out.parent)
+        except OSError as error:
+            raise UserError(
+                "out-unwritable", f"{out} cannot be written: {error.strerror or error}.", path=str(out)
+            ) from error
+        finally:
+            temporary.unlink(missing_ok=True)
+        return LogitsResult(str(out), (len(self.ids), vocab), tuple(best))

@@ -1,0 +1,75 @@
+"""What several jobs do first: an engine, a model folder that the engine can map, a table of tokens."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bitconverter.engine import Engine
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context, Note
+from bitconverter.model.gguf_source import expand
+
+
+@contextmanager
+def model_folder(path: str, ctx: Context) -> Iterator[Path]:
+    """The folder to open for `path`: itself, or a .gguf file written out as a folder for the time being.
+
+    The temporary folder lies where the system keeps such (TMPDIR) and needs two bytes per weight.
+    Emits Note("expanding", file=...) before that.
+    """
+    given = Path(path)
+    if not given.exists():
+        raise UserError(
+            "model-missing", f"There is no {given}. Check the path of the model.", path=str(given)
+        )
+    if given.is_dir():
+        yield given
+        return
+    if given.suffix.lower() != ".gguf":
+        raise UserError(
+            "model-kind",
+            f"{given} is neither a model folder nor a .gguf file. Give the folder that holds config.json.",
+            path=str(given),
+        )
+    parent = Path(tempfile.mkdtemp(prefix="bitconverter-"))
+    try:
+        ctx.emit(Note("expanding", {"file": given.name}))
+        folder = parent / given.stem
+        expand(given, folder, ctx)
+        yield folder
+    finally:
+        shutil.rmtree(parent, ignore_errors=True)
+
+
+def read_text(path: str) -> str:
+    """A UTF-8 text file, with or without a byte order mark."""
+    try:
+        return Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(
+            "text-encoding",
+            f"{path} is not UTF-8 text (byte {error.start} does not fit). Save it as UTF-8 and try again.",
+            path=path,
+        ) from error
+    except OSError as error:
+        raise UserError(
+            "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
+        ) from error
+
+
+def chunk_tokens(vocab: int, most: int = 512) -> int:
+    """How many positions' logits are held at a time: about 32 MiB of float32, at least 16 positions."""
+    return max(16, min(most, (32 << 20) // (4 * vocab)))
+
+
+def open_engine(threads: int, cpu: str) -> Engine:
+    """An engine; the number of threads is checked here because it comes from people."""
+    if not 0 <= threads <= 1024:
+        raise UserError(
+            "threads",
+            f"{threads} threads are not possible: give 1 to 1024, or 0 for one per core.",
+            threads=threads,
+        )
+    return Engine(threads=threads, cpu=cpu)
