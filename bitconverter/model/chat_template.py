@@ -1,0 +1,283 @@
+"""A model's chat template: messages in, the text that the model was trained to see out.
+
+Templates are Jinja programs that come with a model, so they run in Jinja's immutable sandbox, in the
+environment that Hugging Face's `transformers` gives them (the same options, filters, functions and variables;
+goldens: tests/golden/templates), with a limit on time and on the size of what they make.
+"""
+
+import json
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from functools import wraps
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.runtime
+import jinja2.sandbox
+import jinja2.utils
+
+from bitconverter.format.errors import UserError
+from bitconverter.model.tokenizer import read_json, special_tokens
+
+TIME_LIMIT = 5.0  # seconds a rendering may take; real ones take a millisecond
+OUTPUT_LIMIT = 8_000_000  # characters
+NUMBER_LIMIT = 1_000_000  # the largest number that may be multiplied with, or given to a function
+SIZE_LIMIT = 64_000_000  # characters that one call may make of two texts (replace, join)
+
+
+class ChatTemplate:
+    """`render` may be called from one thread at a time."""
+
+    def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
+        """`source` is the Jinja text; `variables` are what it sees beside the messages (bos_token, ...).
+
+        Raises UserError("chat-template-broken") when it is no valid template.
+        """
+        self.source = source
+        self.variables = dict(variables or {})
+        self._now: datetime | None = None
+        environment = _Environment(self._strftime_now)
+        try:
+            self._template = environment.from_string(source)
+        except (jinja2.TemplateError, RecursionError) as error:
+            raise _broken(error) from error
+
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        *,
+        add_generation_prompt: bool = True,
+        now: datetime | None = None,
+        **variables: Any,
+    ) -> str:
+        """The conversation as text, ready for the tokenizer (which must add no special tokens to it).
+
+        `now` is the time that the template's `strftime_now` tells (default: the clock's).
+        Raises UserError("chat-template-refused", reason=...) with the template's own words when it does not
+        accept the conversation, UserError("chat-template-broken") when it fails in any other way.
+        """
+        self._now = now
+        values = {**self.variables, "tools": None, "documents": None, **variables}
+        values.update(messages=[dict(m) for m in messages], add_generation_prompt=add_generation_prompt)
+        pieces: list[str] = []
+        size = 0
+        try:
+            with _time_limit(TIME_LIMIT):
+                for piece in self._template.generate(values):
+                    pieces.append(piece)
+                    size += len(piece)
+                    if size > OUTPUT_LIMIT:
+                        raise jinja2.sandbox.SecurityError(f"it makes more than {OUTPUT_LIMIT} characters")
+        except _Refusal as error:
+            raise UserError(
+                "chat-template-refused",
+                f"This model's chat template does not accept the conversation: {error}",
+                reason=str(error),
+            ) from error
+        except Exception as error:  # a foreign program: whatever it raises is its fault, told as such
+            raise _broken(error) from error
+        return "".join(pieces)
+
+    def _strftime_now(self, form: str) -> str:
+        return (self._now or datetime.now()).strftime(form)
+
+
+def load_chat_template(folder: Path) -> ChatTemplate:
+    """The template of a model folder: chat_template.jinja, chat_template.json or tokenizer_config.json.
+
+    Raises UserError("no-chat-template") when there is none: another model's format would give bad answers.
+    """
+    source = _find_source(folder)
+    if source is None:
+        raise UserError(
+            "no-chat-template",
+            f"{folder.name} has no chat template, so there is no telling how this model expects a "
+            "conversation; it may be a base model, made for completing text. Put the chat_template.jinja of "
+            "the model's publisher into its folder, or choose a model made for chat (-Instruct, -Chat).",
+            folder=str(folder),
+        )
+    return ChatTemplate(source, special_tokens(folder))
+
+
+def _find_source(folder: Path) -> str | None:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(
+                "chat-template-broken",
+                f"The chat template {path} cannot be read: {error}. Copy it from the model's source again.",
+                file=str(path),
+            ) from error
+    for name in ("chat_template.json", "tokenizer_config.json"):
+        template = read_json(folder / name).get("chat_template")
+        if isinstance(template, str):
+            return template
+        if isinstance(template, list):  # several, each {"name", "template"}
+            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+            if isinstance(named.get("default"), str):
+                return str(named["default"])
+    return None
+
+
+def _broken(error: BaseException) -> UserError:
+    line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+    return UserError(
+        "chat-template-broken",
+        f"This model's chat template does not work ({type(error).__name__}{line}: {str(error)[:500]}). "
+        "Copy chat_template.jinja or tokenizer_config.json from the model's source again.",
+        reason=str(error),
+    )
+
+
+# ---- the environment that templates expect ----
+
+
+class _Refusal(jinja2.TemplateError):
+    """The template called raise_exception."""
+
+
+class _GenerationTag(jinja2.ext.Extension):
+    """`{% generation %} ... {% endgeneration %}` marks what the assistant said; here it is only passed on."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.CallBlock(self.call_method("_pass_on"), [], [], body).set_lineno(line)
+
+    def _pass_on(self, caller: Callable[[], str]) -> str:
+        return caller()
+
+
+class _Dict:
+    """`dict(...)` and `dict.fromkeys(...)`, and nothing else of the type."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> dict[Any, Any]:
+        return dict(*args, **kwargs)
+
+    def fromkeys(self, *args: Any) -> dict[Any, Any]:
+        return dict.fromkeys(*args)
+
+
+class _Namespace(jinja2.utils.Namespace):
+    """A namespace whose names may not begin with an underscore."""
+
+    def __init__(*args: Any, **kwargs: Any) -> None:  # `self` may be a key, as in Jinja's own
+        names = dict(*args[1:], **kwargs)
+        for name in names:
+            _check_name(name)
+        jinja2.utils.Namespace.__init__(args[0], names)
+
+    def __setitem__(self, name: str, value: Any) -> None:
+        _check_name(name)
+        super().__setitem__(name, value)
+
+
+def _check_name(name: object) -> None:
+    if isinstance(name, str) and name.startswith("_"):
+        raise jinja2.sandbox.SecurityError(f"a namespace cannot have an attribute {name!r}")
+
+
+def _raise_exception(message: str) -> None:
+    raise _Refusal(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """Plain JSON; Jinja's own filter would escape HTML."""
+    return json.dumps(
+        value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
+    )
+
+
+def _check_sizes(values: Iterable[Any]) -> None:
+    """A huge number given to a padding function, or two long texts to replace or join: a huge text at once."""
+    sizes = []
+    for value in values:
+        if isinstance(value, int) and abs(value) > NUMBER_LIMIT:
+            raise jinja2.sandbox.SecurityError(f"the number {value:.3g} is too large here")
+        if isinstance(value, str | list | tuple):
+            sizes.append(len(value))
+    largest = sorted(sizes)[-2:]
+    if len(largest) == 2 and largest[0] * largest[1] > SIZE_LIMIT:
+        raise jinja2.sandbox.SecurityError("the texts are too long for this")
+
+
+def _checked(function: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        _check_sizes((*args, *kwargs.values()))
+        return function(*args, **kwargs)
+
+    return call
+
+
+class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
+    """Jinja's sandbox with the options and names of `transformers`, and limits on big numbers."""
+
+    intercepted_binops = frozenset({"*", "**", "%"})
+
+    def __init__(self, strftime_now: Callable[[str], str]) -> None:
+        super().__init__(
+            trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
+        )
+        self.filters["tojson"] = _tojson
+        for name in ("center", "indent", "join", "replace", "tojson"):
+            self.filters[name] = _checked(self.filters[name])
+        self.globals.update(
+            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
+        )
+
+    def call(__self, __context: jinja2.runtime.Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
+        _check_sizes((getattr(__obj, "__self__", None), *args, *kwargs.values()))
+        return super().call(__context, __obj, *args, **kwargs)
+
+    def call_binop(self, context: jinja2.runtime.Context, operator: str, left: Any, right: Any) -> Any:
+        if operator == "%" and isinstance(left, str):
+            _check_sizes(int(digits[:20]) for digits in re.findall(r"\d+", left))
+        elif operator != "%":
+            _check_sizes((left, right))
+            if any(isinstance(v, str | list | tuple) and len(v) > NUMBER_LIMIT for v in (left, right)):
+                raise jinja2.sandbox.SecurityError("the value is too large to be repeated")
+            if operator == "**" and isinstance(right, int) and right > 64:
+                raise jinja2.sandbox.SecurityError("the exponent is too large")
+        return super().call_binop(context, operator, left, right)
+
+
+@contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """Ends Python code of this thread that runs longer: every line of it, loops included, looks at the clock.
+
+    Tracing is what reaches into a loop without a call; a debugger's or a coverage tool's own tracing is put
+    back afterwards.
+    """
+    deadline = time.monotonic() + seconds
+
+    def look(frame: FrameType, event: str, arg: Any) -> Any:
+        if time.monotonic() > deadline:
+            raise jinja2.sandbox.SecurityError(f"it takes longer than {seconds:g} seconds")
+        return look
+
+    before = sys.gettrace()
+    sys.settrace(look)
+    try:
+        yield
+    finally:
+        sys.settrace(before)

@@ -1,0 +1,169 @@
+"""A model folder's tokenizer: text to token ids and back, and which ids end an answer."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import tokenizers
+
+from bitconverter.format.errors import UserError
+
+_NAMED_TOKENS = (
+    "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
+)  # fmt: skip
+# What the class that wrote a tokenizer_config.json takes for granted and so may leave out.
+_CLASS_TOKENS = {
+    "LlamaTokenizer": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
+    "Qwen2Tokenizer": {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
+}
+_SIZE_LIMIT = 256 << 20  # bytes of a JSON file; the largest real tokenizer.json has about 35 MB
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file of a model folder; {} when the file is not there.
+
+    Raises UserError("damaged-file") when it is not a JSON object.
+    """
+    try:
+        if path.stat().st_size > _SIZE_LIMIT:
+            raise ValueError("it is too large to be what its name says")
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+        if not isinstance(value, dict):
+            raise ValueError("it does not hold an object")
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise UserError(
+            "damaged-file",
+            f"{path} cannot be used: {error}. Copy the file from the model's source again.",
+            file=str(path),
+        ) from error
+    return value
+
+
+def special_tokens(folder: Path) -> dict[str, str]:
+    """bos_token, eos_token, ... as text, from tokenizer_config.json and special_tokens_map.json."""
+    config = read_json(folder / "tokenizer_config.json")
+    written_by = str(config.get("tokenizer_class", "")).removesuffix("Fast")
+    tokens: dict[str, Any] = {**_CLASS_TOKENS.get(written_by, {})}
+    tokens.update({name: config[name] for name in _NAMED_TOKENS if name in config})
+    if "added_tokens_decoder" not in config:  # an older folder: the map has the last word
+        older = read_json(folder / "special_tokens_map.json")
+        tokens.update({name: older[name] for name in _NAMED_TOKENS if name in older})
+    texts = {name: t.get("content") if isinstance(t, dict) else t for name, t in tokens.items()}
+    return {name: text for name, text in texts.items() if isinstance(text, str)}
+
+
+class Tokenizer:
+    """Text to ids and back. Immutable; safe to use from several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises UserError("no-tokenizer" or "damaged-file") saying what to do."""
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise _missing(folder)
+        try:
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
+        except Exception as error:  # the library raises plain Exception for whatever it does not like
+            raise UserError(
+                "damaged-file",
+                f"{path} is not a tokenizer that can be read ({str(error)[:300]}). "
+                "Copy tokenizer.json from the model's source again.",
+                file=str(path),
+            ) from error
+        # a file may ask for cutting or padding; a chat's text is taken whole
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self.folder = folder
+        self.special_tokens = special_tokens(folder)
+        self.special_ids = frozenset(
+            i for i, t in self._tokenizer.get_added_tokens_decoder().items() if t.special
+        )
+        self.bos_id = self._named_id("bos_token")
+        self.eos_ids = self._find_eos_ids()
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
+
+    def check_fits(self, model_vocab: int) -> None:
+        """Raises UserError("tokenizer-mismatch") when it can make ids that the model has no row for.
+
+        (A model may well have more rows than the tokenizer has ids: padding.)
+        """
+        if self.vocab_size > model_vocab:
+            raise UserError(
+                "tokenizer-mismatch",
+                f"The tokenizer of {self.folder.name} has {self.vocab_size} tokens, the model only "
+                f"{model_vocab}: they do not belong together. Copy tokenizer.json from the model's source again.",
+                tokenizer=self.vocab_size,
+                model=model_vocab,
+            )
+
+    def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """Ids of `text`. A chat template writes its own special tokens: encode its text without adding any."""
+        return list(
+            self._tokenizer.encode(_whole_characters(text), add_special_tokens=add_special_tokens).ids
+        )
+
+    def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
+        """Text of `ids`; broken UTF-8 becomes U+FFFD."""
+        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+
+    def token(self, token_id: int) -> str | None:
+        """The vocabulary's own spelling of one token, None when there is no such id."""
+        return self._tokenizer.id_to_token(token_id)
+
+    def decoder(self) -> dict[str, Any] | None:
+        """What tokenizer.json says under "decoder": how tokens become text. None: joined by spaces."""
+        decoder = self._tokenizer.decoder
+        return None if decoder is None else dict(json.loads(decoder.__getstate__()))
+
+    def _named_id(self, name: str) -> int | None:
+        text = self.special_tokens.get(name)
+        return None if text is None else self._tokenizer.token_to_id(text)
+
+    def _find_eos_ids(self) -> frozenset[int]:
+        """Every id that any of the folder's files calls the end: a model may use several."""
+        found: set[int] = set()
+        for name in ("generation_config.json", "config.json"):
+            value = read_json(self.folder / name).get("eos_token_id")
+            found.update(_ids(value))
+        named = self._named_id("eos_token")
+        if named is not None:
+            found.add(named)
+        return frozenset(found)
+
+
+def _ids(value: Any) -> Iterable[int]:
+    values = value if isinstance(value, list) else [value]
+    return (v for v in values if isinstance(v, int) and not isinstance(v, bool) and v >= 0)
+
+
+def _whole_characters(text: str) -> str:
+    """Lone surrogates (halves of characters, from broken input) become U+FFFD; everything else stays."""
+    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+
+
+def _missing(folder: Path) -> UserError:
+    if not folder.is_dir():
+        return UserError(
+            "no-model", f"There is no folder {folder}. Choose a model folder.", folder=str(folder)
+        )
+    if (folder / "tokenizer.model").is_file():
+        return UserError(
+            "no-tokenizer",
+            f"{folder.name} has its tokenizer only as tokenizer.model (SentencePiece), which is not read here. "
+            "Get the tokenizer.json of the same model (most publishers have it beside the weights), or make "
+            'one with: python -c "from transformers import AutoTokenizer as T; '
+            "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\".",
+            folder=str(folder),
+        )
+    return UserError(
+        "no-tokenizer",
+        f"{folder.name} has no tokenizer.json, so text cannot be turned into tokens. "
+        "Copy tokenizer.json and tokenizer_config.json from the model's source into the folder.",
+        folder=str(folder),
+    )
