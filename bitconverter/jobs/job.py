@@ -122,9 +122,15 @@ def run_job(job: Job, emit: Callable[[Event], None], cancel: Cancel) -> Event:
 
 
 def _claim(work_dir: Path, job: Job) -> None:
-    """A work folder belongs to one job; going on with other parameters is refused."""
+    """A work folder belongs to one job; going on with other parameters is refused.
+
+    Fields that cannot change the result have the metadata {"identity": False} and may differ.
+    """
     assert dataclasses.is_dataclass(job) and not isinstance(job, type)
-    mine = json.loads(json.dumps({"job": type(job).__name__, **dataclasses.asdict(job)}, default=str))
+    parameters = {
+        f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.metadata.get("identity", True)
+    }
+    mine = json.loads(json.dumps({"job": type(job).__name__, **parameters}, default=str))
     path = work_dir / "job.json"
     if path.exists():
         if json.loads(path.read_text(encoding="utf-8")) != mine:
@@ -135,5 +141,12 @@ def _claim(work_dir: Path, job: Job) -> None:
                 folder=str(work_dir),
             )
         return
-    work_dir.mkdir(parents=True, exist_ok=True)
-    write_json(path, mine)
+    try:
+        work_dir.mkdir(parents=True, exist_ok=True)
+        write_json(path, mine)
+    except OSError as error:
+        raise UserError(
+            "folder-unwritable",
+            f"{work_dir} cannot be written: {error.strerror or error}. Choose another output folder.",
+            folder=str(work_dir),
+        ) from error

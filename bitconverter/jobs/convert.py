@@ -1,0 +1,162 @@
+"""Convert a model: stream its tensors through the quantizer into a folder that is whole or not there.
+
+Killed at any moment and started again, it ends in the same bytes (jobs/convert_work.py).
+
+Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),
+"skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
+(file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped).
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from bitconverter.engine import Engine, Model
+from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import SafetensorsFile
+from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
+from bitconverter.jobs.convert_files import totals_of, write_files
+from bitconverter.jobs.convert_tensor import TensorConverter
+from bitconverter.jobs.convert_work import WEIGHTS, WorkFolder
+from bitconverter.jobs.eta import Eta
+from bitconverter.jobs.job import Context, Note, Progress
+from bitconverter.jobs.preflight import Checked, check, partial_folder
+from bitconverter.model.plan import estimated_bytes
+
+MAPPING_SPARE = 256 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
+
+
+@dataclass(frozen=True)
+class ConvertResult:
+    """`relative_error`: squared error of the linear weights over their squares; `seconds` of this run alone."""
+
+    out: str
+    file_bytes: int
+    source_bytes: int
+    bits_per_weight: float
+    relative_error: float
+    seconds: float
+    resumed_tensors: int
+
+
+@dataclass(frozen=True)
+class ConvertJob:
+    """`source`: a Hugging Face folder or a .gguf file; `out`: the new folder; `planes`: ternary digits per weight.
+
+    `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
+    """
+
+    source: str
+    out: str
+    planes: int = 2
+    seed: int = 0
+    threads: int = field(default=0, metadata={"identity": False})
+    cpu: str = "auto"
+
+    @property
+    def work_dir(self) -> Path:
+        return partial_folder(self.out)
+
+    def run(self, ctx: Context) -> ConvertResult:
+        """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
+        "source-changed", "weight-not-finite", "disk-full"; Cancelled.
+        """  # fmt: skip
+        started = time.monotonic()
+        resumed = 0
+        try:
+            with WorkFolder(self.work_dir, Path(self.out)) as work:
+                if work.published:  # killed after the rename, before the cleaning up
+                    resumed = len(work.records)
+                else:
+                    resumed = self._convert(ctx, work)
+        except OSError as error:
+            if error.errno in FULL_ERRORS:
+                raise disk_full(self.work_dir.parent) from error
+            raise
+        totals = totals_of(Path(self.out))
+        return ConvertResult(
+            self.out, totals["file_bytes"], totals["source_bytes"], totals["bits_per_weight"],
+            totals["relative_squared_error"], time.monotonic() - started, resumed,
+        )  # fmt: skip
+
+    def _convert(self, ctx: Context, work: WorkFolder) -> int:
+        checked = self._checked(ctx)
+        source, plan = checked.source, checked.plan
+        assert source is not None and checked.side_files is not None
+        for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
+            ctx.emit(Note("skipped-tensor", {"tensor": name}))
+        weights = work.begin(source.fingerprint(), plan, ctx.cancel)
+        try:
+            resumed = len(work.records)
+            if resumed:
+                ctx.emit(Note("resumed", {"tensors": resumed}))
+            engine = Engine(threads=self.threads, cpu=self.cpu)
+            self._convert_tensors(ctx, work, weights, engine, checked)
+            weights.finish()
+        finally:
+            weights.close()
+        write_files(work.model, source, checked.side_files, plan, work.records, self.planes, self.seed)
+        self._verify(ctx, work, engine)
+        work.publish()
+        return resumed
+
+    def _checked(self, ctx: Context) -> Checked:
+        checked = check(self.source, self.out, self.planes)
+        errors = [item for item in checked.report.items if item.level == "error"]
+        if errors:
+            code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"
+            raise UserError(code, "\n".join(item.message for item in errors), items=checked.report.items)
+        for item in checked.report.items:
+            if item.level == "warning":
+                ctx.emit(Note("check", {"code": item.code, "level": item.level, "message": item.message}))
+        ctx.cancel.check()
+        return checked
+
+    def _convert_tensors(
+        self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, checked: Checked
+    ) -> None:
+        source = checked.source
+        assert source is not None
+        sizes = [source.tensors[tensor.name].bytes for tensor in checked.plan]
+        resumed, total = len(work.records), sum(sizes)
+        done = sum(sizes[:resumed])
+        eta = Eta(done, total)
+        converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
+        for tensor, size in list(zip(checked.plan, sizes, strict=True))[resumed:]:
+            ctx.cancel.check()
+            work.check_space(estimated_bytes([tensor], {tensor.name: size}))
+            for part in converter.steps(tensor):
+                count = done + int(size * part)
+                ctx.emit(Progress(count, total, "byte", tensor.name, eta.update(count)))
+            work.commit(weights, converter.record)
+            done += size
+        ctx.emit(Progress(total, total, "byte"))
+
+    def _verify(self, ctx: Context, work: WorkFolder, engine: Engine) -> None:
+        """The finished weights must be readable: by the engine, which maps them and checks every tensor."""
+        path = work.model / WEIGHTS
+        size = path.stat().st_size
+        SafetensorsFile(path)
+        limit = _free_address_space()
+        if limit is not None and size + MAPPING_SPARE > limit:
+            ctx.emit(Note("verified-tables-only", {"file_bytes": size, "limit": limit}))
+            return
+        Model(
+            engine, work.model
+        )  # its mapping ends with this line: Windows renames no folder with an open file
+        ctx.emit(Note("verified", {"file_bytes": size}))
+
+
+def _free_address_space() -> int | None:
+    """Bytes of address space this process may still take, or None where there is no limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return None
+    return max(0, limit - psutil.Process().memory_info().vms)

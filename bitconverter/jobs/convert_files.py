@@ -1,0 +1,102 @@
+"""What a converted model holds beside its weights: config, tokenizer, licence, manifest, model card."""
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+from bitconverter import __version__
+from bitconverter.format.atomic import write_bytes, write_json, write_text
+from bitconverter.jobs.model_card import model_card
+from bitconverter.model.plan import DENSE, TensorPlan
+from bitconverter.model.source import Source
+
+FORMAT_VERSION = 1
+
+
+def write_files(
+    folder: Path,
+    source: Source,
+    side_files: dict[str, bytes | Path],
+    plan: tuple[TensorPlan, ...],
+    records: list[dict[str, Any]],
+    planes: int,
+    seed: int,
+) -> None:
+    """Everything but the weight file, which is there already. Depends on nothing but the arguments' content."""
+    for name, content in side_files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_bytes(folder / name, content if isinstance(content, bytes) else content.read_bytes())
+    quantization = {
+        "quant_method": "ternary_planes",
+        "format_version": FORMAT_VERSION,
+        "rotation": {"kind": "permute_sign_hadamard", "seed": seed},
+    }
+    write_json(folder / "config.json", {**source.config, "quantization_config": quantization})
+    totals = _totals(plan, records, folder / "model.safetensors")
+    licence = source.licence()
+    write_text(folder / "MODEL_CARD.md", model_card(source, licence, side_files, totals, planes, seed))
+    manifest = {
+        "format_version": FORMAT_VERSION,
+        "tool": f"bitconverter {__version__}",
+        "source": {
+            "name": source.name,
+            "kind": source.kind,
+            "licence": licence,
+            "bytes": source.total_bytes,
+            "tensors": {record["name"]: record["source_sha256"] for record in records},
+        },
+        "parameters": {"planes": planes, "seed": seed},
+        "tensors": _stored(plan, records),
+        "files": {name: _file(folder / name) for name in _others(folder)},
+        "totals": totals,
+    }
+    write_json(folder / "manifest.json", manifest)
+
+
+def totals_of(folder: Path) -> dict[str, Any]:
+    """The totals of a finished model, and the bytes of its source as "source_bytes"."""
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    return {**manifest["totals"], "source_bytes": manifest["source"]["bytes"]}
+
+
+def _totals(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]], weights: Path) -> dict[str, Any]:
+    linear = [(t, r) for t, r in zip(plan, records, strict=True) if t.linear]
+    count = sum(math.prod(tensor.shape) for tensor, _ in linear)
+    stored = sum(part["bytes"] for _, record in linear for part in record["parts"])
+    error = math.fsum(record["squared_error"] for _, record in linear)
+    weight = math.fsum(record["squared_weight"] for _, record in linear)
+    return {
+        "parameters": sum(math.prod(tensor.shape) for tensor in plan),
+        "linear_weights": count,
+        "bits_per_weight": 8 * stored / count,
+        "relative_squared_error": error / weight if weight else 0.0,
+        "file_bytes": weights.stat().st_size,
+    }
+
+
+def _stored(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> dict[str, Any]:
+    """Per stored tensor; a matrix's form and error stand with its codes."""
+    out: dict[str, Any] = {}
+    for tensor, record in zip(plan, records, strict=True):
+        for part in record["parts"]:
+            out[part["name"]] = {key: part[key] for key in ("dtype", "shape", "bytes", "sha256")}
+        if tensor.form != DENSE:
+            weight = record["squared_weight"]
+            out[record["parts"][0]["name"]] |= {
+                "form": tensor.form,
+                "n_planes": tensor.n_planes,
+                "relative_squared_error": record["squared_error"] / weight if weight else 0.0,
+            }
+    return out
+
+
+def _others(folder: Path) -> list[str]:
+    files = (entry.relative_to(folder).as_posix() for entry in folder.rglob("*") if entry.is_file())
+    return sorted(name for name in files if name not in ("model.safetensors", "manifest.json"))
+
+
+def _file(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,0 +1,142 @@
+"""One tensor's way from the source into the weight file."""
+
+import hashlib
+import math
+from collections.abc import Generator, Iterator
+from typing import Any
+
+import numpy as np
+
+from bitconverter.engine import Cancel, Engine, quantize_int8, quantize_planes
+from bitconverter.format.errors import UserError
+from bitconverter.format.weight_file import Part, WeightFile
+from bitconverter.model.plan import DENSE, INT8, TensorPlan, stored_parts
+from bitconverter.model.source import Source
+
+SLAB_BYTES = 64 * 1024 * 1024  # of float32, for the matrices that are read in pieces
+F16_MIN, F16_MAX = 2.0**-14, 65504.0  # the scales an F16 holds without loss (docs/FORMAT.md 1.2)
+Written = tuple[list[Part], float, float]  # and the sums of squares: of the error, of the weights
+_DTYPE_NAMES = {"uint16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+class TensorConverter:
+    """Converts tensors by their plan; everything about a tensor's result is in its `record`."""
+
+    def __init__(
+        self, source: Source, engine: Engine, weights: WeightFile, seed: int, cancel: Cancel
+    ) -> None:
+        self._source = source
+        self._engine = engine
+        self._weights = weights
+        self._seed = seed
+        self._cancel = cancel
+        self.record: dict[str, Any] = {}
+
+    def steps(self, plan: TensorPlan) -> Iterator[float]:
+        """Write the tensor's parts (not yet synced), yielding how much of it is done, 0 to 1.
+
+        When it ends, `record` is the tensor's journal record. Raises UserError for a weight that is not a
+        finite number, Cancelled.
+        """
+        yield 0.0
+        sha = hashlib.sha256()
+        self.record = {"name": plan.name, "form": plan.form}
+        if plan.form == DENSE:
+            parts = [self._dense(plan, sha)]
+        else:
+            if plan.form == INT8:
+                parts, error, weight = yield from self._int8(plan, sha)
+            else:
+                parts, error, weight = self._planes(plan, sha)
+            self.record |= {"n_planes": plan.n_planes, "squared_error": error, "squared_weight": weight}
+        self.record |= {"source_sha256": sha.hexdigest(), "parts": [part.record() for part in parts]}
+        yield 1.0
+
+    def _dense(self, plan: TensorPlan, sha: Any) -> Part:
+        values = self._read(plan, 0, plan.shape[0], sha)
+        return self._weights.write(plan.name, _DTYPE_NAMES[values.dtype.name], plan.shape, values)
+
+    def _planes(self, plan: TensorPlan, sha: Any) -> Written:
+        values = self._read(plan, 0, plan.shape[0], sha)
+        planes, scales, error, dtype = self._fit_planes(plan, values)
+        (planes_name, planes_shape), (scales_name, scales_shape) = stored_parts(plan)
+        parts = [
+            self._weights.write(planes_name, "U8", planes_shape, planes),
+            self._weights.write(scales_name, dtype, scales_shape, _as(scales, dtype)),
+        ]
+        return parts, float(error[0]), float(error[1])
+
+    def _fit_planes(self, plan: TensorPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any, str]:
+        """Scales are f16 values if f16 can hold all of them, else f32: (planes, scales, errors, dtype of the scales).
+
+        A zero scale may be an all-zero row or one that f16 cannot tell from zero; only f32 scales can say which.
+        """
+        fitted = [*self._quantize(plan, values, exact=False), "F16"]
+        if not _fits_f16(fitted[1], zero=False):
+            exact = [*self._quantize(plan, values, exact=True), "F32"]
+            if not _fits_f16(exact[1], zero=True):
+                fitted = exact
+        planes, scales, error, dtype = fitted
+        return planes, scales, error, dtype
+
+    def _quantize(
+        self, plan: TensorPlan, values: np.ndarray, exact: bool
+    ) -> tuple[np.ndarray, np.ndarray, Any]:
+        return quantize_planes(
+            self._engine, values, seed=self._seed, n_planes=plan.n_planes, importance=None,
+            exact_scales=exact, cancel=self._cancel,
+        )  # fmt: skip
+
+    def _int8(self, plan: TensorPlan, sha: Any) -> Generator[float, None, Written]:
+        """In slabs of rows: such a matrix may be large, and its rows are independent."""
+        (codes_name, codes_shape), (scales_name, scales_shape) = stored_parts(plan)
+        scales: list[np.ndarray] = []
+        errors: list[tuple[float, float]] = []
+        rows, step = plan.shape[0], self._source.slab_rows(plan.name, SLAB_BYTES)
+        with self._weights.part(codes_name, "I8", codes_shape) as part:
+            for start in range(0, rows, step):
+                self._cancel.check()
+                values = self._read(plan, start, min(start + step, rows), sha)
+                codes, slab_scales, error = quantize_int8(
+                    self._engine, values, seed=self._seed, cancel=self._cancel
+                )
+                part.append(codes)
+                scales.append(slab_scales)
+                errors.append(error)
+                yield (start + len(values)) / rows
+        column = np.concatenate(scales)
+        dtype = "F16" if np.array_equal(column.astype(np.float16).astype(np.float32), column) else "F32"
+        parts = [part.written, self._weights.write(scales_name, dtype, scales_shape, _as(column, dtype))]
+        return parts, math.fsum(e for e, _ in errors), math.fsum(w for _, w in errors)
+
+    def _read(self, plan: TensorPlan, start: int, stop: int, sha: Any) -> np.ndarray:
+        values = self._source.read_rows(plan.name, start, stop, sha)
+        if not _finite(values):
+            raise UserError(
+                "weight-not-finite",
+                f"Tensor {plan.name} holds values that are not numbers (NaN or infinity), so the source is damaged. "
+                "Download the model again.",
+                tensor=plan.name,
+            )
+        return values
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Piece by piece, so that the mask stays small; uint16 holds the bits of BF16."""
+    flat = values.reshape(-1)
+    for start in range(0, flat.size, 1 << 22):
+        piece = flat[start : start + (1 << 22)]
+        bad = (piece & 0x7F80) == 0x7F80 if piece.dtype == np.uint16 else ~np.isfinite(piece)
+        if bad.any():
+            return False
+    return True
+
+
+def _fits_f16(scales: np.ndarray, zero: bool) -> bool:
+    size = np.abs(scales)
+    fits = (size >= F16_MIN) & (size <= F16_MAX)
+    return bool((fits | (size == 0) if zero else fits).all())
+
+
+def _as(scales: np.ndarray, dtype: str) -> np.ndarray:
+    return scales.astype(np.float16 if dtype == "F16" else np.float32)

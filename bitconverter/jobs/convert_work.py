@@ -1,0 +1,124 @@
+"""The work folder of a conversion (docs/FORMAT.md section 2): who owns it, what is committed, how it ends.
+
+OUT.partial/ holds job.json, lock, journal.jsonl and model/, the folder that becomes OUT. The journal's first
+record names the state of the source, then comes one record per tensor, then {"done": true}.
+"""
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from bitconverter.engine import Cancel
+from bitconverter.format.atomic import sync_folder
+from bitconverter.format.errors import UserError
+from bitconverter.format.journal import Journal
+from bitconverter.format.lock import FolderLock
+from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
+from bitconverter.model.plan import TensorPlan, stored_parts
+
+WEIGHTS = "model.safetensors"
+SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
+
+
+class WorkFolder:
+    """Locked while open. Use as a context manager: on leaving, what is finished or never began is removed."""
+
+    def __init__(self, path: Path, out: Path) -> None:
+        self.path, self.out = path, out
+        self.model = path / "model"
+        path.mkdir(parents=True, exist_ok=True)
+        self._lock = FolderLock(path)
+        self._journal = Journal(path / "journal.jsonl")
+
+    def __enter__(self) -> "WorkFolder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        leftover = self._journal.records and not self.published
+        self._journal.close()
+        if not leftover:
+            with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays
+                if self.model.is_dir():
+                    shutil.rmtree(self.model)
+                (self.path / "job.json").unlink(missing_ok=True)
+                (self.path / "journal.jsonl").unlink()
+        self._lock.release()
+        if not leftover:
+            with contextlib.suppress(OSError):
+                self.path.rmdir()
+
+    @property
+    def published(self) -> bool:
+        """Whether the result is in its place, so that nothing of this folder is needed any more."""
+        done = bool(self._journal.records) and bool(self._journal.records[-1].get("done"))
+        return done and not self.model.exists() and self.out.is_dir()
+
+    @property
+    def records(self) -> list[dict[str, Any]]:
+        """What is committed, a record per tensor."""
+        return [record for record in self._journal.records if "name" in record]
+
+    def begin(self, fingerprint: str, plan: tuple[TensorPlan, ...], cancel: Cancel) -> WeightFile:
+        """Open the weight file behind its last commit; everything uncommitted is thrown away.
+
+        Raises UserError("source-changed") when the source is not what it was when the work began.
+        """
+        records = self._journal.records
+        if records and records[0].get("source") != fingerprint:
+            raise UserError(
+                "source-changed",
+                f"The source has changed since the unfinished conversion in {self.path} began. "
+                "Remove that folder to start again from the beginning.",
+                folder=os.fspath(self.path),
+            )
+        if records and records[-1].get("done"):
+            self._journal.cut(len(records) - 1)
+        if not records:
+            self._journal.append({"source": fingerprint})
+        self.model.mkdir(exist_ok=True)
+        for entry in self.model.iterdir():
+            if entry.is_dir():
+                shutil.rmtree(entry)
+            elif entry.name != WEIGHTS:
+                entry.unlink()
+        names_and_shapes = [part for tensor in plan for part in stored_parts(tensor)]
+        return self._open_weights(header_space(names_and_shapes), plan, cancel)
+
+    def commit(self, weights: WeightFile, record: dict[str, Any]) -> None:
+        """First the tensor's bytes, then the line that says they are there."""
+        weights.sync()
+        self._journal.append(record)
+
+    def check_space(self, needed: int) -> None:
+        """Raises UserError("disk-full") when `needed` bytes would not fit."""
+        if shutil.disk_usage(self.path).free < needed + SPARE_BYTES:
+            raise disk_full(self.path, needed)
+
+    def publish(self) -> None:
+        """Rename the finished model to its place. Every file in it is synced by now."""
+        for folder in [self.model, *(entry for entry in self.model.rglob("*") if entry.is_dir())]:
+            sync_folder(folder)
+        self._journal.append({"done": True})
+        if self.out.is_dir():
+            self.out.rmdir()  # an empty one; the preflight refused others
+        os.rename(self.model, self.out)
+        sync_folder(self.out.parent)
+
+    def _open_weights(self, space: int, plan: tuple[TensorPlan, ...], cancel: Cancel) -> WeightFile:
+        """Trust a commit only if its tensor is the planned one and its bytes still have their hash."""
+        path = self.model / WEIGHTS
+        committed = [[Part.from_record(p) for p in record["parts"]] for record in self.records]
+        weights = WeightFile(path, space, [part for parts in committed for part in parts])
+        good = 0
+        for tensor, record, parts in zip(plan, self.records, committed, strict=False):
+            cancel.check()
+            if record["name"] != tensor.name or not all(weights.check_part(part) for part in parts):
+                break
+            good += 1
+        if good < len(committed):
+            weights.close()
+            self._journal.cut(1 + good)
+            weights = WeightFile(path, space, [part for parts in committed[:good] for part in parts])
+        return weights

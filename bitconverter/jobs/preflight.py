@@ -1,0 +1,172 @@
+"""What is known before a conversion starts: is the source whole and supported, is there a place for the result."""
+
+import math
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitconverter.engine import ModelInfo
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context
+from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan
+from bitconverter.model.preflight import check_source
+from bitconverter.model.source import CheckItem, Source, open_source
+
+__all__ = ["CheckItem", "Checked", "PreflightJob", "PreflightReport", "check", "partial_folder"]
+
+SPACE_FACTOR = 1.05
+OTHER_FILES = 1024 * 1024  # bytes beside the weights that are not the source's own: manifest, card, config
+
+
+@dataclass(frozen=True)
+class PreflightReport:
+    """`ok`: no item is an error. Numbers are 0 where they cannot be known; `free_bytes` None without a target."""
+
+    items: tuple[CheckItem, ...]
+    ok: bool
+    name: str
+    kind: str
+    family: str
+    parameters: int
+    source_bytes: int
+    out_bytes: int
+    bits_per_weight: float
+    free_bytes: int | None
+    needed_bytes: int
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A report, and what was found on the way; `source` is None when there is nothing to open."""
+
+    report: PreflightReport
+    source: Source | None = None
+    info: ModelInfo | None = None
+    plan: tuple[TensorPlan, ...] = ()
+    side_files: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class PreflightJob:
+    """Check a source and, if given, a target folder. Reads headers only and changes nothing."""
+
+    source: str
+    out: str | None = None
+    planes: int = 2
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> PreflightReport:
+        ctx.cancel.check()
+        return check(self.source, self.out, self.planes).report
+
+
+def partial_folder(out: str) -> Path:
+    """The work folder of a conversion to `out`."""
+    return Path(str(Path(out)) + ".partial")
+
+
+def check(source_path: str, out: str | None, planes: int) -> Checked:
+    """All checks. Raises UserError only for a number of planes out of range; the rest are items."""
+    if not 1 <= planes <= MAX_PLANES:
+        raise UserError(
+            "planes", f"The number of planes is {planes}; it must be 1, 2, 3 or 4.", planes=planes
+        )
+    try:
+        source = open_source(source_path)
+    except UserError as error:
+        item = CheckItem(error.code, "error", str(error), error.fields)
+        return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
+    items, info, side_files = check_source(source)
+    plan = make_plan(info, planes) if info else []
+    linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
+    layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
+    out_bytes = 0
+    if plan:
+        out_bytes = estimated_bytes(plan, {name: tensor.bytes for name, tensor in source.tensors.items()})
+        out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
+    free: int | None = None
+    needed = math.ceil(out_bytes * SPACE_FACTOR)
+    if out is not None:
+        needed = max(0, math.ceil((out_bytes - _size_of_work(out)) * SPACE_FACTOR))
+        more, free = _check_target(source.path, Path(out), needed)
+        items += more
+    report = PreflightReport(
+        tuple(items), not any(item.level == "error" for item in items), source.name, source.kind,
+        info.family if info else "", sum(math.prod(t.shape) for t in plan), source.total_bytes, out_bytes,
+        8 * layer_bytes / linear if linear else 0.0, free, needed,
+    )  # fmt: skip
+    return Checked(report, source, info, tuple(plan), side_files)
+
+
+def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem], int | None]:
+    try:
+        problem = _bad_target(source.resolve(), out)
+        if problem is not None:
+            return [problem], None
+        place = _nearest_folder(out)
+        with tempfile.TemporaryFile(dir=place):
+            pass
+        free = shutil.disk_usage(place).free
+    except OSError as error:
+        why = error.strerror or str(error)
+        text = f"{out} cannot be written: {why}. Choose another output folder."
+        return [CheckItem("output", "error", text, {"out": str(out), "why": why})], None
+    items = [CheckItem("output", "ok", f"The result goes to {out}.", {"out": str(out)})]
+    if partial_folder(str(out)).joinpath("journal.jsonl").exists():
+        text = "An unfinished conversion is there and will be continued."
+        items.append(CheckItem("unfinished", "ok", text, {"out": str(out)}))
+    fields = {"free": free, "needed": needed}
+    if free < needed:
+        text = f"Too little space in {place}: about {_gb(needed)} are needed, {_gb(free)} are free."
+        return [*items, CheckItem("disk", "error", text, fields)], free
+    items.append(CheckItem("disk", "ok", f"About {_gb(needed)} are needed, {_gb(free)} are free.", fields))
+    return items, free
+
+
+def _bad_target(source: Path, out: Path) -> CheckItem | None:
+    full = out.resolve()
+    why, code = "", "output"
+    if full == source:
+        why = "The output folder is the source itself."
+    elif full.parent == full:
+        why = f"{full} is the root of a drive."
+    elif source in full.parents:
+        why = "The output folder lies inside the source."
+    elif out.is_dir() and any(out.iterdir()):
+        code = "output-exists"
+        why = f"{out} exists and is not empty; nothing is overwritten."
+    elif os.path.lexists(out) and not out.is_dir():
+        code = "output-exists"
+        why = f"{out} is a file."
+    if not why:
+        return None
+    return CheckItem(code, "error", f"{why} Choose another output folder.", {"out": str(out)})
+
+
+def _nearest_folder(path: Path) -> Path:
+    place = path.resolve().parent
+    while not place.exists():
+        place = place.parent
+    if not place.is_dir():
+        raise NotADirectoryError(20, f"{place} is not a folder")
+    return place
+
+
+def _size_of_work(out: str) -> int:
+    """Bytes of an unfinished conversion's weight file, which need not be free any more."""
+    weights = partial_folder(out) / "model" / "model.safetensors"
+    return weights.stat().st_size if weights.is_file() else 0
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+def _gb(count: int) -> str:
+    return f"{count / 1e9:.2f} GB"

@@ -1,0 +1,195 @@
+"""A Hugging Face folder as a source: config.json, one or many safetensors shards, the files beside them."""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import SafetensorsFile, as_bytes
+from bitconverter.model.source import CheckItem, Hasher, SourceTensor, fingerprint, slab_rows
+
+CONFIG = "config.json"
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+COPIED = (
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "tokenizer.model",
+    "vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja", "chat_template.json",
+)  # fmt: skip
+_LICENCE = re.compile(r"(?i)^(licen[cs]e|copying|notice|use_policy|acceptable_use|copyright)[^/\\]*$")
+_NUMBERED = re.compile(r"^(.+)-(\d{5})-of-(\d{5})\.safetensors$")
+
+
+class HfSource:
+    """Opens every shard's header at once, nothing else; defects are collected in `problems`."""
+
+    kind = "safetensors"
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.name = path.resolve().name
+        self.problems: list[CheckItem] = []
+        self.config: dict[str, Any] = self._read_config()
+        self.tensors: dict[str, SourceTensor] = {}
+        self._files: dict[str, SafetensorsFile] = {}
+        self._open_shards(*self._list_shards())
+        self.total_bytes = sum(tensor.bytes for tensor in self.tensors.values())
+
+    def read_rows(self, name: str, start: int, stop: int, hasher: Hasher | None = None) -> np.ndarray:
+        out = self._files[name].read_rows(name, start, stop)
+        if hasher is not None:
+            hasher.update(as_bytes(out))
+        return out
+
+    def slab_rows(self, name: str, max_bytes: int) -> int:
+        return slab_rows(self.tensors[name].shape, max_bytes)
+
+    def side_files(self) -> dict[str, bytes | Path]:
+        files: dict[str, bytes | Path] = {}
+        for entry in sorted(self.path.iterdir()):
+            if entry.is_file() and (entry.name in COPIED or _LICENCE.match(entry.name)):
+                files[entry.name] = entry
+        templates = self.path / "additional_chat_templates"
+        if templates.is_dir():
+            for entry in sorted(templates.glob("*.jinja")):
+                files[f"additional_chat_templates/{entry.name}"] = entry
+        if (self.path / "README.md").is_file():
+            files["SOURCE_README.md"] = self.path / "README.md"
+        return files
+
+    def fingerprint(self) -> str:
+        return fingerprint(self.config, self.tensors, {file.path for file in self._files.values()})
+
+    def licence(self) -> str | None:
+        """From the README's front matter, else the name of a licence file."""
+        readme = self.path / "README.md"
+        if readme.is_file():
+            text = readme.read_text(encoding="utf-8", errors="replace")
+            front = re.match(r"\A---\r?\n(.*?)\r?\n---", text, re.DOTALL)
+            if front:
+                fields = dict(re.findall(r"(?m)^(license|license_name)\s*:\s*[\"']?([^\s\"'#]+)", front[1]))
+                if fields:
+                    return str(fields.get("license_name") or fields["license"])
+        for entry in sorted(self.path.iterdir()):
+            if entry.is_file() and _LICENCE.match(entry.name):
+                return f"see {entry.name}"
+        return None
+
+    def chat_template(self) -> str | None:
+        jinja = self.path / "chat_template.jinja"
+        if jinja.is_file():
+            return jinja.read_text(encoding="utf-8", errors="replace")
+        template = _read_object(self.path / "chat_template.json").get("chat_template")
+        template = template or _read_object(self.path / "tokenizer_config.json").get("chat_template")
+        if isinstance(template, list):  # [{"name", "template"}]
+            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
+            template = named.get("default")
+        return template if isinstance(template, str) else None
+
+    def _read_config(self) -> dict[str, Any]:
+        path = self.path / CONFIG
+        if not path.is_file():
+            ggufs = sorted(entry.name for entry in self.path.glob("*.gguf"))
+            hint = f" For a GGUF model choose the file itself: {ggufs[0]}." if ggufs else ""
+            raise UserError(
+                "config-missing",
+                f"{self.path} has no config.json, so it is not a Hugging Face model folder.{hint}",
+                folder=str(self.path),
+            )
+        try:
+            config = json.loads(path.read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(
+                "config-broken",
+                f"{path} is not valid JSON ({error}). Download this file again.",
+                path=str(path),
+            ) from None
+        if not isinstance(config, dict):
+            raise UserError("config-broken", f"{path} does not hold a JSON object.", path=str(path))
+        return config
+
+    def _list_shards(self) -> tuple[list[str], dict[str, str] | None]:
+        """The shards' names, and the index's {tensor: shard} if there is an index."""
+        present = sorted(entry.name for entry in self.path.glob("*.safetensors") if entry.is_file())
+        if (self.path / INDEX).is_file():
+            weight_map = self._read_index()
+            if weight_map is not None:
+                return sorted(set(weight_map.values())), weight_map
+            return present, None
+        if SINGLE in present:
+            return [SINGLE], None
+        for name in present:
+            numbered = _NUMBERED.match(name)
+            if numbered:
+                count = int(numbered[3])
+                return [
+                    f"{numbered[1]}-{k:05d}-of-{count:05d}.safetensors" for k in range(1, count + 1)
+                ], None
+        if not present:
+            self._no_weights()
+        return present, None
+
+    def _read_index(self) -> dict[str, str] | None:
+        try:
+            index = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+            weight_map = index["weight_map"]
+            assert isinstance(weight_map, dict)
+            assert all(_plain_name(name) for name in weight_map.values())
+        except (ValueError, KeyError, TypeError, AssertionError, RecursionError):
+            self._error(
+                "index",
+                f"{INDEX} is broken: it must map every tensor to a file of this folder. Download it again.",
+            )
+            return None
+        return weight_map
+
+    def _no_weights(self) -> None:
+        others = sorted(
+            e.name for e in self.path.iterdir() if e.suffix in (".bin", ".pt", ".pth", ".gguf", ".h5")
+        )
+        hint = f" Found {others[0]}, which is another format." if others else ""
+        self._error(
+            "shards", f"{self.path} holds no .safetensors file, so there are no weights to read.{hint}"
+        )
+
+    def _open_shards(self, shards: Iterable[str], weight_map: dict[str, str] | None) -> None:
+        for shard in shards:
+            try:
+                file = SafetensorsFile(self.path / shard)
+            except FileNotFoundError:
+                self._error("shards", f"{shard} is missing. Download it into {self.path}.", file=shard)
+                continue
+            except UserError as error:
+                self._error("shards", str(error), **{"file": shard, **error.fields})
+                continue
+            except OSError as error:
+                self._error("shards", f"{shard} cannot be read: {error.strerror or error}.", file=shard)
+                continue
+            for entry in file.tensors.values():
+                if weight_map is not None and weight_map.get(entry.name, shard) != shard:
+                    continue  # the index says another shard holds it
+                if entry.name in self.tensors:
+                    self._error(
+                        "tensors", f"Tensor {entry.name} is in more than one shard ({shard}).", file=shard
+                    )
+                self.tensors[entry.name] = SourceTensor(entry.name, entry.dtype, entry.shape, entry.bytes)
+                self._files[entry.name] = file
+
+    def _error(self, code: str, message: str, **fields: Any) -> None:
+        self.problems.append(CheckItem(code, "error", message, fields))
+
+
+def _plain_name(name: Any) -> bool:
+    return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    """A JSON object, or {} if there is none; its checks are the tokenizer's business."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}

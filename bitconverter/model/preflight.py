@@ -1,0 +1,174 @@
+"""Everything that can be known to be wrong with a source before its weights are read: headers only, in seconds."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from tokenizers import Tokenizer
+
+from bitconverter.engine import EngineError, ModelInfo, check_config
+from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import WEIGHT_DTYPES
+from bitconverter.model import names
+from bitconverter.model.source import CheckItem, Source, SourceTensor
+
+NAMED = 10  # defects of one kind that are named one by one
+
+
+def check_source(source: Source) -> tuple[list[CheckItem], ModelInfo | None, dict[str, Any]]:
+    """All items about a source, its shape if it is a model we run, and its side files."""
+    items = list(source.problems)
+    info = None
+    quantized = _quantization(source.config)
+    if quantized is not None:
+        items.append(quantized)
+    else:
+        info, item = _architecture(source.config)
+        items.append(item)
+    if info is not None:
+        items += _tensors(source, info)
+    side_files, more = _side_files(source)
+    items += more
+    items += _tokenizer(side_files, info)
+    items.append(_chat_template(source))
+    items.append(_licence(source))
+    return items, info, side_files
+
+
+def _quantization(config: Mapping[str, Any]) -> CheckItem | None:
+    quantization = config.get("quantization_config")
+    if quantization is None:
+        return None
+    method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
+    if method == "ternary_planes":
+        return _error(
+            "already-converted",
+            "This model is converted already. Choose the original folder it was made from.",
+        )
+    return _error(
+        "quantized-source",
+        f"The weights of this model are already quantized ({method}). Quantizing them a second time would only lose "
+        "quality: choose the original model with bf16, f16 or f32 weights.",
+        method=str(method),
+    )
+
+
+def _architecture(config: Mapping[str, Any]) -> tuple[ModelInfo | None, CheckItem]:
+    try:
+        info = check_config(json.dumps(config).encode("utf-8"))
+    except EngineError as error:
+        return None, _error("architecture", str(error), architectures=config.get("architectures"))
+    return info, _ok(
+        "architecture", f"Architecture: {info.family}, {info.n_layers} layers.", family=info.family
+    )
+
+
+def _tensors(source: Source, info: ModelInfo) -> list[CheckItem]:
+    expected = names.expected_tensors(info)
+    found = source.tensors
+    items: list[CheckItem] = []
+    shards_bad = any(item.level == "error" for item in source.problems)
+    if not shards_bad:  # else the tensors of the bad files would all be named
+        missing = [name for name in expected if name not in found]
+        items += _some(
+            missing, lambda name: _error("tensors", f"Tensor {name} is missing.", tensor=name), "missing"
+        )
+    wrong = [name for name, shape in expected.items() if name in found and found[name].shape != shape]
+    items += _some(wrong, lambda name: _wrong_shape(found[name], expected[name]), "of the wrong shape")
+    if source.kind == "safetensors":
+        odd = [name for name in expected if name in found and found[name].dtype not in WEIGHT_DTYPES]
+        items += _some(odd, lambda name: _wrong_dtype(found[name]), "of an unreadable kind")
+    extra = [name for name in found if name not in expected]
+    unknown = [name for name in extra if not names.is_harmless(name, info)]
+    items += _some(unknown, _unknown, "unknown")
+    skipped = len(extra) - len(unknown)
+    if skipped:
+        text = (
+            f"{skipped} tensors are not needed and are left out (computed tables, the copy of a tied head)."
+        )
+        items.append(_ok("tensors-extra", text, count=skipped))
+    if not shards_bad and not any(item.level == "error" for item in items):
+        items.append(_ok("tensors", f"All {len(expected)} tensors are there.", count=len(expected)))
+    return items
+
+
+def _some(found: list[str], item_of: Any, what: str) -> list[CheckItem]:
+    items = [item_of(name) for name in found[:NAMED]]
+    if len(found) > NAMED:
+        rest = len(found) - NAMED
+        items.append(_error("tensors", f"... and {rest} more tensors are {what}.", count=rest))
+    return items
+
+
+def _wrong_shape(tensor: SourceTensor, expected: tuple[int, ...]) -> CheckItem:
+    return _error(
+        "tensors",
+        f"Tensor {tensor.name} has the shape {list(tensor.shape)}; config.json asks for {list(expected)}.",
+        tensor=tensor.name, shape=list(tensor.shape), expected=list(expected),
+    )  # fmt: skip
+
+
+def _wrong_dtype(tensor: SourceTensor) -> CheckItem:
+    return _error(
+        "tensors",
+        f"Tensor {tensor.name} is stored as {tensor.dtype}; only BF16, F16 and F32 weights are read.",
+        tensor=tensor.name, dtype=tensor.dtype,
+    )  # fmt: skip
+
+
+def _unknown(name: str) -> CheckItem:
+    return _error(
+        "tensors",
+        f"Tensor {name} has no place in this architecture; leaving it out could break the model.",
+        tensor=name,
+    )
+
+
+def _side_files(source: Source) -> tuple[dict[str, Any], list[CheckItem]]:
+    try:
+        return dict(source.side_files()), []
+    except UserError as error:
+        return {}, [_error("tokenizer", str(error), **error.fields)]
+
+
+def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None) -> list[CheckItem]:
+    content = side_files.get("tokenizer.json")
+    if content is None:
+        if "tokenizer.model" in side_files:
+            how = "Only tokenizer.model is there; saving the tokenizer once with the transformers library makes it."
+        else:
+            how = "Download it into the same folder."
+        return [_error("tokenizer", f"tokenizer.json is missing, so the model could not read text. {how}")]
+    try:
+        data = content if isinstance(content, bytes) else content.read_bytes()
+        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
+    except Exception as error:  # the library raises bare Exception
+        return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
+    size = tokenizer.get_vocab_size()
+    if info is not None and size > info.vocab_size:
+        text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}; they may not belong together."
+        return [CheckItem("tokenizer", "warning", text, {"tokens": size, "vocab_size": info.vocab_size})]
+    return [_ok("tokenizer", f"Tokenizer with {size} tokens.", tokens=size)]
+
+
+def _chat_template(source: Source) -> CheckItem:
+    if source.chat_template():
+        return _ok("chat-template", "The chat template is there.")
+    text = "There is no chat template: this may be a base model, which continues text instead of answering."
+    return CheckItem("chat-template", "warning", text, {})
+
+
+def _licence(source: Source) -> CheckItem:
+    licence = source.licence()
+    if licence:
+        return _ok("licence", f"Licence: {licence}.", licence=licence)
+    text = "No licence was found beside the model. Check its page before you pass the result on."
+    return CheckItem("licence", "warning", text, {})
+
+
+def _ok(code: str, message: str, **fields: Any) -> CheckItem:
+    return CheckItem(code, "ok", message, fields)
+
+
+def _error(code: str, message: str, **fields: Any) -> CheckItem:
+    return CheckItem(code, "error", message, fields)

@@ -1,0 +1,121 @@
+"""What a conversion reads from: tensors by name in rows, a configuration, and the files that belong to the model."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from bitconverter.format.errors import UserError
+
+
+class Hasher(Protocol):
+    """What hashlib gives."""
+
+    def update(self, data: Any, /) -> None: ...
+
+
+@dataclass(frozen=True)
+class SourceTensor:
+    """`shape` as in the model; `dtype` as stored ("BF16", "F16", "F32", or a GGUF type); `bytes` as stored."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+    bytes: int
+
+
+@dataclass(frozen=True)
+class CheckItem:
+    """One thing looked at before work starts. `level` is "ok", "warning" or "error"; `message` is English."""
+
+    code: str
+    level: str
+    message: str
+    fields: dict[str, Any]
+
+
+class Source(Protocol):
+    """An opened source. Opening reads tables of contents only; what is wrong with it is in `problems`."""
+
+    kind: str  # "safetensors" | "gguf"
+    path: Path
+    name: str
+    config: dict[str, Any]  # of config.json
+    tensors: dict[str, SourceTensor]  # by the names of the Hugging Face model
+    problems: list[CheckItem]
+    total_bytes: int  # of the tensors, as stored
+
+    def read_rows(self, name: str, start: int, stop: int, hasher: Hasher | None = None) -> np.ndarray:
+        """Rows start..stop: uint16 (the bits of BF16), float16 or float32 [stop - start, *shape[1:]].
+
+        `hasher` is fed the stored bytes, once each and in order when the slabs follow each other.
+        """
+        ...
+
+    def slab_rows(self, name: str, max_bytes: int) -> int:
+        """How many rows to read at a time to stay below about `max_bytes` of float32."""
+        ...
+
+    def side_files(self) -> dict[str, bytes | Path]:
+        """The files a converted model carries along, by their name there: content, or the path to copy."""
+        ...
+
+    def fingerprint(self) -> str:
+        """Changes when the source's files do: sizes, times, tables of contents. Not a hash of all bytes."""
+        ...
+
+    def licence(self) -> str | None:
+        """What the source says its licence is, if it does."""
+        ...
+
+    def chat_template(self) -> str | None:
+        """The source's (default) chat template, if it has one."""
+        ...
+
+
+def open_source(path: str | Path) -> Source:
+    """A Hugging Face folder (or its config.json, or one of its .safetensors files) or a .gguf file.
+
+    Raises UserError when there is nothing to look at; defects of what is there are in `.problems`.
+    """
+    from bitconverter.model.hf_source import HfSource
+
+    path = Path(path)
+    if not path.exists():
+        raise UserError(
+            "source-missing", f"There is no {path}. Check the path of the source.", path=str(path)
+        )
+    if path.is_file() and path.suffix.lower() == ".gguf":
+        from bitconverter.model.gguf_source import GgufSource
+
+        return GgufSource(path)
+    if path.is_file():
+        known = path.name in ("config.json", "model.safetensors.index.json") or path.suffix == ".safetensors"
+        if not known:
+            raise UserError(
+                "source-kind",
+                f"{path} is neither a model folder nor a .gguf file. "
+                "Choose the folder that holds config.json and the .safetensors files.",
+                path=str(path),
+            )
+        path = path.parent
+    return HfSource(path)
+
+
+def fingerprint(config: dict[str, Any], tensors: Mapping[str, SourceTensor], files: Iterable[Path]) -> str:
+    """SHA-256 over the configuration, the tensors' names, dtypes and shapes, and the files' sizes and times."""
+    stats = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(files)]
+    table = [(t.name, t.dtype, t.shape, t.bytes) for _, t in sorted(tensors.items())]
+    return hashlib.sha256(json.dumps([config, table, stats]).encode("utf-8")).hexdigest()
+
+
+def slab_rows(shape: tuple[int, ...], max_bytes: int) -> int:
+    """Rows of a tensor of this shape that fill about `max_bytes` as float32; at least one."""
+    row = 4
+    for n in shape[1:]:
+        row *= n
+    return max(1, max_bytes // max(row, 1))
