@@ -69,7 +69,10 @@ static void store(const bc_session *s, uint8_t *cache, float *scales, size_t row
     } else if (s->kv_type == BC_KV_F16) {
         k->f32_to_f16((uint16_t *)(void *)out, x, n);
     } else {
-        k->quantize_i8((int8_t *)out, &scales[row], x, n);
+        /* the kernel pads its row with zeros, which must not land in the next position */
+        _Alignas(64) int8_t padded[256];
+        k->quantize_i8(padded, &scales[row], x, n);
+        memcpy(out, padded, (size_t)n);
     }
 }
 
