@@ -31,7 +31,7 @@ static int no_memory(const loader *l)
 
 /* Name of a tensor: prefix + part; all of ours fit. */
 typedef struct tensor_name {
-    char text[96];
+    char text[128];
 } tensor_name;
 
 static const bc_tensor *find(const loader *l, const char *prefix, const char *part)

@@ -1,0 +1,77 @@
+"""Sampling: what each knob keeps, and that a seed reproduces a text."""
+
+import numpy as np
+import pytest
+
+from bitconverter.engine import InvalidError, Sampler, sample
+
+PLAIN = Sampler(temperature=1.0, top_p=1.0, min_p=0.0, top_k=0, repeat_penalty=1.0)
+
+
+def draws(logits: np.ndarray, sampler: Sampler, n: int = 4000, history: list[int] | None = None) -> np.ndarray:
+    counts = np.zeros(len(logits), int)
+    for i in range(n):
+        counts[sample(logits, sampler, history or [], counter=i)] += 1
+    return counts
+
+
+def with_(**changes: float) -> Sampler:
+    return Sampler(**{**PLAIN.__dict__, **changes})  # type: ignore[arg-type]
+
+
+def test_greedy_takes_the_first_of_the_largest() -> None:
+    assert sample(np.array([0, 3, 1, 3], np.float32), Sampler(temperature=0)) == 1
+
+
+def test_draws_follow_the_softmax() -> None:
+    p = np.array([0.5, 0.3, 0.15, 0.05])
+    counts = draws(np.log(p).astype(np.float32), PLAIN, 20_000)
+    np.testing.assert_allclose(counts / 20_000, p, atol=0.015)
+
+
+def test_temperature_sharpens() -> None:
+    p = np.array([0.6, 0.4])
+    cold = draws(np.log(p).astype(np.float32), with_(temperature=0.5))
+    assert cold[0] / cold.sum() == pytest.approx(0.36 / 0.52, abs=0.03)
+
+
+def test_top_k_top_p_and_min_p_keep_the_right_tokens() -> None:
+    logits = np.log(np.array([0.05, 0.5, 0.15, 0.3])).astype(np.float32)
+    assert set(np.flatnonzero(draws(logits, with_(top_k=2)))) == {1, 3}
+    assert set(np.flatnonzero(draws(logits, with_(top_p=0.6)))) == {1, 3}
+    assert set(np.flatnonzero(draws(logits, with_(top_p=0.4)))) == {1}
+    assert set(np.flatnonzero(draws(logits, with_(min_p=0.2)))) == {1, 2, 3}
+
+
+def test_the_penalty_sees_recent_tokens_once_whatever_their_sign() -> None:
+    logits = np.array([2.0, 1.9, -1.0, -1.1], np.float32)
+    greedy = Sampler(temperature=0, repeat_penalty=1.2)
+    assert sample(logits, greedy, [0, 0, 0]) == 1
+    low = np.array([-1.0, -1.1], np.float32)
+    assert sample(low, greedy, [0]) == 1
+    forgets = Sampler(temperature=0, repeat_penalty=1.2, repeat_last_n=1)
+    assert sample(logits, forgets, [0, 3]) == 0
+
+
+def test_same_seed_same_token_other_seed_other_stream() -> None:
+    logits = np.random.default_rng(0).standard_normal(1000).astype(np.float32)
+
+    def stream(seed: int) -> list[int]:
+        return [sample(logits, with_(seed=seed), counter=i) for i in range(50)]
+
+    assert stream(1) == stream(1)
+    assert stream(1) != stream(2)
+    assert len(set(stream(1))) > 10
+
+
+@pytest.mark.parametrize(
+    "bad", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": 2}, {"repeat_penalty": 0}, {"top_k": -1}]
+)
+def test_a_bad_knob_is_a_sentence(bad: dict[str, float]) -> None:
+    with pytest.raises(InvalidError, match=next(iter(bad))):
+        sample(np.zeros(4, np.float32), with_(**bad))
+
+
+def test_logits_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(InvalidError, match="token 2"):
+        sample(np.array([0, 1, np.nan, 0], np.float32), PLAIN)
