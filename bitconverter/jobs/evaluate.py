@@ -39,7 +39,7 @@ class EvaluateResult:
 class EvaluateJob:
     """`model` and `reference`: a folder (converted or not) or a .gguf; `text`: a UTF-8 file.
 
-    max_tokens: how much of the text to use, 0 for all. Emits Progress(unit="token") and
+    max_tokens: how much of the text to use, 0 for all. window: tokens, at most what the model can hold. Emits Progress(unit="token") and
     Metric("perplexity", tokens so far, value) per window.
     """
 
@@ -63,25 +63,29 @@ class EvaluateJob:
         with ExitStack() as stack:
             folder = stack.enter_context(model_folder(self.model, ctx))
             other = stack.enter_context(model_folder(self.reference, ctx)) if self.reference else None
-            windows = self._windows(folder, other, text)
             engine = open_engine(self.threads, self.cpu)
             model = Model(engine, folder)
             reference = Model(engine, other) if other else None
             if reference is not None:
                 _need_same_vocabulary(model, reference)
-            return _measure(_Pair(engine, model, reference, self.window, self.kv), windows, ctx)
+            window = min(self.window, model.info.max_positions)
+            windows = self._windows(folder, other, text, window, model.info.vocab_size)
+            return _measure(_Pair(engine, model, reference, window, self.kv), windows, ctx)
 
-    def _windows(self, folder: Path, reference: Path | None, text: str) -> list[list[int]]:
+    def _windows(
+        self, folder: Path, reference: Path | None, text: str, window: int, vocab: int
+    ) -> list[list[int]]:
         tokenizer = Tokenizer(folder)
+        tokenizer.check_fits(vocab)
         ids = tokenizer.encode(text, add_special_tokens=False)
         if reference is not None:
             _need_same_tokens(ids, Tokenizer(reference).encode(text, add_special_tokens=False))
         if self.max_tokens > 0:
             ids = ids[: self.max_tokens]
         prefix = _bos(tokenizer)
-        step = self.window - len(prefix)
+        step = window - len(prefix)
         windows = [prefix + ids[start : start + step] for start in range(0, len(ids), step)]
-        windows = [window for window in windows if len(window) > 1]
+        windows = [tokens for tokens in windows if len(tokens) > 1]
         if not windows:
             raise UserError(
                 "text-short",

@@ -22,7 +22,7 @@ class TensorInfo:
     """One tensor of the model, with the bytes of all its stored parts.
 
     form: planes, int8, dense, or a GGUF type; n_planes is 0 unless planes. error: the relative squared
-    error that the conversion noted, None where there is none.
+    error, sha256: of the planes, codes or values, as the conversion noted them; None and "" where it did not.
     """
 
     name: str
@@ -32,13 +32,14 @@ class TensorInfo:
     shape: tuple[int, ...]
     bytes: int
     error: float | None
+    sha256: str
 
 
 @dataclass(frozen=True)
 class InspectResult:
-    """file_bytes: of the weight files. bits_per_weight: 8 * bytes of the decoder layers' matrices (planes and
-    scales, or as stored) / their number of weights. verified: files and tensors whose SHA-256 was found equal
-    to the manifest's, None when not asked for.
+    """file_bytes: of the weight files. bits_per_weight: 8 * bytes of the decoder layers' matrices (planes
+    and scales, or as stored) / their number of weights. files: SHA-256 of the other files, by name.
+    verified: files and tensors whose SHA-256 is that of manifest.json, None when not asked for.
     """
 
     name: str
@@ -49,6 +50,7 @@ class InspectResult:
     file_bytes: int
     total_bytes: int
     tensors: tuple[TensorInfo, ...]
+    files: dict[str, str]
     source: str
     tool: str
     verified: int | None
@@ -101,6 +103,7 @@ def _inspect_converted(folder: Path, config: dict[str, Any], verify: bool, ctx: 
         file_bytes=sum(file.stat().st_size for file in files),
         total_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         tensors=tensors,
+        files={name: str(note["sha256"]) for name, note in manifest.get("files", {}).items()},
         source=str(manifest.get("source", {}).get("name", "")),
         tool=str(manifest.get("tool", "")),
         verified=verified,
@@ -114,30 +117,38 @@ def _converted_tensors(
         stem = name.removesuffix(".weight")
         scales = entries.get(f"{stem}.scales")
         if scales is not None and (planes := entries.get(f"{stem}.planes")):
-            yield TensorInfo(
-                name,
-                "planes",
-                planes.shape[0],
-                "U8",
-                shape,
-                planes.bytes + scales.bytes,
-                _error(notes, planes.name),
-            )
+            yield _matrix(name, "planes", shape, planes, scales, notes)
         elif scales is not None and (codes := entries.get(f"{stem}.int8")):
-            yield TensorInfo(
-                name, "int8", 0, "I8", shape, codes.bytes + scales.bytes, _error(notes, codes.name)
-            )
+            yield _matrix(name, "int8", shape, codes, scales, notes)
         elif dense := entries.get(name):
-            yield TensorInfo(name, "dense", 0, dense.dtype, dense.shape, dense.bytes, None)
+            sha256 = str(notes.get(name, {}).get("sha256", ""))
+            yield TensorInfo(name, "dense", 0, dense.dtype, dense.shape, dense.bytes, None, sha256)
         else:
             raise UserError(
                 "tensor-missing", f"The model lacks the tensor {name}. Convert it again.", tensor=name
             )
 
 
-def _error(notes: dict[str, Any], name: str) -> float | None:
-    value = notes.get(name, {}).get("relative_error")
-    return float(value) if isinstance(value, int | float) else None
+def _matrix(
+    name: str,
+    form: str,
+    shape: tuple[int, ...],
+    codes: TensorEntry,
+    scales: TensorEntry,
+    notes: dict[str, Any],
+) -> TensorInfo:
+    note = notes.get(codes.name, {})
+    error = note.get("relative_squared_error")
+    return TensorInfo(
+        name,
+        form,
+        codes.shape[0] if form == "planes" else 0,
+        codes.dtype,
+        shape,
+        codes.bytes + scales.bytes,
+        float(error) if isinstance(error, int | float) else None,
+        str(note.get("sha256", "")),
+    )
 
 
 def _inspect_source(path: Path) -> InspectResult:
@@ -150,7 +161,14 @@ def _inspect_source(path: Path) -> InspectResult:
         family = str(source.config.get("model_type", ""))
     tensors = tuple(
         TensorInfo(
-            t.name, "dense" if source.kind == "safetensors" else t.dtype, 0, t.dtype, t.shape, t.bytes, None
+            t.name,
+            "dense" if source.kind == "safetensors" else t.dtype,
+            0,
+            t.dtype,
+            t.shape,
+            t.bytes,
+            None,
+            "",
         )
         for t in source.tensors.values()
     )
@@ -165,6 +183,7 @@ def _inspect_source(path: Path) -> InspectResult:
         file_bytes=sum(file.stat().st_size for file in weights),
         total_bytes=sum(file.stat().st_size for file in others),
         tensors=tensors,
+        files={},
         source="",
         tool="",
         verified=None,

@@ -9,7 +9,6 @@ from pathlib import Path
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
-from bitconverter.model.gguf_source import expand
 
 
 @contextmanager
@@ -33,6 +32,8 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
             f"{given} is neither a model folder nor a .gguf file. Give the folder that holds config.json.",
             path=str(given),
         )
+    from bitconverter.model.gguf_source import expand  # the gguf library takes a while to load
+
     parent = Path(tempfile.mkdtemp(prefix="bitconverter-"))
     try:
         ctx.emit(Note("expanding", {"file": given.name}))

@@ -1,0 +1,141 @@
+"""The chat verb: a conversation in the terminal, or one answer."""
+
+import argparse
+import sys
+
+from bitconverter.cli import texts
+from bitconverter.cli.running import DONE, STOPPED, Ended, run
+from bitconverter.cli.terminal import ProgressLine
+from bitconverter.cli.verbs import as_json
+from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
+
+
+def chat(args: argparse.Namespace) -> int:
+    line = ProgressLine(quiet=args.quiet)
+    loaded: ChatSession = run(
+        LoadChatJob(args.model, args.threads, args.cpu_mask, args.context, args.kv), line
+    )
+    try:
+        return (
+            _one_shot(args, loaded, line)
+            if args.prompt is not None
+            else _Conversation(args, loaded, line).loop()
+        )
+    finally:
+        loaded.close()
+
+
+def _one_shot(args: argparse.Namespace, loaded: ChatSession, line: ProgressLine) -> int:
+    prompt = sys.stdin.read() if args.prompt == "-" else args.prompt
+    messages = (*_system(args), Message("user", prompt))
+    job = AnswerJob(loaded, messages, sampling(args))
+    if args.json:
+        print(as_json(run(job, line)))
+        return DONE
+    try:
+        answer: Answer = run(job, line, _write)
+    finally:
+        _write("\n")
+    line.say(_stats(answer))
+    return DONE
+
+
+class _Conversation:
+    """Messages so far; a stopped answer stays in it as far as it came."""
+
+    def __init__(self, args: argparse.Namespace, loaded: ChatSession, line: ProgressLine) -> None:
+        self.args = args
+        self.chat = loaded
+        self.line = line
+        self.interactive = sys.stdin.isatty()
+        self.messages: tuple[Message, ...] = _system(args)
+
+    def loop(self) -> int:
+        if self.interactive:
+            _use_readline()
+            names = {key: getattr(self.chat, key) for key in ("name", "family", "isa", "threads", "n_ctx")}
+            self.line.say(texts.CHAT_START.format(**names, help=texts.CHAT_HELP))
+        while True:
+            try:
+                text = input("> " if self.interactive else "").strip()
+            except (EOFError, KeyboardInterrupt):
+                if self.interactive:
+                    _write("\n")
+                return DONE
+            if text.startswith("/"):
+                if text in ("/quit", "/exit", "/q"):
+                    return DONE
+                self._command(text)
+            elif text:
+                status = self._answer(text)
+                if status != DONE and not self.interactive:
+                    return status
+
+    def _command(self, text: str) -> None:
+        if text == "/reset":
+            self.messages = _system(self.args)
+            self.line.say(texts.CHAT_RESET)
+        elif text == "/help":
+            self.line.say(texts.CHAT_HELP)
+        else:
+            self.line.say(texts.CHAT_UNKNOWN.format(command=text.split()[0], help=texts.CHAT_HELP))
+
+    def _answer(self, text: str) -> int:
+        pieces: list[str] = []
+
+        def show(piece: str) -> None:
+            pieces.append(piece)
+            _write(piece)
+
+        asked = (*self.messages, Message("user", text))
+        try:
+            answer: Answer = run(AnswerJob(self.chat, asked, sampling(self.args)), self.line, show)
+        except Ended as ended:
+            _write("\n" if pieces else "")
+            if ended.status == STOPPED:
+                self.messages = (*asked, Message("assistant", "".join(pieces)))
+                self.line.say(texts.CHAT_STOPPED)
+            return ended.status
+        _write("\n")
+        self.line.say(_stats(answer))
+        self.messages = (*asked, Message("assistant", answer.text))
+        return DONE
+
+
+def sampling(args: argparse.Namespace) -> Sampling:
+    """The sampling options as given on the command line."""
+    return Sampling(
+        temperature=args.temperature,
+        top_p=args.top_p,
+        top_k=args.top_k,
+        min_p=args.min_p,
+        repeat_penalty=args.repeat_penalty,
+        seed=args.seed,
+        max_tokens=args.max_tokens,
+    )
+
+
+def _system(args: argparse.Namespace) -> tuple[Message, ...]:
+    return (Message("system", args.system),) if args.system else ()
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _stats(answer: Answer) -> str:
+    return texts.CHAT_STATS.format(
+        tokens=answer.tokens,
+        tokens_per_second=answer.tokens_per_second,
+        seed=answer.seed,
+        reason=texts.CHAT_REASONS[answer.finish],
+    )
+
+
+def _use_readline() -> None:
+    """Line editing and history where Python has it (not on Windows, whose console brings its own)."""
+    try:
+        import readline  # noqa: F401
+    except ImportError:
+        return

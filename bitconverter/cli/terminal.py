@@ -1,0 +1,112 @@
+"""Writing to whatever the terminal is: never a crash over a character, one progress line on a terminal."""
+
+import shutil
+import sys
+import time
+from typing import Any, TextIO
+
+from bitconverter.jobs.job import Progress
+
+SPARSE_SECONDS = 10.0  # between progress lines where there is no terminal
+LINE_SECONDS = 0.1
+
+
+def make_output_safe() -> None:
+    """A character that the terminal's encoding lacks (cp932, ASCII) becomes '?', not an exception."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    reconfigure = getattr(sys.stdin, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(errors="replace")
+
+
+def size(n: int | float) -> str:
+    """Bytes for people: decimal units, as in shops and file managers."""
+    if n < 1000:
+        return f"{n:.0f} B"
+    for unit in ("kB", "MB", "GB", "TB"):
+        n /= 1000
+        if n < 1000 or unit == "TB":
+            return f"{n:.3g} {unit}" if n < 999.5 else f"{n:.0f} {unit}"
+    raise AssertionError
+
+
+def duration(seconds: float) -> str:
+    """5 s, 3:05, 2:10:00."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+class ProgressLine:
+    """Progress on standard error: one line that is rewritten on a terminal, otherwise a line now and then."""
+
+    def __init__(self, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self._stream = stream or sys.stderr
+        self._quiet = quiet
+        self._terminal = self._stream.isatty()
+        self._shown = 0  # columns of the line on the terminal
+        self._last = -SPARSE_SECONDS if self._terminal else time.monotonic()
+
+    def show(self, progress: Progress) -> None:
+        """Write it if it is time."""
+        now = time.monotonic()
+        pause = LINE_SECONDS if self._terminal else SPARSE_SECONDS
+        if self._quiet or (now - self._last < pause and progress.done < progress.total):
+            return
+        self._last = now
+        text = describe(progress)
+        if not self._terminal:
+            print(text, file=self._stream, flush=True)
+            return
+        width = max(20, shutil.get_terminal_size().columns - 1)
+        text = text[:width]
+        self._stream.write("\r" + text.ljust(self._shown))
+        self._stream.flush()
+        self._shown = len(text)
+
+    def clear(self) -> None:
+        """Take the line away, so that something else can be printed."""
+        if self._shown:
+            self._stream.write("\r" + " " * self._shown + "\r")
+            self._stream.flush()
+            self._shown = 0
+
+    def say(self, text: str) -> None:
+        """A line of its own on standard error."""
+        if not self._quiet:
+            self.clear()
+            print(text, file=self._stream, flush=True)
+
+
+def describe(progress: Progress) -> str:
+    """` 43%  58.1 MB of 134 MB, 12 s left  model.layers.3.mlp.up_proj`."""
+    share = progress.done / progress.total if progress.total else 1.0
+    if progress.unit == "byte":
+        amount = f"{size(progress.done)} of {size(progress.total)}"
+    else:
+        amount = f"{progress.done} of {progress.total} {progress.unit}s"
+    left = (
+        f", {duration(progress.eta)} left"
+        if progress.eta is not None and progress.done < progress.total
+        else ""
+    )
+    return f"{share:4.0%}  {amount}{left}  {progress.item}".rstrip()
+
+
+def as_table(rows: list[tuple[Any, ...]], right: set[int]) -> str:
+    """Columns of equal width; those in `right` are aligned right."""
+    cells = [[str(cell) for cell in row] for row in rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))] if cells else []
+    lines = []
+    for row in cells:
+        parts = [
+            c.rjust(w) if i in right else c.ljust(w) for i, (c, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(parts).rstrip())
+    return "\n".join(lines)

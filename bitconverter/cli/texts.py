@@ -1,0 +1,170 @@
+"""Every sentence of the command line: helps, notes, what is printed at the end."""
+
+DESCRIPTION = """\
+Shrink a Llama-family model to ternary planes and talk to it, on the PC you already have.
+
+Without a verb, a window opens. `bitconverter VERB --help` explains a verb with examples.
+"""
+
+EPILOG = """\
+a first session:
+  bitconverter convert Downloads/SmolLM2-135M-Instruct small --planes 3
+  bitconverter chat small
+  bitconverter evaluate small --text story.txt --reference Downloads/SmolLM2-135M-Instruct
+
+exit status:
+  0    done
+  1    it failed; the reason is on standard error
+  2    the arguments are wrong
+  130  stopped by Ctrl-C
+
+MODEL may be a folder that `convert` made, a Hugging Face folder as it is (bf16, f16 or f32 safetensors),
+or for evaluate, inspect, logits and benchmark a .gguf file. Models: Llama 2/3, Mistral, Qwen2, Qwen3, SmolLM2.
+"""
+
+HELP = {
+    "convert": (
+        "shrink a model folder or a .gguf file",
+        "Write a smaller copy of SOURCE as the new folder OUT. Stopped by Ctrl-C, a crash or a power cut, it goes "
+        "on where it was when the same command is given again, and ends in the same bytes. OUT appears only when "
+        "it is complete.",
+        "examples:\n"
+        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --planes 2\n"
+        "  bitconverter convert model.Q4_K_M.gguf small --planes 3\n"
+        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --check\n\n"
+        "planes: 1 = 1.6 bits per weight (needs training to be of use), 2 = 3.2 bits, 3 = 4.8 bits (close to the\n"
+        "original), 4 = 6.4 bits (hard to tell apart).",
+    ),
+    "chat": (
+        "talk to a model",
+        "Answers are streamed as they are made. Without --prompt every line that you enter is a message; "
+        "/reset forgets the conversation, /quit or Ctrl-D ends, Ctrl-C stops the answer. Standard input need not "
+        "be a terminal: then each of its lines is a message.",
+        'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
+        "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)",
+    ),
+    "evaluate": (
+        "perplexity on a text; with a reference, how close the model stays to it",
+        "Cut the text into windows of 512 tokens and predict each token from those before it in its window. "
+        "--reference also gives the KL divergence to that model (0 = the same) and how often both find the same "
+        "token most probable.",
+        "examples:\n  bitconverter evaluate small --text story.txt\n"
+        "  bitconverter evaluate small --text story.txt --reference Llama-3.2-1B-Instruct --max-tokens 20000\n\n"
+        "--json gives: perplexity, kl, top1, tokens (and reference_perplexity, seconds, tokens_per_second).",
+    ),
+    "inspect": (
+        "what a model holds: tensors, planes, bits per weight, sizes, hashes",
+        "List the tensors with their form, planes, bytes, relative squared error and the start of their SHA-256.",
+        "examples:\n  bitconverter inspect small\n  bitconverter inspect small --verify\n"
+        "  bitconverter inspect model.gguf --summary\n\n"
+        "--json gives: bits_per_weight, file_bytes, tensors (and kind, family, parameters, ...).",
+    ),
+    "logits": (
+        "the raw logits of token ids, as a .npy file (for debugging)",
+        "Run the ids through the model and write f32 [tokens, vocabulary]; row i predicts token i + 1. "
+        "No tokenizer is needed.",
+        "example:\n  bitconverter logits small --ids 1,2,3 --out logits.npy",
+    ),
+    "benchmark": (
+        "how fast a model runs here",
+        "Load the model, prefill a prompt and decode greedily, several times; the medians are printed, with a hash "
+        "of the result, so that a speed-up that changes the answer shows.",
+        "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n\n"
+        "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...).",
+    ),
+}
+
+OPTIONS = {
+    "source": "a Hugging Face folder (config.json and .safetensors files) or a .gguf file",
+    "out": "the folder to make; it must not exist yet",
+    "model": "a model folder",
+    "planes": "ternary planes of the layers' matrices, 1 to 4 (default 2)",
+    "seed": "of the random rotation; other seeds are as good (default 0)",
+    "check": "only check the source and the target, convert nothing",
+    "threads": "threads to use (default: one per core); results do not depend on it",
+    "cpu": "use no newer CPU instructions than these (default: the best there are)",
+    "kv": "how attention keys and values are kept (default %(default)s)",
+    "json": "print one JSON object on standard output",
+    "quiet": "no progress on standard error",
+    "prompt": "answer this one message and end; - reads it from standard input",
+    "system": "the instruction placed before the conversation",
+    "temperature": "0 always takes the most probable token; higher is more varied (default %(default)s)",
+    "top_p": "keep the most probable tokens that together reach this probability (default %(default)s)",
+    "top_k": "keep at most this many tokens, 0 for all (default %(default)s)",
+    "min_p": "keep tokens at least this probable relative to the best (default %(default)s)",
+    "repeat_penalty": "above 1: repeat less (default %(default)s)",
+    "chat_seed": "the same seed and messages give the same answer (default: a new one each time)",
+    "max_tokens": "longest answer in tokens (default %(default)s)",
+    "context": "tokens that the conversation may take (default: the model's, at most 4096)",
+    "text": "a UTF-8 text file",
+    "reference": "the model to compare with, usually the one it was converted from: a folder or a .gguf file",
+    "eval_tokens": "use only the text's first tokens (default: all)",
+    "window": "tokens per window (default %(default)s)",
+    "verify": "read all files and compare with the SHA-256 in manifest.json",
+    "summary": "leave out the list of tensors",
+    "ids": "token ids, separated by commas",
+    "npy": "the .npy file to write",
+    "prompt_tokens": "length of the prompt (default %(default)s)",
+    "new_tokens": "tokens to decode (default %(default)s)",
+    "repeat": "runs to take the median of (default %(default)s)",
+    "open": "open the window with this model",
+}
+
+# What a Note event says; the fields stand in braces.
+NOTES = {
+    "expanding": "writing {file} out as a temporary folder",
+    "check": "{level}: {message}",
+    "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
+    "skipped-tensor": "tensor {tensor} is not needed and left out",
+    "verified": "the engine opens the result ({file_bytes} bytes)",
+    "verified-tables-only": (
+        "the result has {file_bytes} bytes and does not fit into this process's address space limit ({limit}): "
+        "only its tables were checked"
+    ),
+}
+
+STOPPED = "stopped"
+STOPPED_CONVERT = "stopped; give the same command again to go on"
+AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"
+UNEXPECTED = "this should not have happened; please report it with the lines above"
+
+CHAT_HELP = "/reset  forget the conversation     /quit  end     Ctrl-C  stop the answer"
+CHAT_START = "{name} ({family}, {isa}, {threads} threads, context {n_ctx}). {help}"
+CHAT_RESET = "(forgotten)"
+CHAT_UNKNOWN = "there is no command {command}; {help}"
+CHAT_STATS = "[{tokens} tokens, {tokens_per_second:.1f} tok/s, seed {seed}{reason}]"
+CHAT_REASONS = {
+    "stop": "",
+    "length": ", longest answer reached",
+    "context": ", context full: /reset to go on",
+}
+CHAT_STOPPED = "[stopped]"
+
+CONVERTED = """\
+{out}: {file_size}, {bits_per_weight:.2f} bits per weight (the source's tensors: {source_size})
+relative squared error {relative_error:.5f}, {seconds:.1f} s
+try it:  bitconverter chat {quoted_out}"""
+EVALUATED = "perplexity            {perplexity:.4f}   on {tokens} tokens ({tokens_per_second:.0f} tok/s)"
+EVALUATED_REFERENCE = """\
+reference perplexity  {reference_perplexity:.4f}
+KL divergence         {kl:.5f} nats per token
+same top token        {top1:.2%}"""
+LOGITS = "{out}: f32 [{shape[0]}, {shape[1]}]; most probable next tokens {argmax}"
+BENCHMARKED = """\
+prefill   {prefill_tok_s:9.1f} tok/s   ({prompt_tokens} tokens)
+decode    {decode_tok_s:9.1f} tok/s   ({new_tokens} tokens, {decode_gb_s:.1f} GB/s of weights)
+load      {load_s:9.2f} s
+peak RSS  {peak_rss:>9}
+{isa}, {threads} threads, median of {repeats}, result {logits_hash}
+{machine}"""
+INSPECTED = """\
+{name}: {kind}, {family}, {parameters:,} parameters
+weight files     {file_size} ({file_bytes} bytes), whole folder {total_size}
+bits per weight  {bits_per_weight:.3f} in the decoder layers' matrices"""
+INSPECTED_SOURCE = "made from        {source} by {tool}"
+INSPECTED_VERIFIED = "verified         {verified} hashes are as in manifest.json"
+PREFLIGHT = """\
+{name}: {kind}, {family}, {parameters:,} parameters, {source_size}
+result: about {out_size} at {bits_per_weight:.2f} bits per weight; {free} free"""
+PREFLIGHT_OK = "ready to convert"
+PREFLIGHT_BAD = "cannot be converted as it is"

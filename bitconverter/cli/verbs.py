@@ -1,0 +1,164 @@
+"""The verbs that run one job and print its result."""
+
+import argparse
+import json
+import math
+import shlex
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from bitconverter.cli import texts
+from bitconverter.cli.running import DONE, FAILED, STOPPED, WRONG_USE, Ended, run
+from bitconverter.cli.terminal import ProgressLine, as_table, size
+from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
+from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
+from bitconverter.jobs.inspect import InspectJob, InspectResult
+from bitconverter.jobs.job import Job
+from bitconverter.jobs.logits import LogitsJob, LogitsResult
+from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+
+
+def convert(args: argparse.Namespace) -> int:
+    if args.check:
+        report: PreflightReport = run(PreflightJob(args.source, args.out, args.planes), _line(args))
+        _print(args, report, _preflight_text)
+        return DONE if report.ok else FAILED
+    job = ConvertJob(args.source, args.out, args.planes, args.seed, args.threads, args.cpu_mask)
+    try:
+        return _run_and_print(args, job, _convert_text)
+    except Ended as ended:
+        if ended.status == STOPPED:
+            print(texts.STOPPED_CONVERT, file=sys.stderr)
+        raise
+
+
+def evaluate(args: argparse.Namespace) -> int:
+    job = EvaluateJob(
+        args.model,
+        args.text,
+        args.reference,
+        args.max_tokens,
+        args.window,
+        args.threads,
+        args.cpu_mask,
+        args.kv,
+    )
+    return _run_and_print(args, job, _evaluate_text)
+
+
+def inspect(args: argparse.Namespace) -> int:
+    job = InspectJob(args.model, args.verify)
+    return _run_and_print(args, job, lambda result: _inspect_text(result, args.summary))
+
+
+def logits(args: argparse.Namespace) -> int:
+    try:
+        ids = tuple(int(word) for word in args.ids.replace(",", " ").split())
+    except ValueError:
+        print(f"bitconverter: --ids must be numbers separated by commas, not {args.ids!r}", file=sys.stderr)
+        return WRONG_USE
+    job = LogitsJob(args.model, ids, args.out, args.threads, args.cpu_mask, args.kv)
+    return _run_and_print(args, job, _logits_text)
+
+
+def benchmark(args: argparse.Namespace) -> int:
+    job = BenchmarkJob(
+        args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv
+    )
+    return _run_and_print(args, job, _benchmark_text)
+
+
+def _line(args: argparse.Namespace) -> ProgressLine:
+    return ProgressLine(quiet=args.quiet)
+
+
+def _run_and_print(args: argparse.Namespace, job: Job, text: Callable[[Any], str]) -> int:
+    _print(args, run(job, _line(args)), text)
+    return DONE
+
+
+def _print(args: argparse.Namespace, result: Any, text: Callable[[Any], str]) -> None:
+    print(as_json(result) if args.json else text(result), flush=True)
+
+
+def as_json(result: Any) -> str:
+    """A result as one line of JSON in ASCII; what is no number there (infinity) becomes null."""
+    return json.dumps(_plain(asdict(result)), allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _convert_text(result: ConvertResult) -> str:
+    return texts.CONVERTED.format(
+        **asdict(result),
+        file_size=size(result.file_bytes),
+        source_size=size(result.source_bytes),
+        quoted_out=shlex.quote(result.out),
+    )
+
+
+def _preflight_text(report: PreflightReport) -> str:
+    lines = [f"{item.level:8}{item.message}" for item in report.items]
+    if report.parameters:
+        lines.append(
+            texts.PREFLIGHT.format(
+                **asdict(report),
+                source_size=size(report.source_bytes),
+                out_size=size(report.out_bytes),
+                free="unknown" if report.free_bytes is None else size(report.free_bytes),
+            )
+        )
+    return "\n".join([*lines, texts.PREFLIGHT_OK if report.ok else texts.PREFLIGHT_BAD])
+
+
+def _evaluate_text(result: EvaluateResult) -> str:
+    lines = [texts.EVALUATED.format(**asdict(result))]
+    if result.kl is not None:
+        lines.append(texts.EVALUATED_REFERENCE.format(**asdict(result)))
+    return "\n".join(lines)
+
+
+def _inspect_text(result: InspectResult, summary: bool) -> str:
+    lines: list[str] = []
+    if not summary:
+        rows: list[tuple[Any, ...]] = [("tensor", "form", "shape", "bytes", "error", "SHA-256")]
+        for t in result.tensors:
+            form = (
+                f"{t.n_planes} planes"
+                if t.n_planes
+                else f"{t.form} {t.dtype}"
+                if t.form != t.dtype
+                else t.form
+            )
+            error = "" if t.error is None else f"{t.error:.2e}"
+            rows.append((t.name, form, "x".join(map(str, t.shape)), t.bytes, error, t.sha256[:16]))
+        lines.append(as_table(rows, right={3}))
+        if result.files:
+            files = [("file", "SHA-256"), *((name, sha256[:16]) for name, sha256 in result.files.items())]
+            lines.append("\n" + as_table(files, right=set()))
+        lines.append("")
+    fields = vars(result) | {"file_size": size(result.file_bytes), "total_size": size(result.total_bytes)}
+    lines.append(texts.INSPECTED.format(**fields))
+    if result.source:
+        lines.append(texts.INSPECTED_SOURCE.format(**fields))
+    if result.verified is not None:
+        lines.append(texts.INSPECTED_VERIFIED.format(**fields))
+    return "\n".join(lines)
+
+
+def _logits_text(result: LogitsResult) -> str:
+    shown = ",".join(map(str, result.argmax[:16])) + (",..." if len(result.argmax) > 16 else "")
+    return texts.LOGITS.format(out=result.out, shape=result.shape, argmax=shown)
+
+
+def _benchmark_text(result: BenchmarkResult) -> str:
+    return texts.BENCHMARKED.format(**asdict(result), peak_rss=size(result.peak_rss_bytes))
