@@ -17,10 +17,7 @@ static uint32_t xcr0(void)
     return lo;
 }
 
-static int has(uint32_t reg, int bit)
-{
-    return (int)((reg >> bit) & 1u);
-}
+static int has(uint32_t reg, int bit) { return (int)((reg >> bit) & 1u); }
 
 uint32_t bc_cpu_flags(void)
 {
@@ -44,9 +41,6 @@ uint32_t bc_cpu_flags(void)
 
 #else
 
-uint32_t bc_cpu_flags(void)
-{
-    return 0;
-}
+uint32_t bc_cpu_flags(void) { return 0; }
 
 #endif

@@ -1,7 +1,280 @@
-/* kernels_avx2.c - the kernels for AVX2. */
+/* kernels_avx2.c - the kernels for AVX2, FMA and F16C.
+ *
+ * Integers: vpmaddubsw takes unsigned times signed bytes and saturates at 16 bits, so the
+ * unsigned side is kept small: digits 0..2, plane sums 0..80, or |w| <= 127 with the sign moved
+ * to the activation. Sums reach 32 bits before they can overflow, so all results are exact.
+ *
+ * Panels are [5 rows of a group][cols/4][16 groups][4 columns] bytes: 2 vectors per step. */
+#include "simd_avx2.inc"
+
+#include "bitconverter.h"
 #include "kernels.h"
+
+#define DENSE_TOKENS 6
+#include "kernels_float.inc"
+
+#include "kernels_dense.inc"
+#include "kernels_table.inc"
+
+static inline vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
+
+/* n <= 32 bytes, the rest zero */
+static inline vi vi_load_part(const void *p, int n)
+{
+    uint8_t part[32] = {0};
+    memcpy(part, p, (size_t)n);
+    return vi_load(part);
+}
+
+static inline vi vi_store(void *p, vi v)
+{
+    _mm256_storeu_si256((__m256i *)p, v);
+    return v;
+}
+
+/* ---- ternary planes times one vector ---- */
+
+/* The digit of packed bytes kept as y = x ^ 0x80, where signed compares work: floor(3x / 256) is
+ * 1 from x = 86 on and 2 from x = 171 on. Biased bytes are closed under tripling: 3y = (3x)^0x80. */
+static inline vi digit_of(vi y)
+{
+    vi one = _mm256_cmpgt_epi8(y, _mm256_set1_epi8(85 - 128));
+    vi two = _mm256_cmpgt_epi8(y, _mm256_set1_epi8(170 - 128));
+    return _mm256_abs_epi8(_mm256_add_epi8(one, two));
+}
+
+static inline vi triple(vi y) { return _mm256_add_epi8(y, _mm256_add_epi8(y, y)); }
+
+/* sum[i] += a * digit i of 32 packed bytes, in 16-bit lanes */
+static inline void digits_step(vi *sum, vi x, vi a)
+{
+    vi y = _mm256_xor_si256(x, _mm256_set1_epi8((char)0x80));
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) {
+        sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(digit_of(y), a));
+        y = triple(y);
+    }
+}
+
+/* total[i] = 3 total[i] + sum over the row of a * digit i */
+static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
+{
+    const vi ones = _mm256_set1_epi16(1);
+    for (int i = 0; i < 5; i++)
+        total[i] = _mm256_add_epi32(total[i], _mm256_slli_epi32(total[i], 1));
+    for (int c = 0; c < cols;) {
+        /* a 16-bit lane grows by at most 2 * 2 * 127 a step: 64 steps fit */
+        int end = cols - c < 64 * 32 ? cols : c + 64 * 32;
+        vi sum[5];
+        for (int i = 0; i < 5; i++) sum[i] = vi_zero();
+        for (; c + 32 <= end; c += 32) digits_step(sum, vi_load(row + c), vi_load(a + c));
+        if (c < end) {
+            digits_step(sum, vi_load_part(row + c, end - c), vi_load(a + c));
+            c = end;
+        }
+        for (int i = 0; i < 5; i++) {
+            total[i] = _mm256_add_epi32(total[i], _mm256_madd_epi16(sum[i], ones));
+        }
+    }
+}
+
+static const int32_t zero_point[BC_MAX_PLANES + 1] = {0, 1, 4, 13, 40};
+
+/* sum - zero * a_sum modulo 2^32 */
+static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
+{
+    return (int32_t)((uint32_t)sum - (uint32_t)zero * (uint32_t)a_sum);
+}
+
+static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
+                        int n_groups, int cols, const int8_t *a, int32_t a_sum)
+{
+    for (int g = 0; g < n_groups; g++) {
+        vi total[5];
+        for (int i = 0; i < 5; i++) total[i] = vi_zero();
+        for (int k = 0; k < n_planes; k++) {
+            plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
+        }
+        for (int i = 0; i < 5; i++) {
+            out[5 * g + i] = centred(vi_sum(total[i]), zero_point[n_planes], a_sum);
+        }
+    }
+}
+
+/* ---- integer panels ---- */
+
+static inline uint8_t *panel_at(uint8_t *panel, int cols, int row_of_group, int quad)
+{
+    size_t quads = (size_t)(cols + 3) / 4;
+    return panel + ((size_t)row_of_group * quads + (size_t)quad) * 64;
+}
+
+/* Bytes of 8 groups by up to 32 columns, as 8 vectors of [8 groups][4 columns]. */
+static inline void load_block(vi *block, const uint8_t *first, int groups, int cols, int n)
+{
+    vf rows[8];
+    for (int g = 0; g < 8; g++) {
+        const uint8_t *row = first + (size_t)g * (size_t)cols;
+        vi v = g >= groups ? vi_zero() : n == 32 ? vi_load(row) : vi_load_part(row, n);
+        rows[g] = _mm256_castsi256_ps(v);
+    }
+    vf_transpose(rows);
+    for (int q = 0; q < 8; q++) block[q] = _mm256_castps_si256(rows[q]);
+}
+
+static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                         int n_groups, int cols)
+{
+    for (int first = 0; first < 16; first += 8) {
+        for (int c = 0; c < cols; c += 32) {
+            int n = cols - c < 32 ? cols - c : 32;
+            vi block[BC_MAX_PLANES][8];
+            for (int k = 0; k < n_planes; k++) {
+                /* groups past the last are not touched, nor is an address made of them */
+                size_t at = n_groups > first ? (size_t)first * (size_t)cols + (size_t)c : 0;
+                load_block(block[k], planes + (size_t)k * plane_stride + at, n_groups - first, cols,
+                           n);
+            }
+            for (int q = 0; 4 * q < n; q++) {
+                vi y[BC_MAX_PLANES];
+                for (int k = 0; k < n_planes; k++) {
+                    y[k] = _mm256_xor_si256(block[k][q], _mm256_set1_epi8((char)0x80));
+                }
+                for (int i = 0; i < 5; i++) {
+                    vi u = vi_zero();
+                    for (int k = 0; k < n_planes; k++) {
+                        u = _mm256_add_epi8(triple(u), digit_of(y[k]));
+                        y[k] = triple(y[k]);
+                    }
+                    vi_store(panel_at(panel, cols, i, c / 4 + q) + 4 * first, u);
+                }
+            }
+        }
+    }
+}
+
+static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
+{
+    memset(panel, 0, BC_PANEL_BYTES(cols));
+    for (int r = 0; r < rows; r++) {
+        const int8_t *row = w + (size_t)r * (size_t)cols;
+        for (int c = 0; c < cols; c += 4) {
+            size_t n = cols - c < 4 ? (size_t)(cols - c) : 4;
+            memcpy(panel_at(panel, cols, r % 5, c / 4) + 4 * (r / 5), row + c, n);
+        }
+    }
+}
+
+/* ---- panel times tokens ---- */
+
+#define INT_TOKENS 4
+
+/* w * a over quads of columns, as int32: unsigned w <= 80, or signed w */
+INLINE vi quad_product(vi w, vi w_abs, vi a, int is_signed)
+{
+    vi pairs = is_signed ? _mm256_maddubs_epi16(w_abs, _mm256_sign_epi8(a, w))
+                         : _mm256_maddubs_epi16(w, a);
+    return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+/* One row of each of 16 groups by T tokens; sums[t] gets 16 int32. */
+INLINE void int_tile(int32_t sums[INT_TOKENS][5][16], int row_of_group, const uint8_t *p, int quads,
+                     const int8_t *a, size_t a_stride, int is_signed, const int T)
+{
+    vi acc[INT_TOKENS][2];
+    for (int t = 0; t < T; t++) acc[t][0] = acc[t][1] = vi_zero();
+    for (int q = 0; q < quads; q++) {
+        vi w0 = vi_load(p + (size_t)q * 64), w1 = vi_load(p + (size_t)q * 64 + 32);
+        vi abs0 = _mm256_abs_epi8(w0), abs1 = _mm256_abs_epi8(w1);
+#pragma GCC unroll 4
+        for (int t = 0; t < T; t++) {
+            int32_t four;
+            memcpy(&four, a + (size_t)t * a_stride + (size_t)q * 4, 4);
+            vi v = _mm256_set1_epi32(four);
+            acc[t][0] = _mm256_add_epi32(acc[t][0], quad_product(w0, abs0, v, is_signed));
+            acc[t][1] = _mm256_add_epi32(acc[t][1], quad_product(w1, abs1, v, is_signed));
+        }
+    }
+    for (int t = 0; t < T; t++) {
+        vi_store(sums[t][row_of_group], acc[t][0]);
+        vi_store(sums[t][row_of_group] + 8, acc[t][1]);
+    }
+}
+
+INLINE void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                     const int32_t *a_sum, int tokens, int32_t zero, int is_signed)
+{
+    int quads = (cols + 3) / 4;
+    for (int first = 0; first < tokens; first += INT_TOKENS) {
+        int n = tokens - first < INT_TOKENS ? tokens - first : INT_TOKENS;
+        const int8_t *v = a + (size_t)first * a_stride;
+        int32_t sums[INT_TOKENS][5][16];
+        for (int i = 0; i < 5; i++) {
+            const uint8_t *p = panel + (size_t)i * (size_t)quads * 64;
+            if (n == INT_TOKENS) {
+                int_tile(sums, i, p, quads, v, a_stride, is_signed, INT_TOKENS);
+            } else {
+                for (int t = 0; t < n; t++) {
+                    int_tile(sums + t, i, p, quads, v + (size_t)t * a_stride, a_stride, is_signed,
+                             1);
+                }
+            }
+        }
+        for (int t = 0; t < n; t++) {
+            int32_t *o = out + (size_t)(first + t) * BC_PANEL_ROWS;
+            for (int g = 0; g < 16; g++) {
+                for (int i = 0; i < 5; i++) {
+                    o[5 * g + i] = centred(sums[t][i][g], zero, a_sum[first + t]);
+                }
+            }
+        }
+    }
+}
+
+static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
+                        size_t a_stride, const int32_t *a_sum, int tokens)
+{
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes], 0);
+}
+
+static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                    const int32_t *a_sum, int tokens)
+{
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, 0, 1);
+}
+
+/* ---- int8 matrices ---- */
+
+static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
+                    int32_t a_sum)
+{
+    (void)a_sum;
+    for (int r = 0; r < rows; r++) {
+        const int8_t *row = w + (size_t)r * (size_t)cols;
+        vi s0 = vi_zero(), s1 = s0;
+        int c = 0;
+        for (; c + 64 <= cols; c += 64) {
+            vi w0 = vi_load(row + c), w1 = vi_load(row + c + 32);
+            s0 = _mm256_add_epi32(s0, quad_product(w0, _mm256_abs_epi8(w0), vi_load(a + c), 1));
+            s1 =
+                _mm256_add_epi32(s1, quad_product(w1, _mm256_abs_epi8(w1), vi_load(a + c + 32), 1));
+        }
+        for (; c < cols; c += 32) {
+            vi w0 = vi_load_part(row + c, cols - c < 32 ? cols - c : 32);
+            s0 = _mm256_add_epi32(s0, quad_product(w0, _mm256_abs_epi8(w0), vi_load(a + c), 1));
+        }
+        out[r] = vi_sum(_mm256_add_epi32(s0, s1));
+    }
+}
 
 void bc_kernels_init_avx2(bc_kernels *k)
 {
     k->isa = "avx2";
+    set_vector_entries(k);
+    k->gemv_planes = gemv_planes;
+    k->panel_planes = panel_planes;
+    k->gemm_planes = gemm_planes;
+    k->gemv_i8 = gemv_i8;
+    k->panel_i8 = panel_i8;
+    k->gemm_i8 = gemm_i8;
 }

@@ -1,7 +1,275 @@
-/* kernels_avx512_vnni.c - the kernels for AVX-512 VNNI. */
+/* kernels_avx512_vnni.c - integer kernels by vpdpbusd: four unsigned times four signed bytes added
+ * to each 32-bit lane, modulo 2^32. Panels as in kernels_avx512.c. */
+#include <immintrin.h>
+#include <string.h>
+
 #include "kernels.h"
 
+#define INLINE static inline __attribute__((always_inline))
+
+typedef __m512i vi;
+
+static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
+
+/* n <= 64 bytes, the rest zero */
+static inline vi vi_load_part(const void *p, int n)
+{
+    return _mm512_maskz_loadu_epi8(n == 64 ? ~0ull : (1ull << n) - 1, p);
+}
+
+static inline vi triple(vi x) { return _mm512_add_epi8(x, _mm512_add_epi8(x, x)); }
+
+static inline vi triple32(vi x) { return _mm512_add_epi32(x, _mm512_slli_epi32(x, 1)); }
+
+/* out[0..3]: the sums of four vectors' lanes */
+static inline void sum4(int32_t *out, vi a, vi b, vi c, vi d)
+{
+    vi ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+    vi cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+    vi s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
+    __m256i h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
+    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
+    _mm_storeu_si128((__m128i *)out, q);
+}
+
+static const int32_t zero_point[BC_MAX_PLANES + 1] = {0, 1, 4, 13, 40};
+
+/* ---- ternary planes times one vector ----
+ *
+ * No digit is extracted. The bytes x_0 = x, x_{i+1} = 3 x_i mod 256 give 256 d_i = 3 x_i - x_{i+1},
+ * so with S_i = sum of a * x_i the digits' products are sum of a * d_i = (3 S_i - S_{i+1}) / 256.
+ * The division is made in each 32-bit lane, where 256 * 2 * 127 * (columns / 16) < 2^31 must hold
+ * for the true value; the S_i may wrap. */
+#define PLANE_COLUMNS (64 * 4096) /* columns per division: half of what fits */
+
+/* How far ahead of the row to fetch: several short rows, which the hardware sees as one stream. */
+#define PLANE_AHEAD 2048
+
+INLINE void plane_step(vi *s, vi x, vi a)
+{
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) {
+        s[i] = _mm512_dpbusd_epi32(s[i], x, a);
+        x = triple(x);
+    }
+    s[5] = _mm512_dpbusd_epi32(s[5], x, a);
+}
+
+/* total[i] = 3 total[i] + sum over the row of a * digit i */
+INLINE void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
+{
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) total[i] = triple32(total[i]);
+    for (int first = 0; first < cols; first += PLANE_COLUMNS) {
+        int end = cols - first < PLANE_COLUMNS ? cols : first + PLANE_COLUMNS, c = first;
+        vi s[6];
+#pragma GCC unroll 6
+        for (int i = 0; i < 6; i++) s[i] = _mm512_setzero_si512();
+        for (; c + 64 <= end; c += 64) {
+            _mm_prefetch((const char *)((uintptr_t)(row + c) + PLANE_AHEAD), _MM_HINT_T0);
+            plane_step(s, vi_load(row + c), vi_load(a + c));
+        }
+        if (c < end) plane_step(s, vi_load_part(row + c, end - c), vi_load(a + c));
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) {
+            vi d256 = _mm512_sub_epi32(triple32(s[i]), s[i + 1]);
+            total[i] = _mm512_add_epi32(total[i], _mm512_srai_epi32(d256, 8));
+        }
+    }
+}
+
+INLINE void gemv_n_planes(int32_t *out, const uint8_t *planes, size_t plane_stride,
+                          const int n_planes, int n_groups, int cols, const int8_t *a,
+                          int32_t a_sum)
+{
+    __m128i zero = _mm_set1_epi32((int32_t)((uint32_t)zero_point[n_planes] * (uint32_t)a_sum));
+    for (int g = 0; g < n_groups; g++, out += 5) {
+        vi total[5];
+        int32_t last[4];
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) total[i] = _mm512_setzero_si512();
+        for (int k = 0; k < n_planes; k++) {
+            plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
+        }
+        sum4(out, total[0], total[1], total[2], total[3]);
+        sum4(last, total[4], total[4], total[4], total[4]);
+        out[4] = last[0];
+        __m128i *four = (__m128i *)out;
+        _mm_storeu_si128(four, _mm_sub_epi32(_mm_loadu_si128(four), zero));
+        out[4] = (int32_t)((uint32_t)out[4] - (uint32_t)_mm_cvtsi128_si32(zero));
+    }
+}
+
+static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
+                        int n_groups, int cols, const int8_t *a, int32_t a_sum)
+{
+    gemv_n_planes(out, planes, plane_stride, n_planes, n_groups, cols, a, a_sum);
+}
+
+/* ---- int8 matrices: w ^ 0x80 is w + 128, unsigned ---- */
+
+static inline vi biased(vi w) { return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80)); }
+
+static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
+                    int32_t a_sum)
+{
+    uint32_t zero = 128u * (uint32_t)a_sum;
+    for (int r = 0; r < rows; r += 4) {
+        const int8_t *row[4];
+        int32_t sums[4];
+        vi s[4];
+        for (int i = 0; i < 4; i++) { /* past the last row, the last again */
+            row[i] = w + (size_t)(r + i < rows ? r + i : rows - 1) * (size_t)cols;
+            s[i] = _mm512_setzero_si512();
+        }
+        int c = 0;
+        for (; c + 64 <= cols; c += 64) {
+            vi v = vi_load(a + c);
+#pragma GCC unroll 4
+            for (int i = 0; i < 4; i++) {
+                s[i] = _mm512_dpbusd_epi32(s[i], biased(vi_load(row[i] + c)), v);
+            }
+        }
+        if (c < cols) {
+            for (int i = 0; i < 4; i++) {
+                vi x = biased(vi_load_part(row[i] + c, cols - c));
+                s[i] = _mm512_dpbusd_epi32(s[i], x, vi_load(a + c));
+            }
+        }
+        sum4(sums, s[0], s[1], s[2], s[3]);
+        for (int i = 0; i < 4 && r + i < rows; i++)
+            out[r + i] = (int32_t)((uint32_t)sums[i] - zero);
+    }
+}
+
+static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
+{
+    memset(panel, 0x80, BC_PANEL_BYTES(cols));
+    for (int r = 0; r < rows; r++) {
+        const int8_t *row = w + (size_t)r * (size_t)cols;
+        uint8_t *to = panel + (size_t)(r % 5) * 64 + 4 * (r / 5);
+        int c = 0;
+        for (; c + 4 <= cols; c += 4, to += 5 * 64) {
+            uint32_t four;
+            memcpy(&four, row + c, 4);
+            four ^= 0x80808080u;
+            memcpy(to, &four, 4);
+        }
+        for (; c < cols; c++) *to++ = (uint8_t)(row[c] ^ 0x80);
+    }
+}
+
+/* ---- panel times tokens ---- */
+
+#define INT_TOKENS 5
+#define INT_QUADS 1024 /* quads of columns per pass: 320 kB of the panel, in the L2 cache */
+
+/* Lane g of the vector of row i is row 5 g + i of the panel: for output vector v (rows 16 v ..
+ * 16 v + 15), which lanes come from vector i, and from where. */
+typedef struct row_order {
+    vi from[5];
+    __mmask16 lanes[5][5]; /* [v][i] */
+} row_order;
+
+static inline row_order make_order(void)
+{
+    row_order o;
+    memset(o.lanes, 0, sizeof o.lanes);
+    for (int v = 0; v < 5; v++) {
+        int32_t from[16];
+        for (int l = 0; l < 16; l++) {
+            from[l] = (16 * v + l) / 5;
+            o.lanes[v][(16 * v + l) % 5] |= (__mmask16)(1u << l);
+        }
+        o.from[v] = vi_load(from);
+    }
+    return o;
+}
+
+INLINE void int_tile(int32_t *out, const uint8_t *panel, int quads, const int8_t *a,
+                     size_t a_stride, const int32_t *a_sum, int32_t zero, int first_pass,
+                     const row_order *order, const int T)
+{
+    vi acc[INT_TOKENS][5];
+#pragma GCC unroll 5
+    for (int t = 0; t < T; t++) {
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) acc[t][i] = _mm512_setzero_si512();
+    }
+    for (int q = 0; q < quads; q++, panel += 5 * 64, a += 4) {
+        vi w[5];
+#pragma GCC unroll 5
+        for (int i = 0; i < 5; i++) w[i] = vi_load(panel + i * 64);
+#pragma GCC unroll 5
+        for (int t = 0; t < T; t++) {
+            int32_t four;
+            memcpy(&four, a + (size_t)t * a_stride, 4);
+            vi v = _mm512_set1_epi32(four);
+#pragma GCC unroll 5
+            for (int i = 0; i < 5; i++) acc[t][i] = _mm512_dpbusd_epi32(acc[t][i], w[i], v);
+        }
+    }
+#pragma GCC unroll 5
+    for (int t = 0; t < T; t++) {
+        int32_t *to = out + t * BC_PANEL_ROWS;
+        vi offset = _mm512_set1_epi32((int32_t)((uint32_t)zero * (uint32_t)a_sum[t]));
+        for (int v = 0; v < 5; v++) {
+            vi rows = _mm512_setzero_si512();
+#pragma GCC unroll 5
+            for (int i = 0; i < 5; i++) {
+                rows = _mm512_mask_permutexvar_epi32(rows, order->lanes[v][i], order->from[v],
+                                                     acc[t][i]);
+            }
+            /* the zero point's share is taken off once, on the first pass */
+            vi before = first_pass ? _mm512_sub_epi32(_mm512_setzero_si512(), offset)
+                                   : vi_load(to + 16 * v);
+            _mm512_storeu_si512(to + 16 * v, _mm512_add_epi32(before, rows));
+        }
+    }
+}
+
+static void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                     const int32_t *a_sum, int tokens, int32_t zero)
+{
+    const row_order order = make_order();
+    int quads = (cols + 3) / 4;
+    for (int first = 0; first < quads; first += INT_QUADS) {
+        int n = quads - first < INT_QUADS ? quads - first : INT_QUADS, t = 0;
+        const uint8_t *p = panel + (size_t)first * 5 * 64;
+        for (; t + INT_TOKENS <= tokens; t += INT_TOKENS) {
+            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
+                     a_stride, a_sum + t, zero, first == 0, &order, INT_TOKENS);
+        }
+        for (; t + 2 <= tokens; t += 2) {
+            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
+                     a_stride, a_sum + t, zero, first == 0, &order, 2);
+        }
+        if (t < tokens) {
+            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
+                     a_stride, a_sum + t, zero, first == 0, &order, 1);
+        }
+    }
+}
+
+static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
+                        size_t a_stride, const int32_t *a_sum, int tokens)
+{
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes]);
+}
+
+static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                    const int32_t *a_sum, int tokens)
+{
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, 128);
+}
+
+/* After bc_kernels_init_avx512, whose panel_planes and float entries stay. */
 void bc_kernels_init_avx512_vnni(bc_kernels *k)
 {
     k->isa = "avx512-vnni";
+    k->gemv_planes = gemv_planes;
+    k->gemm_planes = gemm_planes;
+    k->gemv_i8 = gemv_i8;
+    k->panel_i8 = panel_i8;
+    k->gemm_i8 = gemm_i8;
 }

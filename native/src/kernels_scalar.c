@@ -24,10 +24,7 @@ static float float_of(uint32_t u)
 }
 
 /* To the nearest integer, ties to even, for |v| < 2^22. */
-static float round_even(float v)
-{
-    return (v + 12582912.0f) - 12582912.0f;
-}
+static float round_even(float v) { return (v + 12582912.0f) - 12582912.0f; }
 
 /* ---- half floats ---- */
 
@@ -138,8 +135,8 @@ static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *
     }
 }
 
-static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols,
-                        const int8_t *a, size_t a_stride, const int32_t *a_sum, int tokens)
+static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
+                        size_t a_stride, const int32_t *a_sum, int tokens)
 {
     (void)n_planes;
     gemm_i8(out, panel, cols, a, a_stride, a_sum, tokens);

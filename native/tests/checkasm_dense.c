@@ -1,0 +1,300 @@
+/* checkasm_dense.c - dense matrices, half floats, attention, against sums in f64.
+ *
+ * Bound of a dot product of n terms: 2^-24 (4 + 4 sqrt(n)) times the sum of |terms|, that is,
+ * rounding errors that add up like a random walk, with room to spare; a lost or doubled term of
+ * average size breaks it up to n = 4,099. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "checkasm.h"
+
+static const int dtypes[] = {BC_F32, BC_F16, BC_BF16};
+
+typedef struct dot_sum {
+    double sum, size;
+} dot_sum;
+
+static double dot_bound(dot_sum d, int n) { return 0x1p-24 * (4 + 4 * sqrt(n)) * d.size; }
+
+static size_t dtype_size(int dtype) { return dtype == BC_F32 ? 4 : 2; }
+
+/* The value of element i, made here from its bits. */
+static double value_of(const void *x, int dtype, size_t i)
+{
+    if (dtype == BC_F32) return ((const float *)x)[i];
+    uint32_t u = ((const uint16_t *)x)[i];
+    if (dtype == BC_BF16) {
+        float f;
+        u <<= 16;
+        memcpy(&f, &u, sizeof f);
+        return f;
+    }
+    double sign = u & 0x8000u ? -1 : 1;
+    int exponent = (int)(u >> 10) & 31;
+    double mant = u & 0x3ffu;
+    if (exponent == 31) return mant != 0 ? NAN : sign * INFINITY;
+    return sign * (exponent ? ldexp(1024 + mant, exponent - 25) : ldexp(mant, -24));
+}
+
+/* n finite numbers of a type, some of them zero, subnormal or large. */
+static void fill_dtype(checker *c, void *x, int dtype, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        float v = check_normal(c) * 0.5f;
+        if (check_range(c, 0, 30) == 0) v = 0;
+        if (check_range(c, 0, 30) == 0) v *= 1e-6f;
+        if (check_range(c, 0, 30) == 0) v *= 100;
+        if (dtype == BC_F32) {
+            ((float *)x)[i] = v;
+        } else if (dtype == BC_F16) {
+            c->scalar->f32_to_f16((uint16_t *)x + i, &v, 1);
+        } else {
+            uint32_t u;
+            memcpy(&u, &v, sizeof u);
+            ((uint16_t *)x)[i] = (uint16_t)(u >> 16);
+        }
+    }
+}
+
+static float *floats(checker *c, size_t n)
+{
+    float *x = check_alloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = check_normal(c);
+    return x;
+}
+
+/* ---- conversions: exact ---- */
+
+static int same_number(float got, double want)
+{
+    return isnan(want) ? isnan(got) : got == want && !signbit(got) == !signbit(want);
+}
+
+static void check_to_f32(checker *c)
+{
+    uint16_t *half = check_alloc(65536 * sizeof *half);
+    float *out = check_alloc(65536 * sizeof *out);
+    for (int i = 0; i < 65536; i++) half[i] = (uint16_t)i;
+    for (int d = 1; d < 3; d++) {
+        c->k->to_f32(out, half, dtypes[d], 65536);
+        for (size_t i = 0; i < 65536; i++) {
+            if (same_number(out[i], value_of(half, dtypes[d], i))) continue;
+            check_fail(c, "dtype %d, bits %04x: %g", dtypes[d], (unsigned)i, (double)out[i]);
+        }
+    }
+    free(half);
+    free(out);
+    for (int s = 0, n; (n = check_size(s)); s++) {
+        int dtype = dtypes[s % 3];
+        void *x = check_alloc((size_t)n * dtype_size(dtype));
+        float *y = check_alloc((size_t)n * sizeof *y);
+        fill_dtype(c, x, dtype, (size_t)n);
+        c->k->to_f32(y, x, dtype, (size_t)n);
+        for (int i = 0; i < n; i++) {
+            if (same_number(y[i], value_of(x, dtype, (size_t)i))) continue;
+            check_fail(c, "dtype %d, n %d: element %d", dtype, n, i);
+        }
+        free(x);
+        free(y);
+    }
+}
+
+/* Equal bits with the definition; and the definition is the nearest f16, ties to even. */
+static void check_f32_to_f16(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)); s++) {
+        float *x = check_alloc((size_t)n * sizeof *x);
+        uint16_t *y = check_alloc((size_t)n * 2), *want = check_alloc((size_t)n * 2);
+        for (int i = 0; i < n; i++) {
+            uint32_t bits = (uint32_t)check_random(c);
+            if (i % 3 == 0) bits = (bits & 0x8fffffffu) | 0x38000000u; /* in or near f16's range */
+            if (i % 3 == 1) bits &= 0xfffff000u; /* often a tie */
+            memcpy(&x[i], &bits, sizeof bits);
+        }
+        c->k->f32_to_f16(y, x, n);
+        c->scalar->f32_to_f16(want, x, n);
+        for (int i = 0; i < n; i++) {
+            if (y[i] != want[i]) {
+                check_fail(c, "n %d: %a gives %04x, not %04x", n, (double)x[i], y[i], want[i]);
+            }
+            uint16_t around[3] = {(uint16_t)(y[i] - 1), y[i], (uint16_t)(y[i] + 1)};
+            if (!isfinite(x[i]) || (y[i] & 0x7fffu) == 0 || (y[i] & 0x7fffu) >= 0x7bffu) continue;
+            double below = fabs(value_of(around, BC_F16, 0) - x[i]);
+            double here = fabs(value_of(around, BC_F16, 1) - x[i]);
+            double above = fabs(value_of(around, BC_F16, 2) - x[i]);
+            int tie = here == below || here == above;
+            if (here > below || here > above || (tie && (y[i] & 1))) {
+                check_fail(c, "%a gives %04x, which is not the nearest", (double)x[i], y[i]);
+            }
+        }
+        free(x);
+        free(y);
+        free(want);
+    }
+    const float edge[] = {65519.996f, 65520.0f, 0x1p-25f, 0x1.000002p-25f, INFINITY, -0.0f};
+    const uint16_t edge_want[] = {0x7bff, 0x7c00, 0, 1, 0x7c00, 0x8000};
+    uint16_t edge_got[6];
+    c->k->f32_to_f16(edge_got, edge, 6);
+    if (memcmp(edge_got, edge_want, sizeof edge_want)) check_fail(c, "at the ends of the range");
+}
+
+/* ---- dense matrices ---- */
+
+static dot_sum dense_dot(const void *w, int dtype, size_t first, const float *x, int cols)
+{
+    dot_sum d = {0, 0};
+    for (int i = 0; i < cols; i++) {
+        double term = value_of(w, dtype, first + (size_t)i) * x[i];
+        d.sum += term;
+        d.size += fabs(term);
+    }
+    return d;
+}
+
+static void check_gemv_dense(checker *c)
+{
+    for (int s = 0, cols; (cols = check_size(s)); s++) {
+        int dtype = dtypes[s % 3], rows = check_range(c, 1, 9);
+        void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
+        float *x = floats(c, (size_t)cols), *out = check_alloc((size_t)rows * sizeof *out);
+        fill_dtype(c, w, dtype, (size_t)rows * (size_t)cols);
+        c->k->gemv_dense(out, w, dtype, rows, cols, x);
+        for (int r = 0; r < rows; r++) {
+            dot_sum want = dense_dot(w, dtype, (size_t)r * (size_t)cols, x, cols);
+            if (fabs(out[r] - want.sum) <= dot_bound(want, cols)) continue;
+            check_fail(c, "dtype %d, rows %d, cols %d: row %d is %g, not %g", dtype, rows, cols, r,
+                       (double)out[r], want.sum);
+        }
+        free(w);
+        free(x);
+        free(out);
+    }
+}
+
+static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens)
+{
+    size_t stride = (size_t)cols + check_random(c) % 5;
+    void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
+    float *x = floats(c, (size_t)(tokens - 1) * stride + (size_t)cols);
+    float *panel = check_alloc(BC_DENSE_PANEL_FLOATS(cols) * sizeof *panel);
+    float *out = check_alloc((size_t)tokens * BC_DENSE_ROWS * sizeof *out);
+    fill_dtype(c, w, dtype, (size_t)rows * (size_t)cols);
+    c->k->panel_dense(panel, w, dtype, rows, cols);
+    c->k->gemm_dense(out, panel, cols, x, stride, tokens);
+    for (int t = 0; t < tokens; t++) {
+        for (int r = 0; r < rows; r++) {
+            dot_sum want =
+                dense_dot(w, dtype, (size_t)r * (size_t)cols, x + (size_t)t * stride, cols);
+            float got = out[t * BC_DENSE_ROWS + r];
+            if (fabs(got - want.sum) <= dot_bound(want, cols)) continue;
+            check_fail(c, "dtype %d, rows %d, cols %d, tokens %d: [%d, %d] is %g, not %g", dtype,
+                       rows, cols, tokens, t, r, (double)got, want.sum);
+        }
+    }
+    free(w);
+    free(x);
+    free(panel);
+    free(out);
+}
+
+static void check_gemm_dense(checker *c)
+{
+    for (int s = 0, cols; (cols = check_size(s)); s++) {
+        int tokens = cols > 200 ? check_range(c, 1, 3) : check_range(c, 1, 15);
+        one_gemm_dense(c, dtypes[s % 3], check_range(c, 1, 32), cols, tokens);
+    }
+    for (int tokens = 1; tokens <= 30; tokens++) one_gemm_dense(c, BC_BF16, 32, 37, tokens);
+    one_gemm_dense(c, BC_F16, 32, 20, 512);
+}
+
+/* ---- attention ---- */
+
+static const int kv_dtype[3] = {BC_F16, -1, BC_F32}; /* by bc_kv_type; -1: int8 */
+
+static double kv_value(const void *k, int kv, size_t i)
+{
+    return kv == BC_KV_I8 ? ((const int8_t *)k)[i] : value_of(k, kv_dtype[kv], i);
+}
+
+/* Keys or values of n positions, to the byte. */
+static void *kv_cache(checker *c, int kv, int n, int head_dim)
+{
+    size_t count = (size_t)n * (size_t)head_dim;
+    void *k = check_alloc(count * (kv == BC_KV_I8 ? 1 : dtype_size(kv_dtype[kv])));
+    if (kv != BC_KV_I8) {
+        fill_dtype(c, k, kv_dtype[kv], count);
+        return k;
+    }
+    for (size_t i = 0; i < count; i++) ((int8_t *)k)[i] = (int8_t)check_range(c, -127, 127);
+    return k;
+}
+
+static void one_attention(checker *c, int kv, int n, int head_dim)
+{
+    void *k = kv_cache(c, kv, n, head_dim);
+    float *q = floats(c, (size_t)head_dim), *p = floats(c, (size_t)n),
+          *scale = floats(c, (size_t)n);
+    float *out = check_alloc((size_t)n * sizeof *out), factor = 0.125f;
+    c->k->attn_scores[kv](out, q, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim, factor);
+    for (int j = 0; j < n; j++) {
+        dot_sum want = {0, 0};
+        double s = kv == BC_KV_I8 ? (double)factor * scale[j] : factor;
+        for (int i = 0; i < head_dim; i++) {
+            double term = s * q[i] * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
+            want.sum += term;
+            want.size += fabs(term);
+        }
+        if (fabs(out[j] - want.sum) <= dot_bound(want, head_dim)) continue;
+        check_fail(c, "kv %d, n %d, head_dim %d: score %d is %g, not %g", kv, n, head_dim, j,
+                   (double)out[j], want.sum);
+    }
+    free(out);
+    out = check_alloc((size_t)head_dim * sizeof *out);
+    c->k->attn_mix[kv](out, p, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim);
+    for (int i = 0; i < head_dim; i++) {
+        dot_sum want = {0, 0};
+        for (int j = 0; j < n; j++) {
+            double s = kv == BC_KV_I8 ? (double)p[j] * scale[j] : p[j];
+            double term = s * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
+            want.sum += term;
+            want.size += fabs(term);
+        }
+        if (fabs(out[i] - want.sum) <= dot_bound(want, n)) continue;
+        check_fail(c, "kv %d, n %d, head_dim %d: mix %d is %g, not %g", kv, n, head_dim, i,
+                   (double)out[i], want.sum);
+    }
+    free(out);
+    free(k);
+    free(q);
+    free(p);
+    free(scale);
+}
+
+static void check_attention(checker *c)
+{
+    static const int dims[] = {32, 64, 80, 96, 100, 128, 256};
+    for (int kv = 0; kv < 3; kv++) {
+        for (int head_dim = 1; head_dim <= 130; head_dim++) {
+            one_attention(c, kv, check_range(c, 1, 20), head_dim);
+        }
+        for (int d = 0; d < 7; d++) {
+            for (int n = 1; n <= 9; n++) one_attention(c, kv, n, dims[d]);
+            one_attention(c, kv, 515, dims[d]);
+        }
+    }
+}
+
+const check_entry check_dense_entries[] = {
+    {"to_f32", check_to_f32, {SLOT(to_f32)}},
+    {"f32_to_f16", check_f32_to_f16, {SLOT(f32_to_f16)}},
+    {"gemv_dense", check_gemv_dense, {SLOT(gemv_dense)}},
+    {"gemm_dense", check_gemm_dense, {SLOT(panel_dense), SLOT(gemm_dense)}},
+    {"attn_scores",
+     check_attention,
+     {SLOT(attn_scores[BC_KV_F16]), SLOT(attn_scores[BC_KV_I8]), SLOT(attn_scores[BC_KV_F32])}},
+    {"attn_mix",
+     check_attention,
+     {SLOT(attn_mix[BC_KV_F16]), SLOT(attn_mix[BC_KV_I8]), SLOT(attn_mix[BC_KV_F32])}},
+    {NULL, NULL, {0}},
+};
