@@ -1,0 +1,74 @@
+"""The application: fonts, theme, language, error hooks, and the one window."""
+
+import faulthandler
+import sys
+from pathlib import Path
+from typing import IO
+
+from PySide6.QtCore import QLibraryInfo, QTimer, QTranslator
+from PySide6.QtWidgets import QApplication
+
+from bitconverter import __version__, paths
+from bitconverter.gui import artwork, messages, theme
+from bitconverter.gui.crash_dialog import CrashHooks
+from bitconverter.gui.main_window import MainWindow
+from bitconverter.settings import Settings
+
+
+def main(argv: list[str], model: str | None = None) -> int:
+    """Open the window and stay until it is closed; `model` is opened in the chat. Returns the exit code."""
+    app = QApplication(argv or ["bitconverter"])
+    app.setApplicationName("BitConverter")
+    app.setApplicationVersion(__version__)
+    settings = Settings(paths.settings_file())
+    prepare(app, settings)
+    native_faults = _watch_native_faults()
+    hooks = CrashHooks()
+    hooks.install()
+    window = MainWindow(settings)
+    if model is not None:
+        path = str(Path(model).absolute())
+        QTimer.singleShot(0, window, lambda: window.open_model(path))
+    window.show()
+    try:
+        return app.exec()
+    finally:
+        window.chat.stop_and_wait()
+        window.convert.stop_and_wait()
+        hooks.remove()
+        if native_faults is not None:
+            faulthandler.disable()
+            native_faults.close()
+
+
+def prepare(app: QApplication, settings: Settings) -> None:
+    """Language, fonts, theme and icon: everything that is the application's and not the window's."""
+    messages.set_language(settings["language"])
+    _translate_qt(app)
+    artwork.register_search_path()
+    app.setStyle("Fusion")
+    theme.use_fonts(app)
+    theme.apply(app, settings["theme"])
+    app.setWindowIcon(artwork.app_icon())
+
+
+def _translate_qt(app: QApplication) -> None:
+    """Qt's own buttons (Yes, No, Cancel) in the language of the window."""
+    translator = QTranslator(app)
+    folder = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
+    if messages.language() != "en" and translator.load(f"qtbase_{messages.language()}", folder):
+        app.installTranslator(translator)
+
+
+def _watch_native_faults() -> IO[str] | None:
+    """Where a crash of native code leaves its traces; None when no file can be written."""
+    folder = paths.log_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "native-crash.log").open("a", encoding="utf-8")
+    except OSError as error:
+        if sys.stderr is not None:
+            print(f"no crash log: {error}", file=sys.stderr)
+        return None
+    faulthandler.enable(file)
+    return file

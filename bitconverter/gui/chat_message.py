@@ -1,0 +1,146 @@
+"""One turn of the chat as a widget."""
+
+import time
+
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from bitconverter.gui.chat_log import Turn
+from bitconverter.gui.messages import answer_details, answer_line, tr
+from bitconverter.gui.text_block import TextBlock
+from bitconverter.gui.widgets import IconButton, IconLabel, label, row
+
+
+class UserMessage(QWidget):
+    """What the user said, in a bubble at the right; `edit` asks to take it back into the input."""
+
+    edit = Signal()
+    copy = Signal(str)
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+        self.text = TextBlock()
+        self.text.set_plain(turn.text)
+        self._bubble = QFrame()
+        self._bubble.setObjectName("bubble")
+        inner = QVBoxLayout(self._bubble)
+        inner.setContentsMargins(16, 11, 16, 11)
+        inner.addWidget(self.text)
+        self.copy_button, self.edit_button = IconButton("copy", size=15), IconButton("edit", size=15)
+        self.copy_button.clicked.connect(lambda: self.copy.emit(turn.text))
+        self.edit_button.clicked.connect(self.edit)
+        tools = row(2)
+        tools.addStretch()
+        tools.addWidget(self.copy_button)
+        tools.addWidget(self.edit_button)
+        line = QHBoxLayout()
+        line.addStretch()
+        line.addWidget(self._bubble)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(2)
+        layout.addLayout(line)
+        layout.addLayout(tools)
+        self.set_last(False, False)
+        self.retranslate()
+
+    def set_last(self, last: bool, idle: bool) -> None:
+        """Only the last question can be edited, and only while no answer is being written."""
+        self.edit_button.setVisible(last and idle)
+
+    def retranslate(self) -> None:
+        self.copy_button.set_text(tr("copy"))
+        self.edit_button.set_text(tr("edit-question"))
+        self.text.setAccessibleName(tr("you"))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._bubble.setFixedWidth(self.text.ideal_width(int(self.width() * 0.82) - 32) + 32)
+
+
+class AssistantMessage(QWidget):
+    """What the model says. While it streams, Markdown is rendered at most every 70 ms, and more seldom the
+    longer one rendering takes, so that showing the text never slows its making."""
+
+    again = Signal()
+    copy = Signal(str)
+    code_copied = Signal()
+    LEAST_MS, MOST_MS, SHARE = 70, 1000, 8  # wait at least 8 times as long as a rendering took
+
+    def __init__(self, turn: Turn) -> None:
+        super().__init__()
+        self.turn = turn
+        self.text = TextBlock()
+        self.text.copied.connect(self.code_copied)
+        self._waiting = label("muted")
+        self._numbers, self._end = label("small", selectable=True), label("small", wrap=True)
+        self.copy_button, self.again_button = IconButton("copy", size=15), IconButton("again", size=15)
+        self.copy_button.clicked.connect(lambda: self.copy.emit(turn.text))
+        self.again_button.clicked.connect(self.again)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(self.LEAST_MS)
+        self._timer.timeout.connect(self._render)
+        tools = row(2)
+        tools.addWidget(self.copy_button)
+        tools.addWidget(self.again_button)
+        tools.addSpacing(6)
+        tools.addWidget(self._numbers)
+        tools.addStretch()
+        words = QVBoxLayout()
+        words.setSpacing(3)
+        words.addWidget(self._waiting)
+        words.addWidget(self.text)
+        words.addWidget(self._end)
+        words.addLayout(tools)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(14)
+        layout.addWidget(IconLabel("mark", "accent", 24), 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(words, 1)
+        self.set_last(False, False)
+        self.retranslate()
+
+    def append(self, text: str) -> None:
+        """More of the answer arrived."""
+        self.turn.text += text
+        if not self._timer.isActive():
+            self._timer.start()
+
+    def finish(self) -> None:
+        """The answer is complete: show all of it, and its numbers."""
+        self._timer.stop()
+        self._render()
+        self.retranslate()
+
+    def set_last(self, last: bool, idle: bool) -> None:
+        """Only the last answer can be made again."""
+        self.copy_button.setVisible(idle or bool(self.turn.end))
+        self.again_button.setVisible(last and idle)
+
+    def retranslate(self) -> None:
+        self._waiting.setText(tr("thinking"))
+        self.copy_button.set_text(tr("copy"))
+        self.again_button.set_text(tr("again"))
+        self.text.setAccessibleName(tr("model-says"))
+        answer = self.turn.answer
+        self._numbers.setText(answer_line(answer) if answer is not None else "")
+        self._numbers.setToolTip(answer_details(answer) if answer is not None else "")
+        self._end.setText(tr(f"end-{self.turn.end}") if self.turn.end not in ("", "stop") else "")
+        self._end.setVisible(bool(self._end.text()))
+        self._render()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._render()  # the colours are part of the HTML
+
+    def _render(self) -> None:
+        self._waiting.setVisible(not self.turn.text)
+        self.text.setVisible(bool(self.turn.text))
+        start = time.monotonic()
+        self.text.set_markdown(self.turn.text)
+        took = (time.monotonic() - start) * 1000
+        self._timer.setInterval(int(min(max(self.LEAST_MS, took * self.SHARE), self.MOST_MS)))

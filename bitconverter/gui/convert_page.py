@@ -1,0 +1,351 @@
+"""Convert: a form that becomes a ConvertJob, and the events of the jobs shown."""
+
+from enum import Enum, auto
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtWidgets import QHBoxLayout, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+
+from bitconverter.gui.console import Console
+from bitconverter.gui.dropping import dropped_model
+from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.messages import error_text, format_size, note_text, tr
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.plane_cards import PLANES
+from bitconverter.gui.run_card import RunCard
+from bitconverter.gui.source_card import SourceCard, facts_text
+from bitconverter.gui.target_card import TargetCard, default_out
+from bitconverter.gui.unfinished import discard, unfinished_job
+from bitconverter.gui.widgets import Button, Texts, label, row
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped
+from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
+from bitconverter.settings import Settings
+
+
+class State(Enum):
+    """Where the page stands. Each state decides which controls can be used (see _show_state)."""
+
+    EMPTY = auto()
+    CHECKING = auto()
+    BLOCKED = auto()
+    READY = auto()
+    RUNNING = auto()
+    STOPPING = auto()
+    STOPPED = auto()
+    DONE = auto()
+    FAILED = auto()
+
+
+class ConvertPage(QWidget):
+    """Emits `chat_requested` with the folder of a finished model, `idle` when no job runs any more."""
+
+    chat_requested = Signal(str)
+    converted = Signal(str)
+    idle = Signal()
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self.setAcceptDrops(True)
+        self._settings = settings
+        self._texts = Texts()
+        self.state = State.EMPTY
+        self._source, self._out, self._own_out = "", "", False
+        self._reports: dict[int, PreflightReport] = {}
+        self._asked: PreflightJob | None = None
+        self._job: ConvertJob | None = None
+        self._checker, self._converter = JobRunner(self), JobRunner(self)
+        self._checker.event.connect(self._on_check)
+        self._converter.event.connect(self._on_convert)
+        for runner in (self._checker, self._converter):
+            runner.idle.connect(self._on_idle)
+        self._build()
+        self._out = str(settings["last_output"])
+        self._show_state(State.EMPTY)
+
+    # ---- what is on the page
+
+    def _build(self) -> None:
+        title, subtitle = label("title"), label("muted", wrap=True)
+        self._texts.set(title.setText, "convert-title")
+        self._texts.set(subtitle.setText, "convert-subtitle")
+        self.source_card = SourceCard(self._settings)
+        self.target_card = TargetCard(self._settings["planes"])
+        self.unfinished, self.run_card, self.console = Notice(), RunCard(), Console()
+        self.resume_button, self.discard_button = Button("primary", "play"), Button("", "trash")
+        self.convert_button, self.stop_button = Button("primary", "convert"), Button("", "stop")
+        for button, key in (
+            (self.resume_button, "resume"), (self.discard_button, "discard"),
+            (self.convert_button, "convert"), (self.stop_button, "stop"),
+        ):  # fmt: skip
+            self._texts.set(button.setText, key)
+        self.unfinished.actions.insertWidget(0, self.resume_button)
+        self.unfinished.actions.insertWidget(1, self.discard_button)
+        self.source_card.picked.connect(self.choose_source)
+        self.target_card.planes_changed.connect(self._planes_changed)
+        self.target_card.out_changed.connect(self._out_changed)
+        self.convert_button.clicked.connect(self.convert)
+        self.stop_button.clicked.connect(self.stop)
+        self.resume_button.clicked.connect(self.resume)
+        self.discard_button.clicked.connect(self._ask_discard)
+        self.run_card.chat.connect(self.chat_requested)
+        actions = row()
+        actions.addWidget(self.convert_button)
+        actions.addWidget(self.stop_button)
+        actions.addStretch()
+        scrolled = QWidget()
+        scrolled.setObjectName("scrolled")
+        middle = QWidget()
+        middle.setMaximumWidth(900)
+        layout = QVBoxLayout(middle)
+        layout.setContentsMargins(32, 28, 32, 28)
+        layout.setSpacing(16)
+        layout.addWidget(title)
+        layout.addWidget(subtitle)
+        for part in (self.source_card, self.target_card, self.unfinished):
+            layout.addWidget(part)
+        layout.addLayout(actions)
+        layout.addWidget(self.run_card)
+        layout.addWidget(self.console)
+        layout.addStretch()
+        outer = QHBoxLayout(scrolled)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addStretch(1)
+        outer.addWidget(middle, 100)
+        outer.addStretch(1)
+        self._area = QScrollArea()
+        self._area.setWidgetResizable(True)
+        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self._area.setWidget(scrolled)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.addWidget(self._area)
+
+    def _show_state(self, state: State) -> None:
+        self.state = state
+        running = state in (State.RUNNING, State.STOPPING)
+        chosen = bool(self._source)
+        self.target_card.setVisible(chosen and (State.BLOCKED is not state or bool(self._reports)))
+        self.convert_button.setVisible(chosen)
+        self.convert_button.setEnabled(state in (State.READY, State.STOPPED, State.DONE, State.FAILED))
+        self.stop_button.setVisible(running)
+        self.stop_button.setEnabled(state is State.RUNNING)
+        self._texts.set(self.stop_button.setText, "stopping" if state is State.STOPPING else "stop")
+        self.source_card.set_locked(running)
+        self.target_card.set_locked(running)
+        self.console.setVisible(bool(self.console.text()))
+        self._offer_resume(running)
+
+    def _offer_resume(self, running: bool) -> None:
+        job = None if running else self._unfinished()
+        if job is None:
+            self.unfinished.clear()
+            return
+        name = Path(job.out).name
+        self.unfinished.show_warning(
+            tr("unfinished-title", name=name), tr("unfinished-text", planes=job.planes)
+        )
+
+    def _unfinished(self) -> ConvertJob | None:
+        return unfinished_job(self._out, self._settings["threads"])
+
+    # ---- choosing
+
+    def choose_source(self, path: str) -> None:
+        """Look at the model folder or .gguf file `path`. Ignored while a conversion runs."""
+        if self._converter.busy:
+            return
+        self._source = str(Path(path))
+        self._settings["last_folder"] = str(Path(path).parent)
+        self._own_out = False
+        self._reports = {}
+        for planes in PLANES:
+            self.target_card.cards.set_estimate(planes, None)
+        self.run_card.clear()
+        self.source_card.show_checking(self._source)
+        self.console.say(tr("log-checking", path=self._source))
+        self._set_out(default_out(self._source, self._planes))
+        self._check()
+
+    @property
+    def _planes(self) -> int:
+        return self.target_card.cards.value
+
+    @property
+    def busy(self) -> bool:
+        """A thread of this page is alive."""
+        return self._checker.busy or self._converter.busy
+
+    @property
+    def converting(self) -> bool:
+        """A conversion runs: closing the window would stop it."""
+        return self._converter.busy
+
+    def _planes_changed(self, planes: int) -> None:
+        self._settings["planes"] = planes
+        self._set_out(str(Path(self._out).parent / Path(default_out(self._source, planes)).name))
+        self._check()
+
+    def _out_changed(self, out: str) -> None:
+        self._set_out(out)
+        self._check()
+
+    def _set_out(self, out: str) -> None:
+        self._out = out
+        self.target_card.show_out(out)
+        self.target_card.show_report(None)
+
+    # ---- checking
+
+    def _check(self) -> None:
+        """Check the choice of now; the other sizes are estimated afterwards."""
+        self._show_state(State.CHECKING)
+        self._asked = PreflightJob(source=self._source, out=self._out, planes=self._planes)
+        self._checker.start(self._asked)
+
+    def _on_check(self, event: Event) -> None:
+        asked = self._asked
+        assert asked is not None
+        if isinstance(event, Finished):
+            report: PreflightReport = event.result
+            self._reports[asked.planes] = report
+            estimate = (report.out_bytes, report.bits_per_weight)
+            self.target_card.cards.set_estimate(asked.planes, estimate if report.out_bytes else None)
+            if asked.out is not None:
+                self._show_report(report)
+            self._estimate_next()
+        elif isinstance(event, Failed) and asked.out is not None:
+            error = error_text(event.error)
+            self.source_card.show_error(error)
+            self.console.say(error.text)
+            self._show_state(State.BLOCKED)
+
+    def _show_report(self, report: PreflightReport) -> None:
+        self.source_card.show_report(report)
+        self.target_card.show_report(report)
+        bad = sum(item.level == "error" for item in report.items)
+        if report.ok:
+            self.console.say(tr("log-ready", name=report.name, facts=facts_text(report)))
+        else:
+            self.console.say(tr("log-blocked", count=bad))
+        self._show_state(State.READY if report.ok else State.BLOCKED)
+
+    def _estimate_next(self) -> None:
+        for planes in PLANES:
+            if planes not in self._reports:
+                self._asked = PreflightJob(source=self._source, out=None, planes=planes)
+                self._checker.start(self._asked)
+                return
+
+    # ---- converting
+
+    def convert(self) -> None:
+        """Start the conversion that the page describes."""
+        threads = int(self._settings["threads"])
+        self._run(ConvertJob(source=self._source, out=self._out, planes=self._planes, threads=threads))
+
+    def resume(self) -> None:
+        """Go on with the stopped conversion of the output folder."""
+        job = self._unfinished()
+        if job is None:
+            self._show_state(self.state)
+            return
+        if self._source != job.source:
+            self._source = job.source
+            self.source_card.show_chosen(job.source)
+        self.target_card.cards.choose(job.planes)
+        self._set_out(job.out)
+        self._run(job)
+
+    def _run(self, job: ConvertJob) -> None:
+        self._checker.drop()
+        self._job = job
+        self._settings["last_output"] = job.out
+        self._settings.save()
+        self.console.say(tr("log-converting", name=Path(job.source).name, planes=job.planes, out=job.out))
+        self.run_card.show_running()
+        self._show_state(State.RUNNING)
+        self._converter.start(job)
+        self._area.verticalScrollBar().setValue(0)
+        self._area.ensureWidgetVisible(self.run_card)
+
+    def stop(self) -> None:
+        """Stop the conversion; what is finished stays for a resume."""
+        if self.state is not State.RUNNING:
+            return
+        self.run_card.show_stopping()
+        self._show_state(State.STOPPING)
+        self._converter.cancel()
+
+    def _on_convert(self, event: Event) -> None:
+        if isinstance(event, Progress):
+            self.run_card.show_progress(event)
+        elif isinstance(event, Note):
+            self.console.say(note_text(event))
+        elif isinstance(event, Finished):
+            result = event.result
+            self.console.say(tr("log-done", size=format_size(result.file_bytes), out=result.out))
+            self.run_card.show_result(result)
+            self._show_state(State.DONE)
+            self.converted.emit(result.out)
+        elif isinstance(event, Stopped):
+            self.console.say(tr("log-stopped"))
+            self.run_card.clear()
+            self._show_state(State.STOPPED)
+        elif isinstance(event, Failed):
+            error = error_text(event.error)
+            self.console.say(error.text)
+            self.run_card.show_error(error)
+            self._show_state(State.FAILED)
+
+    def _ask_discard(self) -> None:
+        folder = str(partial_folder(self._out))
+        answer = QMessageBox.question(self, tr("discard-title"), tr("discard-text", folder=folder))
+        if answer == QMessageBox.StandardButton.Yes:
+            if not discard(self._out):
+                QMessageBox.warning(self, tr("discard-title"), tr("discard-failed", folder=folder))
+            self._show_state(self.state)
+
+    # ---- the window
+
+    def shut_down(self) -> None:
+        """Ask all jobs to stop; `idle` tells when they have."""
+        if self.state is State.RUNNING:
+            self.stop()
+        else:
+            self._converter.cancel()
+        self._checker.drop()
+
+    def stop_and_wait(self) -> None:
+        """Cancel all jobs and block until their threads have ended."""
+        self._checker.stop_and_wait()
+        self._converter.stop_and_wait()
+
+    def _on_idle(self) -> None:
+        if not self.busy:
+            self.idle.emit()
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        for part in (self.source_card, self.target_card, self.run_card, self.console):
+            part.retranslate()
+        self._show_state(self.state)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        if dropped_model(event.mimeData()) and not self._converter.busy:
+            self.source_card.set_hot(True)
+            event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.source_card.set_hot(False)
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.source_card.set_hot(False)
+        path = dropped_model(event.mimeData())
+        if path:
+            event.acceptProposedAction()
+            self.choose_source(path)

@@ -1,0 +1,113 @@
+"""Markdown of a model's answer as the HTML that Qt's text widgets understand.
+
+HTML in the answer stays text, pictures are not loaded: an answer cannot reach the disk or the network.
+"""
+
+import html
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from markdown_it import MarkdownIt
+from markdown_it.renderer import RendererHTML
+from markdown_it.token import Token
+from markdown_it.utils import EnvType, OptionsDict
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import TextLexer, get_lexer_by_name
+from pygments.util import ClassNotFound
+
+from bitconverter.gui.theme import Colors
+
+COPY_SCHEME = "copy-code"
+
+
+@lru_cache(maxsize=256)
+def _highlighted(code: str, language: str, dark: bool) -> str:
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False) if language else TextLexer(stripnl=False)
+    except ClassNotFound:
+        lexer = TextLexer(stripnl=False)
+    style = "github-dark" if dark else "friendly"
+    text: str = highlight(code, lexer, HtmlFormatter(noclasses=True, nowrap=True, style=style))
+    return text.rstrip("\n")
+
+
+class _Renderer(RendererHTML):
+    """Code in boxes with a copy link. `env` carries the colours, the words and the code found."""
+
+    def fence(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        words = tokens[idx].info.split()
+        return _code_box(tokens[idx].content, words[0] if words else "", env)
+
+    def code_block(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return _code_box(tokens[idx].content, "", env)
+
+    def code_inline(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        colors: Colors = env["colors"]
+        text = html.escape(tokens[idx].content)
+        return (
+            f'<span style="font-family:{env["mono"]}; font-size:{env["mono_points"]}pt; '
+            f'background-color:{colors.raised};">&nbsp;{text}&nbsp;</span>'
+        )
+
+    def image(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return html.escape(f"[{tokens[idx].content}]")
+
+    def hr(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        return "<hr/>"
+
+    def table_open(self, tokens: Sequence[Token], idx: int, options: OptionsDict, env: EnvType) -> str:
+        colors: Colors = env["colors"]
+        return (
+            f'<table border="1" cellspacing="0" cellpadding="6" '
+            f'style="border-collapse:collapse; border-color:{colors.border}; margin-bottom:10px;">'
+        )
+
+
+def _code_box(code: str, language: str, env: Any) -> str:
+    colors: Colors = env["colors"]
+    env["codes"].append(code.rstrip("\n"))
+    number = len(env["codes"]) - 1
+    head = f"color:{colors.muted}; font-size:8.5pt;"
+    return (
+        f'<table width="100%" cellspacing="0" cellpadding="0" bgcolor="{colors.code}" '
+        f'style="margin-top:4px; margin-bottom:10px; border:1px solid {colors.border};">'
+        f'<tr><td style="padding:6px 12px 0px 12px; {head}">{html.escape(language) or "&nbsp;"}</td>'
+        f'<td align="right" style="padding:6px 12px 0px 12px; {head}">'
+        f'<a href="{COPY_SCHEME}:{number}" style="color:{colors.accent}; text-decoration:none;">'
+        f"{html.escape(env['copy'])}</a></td></tr>"
+        f'<tr><td colspan="2" style="padding:4px 12px 10px 12px;"><pre style="white-space:pre-wrap; margin:0; '
+        f'font-family:{env["mono"]}; font-size:{env["mono_points"]}pt;">'
+        f"{_highlighted(code, language.lower(), colors.dark)}</pre></td></tr></table>"
+    )
+
+
+_MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer)
+_MARKDOWN.enable(["table", "strikethrough"])
+
+
+def render(
+    text: str, colors: Colors, mono: str, copy: str, mono_points: float = 9.5
+) -> tuple[str, list[str]]:
+    """Returns (html, the code blocks in order). `mono` is a CSS font family, `copy` the word of the copy
+    link, whose address is `copy-code:<number of the block>`."""
+    env: dict[str, Any] = {
+        "colors": colors,
+        "mono": mono,
+        "mono_points": mono_points,
+        "copy": copy,
+        "codes": [],
+    }
+    return _MARKDOWN.render(text, env), env["codes"]
+
+
+def document_style(colors: Colors) -> str:
+    """The default style sheet of the documents that show what render() returns."""
+    return (
+        "p, li { line-height: 140%; } p { margin-top: 0px; margin-bottom: 9px; }"
+        "h1 { font-size: 15pt; } h2 { font-size: 13.5pt; } h3, h4, h5, h6 { font-size: 12pt; }"
+        "h1, h2, h3, h4, h5, h6 { margin-top: 10px; margin-bottom: 6px; font-weight: 600; }"
+        "ul, ol { margin-top: 0px; margin-bottom: 9px; }"
+        f"a {{ color: {colors.accent}; }} blockquote {{ color: {colors.muted}; margin-left: 18px; }}"
+    )

@@ -1,0 +1,82 @@
+"""The strip above the chat: which model, on what it runs, new chat, the drawer."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu
+
+from bitconverter.gui.messages import tr
+from bitconverter.gui.widgets import Button, IconButton, Texts, label
+from bitconverter.settings import Settings
+
+
+class ModelBar(QFrame):
+    """Emits `picked` with a folder of the recent list, `browse` when another one is wanted."""
+
+    picked = Signal(str)
+    browse = Signal()
+    new_chat = Signal()
+    drawer_toggled = Signal(bool)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.setObjectName("top-bar")
+        self._settings = settings
+        self._texts = Texts()
+        self._name = ""
+        self.model_button = Button("model", "chevron-down")
+        self._menu = QMenu(self)
+        self._menu.aboutToShow.connect(self._fill_menu)
+        self.model_button.clicked.connect(self._open_menu)
+        self._device, self._kind = label("badge"), label("badge")
+        self.new_button, self.drawer_button = Button("quiet", "plus"), IconButton("panel", size=20)
+        self.drawer_button.setCheckable(True)
+        self.drawer_button.setChecked(settings["drawer_open"])
+        self.new_button.clicked.connect(self.new_chat)
+        self.drawer_button.toggled.connect(self.drawer_toggled)
+        self._texts.set(self.new_button.setText, "new-chat")
+        self._texts.set(self.drawer_button.set_text, "toggle-drawer")
+        line = QHBoxLayout(self)
+        line.setContentsMargins(14, 8, 14, 8)
+        line.setSpacing(8)
+        line.addWidget(self.model_button)
+        line.addWidget(self._kind)
+        line.addWidget(self._device)
+        line.addStretch()
+        line.addWidget(self.new_button)
+        line.addWidget(self.drawer_button)
+        self.show_model("", "", "", "")
+
+    def show_model(self, name: str, kind: str, device: str, device_tip: str) -> None:
+        """The loaded model; empty strings without one."""
+        self._name = name
+        self.model_button.setText(name or tr("no-model"))
+        self.model_button.setAccessibleName(tr("choose-model", name=name or tr("no-model")))
+        self._kind.setText(kind)
+        self._kind.setVisible(bool(kind))
+        self._device.setText(device)
+        self._device.setToolTip(device_tip)
+        self._device.setVisible(bool(device))
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+
+    def _open_menu(self) -> None:
+        self._menu.popup(self.model_button.mapToGlobal(self.model_button.rect().bottomLeft()))
+
+    def _fill_menu(self) -> None:
+        self._menu.clear()
+        for folder in existing_models(self._settings):
+            action = self._menu.addAction(Path(folder).name.replace("&", "&&"))
+            action.setToolTip(folder)
+            action.triggered.connect(lambda _=False, folder=folder: self.picked.emit(folder))
+        if not self._menu.isEmpty():
+            self._menu.addSeparator()
+        self._menu.addAction(tr("open-model")).triggered.connect(self.browse)
+        self._menu.setToolTipsVisible(True)
+
+
+def existing_models(settings: Settings) -> list[str]:
+    """The recent models whose folders are there now."""
+    return [folder for folder in settings["recent_models"] if Path(folder).is_dir()]

@@ -1,0 +1,69 @@
+"""A box that says what happened, why, and what to do, with the details to copy."""
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+
+from bitconverter.gui.messages import ErrorText, tr
+from bitconverter.gui.widgets import Button, IconLabel, label, set_property
+
+
+class Notice(QFrame):
+    """Hidden while there is nothing to say."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._details = ""
+        self._icon = IconLabel("error", "error", 20)
+        self._title, self._text = label("heading", wrap=True), label(wrap=True, selectable=True)
+        self.copy_button = Button("quiet", "copy")
+        self.copy_button.clicked.connect(self._copy)
+        words = QVBoxLayout()
+        words.setSpacing(3)
+        words.addWidget(self._title)
+        words.addWidget(self._text)
+        self.actions = QHBoxLayout()
+        self.actions.setSpacing(8)
+        self.actions.addWidget(self.copy_button)
+        self.actions.addStretch()
+        words.addLayout(self.actions)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(16, 13, 16, 11)
+        line.setSpacing(12)
+        line.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        line.addLayout(words, 1)
+        self.hide()
+
+    def show_error(self, error: ErrorText) -> None:
+        """An error: its title, the sentence, and details behind a button."""
+        self._show("error", error.title, error.text)
+        self._details = error.details
+        self.copy_button.setText(tr("copy-details"))
+        self.copy_button.setVisible(bool(error.details))
+
+    def show_warning(self, title: str, text: str) -> None:
+        """Something to know or to decide."""
+        self._show("warning", title, text)
+        self.copy_button.hide()
+
+    def clear(self) -> None:
+        """Nothing to say any more."""
+        self._title.clear()
+        self._text.clear()
+        self.hide()
+
+    def text(self) -> str:
+        """Title and sentence as shown."""
+        return f"{self._title.text()}\n{self._text.text()}".strip()
+
+    def _show(self, level: str, title: str, text: str) -> None:
+        set_property(self, "role", f"{level}-box")
+        self._icon.show_icon(level, level)
+        self._title.setText(title)
+        self._text.setText(text)
+        self._text.setVisible(bool(text))
+        self.setAccessibleName(f"{title} {text}")
+        self.show()
+
+    def _copy(self) -> None:
+        QGuiApplication.clipboard().setText(self._details)

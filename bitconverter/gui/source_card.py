@@ -1,0 +1,172 @@
+"""The model to convert: an inviting place to drop one, then its name and what was checked."""
+
+from pathlib import Path
+
+from PySide6.QtCore import QStandardPaths, Qt, Signal
+from PySide6.QtWidgets import QFileDialog, QFrame, QVBoxLayout, QWidget
+
+from bitconverter.gui.check_list import CheckList
+from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.widgets import (
+    Button,
+    ElidedLabel,
+    IconLabel,
+    Texts,
+    column,
+    frame,
+    label,
+    row,
+    set_property,
+)
+from bitconverter.jobs.preflight import PreflightReport
+from bitconverter.settings import Settings
+
+
+class SourceCard(QWidget):
+    """Emits `picked` with the path of a folder or a .gguf file."""
+
+    picked = Signal(str)
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self._settings = settings
+        self._texts = Texts()
+        self._report: PreflightReport | None = None
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        self._empty, self._chosen = self._build_empty(), self._build_chosen()
+        layout.addWidget(self._empty)
+        layout.addWidget(self._chosen)
+        self._chosen.hide()
+
+    def _build_empty(self) -> QFrame:
+        result = frame("drop")
+        inner = column(result, 36, 10)
+        title, text = label("heading"), label("muted", wrap=True)
+        self._texts.set(title.setText, "drop-title")
+        self._texts.set(text.setText, "drop-text")
+        text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        folder, file = Button("primary", "folder"), Button("")
+        self._texts.set(folder.setText, "choose-folder")
+        self._texts.set(file.setText, "choose-gguf")
+        folder.clicked.connect(self.ask_folder)
+        file.clicked.connect(self.ask_file)
+        buttons = row()
+        buttons.addStretch()
+        buttons.addWidget(folder)
+        buttons.addWidget(file)
+        buttons.addStretch()
+        inner.addWidget(IconLabel("drop", "accent", 40), 0, Qt.AlignmentFlag.AlignHCenter)
+        inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
+        inner.addWidget(text)
+        inner.addSpacing(8)
+        inner.addLayout(buttons)
+        return result
+
+    def _build_chosen(self) -> QFrame:
+        result = frame("card")
+        inner = column(result, 20, 10)
+        self._name, self._facts = label("heading", selectable=True), label("muted", selectable=True)
+        self._path = ElidedLabel("small")
+        self.folder_button, self.file_button = Button("", "folder"), Button("")
+        self._texts.set(self.folder_button.setText, "change-folder")
+        self._texts.set(self.file_button.setText, "change-gguf")
+        self.folder_button.clicked.connect(self.ask_folder)
+        self.file_button.clicked.connect(self.ask_file)
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        for part in (self._name, self._facts, self._path):
+            words.addWidget(part)
+        head = row(14)
+        head.addWidget(IconLabel("folder", "accent", 30), 0, Qt.AlignmentFlag.AlignTop)
+        head.addLayout(words, 1)
+        head.addWidget(self.folder_button, 0, Qt.AlignmentFlag.AlignTop)
+        head.addWidget(self.file_button, 0, Qt.AlignmentFlag.AlignTop)
+        self._state = label("muted")
+        self.checks = CheckList()
+        self.notice = Notice()
+        inner.addLayout(head)
+        inner.addWidget(self._state)
+        inner.addWidget(self.checks)
+        inner.addWidget(self.notice)
+        return result
+
+    def show_checking(self, path: str) -> None:
+        """`path` was chosen and is being looked at."""
+        self.show_chosen(path)
+        self._texts.set(self._state.setText, "checking")
+        self._state.show()
+
+    def show_chosen(self, path: str) -> None:
+        """`path` was chosen; nothing is known of it yet."""
+        self._report = None
+        self._empty.hide()
+        self._chosen.show()
+        self._name.setText(Path(path).name)
+        self._path.set_text(path)
+        self._facts.hide()
+        self.checks.show_items(())
+        self.notice.clear()
+        self._state.hide()
+
+    def show_report(self, report: PreflightReport) -> None:
+        """What was found."""
+        self._report = report
+        self._name.setText(report.name)
+        self._facts.setText(facts_text(report))
+        self._facts.show()
+        self._state.hide()
+        self.checks.show_items(report.items)
+
+    def show_error(self, error: ErrorText) -> None:
+        """It could not even be looked at."""
+        self._state.hide()
+        self.notice.show_error(error)
+
+    def set_locked(self, locked: bool) -> None:
+        """While a conversion runs the model stays."""
+        self.folder_button.setDisabled(locked)
+        self.file_button.setDisabled(locked)
+
+    def set_hot(self, hot: bool) -> None:
+        """Something that can be dropped is over the page."""
+        set_property(self._empty, "hot", "true" if hot else "false")
+
+    def ask_folder(self) -> None:
+        """Let the user pick a model folder."""
+        path = QFileDialog.getExistingDirectory(self, tr("choose-folder-title"), start_folder(self._settings))
+        if path:
+            self.picked.emit(path)
+
+    def ask_file(self) -> None:
+        """Let the user pick a .gguf file."""
+        kind = tr("gguf-filter")
+        path, _ = QFileDialog.getOpenFileName(
+            self, tr("choose-gguf-title"), start_folder(self._settings), kind
+        )
+        if path:
+            self.picked.emit(path)
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        self.checks.retranslate()
+        if self._report is not None:
+            self._facts.setText(facts_text(self._report))
+
+
+def facts_text(report: PreflightReport) -> str:
+    """One line about a model: family, parameters, size, kind of file."""
+    facts = [report.family] if report.family else []
+    if report.parameters:
+        facts.append(tr("parameters", count=format_count(report.parameters)))
+    facts.append(format_size(report.source_bytes))
+    return "  ·  ".join(facts)
+
+
+def start_folder(settings: Settings) -> str:
+    """Where a file dialog opens: where the last model was, else the user's documents."""
+    if settings["last_folder"]:
+        return str(settings["last_folder"])
+    return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)

@@ -1,0 +1,95 @@
+"""Size, output folder and disk: everything to decide before a conversion starts."""
+
+from pathlib import Path
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+
+from bitconverter.gui.messages import format_size, tr
+from bitconverter.gui.plane_cards import PlaneCards
+from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
+from bitconverter.jobs.preflight import PreflightReport
+
+
+class TargetCard(QWidget):
+    """Emits `planes_changed` and `out_changed` when the user decides something."""
+
+    planes_changed = Signal(int)
+    out_changed = Signal(str)
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self._texts = Texts()
+        self._report: PreflightReport | None = None
+        self.cards = PlaneCards(planes)
+        self.cards.changed.connect(self.planes_changed)
+        title = label("heading")
+        self._texts.set(title.setText, "size-title")
+        out_title = label("heading")
+        self._texts.set(out_title.setText, "out-title")
+        self.out = ElidedLabel()
+        self._disk = label("small")
+        self.out_button = Button("")
+        self._texts.set(self.out_button.setText, "change")
+        self._texts.set(self.out_button.setAccessibleName, "change-out")
+        self.out_button.clicked.connect(self._ask_out)
+        box = frame("card")
+        inner = column(box, 18, 4)
+        words = QVBoxLayout()
+        words.setSpacing(2)
+        words.addWidget(self.out)
+        words.addWidget(self._disk)
+        line = row(14)
+        line.addWidget(IconLabel("folder", "muted", 22))
+        line.addLayout(words, 1)
+        line.addWidget(self.out_button)
+        inner.addLayout(line)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(10)
+        layout.addWidget(title)
+        layout.addWidget(self.cards)
+        layout.addSpacing(8)
+        layout.addWidget(out_title)
+        layout.addWidget(box)
+
+    def show_out(self, out: str) -> None:
+        """The folder that will be made."""
+        self.out.set_text(out)
+
+    def show_report(self, report: PreflightReport | None) -> None:
+        """What the disk says; None while unknown."""
+        self._report = report
+        if report is None:
+            self._disk.setText(" ")
+        elif report.free_bytes is None:
+            self._disk.setText(tr("disk-needed", needed=format_size(report.needed_bytes)))
+        else:
+            needed, free = format_size(report.needed_bytes), format_size(report.free_bytes)
+            self._disk.setText(tr("disk-line", needed=needed, free=free))
+
+    def set_locked(self, locked: bool) -> None:
+        """While a conversion runs nothing can be decided."""
+        self.cards.setDisabled(locked)
+        self.out_button.setDisabled(locked)
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        self.cards.retranslate()
+        self.show_report(self._report)
+
+    def _ask_out(self) -> None:
+        """Pick the folder that shall hold the new one."""
+        out = Path(self.out.whole_text())
+        parent = QFileDialog.getExistingDirectory(self, tr("choose-out-title"), str(out.parent))
+        if parent:
+            self.out_changed.emit(str(Path(parent) / out.name))
+
+
+def default_out(source: str, planes: int) -> str:
+    """NAME-ternary-Nplanes beside the source."""
+    path = Path(source)
+    name = path.stem if path.suffix.lower() == ".gguf" else path.name
+    word = "plane" if planes == 1 else "planes"
+    return str(path.parent / f"{name}-ternary-{planes}{word}")

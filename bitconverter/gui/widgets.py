@@ -1,0 +1,231 @@
+"""Small pieces that every page is made of."""
+
+from collections.abc import Callable
+from typing import Any
+
+from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QLabel,
+    QPushButton,
+    QSizePolicy,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)  # fmt: skip
+
+from bitconverter.gui import artwork, theme
+from bitconverter.gui.messages import tr
+
+
+class Texts:
+    """Remembers which message each widget shows, so that a change of language can say it all again."""
+
+    def __init__(self) -> None:
+        self._bound: dict[tuple[int, str], tuple[Callable[[str], Any], str, dict[str, Any]]] = {}
+
+    def set(self, setter: Callable[[str], Any], key: str, **fields: Any) -> None:
+        """Show the message `key` through `setter`, a bound method such as label.setText."""
+        owner = getattr(setter, "__self__", None)
+        self._bound[(id(owner), setter.__name__)] = (setter, key, fields)
+        setter(tr(key, **fields))
+
+    def refresh(self) -> None:
+        """Say everything again in the language of now."""
+        for setter, key, fields in self._bound.values():
+            setter(tr(key, **fields))
+
+
+def set_property(widget: QWidget, name: str, value: Any) -> None:
+    """Set a property that the style sheet looks at, and restyle."""
+    if widget.property(name) == value:
+        return
+    widget.setProperty(name, value)
+    widget.style().unpolish(widget)
+    widget.style().polish(widget)
+
+
+def label(role: str = "", wrap: bool = False, selectable: bool = False) -> QLabel:
+    """A label that shows plain text, whatever the text holds."""
+    result = QLabel()
+    result.setTextFormat(Qt.TextFormat.PlainText)
+    result.setProperty("role", role)
+    result.setWordWrap(wrap)
+    if selectable:
+        result.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    return result
+
+
+def frame(role: str) -> QFrame:
+    """A frame that the style sheet draws by its role."""
+    result = QFrame()
+    result.setProperty("role", role)
+    return result
+
+
+def column(parent: QWidget, margin: int = 20, spacing: int = 10) -> QVBoxLayout:
+    """A vertical layout with one margin all around."""
+    result = QVBoxLayout(parent)
+    result.setContentsMargins(margin, margin, margin, margin)
+    result.setSpacing(spacing)
+    return result
+
+
+def row(spacing: int = 10) -> QHBoxLayout:
+    """A horizontal layout without margins."""
+    result = QHBoxLayout()
+    result.setContentsMargins(0, 0, 0, 0)
+    result.setSpacing(spacing)
+    return result
+
+
+class Button(QPushButton):
+    """A push button of a kind of the style sheet, with an icon that follows the theme."""
+
+    def __init__(self, kind: str = "", icon: str = "") -> None:
+        super().__init__()
+        self.setProperty("kind", kind)
+        self._kind, self._icon = kind, icon
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self._tint()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._tint()
+
+    def _tint(self) -> None:
+        if not self._icon:
+            return
+        colors = theme.current()
+        tint = {"primary": colors.accent_text, "quiet": colors.accent}.get(self._kind, colors.muted)
+        self.setIcon(artwork.icon(self._icon, tint, colors.muted, 18))
+        self.setIconSize(QSize(18, 18))
+
+
+class IconButton(QToolButton):
+    """A tool button that is only an icon; its tool tip is its accessible name as well."""
+
+    def __init__(self, icon: str, kind: str = "", size: int = 18) -> None:
+        super().__init__()
+        self.setProperty("kind", kind)
+        self._kind, self._name, self._size = kind, icon, size
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.setIconSize(QSize(size, size))
+        self._tint()
+
+    def set_icon(self, name: str) -> None:
+        """Show another icon."""
+        self._name = name
+        self._tint()
+
+    def set_text(self, text: str) -> None:
+        """The tool tip and the accessible name."""
+        self.setToolTip(text)
+        self.setAccessibleName(text)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._tint()
+
+    def _tint(self) -> None:
+        colors = theme.current()
+        tint = colors.accent_text if self._kind == "send" else colors.muted
+        self.setIcon(artwork.icon(self._name, tint, colors.muted, self._size))
+
+
+class IconLabel(QWidget):
+    """An icon that is only looked at. `color` is the name of a colour of the theme."""
+
+    def __init__(self, name: str, color: str = "muted", size: int = 18) -> None:
+        super().__init__()
+        self._name, self._color, self._size = name, color, size
+        self.setFixedSize(size, size)
+
+    def show_icon(self, name: str, color: str) -> None:
+        """Show another icon in another colour."""
+        self._name, self._color = name, color
+        self.update()
+
+    def paintEvent(self, event: QPaintEvent) -> None:
+        color = getattr(theme.current(), self._color)
+        painter = QPainter(self)
+        painter.drawPixmap(0, 0, artwork.pixmap(self._name, color, self._size, self.devicePixelRatioF()))
+        painter.end()
+
+
+class ElidedLabel(QLabel):
+    """One line that is cut in the middle when there is no room; the whole text is the tool tip."""
+
+    def __init__(self, role: str = "") -> None:
+        super().__init__()
+        self._whole = ""
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setProperty("role", role)
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def set_text(self, text: str) -> None:
+        """The whole text."""
+        self._whole = text
+        self.setToolTip(text)
+        self.setAccessibleName(text)
+        self._elide()
+
+    def whole_text(self) -> str:
+        """The text before it was cut."""
+        return self._whole
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        cut = self.fontMetrics().elidedText(self._whole, Qt.TextElideMode.ElideMiddle, max(self.width(), 40))
+        self.setText(cut)
+
+
+class Toast(QFrame):
+    """A short line at the bottom of its parent that offers one action and goes away by itself."""
+
+    action = Signal()
+    MILLISECONDS = 10_000
+
+    def __init__(self, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setObjectName("toast")
+        self._text = label()
+        self._button = QPushButton()
+        self._button.setCursor(Qt.CursorShape.PointingHandCursor)
+        self._button.clicked.connect(self._act)
+        line = QHBoxLayout(self)
+        line.setContentsMargins(18, 9, 10, 9)
+        line.addWidget(self._text)
+        line.addWidget(self._button)
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.timeout.connect(self.hide)
+        self.hide()
+
+    def show_text(self, text: str, action: str = "") -> None:
+        """Show `text`, and a button named `action` if there is one."""
+        self._text.setText(text)
+        self._button.setText(action)
+        self._button.setVisible(bool(action))
+        self.adjustSize()
+        parent = self.parentWidget()
+        self.move((parent.width() - self.width()) // 2, parent.height() - self.height() - 150)
+        self.show()
+        self.raise_()
+        self._timer.start(self.MILLISECONDS)
+
+    def dismiss(self) -> None:
+        """Take it away now."""
+        self._timer.stop()
+        self.hide()
+
+    def _act(self) -> None:
+        self.dismiss()
+        self.action.emit()

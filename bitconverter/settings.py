@@ -1,0 +1,106 @@
+"""The settings: one typed list, one JSON file, saved whole or not at all."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitconverter.format.atomic import write_json
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting: `choices` lists the allowed values, empty for any value of `type`."""
+
+    key: str
+    type: type
+    default: Any
+    text: str
+    choices: tuple[Any, ...] = ()
+
+    def accepts(self, value: Any) -> bool:
+        """Whether `value` may be stored: the exact type (an int passes as a float), and one of the choices."""
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            return False
+        if self.type is list and not all(type(item) is str for item in value):
+            return False
+        return not self.choices or value in self.choices
+
+
+SETTINGS: tuple[Setting, ...] = (
+    Setting("language", str, "auto", "Language of the window", ("auto", "en", "ja")),
+    Setting("theme", str, "auto", "Light or dark", ("auto", "light", "dark")),
+    Setting("threads", int, 0, "Engine threads, 0 for all cores"),
+    Setting("kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "f32")),
+    Setting("window_geometry", str, "", "Size and place of the window (base64)"),
+    Setting("page", str, "chat", "The page shown at start", ("chat", "convert")),
+    Setting("drawer_open", bool, True, "Chat settings beside the chat are shown"),
+    Setting("recent_models", list, [], "Models opened or converted, newest first"),
+    Setting("last_output", str, "", "The output folder of the last conversion"),
+    Setting("last_folder", str, "", "Where the last model was picked"),
+    Setting("planes", int, 2, "Planes offered for a conversion", (1, 2, 3, 4)),
+    Setting("system_prompt", str, "", "Instruction placed before every chat"),
+    Setting("temperature", float, 0.7, "Sampling temperature"),
+    Setting("top_p", float, 0.95, "Nucleus sampling"),
+    Setting("top_k", int, 40, "Candidates kept, 0 for all"),
+    Setting("min_p", float, 0.05, "Least probability relative to the best"),
+    Setting("repeat_penalty", float, 1.0, "Penalty on repeated tokens"),
+    Setting("seed", int, 0, "The seed when it is fixed"),
+    Setting("seed_random", bool, True, "A fresh seed for every answer"),
+    Setting("max_tokens", int, 1024, "Longest answer"),
+)
+_BY_KEY = {setting.key: setting for setting in SETTINGS}
+RECENT_MODELS = 8
+
+
+class Settings:
+    """Values by key. A value of the wrong type in the file counts as not set (see `problems`)."""
+
+    def __init__(self, path: Path) -> None:
+        """Read `path` if it is there. A file that is no JSON object is kept beside it as `.bad`."""
+        self.path = path
+        self.problems: list[str] = []
+        self._values: dict[str, Any] = {}
+        for key, value in self._read().items():
+            setting = _BY_KEY.get(key)
+            if setting is None:
+                continue  # written by a newer version
+            if setting.accepts(value):
+                self._values[key] = value
+            else:
+                self.problems.append(key)
+
+    def _read(self) -> dict[str, Any]:
+        if not self.path.exists():
+            return {}
+        try:
+            value = json.loads(self.path.read_text(encoding="utf-8"))
+        except (ValueError, UnicodeDecodeError):
+            value = None
+        if isinstance(value, dict):
+            return value
+        self.path.replace(self.path.with_name(self.path.name + ".bad"))
+        self.problems.append(self.path.name)
+        return {}
+
+    def __getitem__(self, key: str) -> Any:
+        setting = _BY_KEY[key]
+        value = self._values.get(key, setting.default)
+        return list(value) if setting.type is list else value
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if not _BY_KEY[key].accepts(value):
+            raise ValueError(f"{value!r} is no value for the setting {key}")
+        self._values[key] = value
+
+    def add_recent_model(self, folder: str) -> None:
+        """Put `folder` first in the list of recent models."""
+        rest = [model for model in self["recent_models"] if model != folder]
+        self["recent_models"] = [folder, *rest][:RECENT_MODELS]
+
+    def save(self) -> None:
+        """Write the file; after a crash it is the old one or the new one."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        write_json(self.path, dict(sorted(self._values.items())))
