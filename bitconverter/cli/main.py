@@ -45,7 +45,7 @@ def window(model: str | None = None) -> int:
     """Open the window, with `model` ready if one is given."""
     from bitconverter.gui.app import main as open_window
 
-    return open_window(model)
+    return open_window(sys.argv[:1], model)
 
 
 def build_parser() -> argparse.ArgumentParser:
