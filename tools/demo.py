@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import demo_model
+
 from bitconverter.cli.main import window
 from bitconverter.cli.running import Ended, run
 from bitconverter.cli.terminal import ProgressLine, make_output_safe, size

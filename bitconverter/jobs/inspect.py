@@ -73,7 +73,7 @@ class InspectJob:
             raise UserError(
                 "model-missing", f"There is no {path}. Check the path of the model.", path=str(path)
             )
-        config = _read_json(path / "config.json") if path.is_dir() else {}
+        config = _read_json(path / "config.json") if (path / "config.json").is_file() else {}
         if "quantization_config" in config:
             return _inspect_converted(path, config, self.verify, ctx)
         if self.verify:
