@@ -52,9 +52,9 @@ def expected_tensors(info: Any) -> dict[str, tuple[int, ...]]:
     return tensors
 
 
-def is_harmless(name: str, info: Any) -> bool:
+def is_harmless(name: str, tied: bool) -> bool:
     """Whether a tensor the model does not expect may be left out: computed tables, or the copy of a tied head."""
-    return name.endswith((".rotary_emb.inv_freq", ".attn.masked_bias")) or (name == HEAD and bool(info.tied))
+    return name.endswith((".rotary_emb.inv_freq", ".attn.masked_bias")) or (name == HEAD and tied)
 
 
 def _has_bias(info: Any, name: str) -> bool:

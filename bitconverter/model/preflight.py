@@ -79,7 +79,7 @@ def _tensors(source: Source, info: ModelInfo) -> list[CheckItem]:
         odd = [name for name in expected if name in found and found[name].dtype not in WEIGHT_DTYPES]
         items += _some(odd, lambda name: _wrong_dtype(found[name]), "of an unreadable kind")
     extra = [name for name in found if name not in expected]
-    unknown = [name for name in extra if not names.is_harmless(name, info)]
+    unknown = [name for name in extra if not names.is_harmless(name, info.tied)]
     items += _some(unknown, _unknown, "unknown")
     skipped = len(extra) - len(unknown)
     if skipped:
