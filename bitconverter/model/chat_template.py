@@ -35,7 +35,7 @@ SIZE_LIMIT = 64_000_000  # characters that one call may make of two texts (repla
 
 
 class ChatTemplate:
-    """`render` may be called from one thread at a time."""
+    """A compiled template. Immutable; safe to use from several threads."""
 
     def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
         """`source` is the Jinja text; `variables` are what it sees beside the messages (bos_token, ...).
@@ -44,10 +44,8 @@ class ChatTemplate:
         """
         self.source = source
         self.variables = dict(variables or {})
-        self._now: datetime | None = None
-        environment = _Environment(self._strftime_now)
         try:
-            self._template = environment.from_string(source)
+            self._template = _Environment().from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
             raise _broken(error) from error
 
@@ -65,8 +63,13 @@ class ChatTemplate:
         Raises UserError("chat-template-refused", reason=...) with the template's own words when it does not
         accept the conversation, UserError("chat-template-broken") when it fails in any other way.
         """
-        self._now = now
-        values = {**self.variables, "tools": None, "documents": None, **variables}
+        values = {
+            **self.variables,
+            "tools": None,
+            "documents": None,
+            "strftime_now": _clock(now),
+            **variables,
+        }
         values.update(messages=[dict(m) for m in messages], add_generation_prompt=add_generation_prompt)
         pieces: list[str] = []
         size = 0
@@ -86,9 +89,6 @@ class ChatTemplate:
         except Exception as error:  # a foreign program: whatever it raises is its fault, told as such
             raise _broken(error) from error
         return "".join(pieces)
-
-    def _strftime_now(self, form: str) -> str:
-        return (self._now or datetime.now()).strftime(form)
 
 
 def load_chat_template(folder: Path) -> ChatTemplate:
@@ -194,6 +194,13 @@ def _raise_exception(message: str) -> None:
     raise _Refusal(message)
 
 
+def _clock(now: datetime | None) -> Callable[[str], str]:
+    def strftime_now(form: str) -> str:
+        return (now or datetime.now()).strftime(form)
+
+    return strftime_now
+
+
 def _tojson(
     value: Any,
     ensure_ascii: bool = False,
@@ -234,16 +241,14 @@ class _Environment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset({"*", "**", "%"})
 
-    def __init__(self, strftime_now: Callable[[str], str]) -> None:
+    def __init__(self) -> None:
         super().__init__(
             trim_blocks=True, lstrip_blocks=True, extensions=[_GenerationTag, jinja2.ext.loopcontrols]
         )
         self.filters["tojson"] = _tojson
         for name in ("center", "indent", "join", "replace", "tojson"):
             self.filters[name] = _checked(self.filters[name])
-        self.globals.update(
-            raise_exception=_raise_exception, strftime_now=strftime_now, dict=_Dict(), namespace=_Namespace
-        )
+        self.globals.update(raise_exception=_raise_exception, dict=_Dict(), namespace=_Namespace)
 
     def call(__self, __context: jinja2.runtime.Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         _check_sizes((getattr(__obj, "__self__", None), *args, *kwargs.values()))

@@ -1,0 +1,207 @@
+"""Talking to a model: load it once, then one job per answer, streamed."""
+
+import secrets
+import time
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter.engine import InvalidError, Model, Sampler, Session, sample
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.chat_session import ChatSession, Message
+from bitconverter.jobs.job import Context, Note, Progress, Token
+from bitconverter.jobs.opening import model_folder, open_engine
+from bitconverter.model.chat_template import load_chat_template
+from bitconverter.model.text_stream import TextStream
+from bitconverter.model.tokenizer import Tokenizer
+
+__all__ = ["Answer", "AnswerJob", "ChatSession", "LoadChatJob", "Message", "Sampling"]
+
+PREFILL_CHUNK = 256  # tokens between two looks at the clock; what a chunk has computed stays after a stop
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is chosen. temperature 0: always the most probable; top_p 1, top_k 0, min_p 0,
+    repeat_penalty 1: off. seed None: a fresh one, told in the Answer. max_tokens 0: no limit but the context.
+    """
+
+    temperature: float = 0.7
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.05
+    repeat_penalty: float = 1.0
+    seed: int | None = None
+    max_tokens: int = 1024
+
+    def sampler(self) -> Sampler:
+        """As the engine takes it. Raises UserError("sampling") when a value is out of its range."""
+        seed = secrets.randbelow(2**32) if self.seed is None else self.seed
+        if not 0 <= seed < 2**64 or self.max_tokens < 0 or not 0 <= self.top_k < 2**31:
+            raise UserError(
+                "sampling",
+                f"seed {seed}, top-k {self.top_k}, max-tokens {self.max_tokens}: none of them may be negative, "
+                "and the seed must be below 2^64.",
+            )
+        made = Sampler(self.temperature, self.top_p, self.min_p, self.top_k, self.repeat_penalty, seed=seed)
+        try:
+            sample(np.zeros(1, np.float32), made)
+        except InvalidError as error:
+            raise UserError("sampling", f"These sampling settings are not possible: {error}.") from error
+        return made
+
+
+@dataclass(frozen=True)
+class Answer:
+    """`prompt_tokens` of which `cached_tokens` were still in the session; `tokens` made, at `tokens_per_second`
+    while decoding. finish: "stop" (the model ended), "length" (max_tokens), "context" (no room left).
+    """
+
+    text: str
+    prompt_tokens: int
+    cached_tokens: int
+    tokens: int
+    prefill_seconds: float
+    decode_seconds: float
+    tokens_per_second: float
+    finish: str
+    seed: int
+
+
+@dataclass(frozen=True)
+class LoadChatJob:
+    """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
+
+    n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8 or f32. Emits Note("no-end-token")
+    when nothing in the folder says how the model ends an answer.
+    """
+
+    model: str
+    threads: int = 0
+    cpu: str = "auto"
+    n_ctx: int = 0
+    kv: str = "f16"
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> ChatSession:
+        with ExitStack() as resources:
+            folder = resources.enter_context(model_folder(self.model, ctx))
+            tokenizer = Tokenizer(folder)
+            TextStream(tokenizer)  # refuses a tokenizer that it cannot stream, before the weights are opened
+            template = load_chat_template(folder)
+            ctx.cancel.check()
+            model = Model(open_engine(self.threads, self.cpu), folder)
+            tokenizer.check_fits(model.info.vocab_size)
+            self._check_context(model.info.max_positions)
+            session = Session(model, n_ctx=self.n_ctx, kv=self.kv)
+            if not tokenizer.eos_ids:
+                ctx.emit(Note("no-end-token"))
+            name = Path(self.model).resolve().name
+            return ChatSession(name, session, tokenizer, template, resources.pop_all())
+
+    def _check_context(self, max_positions: int) -> None:
+        if not 0 <= self.n_ctx <= max_positions:
+            raise UserError(
+                "context-size",
+                f"A context of {self.n_ctx} tokens is not possible: this model was trained for at most "
+                f"{max_positions}. Choose 1 to {max_positions}, or 0 for the default.",
+                asked=self.n_ctx,
+                available=max_positions,
+            )
+
+
+@dataclass(frozen=True)
+class AnswerJob:
+    """The model's answer to a conversation: Token events while it speaks, an Answer at the end.
+
+    Emits Progress(unit="token") while a long prompt is read. A cancel leaves the session usable.
+    """
+
+    chat: ChatSession
+    messages: tuple[Message, ...]
+    sampling: Sampling
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> Answer:
+        if not self.messages:
+            raise UserError("no-message", "There is nothing to answer. Write a message first.")
+        sampler = self.sampling.sampler()
+        with self.chat.exclusive() as session:
+            prompt = self.chat.prompt(self.messages)
+            self._check_fits(len(prompt))
+            start = time.perf_counter()
+            cached = self._read(session, prompt, ctx)
+            read = time.perf_counter()
+            text, tokens, steps, finish = self._speak(session, sampler, ctx)
+            seconds = time.perf_counter() - read
+        speed = steps / seconds if steps else 0.0
+        return Answer(
+            text, len(prompt), cached, tokens, read - start, seconds, speed, finish, sampler.seed
+        )  # fmt: skip
+
+    def _check_fits(self, needed: int) -> None:
+        """A prompt of no tokens has no logits; one that fills the context leaves no room for an answer."""
+        available = self.chat.n_ctx
+        if needed == 0:
+            raise UserError(
+                "no-message", "The model's chat template makes an empty text of this conversation."
+            )
+        if needed >= available:
+            longer = self.chat.max_positions > available
+            advice = f", or load the model with a longer context (up to {self.chat.max_positions})"
+            raise UserError(
+                "context-full",
+                f"The conversation has {needed} tokens, and the context holds {available}. Start a new chat, "
+                f"or shorten the message{advice if longer else ''}.",
+                needed=needed,
+                available=available,
+            )
+
+    def _read(self, session: Session, prompt: list[int], ctx: Context) -> int:
+        """Brings the session to the end of the prompt; returns how much of it was there already."""
+        cached = self.chat.keep_common(session, prompt)
+        total = len(prompt) - cached
+        for first in range(cached, len(prompt), PREFILL_CHUNK):
+            ctx.cancel.check()
+            self.chat.feed(session, prompt[first : first + PREFILL_CHUNK], ctx.cancel)
+            if total > PREFILL_CHUNK:
+                ctx.emit(Progress(min(first - cached + PREFILL_CHUNK, total), total, "token", "prompt"))
+        return cached
+
+    def _speak(self, session: Session, sampler: Sampler, ctx: Context) -> tuple[str, int, int, str]:
+        """(text, tokens made, forward passes for them, finish)"""
+        stream = TextStream(self.chat.tokenizer)
+        pieces: list[str] = []
+        tokens = steps = 0
+
+        def emit(piece: str) -> None:
+            if piece:
+                pieces.append(piece)
+                ctx.emit(Token(piece))
+
+        while True:
+            ctx.cancel.check()
+            token = session.sample(sampler)
+            if token in self.chat.tokenizer.eos_ids:
+                finish = "stop"
+                break
+            tokens += 1
+            emit(stream.push(token))
+            if self.sampling.max_tokens and tokens >= self.sampling.max_tokens:
+                finish = "length"
+                break
+            if session.position >= session.n_ctx:
+                finish = "context"
+                break
+            self.chat.feed(session, [token], ctx.cancel)
+            steps += 1
+        emit(stream.finish())
+        return "".join(pieces), tokens, steps, finish

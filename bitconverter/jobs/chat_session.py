@@ -1,0 +1,94 @@
+"""A loaded model with the conversation that it holds.
+
+The keys and values of the conversation so far are kept; the next answer computes only what is new, from the
+first token on that differs.
+"""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from bitconverter.engine import Cancel, Session
+from bitconverter.format.errors import UserError
+from bitconverter.model.chat_template import ChatTemplate
+from bitconverter.model.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn; role is "system", "user" or "assistant"."""
+
+    role: str
+    content: str
+
+
+class ChatSession:
+    """A loaded model with the conversation it holds. One answer at a time; `count_tokens` at any time."""
+
+    def __init__(
+        self, name: str, session: Session, tokenizer: Tokenizer, template: ChatTemplate, resources: ExitStack
+    ) -> None:
+        """`resources` is closed with the session, after the model is."""
+        model = session.model
+        self.name = name
+        self.family = model.info.family
+        self.ternary = model.info.ternary
+        self.isa = model.engine.isa
+        self.threads = model.engine.threads
+        self.n_ctx = session.n_ctx
+        self.max_positions = model.info.max_positions
+        self.tokenizer = tokenizer
+        self._template = template
+        self._session: Session | None = session
+        self._held: list[int] = []  # the tokens that the session's cache holds
+        self._lock = threading.Lock()
+        self._resources = resources
+
+    def prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of the conversation, up to where the assistant begins to speak.
+
+        Raises UserError("chat-template-refused") when the model's template does not accept it.
+        """
+        turns = [{"role": message.role, "content": message.content} for message in messages]
+        # the template writes the special tokens itself
+        return self.tokenizer.encode(self._template.render(turns), add_special_tokens=False)
+
+    def count_tokens(self, messages: Sequence[Message]) -> int:
+        """How many positions of the context the conversation takes before the answer."""
+        return len(self.prompt(messages))
+
+    def close(self) -> None:
+        """Gives the memory back, after the answer that may be running. Closing twice is fine."""
+        with self._lock:
+            self._session = None  # with it go the model's mapping and the engine's threads
+            self._resources.close()
+
+    @contextmanager
+    def exclusive(self) -> Iterator[Session]:
+        """The engine takes one call at a time."""
+        if not self._lock.acquire(blocking=False):
+            raise UserError(
+                "chat-busy", "This model is still answering. Stop it, or wait until it has ended."
+            )
+        try:
+            if self._session is None:
+                raise UserError("chat-closed", "This model has been closed. Load it again.")
+            yield self._session
+        finally:
+            self._lock.release()
+
+    def feed(self, session: Session, tokens: list[int], cancel: Cancel) -> None:
+        """Append to the cache; after a cancel both sides still agree on what it holds."""
+        session.forward(tokens, want_logits=False, cancel=cancel)
+        self._held += tokens
+
+    def keep_common(self, session: Session, tokens: list[int]) -> int:
+        """Rewind to the longest prefix that `tokens` shares with the cache, short of the last token, whose
+        logits are wanted. Returns its length.
+        """
+        limit = min(len(self._held), len(tokens) - 1)
+        common = next((i for i in range(limit) if self._held[i] != tokens[i]), limit)
+        session.rewind(common)
+        del self._held[common:]
+        return common
