@@ -7,7 +7,7 @@
 
 const bc_json_node *bc_json_get(const bc_json *doc, const bc_json_node *object, const char *key)
 {
-    if (!bc_json_is(object, BC_JSON_OBJECT))
+    if (!bc_json_is(object, BC_JSON_OBJECT) || object->count == 0)
         return NULL;
     const uint32_t *order = doc->order + object->order;
     size_t low = 0, high = object->count;
