@@ -203,5 +203,6 @@ class AnswerJob:
                 break
             self.chat.feed(session, [token], ctx.cancel)
             steps += 1
-        emit(stream.finish())
+        if finish == "stop":  # cut short, an unfinished character is one that was never said
+            emit(stream.finish())
         return "".join(pieces), tokens, steps, finish

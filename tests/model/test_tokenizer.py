@@ -1,0 +1,153 @@
+"""A model folder's tokenizer: what is found, what is added, what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tokenizers import Tokenizer as RawTokenizer
+from tokenizers import decoders, models, pre_tokenizers, processors
+
+from bitconverter.format.errors import UserError
+from bitconverter.model.tokenizer import Tokenizer, read_json, special_tokens
+
+
+def write(folder: Path, name: str, content: object) -> None:
+    (folder / name).write_text(json.dumps(content, ensure_ascii=False), encoding="utf-8")
+
+
+def make(folder: Path) -> RawTokenizer:
+    """Byte-level, <s> before a text when special tokens are wanted."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    raw = RawTokenizer(models.BPE({token: i for i, token in enumerate(alphabet)}, []))
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    raw.add_special_tokens(["<s>", "</s>", "<|eot|>"])
+    raw.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 256)])
+    folder.mkdir(exist_ok=True)
+    raw.save(str(folder / "tokenizer.json"))
+    return raw
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    make(tmp_path / "日本 model")
+    return tmp_path / "日本 model"
+
+
+def test_special_tokens_are_added_only_when_wanted(folder: Path) -> None:
+    tokenizer = Tokenizer(folder)
+    with_bos = tokenizer.encode("ab", add_special_tokens=True)
+    assert with_bos == [256, *tokenizer.encode("ab", add_special_tokens=False)]
+    assert tokenizer.encode("<s>a</s>", add_special_tokens=False)[::2] == [256, 257]
+    assert tokenizer.decode(with_bos) == "ab"
+    assert tokenizer.decode(with_bos, skip_special_tokens=False) == "<s>ab"
+    assert tokenizer.special_ids == {256, 257, 258}
+    assert tokenizer.token(257) == "</s>" and tokenizer.token(9999) is None
+
+
+@given(text=st.text(st.characters(exclude_categories=()), max_size=40))
+def test_any_string_can_be_encoded_and_comes_back(
+    text: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Lone surrogates, which broken input may hold, become U+FFFD."""
+    folder = tmp_path_factory.getbasetemp() / "any-string"
+    if not folder.exists():
+        make(folder)
+    tokenizer = Tokenizer(folder)
+    sound = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    assert tokenizer.decode(tokenizer.encode(text, add_special_tokens=False)) == sound
+
+
+def test_cutting_and_padding_that_the_file_asks_for_are_off(folder: Path) -> None:
+    raw = make(folder)
+    raw.enable_truncation(4)
+    raw.enable_padding(length=64)
+    raw.save(str(folder / "tokenizer.json"))
+    assert len(Tokenizer(folder).encode("x" * 20, add_special_tokens=False)) == 20
+
+
+@pytest.mark.parametrize(
+    "generation, config, named, expected",
+    [
+        ({}, {}, None, set()),
+        ({"eos_token_id": 257}, {}, None, {257}),
+        ({"eos_token_id": [257, 258]}, {"eos_token_id": 5}, None, {5, 257, 258}),
+        ({"eos_token_id": None}, {"eos_token_id": [6]}, "</s>", {6, 257}),
+        ({}, {}, {"content": "<|eot|>", "special": True}, {258}),
+        ({"eos_token_id": ["x", True, -1, 1.5, {}]}, {"eos_token_id": "</s>"}, "not there", set()),
+    ],
+)
+def test_every_end_token_of_every_file_counts(
+    folder: Path, generation: dict, config: dict, named: Any, expected: set[int]
+) -> None:
+    write(folder, "generation_config.json", generation)
+    write(folder, "config.json", config)
+    if named is not None:
+        write(folder, "tokenizer_config.json", {"eos_token": named})
+    assert Tokenizer(folder).eos_ids == expected
+
+
+def test_the_named_tokens_come_from_the_right_file(folder: Path) -> None:
+    write(folder, "special_tokens_map.json", {"bos_token": "<map>", "eos_token": {"content": "</s>"}})
+    assert special_tokens(folder) == {"bos_token": "<map>", "eos_token": "</s>"}
+    write(folder, "tokenizer_config.json", {"bos_token": "<s>", "pad_token": None})
+    assert special_tokens(folder)["bos_token"] == "<map>", "in an older folder the map has the last word"
+    write(folder, "tokenizer_config.json", {"bos_token": "<s>", "added_tokens_decoder": {}})
+    assert special_tokens(folder) == {"bos_token": "<s>"}
+    assert Tokenizer(folder).bos_id == 256
+
+
+@pytest.mark.parametrize("name", ["LlamaTokenizer", "LlamaTokenizerFast"])
+def test_what_the_class_takes_for_granted_is_known(folder: Path, name: str) -> None:
+    write(folder, "tokenizer_config.json", {"tokenizer_class": name, "added_tokens_decoder": {}})
+    assert special_tokens(folder) == {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"}
+    assert Tokenizer(folder).eos_ids == {257}
+
+
+def test_a_tokenizer_must_not_be_larger_than_the_model(folder: Path) -> None:
+    tokenizer = Tokenizer(folder)
+    assert tokenizer.vocab_size == 259
+    tokenizer.check_fits(259)
+    tokenizer.check_fits(320)
+    with pytest.raises(UserError, match="259") as caught:
+        tokenizer.check_fits(258)
+    assert caught.value.code == "tokenizer-mismatch"
+    assert caught.value.fields == {"tokenizer": 259, "model": 258}
+
+
+def test_a_missing_tokenizer_is_said_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="tokenizer") as caught:
+        Tokenizer(tmp_path)
+    assert caught.value.code == "no-tokenizer"
+    (tmp_path / "tokenizer.model").write_bytes(b"sentencepiece")
+    with pytest.raises(UserError, match="SentencePiece") as caught:
+        Tokenizer(tmp_path)
+    assert caught.value.code == "no-tokenizer"
+    with pytest.raises(UserError) as caught:
+        Tokenizer(tmp_path / "nowhere")
+    assert caught.value.code == "no-model"
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"{}", b"\xff\xfe", b'{"version": "1.0", "model": 3}'])
+def test_a_damaged_tokenizer_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
+        Tokenizer(tmp_path)
+    assert caught.value.code == "damaged-file"
+
+
+@pytest.mark.parametrize("content", [b"{", b"3", b"\xff", b'{"a": ' * 50_000])
+def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "generation_config.json").write_bytes(content)
+    with pytest.raises(UserError, match=r"generation_config\.json") as caught:
+        read_json(tmp_path / "generation_config.json")
+    assert caught.value.code == "damaged-file"
+    assert read_json(tmp_path / "nothing.json") == {}
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf{}")
+    assert read_json(tmp_path / "config.json") == {}
