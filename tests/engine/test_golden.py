@@ -111,7 +111,7 @@ def test_a_converted_model_runs_as_the_specification_says(converted: Path, isa: 
     tokens = np.load(converted / "tokens.npy")
     reference = ReferenceModel(converted).forward(tokens)
     difference = np.abs(run(converted, tokens, isa) - reference)
-    assert np.median(difference) <= 1e-4
+    assert np.median(difference) <= 1e-5
     assert difference.max() <= STEPS
 
 

@@ -5,6 +5,7 @@ import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bitconverter import engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, Token, run_job
+from bitconverter.model.text_stream import TextStream
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 VOCAB = 149  # of the tiny model
@@ -230,6 +232,17 @@ def test_a_long_prompt_tells_its_progress(folder: Path, monkeypatch: pytest.Monk
     total = chat.count_tokens(messages)
     assert seen[-1] == (total, total) and seen == sorted(seen)
     assert isinstance(last, Finished) and text == finished(load(folder), messages).text
+
+
+def test_an_answer_cut_short_ends_at_a_whole_character(folder: Path, chat: ChatSession) -> None:
+    """The tiny model says random bytes, so that some of these cuts fall into a character."""
+    shown = [finished(chat, sampling=replace(GREEDY, max_tokens=n)).text for n in range(1, 25)]
+    assert all(later.startswith(earlier) for earlier, later in pairwise(shown))
+    said = greedy_tokens(folder, chat.prompt(ASK), 24)
+    stream = TextStream(chat.tokenizer)
+    whole = [stream.push(token) for token in said]
+    assert shown == ["".join(whole[:n]) for n in range(1, 25)]
+    assert "" in whole, "a token that completes no character"
 
 
 # ---- stopping ----
