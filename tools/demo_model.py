@@ -6,6 +6,8 @@ The package is wanted for its one GGUF file; it is never imported.
 import hashlib
 import importlib.util
 import shutil
+import tempfile
+import time
 from pathlib import Path
 
 from bitconverter.jobs.job import Cancel, Context
@@ -40,11 +42,23 @@ def unpacked_folder() -> Path:
     if folder.exists():
         return folder
     FOLDER.mkdir(exist_ok=True)
-    for old in FOLDER.glob("unpacked-*"):
-        shutil.rmtree(old)
-    partial = folder.parent.with_name(folder.parent.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir()
-    gguf_source.expand(gguf, partial / NAME, Context(lambda _: None, Cancel()))
-    partial.rename(folder.parent)
+    _remove_old()
+    # Several test runs may do this at once: each in a folder of its own, and the first rename wins.
+    partial = Path(tempfile.mkdtemp(prefix="partial-", dir=FOLDER))
+    try:
+        gguf_source.expand(gguf, partial / NAME, Context(lambda _: None, Cancel()))
+        partial.rename(folder.parent)
+    except OSError:
+        if not folder.exists():
+            raise
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
     return folder
+
+
+def _remove_old() -> None:
+    """Folders that older code made, and rests of runs that were killed, when nobody can be using them any more."""
+    for pattern in ("unpacked-*", "partial-*"):
+        for old in FOLDER.glob(pattern):
+            if time.time() - old.stat().st_mtime > 3600:
+                shutil.rmtree(old, ignore_errors=True)

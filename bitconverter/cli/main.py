@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from bitconverter import __version__
 from bitconverter.cli import texts
-from bitconverter.cli.running import Ended
+from bitconverter.cli.running import STOPPED, Ended
 from bitconverter.cli.terminal import make_output_safe
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
@@ -23,7 +23,11 @@ def main(argv: list[str] | None = None) -> int:
     try:
         return _verb_function(args.verb)(args)
     except Ended as ended:
+        if ended.status == STOPPED:
+            print(texts.STOPPED_CONVERT if args.verb == "convert" else texts.STOPPED, file=sys.stderr)
         return ended.status
+    except KeyboardInterrupt:  # outside of a job
+        return STOPPED
     except BrokenPipeError:  # `bitconverter inspect M | head`
         sys.stderr.close()
         return 1

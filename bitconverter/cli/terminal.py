@@ -51,13 +51,12 @@ class ProgressLine:
         self._quiet = quiet
         self._terminal = self._stream.isatty()
         self._shown = 0  # columns of the line on the terminal
-        self._last = -SPARSE_SECONDS if self._terminal else time.monotonic()
+        self._last = -LINE_SECONDS if self._terminal else time.monotonic()
 
     def show(self, progress: Progress) -> None:
-        """Write it if it is time."""
+        """Write it if it is time: a job that is done before that needs no progress."""
         now = time.monotonic()
-        pause = LINE_SECONDS if self._terminal else SPARSE_SECONDS
-        if self._quiet or (now - self._last < pause and progress.done < progress.total):
+        if self._quiet or now - self._last < (LINE_SECONDS if self._terminal else SPARSE_SECONDS):
             return
         self._last = now
         text = describe(progress)

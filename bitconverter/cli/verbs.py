@@ -10,7 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 from bitconverter.cli import texts
-from bitconverter.cli.running import DONE, FAILED, STOPPED, WRONG_USE, Ended, run
+from bitconverter.cli.running import DONE, FAILED, WRONG_USE, run
 from bitconverter.cli.terminal import ProgressLine, as_table, size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
@@ -27,12 +27,7 @@ def convert(args: argparse.Namespace) -> int:
         _print(args, report, _preflight_text)
         return DONE if report.ok else FAILED
     job = ConvertJob(args.source, args.out, args.planes, args.seed, args.threads, args.cpu_mask)
-    try:
-        return _run_and_print(args, job, _convert_text)
-    except Ended as ended:
-        if ended.status == STOPPED:
-            print(texts.STOPPED_CONVERT, file=sys.stderr)
-        raise
+    return _run_and_print(args, job, _convert_text)
 
 
 def evaluate(args: argparse.Namespace) -> int:

@@ -39,8 +39,8 @@ class EvaluateResult:
 class EvaluateJob:
     """`model` and `reference`: a folder (converted or not) or a .gguf; `text`: a UTF-8 file.
 
-    max_tokens: how much of the text to use, 0 for all. window: tokens, at most what the model can hold. Emits Progress(unit="token") and
-    Metric("perplexity", tokens so far, value) per window.
+    max_tokens: how much of the text to use, 0 for all. window: tokens, at most what the model can hold.
+    Emits Progress(unit="token") and, per window, Metric("perplexity", tokens so far, value).
     """
 
     model: str

@@ -1,0 +1,304 @@
+"""The command line from the outside: status, output, JSON, Ctrl-C."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bitconverter import __version__
+from bitconverter.cli import texts
+from bitconverter.cli.main import build_parser, main
+from bitconverter.cli.running import describe_note
+
+VERBS = ("convert", "chat", "evaluate", "inspect", "logits", "benchmark")
+SRC = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def small(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model at 2 planes, by the command."""
+    out = tmp_path_factory.mktemp("cli") / "小さい model 🙂"
+    assert main(["convert", str(tiny_model), str(out), "--planes", "2", "--quiet"]) == 0
+    return out
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "text.txt"
+    path.write_text("the quick brown fox jumps over the lazy dog", encoding="utf-8")
+    return path
+
+
+def start(*words: str, **options: Any) -> "subprocess.Popen[str]":
+    env = {**os.environ, "PYTHONPATH": str(SRC), **options.pop("env", {})}
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    return subprocess.Popen(
+        [sys.executable, "-m", "bitconverter", *words], env=env, encoding="utf-8", **pipes
+    )
+
+
+def json_of(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert main([*words, "--json"]) == 0
+    out = capsys.readouterr().out
+    assert out.isascii()
+    assert out.count("\n") == 1
+    return json.loads(out)
+
+
+def test_help_names_every_verb_and_every_exit_status(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--help"])
+    assert end.value.code == 0
+    out = capsys.readouterr().out
+    for word in (*VERBS, "130", "exit status"):
+        assert word in out
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself_with_an_example_that_parses(
+    verb: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([verb, "--help"])
+    assert end.value.code == 0
+    examples = re.findall(rf"^  bitconverter {verb} (.*)$", capsys.readouterr().out, re.MULTILINE)
+    assert examples
+    for example in examples:
+        words = re.findall(r'"[^"]*"|\S+', example.split("<")[0].split("   (")[0])
+        build_parser().parse_args([verb, *(word.strip('"') for word in words)])
+
+
+def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(["--version"])
+    assert end.value.code == 0
+    assert capsys.readouterr().out == f"bitconverter {__version__}\n"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["dance"],
+        ["convert", "a"],
+        ["convert", "a", "b", "--planes", "5"],
+        ["evaluate", "m"],
+        ["benchmark", "m", "--threads", "-1"],
+    ],
+)
+def test_wrong_arguments_end_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        main(words)
+    assert end.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+def test_ids_that_are_no_numbers_end_with_2(tiny_model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["logits", str(tiny_model), "--ids", "1,x", "--out", "x.npy"]) == 2
+    assert "1,x" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["inspect", "no such model"],
+        ["benchmark", "no such model"],
+        ["chat", "no such model", "--prompt", "x"],
+        ["convert", "no such model", "out"],
+    ],
+)
+def test_a_failure_is_one_sentence_on_standard_error_and_1(
+    words: list[str], capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(words) == 1
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert streams.err.startswith("bitconverter: ")
+    assert "no such model" in streams.err
+    assert "Traceback" not in streams.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_convert_tells_its_result_as_json(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    result = json_of(capsys, "convert", str(tiny_model), str(out), "--planes", "3", "--seed", "5")
+    assert result["out"] == str(out)
+    assert result["file_bytes"] == (out / "model.safetensors").stat().st_size
+    assert 4.8 < result["bits_per_weight"] < 6
+    config = json.loads((out / "config.json").read_text(encoding="utf-8"))
+    assert config["quantization_config"]["rotation"]["seed"] == 5
+    assert main(["convert", str(tiny_model), str(out)]) == 1  # it is there already
+
+
+def test_check_converts_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["convert", str(tiny_model), str(tmp_path / "out"), "--check"]) == 0
+    assert texts.PREFLIGHT_OK in capsys.readouterr().out
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    assert main(["convert", str(tmp_path / "broken"), str(tmp_path / "out"), "--check"]) == 1
+    out = capsys.readouterr().out
+    assert "error" in out
+    assert texts.PREFLIGHT_BAD in out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
+
+
+def test_evaluate_json_has_the_promised_keys(
+    small: Path, tiny_model: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = json_of(capsys, "evaluate", str(small), "--text", str(text), "--reference", str(tiny_model))
+    assert result["tokens"] == len(text.read_text(encoding="utf-8")) - 1
+    assert result["perplexity"] > 1
+    assert result["kl"] > 0
+    assert 0 <= result["top1"] <= 1
+    alone = json_of(capsys, "evaluate", str(small), "--text", str(text), "--max-tokens", "5")
+    assert (alone["tokens"], alone["kl"], alone["top1"]) == (4, None, None)
+
+
+def test_inspect_json_has_the_promised_keys(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    result = json_of(capsys, "inspect", str(small), "--verify")
+    assert result["file_bytes"] == (small / "model.safetensors").stat().st_size
+    assert result["bits_per_weight"] > 3.2
+    assert {"name", "form", "n_planes", "shape", "bytes", "sha256"} <= set(result["tensors"][0])
+
+
+def test_inspect_lists_tensors_unless_asked_for_the_summary(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["inspect", str(small)]) == 0
+    long = capsys.readouterr().out
+    assert main(["inspect", str(small), "--summary"]) == 0
+    short = capsys.readouterr().out
+    assert "model.layers.1.mlp.down_proj.weight" in long
+    assert "2 planes" in long
+    assert long.endswith(short.lstrip())
+    assert "down_proj" not in short
+
+
+def test_benchmark_json_has_the_promised_keys(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = [
+        "--prompt-tokens",
+        "8",
+        "--new-tokens",
+        "2",
+        "--repeat",
+        "1",
+        "--threads",
+        "1",
+        "--cpu-mask",
+        "scalar",
+    ]
+    result = json_of(capsys, "benchmark", str(small), *words)
+    for key in ("prefill_tok_s", "decode_tok_s", "load_s", "peak_rss_bytes"):
+        assert result[key] > 0
+    assert (result["threads"], result["isa"]) == (1, "scalar")
+    assert main(["benchmark", str(small), *words]) == 0
+    assert result["logits_hash"] in capsys.readouterr().out
+
+
+def test_logits_writes_f32_rows(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "x.npy"
+    assert main(["logits", str(small), "--ids", "3, 1,4", "--out", str(out)]) == 0
+    values = np.load(out)
+    assert values.dtype == np.float32
+    assert values.shape == (3, 149)
+    assert "[3, 149]" in capsys.readouterr().out
+
+
+def test_one_answer_is_streamed_and_the_same_seed_gives_it_again(
+    smollm2: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [
+        "chat",
+        str(smollm2),
+        "--prompt",
+        "Say hello.",
+        "--max-tokens",
+        "8",
+        "--seed",
+        "3",
+        "--system",
+        "Be brief.",
+    ]
+    assert main(words) == 0
+    streams = capsys.readouterr()
+    assert streams.out.strip()
+    assert "tok/s" in streams.err
+    again = json_of(capsys, *words)
+    assert again["text"].strip() == streams.out.strip()
+    assert again["seed"] == 3
+
+
+def test_every_line_of_standard_input_is_a_message(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    lines = "My name is Ada.\n\n/reset\n/dance\nWhat is 2+2?\n/quit\nnever asked\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    assert main(["chat", str(smollm2), "--max-tokens", "4", "--temperature", "0"]) == 0
+    streams = capsys.readouterr()
+    assert streams.err.count("tok/s") == 2
+    assert texts.CHAT_RESET in streams.err
+    assert "/dance" in streams.err
+
+
+def test_a_terminal_without_the_characters_gets_question_marks(small: Path) -> None:
+    process = start("inspect", str(small), "--summary", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
+    out, err = process.communicate()
+    assert process.returncode == 0, err
+    assert "??? model ?" in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
+def test_ctrl_c_stops_with_130(small: Path) -> None:
+    master, slave = os.openpty()  # on a terminal the first progress line comes at once
+    words = ["--prompt-tokens", "64", "--new-tokens", "32", "--repeat", "1000000"]
+    process = start("benchmark", str(small), *words, stderr=slave)
+    os.close(slave)
+    seen = b""
+    while b" runs" not in seen:
+        seen += os.read(master, 1000)
+    process.send_signal(signal.SIGINT)
+    assert process.stdout
+    assert process.stdin
+    assert process.stdout.read() == ""
+    assert process.wait() == 130
+    process.stdout.close()
+    process.stdin.close()
+    seen = os.read(master, 10000)
+    os.close(master)
+    assert texts.STOPPED.encode() in seen
+    assert b"Traceback" not in seen
+
+
+def test_a_closed_pipe_is_no_story(small: Path) -> None:
+    process = start("inspect", str(small))
+    assert process.stdout
+    process.stdout.close()
+    assert process.stderr
+    err = process.stderr.read()
+    process.wait()
+    process.stderr.close()
+    assert process.stdin
+    process.stdin.close()
+    assert "Traceback" not in err
+
+
+def test_notes_have_sentences_and_unknown_ones_show_their_fields() -> None:
+    assert describe_note("resumed", {"tensors": 7}) == texts.NOTES["resumed"].format(tensors=7)
+    assert describe_note("new-thing", {"a": 1}) == "new-thing a=1"
+
+
+def test_the_command_line_needs_no_window_toolkit() -> None:
+    code = "import sys, bitconverter.cli.verbs, bitconverter.cli.chat; print('PySide6' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SRC, check=True)
+    assert done.stdout == "False\n"

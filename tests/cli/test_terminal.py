@@ -1,0 +1,76 @@
+"""What is written, on a terminal and elsewhere."""
+
+import io
+
+import pytest
+
+from bitconverter.cli import terminal
+from bitconverter.cli.terminal import ProgressLine, as_table, describe, duration, size
+from bitconverter.jobs.job import Progress
+
+
+class Screen(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(
+    ("n", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (93_142_784, "93.1 MB"), (999_999, "1000 kB"), (4 * 10**12, "4 TB")],
+)  # fmt: skip
+def test_sizes_are_decimal(n: int, text: str) -> None:
+    assert size(n) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (59.4, "59 s"), (185, "3:05"), (7800, "2:10:00")]
+)
+def test_durations_read_like_a_clock(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_progress_names_share_amount_rest_and_item() -> None:
+    text = describe(Progress(58_100_000, 134_000_000, "byte", item="model.norm.weight", eta=12.3))
+    assert text == " 43%  58.1 MB of 134 MB, 12 s left  model.norm.weight"
+    assert describe(Progress(3, 3, "token", eta=0.0)) == "100%  3 of 3 tokens"
+    assert describe(Progress(0, 0, "run")) == "100%  0 of 0 runs"
+
+
+def test_on_a_terminal_one_line_is_written_over_and_taken_away(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "LINE_SECONDS", 0.0)
+    screen = Screen()
+    line = ProgressLine(screen)
+    line.show(Progress(1, 3, "token", item="a long item"))
+    line.show(Progress(2, 3, "token"))
+    line.say("a note")
+    line.clear()
+    first, second = " 33%  1 of 3 tokens  a long item", " 67%  2 of 3 tokens"
+    expected = f"\r{first}\r{second.ljust(len(first))}\r{' ' * len(second)}\ra note\n"
+    assert screen.getvalue() == expected
+
+
+def test_elsewhere_lines_are_few_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(terminal, "SPARSE_SECONDS", 10.0)
+    now = [100.0]
+    monkeypatch.setattr(terminal.time, "monotonic", lambda: now[0])
+    stream = io.StringIO()
+    line = ProgressLine(stream)
+    for second in range(25):
+        now[0] = 100.0 + second
+        line.show(Progress(second, 25, "run"))
+    assert stream.getvalue() == " 40%  10 of 25 runs\n 80%  20 of 25 runs\n"
+
+
+def test_quiet_means_nothing_at_all() -> None:
+    stream = Screen()
+    line = ProgressLine(stream, quiet=True)
+    line.show(Progress(1, 1, "run"))
+    line.say("a note")
+    line.clear()
+    assert stream.getvalue() == ""
+
+
+def test_a_table_lines_up() -> None:
+    assert as_table([("a", 1), ("bcd", 20)], right={1}) == "a     1\nbcd  20"
