@@ -14,6 +14,7 @@ uint32_t bc_abi_version(void) { return BC_ABI_VERSION; }
 
 void bc_engine_params_init(bc_engine_params *params)
 {
+    if (!params) return;
     params->n_threads = 0;
     params->cpu_flags_mask = ~0u;
 }
@@ -50,6 +51,7 @@ void bc_engine_close(bc_engine *engine)
 
 void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info)
 {
+    if (!engine || !info) return;
     info->n_threads = bc_pool_size(engine->pool);
     info->cpu_flags = engine->cpu_flags;
     snprintf(info->isa, sizeof info->isa, "%s", engine->k.isa);

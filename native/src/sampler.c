@@ -19,6 +19,7 @@ struct candidate {
 
 void bc_sampler_params_init(bc_sampler_params *p)
 {
+    if (!p) return;
     *p = (bc_sampler_params){ .temperature = 0.7f, .top_p = 0.95f, .min_p = 0.05f,
                               .repeat_penalty = 1.0f, .top_k = 40, .repeat_last_n = 64, .seed = 0 };
 }

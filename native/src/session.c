@@ -14,6 +14,7 @@ enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096 };
 
 void bc_session_params_init(bc_session_params *params)
 {
+    if (!params) return;
     *params = (bc_session_params){ .n_ctx = 0, .n_batch = 0, .kv_type = BC_KV_F16 };
 }
 
@@ -133,9 +134,9 @@ void bc_session_close(bc_session *s)
     free(s);
 }
 
-int32_t bc_session_n_ctx(const bc_session *session) { return session->n_ctx; }
-int32_t bc_session_position(const bc_session *session) { return session->position; }
-int64_t bc_session_bytes(const bc_session *session) { return session->bytes; }
+int32_t bc_session_n_ctx(const bc_session *session) { return session ? session->n_ctx : 0; }
+int32_t bc_session_position(const bc_session *session) { return session ? session->position : 0; }
+int64_t bc_session_bytes(const bc_session *session) { return session ? session->bytes : 0; }
 
 int bc_session_rewind(bc_session *s, int32_t position, bc_error *err)
 {
