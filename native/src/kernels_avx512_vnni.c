@@ -11,6 +11,14 @@ typedef __m512i vi;
 
 static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
 
+/* acc + the four products in each lane, unsigned w by signed a. Not _mm512_dpbusd_epi32: around
+ * that, GCC 12 copies every accumulator to another register and back, and spills a tile of them. */
+INLINE vi dot4(vi acc, vi w, vi a)
+{
+    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(a));
+    return acc;
+}
+
 /* n <= 64 bytes, the rest zero */
 static inline vi vi_load_part(const void *p, int n)
 {
@@ -32,7 +40,7 @@ static inline void sum4(int32_t *out, vi a, vi b, vi c, vi d)
     _mm_storeu_si128((__m128i *)out, q);
 }
 
-static const int32_t zero_point[BC_MAX_PLANES + 1] = {0, 1, 4, 13, 40};
+static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
 
 /* ---- ternary planes times one vector ----
  *
@@ -49,10 +57,10 @@ INLINE void plane_step(vi *s, vi x, vi a)
 {
 #pragma GCC unroll 5
     for (int i = 0; i < 5; i++) {
-        s[i] = _mm512_dpbusd_epi32(s[i], x, a);
+        s[i] = dot4(s[i], x, a);
         x = triple(x);
     }
-    s[5] = _mm512_dpbusd_epi32(s[5], x, a);
+    s[5] = dot4(s[5], x, a);
 }
 
 /* total[i] = 3 total[i] + sum over the row of a * digit i */
@@ -127,13 +135,13 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
             vi v = vi_load(a + c);
 #pragma GCC unroll 4
             for (int i = 0; i < 4; i++) {
-                s[i] = _mm512_dpbusd_epi32(s[i], biased(vi_load(row[i] + c)), v);
+                s[i] = dot4(s[i], biased(vi_load(row[i] + c)), v);
             }
         }
         if (c < cols) {
             for (int i = 0; i < 4; i++) {
                 vi x = biased(vi_load_part(row[i] + c, cols - c));
-                s[i] = _mm512_dpbusd_epi32(s[i], x, vi_load(a + c));
+                s[i] = dot4(s[i], x, vi_load(a + c));
             }
         }
         sum4(sums, s[0], s[1], s[2], s[3]);
@@ -206,7 +214,7 @@ INLINE void int_tile(int32_t *out, const uint8_t *panel, int quads, const int8_t
             memcpy(&four, a + (size_t)t * a_stride, 4);
             vi v = _mm512_set1_epi32(four);
 #pragma GCC unroll 5
-            for (int i = 0; i < 5; i++) acc[t][i] = _mm512_dpbusd_epi32(acc[t][i], w[i], v);
+            for (int i = 0; i < 5; i++) acc[t][i] = dot4(acc[t][i], w[i], v);
         }
     }
 #pragma GCC unroll 5
@@ -234,19 +242,27 @@ static void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
     const row_order order = make_order();
     int quads = (cols + 3) / 4;
     for (int first = 0; first < quads; first += INT_QUADS) {
-        int n = quads - first < INT_QUADS ? quads - first : INT_QUADS, t = 0;
+        int n = quads - first < INT_QUADS ? quads - first : INT_QUADS;
         const uint8_t *p = panel + (size_t)first * 5 * 64;
-        for (; t + INT_TOKENS <= tokens; t += INT_TOKENS) {
-            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
-                     a_stride, a_sum + t, zero, first == 0, &order, INT_TOKENS);
-        }
-        for (; t + 2 <= tokens; t += 2) {
-            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
-                     a_stride, a_sum + t, zero, first == 0, &order, 2);
-        }
-        if (t < tokens) {
-            int_tile(out + (size_t)t * BC_PANEL_ROWS, p, n, a + (size_t)t * a_stride + 4 * first,
-                     a_stride, a_sum + t, zero, first == 0, &order, 1);
+        for (int t = 0; t < tokens; t += INT_TOKENS) {
+            int32_t *to = out + (size_t)t * BC_PANEL_ROWS;
+            const int8_t *v = a + (size_t)t * a_stride + (size_t)first * 4;
+            switch (tokens - t) {
+            case 1:
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 1);
+                break;
+            case 2:
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 2);
+                break;
+            case 3:
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 3);
+                break;
+            case 4:
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 4);
+                break;
+            default:
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 5);
+            }
         }
     }
 }

@@ -1,8 +1,8 @@
 /* checkasm.c - compares every entry of the kernel table, on every instruction set this processor
  * has, with its definition.
  *
- *   checkasm [seed]     check (the seed is printed; give it again to repeat a run)
- *   checkasm --bench    time the entries on the shapes of real models
+ *   checkasm [seed]           check (the seed is printed; give it again to repeat a run)
+ *   checkasm --bench [isa]    time the entries on the shapes of real models
  *
  * Buffers are allocated to the byte, so that a sanitizer sees every access outside them. The
  * bounds of the float entries are written beside their checks. */
@@ -63,14 +63,14 @@ void check_fail(checker *c, const char *format, ...)
 
 int check_size(int index)
 {
-    static const int large[] = {191, 192, 255, 257, 511, 576, 1023, 1025, 1536, 2049, 4099, 0};
+    static const int large[] = { 191, 192, 255, 257, 511, 576, 1023, 1025, 1536, 2049, 4099, 0 };
     return index < 130 ? index + 1 : large[index - 130];
 }
 
 static int make_tables(bc_kernels *tables)
 {
-    const uint32_t masks[MAX_ISAS] = {0, BC_CPU_AVX2, BC_CPU_AVX2 | BC_CPU_AVX512,
-                                      BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI};
+    const uint32_t masks[MAX_ISAS] = { 0, BC_CPU_AVX2, BC_CPU_AVX2 | BC_CPU_AVX512,
+                                       BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI };
     uint32_t have = bc_cpu_flags();
     int n = 0;
     for (int i = 0; i < MAX_ISAS; i++) {
@@ -79,13 +79,13 @@ static int make_tables(bc_kernels *tables)
     return n;
 }
 
-static const check_entry *const groups[] = {check_integer_entries, check_dense_entries,
-                                            check_vector_entries, NULL};
+static const check_entry *const groups[] = { check_integer_entries, check_dense_entries,
+                                             check_vector_entries, NULL };
 
 /* Every pointer of the table must be some check's. */
 static int uncovered_slots(void)
 {
-    unsigned char covered[CHECK_SLOTS] = {0};
+    unsigned char covered[CHECK_SLOTS] = { 0 };
     int missing = 0;
     for (int g = 0; groups[g]; g++) {
         for (const check_entry *e = groups[g]; e->name; e++) {
@@ -129,7 +129,7 @@ int main(int argc, char **argv)
     uint64_t seed = (uint64_t)time(NULL);
 
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) {
-        check_bench(tables, n_tables);
+        check_bench(tables, n_tables, argc > 2 ? argv[2] : NULL);
         return 0;
     }
     if (argc > 1) {
@@ -137,7 +137,7 @@ int main(int argc, char **argv)
         errno = 0;
         seed = strtoull(argv[1], &end, 10);
         if (errno || *end || end == argv[1]) {
-            fprintf(stderr, "usage: checkasm [seed | --bench]\n");
+            fprintf(stderr, "usage: checkasm [seed | --bench [isa]]\n");
             return 2;
         }
     }
@@ -157,7 +157,7 @@ int main(int argc, char **argv)
         int isa_failed = 0, checks = 0;
         for (int g = 0; groups[g]; g++) {
             for (const check_entry *e = groups[g]; e->name; e++, checks++) {
-                checker c = {&tables[t], &tables[0], e->name, seed, 0};
+                checker c = { &tables[t], &tables[0], e->name, seed, 0 };
                 e->run(&c);
                 if (c.failures) {
                     fprintf(stderr, "  %s %s: %d failures, seed %llu\n", c.k->isa, e->name,

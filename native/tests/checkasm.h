@@ -32,7 +32,7 @@ typedef struct check_entry {
 
 extern const check_entry check_integer_entries[], check_dense_entries[], check_vector_entries[];
 
-void check_bench(const bc_kernels *tables, int n_tables);
+void check_bench(const bc_kernels *tables, int n_tables, const char *isa); /* NULL: all */
 
 uint64_t check_random(checker *c);
 int check_range(checker *c, int lo, int hi); /* lo..hi */

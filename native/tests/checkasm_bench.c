@@ -1,8 +1,288 @@
-/* checkasm_bench.c - times the kernels, one thread, best of several runs. */
+/* checkasm_bench.c - times the kernels on one thread: the best of the runs made in 0.1 s.
+ *
+ * "memory": a matrix larger than the caches, as decoding reads it; "cache": 512 kB of it. GB/s
+ * count packed bytes. The others work on what a layer keeps in the cache; GOP/s count a multiply
+ * and an add as two. "read" only reads: what the memory gives one core. */
+#if !defined(_WIN32)
+#define _POSIX_C_SOURCE 200809L /* clock_gettime */
+#include <time.h>
+#else
+#include <windows.h>
+#endif
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "checkasm.h"
 
-void check_bench(const bc_kernels *tables, int n_tables)
+#define MEMORY_BYTES ((size_t)96 << 20)
+#define CACHE_BYTES ((size_t)512 << 10)
+#define SECONDS 0.1
+
+typedef struct work {
+    const bc_kernels *k;
+    uint8_t *memory; /* MEMORY_BYTES of random weights */
+    uint8_t *panel;
+    int8_t *a;
+    float *x, *y, *z, *dense_panel;
+    int32_t *sums, *out;
+    int cols, n_planes, tokens, dtype;
+    size_t bytes; /* read or written by one run */
+    double ops;   /* of one run */
+} work;
+
+#define MAX_COLS 14336
+#define MAX_TOKENS 512
+
+#if defined(_WIN32)
+static double seconds_now(void)
 {
-    (void)tables;
-    (void)n_tables;
+    LARGE_INTEGER ticks, per_second;
+    QueryPerformanceCounter(&ticks);
+    QueryPerformanceFrequency(&per_second);
+    return (double)ticks.QuadPart / (double)per_second.QuadPart;
+}
+#else
+static double seconds_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+#endif
+
+/* One line of the table. Short kernels are timed in batches of 20 us or more. */
+static void report(work *w, const char *name, const char *shape, void (*run)(work *))
+{
+    double begin = seconds_now(), best = INFINITY;
+    run(w);
+    int batch = seconds_now() - begin > 20e-6 ? 1 : 200;
+    for (int n = 0; n < 3 || seconds_now() - begin < SECONDS; n++) {
+        double start = seconds_now();
+        for (int i = 0; i < batch; i++) run(w);
+        best = fmin(best, (seconds_now() - start) / batch);
+    }
+    printf("%-12s %-14s %-24s %11.0f ns", w->k->isa, name, shape, best * 1e9);
+    if (w->bytes) printf(" %7.2f GB/s", (double)w->bytes / best * 1e-9);
+    if (w->ops > 0) printf(" %7.1f GOP/s", w->ops / best * 1e-9);
+    printf("\n");
+}
+
+static void run_read(work *w)
+{
+    uint64_t sum[8] = { 0 };
+    for (size_t i = 0; i + sizeof sum <= w->bytes; i += sizeof sum) {
+        uint64_t v[8];
+        memcpy(v, w->memory + i, sizeof v);
+        for (int j = 0; j < 8; j++) sum[j] ^= v[j];
+    }
+    for (int j = 0; j < 8; j++) w->out[j] = (int32_t)sum[j];
+}
+
+static void run_gemv_planes(work *w)
+{
+    int groups = (int)(w->bytes / (size_t)w->cols) / w->n_planes;
+    w->k->gemv_planes(w->out, w->memory, (size_t)groups * (size_t)w->cols, w->n_planes, groups,
+                      w->cols, w->a, 1);
+}
+
+static void run_gemv_i8(work *w)
+{
+    w->k->gemv_i8(w->out, (int8_t *)w->memory, (int)(w->bytes / (size_t)w->cols), w->cols, w->a, 1);
+}
+
+static void run_gemv_dense(work *w)
+{
+    int size = w->dtype == BC_F32 ? 4 : 2;
+    w->k->gemv_dense((float *)w->out, w->memory, w->dtype, (int)(w->bytes / (size_t)w->cols) / size,
+                     w->cols, w->x);
+}
+
+static void run_panel_planes(work *w)
+{
+    w->k->panel_planes(w->panel, w->memory, (size_t)16 * (size_t)w->cols, w->n_planes, 16, w->cols);
+}
+
+static void run_gemm_planes(work *w)
+{
+    w->k->gemm_planes(w->out, w->panel, w->n_planes, w->cols, w->a, MAX_COLS, w->sums, w->tokens);
+}
+
+static void run_gemm_i8(work *w)
+{
+    w->k->gemm_i8(w->out, w->panel, w->cols, w->a, MAX_COLS, w->sums, w->tokens);
+}
+
+static void run_panel_dense(work *w)
+{
+    w->k->panel_dense(w->dense_panel, w->memory, BC_BF16, 32, w->cols);
+}
+
+static void run_gemm_dense(work *w)
+{
+    w->k->gemm_dense((float *)w->out, w->dense_panel, w->cols, w->x, MAX_COLS, w->tokens);
+}
+
+static void run_quantize(work *w)
+{
+    float scale;
+    w->sums[0] += 0 * w->k->quantize_i8(w->a, &scale, w->x, w->cols);
+}
+
+static void run_hadamard(work *w) { w->k->hadamard(w->y, w->cols, w->cols & -w->cols); }
+
+static void run_rmsnorm(work *w) { w->k->rmsnorm(w->y, w->x, w->z, w->cols, 1e-5f); }
+
+static void run_swiglu(work *w) { w->k->swiglu(w->y, w->x, w->z, w->cols); }
+
+static void run_softmax(work *w) { w->k->softmax(w->z, w->cols); }
+
+static void run_scores(work *w)
+{
+    w->k->attn_scores[w->dtype](w->y, w->x, w->memory, w->z, w->tokens, w->cols, 0.125f);
+}
+
+static void run_mix(work *w)
+{
+    w->k->attn_mix[w->dtype](w->y, w->x, w->memory, w->z, w->tokens, w->cols);
+}
+
+static void run_moments(work *w)
+{
+    double wq, qq;
+    w->k->quant_moments(&wq, &qq, w->x, NULL, w->cols, 4, 4);
+}
+
+static void run_round(work *w) { w->k->quant_round(w->a, w->x, w->cols, 4, 4); }
+
+static const int shapes[] = { 576, 1536, 2048, 4096, 14336 };
+
+/* Matrices from memory, or small enough for the L2 cache (then only what computing costs). */
+static void bench_vectors(work *w, size_t limit, const char *where)
+{
+    char shape[64];
+    for (int s = 0; s < 5; s++) {
+        w->cols = shapes[s];
+        for (w->n_planes = 1; w->n_planes <= 4; w->n_planes++) {
+            size_t group = (size_t)w->cols * (size_t)w->n_planes;
+            w->bytes = limit / group * group;
+            w->ops = 10.0 * (double)w->bytes / w->n_planes;
+            snprintf(shape, sizeof shape, "%s %d N=%d", where, w->cols, w->n_planes);
+            report(w, "gemv_planes", shape, run_gemv_planes);
+        }
+        w->bytes = limit / (size_t)w->cols * (size_t)w->cols;
+        w->ops = 2.0 * (double)w->bytes;
+        snprintf(shape, sizeof shape, "%s %d", where, w->cols);
+        report(w, "gemv_i8", shape, run_gemv_i8);
+        for (w->dtype = 0; w->dtype < 3; w->dtype++) {
+            snprintf(shape, sizeof shape, "%s %d %s", where, w->cols,
+                     w->dtype == BC_F32   ? "f32"
+                     : w->dtype == BC_F16 ? "f16"
+                                          : "bf16");
+            w->ops = (double)w->bytes / (w->dtype == BC_F32 ? 2 : 1);
+            report(w, "gemv_dense", shape, run_gemv_dense);
+        }
+    }
+}
+
+static void bench_matrices(work *w)
+{
+    char shape[64];
+    for (int s = 0; s < 5; s++) {
+        w->cols = shapes[s];
+        w->ops = 0;
+        for (w->n_planes = 1; w->n_planes <= 4; w->n_planes++) {
+            w->bytes = (size_t)16 * (size_t)w->cols * (size_t)w->n_planes;
+            snprintf(shape, sizeof shape, "%d N=%d", w->cols, w->n_planes);
+            report(w, "panel_planes", shape, run_panel_planes);
+        }
+        w->n_planes = 2;
+        for (w->tokens = 1; w->tokens <= MAX_TOKENS; w->tokens *= 8) {
+            w->bytes = 0;
+            snprintf(shape, sizeof shape, "%d tokens %d", w->cols, w->tokens);
+            w->ops = 2.0 * BC_PANEL_ROWS * w->cols * w->tokens;
+            report(w, "gemm_planes", shape, run_gemm_planes);
+            report(w, "gemm_i8", shape, run_gemm_i8);
+            w->ops = 2.0 * BC_DENSE_ROWS * w->cols * w->tokens;
+            report(w, "gemm_dense", shape, run_gemm_dense);
+        }
+        w->bytes = (size_t)32 * 2 * (size_t)w->cols;
+        w->ops = 0;
+        report(w, "panel_dense", shape, run_panel_dense);
+    }
+}
+
+static void bench_small(work *w)
+{
+    char shape[64];
+    w->ops = 0;
+    for (int s = 0; s < 5; s++) {
+        w->cols = shapes[s];
+        w->bytes = (size_t)w->cols * 4;
+        snprintf(shape, sizeof shape, "%d", w->cols);
+        for (int i = 0; i < w->cols; i++) w->y[i] = w->x[i];
+        report(w, "quantize_i8", shape, run_quantize);
+        report(w, "hadamard", shape, run_hadamard);
+        report(w, "rmsnorm", shape, run_rmsnorm);
+        report(w, "swiglu", shape, run_swiglu);
+        report(w, "softmax", shape, run_softmax);
+        report(w, "quant_moments", shape, run_moments);
+        report(w, "quant_round", shape, run_round);
+    }
+    static const char *const kv[] = { "f16", "int8", "f32" };
+    static const size_t kv_bytes[] = { 2, 1, 4 };
+    w->tokens = 1024; /* positions */
+    for (w->dtype = 0; w->dtype < 3; w->dtype++) {
+        for (w->cols = 64; w->cols <= 128; w->cols *= 2) {
+            w->bytes = (size_t)w->tokens * (size_t)w->cols * kv_bytes[w->dtype];
+            snprintf(shape, sizeof shape, "%d of %s head %d", w->tokens, kv[w->dtype], w->cols);
+            report(w, "attn_scores", shape, run_scores);
+            report(w, "attn_mix", shape, run_mix);
+        }
+    }
+}
+
+void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
+{
+    checker c = { &tables[0], &tables[0], "bench", 1, 0 };
+    work w = { 0 };
+    w.memory = check_alloc(MEMORY_BYTES);
+    w.panel = check_alloc(BC_PANEL_BYTES(MAX_COLS));
+    w.dense_panel = check_alloc(BC_DENSE_PANEL_FLOATS(MAX_COLS) * sizeof(float));
+    w.a = check_alloc((size_t)MAX_COLS * MAX_TOKENS);
+    w.x = check_alloc((size_t)MAX_COLS * MAX_TOKENS * sizeof(float));
+    w.y = check_alloc(MAX_COLS * sizeof(float));
+    w.z = check_alloc(MAX_COLS * sizeof(float));
+    w.sums = check_alloc(MAX_TOKENS * sizeof(int32_t));
+    w.out = check_alloc(MEMORY_BYTES / 576 * 5 * sizeof(int32_t));
+    for (size_t i = 0; i < MEMORY_BYTES; i += 4) { /* small numbers in every format */
+        uint32_t bits = (uint32_t)check_random(&c) & 0xbfffbfffu;
+        memcpy(w.memory + i, &bits, 4);
+    }
+    for (size_t i = 0; i < (size_t)MAX_COLS * MAX_TOKENS; i++) {
+        w.a[i] = (int8_t)check_range(&c, -127, 127);
+        w.x[i] = (float)w.a[i] / 64.0f;
+    }
+    for (int i = 0; i < MAX_COLS; i++) w.z[i] = check_normal(&c);
+    w.k = &tables[0];
+    w.bytes = MEMORY_BYTES;
+    report(&w, "read", "memory", run_read);
+    for (int t = 0; t < n_tables; t++) {
+        w.k = &tables[t];
+        if (isa && strcmp(isa, w.k->isa) != 0) continue;
+        if (t > 0) bench_vectors(&w, MEMORY_BYTES, "memory"); /* scalar would take minutes */
+        bench_vectors(&w, CACHE_BYTES, "cache");
+        bench_matrices(&w);
+        bench_small(&w);
+    }
+    free(w.memory);
+    free(w.panel);
+    free(w.dense_panel);
+    free(w.a);
+    free(w.x);
+    free(w.y);
+    free(w.z);
+    free(w.sums);
+    free(w.out);
 }
