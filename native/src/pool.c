@@ -2,7 +2,8 @@
  *
  * A decode step runs about a hundred small parallel pieces; waking a sleeping thread for each
  * would cost more than the work. So a worker looks at the generation counter for some
- * microseconds before it sleeps on the condition variable. */
+ * microseconds before it sleeps on the condition variable. A worker that is late (asleep, or its
+ * core is taken by another program) is not waited for: a run is over when its items are. */
 #include "pool.h"
 
 #include <stdatomic.h>
@@ -22,12 +23,13 @@ struct bc_pool {
     bc_cond *cond;
     atomic_int sleeping;
     atomic_int stop;
-    /* one run at a time; written before `generation` is raised */
+    /* one run at a time; written only while `open` is 0 and `active` is 0 */
     bc_pool_fn fn;
     void *arg;
     int64_t n_items;
     atomic_llong next;
-    atomic_int busy; /* workers that have not finished this generation */
+    atomic_int open;   /* the run may be joined */
+    atomic_int active; /* workers that are inside, or looking whether they may be */
     atomic_uint generation;
 };
 
@@ -52,21 +54,24 @@ static void take_items(bc_pool *p, int thread)
     }
 }
 
-/* Returns when the generation is no longer `seen`. */
-static void wait_for_work(bc_pool *p, unsigned seen)
+/* Waits until the generation is no longer `seen`, and returns it. */
+static unsigned wait_for_work(bc_pool *p, unsigned seen)
 {
+    unsigned now;
     for (int y = 0; y < YIELDS_BEFORE_SLEEP; y++) {
         for (int s = 0; s < SPINS_BEFORE_YIELD; s++) {
-            if (atomic_load_explicit(&p->generation, memory_order_acquire) != seen) return;
+            now = atomic_load_explicit(&p->generation, memory_order_acquire);
+            if (now != seen) return now;
             pause_cpu();
         }
         bc_thread_yield();
     }
     bc_mutex_lock(p->mutex);
     atomic_fetch_add(&p->sleeping, 1);
-    while (atomic_load(&p->generation) == seen) bc_cond_wait(p->cond, p->mutex);
+    while ((now = atomic_load(&p->generation)) == seen) bc_cond_wait(p->cond, p->mutex);
     atomic_fetch_sub(&p->sleeping, 1);
     bc_mutex_unlock(p->mutex);
+    return now;
 }
 
 static void worker_main(void *arg)
@@ -75,11 +80,13 @@ static void worker_main(void *arg)
     bc_pool *p = w->pool;
     unsigned seen = 0;
     for (;;) {
-        wait_for_work(p, seen);
-        seen++;
+        seen = wait_for_work(p, seen);
         if (atomic_load(&p->stop)) return;
-        take_items(p, w->index);
-        atomic_fetch_sub_explicit(&p->busy, 1, memory_order_release);
+        /* Sequentially consistent on both sides: either this worker sees the run closed, or the
+         * caller sees it active and waits for it. */
+        atomic_fetch_add(&p->active, 1);
+        if (atomic_load(&p->open)) take_items(p, w->index);
+        atomic_fetch_sub(&p->active, 1);
     }
 }
 
@@ -102,11 +109,12 @@ void bc_pool_run(bc_pool *p, bc_pool_fn fn, void *arg, int64_t n_items)
     p->fn = fn;
     p->arg = arg;
     p->n_items = n_items;
-    atomic_store_explicit(&p->next, 0, memory_order_relaxed);
-    atomic_store_explicit(&p->busy, p->n_threads - 1, memory_order_relaxed);
+    atomic_store(&p->next, 0);
+    atomic_store(&p->open, 1);
     raise_generation(p);
     take_items(p, 0);
-    for (int s = 1; atomic_load_explicit(&p->busy, memory_order_acquire) > 0; s++) {
+    atomic_store(&p->open, 0);
+    for (int s = 1; atomic_load(&p->active) > 0; s++) {
         pause_cpu();
         if (s % SPINS_BEFORE_YIELD == 0) bc_thread_yield();
     }
