@@ -18,10 +18,10 @@ static const struct family {
     const char *model_type;
     int family, default_kv_heads, default_head_dim, default_positions; /* 0: derived */
 } families[] = {
-    {"llama", BC_LLAMA, 0, 0, 2048},
-    {"mistral", BC_MISTRAL, 8, 0, 131072},
-    {"qwen2", BC_QWEN2, 32, 0, 32768},
-    {"qwen3", BC_QWEN3, 32, 128, 32768},
+    { "llama", BC_LLAMA, 0, 0, 2048 },
+    { "mistral", BC_MISTRAL, 8, 0, 131072 },
+    { "qwen2", BC_QWEN2, 32, 0, 32768 },
+    { "qwen3", BC_QWEN3, 32, 128, 32768 },
 };
 
 /* ---- which model ---- */
@@ -53,8 +53,7 @@ static int check_architecture(bc_config_reader *r)
     if (bc_json_is(causal, BC_JSON_BOOL) && !causal->integer)
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
                        "config.json says is_causal: false; BitConverter runs text generators only");
-    if (!bc_json_is(list, BC_JSON_ARRAY) || list->count == 0)
-        return BC_OK;
+    if (!bc_json_is(list, BC_JSON_ARRAY) || list->count == 0) return BC_OK;
     a = bc_json_first(&r->doc, list);
     if (bc_json_is(a, BC_JSON_STRING) && a->count >= sizeof suffix - 1 &&
         strcmp(a->string + a->count - (sizeof suffix - 1), suffix) == 0)
@@ -68,8 +67,8 @@ static int check_architecture(bc_config_reader *r)
 /* Options that change the arithmetic and that the engine does not have. */
 static int refuse_options(bc_config_reader *r)
 {
-    static const char *const experts[] = {"num_experts", "num_local_experts", "n_routed_experts",
-                                          "moe_intermediate_size", "num_experts_per_tok"};
+    static const char *const experts[] = { "num_experts", "num_local_experts", "n_routed_experts",
+                                           "moe_intermediate_size", "num_experts_per_tok" };
     bc_quote quote;
     for (size_t i = 0; i < sizeof experts / sizeof experts[0]; i++) {
         const bc_json_node *n = bc_json_get(&r->doc, r->root, experts[i]);
@@ -80,8 +79,7 @@ static int refuse_options(bc_config_reader *r)
                            experts[i], bc_json_show(&quote, n));
     }
     const bc_json_node *act = bc_json_get(&r->doc, r->root, "hidden_act");
-    if (!act)
-        return bc_config_missing(r, "hidden_act");
+    if (!act) return bc_config_missing(r, "hidden_act");
     if (!bc_json_is(act, BC_JSON_STRING) ||
         (strcmp(act->string, "silu") != 0 && strcmp(act->string, "swish") != 0))
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
@@ -95,8 +93,7 @@ static int refuse_options(bc_config_reader *r)
 static int read_head_dim(bc_config_reader *r, bc_config *c, const struct family *family)
 {
     int derived = family->default_head_dim;
-    if (!derived && c->hidden % c->n_heads == 0)
-        derived = c->hidden / c->n_heads;
+    if (!derived && c->hidden % c->n_heads == 0) derived = c->hidden / c->n_heads;
     if (!derived && !bc_config_has(r, r->root, "head_dim"))
         return bc_fail(r->err, BC_ERR_FORMAT,
                        "config.json: hidden_size %d is not a multiple of num_attention_heads %d, "
@@ -123,10 +120,9 @@ static int read_sizes(bc_config_reader *r, bc_config *c, const struct family *fa
         (status = bc_config_int(r, r->root, "hidden_size", 1, 65536, required, &c->hidden)) ||
         (status = bc_config_int(r, r->root, "intermediate_size", 1, 262144, required,
                                 &c->intermediate)) ||
-        (status = bc_config_int(r, r->root, "num_hidden_layers", 1, 1024, required,
-                                &c->n_layers)) ||
-        (status = bc_config_int(r, r->root, "num_attention_heads", 1, 1024, required,
-                                &c->n_heads)))
+        (status =
+             bc_config_int(r, r->root, "num_hidden_layers", 1, 1024, required, &c->n_layers)) ||
+        (status = bc_config_int(r, r->root, "num_attention_heads", 1, 1024, required, &c->n_heads)))
         return status;
     /* null means one per attention head, in every family; left out, it is the family's default */
     kv_default = bc_config_is_null(r, r->root, "num_key_value_heads") || !family->default_kv_heads
@@ -157,10 +153,8 @@ static int read_switches(bc_config_reader *r, bc_config *c)
     int status = bc_config_bool(r, "tie_word_embeddings", 0, &c->tied);
     if (!status && (c->family == BC_LLAMA || c->family == BC_QWEN3))
         status = bc_config_bool(r, "attention_bias", 0, &c->attention_bias);
-    if (!status && c->family == BC_LLAMA)
-        status = bc_config_bool(r, "mlp_bias", 0, &c->mlp_bias);
-    if (c->family == BC_QWEN2)
-        c->attention_bias = 1;
+    if (!status && c->family == BC_LLAMA) status = bc_config_bool(r, "mlp_bias", 0, &c->mlp_bias);
+    if (c->family == BC_QWEN2) c->attention_bias = 1;
     c->qk_norm = c->family == BC_QWEN3;
     return status;
 }
@@ -195,16 +189,14 @@ static int read_quantization(bc_config_reader *r, bc_config *c)
     bc_quote quote;
     const bc_json_node *q = bc_json_get(&r->doc, r->root, "quantization_config");
     const bc_json_node *other = bc_json_get(&r->doc, r->root, "quantization");
-    if (!q || q->type == BC_JSON_NULL)
-        q = NULL;
+    if (!q || q->type == BC_JSON_NULL) q = NULL;
     const bc_json_node *method = bc_json_get(&r->doc, q, "quant_method");
     const bc_json_node *version = bc_json_get(&r->doc, q, "format_version");
     if (!q && other && other->type != BC_JSON_NULL)
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
                        "this model is already quantized (config.json has \"quantization\"); "
                        "BitConverter runs bf16, f16 and f32 models and its own");
-    if (!q)
-        return BC_OK;
+    if (!q) return BC_OK;
     if (!bc_json_is(method, BC_JSON_STRING) || strcmp(method->string, "ternary_planes") != 0)
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
                        "this model is already quantized (quant_method %s); BitConverter runs "
@@ -236,16 +228,14 @@ static int read_all(bc_config_reader *r, bc_config *c)
 
 int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error *err)
 {
-    bc_config_reader r = {.err = err};
+    bc_config_reader r = { .err = err };
     memset(config, 0, sizeof *config);
     int status = bc_json_parse(&r.doc, text, length, "config.json", err);
-    if (status)
-        return status;
+    if (status) return status;
     r.root = r.doc.nodes;
     status = read_all(&r, config);
     bc_json_free(&r.doc);
-    if (status)
-        bc_config_free(config);
+    if (status) bc_config_free(config);
     return status;
 }
 
@@ -282,8 +272,7 @@ int bc_config_check(const char *config_json, size_t length, bc_model_info *info,
     if (!config_json || !info)
         return bc_fail(err, BC_ERR_INVALID, "bc_config_check needs a text and an info");
     int status = bc_config_parse(&config, config_json, length, err);
-    if (status)
-        return status;
+    if (status) return status;
     bc_config_describe(&config, info);
     bc_config_free(&config);
     return BC_OK;

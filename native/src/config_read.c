@@ -31,8 +31,7 @@ int bc_config_int(bc_config_reader *r, const bc_json_node *object, const char *k
     const bc_json_node *node = bc_json_get(&r->doc, object, key);
     int64_t value = missing;
     if (!bc_config_has(r, object, key)) {
-        if (missing == BC_CONFIG_REQUIRED)
-            return bc_config_missing(r, key);
+        if (missing == BC_CONFIG_REQUIRED) return bc_config_missing(r, key);
     } else {
         if (node->type != BC_JSON_NUMBER || !node->is_integer || node->integer < min ||
             node->integer > max)
@@ -52,8 +51,7 @@ int bc_config_float(bc_config_reader *r, const bc_json_node *object, const char 
     const bc_json_node *node = bc_json_get(&r->doc, object, key);
     double value = missing;
     if (!bc_config_has(r, object, key)) {
-        if (missing == BC_CONFIG_REQUIRED)
-            return bc_config_missing(r, key);
+        if (missing == BC_CONFIG_REQUIRED) return bc_config_missing(r, key);
     } else {
         if (node->type != BC_JSON_NUMBER || !(node->number >= min && node->number <= max))
             return bc_fail(r->err, BC_ERR_FORMAT,
@@ -70,8 +68,7 @@ int bc_config_bool(bc_config_reader *r, const char *key, int missing, int *out)
     bc_quote quote;
     const bc_json_node *node = bc_json_get(&r->doc, r->root, key);
     *out = missing;
-    if (!bc_config_has(r, r->root, key))
-        return BC_OK;
+    if (!bc_config_has(r, r->root, key)) return BC_OK;
     if (node->type != BC_JSON_BOOL)
         return bc_fail(r->err, BC_ERR_FORMAT, "config.json: \"%s\" is %s, it must be true or false",
                        key, bc_json_show(&quote, node));
@@ -84,13 +81,12 @@ int bc_config_bool(bc_config_reader *r, const char *key, int missing, int *out)
 /* rope_scaling wins over rope_parameters, an empty or null one counts as none. */
 static int find_rope(bc_config_reader *r, const bc_json_node **rope)
 {
-    static const char *const keys[] = {"rope_scaling", "rope_parameters"};
+    static const char *const keys[] = { "rope_scaling", "rope_parameters" };
     for (int i = 0; i < 2; i++) {
         *rope = bc_json_get(&r->doc, r->root, keys[i]);
         if (*rope && (*rope)->type != BC_JSON_NULL && (*rope)->type != BC_JSON_OBJECT)
             return bc_fail(r->err, BC_ERR_FORMAT, "config.json: \"%s\" is not an object", keys[i]);
-        if (bc_json_is(*rope, BC_JSON_OBJECT) && (*rope)->count > 0)
-            return BC_OK;
+        if (bc_json_is(*rope, BC_JSON_OBJECT) && (*rope)->count > 0) return BC_OK;
     }
     *rope = NULL;
     return BC_OK;
@@ -98,11 +94,10 @@ static int find_rope(bc_config_reader *r, const bc_json_node **rope)
 
 static int read_rope_type(bc_config_reader *r, bc_config *c, const bc_json_node *rope)
 {
-    static const char *const names[] = {"default", "linear", "llama3"};
+    static const char *const names[] = { "default", "linear", "llama3" };
     bc_quote quote;
     const bc_json_node *type = bc_json_get(&r->doc, rope, "rope_type");
-    if (!type)
-        type = bc_json_get(&r->doc, rope, "type");
+    if (!type) type = bc_json_get(&r->doc, rope, "type");
     if (!type) {
         c->rope_type = BC_ROPE_DEFAULT;
         return BC_OK;
@@ -132,8 +127,7 @@ static int refuse_rope_options(bc_config_reader *r, const bc_json_node *rope)
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
                        "config.json has a multimodal RoPE (mrope_section); BitConverter runs text "
                        "models");
-    if (!partial)
-        partial = bc_json_get(&r->doc, r->root, "partial_rotary_factor");
+    if (!partial) partial = bc_json_get(&r->doc, r->root, "partial_rotary_factor");
     if (partial && partial->type != BC_JSON_NULL &&
         !(partial->type == BC_JSON_NUMBER && partial->number == 1.0))
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
@@ -170,11 +164,9 @@ int bc_config_rope(bc_config_reader *r, bc_config *c)
     int inside = bc_config_has(r, rope, "rope_theta");
     status = bc_config_float(r, inside ? rope : r->root, "rope_theta", 1e-3, 1e15, 10000.0,
                              &c->rope_theta);
-    if (status || c->rope_type == BC_ROPE_DEFAULT)
-        return status;
+    if (status || c->rope_type == BC_ROPE_DEFAULT) return status;
     status = bc_config_float(r, rope, "factor", 1e-3, 1e6, BC_CONFIG_REQUIRED, &c->rope_factor);
-    if (status || c->rope_type == BC_ROPE_LINEAR)
-        return status;
+    if (status || c->rope_type == BC_ROPE_LINEAR) return status;
     return read_llama3(r, c, rope);
 }
 
@@ -187,11 +179,9 @@ static int default_windows(bc_config_reader *r, bc_config *c)
     int32_t first = 0;
     if (c->sliding_window && c->family != BC_MISTRAL) {
         int status = bc_config_int(r, r->root, "max_window_layers", 0, 1 << 20, 28, &first);
-        if (status)
-            return status;
+        if (status) return status;
     }
-    for (int32_t i = 0; i < c->n_layers; i++)
-        c->layer_slides[i] = c->sliding_window && i >= first;
+    for (int32_t i = 0; i < c->n_layers; i++) c->layer_slides[i] = c->sliding_window && i >= first;
     return BC_OK;
 }
 
@@ -231,19 +221,16 @@ int bc_config_windows(bc_config_reader *r, bc_config *c)
     if (c->family == BC_QWEN2 || c->family == BC_QWEN3)
         status = bc_config_bool(r, "use_sliding_window", 0, &in_use);
     if (!status && in_use && !bc_config_is_null(r, r->root, "sliding_window"))
-        status = bc_config_int(r, r->root, "sliding_window", 1, INT32_MAX, 4096,
-                               &c->sliding_window);
-    if (status)
-        return status;
+        status =
+            bc_config_int(r, r->root, "sliding_window", 1, INT32_MAX, 4096, &c->sliding_window);
+    if (status) return status;
     c->layer_slides = calloc((size_t)c->n_layers, 1);
     if (!c->layer_slides)
         return bc_fail(r->err, BC_ERR_NOMEM, "not enough memory to read config.json");
     const bc_json_node *types = bc_json_get(&r->doc, r->root, "layer_types");
     status = types && types->type != BC_JSON_NULL ? read_layer_types(r, c, types)
                                                   : default_windows(r, c);
-    for (int32_t i = 0; i < c->n_layers; i++)
-        slides |= c->layer_slides[i];
-    if (!slides)
-        c->sliding_window = 0;
+    for (int32_t i = 0; i < c->n_layers; i++) slides |= c->layer_slides[i];
+    if (!slides) c->sliding_window = 0;
     return status;
 }

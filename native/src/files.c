@@ -21,8 +21,7 @@ char *bc_path_join(const char *folder, const char *name)
 {
     size_t a = strlen(folder), b = strlen(name);
     char *path = malloc(a + b + 2);
-    if (!path)
-        return NULL;
+    if (!path) return NULL;
     memcpy(path, folder, a);
     path[a] = '/';
     memcpy(path + a + 1, name, b + 1);
@@ -72,10 +71,7 @@ static int open_file(bc_files *files, const char *folder, const char *name, bc_e
 }
 
 /* Fillers of our own files; every shard may have its own (docs/FORMAT.md 1.2). */
-static int is_padding(const char *name)
-{
-    return strncmp(name, "__pad__.", 8) == 0;
-}
+static int is_padding(const char *name) { return strncmp(name, "__pad__.", 8) == 0; }
 
 static int by_name(const void *context, uint32_t a, uint32_t b)
 {
@@ -87,8 +83,7 @@ static int by_name(const void *context, uint32_t a, uint32_t b)
 static int sort_tensors(bc_files *files, bc_error *err)
 {
     size_t n = 0;
-    for (size_t f = 0; f < files->n_files; f++)
-        n += files->files[f].header.n_tensors;
+    for (size_t f = 0; f < files->n_files; f++) n += files->files[f].header.n_tensors;
     const bc_tensor **all = calloc(n + 1, sizeof *all);
     uint32_t *order = malloc((n + 1) * 2 * sizeof *order);
     files->by_name = calloc(n + 1, sizeof *all);
@@ -103,8 +98,7 @@ static int sort_tensors(bc_files *files, bc_error *err)
             all[files->n_tensors++] = &files->files[f].header.tensors[i];
         }
     bc_sort_indices(order, order + n, n, by_name, (const void *)all);
-    for (size_t i = 0; i < n; i++)
-        files->by_name[i] = all[order[i]];
+    for (size_t i = 0; i < n; i++) files->by_name[i] = all[order[i]];
     free((void *)all);
     free(order);
     for (size_t i = 1; i < n; i++) {
@@ -146,12 +140,10 @@ static int open_shards(bc_files *files, const bc_json *doc, const bc_json_node *
         return bc_fail(err, BC_ERR_FORMAT, INDEX " names %u shards; 4096 is the most",
                        (unsigned)n_names);
     files->files = calloc(n_names, sizeof *files->files);
-    if (!files->files)
-        return no_memory(err);
+    if (!files->files) return no_memory(err);
     for (uint32_t i = 0; i < n_names; i++) {
         int status = open_file(files, folder, doc->nodes[order[i]].string, err);
-        if (status)
-            return status;
+        if (status) return status;
     }
     return BC_OK;
 }
@@ -163,13 +155,11 @@ static int check_weight_map(const bc_files *files, const bc_json *doc,
     bc_quote name, file;
     for (const bc_json_node *e = bc_json_first(doc, weight_map); e; e = bc_json_next(doc, e)) {
         const bc_tensor *t = bc_files_find(files, e->key);
-        if (is_padding(e->key) && t)
-            continue;
+        if (is_padding(e->key) && t) continue;
         if (!t || strcmp(t->file, e->string) != 0)
-            return bc_fail(err, BC_ERR_FORMAT,
-                           INDEX " says that tensor \"%s\" is in %s, but it is not there",
-                           bc_quoted(&name, e->key, e->key_length),
-                           bc_quoted(&file, e->string, e->count));
+            return bc_fail(
+                err, BC_ERR_FORMAT, INDEX " says that tensor \"%s\" is in %s, but it is not there",
+                bc_quoted(&name, e->key, e->key_length), bc_quoted(&file, e->string, e->count));
     }
     return BC_OK;
 }
@@ -179,20 +169,16 @@ static int open_index(bc_files *files, const char *folder, const char *text, siz
 {
     bc_json doc;
     int status = bc_json_parse(&doc, text, length, INDEX, err);
-    if (status)
-        return status;
+    if (status) return status;
     const bc_json_node *weight_map = bc_json_get(&doc, doc.nodes, "weight_map");
     uint32_t *order = NULL;
     if (!bc_json_is(weight_map, BC_JSON_OBJECT) || weight_map->count == 0)
         status = bc_fail(err, BC_ERR_FORMAT, INDEX " has no \"weight_map\" with tensors in it");
     else if (!(order = malloc((size_t)weight_map->count * 2 * sizeof *order)))
         status = no_memory(err);
-    if (!status)
-        status = open_shards(files, &doc, weight_map, order, folder, err);
-    if (!status)
-        status = sort_tensors(files, err);
-    if (!status)
-        status = check_weight_map(files, &doc, weight_map, err);
+    if (!status) status = open_shards(files, &doc, weight_map, order, folder, err);
+    if (!status) status = sort_tensors(files, err);
+    if (!status) status = check_weight_map(files, &doc, weight_map, err);
     free(order);
     bc_json_free(&doc);
     return status;
@@ -208,8 +194,7 @@ static int open_shards_of(bc_files *files, const char *folder, const char *index
                        "; BitConverter reads models in the safetensors format",
                        folder);
     int status = bc_file_read(&text, &length, index, MAX_INDEX, err);
-    if (status)
-        return status;
+    if (status) return status;
     status = open_index(files, folder, text, length, err);
     free(text);
     return status;
@@ -218,8 +203,7 @@ static int open_shards_of(bc_files *files, const char *folder, const char *index
 static int open_single(bc_files *files, const char *folder, bc_error *err)
 {
     files->files = calloc(1, sizeof *files->files);
-    if (!files->files)
-        return no_memory(err);
+    if (!files->files) return no_memory(err);
     int status = open_file(files, folder, WEIGHTS, err);
     return status ? status : sort_tensors(files, err);
 }
@@ -247,8 +231,7 @@ int bc_files_open(bc_files **out, const char *folder, bc_error *err)
 
 void bc_files_close(bc_files *files)
 {
-    if (!files)
-        return;
+    if (!files) return;
     for (size_t i = 0; i < files->n_files; i++) {
         bc_safetensors_free(&files->files[i].header);
         bc_map_close(&files->files[i].map);
@@ -265,8 +248,7 @@ const bc_tensor *bc_files_find(const bc_files *files, const char *name)
     while (low < high) {
         size_t middle = (low + high) / 2;
         int c = strcmp(name, files->by_name[middle]->name);
-        if (c == 0)
-            return files->by_name[middle];
+        if (c == 0) return files->by_name[middle];
         if (c < 0)
             high = middle;
         else

@@ -7,16 +7,14 @@
 
 const bc_json_node *bc_json_get(const bc_json *doc, const bc_json_node *object, const char *key)
 {
-    if (!bc_json_is(object, BC_JSON_OBJECT) || object->count == 0)
-        return NULL;
+    if (!bc_json_is(object, BC_JSON_OBJECT) || object->count == 0) return NULL;
     const uint32_t *order = doc->order + object->order;
     size_t low = 0, high = object->count;
     while (low < high) {
         size_t middle = (low + high) / 2;
         const bc_json_node *node = &doc->nodes[order[middle]];
         int c = strcmp(key, node->key);
-        if (c == 0)
-            return node;
+        if (c == 0) return node;
         if (c < 0)
             high = middle;
         else
@@ -46,8 +44,7 @@ const char *bc_quoted(bc_quote *buffer, const char *text, size_t length)
         buffer->text[i] = c < 0x20 || c == 0x7F ? '?' : text[i];
     }
     memcpy(buffer->text + n, "...", 4);
-    if (n == length)
-        buffer->text[n] = 0;
+    if (n == length) buffer->text[n] = 0;
     return buffer->text;
 }
 

@@ -14,12 +14,12 @@
 #define BC_TENSOR_DIMS 3 /* no tensor of a model has more; `n_dims` may say so of others */
 
 enum bc_tensor_type { /* the dtypes that weights come in; the rest of the format is OTHER */
-    BC_TENSOR_F32 = BC_F32,
-    BC_TENSOR_F16 = BC_F16,
-    BC_TENSOR_BF16 = BC_BF16,
-    BC_TENSOR_U8,
-    BC_TENSOR_I8,
-    BC_TENSOR_OTHER
+                      BC_TENSOR_F32 = BC_F32,
+                      BC_TENSOR_F16 = BC_F16,
+                      BC_TENSOR_BF16 = BC_BF16,
+                      BC_TENSOR_U8,
+                      BC_TENSOR_I8,
+                      BC_TENSOR_OTHER
 };
 
 typedef struct bc_tensor {

@@ -13,12 +13,12 @@
 static bc_error err;
 
 /* The call fails with this code and a sentence, and also when the caller wants no sentence. */
-#define REFUSED(expected, call_with_err)                                                              \
-    do {                                                                                          \
-        memset(&err, 0, sizeof err);                                                              \
-        int status_ = (call_with_err);                                                            \
-        test_check(status_ == (expected) && err.code == (expected) && err.message[0] != 0, __FILE__,      \
-                   __LINE__, #call_with_err);                                                     \
+#define REFUSED(expected, call_with_err)                                                           \
+    do {                                                                                           \
+        memset(&err, 0, sizeof err);                                                               \
+        int status_ = (call_with_err);                                                             \
+        test_check(status_ == (expected) && err.code == (expected) && err.message[0] != 0,         \
+                   __FILE__, __LINE__, #call_with_err);                                            \
     } while (0)
 
 static bc_engine *open_engine(void)
@@ -74,7 +74,7 @@ static void check_config(void)
 static bc_model *open_model(bc_engine *engine)
 {
     bc_model *model = NULL;
-    test_weights w = {.omit = NULL};
+    test_weights w = { .omit = NULL };
     const char *text = test_config("llama", "");
     test_write("config.json", text, strlen(text));
     test_add_model(&w, "llama", "F32");
@@ -108,7 +108,8 @@ static void check_session_params(bc_model *model)
 {
     static const struct {
         int32_t n_ctx, n_batch, kv_type;
-    } wrong[] = {{-1, 0, 0}, {65, 0, 0}, {0, -1, 0}, {0, INT32_MAX, 0}, {0, 0, -1}, {0, 0, 3}};
+    } wrong[] = { { -1, 0, 0 },        { 65, 0, 0 }, { 0, -1, 0 },
+                  { 0, INT32_MAX, 0 }, { 0, 0, -1 }, { 0, 0, 3 } };
     bc_session *session = (bc_session *)&err;
     bc_session_params params;
     bc_session_params_init(NULL);
@@ -131,8 +132,8 @@ static void check_session_params(bc_model *model)
 
 static void check_forward(bc_session *s)
 {
-    const int32_t good[] = {1, 2, 3, 4, 5, 6, 7, 8, 9}, bad[] = {1, 16}, negative[] = {-1};
-    bc_cancel cancel = {1};
+    const int32_t good[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, bad[] = { 1, 16 }, negative[] = { -1 };
+    bc_cancel cancel = { 1 };
     bc_sampler_params sampling;
     float logits[16];
     int32_t token = -7;
@@ -169,8 +170,7 @@ static void check_session(bc_engine *engine)
     bc_model *model = open_model(engine);
     bc_session *session = NULL;
     bc_session_params params;
-    if (!model)
-        return;
+    if (!model) return;
     check_session_params(model);
     for (int kv = 0; kv < 3; kv++) {
         bc_session_params_init(&params);
@@ -188,13 +188,13 @@ static void check_session(bc_engine *engine)
 static void check_sampler(void)
 {
     static const bc_sampler_params wrong[] = {
-        {-1, 1, 0, 1, 0, 0, 0}, {NAN, 1, 0, 1, 0, 0, 0}, {1, 0, 0, 1, 0, 0, 0},
-        {1, 1.5F, 0, 1, 0, 0, 0}, {1, 1, -0.1F, 1, 0, 0, 0}, {1, 1, 2, 1, 0, 0, 0},
-        {1, 1, 0, 0, 0, 0, 0}, {1, 1, 0, INFINITY, 0, 0, 0}, {1, 1, 0, 1, -1, 0, 0},
-        {1, 1, 0, 1, 0, -1, 0},
+        { -1, 1, 0, 1, 0, 0, 0 },   { NAN, 1, 0, 1, 0, 0, 0 },      { 1, 0, 0, 1, 0, 0, 0 },
+        { 1, 1.5F, 0, 1, 0, 0, 0 }, { 1, 1, -0.1F, 1, 0, 0, 0 },    { 1, 1, 2, 1, 0, 0, 0 },
+        { 1, 1, 0, 0, 0, 0, 0 },    { 1, 1, 0, INFINITY, 0, 0, 0 }, { 1, 1, 0, 1, -1, 0, 0 },
+        { 1, 1, 0, 1, 0, -1, 0 },
     };
-    float logits[4] = {0, 1, 2, 3};
-    const int32_t outside[] = {-5, 4, INT32_MAX, INT32_MIN, 3};
+    float logits[4] = { 0, 1, 2, 3 };
+    const int32_t outside[] = { -5, 4, INT32_MAX, INT32_MIN, 3 };
     bc_sampler_params p;
     int32_t token = -1;
     bc_sampler_params_init(NULL);
@@ -216,8 +216,8 @@ static void check_sampler(void)
 
 static void check_logits(bc_engine *e)
 {
-    const float logits[8] = {0, 1, 2, 3, 3, 2, 1, 0};
-    const int32_t targets[2] = {0, 3}, outside[2] = {0, 4}, negative[2] = {-1, 0};
+    const float logits[8] = { 0, 1, 2, 3, 3, 2, 1, 0 };
+    const int32_t targets[2] = { 0, 3 }, outside[2] = { 0, 4 }, negative[2] = { -1, 0 };
     double nll[2], kl[2];
     int32_t argmax[2];
     CHECK(bc_logits_score(e, logits, 2, 4, targets, nll, argmax, &err) == BC_OK);
@@ -241,8 +241,9 @@ static void check_logits(bc_engine *e)
 
 static void check_rotate(bc_engine *e)
 {
-    float x[12] = {1, 2, 3};
-    CHECK(bc_rotate(e, x, 1, 12, 5, 0, &err) == BC_OK && bc_rotate(e, x, 1, 12, 5, 1, &err) == BC_OK);
+    float x[12] = { 1, 2, 3 };
+    CHECK(bc_rotate(e, x, 1, 12, 5, 0, &err) == BC_OK &&
+          bc_rotate(e, x, 1, 12, 5, 1, &err) == BC_OK);
     CHECK(fabsf(x[1] - 2) < 1e-5F && fabsf(x[11]) < 1e-5F);
     REFUSED(BC_ERR_INVALID, bc_rotate(NULL, x, 1, 12, 5, 0, &err));
     REFUSED(BC_ERR_INVALID, bc_rotate(e, NULL, 1, 12, 5, 0, &err));
@@ -253,14 +254,14 @@ static void check_rotate(bc_engine *e)
 
 static void check_quantize(bc_engine *e)
 {
-    float w[24] = {1, -2, 3}, scales[2], y[2];
+    float w[24] = { 1, -2, 3 }, scales[2], y[2];
     uint8_t planes[4 * 12];
     int8_t codes[24];
     double sums[2];
-    bc_cancel cancel = {1};
-#define PLANES(engine, weights, dtype, rows, cols, n, out, scale_out, sum_out, stop)              \
-    bc_quantize_planes(engine, weights, dtype, rows, cols, 1, n, NULL, 0, out, scale_out,         \
-                       sum_out, stop, &err)
+    bc_cancel cancel = { 1 };
+#define PLANES(engine, weights, dtype, rows, cols, n, out, scale_out, sum_out, stop)               \
+    bc_quantize_planes(engine, weights, dtype, rows, cols, 1, n, NULL, 0, out, scale_out, sum_out, \
+                       stop, &err)
     CHECK(PLANES(e, w, BC_F32, 2, 12, 2, planes, scales, sums, NULL) == BC_OK && sums[1] > 0);
     REFUSED(BC_ERR_INVALID, PLANES(NULL, w, BC_F32, 2, 12, 2, planes, scales, sums, NULL));
     REFUSED(BC_ERR_INVALID, PLANES(e, NULL, BC_F32, 2, 12, 2, planes, scales, sums, NULL));
@@ -277,7 +278,8 @@ static void check_quantize(bc_engine *e)
     REFUSED(BC_ERR_CANCELLED, PLANES(e, w, BC_F32, 2, 12, 2, planes, scales, sums, &cancel));
 #undef PLANES
     CHECK(bc_quantize_int8(e, w, BC_F32, 2, 12, 1, codes, scales, sums, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_quantize_int8(NULL, w, 0, 2, 12, 1, codes, scales, sums, NULL, &err));
+    REFUSED(BC_ERR_INVALID,
+            bc_quantize_int8(NULL, w, 0, 2, 12, 1, codes, scales, sums, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_quantize_int8(e, w, 0, 2, 12, 1, NULL, scales, sums, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_quantize_int8(e, w, 9, 2, 12, 1, codes, scales, sums, NULL, &err));
     REFUSED(BC_ERR_CANCELLED,

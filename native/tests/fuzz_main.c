@@ -41,40 +41,32 @@ static uint64_t next_random(void) /* xorshift64* */
     return state * 0x2545F4914F6CDD1DULL;
 }
 
-static size_t below(size_t n)
-{
-    return n ? (size_t)(next_random() >> 16) % n : 0;
-}
+static size_t below(size_t n) { return n ? (size_t)(next_random() >> 16) % n : 0; }
 
 /* ---- mutations: each changes t, whose buffer holds MAX_INPUT bytes ---- */
 
 static void replace(text *t, size_t at, size_t n_old, const void *with, size_t n_new)
 {
-    if (t->n - n_old + n_new > MAX_INPUT)
-        return;
+    if (t->n - n_old + n_new > MAX_INPUT) return;
     memmove(t->bytes + at + n_new, t->bytes + at + n_old, t->n - at - n_old);
-    if (n_new)
-        memcpy(t->bytes + at, with, n_new);
+    if (n_new) memcpy(t->bytes + at, with, n_new);
     t->n += n_new - n_old;
 }
 
 static void flip_byte(text *t)
 {
-    if (t->n)
-        t->bytes[below(t->n)] ^= (uint8_t)(1 << below(8));
+    if (t->n) t->bytes[below(t->n)] ^= (uint8_t)(1 << below(8));
 }
 
 static void set_byte(text *t)
 {
-    if (t->n)
-        t->bytes[below(t->n)] = (uint8_t)next_random();
+    if (t->n) t->bytes[below(t->n)] = (uint8_t)next_random();
 }
 
 static void cut(text *t)
 {
     size_t at = below(t->n), n = 1 + below(below(4) ? 8 : 400);
-    if (t->n)
-        replace(t, at, n < t->n - at ? n : t->n - at, NULL, 0);
+    if (t->n) replace(t, at, n < t->n - at ? n : t->n - at, NULL, 0);
 }
 
 static void put_word(text *t)
@@ -87,11 +79,9 @@ static void put_word(text *t)
 static int find_string(const text *t, size_t *at, size_t *n)
 {
     size_t i = below(t->n);
-    while (i < t->n && t->bytes[i] != '"')
-        i++;
+    while (i < t->n && t->bytes[i] != '"') i++;
     *at = i;
-    for (i++; i < t->n && t->bytes[i] != '"';)
-        i++;
+    for (i++; i < t->n && t->bytes[i] != '"';) i++;
     *n = i - *at + 1;
     return i < t->n;
 }
@@ -100,42 +90,48 @@ static void swap_word(text *t)
 {
     size_t at, n;
     const char *word = words[below(N_WORDS)];
-    if (find_string(t, &at, &n))
-        replace(t, at, n, word, strlen(word));
+    if (find_string(t, &at, &n)) replace(t, at, n, word, strlen(word));
 }
 
 /* Finds a run of digits, from a random place on. */
 static int find_number(const text *t, size_t *at, size_t *n)
 {
     size_t i = below(t->n);
-    while (i < t->n && (t->bytes[i] < '0' || t->bytes[i] > '9'))
-        i++;
+    while (i < t->n && (t->bytes[i] < '0' || t->bytes[i] > '9')) i++;
     *at = i;
-    while (i < t->n && t->bytes[i] >= '0' && t->bytes[i] <= '9')
-        i++;
+    while (i < t->n && t->bytes[i] >= '0' && t->bytes[i] <= '9') i++;
     *n = i - *at;
     return *n > 0;
 }
 
 static void change_number(text *t)
 {
-    static const char *const special[] = {"0",          "1",          "-1",
-                                          "2147483647", "4294967295", "9223372036854775807",
-                                          "65536",      "1e400",      "18446744073709551616",
-                                          "0.5",        "1e-60",      "100000001"};
+    static const char *const special[] = { "0",          "1",          "-1",
+                                           "2147483647", "4294967295", "9223372036854775807",
+                                           "65536",      "1e400",      "18446744073709551616",
+                                           "0.5",        "1e-60",      "100000001" };
     size_t at, n;
     char number[32];
-    if (!find_number(t, &at, &n))
-        return;
+    if (!find_number(t, &at, &n)) return;
     uint64_t value = 0;
     for (size_t i = 0; i < n && value < UINT64_MAX / 16; i++)
         value = value * 10 + (uint64_t)(t->bytes[at + i] - '0');
     switch (below(6)) {
-    case 0: value += 1 + below(4); break;
-    case 1: value -= value ? 1 + below(value < 4 ? (size_t)value : 4) : 0; break;
-    case 2: value *= 2; break;
-    case 3: value /= 2; break;
-    case 4: value = below(40); break;
+    case 0:
+        value += 1 + below(4);
+        break;
+    case 1:
+        value -= value ? 1 + below(value < 4 ? (size_t)value : 4) : 0;
+        break;
+    case 2:
+        value *= 2;
+        break;
+    case 3:
+        value /= 2;
+        break;
+    case 4:
+        value = below(40);
+        break;
     default: {
         const char *s = special[below(sizeof special / sizeof special[0])];
         replace(t, at, n, s, strlen(s));
@@ -151,8 +147,7 @@ static void change_all(text *t)
 {
     size_t at, n;
     char old[16], number[16];
-    if (!find_number(t, &at, &n) || n >= sizeof old)
-        return;
+    if (!find_number(t, &at, &n) || n >= sizeof old) return;
     memcpy(old, t->bytes + at, n);
     snprintf(number, sizeof number, "%u", (unsigned)below(40));
     for (size_t i = 0; i + n <= t->n; i++) {
@@ -171,16 +166,16 @@ static void splice(text *t)
     const text *other = &corpus[below((size_t)n_corpus)];
     size_t from = below(other->n), n = below(other->n - from < 600 ? other->n - from : 600);
     size_t at = below(t->n + 1), n_old = below(2) ? n : 0;
-    if (n_old > t->n - at)
-        n_old = t->n - at;
+    if (n_old > t->n - at) n_old = t->n - at;
     replace(t, at, n_old, other->bytes + from, n);
 }
 
 static void mutate(text *t)
 {
-    static void (*const all[])(text *) = {
-        flip_byte,     set_byte,      cut,           put_word,      splice,     swap_word, swap_word,
-        change_number, change_number, change_number, change_number, change_all, change_all};
+    static void (*const all[])(
+        text *) = { flip_byte,     set_byte,   cut,           put_word,      splice,
+                    swap_word,     swap_word,  change_number, change_number, change_number,
+                    change_number, change_all, change_all };
     for (size_t i = 1 + below(below(4) ? 2 : 8); i > 0; i--)
         all[below(sizeof all / sizeof all[0])](t);
 }
@@ -195,8 +190,7 @@ __attribute__((weak)) void __sanitizer_set_death_callback(void (*callback)(void)
 static void save_crash(void)
 {
     FILE *f = fopen(CRASH, "wb");
-    if (!f)
-        return;
+    if (!f) return;
     fwrite(current.bytes, 1, current.n, f);
     fclose(f);
     fprintf(stderr, "fuzz_model: the input is in %s\n", CRASH);
@@ -222,8 +216,7 @@ static void run(const text *t)
 {
     current.bytes = malloc(t->n ? t->n : 1); /* exactly, so that reads past the end are seen */
     current.n = t->n;
-    if (!current.bytes)
-        exit(2);
+    if (!current.bytes) exit(2);
     memcpy(current.bytes, t->bytes, t->n);
     LLVMFuzzerTestOneInput(current.bytes, current.n);
     free(current.bytes);
@@ -234,23 +227,18 @@ static int load_file(const char *path)
     FILE *f = fopen(path, "rb");
     text *t = &corpus[n_corpus];
     if (!f || n_corpus == MAX_CORPUS) {
-        if (f)
-            fclose(f);
+        if (f) fclose(f);
         return 0;
     }
     t->bytes = malloc(MAX_INPUT);
-    if (!t->bytes)
-        exit(2);
+    if (!t->bytes) exit(2);
     t->n = fread(t->bytes, 1, MAX_INPUT, f);
     fclose(f);
     n_corpus++;
     return 1;
 }
 
-static int compare_names(const void *a, const void *b)
-{
-    return strcmp(a, b);
-}
+static int compare_names(const void *a, const void *b) { return strcmp(a, b); }
 
 /* In sorted order: equal seeds must run equal inputs on every machine. */
 static void load_folder(const char *folder)
@@ -264,8 +252,7 @@ static void load_folder(const char *folder)
         return;
     }
     for (struct dirent *e; n < MAX_CORPUS && (e = readdir(d)) != NULL;)
-        if (e->d_name[0] != '.')
-            snprintf(names[n++], sizeof names[0], "%.255s", e->d_name);
+        if (e->d_name[0] != '.') snprintf(names[n++], sizeof names[0], "%.255s", e->d_name);
     closedir(d);
     qsort(names, n, sizeof names[0], compare_names);
     for (size_t i = 0; i < n; i++) {
@@ -279,7 +266,7 @@ int main(int argc, char **argv)
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 0.0;
     uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
     unsigned long long runs = 0;
-    text t = {malloc(MAX_INPUT), 0};
+    text t = { malloc(MAX_INPUT), 0 };
     if (argc < 2 || !t.bytes) {
         fprintf(stderr, "usage: fuzz_model CORPUS_FOLDER [SECONDS [SEED]]\n");
         return 2;
@@ -290,8 +277,7 @@ int main(int argc, char **argv)
         fprintf(stderr, "fuzz_model: no inputs in %s\n", argv[1]);
         return 2;
     }
-    for (int i = 0; i < n_corpus; i++)
-        run(&corpus[i]);
+    for (int i = 0; i < n_corpus; i++) run(&corpus[i]);
     state = seed * 0x9E3779B97F4A7C15ULL + 1;
     const time_t end = time(NULL) + (time_t)seconds;
     while (time(NULL) < end) {
@@ -304,8 +290,7 @@ int main(int argc, char **argv)
     }
     printf("fuzz_model: %d saved inputs and %llu mutations (seed %llu): no finding\n", n_corpus,
            runs, (unsigned long long)seed);
-    for (int i = 0; i < n_corpus; i++)
-        free(corpus[i].bytes);
+    for (int i = 0; i < n_corpus; i++) free(corpus[i].bytes);
     free(t.bytes);
     return 0;
 }

@@ -34,16 +34,13 @@ static bc_engine *engine(void)
 {
     static bc_engine *the_engine;
     bc_engine_params params;
-    bc_error err = {0, ""};
+    bc_error err = { 0, "" };
     const char *mask = getenv("BC_FUZZ_CPU");
-    if (the_engine)
-        return the_engine;
+    if (the_engine) return the_engine;
     bc_engine_params_init(&params);
     params.n_threads = 1;
-    if (mask)
-        params.cpu_flags_mask = (uint32_t)strtoul(mask, NULL, 10);
-    if (bc_engine_open(&the_engine, &params, &err) != BC_OK)
-        fail("no engine", &err);
+    if (mask) params.cpu_flags_mask = (uint32_t)strtoul(mask, NULL, 10);
+    if (bc_engine_open(&the_engine, &params, &err) != BC_OK) fail("no engine", &err);
     return the_engine;
 }
 
@@ -52,18 +49,17 @@ static void run_model(bc_model *model, size_t seed)
     bc_model_info info;
     bc_session_params params;
     bc_session *session = NULL;
-    bc_error err = {0, ""};
+    bc_error err = { 0, "" };
     bc_model_get_info(model, &info);
     bc_session_params_init(&params);
     params.n_ctx = 6;
     params.n_batch = 1 + (int32_t)(seed % 3);
     params.kv_type = (int32_t)(seed / 3 % 3);
     if (bc_session_open(&session, model, &params, &err) != BC_OK) {
-        if (err.message[0] == 0)
-            fail("bc_session_open failed without a sentence", &err);
+        if (err.message[0] == 0) fail("bc_session_open failed without a sentence", &err);
         return;
     }
-    const int32_t tokens[] = {0, info.vocab_size - 1, info.vocab_size / 2};
+    const int32_t tokens[] = { 0, info.vocab_size - 1, info.vocab_size / 2 };
     float *logits = malloc((size_t)info.vocab_size * sizeof *logits * 3);
     bc_sampler_params sampling;
     int32_t token = -1;
@@ -84,15 +80,14 @@ static void run_model(bc_model *model, size_t seed)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     bc_model *model = NULL;
-    bc_error err = {0, ""};
+    bc_error err = { 0, "" };
     bc_fuzz_open_folder(data, size);
     int status = bc_model_open(&model, engine(), BC_FUZZ_FOLDER, &err);
     if (status != BC_OK && (model || err.code != status || err.message[0] == 0))
         fail("a failed bc_model_open left a model or no sentence", &err);
     if (getenv("BC_FUZZ_SAY")) /* what became of the input */
         printf("%s\n", status == BC_OK ? "opened" : err.message);
-    if (status == BC_OK)
-        run_model(model, size);
+    if (status == BC_OK) run_model(model, size);
     bc_model_close(model);
     bc_fuzz_close_folder();
     return 0;

@@ -15,46 +15,50 @@ static const struct header {
     int n_data, delta; /* delta: the length field minus the text's length */
     const char *part;  /* of the error; NULL: it is good */
 } headers[] = {
-    {"{}", 0, 0, NULL},
-    {"{\"__metadata__\": {\"format\": \"pt\"}}   ", 0, 0, NULL},
-    {"{\"a\": {\"dtype\": \"F32\", \"shape\": [], \"data_offsets\": [0, 4]}}", 4, 0, NULL},
-    {"{\"a\": {\"dtype\": \"F4\", \"shape\": [4], \"data_offsets\": [0, 2]}}", 2, 0, NULL},
-    {"{\"a\": {\"dtype\": \"I64\", \"shape\": [0, 5], \"data_offsets\": [0, 0]}}", 0, 0, NULL},
-    {"{\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 2]}, "
-     "\"a\": {\"dtype\": \"U8\", \"shape\": [1, 1, 1, 1], \"data_offsets\": [0, 1]}}",
-     2, 0, NULL},
-    {"{}", 0, 1000, "is cut short"},
-    {"{}", 0, 100000001, "the format allows 100000000"},
-    {"{}", 0, -2, "not valid JSON"},
-    {"[]", 0, 0, "not a JSON object"},
-    {"{}", 3, 0, "3 bytes after its last tensor"},
-    {"{\"__metadata__\": {\"a\": 1}}", 0, 0, "no string"},
-    {"{\"__metadata__\": 1}", 0, 0, "__metadata__"},
-    {"{\"a\": 1}", 0, 0, "not an object"},
-    {"{\"a\": {}}", 0, 0, "no dtype"},
-    {"{\"a\": {\"dtype\": \"F99\"}}", 0, 0, "does not define"},
-    {"{\"a\": {\"dtype\": \"U8\"}}", 0, 0, "no shape"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [-1]}}", 0, 0, "no list of sizes"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1.0]}}", 0, 0, "no list of sizes"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [4294967296, 4294967296]}}", 0, 0, "too large"},
-    {"{\"a\": {\"dtype\": \"F4\", \"shape\": [1]}}", 0, 0, "inside a byte"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1]}}", 1, 0, "no data_offsets"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0]}}", 1, 0, "no data_offsets"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [-1, 0]}}", 1, 0, "0 <= begin"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 0]}}", 1, 0, "0 <= begin"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [2], \"data_offsets\": [0, 2]}}", 1, 0, "ends behind"},
-    {"{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}", 4, 0,
-     "do not fit its dtype and shape"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, "
-     "\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}}",
-     1, 0, "an overlap or a hole"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, "
-     "\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [2, 3]}}",
-     3, 0, "an overlap or a hole"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 2]}}", 2, 0,
-     "an overlap or a hole"},
-    {"{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, \"a\": 1}", 1, 0,
-     "\"a\" twice"},
+    { "{}", 0, 0, NULL },
+    { "{\"__metadata__\": {\"format\": \"pt\"}}   ", 0, 0, NULL },
+    { "{\"a\": {\"dtype\": \"F32\", \"shape\": [], \"data_offsets\": [0, 4]}}", 4, 0, NULL },
+    { "{\"a\": {\"dtype\": \"F4\", \"shape\": [4], \"data_offsets\": [0, 2]}}", 2, 0, NULL },
+    { "{\"a\": {\"dtype\": \"I64\", \"shape\": [0, 5], \"data_offsets\": [0, 0]}}", 0, 0, NULL },
+    { "{\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 2]}, "
+      "\"a\": {\"dtype\": \"U8\", \"shape\": [1, 1, 1, 1], \"data_offsets\": [0, 1]}}",
+      2, 0, NULL },
+    { "{}", 0, 1000, "is cut short" },
+    { "{}", 0, 100000001, "the format allows 100000000" },
+    { "{}", 0, -2, "not valid JSON" },
+    { "[]", 0, 0, "not a JSON object" },
+    { "{}", 3, 0, "3 bytes after its last tensor" },
+    { "{\"__metadata__\": {\"a\": 1}}", 0, 0, "no string" },
+    { "{\"__metadata__\": 1}", 0, 0, "__metadata__" },
+    { "{\"a\": 1}", 0, 0, "not an object" },
+    { "{\"a\": {}}", 0, 0, "no dtype" },
+    { "{\"a\": {\"dtype\": \"F99\"}}", 0, 0, "does not define" },
+    { "{\"a\": {\"dtype\": \"U8\"}}", 0, 0, "no shape" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [-1]}}", 0, 0, "no list of sizes" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1.0]}}", 0, 0, "no list of sizes" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [4294967296, 4294967296]}}", 0, 0, "too large" },
+    { "{\"a\": {\"dtype\": \"F4\", \"shape\": [1]}}", 0, 0, "inside a byte" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1]}}", 1, 0, "no data_offsets" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0]}}", 1, 0,
+      "no data_offsets" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [-1, 0]}}", 1, 0,
+      "0 <= begin" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 0]}}", 1, 0,
+      "0 <= begin" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [2], \"data_offsets\": [0, 2]}}", 1, 0,
+      "ends behind" },
+    { "{\"a\": {\"dtype\": \"F32\", \"shape\": [2], \"data_offsets\": [0, 4]}}", 4, 0,
+      "do not fit its dtype and shape" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, "
+      "\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}}",
+      1, 0, "an overlap or a hole" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, "
+      "\"b\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [2, 3]}}",
+      3, 0, "an overlap or a hole" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [1, 2]}}", 2, 0,
+      "an overlap or a hole" },
+    { "{\"a\": {\"dtype\": \"U8\", \"shape\": [1], \"data_offsets\": [0, 1]}, \"a\": 1}", 1, 0,
+      "\"a\" twice" },
 };
 
 /* From a buffer of the exact size, so that a sanitizer sees any byte read past it. */
@@ -63,9 +67,8 @@ static void check_header(const struct header *h)
     size_t n_text = strlen(h->text), size = 8 + n_text + (size_t)h->n_data;
     uint8_t *bytes = calloc(size, 1);
     bc_safetensors st;
-    bc_error err = {0, ""};
-    if (!bytes)
-        exit(2);
+    bc_error err = { 0, "" };
+    if (!bytes) exit(2);
     for (int i = 0; i < 8; i++)
         bytes[i] = (uint8_t)((uint64_t)((int64_t)n_text + h->delta) >> (8 * i));
     memcpy(bytes + 8, h->text, n_text);
@@ -82,11 +85,10 @@ static void check_header(const struct header *h)
 
 void reader_weights_tests(void)
 {
-    const uint8_t few[7] = {0};
+    const uint8_t few[7] = { 0 };
     bc_safetensors st;
-    bc_error err = {0, ""};
-    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++)
-        check_header(&headers[i]);
+    bc_error err = { 0, "" };
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) check_header(&headers[i]);
     test_check_error("7 bytes", bc_safetensors_parse(&st, few, 7, "x", &err), &err, BC_ERR_FORMAT,
                      "cut short");
     test_check_error("empty", bc_safetensors_parse(&st, NULL, 0, "x", &err), &err, BC_ERR_FORMAT,
@@ -107,7 +109,7 @@ static void write_config(const char *family, const char *changes)
 static bc_model *open_folder(const char *name, int code, const char *part)
 {
     bc_model *model = NULL;
-    bc_error err = {0, ""};
+    bc_error err = { 0, "" };
     int status = bc_model_open(&model, engine, test_folder, &err);
     if (part) {
         test_check_error(name, status, &err, code, part);
@@ -134,20 +136,19 @@ struct extra {
 static void write_model(const char *family, const char *changes, const char *dtype,
                         const char *omit, const struct extra *extra, int cut)
 {
-    test_weights w = {.omit = omit};
+    test_weights w = { .omit = omit };
     test_clear();
     write_config(family, changes);
     test_add_model(&w, family, dtype);
     w.omit = NULL;
-    if (extra)
-        test_add(&w, extra->name, extra->dtype, extra->rows, extra->cols);
+    if (extra) test_add(&w, extra->name, extra->dtype, extra->rows, extra->cols);
     test_save(&w, "model.safetensors", cut);
 }
 
 static void check_families(void)
 {
-    static const char *const families[] = {"llama", "mistral", "qwen2", "qwen3"};
-    static const char *const dtypes[] = {"F32", "F16", "BF16"};
+    static const char *const families[] = { "llama", "mistral", "qwen2", "qwen3" };
+    static const char *const dtypes[] = { "F32", "F16", "BF16" };
     for (size_t i = 0; i < 12; i++) {
         bc_model_info info;
         write_model(families[i / 3], "", dtypes[i % 3], NULL, NULL, 0);
@@ -164,13 +165,14 @@ static void check_families(void)
 
 static void check_tensors(void)
 {
-    static const struct extra bias = {"model.layers.0.mlp.up_proj.bias", "F32", 10, 0};
-    static const struct extra q_norm = {"model.layers.0.self_attn.q_norm.weight", "F32", 6, 0};
-    static const struct extra other = {"model.layers.0.self_attn.rotary_emb.inv_freq", "F32", 3, 0};
-    static const struct extra planes = {"model.layers.0.mlp.up_proj.planes", "U8", 2, 16};
-    static const struct extra wide = {"model.layers.0.mlp.up_proj.weight", "F32", 10, 7};
-    static const struct extra typed = {"model.layers.0.mlp.up_proj.weight", "U8", 10, 8};
-    static const struct extra norm = {"model.norm.weight", "F32", 9, 0};
+    static const struct extra bias = { "model.layers.0.mlp.up_proj.bias", "F32", 10, 0 };
+    static const struct extra q_norm = { "model.layers.0.self_attn.q_norm.weight", "F32", 6, 0 };
+    static const struct extra other = { "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", 3,
+                                        0 };
+    static const struct extra planes = { "model.layers.0.mlp.up_proj.planes", "U8", 2, 16 };
+    static const struct extra wide = { "model.layers.0.mlp.up_proj.weight", "F32", 10, 7 };
+    static const struct extra typed = { "model.layers.0.mlp.up_proj.weight", "U8", 10, 8 };
+    static const struct extra norm = { "model.norm.weight", "F32", 9, 0 };
     write_model("llama", "", "F32", "lm_head", NULL, 0);
     expect("no head", BC_ERR_FORMAT, "no tensor lm_head.weight");
     write_model("llama", "tie_word_embeddings=true", "F32", "lm_head", NULL, 0);
@@ -227,7 +229,7 @@ static void check_shards(void)
 {
     static const char all[] = "{\"weight_map\": {\"lm_head.weight\": \"b.safetensors\", "
                               "\"model.norm.weight\": \"a.safetensors\"}}";
-    test_weights a = {.omit = "lm_head"}, b = {.omit = "model."};
+    test_weights a = { .omit = "lm_head" }, b = { .omit = "model." };
     test_clear();
     write_config("llama", "");
     test_add_model(&a, "llama", "BF16");

@@ -18,8 +18,7 @@ void test_check(int ok, const char *file, int line, const char *what)
 {
     n_passed += ok;
     n_failed += !ok;
-    if (!ok)
-        printf("%s:%d: not so: %s\n", file, line, what);
+    if (!ok) printf("%s:%d: not so: %s\n", file, line, what);
 }
 
 void test_check_error(const char *name, int status, const bc_error *err, int code, const char *part)
@@ -55,8 +54,7 @@ void test_write(const char *name, const void *bytes, size_t n)
         printf("cannot write %s\n", path);
         exit(2);
     }
-    for (int i = 0; i < n_written; i++)
-        known |= strcmp(written[i], name) == 0;
+    for (int i = 0; i < n_written; i++) known |= strcmp(written[i], name) == 0;
     if (!known && n_written < MAX_FILES)
         snprintf(written[n_written++], sizeof written[0], "%s", name);
 }
@@ -73,10 +71,17 @@ void test_clear(void)
 /* ---- config.json ---- */
 
 static const char *const base[][2] = {
-    {"hidden_act", "\"silu\""},     {"vocab_size", "16"},         {"hidden_size", "8"},
-    {"intermediate_size", "10"},    {"num_hidden_layers", "1"},   {"num_attention_heads", "2"},
-    {"num_key_value_heads", "1"},   {"head_dim", "6"},            {"rms_norm_eps", "1e-5"},
-    {"rope_theta", "10000.0"},      {"max_position_embeddings", "64"},
+    { "hidden_act", "\"silu\"" },
+    { "vocab_size", "16" },
+    { "hidden_size", "8" },
+    { "intermediate_size", "10" },
+    { "num_hidden_layers", "1" },
+    { "num_attention_heads", "2" },
+    { "num_key_value_heads", "1" },
+    { "head_dim", "6" },
+    { "rms_norm_eps", "1e-5" },
+    { "rope_theta", "10000.0" },
+    { "max_position_embeddings", "64" },
 };
 
 /* The value that `changes` gives key, its length in *n; NULL: none. */
@@ -98,8 +103,7 @@ static const char *change_of(const char *changes, const char *key, size_t *n)
 static int is_base(const char *key, size_t n)
 {
     for (size_t i = 0; i < sizeof base / sizeof base[0]; i++)
-        if (strlen(base[i][0]) == n && strncmp(base[i][0], key, n) == 0)
-            return 1;
+        if (strlen(base[i][0]) == n && strncmp(base[i][0], key, n) == 0) return 1;
     return 0;
 }
 
@@ -110,10 +114,9 @@ const char *test_config(const char *family, const char *changes)
     for (size_t i = 0; i < sizeof base / sizeof base[0]; i++) {
         size_t n_value = strlen(base[i][1]);
         const char *value = change_of(changes, base[i][0], &n_value);
-        if (value && *value == '-' && n_value == 1)
-            continue;
-        n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %.*s", base[i][0],
-                              (int)n_value, value ? value : base[i][1]);
+        if (value && *value == '-' && n_value == 1) continue;
+        n += (size_t)snprintf(text + n, sizeof text - n, ", \"%s\": %.*s", base[i][0], (int)n_value,
+                              value ? value : base[i][1]);
     }
     for (const char *c = changes; *c; c += *c == ';') {
         size_t length = strcspn(c, ";"), n_key = strcspn(c, "=");
@@ -137,8 +140,7 @@ void test_add(test_weights *w, const char *name, const char *dtype, int rows, in
 {
     char shape[32];
     size_t bytes = (size_t)rows * (size_t)(cols ? cols : 1) * element_bytes(dtype);
-    if (w->omit && strstr(name, w->omit))
-        return;
+    if (w->omit && strstr(name, w->omit)) return;
     snprintf(shape, sizeof shape, cols ? "%d, %d" : "%d", rows, cols);
     w->n_header += (size_t)snprintf(
         w->header + w->n_header, sizeof w->header - w->n_header,
@@ -151,10 +153,8 @@ void test_save(test_weights *w, const char *name, int cut)
 {
     size_t n_header = w->n_header + 1, size = 8 + n_header + w->n_data;
     uint8_t *bytes = malloc(size);
-    if (!bytes)
-        exit(2);
-    for (int i = 0; i < 8; i++)
-        bytes[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
+    if (!bytes) exit(2);
+    for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
     memcpy(bytes + 8, w->header, w->n_header);
     bytes[8 + w->n_header] = '}';
     memset(bytes + 8 + n_header, 60, w->n_data);
@@ -168,10 +168,10 @@ void test_add_model(test_weights *w, const char *family, const char *dtype)
         const char *name;
         int rows, cols, qwen2_bias;
     } layer[] = {
-        {"self_attn.q_proj", 12, 8, 1}, {"self_attn.k_proj", 6, 8, 1},
-        {"self_attn.v_proj", 6, 8, 1},  {"self_attn.o_proj", 8, 12, 0},
-        {"mlp.gate_proj", 10, 8, 0},    {"mlp.up_proj", 10, 8, 0},
-        {"mlp.down_proj", 8, 10, 0},
+        { "self_attn.q_proj", 12, 8, 1 }, { "self_attn.k_proj", 6, 8, 1 },
+        { "self_attn.v_proj", 6, 8, 1 },  { "self_attn.o_proj", 8, 12, 0 },
+        { "mlp.gate_proj", 10, 8, 0 },    { "mlp.up_proj", 10, 8, 0 },
+        { "mlp.down_proj", 8, 10, 0 },
     };
     char name[128];
     test_add(w, "model.embed_tokens.weight", dtype, 16, 8);
