@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ class Tokenizer:
         self.bos_id = self._named_id("bos_token")
         self.eos_ids = self._find_eos_ids()
 
-    @property
+    @cached_property
     def vocab_size(self) -> int:
         """One more than the largest id."""
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)

@@ -191,3 +191,11 @@ def test_a_template_cannot_change_the_messages() -> None:
     with pytest.raises(UserError):
         ChatTemplate("{{ messages[0].update(content='x') }}").render(messages)
     assert messages == HELLO
+
+
+def test_the_template_of_a_real_model_renders_as_its_golden_text(smollm2: Path) -> None:
+    template = load_chat_template(smollm2)
+    for title, dialogue in DIALOGUES.items():
+        prompt = dialogue.get("add_generation_prompt", True)
+        text = template.render(dialogue["messages"], add_generation_prompt=prompt)
+        assert text == EXPECTED["smollm2"][title]["text"]
