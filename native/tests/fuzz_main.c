@@ -14,7 +14,7 @@
 #include <time.h>
 
 #define MAX_CORPUS 400
-#define MAX_INPUT 40000
+#define INPUT_BYTES 40000
 #define CRASH "fuzz_model.crash"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -43,11 +43,11 @@ static uint64_t next_random(void) /* xorshift64* */
 
 static size_t below(size_t n) { return n ? (size_t)(next_random() >> 16) % n : 0; }
 
-/* ---- mutations: each changes t, whose buffer holds MAX_INPUT bytes ---- */
+/* ---- mutations: each changes t, whose buffer holds INPUT_BYTES bytes ---- */
 
 static void replace(text *t, size_t at, size_t n_old, const void *with, size_t n_new)
 {
-    if (t->n - n_old + n_new > MAX_INPUT) return;
+    if (t->n - n_old + n_new > INPUT_BYTES) return;
     memmove(t->bytes + at + n_new, t->bytes + at + n_old, t->n - at - n_old);
     if (n_new) memcpy(t->bytes + at, with, n_new);
     t->n += n_new - n_old;
@@ -230,9 +230,9 @@ static int load_file(const char *path)
         if (f) fclose(f);
         return 0;
     }
-    t->bytes = malloc(MAX_INPUT);
+    t->bytes = malloc(INPUT_BYTES);
     if (!t->bytes) exit(2);
-    t->n = fread(t->bytes, 1, MAX_INPUT, f);
+    t->n = fread(t->bytes, 1, INPUT_BYTES, f);
     fclose(f);
     n_corpus++;
     return 1;
@@ -266,7 +266,7 @@ int main(int argc, char **argv)
     double seconds = argc > 2 ? strtod(argv[2], NULL) : 0.0;
     uint64_t seed = argc > 3 ? strtoull(argv[3], NULL, 10) : 1;
     unsigned long long runs = 0;
-    text t = { malloc(MAX_INPUT), 0 };
+    text t = { malloc(INPUT_BYTES), 0 };
     if (argc < 2 || !t.bytes) {
         fprintf(stderr, "usage: fuzz_model CORPUS_FOLDER [SECONDS [SEED]]\n");
         return 2;

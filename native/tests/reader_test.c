@@ -17,6 +17,7 @@ int main(int argc, char **argv)
     reader_config_tests();
     reader_weights_tests();
     reader_model_tests();
+    reader_converted_tests();
     test_clear();
     return test_summary();
 }

@@ -5,5 +5,6 @@
 void reader_config_tests(void);
 void reader_weights_tests(void);
 void reader_model_tests(void);
+void reader_converted_tests(void);
 
 #endif

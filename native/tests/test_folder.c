@@ -136,17 +136,29 @@ static size_t element_bytes(const char *dtype)
     return strcmp(dtype, "F32") == 0 ? 4 : strstr(dtype, "F16") ? 2 : 1;
 }
 
-void test_add(test_weights *w, const char *name, const char *dtype, int rows, int cols)
+static void add(test_weights *w, const char *name, const char *dtype, const char *shape,
+                size_t bytes)
 {
-    char shape[32];
-    size_t bytes = (size_t)rows * (size_t)(cols ? cols : 1) * element_bytes(dtype);
     if (w->omit && strstr(name, w->omit)) return;
-    snprintf(shape, sizeof shape, cols ? "%d, %d" : "%d", rows, cols);
     w->n_header += (size_t)snprintf(
         w->header + w->n_header, sizeof w->header - w->n_header,
         "%s\"%s\": {\"dtype\": \"%s\", \"shape\": [%s], \"data_offsets\": [%zu, %zu]}",
         w->n_header ? ", " : "{", name, dtype, shape, w->n_data, w->n_data + bytes);
     w->n_data += bytes;
+}
+
+void test_add(test_weights *w, const char *name, const char *dtype, int rows, int cols)
+{
+    char shape[32];
+    snprintf(shape, sizeof shape, cols ? "%d, %d" : "%d", rows, cols);
+    add(w, name, dtype, shape, (size_t)rows * (size_t)(cols ? cols : 1) * element_bytes(dtype));
+}
+
+void test_add_planes(test_weights *w, const char *name, int n, int groups, int cols)
+{
+    char shape[48];
+    snprintf(shape, sizeof shape, "%d, %d, %d", n, groups, cols);
+    add(w, name, "U8", shape, (size_t)n * (size_t)groups * (size_t)cols);
 }
 
 void test_save(test_weights *w, const char *name, int cut)
@@ -157,7 +169,7 @@ void test_save(test_weights *w, const char *name, int cut)
     for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
     memcpy(bytes + 8, w->header, w->n_header);
     bytes[8 + w->n_header] = '}';
-    memset(bytes + 8 + n_header, 60, w->n_data);
+    memset(bytes + 8 + n_header, w->fill ? w->fill : 60, w->n_data);
     test_write(name, bytes, size - (size_t)cut);
     free(bytes);
 }

@@ -25,14 +25,16 @@ void test_clear(void); /* removes every file that test_write made */
  * The text stays valid until the next call. */
 const char *test_config(const char *family, const char *changes);
 
-/* Collects tensors of one weight file; every data byte is 60 (a small finite number in each
- * dtype). A tensor whose name contains `omit` is left out. */
+/* Collects tensors of one weight file; every data byte is `fill`, or 60 if that is 0 (60 is a
+ * small finite number in each dtype). A tensor whose name contains `omit` is left out. */
 typedef struct test_weights {
     char header[16384];
     size_t n_header, n_data;
     const char *omit;
+    int fill;
 } test_weights;
 void test_add(test_weights *w, const char *name, const char *dtype, int rows, int cols);
+void test_add_planes(test_weights *w, const char *name, int n, int groups, int cols);
 void test_save(test_weights *w, const char *name, int cut); /* cut: bytes missing at the end */
 /* Every tensor that the family's test_config needs, in one dense dtype; rows as in the config. */
 void test_add_model(test_weights *w, const char *family, const char *dtype);
