@@ -34,7 +34,7 @@ static const struct converted {
     { "U8 scales", 2, 2, 8, "U8", 10, 0, "is U8 [10]" },
     { "a scale too few", 2, 2, 8, "F16", 9, 0, "is F16 [9]" },
     { "scales that are NaN", 2, 2, 8, "F16", 10, 255, "not finite" },
-    { "scales that are infinite or NaN", 0, 10, 8, "F32", 10, 127, "not finite" },
+    { "F32 scales that are NaN", 0, 10, 8, "F32", 10, 255, "not finite" },
 };
 
 static int open_case(const struct converted *c, bc_model **model, bc_error *err)
