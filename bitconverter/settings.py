@@ -24,7 +24,7 @@ class Setting:
             value = float(value)
         if type(value) is not self.type:
             return False
-        if self.type is list and not all(type(item) is str for item in value):
+        if isinstance(value, list) and not all(type(item) is str for item in value):
             return False
         return not self.choices or value in self.choices
 

@@ -17,25 +17,27 @@ def _source(name: str) -> str:
 
 
 @lru_cache(maxsize=512)
-def pixmap(name: str, color: str, size: int, ratio: float = 2.0) -> QPixmap:
-    """The icon `size` logical pixels wide. `color` is "#rrggbb"; "" keeps the file's own colours."""
+def pixmap(name: str, color: str, size: int, ratio: float = 2.0, gap: int = 0) -> QPixmap:
+    """The icon `size` logical pixels wide, with `gap` empty ones at its right. `color` is "#rrggbb"; ""
+    keeps the file's own colours."""
     text = _source(name).replace("currentColor", color) if color else _source(name)
-    picture = QPixmap(QSize(round(size * ratio), round(size * ratio)))
+    edge = round(size * ratio)
+    picture = QPixmap(QSize(edge + round(gap * ratio), edge))
     picture.fill(Qt.GlobalColor.transparent)
     painter = QPainter(picture)
-    QSvgRenderer(QByteArray(text.encode("utf-8"))).render(painter, QRectF(picture.rect()))
+    QSvgRenderer(QByteArray(text.encode("utf-8"))).render(painter, QRectF(0, 0, edge, edge))
     painter.end()
     picture.setDevicePixelRatio(ratio)
     return picture
 
 
-def icon(name: str, color: str, disabled: str | None = None, size: int = 20) -> QIcon:
-    """An icon for buttons and menus, with its own colour while disabled."""
+def icon(name: str, color: str, disabled: str | None = None, size: int = 20, gap: int = 0) -> QIcon:
+    """An icon for buttons and menus, with its own colour while disabled; `gap` keeps a text away."""
     result = QIcon()
     for ratio in (1.0, 2.0, 3.0):
-        result.addPixmap(pixmap(name, color, size, ratio))
+        result.addPixmap(pixmap(name, color, size, ratio, gap))
         if disabled is not None:
-            result.addPixmap(pixmap(name, disabled, size, ratio), QIcon.Mode.Disabled)
+            result.addPixmap(pixmap(name, disabled, size, ratio, gap), QIcon.Mode.Disabled)
     return result
 
 

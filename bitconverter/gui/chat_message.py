@@ -109,6 +109,10 @@ class AssistantMessage(QWidget):
         if not self._timer.isActive():
             self._timer.start()
 
+    def show_reading(self, share: float) -> None:
+        """How much of a long prompt has been read, before the first word."""
+        self._waiting.setText(tr("reading", share=f"{share:.0%}"))
+
     def finish(self) -> None:
         """The answer is complete: show all of it, and its numbers."""
         self._timer.stop()

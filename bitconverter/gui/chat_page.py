@@ -13,7 +13,7 @@ from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.dropping import dropped_model
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import ErrorText, error_text, tr
+from bitconverter.gui.messages import ErrorText, error_text, note_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.sampling_drawer import SamplingDrawer
@@ -21,8 +21,10 @@ from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.widgets import Button, Toast
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Event, Failed, Finished, Stopped, Token
+from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
+
+ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
 class State(Enum):
@@ -36,9 +38,9 @@ class State(Enum):
 
 
 class ChatPage(QWidget):
-    """Emits `convert_requested` with a path, or "" to just go there; `idle` when no job runs any more."""
+    """Emits `convert_requested` to go to that page, `idle` when no job runs any more."""
 
-    convert_requested = Signal(str)
+    convert_requested = Signal()
     idle = Signal()
 
     def __init__(self, settings: Settings) -> None:
@@ -49,9 +51,9 @@ class ChatPage(QWidget):
         self.state = State.NO_MODEL
         self.log = ChatLog()
         self._session: ChatSession | None = None
-        self._opening, self._next_model, self._gguf = "", "", ""
+        self._opening, self._next_model = "", ""
         self._runner = JobRunner(self)
-        self._runner.event.connect(self._on_event)
+        self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self._on_idle)
         self._build()
         self._show_state(State.NO_MODEL)
@@ -61,10 +63,9 @@ class ChatPage(QWidget):
     def _build(self) -> None:
         self.bar, self.start, self.view = ModelBar(self._settings), ChatStart(self._settings), ChatView()
         self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
-        self.new_chat_button, self.convert_button = Button("primary", "plus"), Button("primary", "convert")
-        for button in (self.convert_button, self.new_chat_button):
-            self.notice.actions.insertWidget(0, button)
-            button.hide()
+        self.new_chat_button = Button("primary", "plus")
+        self.notice.buttons.insertWidget(0, self.new_chat_button)
+        self.new_chat_button.hide()
         self._middle = QStackedWidget()
         self._middle.addWidget(self.start)
         self._middle.addWidget(self.view)
@@ -99,11 +100,12 @@ class ChatPage(QWidget):
     def _connect(self) -> None:
         self.bar.picked.connect(self.open_model)
         self.bar.browse.connect(self._browse)
+        self.bar.browse_file.connect(self._browse_file)
         self.bar.new_chat.connect(self.new_chat)
         self.bar.drawer_toggled.connect(self._toggle_drawer)
         self.start.picked.connect(self.open_model)
         self.start.browse.connect(self._browse)
-        self.start.convert.connect(self._go_convert)
+        self.start.convert.connect(self.convert_requested)
         self.start.suggested.connect(self._send_text)
         self.view.again.connect(self.answer_again)
         self.view.edit.connect(self.edit_question)
@@ -114,7 +116,6 @@ class ChatPage(QWidget):
         self.composer.draft_changed.connect(self._count)
         self.drawer.prompt.textChanged.connect(self.composer.count_later)
         self.new_chat_button.clicked.connect(self.new_chat)
-        self.convert_button.clicked.connect(self._convert_gguf)
         self.toast.action.connect(self._undo)
 
     def _show_state(self, state: State) -> None:
@@ -145,24 +146,16 @@ class ChatPage(QWidget):
             self.bar.show_model(name, "", "", "")
             self.composer.show_context(None)
             return
-        tip = tr(
-            "device-tip", isa=session.isa, threads=session.threads, context=f"{session.n_ctx:,}",
-            family=session.family,
-        )  # fmt: skip
+        isa, threads = ISA_NAMES.get(session.isa, session.isa), session.threads
+        tip = tr("device-tip", isa=isa, threads=threads, context=f"{session.n_ctx:,}", family=session.family)
         kind = tr("kind-ternary" if session.ternary else "kind-original")
-        self.bar.show_model(session.name, kind, tr("device", isa=session.isa, threads=session.threads), tip)
+        self.bar.show_model(session.name, kind, tr("device", isa=isa, threads=threads), tip)
 
     # ---- the model
 
     def open_model(self, path: str) -> None:
-        """Open the model folder `path`; an answer in progress is stopped first. The chat stays."""
+        """Open `path`, a model folder or a .gguf file; an answer in progress is stopped first. The chat stays."""
         self._hide_notice()
-        if Path(path).suffix.lower() == ".gguf":
-            self._gguf = path
-            self.notice.show_warning(tr("gguf-chat-title"), tr("gguf-chat-text", name=Path(path).name))
-            self.convert_button.setText(tr("convert-it"))
-            self.convert_button.show()
-            return
         if self._runner.busy:
             self._next_model = path
             self._runner.cancel()
@@ -191,6 +184,12 @@ class ChatPage(QWidget):
         self._show_state(State.READY)
         self.composer.edit.setFocus()
 
+    def _browse_file(self) -> None:
+        start, kind = start_folder(self._settings), tr("gguf-filter")
+        path, _ = QFileDialog.getOpenFileName(self, tr("choose-gguf-title"), start, kind)
+        if path:
+            self.open_model(path)
+
     def _browse(self) -> None:
         path = QFileDialog.getExistingDirectory(self, tr("open-model-title"), start_folder(self._settings))
         if path:
@@ -215,6 +214,7 @@ class ChatPage(QWidget):
         self._hide_notice()
         messages = self.log.messages(self.drawer.system_prompt())
         self.log.add("assistant", "")
+        self._count()
         self._show_state(State.ANSWERING)
         self.view.follow()
         self._runner.start(AnswerJob(chat=self._session, messages=messages, sampling=self.drawer.sampling()))
@@ -273,6 +273,12 @@ class ChatPage(QWidget):
             answer = self.view.last_answer()
             if answer is not None:
                 answer.append(event.text)
+        elif isinstance(event, Progress):
+            answer = self.view.last_answer()
+            if answer is not None:
+                answer.show_reading(event.done / max(event.total, 1))
+        elif isinstance(event, Note):
+            self.toast.show_text(note_text(event))
         elif self.state is State.LOADING:
             self._on_load_end(event)
         elif isinstance(event, Finished | Failed | Stopped):
@@ -335,7 +341,6 @@ class ChatPage(QWidget):
 
     def _hide_notice(self) -> None:
         self.new_chat_button.hide()
-        self.convert_button.hide()
         self.notice.clear()
 
     def _count(self) -> None:
@@ -351,13 +356,6 @@ class ChatPage(QWidget):
         self.composer.show_context((used, session.n_ctx))
 
     # ---- small things
-
-    def _go_convert(self) -> None:
-        self.convert_requested.emit("")
-
-    def _convert_gguf(self) -> None:
-        self._hide_notice()
-        self.convert_requested.emit(self._gguf)
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)

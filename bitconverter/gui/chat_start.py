@@ -146,8 +146,12 @@ class ChatStart(QStackedWidget):
 
 def _centred(widget: QWidget) -> QWidget:
     result = QWidget()
+    line = row(0)
+    line.addStretch()
+    line.addWidget(widget)  # no alignment: that would lose the height that wrapped lines need
+    line.addStretch()
     outer = QVBoxLayout(result)
     outer.addStretch(2)
-    outer.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
+    outer.addLayout(line)
     outer.addStretch(3)
     return result

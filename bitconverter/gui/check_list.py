@@ -3,25 +3,29 @@
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from bitconverter.gui.messages import check_text, tr
 from bitconverter.gui.widgets import IconLabel, label
 from bitconverter.jobs.preflight import CheckItem
 
 _ICONS = {"ok": ("check", "ok"), "warning": ("warning", "warning"), "error": ("error", "error")}
+SAID_ELSEWHERE = ("output", "disk", "unfinished")  # when all is well, the page shows these as numbers
 _ORDER = {"error": 0, "warning": 1, "ok": 2}
 
 
 class CheckList(QWidget):
-    """Shows check items, the bad ones first."""
+    """Shows check items: the bad ones first, a line each; the good ones in two columns."""
 
     def __init__(self) -> None:
         super().__init__()
         self._items: tuple[CheckItem, ...] = ()
-        self._lines = QVBoxLayout(self)
+        self._lines = QGridLayout(self)
         self._lines.setContentsMargins(0, 0, 0, 0)
-        self._lines.setSpacing(5)
+        self._lines.setHorizontalSpacing(16)
+        self._lines.setVerticalSpacing(6)
+        self._lines.setColumnStretch(0, 1)
+        self._lines.setColumnStretch(1, 1)
 
     def show_items(self, items: Sequence[CheckItem]) -> None:
         """Replace the list."""
@@ -31,8 +35,12 @@ class CheckList(QWidget):
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
-        for item in self._items:
-            self._lines.addWidget(_line(item))
+        bad = [item for item in self._items if item.level != "ok"]
+        good = [item for item in self._items if item.level == "ok" and item.code not in SAID_ELSEWHERE]
+        for position, item in enumerate(bad):
+            self._lines.addWidget(_line(item), position, 0, 1, 2)
+        for position, item in enumerate(good):
+            self._lines.addWidget(_line(item), len(bad) + position // 2, position % 2)
         self.setVisible(bool(self._items))
 
     def retranslate(self) -> None:

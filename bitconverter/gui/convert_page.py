@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QHBoxLayout, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMessageBox, QScrollArea, QVBoxLayout, QWidget
 
 from bitconverter.gui.console import Console
 from bitconverter.gui.dropping import dropped_model
@@ -17,11 +17,13 @@ from bitconverter.gui.run_card import RunCard
 from bitconverter.gui.source_card import SourceCard, facts_text
 from bitconverter.gui.target_card import TargetCard, default_out
 from bitconverter.gui.unfinished import discard, unfinished_job
-from bitconverter.gui.widgets import Button, Texts, label, row
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
 from bitconverter.settings import Settings
+
+WIDTH = 900
 
 
 class State(Enum):
@@ -49,6 +51,7 @@ class ConvertPage(QWidget):
         super().__init__()
         self.setObjectName("page")
         self.setAcceptDrops(True)
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # nothing is highlighted before Tab is pressed
         self._settings = settings
         self._texts = Texts()
         self.state = State.EMPTY
@@ -57,8 +60,8 @@ class ConvertPage(QWidget):
         self._asked: PreflightJob | None = None
         self._job: ConvertJob | None = None
         self._checker, self._converter = JobRunner(self), JobRunner(self)
-        self._checker.event.connect(self._on_check)
-        self._converter.event.connect(self._on_convert)
+        self._checker.happened.connect(self._on_check)
+        self._converter.happened.connect(self._on_convert)
         for runner in (self._checker, self._converter):
             runner.idle.connect(self._on_idle)
         self._build()
@@ -81,8 +84,8 @@ class ConvertPage(QWidget):
             (self.convert_button, "convert"), (self.stop_button, "stop"),
         ):  # fmt: skip
             self._texts.set(button.setText, key)
-        self.unfinished.actions.insertWidget(0, self.resume_button)
-        self.unfinished.actions.insertWidget(1, self.discard_button)
+        self.unfinished.buttons.insertWidget(0, self.resume_button)
+        self.unfinished.buttons.insertWidget(1, self.discard_button)
         self.source_card.picked.connect(self.choose_source)
         self.target_card.planes_changed.connect(self._planes_changed)
         self.target_card.out_changed.connect(self._out_changed)
@@ -91,24 +94,18 @@ class ConvertPage(QWidget):
         self.resume_button.clicked.connect(self.resume)
         self.discard_button.clicked.connect(self._ask_discard)
         self.run_card.chat.connect(self.chat_requested)
-        actions = row()
-        actions.addWidget(self.convert_button)
-        actions.addWidget(self.stop_button)
-        actions.addStretch()
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
         middle = QWidget()
-        middle.setMaximumWidth(900)
+        middle.setMaximumWidth(WIDTH)
         layout = QVBoxLayout(middle)
         layout.setContentsMargins(32, 28, 32, 28)
         layout.setSpacing(16)
         layout.addWidget(title)
         layout.addWidget(subtitle)
-        for part in (self.source_card, self.target_card, self.unfinished):
+        parts = (self.unfinished, self.run_card, self.source_card, self.target_card, self.console)
+        for part in parts:
             layout.addWidget(part)
-        layout.addLayout(actions)
-        layout.addWidget(self.run_card)
-        layout.addWidget(self.console)
         layout.addStretch()
         outer = QHBoxLayout(scrolled)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -122,14 +119,37 @@ class ConvertPage(QWidget):
         self._area.setWidget(scrolled)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
-        page.addWidget(self._area)
+        page.setSpacing(0)
+        page.addWidget(self._area, 1)
+        page.addWidget(self._build_footer())
+
+    def _build_footer(self) -> QFrame:
+        """What is about to happen, and the buttons for it; always in sight."""
+        self.footer = QFrame()
+        self.footer.setObjectName("footer")
+        self._summary = ElidedLabel("muted")
+        inner = QWidget()
+        inner.setMaximumWidth(WIDTH)
+        line = QHBoxLayout(inner)
+        line.setContentsMargins(32, 12, 32, 12)
+        line.addWidget(self._summary, 1)
+        line.addWidget(self.stop_button)
+        line.addWidget(self.convert_button)
+        outer = QHBoxLayout(self.footer)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addStretch(1)
+        outer.addWidget(inner, 100)
+        outer.addStretch(1)
+        return self.footer
 
     def _show_state(self, state: State) -> None:
         self.state = state
         running = state in (State.RUNNING, State.STOPPING)
         chosen = bool(self._source)
-        self.target_card.setVisible(chosen and (State.BLOCKED is not state or bool(self._reports)))
-        self.convert_button.setVisible(chosen)
+        report = self._reports.get(self._planes)
+        known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
+        self.target_card.setVisible(chosen and known)
+        self.footer.setVisible(chosen)
         self.convert_button.setEnabled(state in (State.READY, State.STOPPED, State.DONE, State.FAILED))
         self.stop_button.setVisible(running)
         self.stop_button.setEnabled(state is State.RUNNING)
@@ -137,7 +157,19 @@ class ConvertPage(QWidget):
         self.source_card.set_locked(running)
         self.target_card.set_locked(running)
         self.console.setVisible(bool(self.console.text()))
+        self._summarise()
         self._offer_resume(running)
+
+    def _summarise(self) -> None:
+        report = self._reports.get(self._planes)
+        if self.state is State.CHECKING:
+            self._summary.set_text(tr("checking"))
+        elif self.state is State.BLOCKED or report is None:
+            self._summary.set_text(tr("cannot-convert") if self.state is State.BLOCKED else "")
+        else:
+            before, after = format_size(report.source_bytes), format_size(report.out_bytes)
+            name = Path(self._out).name
+            self._summary.set_text(tr("summary", before=before, after=after, name=name))
 
     def _offer_resume(self, running: bool) -> None:
         job = None if running else self._unfinished()
@@ -270,7 +302,6 @@ class ConvertPage(QWidget):
         self._show_state(State.RUNNING)
         self._converter.start(job)
         self._area.verticalScrollBar().setValue(0)
-        self._area.ensureWidgetVisible(self.run_card)
 
     def stop(self) -> None:
         """Stop the conversion; what is finished stays for a resume."""
@@ -289,6 +320,7 @@ class ConvertPage(QWidget):
             result = event.result
             self.console.say(tr("log-done", size=format_size(result.file_bytes), out=result.out))
             self.run_card.show_result(result)
+            self._set_out(default_out(self._source, self._planes))  # the old name is taken now
             self._show_state(State.DONE)
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):

@@ -8,7 +8,7 @@ from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Stopped,
 class JobWorker(QThread):
     """Runs one job. The object stays in the GUI thread; only `run` is on the other one."""
 
-    event = Signal(object)
+    happened = Signal(object)
 
     def __init__(self, job: Job, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -17,7 +17,7 @@ class JobWorker(QThread):
 
     def run(self) -> None:
         """Never touches a widget: Qt queues each event over to the thread of its receiver."""
-        run_job(self._job, self.event.emit, self._cancel)
+        run_job(self._job, self.happened.emit, self._cancel)
 
     def cancel(self) -> None:
         """Ask the job to stop; it still sends its last event."""
@@ -27,7 +27,7 @@ class JobWorker(QThread):
 class JobRunner(QObject):
     """One job at a time. Starting another cancels the current one, whose events then no longer arrive."""
 
-    event = Signal(object)
+    happened = Signal(object)
     idle = Signal()
 
     def __init__(self, parent: QObject | None = None) -> None:
@@ -66,13 +66,13 @@ class JobRunner(QObject):
         worker = self._worker
         self.cancel()
         if worker is not None:
-            worker.event.disconnect(self._receive)
+            worker.happened.disconnect(self._receive)
             worker.wait()
             self._worker, self._muted = None, False
 
     def _begin(self, job: Job) -> None:
         self._worker = JobWorker(job, self)
-        self._worker.event.connect(self._receive)
+        self._worker.happened.connect(self._receive)
         self._worker.start()
 
     def _receive(self, event: Event) -> None:
@@ -85,7 +85,7 @@ class JobRunner(QObject):
             if following is not None:
                 self._begin(following)
         if not muted:
-            self.event.emit(event)
+            self.happened.emit(event)
         elif isinstance(event, Finished) and hasattr(event.result, "close"):
             event.result.close()  # nobody will: it was asked to stop and finished all the same
         if self._worker is None:

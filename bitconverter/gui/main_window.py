@@ -1,7 +1,7 @@
 """The window: the rail at the left, the pages, and what concerns all of them."""
 
 from PySide6.QtCore import QByteArray, QEvent, QSize, Qt
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut
+from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
     QButtonGroup,
@@ -109,7 +109,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         self._group.idClicked.connect(lambda position: self.show_page(PAGES[position]))
-        self.chat.convert_requested.connect(self._go_convert)
+        self.chat.convert_requested.connect(lambda: self.show_page("convert"))
         self.convert.chat_requested.connect(self.open_model)
         self.convert.converted.connect(self.chat.offer_model)
         self.chat.idle.connect(self._close_when_idle)
@@ -137,16 +137,13 @@ class MainWindow(QMainWindow):
         self.rail_buttons[name].setChecked(True)
         if name == "chat":
             self.chat.composer.edit.setFocus()
+        else:
+            self.convert.setFocus()
 
     def open_model(self, path: str) -> None:
         """Show the chat and open the model `path` there."""
         self.show_page("chat")
         self.chat.open_model(path)
-
-    def _go_convert(self, path: str) -> None:
-        self.show_page("convert")
-        if path:
-            self.convert.choose_source(path)
 
     def _new_chat(self) -> None:
         self.show_page("chat")
@@ -205,8 +202,8 @@ class MainWindow(QMainWindow):
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
             self.resize(1180, 780)
 
-    def showEvent(self, event: QEvent) -> None:  # type: ignore[override]
-        super().showEvent(event)  # type: ignore[arg-type]
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
         problems, self._settings.problems = self._settings.problems, []
         if problems:
             self.toast.show_text(tr("settings-damaged", names=", ".join(problems)))

@@ -71,8 +71,8 @@ def _code_box(code: str, language: str, env: Any) -> str:
     number = len(env["codes"]) - 1
     head = f"color:{colors.muted}; font-size:8.5pt;"
     return (
-        f'<table width="100%" cellspacing="0" cellpadding="0" bgcolor="{colors.code}" '
-        f'style="margin-top:4px; margin-bottom:10px; border:1px solid {colors.border};">'
+        f'<table border="0" width="100%" cellspacing="0" cellpadding="0" bgcolor="{colors.code}" '
+        f'style="margin-top:4px; margin-bottom:10px;">'
         f'<tr><td style="padding:6px 12px 0px 12px; {head}">{html.escape(language) or "&nbsp;"}</td>'
         f'<td align="right" style="padding:6px 12px 0px 12px; {head}">'
         f'<a href="{COPY_SCHEME}:{number}" style="color:{colors.accent}; text-decoration:none;">'

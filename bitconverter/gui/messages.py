@@ -64,6 +64,23 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "A folder with config.json and .safetensors files, or a .gguf file",
         "config.json と .safetensors のあるフォルダー、または .gguf ファイル",
     ),
+    "step-title-1": ("Choose a model", "モデルを選ぶ"),
+    "step-text-1": (
+        "Llama 2 and 3, Mistral, Qwen2, Qwen3 or SmolLM2, with bf16, f16 or f32 weights, or any .gguf of them.",
+        "Llama 2・3、Mistral、Qwen2、Qwen3、SmolLM2 の bf16・f16・f32、またはその .gguf。",
+    ),
+    "step-title-2": ("Choose a size", "大きさを選ぶ"),
+    "step-text-2": (
+        "One to four ternary planes: from the smallest file to the one closest to the original.",
+        "三値プレーン1～4枚。最小のファイルから、元に最も近いものまで。",
+    ),
+    "step-title-3": ("Talk to it", "会話する"),
+    "step-text-3": (
+        "The result runs on this processor. A stopped conversion goes on where it stopped.",
+        "結果はこのプロセッサーで動きます。途中で止めた変換は続きから再開できます。",
+    ),
+    "summary": ("{before} becomes about {after}, in {name}", "{before} → 約 {after}（{name}）"),
+    "cannot-convert": ("See the problem above.", "上の問題を解決してください。"),
     "choose-folder": ("Choose a folder…", "フォルダーを選ぶ…"),
     "choose-gguf": ("Choose a .gguf file…", ".gguf ファイルを選ぶ…"),
     "choose-folder-title": ("Choose a model folder", "モデルのフォルダーを選ぶ"),
@@ -85,10 +102,10 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "最小のファイル。補正（未実装）なしでは、品質の大半が失われます。",
     ),
     "planes-text-2": (
-        "Small and fast. Some quality is lost, more so in small models.",
-        "小さくて速い。品質は少し下がり、小さなモデルほど目立ちます。",
+        "Small and fast. Quality is lost, and small models suffer clearly.",
+        "小さくて速い。品質は下がり、小さなモデルでは、はっきり目立ちます。",
     ),
-    "planes-text-3": ("Hard to tell from the original in daily use.", "普段の使い方では、元との違いはわずかです。"),
+    "planes-text-3": ("Answers come close to the original's.", "答えは元のモデルに近くなります。"),
     "planes-text-4": ("The closest to the original, and the largest file.", "元のモデルに最も近く、最も大きいファイル。"),
     "bits-per-weight": ("{bits} bits per weight", "1重みあたり {bits} ビット"),
     "out-title": ("Save to", "保存先"),
@@ -147,8 +164,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "recent-models": ("Recent", "最近使ったモデル"),
     "chat-empty-title": ("Open a model to talk to", "会話するモデルを開く"),
     "chat-empty-text": (
-        "Drop a converted model here, or an original Hugging Face folder. Everything stays on this PC.",
-        "変換したモデル、または元の Hugging Face フォルダーをここにドロップ。すべてこのPCの中で動きます。",
+        "Drop a converted model here, an original Hugging Face folder, or a .gguf file. Everything stays on this PC.",
+        "変換したモデル、元の Hugging Face フォルダー、.gguf をここにドロップ。すべてこのPCの中で動きます。",
     ),
     "loading": ("Opening {name}…", "{name} を開いています…"),
     "loading-short": ("Opening the model", "モデルを開いています"),
@@ -170,6 +187,11 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "you": ("You", "あなた"),
     "model-says": ("Model", "モデル"),
     "thinking": ("Reading…", "読んでいます…"),
+    "reading": ("Reading… {share}", "読んでいます… {share}"),
+    "note-no-end-token": (
+        "Nothing in this model's folder says how it ends an answer: it may go on until Max tokens.",
+        "答えの終わり方がモデルのフォルダーに書かれていないため、最大トークン数まで続くことがあります。",
+    ),
     "message": ("Message", "メッセージ"),
     "message-placeholder": ("Write a message…", "メッセージを書く…"),
     "message-hint": ("Enter sends · Shift+Enter starts a new line", "Enter で送信 · Shift+Enter で改行"),
@@ -199,12 +221,6 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "この会話には {needed} トークン必要ですが、使えるのは {available} トークンです。"
         "新しい会話を始めてください。メッセージは入力欄に残っています。",
     ),
-    "gguf-chat-title": ("A .gguf file is converted first", ".gguf は先に変換します"),
-    "gguf-chat-text": (
-        "{name} cannot be talked to directly. Converting it makes a folder that can.",
-        "{name} とは直接会話できません。変換すると、会話できるフォルダーができます。",
-    ),
-    "convert-it": ("Convert it", "変換する"),
     # sampling
     "system-prompt": ("System prompt", "システムプロンプト"),
     "system-prompt-hint": ("How the model should behave. Empty: as it was made.", "モデルのふるまい方。空欄なら元のまま。"),
@@ -285,6 +301,9 @@ ERRORS_JA: dict[str, str] = {
     "model-kind": "{path} はモデルのフォルダーではありません。config.json のあるフォルダーを選んでください。",
     "no-tokenizer": "{folder} に使えるトークナイザー（tokenizer.json）がありません。同じモデルの tokenizer.json をフォルダーに入れてください。",
     "no-chat-template": "{folder} に会話テンプレートがなく、このモデルとの会話の形が分かりません。会話用のモデル（-Instruct、-Chat）を選ぶか、配布元の chat_template.jinja を入れてください。",
+    "chat-busy": "このモデルはまだ答えています。停止するか、終わるまで待ってください。",
+    "chat-closed": "このモデルは閉じられています。もう一度開いてください。",
+    "no-message": "答える内容がありません。メッセージを書いてください。",
     "chat-template-refused": "このモデルの会話テンプレートがこの会話を受け付けません: {reason}",
     "chat-template-broken": "このモデルの会話テンプレートが動きません。元のモデルから chat_template.jinja か tokenizer_config.json をもう一度コピーしてください。",
     "tokenizer-mismatch": "トークナイザーは {tokenizer} トークン、モデルは {model} トークンで、組み合わせが合いません。元のモデルから tokenizer.json をもう一度コピーしてください。",
@@ -333,28 +352,29 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "disk-error": ("ディスクの空きが足りません（{needed} 必要、空き {free}）。",),
 }  # fmt: skip
 
-_language = "en"
+
+class _State:
+    language = "en"
 
 
 def set_language(choice: str) -> None:
     """Use "en" or "ja", or "auto" for the language of the system."""
-    global _language
     if choice == "auto":
         japanese = any(name.startswith("ja") for name in QLocale.system().uiLanguages()[:1])
         choice = "ja" if japanese else "en"
     if choice not in LANGUAGES:
         raise ValueError(f"no such language: {choice}")
-    _language = choice
+    _State.language = choice
 
 
 def language() -> str:
     """The language in use."""
-    return _language
+    return _State.language
 
 
 def tr(key: str, **fields: Any) -> str:
     """The message `key` in the language in use, its {fields} filled in."""
-    return MESSAGES[key][LANGUAGES.index(_language)].format(**fields)
+    return MESSAGES[key][LANGUAGES.index(_State.language)].format(**fields)
 
 
 @dataclass(frozen=True)
@@ -385,7 +405,7 @@ def error_text(error: BaseException) -> ErrorText:
 
 
 def _user_sentence(error: UserError) -> str:
-    template = ERRORS_JA.get(error.code) if _language == "ja" else None
+    template = ERRORS_JA.get(error.code) if _State.language == "ja" else None
     filled = None if template is None else _filled(template, error.fields)
     return filled if filled is not None else str(error)
 
@@ -404,7 +424,7 @@ def check_text(item: CheckItem) -> str:
     for name in ("free", "needed"):
         if item.code == "disk" and isinstance(fields.get(name), int):
             fields[name] = format_size(fields[name])
-    for template in CHECKS_JA.get(f"{item.code}-{item.level}", ()) if _language == "ja" else ():
+    for template in CHECKS_JA.get(f"{item.code}-{item.level}", ()) if _State.language == "ja" else ():
         filled = _filled(template, fields)
         if filled is not None:
             return filled

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu
 
 from bitconverter.gui.messages import tr
@@ -11,10 +11,11 @@ from bitconverter.settings import Settings
 
 
 class ModelBar(QFrame):
-    """Emits `picked` with a folder of the recent list, `browse` when another one is wanted."""
+    """Emits `picked` with a folder of the recent list, `browse` and `browse_file` when another is."""
 
     picked = Signal(str)
     browse = Signal()
+    browse_file = Signal()
     new_chat = Signal()
     drawer_toggled = Signal(bool)
 
@@ -25,6 +26,7 @@ class ModelBar(QFrame):
         self._texts = Texts()
         self._name = ""
         self.model_button = Button("model", "chevron-down")
+        self.model_button.setLayoutDirection(Qt.LayoutDirection.RightToLeft)  # the arrow behind the name
         self._menu = QMenu(self)
         self._menu.aboutToShow.connect(self._fill_menu)
         self.model_button.clicked.connect(self._open_menu)
@@ -74,9 +76,10 @@ class ModelBar(QFrame):
         if not self._menu.isEmpty():
             self._menu.addSeparator()
         self._menu.addAction(tr("open-model")).triggered.connect(self.browse)
+        self._menu.addAction(tr("choose-gguf")).triggered.connect(self.browse_file)
         self._menu.setToolTipsVisible(True)
 
 
 def existing_models(settings: Settings) -> list[str]:
-    """The recent models whose folders are there now."""
-    return [folder for folder in settings["recent_models"] if Path(folder).is_dir()]
+    """The recent models that are there now."""
+    return [folder for folder in settings["recent_models"] if Path(folder).exists()]

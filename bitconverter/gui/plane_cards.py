@@ -1,7 +1,7 @@
 """How many ternary planes: four cards in words, each with its estimated size."""
 
 from PySide6.QtCore import QSize, Qt, Signal
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
 
 from bitconverter.gui.messages import format_size, tr
 from bitconverter.gui.widgets import label
@@ -18,6 +18,7 @@ class PlaneCard(QPushButton):
         self._estimate: tuple[int, float] | None = None
         self.setProperty("kind", "card")
         self.setCheckable(True)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)  # all equally high
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self._title, self._planes = label("heading"), label("small")
         self._size, self._bits = label("number"), label("small")
@@ -52,7 +53,9 @@ class PlaneCard(QPushButton):
         self.setAccessibleName(", ".join(part.text() for part in parts))
 
     def sizeHint(self) -> QSize:
-        return QSize(170, self.layout().heightForWidth(max(self.width(), 150)) + 4)
+        layout = self.layout()
+        assert layout is not None
+        return QSize(170, layout.heightForWidth(max(self.width(), 150)) + 4)
 
     def minimumSizeHint(self) -> QSize:
         return QSize(130, self.sizeHint().height())

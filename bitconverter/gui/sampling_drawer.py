@@ -1,5 +1,6 @@
 """The settings of the chat beside it: the system prompt and how the next word is drawn."""
 
+import secrets
 from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, QTimer, Signal
@@ -70,7 +71,7 @@ class _Number(QWidget):
         head.addWidget(self.field)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(4)
+        layout.setSpacing(1)
         layout.addLayout(head)
         layout.addWidget(self.slider)
         self.field.setValue(value)
@@ -106,7 +107,7 @@ class SamplingDrawer(QFrame):
         self._save.timeout.connect(settings.save)
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
-        inner = column(scrolled, 20, 12)
+        inner = column(scrolled, 20, 9)
         self._add_prompt(inner)
         inner.addWidget(frame("line"))
         self._add_numbers(inner)
@@ -130,7 +131,7 @@ class SamplingDrawer(QFrame):
         self._texts.set(title.setText, "system-prompt")
         self.prompt = QPlainTextEdit(self._settings["system_prompt"])
         self.prompt.setTabChangesFocus(True)
-        self.prompt.setFixedHeight(110)
+        self.prompt.setFixedHeight(92)
         self._texts.set(self.prompt.setPlaceholderText, "system-prompt-hint")
         self._texts.set(self.prompt.setAccessibleName, "system-prompt")
         self.prompt.textChanged.connect(self._store)
@@ -175,12 +176,12 @@ class SamplingDrawer(QFrame):
         inner.addWidget(self.seed_random)
 
     def sampling(self) -> Sampling:
-        """What is set."""
+        """What is set; a random seed is one that can be typed into the field to get the answer again."""
         value = {key: number.value() for key, number in self.numbers.items()}
         return Sampling(
             temperature=value["temperature"], top_p=value["top_p"], top_k=int(value["top_k"]),
             min_p=value["min_p"], repeat_penalty=value["repeat_penalty"],
-            seed=None if self.seed_random.isChecked() else self.seed.value(),
+            seed=secrets.randbelow(LARGEST_SEED) if self.seed_random.isChecked() else self.seed.value(),
             max_tokens=int(value["max_tokens"]),
         )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from PySide6.QtCore import QStandardPaths, Qt, Signal
-from PySide6.QtWidgets import QFileDialog, QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui.check_list import CheckList
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
@@ -35,14 +35,20 @@ class SourceCard(QWidget):
         self._report: PreflightReport | None = None
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
-        self._empty, self._chosen = self._build_empty(), self._build_chosen()
+        self._empty, self._chosen = QWidget(), self._build_chosen()
+        self._drop = self._build_drop()
+        inviting = column(self._empty, 0, 26)
+        inviting.addWidget(self._drop)
+        inviting.addLayout(self._build_steps())
         layout.addWidget(self._empty)
         layout.addWidget(self._chosen)
         self._chosen.hide()
 
-    def _build_empty(self) -> QFrame:
+    def _build_drop(self) -> QFrame:
         result = frame("drop")
+        result.setMinimumHeight(290)
         inner = column(result, 36, 10)
+        inner.addStretch()
         title, text = label("heading"), label("muted", wrap=True)
         self._texts.set(title.setText, "drop-title")
         self._texts.set(text.setText, "drop-text")
@@ -62,6 +68,27 @@ class SourceCard(QWidget):
         inner.addWidget(text)
         inner.addSpacing(8)
         inner.addLayout(buttons)
+        inner.addStretch()
+        return result
+
+    def _build_steps(self) -> QHBoxLayout:
+        """What will happen, in three steps."""
+        result = row(22)
+        for number in (1, 2, 3):
+            badge, title, text = label("step"), label("heading"), label("muted", wrap=True)
+            badge.setText(str(number))
+            badge.setAlignment(Qt.AlignmentFlag.AlignCenter)
+            self._texts.set(title.setText, f"step-title-{number}")
+            self._texts.set(text.setText, f"step-text-{number}")
+            text.setAlignment(Qt.AlignmentFlag.AlignTop)
+            head = row(10)
+            head.addWidget(badge)
+            head.addWidget(title, 1)
+            words = QVBoxLayout()
+            words.setSpacing(6)
+            words.addLayout(head)
+            words.addWidget(text, 1)
+            result.addLayout(words, 1)
         return result
 
     def _build_chosen(self) -> QFrame:
@@ -115,7 +142,7 @@ class SourceCard(QWidget):
         self._report = report
         self._name.setText(report.name)
         self._facts.setText(facts_text(report))
-        self._facts.show()
+        self._facts.setVisible(report.source_bytes > 0)
         self._state.hide()
         self.checks.show_items(report.items)
 
@@ -131,7 +158,7 @@ class SourceCard(QWidget):
 
     def set_hot(self, hot: bool) -> None:
         """Something that can be dropped is over the page."""
-        set_property(self._empty, "hot", "true" if hot else "false")
+        set_property(self._drop, "hot", "true" if hot else "false")
 
     def ask_folder(self) -> None:
         """Let the user pick a model folder."""

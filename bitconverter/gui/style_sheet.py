@@ -28,6 +28,8 @@ QLabel[role="muted"] {{ color: {c.muted}; }}
 QLabel[role="small"] {{ color: {c.muted}; font-size: 9pt; }}
 QLabel[role="error"] {{ color: {c.error}; }}
 QLabel[role="accent"] {{ color: {c.accent}; font-weight: 600; }}
+QLabel[role="step"] {{ background: {c.accent_soft}; color: {c.accent}; border-radius: 13px; font-weight: 600;
+  min-width: 26px; max-width: 26px; min-height: 26px; max-height: 26px; }}
 QLabel[role="badge"] {{ background: {c.raised}; color: {c.muted}; border-radius: 9px; padding: 3px 10px;
   font-size: 9pt; }}
 QFrame[role="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: 12px; }}
@@ -107,6 +109,7 @@ QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ background: {c
   selection-background-color: {c.accent}; selection-color: {c.accent_text}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus
   {{ border-color: {c.accent}; }}
+QFrame#drawer QSpinBox, QFrame#drawer QDoubleSpinBox {{ padding: 2px 7px; }}
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled
   {{ color: {c.muted}; background: {c.raised}; border-color: {c.border}; }}
 QLineEdit[readOnly="true"] {{ background: {c.raised}; border-color: {c.border}; }}
@@ -135,6 +138,7 @@ def _parts(c: Colors) -> str:
     return f"""
 QFrame#rail {{ background: {c.rail}; border: 0; border-right: 1px solid {c.border}; }}
 QFrame#top-bar {{ background: {c.window}; border: 0; border-bottom: 1px solid {c.border}; }}
+QFrame#footer {{ background: {c.window}; border: 0; border-top: 1px solid {c.border}; }}
 QFrame#drawer {{ background: {c.surface}; border: 0; border-left: 1px solid {c.border}; }}
 QFrame#composer {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: 16px; }}
 QFrame#composer[focused="true"] {{ border-color: {c.accent}; }}

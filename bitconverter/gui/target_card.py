@@ -88,8 +88,16 @@ class TargetCard(QWidget):
 
 
 def default_out(source: str, planes: int) -> str:
-    """NAME-ternary-Nplanes beside the source."""
+    """NAME-ternary-Nplanes beside the source, with a number behind it if there is one already."""
     path = Path(source)
     name = path.stem if path.suffix.lower() == ".gguf" else path.name
     word = "plane" if planes == 1 else "planes"
-    return str(path.parent / f"{name}-ternary-{planes}{word}")
+    return free_out(str(path.parent / f"{name}-ternary-{planes}{word}"))
+
+
+def free_out(out: str) -> str:
+    """`out`, or with a number behind it when that is taken; an unfinished conversion does not take it."""
+    result, number = out, 2
+    while Path(result).exists():
+        result, number = f"{out}-{number}", number + 1
+    return result

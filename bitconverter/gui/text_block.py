@@ -64,9 +64,9 @@ class TextBlock(QTextBrowser):
 
     def _open(self, url: QUrl) -> None:
         if url.scheme() == COPY_SCHEME:
-            number = int(url.path())
-            if 0 <= number < len(self._codes):
-                QGuiApplication.clipboard().setText(self._codes[number])
+            number = url.path()  # a model may write such a link itself, with anything in it
+            if number.isdecimal() and int(number) < len(self._codes):
+                QGuiApplication.clipboard().setText(self._codes[int(number)])
                 self.copied.emit()
         elif url.scheme() in ("http", "https"):
             QDesktopServices.openUrl(url)

@@ -39,23 +39,26 @@ LIGHT = Colors(
     dark=False, window="#f6f6f3", surface="#ffffff", raised="#f0f0ec", rail="#eeeeea", border="#e2e2dd",
     strong_border="#c9cac4", text="#1e2326", muted="#5a636b", accent="#0f766e", accent_hover="#0c5f59",
     accent_text="#ffffff", accent_soft="#e0f0ee", user="#e3efed", ok="#1a7f37", warning="#8a5a00",
-    error="#b3261e", error_soft="#fbeae8", warning_soft="#fbf2dd", code="#f4f4f1",
+    error="#b3261e", error_soft="#fbeae8", warning_soft="#fbf2dd", code="#ecece6",
 )  # fmt: skip
 DARK = Colors(
     dark=True, window="#17191c", surface="#1e2124", raised="#272b2f", rail="#131517", border="#2e3338",
     strong_border="#454c54", text="#e6e8ea", muted="#a0a8b1", accent="#4dbdb0", accent_hover="#6bcfc3",
     accent_text="#06231f", accent_soft="#1d3835", user="#20403c", ok="#5cc46f", warning="#e0b03f",
-    error="#f28b82", error_soft="#3a2322", warning_soft="#38301c", code="#15171a",
+    error="#f28b82", error_soft="#3a2322", warning_soft="#38301c", code="#101214",
 )  # fmt: skip
 
 _FONTS = ["Segoe UI", "Yu Gothic UI", "Meiryo", "Noto Sans CJK JP", "Noto Sans", "DejaVu Sans"]
 _MONO_FONTS = ["Cascadia Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK JP"]
-_current = LIGHT
+
+
+class _State:
+    colors = LIGHT
 
 
 def current() -> Colors:
     """The colours in use."""
-    return _current
+    return _State.colors
 
 
 def system_is_dark() -> bool:
@@ -65,11 +68,10 @@ def system_is_dark() -> bool:
 
 def apply(app: QApplication, choice: str) -> None:
     """Use `choice` ("auto", "light" or "dark") for the whole application."""
-    global _current
     dark = system_is_dark() if choice == "auto" else choice == "dark"
-    _current = DARK if dark else LIGHT
-    app.setPalette(_palette(_current))
-    app.setStyleSheet(style_sheet(_current))
+    _State.colors = DARK if dark else LIGHT
+    app.setPalette(_palette(_State.colors))
+    app.setStyleSheet(style_sheet(_State.colors))
 
 
 def use_fonts(app: QApplication) -> None:

@@ -34,4 +34,4 @@ def discard(out: str) -> bool:
     folder = partial_folder(out)
     if not (folder / "job.json").is_file():
         return False  # not made by a conversion: not ours to remove
-    return QFile.moveToTrash(str(folder))
+    return QFile(str(folder)).moveToTrash()

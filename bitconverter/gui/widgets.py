@@ -101,8 +101,9 @@ class Button(QPushButton):
             return
         colors = theme.current()
         tint = {"primary": colors.accent_text, "quiet": colors.accent}.get(self._kind, colors.muted)
-        self.setIcon(artwork.icon(self._icon, tint, colors.muted, 18))
-        self.setIconSize(QSize(18, 18))
+        gap = 0 if self._kind == "model" else 6  # Qt leaves hardly any room between icon and text
+        self.setIcon(artwork.icon(self._icon, tint, colors.muted, 18, gap))
+        self.setIconSize(QSize(18 + gap, 18))
 
 
 class IconButton(QToolButton):
@@ -216,6 +217,7 @@ class Toast(QFrame):
         self._button.setVisible(bool(action))
         self.adjustSize()
         parent = self.parentWidget()
+        assert parent is not None
         self.move((parent.width() - self.width()) // 2, parent.height() - self.height() - 150)
         self.show()
         self.raise_()

@@ -1,0 +1,235 @@
+"""The chat page on a tiny random model and the real engine."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt
+
+from bitconverter.gui.chat_log import ChatLog
+from bitconverter.gui.chat_message import AssistantMessage, UserMessage
+from bitconverter.gui.chat_page import State
+from bitconverter.jobs.job import Token
+
+LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+
+
+@pytest.fixture
+def page(window, chat_model, qtbot):
+    """A chat with the tiny model, always the same words, at most 20 of them."""
+    window.open_model(str(chat_model))
+    page = window.chat
+    assert page.state is State.LOADING
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.state is State.READY, page.notice.text()
+    page.drawer.seed_random.setChecked(False)
+    page.drawer.numbers["max_tokens"].field.setValue(20)
+    return page
+
+
+def _ask(page, qtbot, text):
+    page.composer.set_text(text)
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+
+
+def _act_at_first_token(page, action):
+    done = []
+
+    def act(event):
+        if isinstance(event, Token) and not done:
+            done.append(True)
+            action()
+
+    page._runner.happened.connect(act)
+
+
+def test_an_open_model_shows_on_what_it_runs(page, chat_model):
+    assert page.bar.model_button.text() == chat_model.name
+    assert page.bar._device.text().startswith("CPU")
+    assert page._settings["recent_models"][0] == str(chat_model)
+    assert page.composer.meter.isVisible()
+
+
+def test_an_answer_streams_and_ends_with_its_numbers(page, qtbot):
+    seen = []
+    page._runner.happened.connect(lambda event: seen.append(event) if isinstance(event, Token) else None)
+    _ask(page, qtbot, "hello")
+    question, answer = page.log.turns
+    assert (question.role, question.text) == ("user", "hello")
+    assert answer.role == "assistant" and answer.text == "".join(token.text for token in seen)
+    assert answer.answer is not None and answer.answer.tokens == 20 and answer.end == "length"
+    widget = page.view.last_answer()
+    assert "tok/s" in widget._numbers.text() and widget.again_button.isVisible()
+    assert page.composer.text() == "" and page.state is State.READY
+
+
+def test_a_fixed_seed_gives_the_same_answer_again_and_undo_brings_back_the_first(page, qtbot):
+    _ask(page, qtbot, "hello")
+    first = page.log.turns[-1]
+    page.view.last_answer().again_button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    second = page.log.turns[-1]
+    assert second is not first and second.text == first.text
+    page.toast.action.emit()
+    assert page.log.turns[-1] is first
+
+
+def test_a_random_seed_can_be_typed_in_later(page):
+    page.drawer.seed_random.setChecked(True)
+    seeds = {page.drawer.sampling().seed for _ in range(20)}
+    assert len(seeds) > 1 and all(0 <= seed <= page.drawer.seed.maximum() for seed in seeds)
+
+
+def test_a_stopped_answer_keeps_its_words_and_the_chat_goes_on(page, qtbot):
+    page.drawer.numbers["max_tokens"].field.setValue(4000)
+    _act_at_first_token(page, page.stop)
+    page.composer.set_text("a long one")
+    page.composer.button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    turn = page.log.turns[-1]
+    assert turn.end == "stopped" and turn.text and turn.answer is None
+    page.drawer.numbers["max_tokens"].field.setValue(16)
+    _ask(page, qtbot, "again")
+    assert page.log.turns[-1].answer.tokens == 16
+
+
+def test_escape_stops_the_answer(window, page, qtbot):
+    page.drawer.numbers["max_tokens"].field.setValue(4000)
+    _act_at_first_token(page, window._escape)
+    _ask(page, qtbot, "go on")
+    assert page.log.turns[-1].end == "stopped"
+
+
+def test_what_is_typed_during_an_answer_stays_and_enter_does_not_send_it(page, qtbot):
+    page.drawer.numbers["max_tokens"].field.setValue(4000)
+
+    def type_and_press():
+        page.composer.set_text("my next question")
+        qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+        page.stop()
+
+    _act_at_first_token(page, type_and_press)
+    _ask(page, qtbot, "first")
+    assert page.composer.text() == "my next question" and len(page.log.turns) == 2
+
+
+def test_the_system_prompt_and_the_draft_count_as_context(page, qtbot):
+    page.composer.set_text("12345")
+    page._count()
+    used = page.composer._context[0]
+    page.drawer.prompt.setPlainText("Be brief.")
+    page._count()
+    assert page.composer._context[0] > used
+    with qtbot.waitSignal(page.composer.draft_changed):
+        page.composer.set_text("12345678")
+    assert page._settings["system_prompt"] == "Be brief."
+
+
+def test_a_message_that_does_not_fit_is_explained_and_given_back(page, qtbot):
+    text = "x" * 5000
+    _ask(page, qtbot, text)
+    assert page.composer.text() == text and page.log.turns == []
+    assert "context" in page.notice.text().lower() and page.new_chat_button.isVisible()
+    page.new_chat_button.click()
+    assert not page.notice.isVisible() and page.composer.text() == text
+
+
+def test_an_answer_that_fills_the_context_says_so(page, qtbot):
+    page.drawer.numbers["max_tokens"].field.setValue(200)
+    _ask(page, qtbot, "x" * 4050)
+    assert page.log.turns[-1].end == "context"
+    assert page.new_chat_button.isVisible()
+
+
+def test_a_new_chat_clears_and_undo_brings_it_back(window, page, qtbot):
+    _ask(page, qtbot, "hello")
+    turns = list(page.log.turns)
+    window._new_chat()
+    assert page.log.turns == [] and page.toast.isVisible()
+    page.toast.action.emit()
+    assert page.log.turns == turns
+    assert len(page.view._messages) == 2
+
+
+def test_the_last_question_can_be_taken_back_and_sent_again(page, qtbot):
+    _ask(page, qtbot, "first")
+    _ask(page, qtbot, "second")
+    widgets = [m for m in page.view._messages if isinstance(m, UserMessage)]
+    assert not widgets[0].edit_button.isVisible() and widgets[1].edit_button.isVisible()
+    widgets[1].edit_button.click()
+    assert page.composer.text() == "second" and len(page.log.turns) == 2
+    _ask(page, qtbot, "second, better")
+    assert [turn.text for turn in page.log.turns if turn.role == "user"] == ["first", "second, better"]
+
+
+def test_an_answer_is_copied_as_it_was_written(page, qtbot, qapp):
+    _ask(page, qtbot, "hello")
+    page.view.last_answer().copy_button.click()
+    assert qapp.clipboard().text() == page.log.turns[-1].text
+
+
+def test_a_second_turn_reuses_the_first(page, qtbot):
+    _ask(page, qtbot, "hello")
+    _ask(page, qtbot, "and now")
+    answer = page.log.turns[-1].answer
+    assert answer.cached_tokens > 0
+
+
+def test_a_folder_that_is_no_model_is_explained(window, qtbot, tmp_path):
+    window.chat.composer.set_text("I typed this")
+    window.open_model(str(tmp_path))
+    qtbot.waitUntil(lambda: not window.chat.busy, timeout=LONG)
+    assert window.chat.state is State.NO_MODEL and window.chat.notice.isVisible()
+    assert window.chat.composer.text() == "I typed this"
+
+
+def test_another_model_can_be_opened_during_an_answer_and_the_chat_stays(page, qtbot, chat_model, tmp_path):
+    other = Path(shutil.copytree(chat_model, tmp_path / "other"))
+    page.drawer.numbers["max_tokens"].field.setValue(4000)
+    _act_at_first_token(page, lambda: page.open_model(str(other)))
+    page.composer.set_text("hello")
+    page.send()
+    qtbot.waitUntil(lambda: page.state is State.READY and page._session.name == "other", timeout=LONG)
+    assert page.log.turns[0].text == "hello" and page.log.turns[1].end == "stopped"
+
+
+def test_sampling_settings_reach_the_job_and_the_file(page):
+    page.drawer.numbers["temperature"].field.setValue(0.25)
+    page.drawer.numbers["top_k"].slider.setValue(7)
+    page.drawer.seed.setValue(99)
+    sampling = page.drawer.sampling()
+    assert (sampling.temperature, sampling.top_k, sampling.seed) == (0.25, 7, 99)
+    assert page._settings["temperature"] == 0.25 and page._settings["top_k"] == 7
+    page.drawer.reset()
+    assert page.drawer.numbers["temperature"].value() == 0.7 and page.drawer.seed_random.isChecked()
+
+
+def test_the_drawer_can_be_hidden_and_stays_hidden(window, page, settings):
+    page.bar.drawer_button.click()
+    assert not page.drawer.isVisible() and settings["drawer_open"] is False
+
+
+def test_streamed_text_is_shown_whole_at_the_end(settings, qtbot):
+    log = ChatLog()
+    widget = AssistantMessage(log.add("assistant", ""))
+    qtbot.addWidget(widget)
+    text = "日本語の文章です。**太字** 🙂\n\n- 一\n- 二"
+    for letter in text:
+        widget.append(letter)
+    widget.turn.end = "stop"
+    widget.finish()
+    assert widget.turn.text == text
+    assert "日本語の文章です。太字 🙂" in widget.text.toPlainText()
+
+
+def test_rendering_happens_seldom_while_text_streams(settings, qtbot, monkeypatch):
+    widget = AssistantMessage(ChatLog().add("assistant", ""))
+    qtbot.addWidget(widget)
+    rendered = []
+    monkeypatch.setattr(widget.text, "set_markdown", rendered.append)
+    for _ in range(500):
+        widget.append("word ")
+    assert rendered == []  # nothing until the event loop runs
+    qtbot.waitUntil(lambda: bool(rendered))
+    assert rendered == ["word " * 500]

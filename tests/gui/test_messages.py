@@ -1,0 +1,140 @@
+"""Both languages say everything; codes of the jobs become sentences."""
+
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+import bitconverter.gui
+from bitconverter.gui import messages
+from bitconverter.gui.messages import CHECKS_JA, ERRORS_JA, MESSAGES, check_text, error_text, note_text, tr
+from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.job import Note
+from bitconverter.jobs.preflight import CheckItem
+
+SOURCES = [path for path in Path(bitconverter.gui.__file__).parent.glob("*.py") if path.name != "messages.py"]
+
+
+@pytest.fixture(autouse=True)
+def _back_to_english():
+    messages.set_language("en")
+    yield
+    messages.set_language("en")
+
+
+def _fields(text: str) -> set[str]:
+    return {name for _, name, _, _ in string.Formatter().parse(text) if name}
+
+
+@pytest.mark.parametrize("key", sorted(MESSAGES))
+def test_both_languages_have_the_message_with_the_same_fields(key):
+    english, japanese = MESSAGES[key]
+    assert english.strip() and japanese.strip()
+    assert _fields(english) == _fields(japanese)
+
+
+def test_every_key_in_the_code_exists_and_every_message_is_used():
+    text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
+    text += Path(messages.__file__).read_text(encoding="utf-8").split("_State:")[1]
+    used = set(re.findall(r'\btr\(\s*f?"([^"]+)"', text))
+    used |= set(re.findall(r'\.set\(\s*[\w.]+,\s*f?"([^"]+)"', text))
+    plain = {key for key in used if "{" not in key}
+    patterns = [re.escape(key).replace(r"\{", "{") for key in used if "{" in key]
+    patterns = [re.sub(r"\{[^}]*\}", ".+", pattern) for pattern in patterns]
+    listed = set(re.findall(r'"([a-z0-9_-]+)"', text))  # keys that are looked up in tables
+    missing = plain - set(MESSAGES)
+    assert not missing
+    prefixes = ("note-", "end-", "level-")
+    unused = [
+        key
+        for key in MESSAGES
+        if key not in plain
+        and key not in listed
+        and not key.startswith(prefixes)
+        and not any(re.fullmatch(pattern, key) for pattern in patterns)
+    ]
+    assert not unused
+
+
+def test_japanese_is_spoken_after_the_language_is_chosen():
+    messages.set_language("ja")
+    assert tr("convert") == "変換する"
+    messages.set_language("en")
+    assert tr("convert") == "Convert"
+
+
+def test_an_unknown_language_is_refused():
+    with pytest.raises(ValueError, match="xx"):
+        messages.set_language("xx")
+
+
+@pytest.mark.parametrize("code", sorted(ERRORS_JA))
+def test_a_known_error_code_becomes_a_japanese_sentence(code):
+    messages.set_language("ja")
+    fields = {name: f"<{name}>" for name in _fields(ERRORS_JA[code])}
+    text = error_text(UserError(code, "An English sentence.", **fields)).text
+    assert "An English sentence" not in text
+    assert all(value in text for value in fields.values())
+    assert re.search("[ぁ-ん]", text)
+
+
+def test_an_error_without_a_translation_or_without_its_fields_says_its_own_sentence():
+    messages.set_language("ja")
+    assert error_text(UserError("never-heard-of", "Its own sentence.")).text == "Its own sentence."
+    assert error_text(UserError("disk-full", "No fields here.")).text == "No fields here."
+
+
+def test_english_shows_the_errors_own_sentence():
+    error = UserError("disk-full", "The disk is full, make room.", folder="x")
+    assert error_text(error).text == "The disk is full, make room."
+
+
+def test_a_refused_preflight_names_each_problem_and_nothing_else():
+    items = (
+        CheckItem("shards", "error", "model-2 is missing.", {}),
+        CheckItem("tokenizer", "ok", "Tokenizer.", {"tokens": 1}),
+        CheckItem("disk", "error", "Too little space.", {"free": 1, "needed": 5_000_000}),
+    )
+    error = UserError("preflight", "whatever", items=items)
+    assert error_text(error).text == "model-2 is missing.\nToo little space."
+    messages.set_language("ja")
+    assert "5 MB" in error_text(error).text and "Too little" not in error_text(error).text
+
+
+def test_an_unexpected_error_has_details_to_copy():
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        shown = error_text(error)
+    assert "KeyError" in shown.text and "Traceback" in shown.details
+
+
+@pytest.mark.parametrize("key", sorted(CHECKS_JA))
+def test_every_check_has_a_japanese_sentence_for_its_fields(key):
+    messages.set_language("ja")
+    code, level = key.rsplit("-", 1)
+    for template in CHECKS_JA[key]:
+        fields = {name: f"<{name}>" for name in _fields(template)}
+        text = check_text(CheckItem(code, level, "English.", fields))
+        assert text != "English." and all(value in text for value in fields.values())
+
+
+def test_notes_become_lines_and_unknown_ones_are_not_lost():
+    assert note_text(Note("resumed", {"tensors": 3})) == tr("note-resumed", tensors=3)
+    assert note_text(Note("brand-new", {"a": 1})) == "brand-new, a 1"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (269_060_552, "269 MB"), (16_060_000_000, "16.1 GB")],
+)
+def test_sizes_are_said_with_three_digits(count, text):
+    assert messages.format_size(count) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(1.23, "1.2 s"), (59, "59 s"), (150, "2 min"), (3900, "1 h 5 min")]
+)
+def test_durations_are_said_as_people_do(seconds, text):
+    assert messages.format_duration(seconds) == text
