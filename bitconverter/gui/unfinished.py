@@ -3,7 +3,7 @@
 import json
 from dataclasses import fields
 
-from PySide6.QtCore import QFile
+from PySide6.QtCore import QDir, QFile, QStandardPaths
 
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.preflight import partial_folder
@@ -34,4 +34,6 @@ def discard(out: str) -> bool:
     folder = partial_folder(out)
     if not (folder / "job.json").is_file():
         return False  # not made by a conversion: not ours to remove
+    # Qt keeps the trash in the user's data folder and does not make that folder
+    QDir().mkpath(QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation))
     return QFile(str(folder)).moveToTrash()
