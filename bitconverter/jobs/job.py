@@ -132,21 +132,29 @@ def _claim(work_dir: Path, job: Job) -> None:
     }
     mine = json.loads(json.dumps({"job": type(job).__name__, **parameters}, default=str))
     path = work_dir / "job.json"
-    if path.exists():
-        if json.loads(path.read_text(encoding="utf-8")) != mine:
-            raise UserError(
-                "work-folder-taken",
-                f"{work_dir} holds unfinished work with other settings. "
-                "Choose another output folder, use the same settings to go on, or remove that folder.",
-                folder=str(work_dir),
-            )
-        return
     try:
-        work_dir.mkdir(parents=True, exist_ok=True)
-        write_json(path, mine)
+        if not path.exists():
+            work_dir.mkdir(parents=True, exist_ok=True)
+            write_json(path, mine)
+            return
+        theirs = path.read_bytes()
     except OSError as error:
         raise UserError(
             "folder-unwritable",
             f"{work_dir} cannot be written: {error.strerror or error}. Choose another output folder.",
             folder=str(work_dir),
         ) from error
+    if not _same(theirs, mine):
+        raise UserError(
+            "work-folder-taken",
+            f"{work_dir} holds unfinished work with other settings. "
+            "Choose another output folder, use the same settings to go on, or remove that folder.",
+            folder=str(work_dir),
+        )
+
+
+def _same(text: bytes, parameters: dict[str, Any]) -> bool:
+    try:
+        return bool(json.loads(text) == parameters)
+    except ValueError:
+        return False

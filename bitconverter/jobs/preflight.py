@@ -160,8 +160,10 @@ def _nearest_folder(path: Path) -> Path:
 
 def _size_of_work(out: str) -> int:
     """Bytes of an unfinished conversion's weight file, which need not be free any more."""
-    weights = partial_folder(out) / "model" / "model.safetensors"
-    return weights.stat().st_size if weights.is_file() else 0
+    try:
+        return (partial_folder(out) / "model" / "model.safetensors").stat().st_size
+    except OSError:  # none there, or a path that cannot be: the target's own check says so
+        return 0
 
 
 def _size(content: bytes | Path) -> int:

@@ -1,0 +1,255 @@
+"""What is wrong with a source or a target is named before work starts, and nothing is left behind."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_folders import edit_config, edit_tensors, golden_copy, shard, tensors_of, write_gguf
+from safetensors.numpy import save_file
+
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
+from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.model import preflight as model_preflight
+
+
+def report(source: Path, out: Path | None = None, planes: int = 2) -> PreflightReport:
+    job = PreflightJob(str(source), None if out is None else str(out), planes)
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert isinstance(last.result, PreflightReport)
+    return last.result
+
+
+def errors(found: PreflightReport) -> list[str]:
+    assert found.ok == (not any(item.level == "error" for item in found.items))
+    return [item.message for item in found.items if item.level == "error"]
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return golden_copy("llama2", tmp_path / "モデル 😀 src")
+
+
+def cut(path: Path, size: int) -> None:
+    path.write_bytes(path.read_bytes()[:size])
+
+
+def edited(change: Callable[[dict[str, np.ndarray]], Any]) -> Callable[[Path], Any]:
+    return lambda folder: edit_tensors(folder, change)
+
+
+def sharded(change: Callable[[Path, list[str]], Any]) -> Callable[[Path], Any]:
+    return lambda folder: change(folder, shard(folder, 4))
+
+
+def write(name: str, text: str) -> Callable[[Path], Any]:
+    return lambda folder: (folder / name).write_text(text, encoding="utf-8")
+
+
+def duplicate(folder: Path, files: list[str]) -> None:
+    (folder / "model.safetensors.index.json").unlink()
+    save_file({"model.norm.weight": np.ones(32, np.float32)}, folder / files[0])
+
+
+def only_bin(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(b"x")
+
+
+BROKEN: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
+    "a missing shard": (
+        sharded(lambda f, s: (f / s[2]).unlink()), ["model-00003-of-00004.safetensors is missing"]),
+    "two missing shards": (
+        sharded(lambda f, s: [(f / s[0]).unlink(), (f / s[3]).unlink()]),
+        ["model-00001-of-00004.safetensors is missing", "model-00004-of-00004.safetensors is missing"]),
+    "a short shard": (
+        sharded(lambda f, s: cut(f / s[1], (f / s[1]).stat().st_size - 1)),
+        ["model-00002-of-00004.safetensors is incomplete"]),
+    "a shard that is a web page": (
+        sharded(lambda f, s: (f / s[1]).write_text("<!DOCTYPE html>" * 9)),
+        ["model-00002-of-00004.safetensors cannot be used"]),
+    "a shard that is a folder": (
+        sharded(lambda f, s: [(f / s[1]).unlink(), (f / s[1]).mkdir()]), ["model-00002-of-00004.safetensors cannot"]),
+    "an empty shard": (
+        sharded(lambda f, s: cut(f / s[3], 0)), ["model-00004-of-00004.safetensors cannot be used"]),
+    "a tensor twice": (sharded(duplicate), ["Tensor model.norm.weight is in more than one shard"]),
+    "an index of other folders": (
+        lambda f: [shard(f, 2), write("model.safetensors.index.json", '{"weight_map": {"a": "../x"}}')(f)],
+        ["model.safetensors.index.json is broken"]),
+    "a broken index": (
+        lambda f: [shard(f, 2), write("model.safetensors.index.json", "{")(f)],
+        ["model.safetensors.index.json is broken"]),
+    "another format of weights": (only_bin, ["Found pytorch_model.bin, which is another format"]),
+    "a missing tensor": (
+        edited(lambda t: t.pop("model.layers.1.mlp.up_proj.weight")),
+        ["Tensor model.layers.1.mlp.up_proj.weight is missing"]),
+    "a wrong shape": (
+        edited(lambda t: t.update({"model.norm.weight": np.ones(33, np.float32)})),
+        ["Tensor model.norm.weight has the shape [33]; config.json asks for [32]"]),
+    "an unknown tensor": (
+        edited(lambda t: t.update({"model.layers.0.adapter.weight": np.ones((2, 2), np.float32)})),
+        ["Tensor model.layers.0.adapter.weight has no place"]),
+    "weights in f64": (
+        edited(lambda t: t.update({"model.norm.weight": np.ones(32, np.float64)})),
+        ["Tensor model.norm.weight is stored as F64"]),
+    "integer weights": (
+        edited(lambda t: t.update({"model.norm.weight": np.ones(32, np.int8)})),
+        ["Tensor model.norm.weight is stored as I8"]),
+    "another architecture": (
+        lambda f: edit_config(f, model_type="gemma2", architectures=["Gemma2ForCausalLM"]), ["gemma2"]),
+    "a classifier": (
+        lambda f: edit_config(f, architectures=["LlamaForSequenceClassification"]),
+        ["LlamaForSequenceClassification"]),
+    "a number missing in config.json": (
+        lambda f: edit_config(f, hidden_size=None), ["hidden_size"]),
+    "a GPTQ model": (
+        lambda f: edit_config(f, quantization_config={"quant_method": "gptq", "bits": 4}),
+        ["already quantized (gptq)"]),
+    "a converted model": (
+        lambda f: edit_config(f, quantization_config={"quant_method": "ternary_planes"}), ["is converted already"]),
+    "no tokenizer": (lambda f: (f / "tokenizer.json").unlink(), ["tokenizer.json is missing"]),
+    "a broken tokenizer": (write("tokenizer.json", '{"version": "1.0"}'), ["tokenizer.json cannot be used"]),
+    "no config": (lambda f: (f / "config.json").unlink(), ["has no config.json"]),
+    "a broken config": (write("config.json", "{,"), ["is not valid JSON"]),
+    "a config that is a list": (write("config.json", "[]"), ["does not hold a JSON object"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", BROKEN)
+def test_a_broken_source_is_named_and_nothing_is_left(what: str, source: Path, tmp_path: Path) -> None:
+    breaks, expected = BROKEN[what]
+    breaks(source)
+    found = errors(report(source, tmp_path / "out"))
+    assert len(found) == len(expected), found
+    for message, part in zip(found, expected, strict=True):
+        assert part in message
+    last = run_job(ConvertJob(str(source), str(tmp_path / "out")), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "preflight"
+    assert str(last.error) == "\n".join(found)
+    assert {path.name for path in tmp_path.iterdir()} == {source.name}
+
+
+def test_a_good_source_is_told_in_numbers(source: Path, tmp_path: Path) -> None:
+    found = report(source, tmp_path / "out", planes=3)
+    assert errors(found) == []
+    tensors = tensors_of(source)
+    assert (found.name, found.kind, found.family) == (source.name, "safetensors", "llama")
+    assert found.parameters == sum(values.size for values in tensors.values())
+    assert found.source_bytes == sum(values.nbytes for values in tensors.values())
+    assert found.free_bytes is not None and found.free_bytes > found.needed_bytes > found.out_bytes
+    last = run_job(ConvertJob(str(source), str(tmp_path / "out"), planes=3), lambda _: None, Cancel())
+    assert isinstance(last, Finished)
+    written = sum(path.stat().st_size for path in (tmp_path / "out").iterdir())
+    assert written <= found.out_bytes
+    assert last.result.bits_per_weight == pytest.approx(found.bits_per_weight)
+    warnings = {item.code for item in found.items if item.level == "warning"}
+    assert warnings == {"chat-template", "licence"}
+
+
+def test_many_missing_tensors_are_counted_not_listed(source: Path) -> None:
+    edit_tensors(source, lambda tensors: [tensors.pop(name) for name in list(tensors)[3:]])
+    found = errors(report(source))
+    assert len(found) == model_preflight.NAMED + 1
+    assert "more tensors are missing" in found[-1]
+
+
+def test_several_defects_are_told_at_once(source: Path, tmp_path: Path) -> None:
+    files = shard(source, 3)
+    (source / files[0]).unlink()
+    (source / "tokenizer.json").unlink()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.txt").write_text("x", encoding="utf-8")
+    found = errors(report(source, tmp_path / "out"))
+    assert [part for part in (files[0], "tokenizer.json", "not empty") if any(part in text for text in found)] == [
+        files[0], "tokenizer.json", "not empty",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("target", "why"),
+    [
+        (lambda s, _t: s, "is the source itself"),
+        (lambda s, _t: s / "out", "lies inside the source"),
+        (lambda s, _t: s / "deep" / "out", "lies inside the source"),
+        (lambda s, _t: Path(s.anchor), "is the root of a drive"),
+        (lambda _s, t: t / "file", "is a file"),
+        (lambda _s, t: t / "file" / "out", "cannot be written"),
+        (lambda _s, t: t / ("x" * 300) / "out", "cannot be written"),
+        (lambda _s, t: t / "full", "exists and is not empty"),
+    ],
+)
+def test_a_bad_target_is_named_and_left_alone(target: Any, why: str, source: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine").write_text("mine", encoding="utf-8")
+    before = sorted(tmp_path.rglob("*"))
+    out = target(source, tmp_path)
+    assert any(why in message for message in errors(report(source, out)))
+    if out.parent != out:
+        last = run_job(ConvertJob(str(source), str(out)), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "deep"] == before
+
+
+def test_too_little_space_is_said_with_both_numbers(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shutil
+
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage._replace(free=1000))
+    found = report(source, tmp_path / "out")
+    (item,) = [item for item in found.items if item.level == "error"]
+    assert item.code == "disk"
+    assert item.fields == {"free": 1000, "needed": found.needed_bytes}
+
+
+@pytest.mark.parametrize("planes", [0, 5, -1])
+def test_a_number_of_planes_out_of_range_is_refused(planes: int, source: Path, tmp_path: Path) -> None:
+    last = run_job(ConvertJob(str(source), str(tmp_path / "out"), planes), lambda _: None, Cancel())
+    assert isinstance(last, Failed)
+    assert "must be 1, 2, 3 or 4" in str(last.error)
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_source_that_is_not_there_is_one_item(tmp_path: Path) -> None:
+    found = report(tmp_path / "無い", tmp_path / "out")
+    assert [item.code for item in found.items] == ["source-missing"]
+    assert not found.ok
+
+
+def test_a_gguf_file_is_checked_too(source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(source, path)
+    found = report(path, tmp_path / "out")
+    assert errors(found) == []
+    assert (found.kind, found.family, found.name) == ("gguf", "llama", "m")
+    cut(path, path.stat().st_size - 1)
+    assert [message for message in errors(report(path)) if "m.gguf is incomplete" in message]
+
+
+def test_preflight_reads_headers_only(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Thirty shards, and no row of any of them is read."""
+    from bitconverter.format.safetensors_file import SafetensorsFile
+
+    files = shard(source, 20)
+    assert len(files) == 20
+
+    def refuse(*_: Any) -> None:
+        raise AssertionError("a tensor was read")
+
+    monkeypatch.setattr(SafetensorsFile, "read_rows", refuse)
+    assert errors(report(source)) == []
+
+
+def test_a_tokenizer_with_more_tokens_than_the_model_is_a_warning(source: Path) -> None:
+    data = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
+    data["model"]["vocab"].update({f"x{k}": 200 + k for k in range(9)})
+    (source / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
+    assert [item.level for item in report(source).items if item.code == "tokenizer"] == ["warning"]
