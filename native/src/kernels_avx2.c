@@ -14,6 +14,7 @@
 #include "kernels_float.inc"
 
 #include "kernels_dense.inc"
+#include "kernels_scores.inc"
 #include "kernels_table.inc"
 
 static inline vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
@@ -21,7 +22,7 @@ static inline vi vi_load(const void *p) { return _mm256_loadu_si256((const __m25
 /* n <= 32 bytes, the rest zero */
 static inline vi vi_load_part(const void *p, int n)
 {
-    uint8_t part[32] = {0};
+    uint8_t part[32] = { 0 };
     memcpy(part, p, (size_t)n);
     return vi_load(part);
 }
@@ -40,7 +41,7 @@ static inline vi digit_of(vi y)
 {
     vi one = _mm256_cmpgt_epi8(y, _mm256_set1_epi8(85 - 128));
     vi two = _mm256_cmpgt_epi8(y, _mm256_set1_epi8(170 - 128));
-    return _mm256_abs_epi8(_mm256_add_epi8(one, two));
+    return _mm256_sub_epi8(_mm256_sub_epi8(vi_zero(), one), two);
 }
 
 static inline vi triple(vi y) { return _mm256_add_epi8(y, _mm256_add_epi8(y, y)); }
@@ -78,7 +79,7 @@ static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
     }
 }
 
-static const int32_t zero_point[BC_MAX_PLANES + 1] = {0, 1, 4, 13, 40};
+static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
 
 /* sum - zero * a_sum modulo 2^32 */
 static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
@@ -122,8 +123,8 @@ static inline void load_block(vi *block, const uint8_t *first, int groups, int c
     for (int q = 0; q < 8; q++) block[q] = _mm256_castps_si256(rows[q]);
 }
 
-static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
-                         int n_groups, int cols)
+INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride,
+                           const int n_planes, int n_groups, int cols)
 {
     for (int first = 0; first < 16; first += 8) {
         for (int c = 0; c < cols; c += 32) {
@@ -141,18 +142,35 @@ static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_str
                     y[k] = _mm256_xor_si256(block[k][q], _mm256_set1_epi8((char)0x80));
                 }
                 for (int i = 0; i < 5; i++) {
-                    vi u = vi_zero();
-                    for (int k = 0; k < n_planes; k++) {
+                    vi u = digit_of(y[0]);
+                    for (int k = 1; k < n_planes; k++) {
                         u = _mm256_add_epi8(triple(u), digit_of(y[k]));
-                        y[k] = triple(y[k]);
                     }
                     vi_store(panel_at(panel, cols, i, c / 4 + q) + 4 * first, u);
+                    for (int k = 0; k < n_planes; k++) y[k] = triple(y[k]);
                 }
             }
         }
     }
 }
 
+static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                         int n_groups, int cols)
+{
+    switch (n_planes) {
+    case 1:
+        panel_n_planes(panel, planes, plane_stride, 1, n_groups, cols);
+        break;
+    case 2:
+        panel_n_planes(panel, planes, plane_stride, 2, n_groups, cols);
+        break;
+    case 3:
+        panel_n_planes(panel, planes, plane_stride, 3, n_groups, cols);
+        break;
+    default:
+        panel_n_planes(panel, planes, plane_stride, 4, n_groups, cols);
+    }
+}
 static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
 {
     memset(panel, 0, BC_PANEL_BYTES(cols));
@@ -271,6 +289,7 @@ void bc_kernels_init_avx2(bc_kernels *k)
 {
     k->isa = "avx2";
     set_vector_entries(k);
+    set_score_entries(k);
     k->gemv_planes = gemv_planes;
     k->panel_planes = panel_planes;
     k->gemm_planes = gemm_planes;

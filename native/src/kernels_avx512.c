@@ -67,7 +67,7 @@ static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
     }
 }
 
-static const int32_t zero_point[BC_MAX_PLANES + 1] = {0, 1, 4, 13, 40};
+static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
 
 /* sum - zero * a_sum modulo 2^32 */
 static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
@@ -110,8 +110,8 @@ INLINE void load_block(vi *block, const uint8_t *first, int groups, int cols, in
     for (int q = 0; q < 16; q++) block[q] = _mm512_castps_si512(rows[q]);
 }
 
-static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
-                         int n_groups, int cols)
+INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride,
+                           const int n_planes, int n_groups, int cols)
 {
     for (int c = 0; c < cols; c += 64) {
         int n = cols - c < 64 ? cols - c : 64;
@@ -120,15 +120,35 @@ static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_str
             load_block(block[k], planes + (size_t)k * plane_stride + (size_t)c, n_groups, cols, n);
         }
         for (int q = 0; 4 * q < n; q++) {
+            vi x[BC_MAX_PLANES];
+            for (int k = 0; k < n_planes; k++) x[k] = block[k][q];
             for (int i = 0; i < 5; i++) {
-                vi u = vi_zero();
-                for (int k = 0; k < n_planes; k++) {
-                    u = _mm512_add_epi8(triple(u), digit_of(block[k][q]));
-                    block[k][q] = triple(block[k][q]);
+                vi u = digit_of(x[0]);
+                for (int k = 1; k < n_planes; k++) {
+                    u = _mm512_add_epi8(triple(u), digit_of(x[k]));
                 }
                 _mm512_storeu_si512(panel_at(panel, i, c / 4 + q), u);
+                for (int k = 0; k < n_planes; k++) x[k] = triple(x[k]);
             }
         }
+    }
+}
+
+static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                         int n_groups, int cols)
+{
+    switch (n_planes) {
+    case 1:
+        panel_n_planes(panel, planes, plane_stride, 1, n_groups, cols);
+        break;
+    case 2:
+        panel_n_planes(panel, planes, plane_stride, 2, n_groups, cols);
+        break;
+    case 3:
+        panel_n_planes(panel, planes, plane_stride, 3, n_groups, cols);
+        break;
+    default:
+        panel_n_planes(panel, planes, plane_stride, 4, n_groups, cols);
     }
 }
 

@@ -29,15 +29,15 @@ static inline vi triple(vi x) { return _mm512_add_epi8(x, _mm512_add_epi8(x, x))
 
 static inline vi triple32(vi x) { return _mm512_add_epi32(x, _mm512_slli_epi32(x, 1)); }
 
-/* out[0..3]: the sums of four vectors' lanes */
-static inline void sum4(int32_t *out, vi a, vi b, vi c, vi d)
+/* out[0..3]: the sums of four vectors' lanes, less `zero` */
+static inline void sum4(int32_t *out, vi a, vi b, vi c, vi d, int32_t zero)
 {
     vi ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
     vi cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
     vi s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
     __m256i h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
     __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    _mm_storeu_si128((__m128i *)out, q);
+    _mm_storeu_si128((__m128i *)out, _mm_sub_epi32(q, _mm_set1_epi32(zero)));
 }
 
 static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
@@ -49,9 +49,6 @@ static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
  * The division is made in each 32-bit lane, where 256 * 2 * 127 * (columns / 16) < 2^31 must hold
  * for the true value; the S_i may wrap. */
 #define PLANE_COLUMNS (64 * 4096) /* columns per division: half of what fits */
-
-/* How far ahead of the row to fetch: several short rows, which the hardware sees as one stream. */
-#define PLANE_AHEAD 2048
 
 INLINE void plane_step(vi *s, vi x, vi a)
 {
@@ -74,7 +71,6 @@ INLINE void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
 #pragma GCC unroll 6
         for (int i = 0; i < 6; i++) s[i] = _mm512_setzero_si512();
         for (; c + 64 <= end; c += 64) {
-            _mm_prefetch((const char *)((uintptr_t)(row + c) + PLANE_AHEAD), _MM_HINT_T0);
             plane_step(s, vi_load(row + c), vi_load(a + c));
         }
         if (c < end) plane_step(s, vi_load_part(row + c, end - c), vi_load(a + c));
@@ -86,67 +82,72 @@ INLINE void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
     }
 }
 
-INLINE void gemv_n_planes(int32_t *out, const uint8_t *planes, size_t plane_stride,
-                          const int n_planes, int n_groups, int cols, const int8_t *a,
-                          int32_t a_sum)
+/* total[0..4]: the five rows of one group, as lanes to be added up */
+INLINE void group_sums(vi *total, const uint8_t *planes, size_t plane_stride, int n_planes,
+                       int cols, const int8_t *a)
 {
-    __m128i zero = _mm_set1_epi32((int32_t)((uint32_t)zero_point[n_planes] * (uint32_t)a_sum));
-    for (int g = 0; g < n_groups; g++, out += 5) {
-        vi total[5];
-        int32_t last[4];
 #pragma GCC unroll 5
-        for (int i = 0; i < 5; i++) total[i] = _mm512_setzero_si512();
-        for (int k = 0; k < n_planes; k++) {
-            plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
-        }
-        sum4(out, total[0], total[1], total[2], total[3]);
-        sum4(last, total[4], total[4], total[4], total[4]);
-        out[4] = last[0];
-        __m128i *four = (__m128i *)out;
-        _mm_storeu_si128(four, _mm_sub_epi32(_mm_loadu_si128(four), zero));
-        out[4] = (int32_t)((uint32_t)out[4] - (uint32_t)_mm_cvtsi128_si32(zero));
+    for (int i = 0; i < 5; i++) total[i] = _mm512_setzero_si512();
+    for (int k = 0; k < n_planes; k++) {
+        plane_row(total, planes + (size_t)k * plane_stride, cols, a);
     }
 }
 
 static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
                         int n_groups, int cols, const int8_t *a, int32_t a_sum)
 {
-    gemv_n_planes(out, planes, plane_stride, n_planes, n_groups, cols, a, a_sum);
+    int32_t zero = (int32_t)((uint32_t)zero_point[n_planes] * (uint32_t)a_sum);
+    for (int first = 0; first < n_groups; first += 4) {
+        int n = n_groups - first < 4 ? n_groups - first : 4;
+        int32_t *o = out + (size_t)first * 5, fifths[4];
+        vi fifth[4]; /* the fifth rows of four groups are added up together */
+        for (int g = 0; g < 4; g++) fifth[g] = _mm512_setzero_si512();
+        for (int g = 0; g < n; g++) {
+            vi total[5];
+            group_sums(total, planes + (size_t)(first + g) * (size_t)cols, plane_stride, n_planes,
+                       cols, a);
+            sum4(o + 5 * g, total[0], total[1], total[2], total[3], zero);
+            fifth[g] = total[4];
+        }
+        sum4(fifths, fifth[0], fifth[1], fifth[2], fifth[3], zero);
+        for (int g = 0; g < n; g++) o[5 * g + 4] = fifths[g];
+    }
 }
 
 /* ---- int8 matrices: w ^ 0x80 is w + 128, unsigned ---- */
 
 static inline vi biased(vi w) { return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80)); }
 
+/* One row's products, as lanes to be added up. */
+INLINE vi row_dot(const int8_t *row, int cols, const int8_t *a)
+{
+    vi s0 = _mm512_setzero_si512(), s1 = s0;
+    int c = 0;
+    for (; c + 128 <= cols; c += 128) {
+        s0 = dot4(s0, biased(vi_load(row + c)), vi_load(a + c));
+        s1 = dot4(s1, biased(vi_load(row + c + 64)), vi_load(a + c + 64));
+    }
+    for (; c < cols; c += 64) {
+        vi w = vi_load_part(row + c, cols - c < 64 ? cols - c : 64);
+        s0 = dot4(s0, biased(w), vi_load(a + c));
+    }
+    return _mm512_add_epi32(s0, s1);
+}
+
 static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
                     int32_t a_sum)
 {
-    uint32_t zero = 128u * (uint32_t)a_sum;
+    int32_t zero = (int32_t)(128u * (uint32_t)a_sum);
     for (int r = 0; r < rows; r += 4) {
-        const int8_t *row[4];
+        int n = rows - r < 4 ? rows - r : 4;
         int32_t sums[4];
         vi s[4];
-        for (int i = 0; i < 4; i++) { /* past the last row, the last again */
-            row[i] = w + (size_t)(r + i < rows ? r + i : rows - 1) * (size_t)cols;
-            s[i] = _mm512_setzero_si512();
+        for (int i = 0; i < 4; i++) {
+            const int8_t *row = w + (size_t)(i < n ? r + i : r) * (size_t)cols;
+            s[i] = row_dot(row, cols, a);
         }
-        int c = 0;
-        for (; c + 64 <= cols; c += 64) {
-            vi v = vi_load(a + c);
-#pragma GCC unroll 4
-            for (int i = 0; i < 4; i++) {
-                s[i] = dot4(s[i], biased(vi_load(row[i] + c)), v);
-            }
-        }
-        if (c < cols) {
-            for (int i = 0; i < 4; i++) {
-                vi x = biased(vi_load_part(row[i] + c, cols - c));
-                s[i] = dot4(s[i], x, vi_load(a + c));
-            }
-        }
-        sum4(sums, s[0], s[1], s[2], s[3]);
-        for (int i = 0; i < 4 && r + i < rows; i++)
-            out[r + i] = (int32_t)((uint32_t)sums[i] - zero);
+        sum4(sums, s[0], s[1], s[2], s[3], zero);
+        memcpy(out + r, sums, (size_t)n * sizeof *out);
     }
 }
 
