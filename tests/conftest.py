@@ -12,6 +12,8 @@ import pytest
 import tokenizers
 from tokenizers import decoders, models, pre_tokenizers
 
+from bitconverter.jobs.job import Context
+
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before anything imports PySide6
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -35,6 +37,12 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
 def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the settings of whoever runs it."""
     monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture(autouse=True)
+def _every_progress_event_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether one is dropped depends on the clock; tests that act on one may not."""
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
 
 
 def write_byte_tokenizer(folder: Path, vocab: int = 256) -> None:
