@@ -8,7 +8,7 @@ import errno
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,13 @@ class WeightFile:
     def close(self) -> None:
         self._file.close()
 
-    def check_part(self, part: Part) -> bool:
-        """Whether the file still holds the bytes of this committed part."""
+    def check_part(self, part: Part, between: Callable[[], None] = lambda: None) -> bool:
+        """Whether the file still holds the bytes of this committed part; `between` is called now and then."""
         sha = hashlib.sha256()
         self._file.seek(part.offset)
         left = part.bytes
         while left:
+            between()
             piece = self._file.read(min(left, 16 * 1024 * 1024))
             if not piece:
                 return False

@@ -26,6 +26,7 @@ from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.preflight import Checked, check, partial_folder
 from bitconverter.model.plan import estimated_bytes
 
+SEEDS = 2**53  # integers that JSON readers keep exactly
 MAPPING_SPARE = 256 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
 
@@ -88,12 +89,12 @@ class ConvertJob:
         assert source is not None and checked.side_files is not None
         for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
             ctx.emit(Note("skipped-tensor", {"tensor": name}))
+        engine = Engine(threads=self.threads, cpu=self.cpu)
         weights = work.begin(source.fingerprint(), plan, ctx.cancel)
         try:
             resumed = len(work.records)
             if resumed:
                 ctx.emit(Note("resumed", {"tensors": resumed}))
-            engine = Engine(threads=self.threads, cpu=self.cpu)
             self._convert_tensors(ctx, work, weights, engine, checked)
             weights.finish()
         finally:
@@ -104,6 +105,10 @@ class ConvertJob:
         return resumed
 
     def _checked(self, ctx: Context) -> Checked:
+        if not 0 <= self.seed < SEEDS:
+            raise UserError(
+                "seed", f"The seed is {self.seed}; it must be from 0 to {SEEDS - 1}.", seed=self.seed
+            )
         checked = check(self.source, self.out, self.planes)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:

@@ -57,7 +57,7 @@ class TensorConverter:
         return self._weights.write(plan.name, _DTYPE_NAMES[values.dtype.name], plan.shape, values)
 
     def _planes(self, plan: TensorPlan, sha: Any) -> Written:
-        values = self._read(plan, 0, plan.shape[0], sha)
+        values = self._read_whole(plan, sha)
         planes, scales, error, dtype = self._fit_planes(plan, values)
         (planes_name, planes_shape), (scales_name, scales_shape) = stored_parts(plan)
         parts = [
@@ -108,6 +108,19 @@ class TensorConverter:
         dtype = "F16" if np.array_equal(column.astype(np.float16).astype(np.float32), column) else "F32"
         parts = [part.written, self._weights.write(scales_name, dtype, scales_shape, _as(column, dtype))]
         return parts, math.fsum(e for e, _ in errors), math.fsum(w for _, w in errors)
+
+    def _read_whole(self, plan: TensorPlan, sha: Any) -> np.ndarray:
+        """All rows, read in slabs so that a cancel is heard: dequantizing a large matrix takes seconds."""
+        rows, step = plan.shape[0], self._source.slab_rows(plan.name, SLAB_BYTES)
+        first = self._read(plan, 0, min(step, rows), sha)
+        if step >= rows:
+            return first
+        values = np.empty(plan.shape, first.dtype)
+        values[:step] = first
+        for start in range(step, rows, step):
+            self._cancel.check()
+            values[start : start + step] = self._read(plan, start, min(start + step, rows), sha)
+        return values
 
     def _read(self, plan: TensorPlan, start: int, stop: int, sha: Any) -> np.ndarray:
         values = self._source.read_rows(plan.name, start, stop, sha)

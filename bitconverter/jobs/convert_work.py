@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+from bitconverter import __version__
 from bitconverter.engine import Cancel
 from bitconverter.format.atomic import sync_folder
 from bitconverter.format.errors import UserError
@@ -39,14 +40,12 @@ class WorkFolder:
         leftover = self._journal.records and not self.published
         self._journal.close()
         if not leftover:
-            with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays
-                if self.model.is_dir():
-                    shutil.rmtree(self.model)
+            with contextlib.suppress(OSError):
                 (self.path / "job.json").unlink(missing_ok=True)
                 (self.path / "journal.jsonl").unlink()
         self._lock.release()
         if not leftover:
-            with contextlib.suppress(OSError):
+            with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays
                 self.path.rmdir()
 
     @property
@@ -66,17 +65,25 @@ class WorkFolder:
         Raises UserError("source-changed") when the source is not what it was when the work began.
         """
         records = self._journal.records
-        if records and records[0].get("source") != fingerprint:
+        began = {"source": fingerprint, "tool": __version__}
+        if records and records[0] != began:
             raise UserError(
                 "source-changed",
-                f"The source has changed since the unfinished conversion in {self.path} began. "
+                f"The source (or this program) has changed since the unfinished conversion in {self.path} began. "
                 "Remove that folder to start again from the beginning.",
+                folder=os.fspath(self.path),
+            )
+        if not records and self.model.exists():
+            raise UserError(
+                "work-folder-taken",
+                f"{self.model} is in the way and was not made by a conversion. "
+                "Move it away, or choose another output folder.",
                 folder=os.fspath(self.path),
             )
         if records and records[-1].get("done"):
             self._journal.cut(len(records) - 1)
         if not records:
-            self._journal.append({"source": fingerprint})
+            self._journal.append(began)
         self.model.mkdir(exist_ok=True)
         for entry in self.model.iterdir():
             if entry.is_dir():
@@ -113,8 +120,7 @@ class WorkFolder:
         weights = WeightFile(path, space, [part for parts in committed for part in parts])
         good = 0
         for tensor, record, parts in zip(plan, self.records, committed, strict=False):
-            cancel.check()
-            if record["name"] != tensor.name or not all(weights.check_part(part) for part in parts):
+            if record["name"] != tensor.name or not all(weights.check_part(p, cancel.check) for p in parts):
                 break
             good += 1
         if good < len(committed):

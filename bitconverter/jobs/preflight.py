@@ -79,10 +79,10 @@ def check(source_path: str, out: str | None, planes: int) -> Checked:
         )
     try:
         source = open_source(source_path)
-    except UserError as error:
-        item = CheckItem(error.code, "error", str(error), error.fields)
+        items, info, side_files = check_source(source)
+    except (UserError, OSError) as error:
+        item = _unreadable(source_path, error)
         return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
-    items, info, side_files = check_source(source)
     plan = make_plan(info, planes) if info else []
     linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
     layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
@@ -102,6 +102,15 @@ def check(source_path: str, out: str | None, planes: int) -> Checked:
         8 * layer_bytes / linear if linear else 0.0, free, needed,
     )  # fmt: skip
     return Checked(report, source, info, tuple(plan), side_files)
+
+
+def _unreadable(source: str, error: UserError | OSError) -> CheckItem:
+    if isinstance(error, UserError):
+        return CheckItem(error.code, "error", str(error), error.fields)
+    why = error.strerror or str(error)
+    return CheckItem(
+        "source-unreadable", "error", f"{source} cannot be read: {why}.", {"path": source, "why": why}
+    )
 
 
 def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem], int | None]:

@@ -30,7 +30,7 @@ class HfSource:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.name = path.resolve().name
+        self.name = _model_name(path.resolve())
         self.problems: list[CheckItem] = []
         self.config: dict[str, Any] = self._read_config()
         self.tensors: dict[str, SourceTensor] = {}
@@ -180,6 +180,13 @@ class HfSource:
 
     def _error(self, code: str, message: str, **fields: Any) -> None:
         self.problems.append(CheckItem(code, "error", message, fields))
+
+
+def _model_name(path: Path) -> str:
+    """The folder's name; in the Hugging Face cache (models--OWNER--NAME/snapshots/HASH) that of the model."""
+    if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
+        return path.parent.parent.name.split("--")[-1]
+    return path.name
 
 
 def _plain_name(name: Any) -> bool:

@@ -383,3 +383,20 @@ def test_an_empty_folder_may_be_the_target(source: Path, tmp_path: Path) -> None
     (tmp_path / "out").mkdir()
     convert(source, tmp_path / "out")
     assert (tmp_path / "out" / "manifest.json").exists()
+
+
+def test_a_folder_of_somebody_else_is_not_used_as_work_folder(source: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial" / "model" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", encoding="utf-8")
+    assert failure(source, tmp_path / "out").code == "work-folder-taken"
+    assert mine.read_text(encoding="utf-8") == "mine"
+    assert {path.name for path in mine.parents[1].iterdir()} == {"model"}
+
+
+@pytest.mark.parametrize(("more", "code"), [({"seed": -1}, "seed"), ({"seed": 2**53}, "seed")])
+def test_a_seed_that_does_not_fit_is_refused(
+    more: dict[str, int], code: str, source: Path, tmp_path: Path
+) -> None:
+    assert failure(source, tmp_path / "out", **more).code == code
+    assert not (tmp_path / "out.partial").exists()

@@ -101,3 +101,8 @@ def test_the_fingerprint_follows_the_weights(folder: Path) -> None:
     data[-1] ^= 1
     path.write_bytes(data)
     assert HfSource(folder).fingerprint() != before
+
+
+def test_a_model_in_the_download_cache_has_its_own_name(tmp_path: Path) -> None:
+    folder = golden_copy("llama2", tmp_path / "models--org--Tiny-Model" / "snapshots" / "0a1b2c")
+    assert HfSource(folder).name == "Tiny-Model"
