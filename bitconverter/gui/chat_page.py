@@ -13,7 +13,7 @@ from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.dropping import dropped_model
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import ErrorText, error_text, note_text, tr
+from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.sampling_drawer import SamplingDrawer
@@ -24,6 +24,7 @@ from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
 
+COUNTED_LETTERS = 200_000
 ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
@@ -52,6 +53,8 @@ class ChatPage(QWidget):
         self.log = ChatLog()
         self._session: ChatSession | None = None
         self._opening, self._next_model = "", ""
+        self._undo_after_stop = False
+        self._problem: Exception | str | None = None
         self._runner = JobRunner(self)
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self._on_idle)
@@ -264,8 +267,6 @@ class ChatPage(QWidget):
             self._show_state(self.state)
             self.view.follow()
 
-    _undo_after_stop = False
-
     # ---- what the jobs say
 
     def _on_event(self, event: Event) -> None:
@@ -289,7 +290,7 @@ class ChatPage(QWidget):
             self._loaded(event.result)
         elif isinstance(event, Failed):
             self._show_state(State.NO_MODEL)
-            self._show_error(error_text(event.error))
+            self._complain(event.error)
         elif isinstance(event, Stopped):
             self._show_state(State.NO_MODEL)
 
@@ -311,9 +312,9 @@ class ChatPage(QWidget):
             self.log.undo()
         self._show_state(State.READY)
         if isinstance(event, Failed):
-            self._show_answer_error(event.error)
+            self._complain(event.error)
         elif turn.end == "context":
-            self._offer_new_chat(tr("context-full-title"), tr("end-context"))
+            self._complain("end-context")
 
     def _give_back(self) -> None:
         """Nothing was answered: the question goes back into the input, before what was typed meanwhile."""
@@ -321,25 +322,24 @@ class ChatPage(QWidget):
         typed = self.composer.text()
         self.composer.set_text(f"{text}\n{typed}" if typed.strip() else text)
 
-    def _show_answer_error(self, error: Exception) -> None:
-        fields = getattr(error, "fields", {})
-        if isinstance(error, UserError) and error.code == "context-full" and "needed" in fields:
-            text = tr("context-full-text", needed=fields["needed"], available=fields.get("available", "?"))
-            self._offer_new_chat(tr("context-full-title"), text)
-        else:
-            self._show_error(error_text(error))
-
-    def _offer_new_chat(self, title: str, text: str) -> None:
+    def _complain(self, problem: Exception | str) -> None:
+        """Show an error, or the message "end-context"; a full context comes with the way out of it."""
         self._hide_notice()
-        self.notice.show_warning(title, text)
+        self._problem = problem
+        fields = getattr(problem, "fields", {})
+        if isinstance(problem, str):
+            self.notice.show_warning(tr("context-full-title"), tr(problem))
+        elif isinstance(problem, UserError) and problem.code == "context-full" and "needed" in fields:
+            text = tr("context-full-text", needed=fields["needed"], available=fields.get("available", "?"))
+            self.notice.show_warning(tr("context-full-title"), text)
+        else:
+            self.notice.show_error(error_text(problem))
+            return
         self.new_chat_button.setText(tr("new-chat"))
         self.new_chat_button.show()
 
-    def _show_error(self, error: ErrorText) -> None:
-        self._hide_notice()
-        self.notice.show_error(error)
-
     def _hide_notice(self) -> None:
+        self._problem = None
         self.new_chat_button.hide()
         self.notice.clear()
 
@@ -349,6 +349,8 @@ class ChatPage(QWidget):
         if session is None or self.state is not State.READY:
             return
         messages = self.log.messages(self.drawer.system_prompt(), self.composer.text())
+        if sum(len(message.content) for message in messages) > COUNTED_LETTERS:
+            return  # counting would hold the window up; whether it fits is told when it is sent
         try:
             used = session.count_tokens(messages) if messages else 0
         except UserError:  # a template may refuse a half-made chat; sending it tells why
@@ -369,6 +371,10 @@ class ChatPage(QWidget):
         self._settings["drawer_open"] = shown
 
     # ---- the window
+
+    def session_size(self) -> int:
+        """Tokens that the context of the open model holds; 0 without one."""
+        return 0 if self._session is None else int(self._session.n_ctx)
 
     @property
     def busy(self) -> bool:
@@ -396,7 +402,8 @@ class ChatPage(QWidget):
         """Say everything again in the language of now."""
         for part in (self.bar, self.start, self.view, self.composer, self.drawer):
             part.retranslate()
-        self._hide_notice()
+        if self._problem is not None:
+            self._complain(self._problem)
         self._show_model()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:

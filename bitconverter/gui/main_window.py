@@ -58,6 +58,7 @@ class MainWindow(QMainWindow):
         self._settings = settings
         self._texts = Texts()
         self._closing = False
+        self.settings_dialog: SettingsDialog | None = None
         self.setWindowTitle(tr("app-name"))
         self.setMinimumSize(900, 600)
         self.chat, self.convert = ChatPage(settings), ConvertPage(settings)
@@ -159,15 +160,21 @@ class MainWindow(QMainWindow):
 
     def open_settings(self) -> None:
         """Show the settings over the window."""
-        self.settings_dialog = SettingsDialog(self._settings, self)
-        self.settings_dialog.changed.connect(self._setting_changed)
-        self.settings_dialog.open()
+        dialog = SettingsDialog(self._settings, self)
+        dialog.changed.connect(self.apply_setting)
+        dialog.finished.connect(dialog.deleteLater)
+        dialog.finished.connect(self._settings_closed)
+        self.settings_dialog = dialog
+        dialog.open()
 
-    def _setting_changed(self, key: str) -> None:
+    def _settings_closed(self) -> None:
+        self.settings_dialog = None
+
+    def apply_setting(self, key: str) -> None:
+        """Make the window follow the setting `key`, and keep it."""
         if key == "language":
             messages.set_language(self._settings["language"])
             self.retranslate()
-            self.settings_dialog.retranslate()
         elif key == "theme":
             self._apply_theme()
         self._save_settings()
@@ -192,6 +199,8 @@ class MainWindow(QMainWindow):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        if self.settings_dialog is not None:
+            self.settings_dialog.retranslate()
         self.chat.retranslate()
         self.convert.retranslate()
 

@@ -80,6 +80,7 @@ def _code_box(code: str, language: str, env: Any) -> str:
         f'<tr><td colspan="2" style="padding:4px 12px 10px 12px;"><pre style="white-space:pre-wrap; margin:0; '
         f'font-family:{env["mono"]}; font-size:{env["mono_points"]}pt;">'
         f"{_highlighted(code, language.lower(), colors.dark)}</pre></td></tr></table>"
+        '<p style="font-size:2pt; margin:0px;">&nbsp;</p>'  # Qt gives tables no margin below
     )
 
 

@@ -92,7 +92,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "checking": ("Checking the model…", "モデルを確認しています…"),
     "parameters": ("{count} parameters", "パラメーター数 {count}"),
     "size-title": ("Size and quality", "大きさと品質"),
-    "planes-count": ("{planes} of 4 planes", "4段階の {planes}（プレーン数 {planes}）"),
+    "planes-count": ("{planes} of 4 planes", "三値プレーン {planes} 枚"),
     "planes-title-1": ("Tiny", "極小"),
     "planes-title-2": ("Small", "小さい"),
     "planes-title-3": ("Near the original", "元に近い"),
@@ -107,7 +107,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     ),
     "planes-text-3": ("Answers come close to the original's.", "答えは元のモデルに近くなります。"),
     "planes-text-4": ("The closest to the original, and the largest file.", "元のモデルに最も近く、最も大きいファイル。"),
-    "bits-per-weight": ("{bits} bits per weight", "1重みあたり {bits} ビット"),
+    "bits-per-weight": ("{bits} bits per weight", "重み1つあたり {bits} ビット"),
     "out-title": ("Save to", "保存先"),
     "change-out": ("Change where the new folder goes", "保存先を変更"),
     "disk-line": ("Needs {needed} of disk · {free} free", "ディスク {needed} 必要 · 空き {free}"),
@@ -135,7 +135,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "done-title": ("Done", "完了しました"),
     "result-before": ("before", "変換前"),
     "result-after": ("after", "変換後"),
-    "result-bits": ("bits per weight", "1重みあたりのビット数"),
+    "result-bits": ("bits per weight", "重み1つあたりのビット数"),
     "result-time": ("time", "時間"),
     "chat-with-it": ("Chat with it", "会話する"),
     "open-folder": ("Open the folder", "フォルダーを開く"),
@@ -428,6 +428,8 @@ def check_text(item: CheckItem) -> str:
         filled = _filled(template, fields)
         if filled is not None:
             return filled
+    if item.level == "error":  # a source that could not be opened is told by the error's own code
+        return _user_sentence(UserError(item.code, item.message, **item.fields))
     return item.message
 
 

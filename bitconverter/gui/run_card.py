@@ -20,7 +20,7 @@ class RunCard(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self._texts = Texts()
-        self._result: ConvertResult | None = None
+        self.result: ConvertResult | None = None
         inner = column(self, 20, 12)
         self.notice = Notice()
         self._progress, self._done = self._build_progress(), self._build_done()
@@ -112,7 +112,7 @@ class RunCard(QFrame):
     def show_result(self, result: ConvertResult) -> None:
         """The finished model in numbers."""
         self._only(self._done)
-        self._result = result
+        self.result = result
         self._fill(result)
 
     def show_error(self, error: ErrorText) -> None:
@@ -122,14 +122,14 @@ class RunCard(QFrame):
 
     def clear(self) -> None:
         """Nothing runs and nothing is to be told."""
-        self._result = None
+        self.result = None
         self.hide()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        if self._result is not None:
-            self._fill(self._result)
+        if self.result is not None:
+            self._fill(self.result)
 
     def _fill(self, result: ConvertResult) -> None:
         texts = (
@@ -141,15 +141,15 @@ class RunCard(QFrame):
         self._where.set_text(result.out)
 
     def _only(self, part: QWidget) -> None:
-        self._result = None
+        self.result = None
         for each in (self._progress, self._done, self.notice):
             each.setVisible(each is part)
         self.show()
 
     def _chat(self) -> None:
-        if self._result is not None:
-            self.chat.emit(self._result.out)
+        if self.result is not None:
+            self.chat.emit(self.result.out)
 
     def _open_folder(self) -> None:
-        if self._result is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(self._result.out))
+        if self.result is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(self.result.out))

@@ -233,3 +233,13 @@ def test_rendering_happens_seldom_while_text_streams(settings, qtbot, monkeypatc
     assert rendered == []  # nothing until the event loop runs
     qtbot.waitUntil(lambda: bool(rendered))
     assert rendered == ["word " * 500]
+
+
+def test_a_problem_is_told_in_the_language_that_is_chosen_later(window, page, qtbot, settings):
+    _ask(page, qtbot, "x" * 5000)
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "文脈がいっぱい" in page.notice.text() and page.new_chat_button.text() == "新しい会話"
+    settings["language"] = "en"
+    window.apply_setting("language")
+    assert "context is full" in page.notice.text()

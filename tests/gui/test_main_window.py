@@ -1,6 +1,8 @@
 """The window: pages, shortcuts, languages, themes, errors, and closing with work in progress."""
 
+import os
 import shutil
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -190,3 +192,36 @@ def test_an_error_that_nobody_caught_becomes_a_report(settings, qtbot, monkeypat
     hooks.dialog.accept()
     hooks.remove()
     assert threading.excepthook is not hooks._thread_hook
+
+
+def test_the_program_opens_a_model_and_ends_cleanly(chat_model, tmp_path):
+    """The real entry, in a process of its own: opens the model named at the start, closes, leaves nothing."""
+    script = tmp_path / "start.py"
+    script.write_text(
+        "import sys\n"
+        "from PySide6.QtCore import QTimer\n"
+        "from bitconverter.gui import app\n"
+        "class Window(app.MainWindow):\n"
+        "    def showEvent(self, event):\n"
+        "        super().showEvent(event)\n"
+        "        self.timer = QTimer(self, interval=20)\n"
+        "        self.timer.timeout.connect(self.look)\n"
+        "        self.timer.start()\n"
+        "    def look(self):\n"
+        "        if self.chat.state.name == 'READY':\n"
+        "            print(self.chat.bar.model_button.text().encode('utf-8').hex())\n"
+        "            self.close()\n"
+        "app.MainWindow = Window\n"
+        "sys.exit(app.main(['bitconverter'], sys.argv[1]))\n",
+        encoding="utf-8",
+    )
+    environment = os.environ | {"BITCONVERTER_HOME": str(tmp_path / "家"), "QT_QPA_PLATFORM": "offscreen"}
+    done = subprocess.run(
+        [sys.executable, str(script), str(chat_model)],
+        capture_output=True, env=environment, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode("utf-8", "replace")
+    assert bytes.fromhex(done.stdout.decode("ascii").strip()).decode("utf-8") == chat_model.name
+    assert b"Traceback" not in done.stderr
+    saved = (tmp_path / "家" / "settings.json").read_text(encoding="utf-8")
+    assert chat_model.name in saved

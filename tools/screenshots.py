@@ -1,0 +1,165 @@
+"""Screenshots of the real window doing real work: python tools/screenshots.py OUT_FOLDER --model FOLDER_OR_GGUF
+
+Converts the model and talks to the result, in English and Japanese, light and dark. Needs no screen.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+
+os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
+
+from PySide6.QtCore import QElapsedTimer, QEventLoop, QTimer
+from PySide6.QtWidgets import QApplication
+
+from bitconverter.gui.app import prepare
+from bitconverter.gui.chat_page import State as ChatState
+from bitconverter.gui.convert_page import State as ConvertState
+from bitconverter.gui.main_window import MainWindow
+from bitconverter.settings import Settings
+
+SIZE = (1180, 780)
+LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
+PATIENCE_MS = 20 * 60 * 1000
+ENGLISH = "Write a Python function that reverses a string, with an example."
+JAPANESE = "「こんにちは、世界」を英語に訳してください。 Please translate this greeting."
+
+
+class Camera:
+    """The window in the four looks; each shot is taken in all of them."""
+
+    def __init__(self, app: QApplication, window: MainWindow, settings: Settings, out: Path) -> None:
+        self._app, self.window, self._settings, self._out = app, window, settings, out
+
+    def take(self, name: str, looks: tuple[tuple[str, str], ...] = LOOKS) -> None:
+        """Write NAME-language-theme.png for each look; the work goes on meanwhile."""
+        for language, look in looks:
+            self._settings["language"], self._settings["theme"] = language, look
+            for key in ("language", "theme"):
+                self.window.apply_setting(key)
+            settle()
+            path = self._out / f"{name}-{language}-{look}.png"
+            self.window.grab().save(str(path))
+            print(path, flush=True)
+
+
+def settle() -> None:
+    """Let layouts and repaints happen."""
+    for _ in range(4):
+        QApplication.processEvents()
+
+
+def wait(what: str, condition: Callable[[], bool]) -> None:
+    """Run the event loop until `condition` holds."""
+    clock = QElapsedTimer()
+    clock.start()
+    while not condition():
+        if clock.elapsed() > PATIENCE_MS:
+            sys.exit(f"gave up waiting for: {what}")
+        loop = QEventLoop()
+        QTimer.singleShot(20, loop.quit)
+        loop.exec()
+    settle()
+
+
+def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
+    """The convert page from empty to done; returns the converted folder."""
+    page = camera.window.convert
+    camera.window.show_page("convert")
+    camera.take("convert-1-empty")
+    page.choose_source(str(folder))
+    wait("a refusal", lambda: page.state is ConvertState.BLOCKED and not page.busy)
+    camera.take("convert-2-blocked")
+    page.choose_source(str(source))
+    wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
+    page.target_card.cards._cards[3].click()
+    wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
+    camera.take("convert-3-ready")
+    page.convert()
+    wait("a fifth of the work", lambda: page.run_card.bar.value() > 200)
+    camera.take("convert-4-running", LOOKS[:1] + LOOKS[3:])
+    page.stop()
+    wait("the stop", lambda: not page.converting)
+    if page.state is ConvertState.STOPPED:
+        camera.take("convert-5-stopped")
+        page.resume()
+        wait("the end", lambda: not page.converting)
+    if page.state is not ConvertState.DONE:
+        sys.exit(page.console.text())
+    camera.take("convert-6-done")
+    result = page.run_card.result
+    assert result is not None
+    return result.out
+
+
+def shoot_chat(camera: Camera, model: str) -> None:
+    """The chat page from empty to two answers, and the settings."""
+    window, page = camera.window, camera.window.chat
+    window.show_page("chat")
+    camera.take("chat-1-empty")
+    page.drawer.numbers["temperature"].field.setValue(0.0)
+    page.drawer.numbers["max_tokens"].field.setValue(160)
+    window.open_model(model)
+    camera.take("chat-2-loading", LOOKS[:1])
+    wait("the model", lambda: page.state is ChatState.READY)
+    camera.take("chat-3-ready")
+    page.composer.set_text(ENGLISH)
+    page.send()
+    wait("some words", lambda: len(page.log.turns[-1].text) > 60 or page.state is ChatState.READY)
+    camera.take("chat-4-answering", LOOKS[:1])
+    wait("the answer", lambda: page.state is ChatState.READY)
+    page.composer.set_text(JAPANESE)
+    page.send()
+    wait("the answer", lambda: page.state is ChatState.READY)
+    page.view.verticalScrollBar().setValue(0)
+    camera.take("chat-5-answered")
+    page.composer.set_text("long " * page.session_size())
+    page.send()
+    wait("the refusal", lambda: page.state is ChatState.READY)
+    page.composer.set_text("long, long ago …")
+    camera.take("chat-6-context-full", LOOKS[:1] + LOOKS[3:])
+    window.open_settings()
+    settle()
+    dialog = window.settings_dialog
+    assert dialog is not None
+    dialog.grab().save(str(camera._out / "settings.png"))
+    dialog.close()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, help="folder for the pictures")
+    parser.add_argument("--model", type=Path, required=True, help="a Hugging Face folder or a .gguf file")
+    arguments = parser.parse_args()
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    app = QApplication(sys.argv[:1])
+    place = Path(tempfile.mkdtemp(prefix="screenshots-"))
+    settings = Settings(place / "settings.json")
+    settings["language"], settings["theme"] = "en", "light"
+    prepare(app, settings)
+    window = MainWindow(settings)
+    window.resize(*SIZE)
+    window.show()
+    try:
+        work = place / "モデル"
+        work.mkdir()
+        source = work / arguments.model.name
+        if arguments.model.is_dir():
+            shutil.copytree(arguments.model, source)
+        else:
+            shutil.copyfile(arguments.model, source)
+        camera = Camera(app, window, settings, arguments.out)
+        shoot_chat(camera, shoot_convert(camera, source, work))
+    finally:
+        window.chat.stop_and_wait()
+        window.convert.stop_and_wait()
+        shutil.rmtree(place, ignore_errors=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
