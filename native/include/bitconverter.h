@@ -210,6 +210,61 @@ BC_API int bc_planes_unpack(bc_engine *engine, const uint8_t *planes, int32_t n_
 BC_API int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scales,
                             int32_t n_planes, int64_t rows, int64_t cols, uint64_t seed,
                             const float *x, int64_t tokens, float *y, bc_error *err);
+/* ---- calibrated quantizing: one decoder layer on its own (docs/MODEL.md) ---- */
+
+typedef struct bc_block bc_block;
+
+enum bc_matrix_id {
+    BC_MATRIX_Q = 0,
+    BC_MATRIX_K = 1,
+    BC_MATRIX_V = 2,
+    BC_MATRIX_O = 3,
+    BC_MATRIX_GATE = 4,
+    BC_MATRIX_UP = 5,
+    BC_MATRIX_DOWN = 6
+};
+
+/* Layer number `layer` of the model that the config.json text describes, without weights yet.
+ * `window` is the length of the sequences it will see. */
+BC_API int bc_block_open(bc_block **out, bc_engine *engine, const char *config_json, size_t length,
+                         int32_t layer, int32_t window, bc_error *err);
+BC_API void bc_block_close(bc_block *block);
+
+/* Weights are borrowed until they are set again or the block is closed. bias f32 [rows] or NULL. */
+BC_API int bc_block_set_dense(bc_block *block, int32_t matrix, const void *weights, int32_t dtype,
+                              const float *bias, bc_error *err);
+BC_API int bc_block_set_planes(bc_block *block, int32_t matrix, const uint8_t *planes,
+                               const float *scales, int32_t n_planes, uint64_t seed,
+                               const float *bias, bc_error *err);
+/* f32 [hidden], [hidden]; q_norm, k_norm f32 [head_dim] where the family has them, else NULL. */
+BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const float *mlp_norm,
+                              const float *q_norm, const float *k_norm, bc_error *err);
+
+/* x f32 [windows, window, hidden] -> the layer's output, in place; every window is a sequence of its
+ * own. Where not NULL, the inputs of the matrices are kept, unrotated: qkv_in and mlp_in f32 [tokens,
+ * hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens, intermediate]. */
+BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
+                            float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
+
+/* One block of columns of GPTQ (Frantar et al. 2022): for each row, column by column, q = clamp(
+ * round(w / scale)), err_j = (w_j - scale q_j) / u_jj, and w_k -= err_j u_jk for k > j in the block.
+ *   w f32 [rows, w_stride] (in and out), u f32 [cols, cols] upper triangular, scales f32 [rows],
+ *   q i8 [rows, q_stride] (out), errors f32 [rows, cols] (out). cols <= 1024. */
+BC_API int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const float *u,
+                         const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,
+                         float *errors, int64_t rows, int32_t cols, bc_error *err);
+
+/* One block of columns of coordinate descent on e' H e, e = w - scale q: r = H e of these columns
+ * f32 [rows, r_stride] (in and out), h f32 [cols, cols] its diagonal block, column by column
+ * q' = clamp(round(q + r_j / (scale h_jj))), delta_j = scale (q_j - q'), r_k += h_kj delta_j.
+ *   q i8 [rows, q_stride] (in and out), delta f32 [rows, cols] (out: the change of e). */
+BC_API int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const float *h,
+                            const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,
+                            float *delta, int64_t rows, int32_t cols, bc_error *err);
+
+/* q i8 [rows, cols], |q| <= (3^n_planes - 1) / 2 -> planes: the inverse of bc_planes_unpack. */
+BC_API int bc_planes_pack(bc_engine *engine, const int8_t *q, int32_t n_planes, int64_t rows,
+                          int64_t cols, uint8_t *planes, bc_error *err);
 /* cffi: end */
 
 #endif
