@@ -1,5 +1,6 @@
 """The native engine as Python objects. Nothing outside this package knows of cffi."""
 
+from bitconverter.engine.block import CAPTURES, MATRICES, Block
 from bitconverter.engine.cancel import Cancel
 from bitconverter.engine.engine import CPU_MASKS, Engine
 from bitconverter.engine.errors import (
@@ -12,6 +13,7 @@ from bitconverter.engine.errors import (
     OutOfMemoryError,
     UnsupportedError,
 )
+from bitconverter.engine.gptq import MAX_BLOCK_COLS, descent_block, gptq_block, planes_pack
 from bitconverter.engine.logits import logits_divergence, logits_score
 from bitconverter.engine.model import Model, ModelInfo, check_config
 from bitconverter.engine.quantize import (
@@ -24,8 +26,12 @@ from bitconverter.engine.quantize import (
 from bitconverter.engine.session import KV_TYPES, Sampler, Session, sample
 
 __all__ = [
+    "CAPTURES",
     "CPU_MASKS",
     "KV_TYPES",
+    "MATRICES",
+    "MAX_BLOCK_COLS",
+    "Block",
     "Cancel",
     "Cancelled",
     "ContextFullError",
@@ -41,9 +47,12 @@ __all__ = [
     "Session",
     "UnsupportedError",
     "check_config",
+    "descent_block",
+    "gptq_block",
     "logits_divergence",
     "logits_score",
     "planes_matmul",
+    "planes_pack",
     "planes_unpack",
     "quantize_int8",
     "quantize_planes",

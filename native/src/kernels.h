@@ -16,6 +16,7 @@
 #define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
 #define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
 #define BC_DENSE_ROWS 32  /* rows of a float panel */
+#define BC_TILE_ROWS 16   /* rows of a calibration tile, one SIMD lane each */
 #define BC_MAX_PLANES 4
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
@@ -90,12 +91,28 @@ typedef struct bc_kernels {
     void (*quant_moments)(double *wq, double *qq, const float *w, const float *importance, int n,
                           float inv_scale, int q_max);
     void (*quant_round)(int8_t *q, const float *w, int n, float inv_scale, int q_max);
+
+    /* -- calibrated quantizing: tiles are f32 [cols][BC_TILE_ROWS], 64-byte aligned, scales f32
+     *    [BC_TILE_ROWS] >= 0. Products are rounded before they are subtracted and each element sees
+     *    its updates by ascending column, so the bits are equal on every ISA. -- */
+    /* tile = x' for rows <= BC_TILE_ROWS that are `stride` apart; missing rows read as 0 */
+    void (*tile_in)(float *tile, const float *x, size_t stride, int rows, int cols);
+    void (*tile_out)(float *x, size_t stride, const float *tile, int rows, int cols);
+    /* For column j = 0, 1, ...: q_j = clamp(round(w_j / scale)), 0 where scale is 0;
+     * errors_j = (w_j - scale q_j) / u[j][j]; w_k -= errors_j u[j][k] for k > j. u [cols][cols]. */
+    void (*gptq_tile)(float *w, float *errors, float *q, const float *u, const float *scales,
+                      int cols, int q_max);
+    /* For column j = 0, 1, ...: q' = clamp(round(q_j + r_j / (scale h[j][j]))), q_j where scale is
+     * 0; delta_j = scale (q_j - q'); q_j = q'; r_k += h[j][k] delta_j for every k. */
+    void (*descent_tile)(float *r, float *q, float *delta, const float *h, const float *scales,
+                         int cols, int q_max);
 } bc_kernels;
 
 /* Fills the table for the given bc_cpu_flag bits (already cut to what the CPU has). */
 void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags);
 
 void bc_kernels_init_scalar(bc_kernels *k);
+void bc_kernels_init_scalar_tiles(bc_kernels *k); /* part of it */
 void bc_kernels_init_avx2(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);

@@ -432,4 +432,5 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .quant_moments = quant_moments,
         .quant_round = quant_round,
     };
+    bc_kernels_init_scalar_tiles(k);
 }

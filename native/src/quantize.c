@@ -12,12 +12,12 @@
 
 #include "engine.h"
 #include "error.h"
+#include "planes.h"
 #include "platform.h"
 #include "rotation.h"
 
-enum { ROWS = 5, MAX_LEVELS = 81 };
+enum { ROWS = BC_GROUP_ROWS };
 
-static const int Q_MAX[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
 /* Best step of a uniform quantizer with 3, 9, 27, 81 levels for a Gaussian, over its deviation:
  * only the middle of the grid. */
 static const float GAUSS_STEP[BC_MAX_PLANES + 1] = { 0.0f, 1.224f, 0.534f, 0.221f, 0.088f };
@@ -149,7 +149,7 @@ static void planes_row(const struct work *w, struct buffers b, int64_t r, int8_t
 {
     double square = 0.0;
     for (int c = 0; c < w->cols; c++) square += (double)b.row[c] * b.row[c];
-    const int q_max = Q_MAX[w->n_planes];
+    const int q_max = BC_Q_MAX[w->n_planes];
     const float deviation = (float)sqrt(square / w->cols);
     float scale = 0.0f;
     if (deviation > 0.0f) scale = fit_scale(w, b.row, deviation * GAUSS_STEP[w->n_planes], q_max);
@@ -159,36 +159,20 @@ static void planes_row(const struct work *w, struct buffers b, int64_t r, int8_t
     finish_row(w, b.row, scale, q_max, q, error);
 }
 
-/* Five rows of integers -> one byte a column and plane. */
-static void pack_group(const struct work *w, const int8_t *q, int64_t group, int64_t n_groups)
-{
-    static const int POWER[BC_MAX_PLANES + 1] = { 1, 3, 9, 27, 81 };
-    const int cols = w->cols, n = w->n_planes, zero = Q_MAX[n];
-    for (int k = 0; k < n; k++) {
-        uint8_t digit[MAX_LEVELS];
-        for (int u = 0; u < POWER[n]; u++) digit[u] = (uint8_t)(u / POWER[n - 1 - k] % 3);
-        uint8_t *out = w->planes + ((size_t)k * (size_t)n_groups + (size_t)group) * (size_t)cols;
-        for (int c = 0; c < cols; c++) {
-            unsigned v = 0;
-            for (int i = 0; i < ROWS; i++)
-                v = 3 * v + digit[q[(size_t)i * (size_t)cols + (size_t)c] + zero];
-            out[c] = (uint8_t)((v * 256 + 242) / 243);
-        }
-    }
-}
-
 static void planes_group(void *arg, int64_t group, int thread)
 {
     struct work *w = arg;
     if (bc_cancelled(w->cancel)) return;
     const struct buffers b = buffers_of(w, thread);
+    const int8_t *rows[ROWS];
     for (int i = 0; i < ROWS; i++) {
         const int64_t r = group * ROWS + i;
         int8_t *q = b.q + (size_t)i * (size_t)w->cols;
+        rows[i] = q;
         memset(q, 0, (size_t)w->cols);
         if (r < w->rows && load_row(w, b, r)) planes_row(w, b, r, q, w->errors + 2 * group);
     }
-    pack_group(w, b.q, group, (w->rows + ROWS - 1) / ROWS);
+    bc_pack_group(w->planes, w->n_planes, (w->rows + ROWS - 1) / ROWS, group, w->cols, rows);
 }
 
 static void int8_row(void *arg, int64_t r, int thread)
@@ -279,33 +263,4 @@ int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtype, int6
     struct work w = { .weights = weights, .dtype = dtype, .rows = rows, .cols = (int)cols,
                       .codes = codes, .scales = scales, .cancel = cancel };
     return quantize(engine, &w, seed, int8_row, rows, error, err);
-}
-
-int bc_planes_unpack(bc_engine *engine, const uint8_t *planes, int32_t n_planes, int64_t rows,
-                     int64_t cols, int8_t *q, bc_error *err)
-{
-    if (!engine || !planes || !q)
-        return bc_fail(err, BC_ERR_INVALID, "engine, planes or q is NULL");
-    if (n_planes < 1 || n_planes > BC_MAX_PLANES || rows < 1 || cols < 1)
-        return bc_fail(err, BC_ERR_INVALID, "%d planes of %lld x %lld", n_planes, (long long)rows,
-                       (long long)cols);
-    const size_t n_groups = (size_t)((rows + ROWS - 1) / ROWS);
-    memset(q, 0, (size_t)rows * (size_t)cols);
-    for (int k = 0; k < n_planes; k++) {
-        for (size_t g = 0; g < n_groups; g++) {
-            const uint8_t *in = planes + ((size_t)k * n_groups + g) * (size_t)cols;
-            for (size_t c = 0; c < (size_t)cols; c++) {
-                unsigned x = in[c];
-                for (size_t r = ROWS * g; r < ROWS * g + ROWS; r++) {
-                    x *= 3;
-                    if (r < (size_t)rows) {
-                        int8_t *out = q + r * (size_t)cols + c;
-                        *out = (int8_t)(3 * *out + (int)(x >> 8) - 1);
-                    }
-                    x &= 255;
-                }
-            }
-        }
-    }
-    return BC_OK;
 }

@@ -220,6 +220,11 @@ static const bc_weight *rounded_one(const bc_product *products, int count)
     return products[0].weight;
 }
 
+static void keep(float *to, const float *from, int n, size_t width)
+{
+    if (to) memcpy(to, from, (size_t)n * width * sizeof *to);
+}
+
 static void attention_block(bc_session *s, int i, int n)
 {
     const bc_config *c = &s->model->config;
@@ -227,12 +232,14 @@ static void attention_block(bc_session *s, int i, int n)
     const size_t hidden = (size_t)c->hidden, d = (size_t)c->head_dim;
     const size_t q_cols = (size_t)c->n_heads * d, kv_cols = (size_t)c->n_kv_heads * d;
     norm(s, s->h, s->x, layer->attn_norm, n);
+    keep(s->capture.qkv_in, s->h, n, hidden);
     const bc_product qkv[] = { { &layer->q, s->q, q_cols },
                                { &layer->k, s->k, kv_cols },
                                { &layer->v, s->v, kv_cols } };
     bc_activations_prepare(&s->space, rounded_one(qkv, 3), s->h, hidden, n);
     bc_linear(&s->space, qkv, 3, s->h, hidden, n);
     bc_attention(s, i, n);
+    keep(s->capture.o_in, s->q, n, q_cols);
     project(s, &layer->o, s->q, s->y, hidden, n);
 }
 
@@ -242,12 +249,24 @@ static void mlp_block(bc_session *s, int i, int n)
     const bc_layer *layer = &s->model->layers[i];
     const size_t hidden = (size_t)c->hidden, width = (size_t)c->intermediate;
     norm(s, s->h, s->x, layer->mlp_norm, n);
+    keep(s->capture.mlp_in, s->h, n, hidden);
     const bc_product both[] = { { &layer->gate, s->gate, width }, { &layer->up, s->up, width } };
     bc_activations_prepare(&s->space, rounded_one(both, 2), s->h, hidden, n);
     bc_linear(&s->space, both, 2, s->h, hidden, n);
     struct token_work w = { .s = s, .out = s->gate, .in = s->up, .width = c->intermediate };
     bc_pool_run(s->engine->pool, swiglu_token, &w, n);
+    keep(s->capture.down_in, s->gate, n, width);
     project(s, &layer->down, s->gate, s->y, hidden, n);
+}
+
+void bc_session_layer(bc_session *s, int layer, int n)
+{
+    struct token_work residual = { .s = s, .out = s->x, .in = s->y,
+                                   .width = s->model->config.hidden };
+    attention_block(s, layer, n);
+    bc_pool_run(s->engine->pool, add_token, &residual, n);
+    mlp_block(s, layer, n);
+    bc_pool_run(s->engine->pool, add_token, &residual, n);
 }
 
 /* n <= n_batch tokens at s->position. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
@@ -260,13 +279,7 @@ static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits
     struct token_work embed = { .s = s, .tokens = tokens };
     bc_pool_run(pool, embed_token, &embed, n);
     bc_rope_table(s, n);
-    struct token_work residual = { .s = s, .out = s->x, .in = s->y, .width = c->hidden };
-    for (int i = 0; i < c->n_layers && !bc_cancelled(s->cancel); i++) {
-        attention_block(s, i, n);
-        bc_pool_run(pool, add_token, &residual, n);
-        mlp_block(s, i, n);
-        bc_pool_run(pool, add_token, &residual, n);
-    }
+    for (int i = 0; i < c->n_layers && !bc_cancelled(s->cancel); i++) bc_session_layer(s, i, n);
     if (!logits) return;
     const int first = all_positions ? 0 : n - 1;
     norm(s, s->h, s->x + (size_t)first * hidden, s->model->final_norm, n - first);

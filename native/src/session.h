@@ -6,6 +6,11 @@
 #include "linear.h"
 #include "model.h"
 
+/* Where the inputs of a layer's matrices are copied to, f32 [n_batch, cols]; NULL: nowhere. */
+typedef struct bc_capture {
+    float *qkv_in, *o_in, *mlp_in, *down_in;
+} bc_capture;
+
 struct bc_session {
     bc_model *model;
     bc_engine *engine;
@@ -36,7 +41,11 @@ struct bc_session {
     int64_t bytes;
 
     const bc_cancel *cancel; /* of the call that runs */
+    bc_capture capture;      /* all NULL except under block.c */
 };
+
+/* Layer `layer` over s->x of n <= n_batch tokens from s->position on; needs bc_rope_table. */
+void bc_session_layer(bc_session *s, int layer, int n);
 
 /* attention.c: s->q, s->k, s->v of n tokens from s->position on -> KV cache and s->q. */
 void bc_rope_init(bc_session *s);

@@ -1,0 +1,148 @@
+"""Block: one decoder layer on its own, with the caller's weights."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine._native import call, ffi, lib, pointer
+from bitconverter.engine.cancel import Cancel, flag_of
+from bitconverter.engine.engine import Engine
+from bitconverter.engine.errors import InvalidError
+from bitconverter.engine.model import check_config
+from bitconverter.engine.quantize import DTYPES, ROWS_PER_BYTE, Matrix
+
+F32 = npt.NDArray[np.float32]
+
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")  # by enum bc_matrix_id
+CAPTURES = ("qkv", "o", "mlp", "down")  # the four different inputs of the seven matrices
+
+
+class Block:
+    """Layer `layer` of the model that a config.json describes, run on sequences of `window` tokens.
+
+    It has no weights at first: set all seven matrices and the norms, then call forward(). Arrays are not
+    copied but kept and read by every forward(), so do not change them in between. `shapes` holds [rows, cols]
+    of every matrix, `widths` the columns of every input of CAPTURES.
+
+    A matrix needs a bias exactly where the family has one. Keys and values are kept in f32.
+    """
+
+    def __init__(self, engine: Engine, config_json: bytes, layer: int, window: int) -> None:
+        out = ffi.new("bc_block **")
+        call(lib.bc_block_open, out, engine.handle, ffi.from_buffer(config_json), len(config_json), layer, window)
+        self.handle = ffi.gc(out[0], lib.bc_block_close)
+        self.engine = engine
+        self.window = window
+        info = check_config(config_json)
+        hidden, mlp = info.hidden_size, info.intermediate_size
+        q, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
+        rows = dict(zip(MATRICES, (q, kv, kv, hidden, mlp, mlp, hidden), strict=True))
+        cols = dict(zip(MATRICES, (hidden, hidden, hidden, q, hidden, hidden, mlp), strict=True))
+        self.hidden_size = hidden
+        self.head_dim = info.head_dim
+        self.shapes: dict[str, tuple[int, int]] = {name: (rows[name], cols[name]) for name in MATRICES}
+        self.widths: dict[str, int] = {"qkv": hidden, "o": q, "mlp": hidden, "down": mlp}
+        self._borrowed: dict[str, object] = {}
+
+    def set_dense(self, name: str, weights: Matrix, bias: F32 | None = None) -> None:
+        """Matrix `name` (of MATRICES): weights [rows, cols] as float32, float16, or uint16 holding bfloat16;
+        bias f32 [rows]. A C-contiguous array is kept, not copied."""
+        shape = self._shape(name)
+        if weights.shape != shape or weights.dtype not in DTYPES:
+            raise InvalidError(f"{name} is {weights.dtype} {weights.shape}, must be {shape} of f32, f16 or bf16")
+        matrix = np.ascontiguousarray(weights)
+        vector = _vector(bias, shape[0], f"bias of {name}")
+        call(
+            lib.bc_block_set_dense,
+            self.handle,
+            MATRICES.index(name),
+            ffi.from_buffer(matrix),
+            DTYPES[matrix.dtype],
+            _or_null(vector),
+        )
+        self._borrowed[name] = (matrix, vector)
+
+    def set_planes(
+        self, name: str, planes: npt.NDArray[np.uint8], scales: F32, *, seed: int, bias: F32 | None = None
+    ) -> None:
+        """Matrix `name` as planes u8 [n_planes, ceil(rows/5), cols] of the rotation `seed` and scales f32
+        [rows]: forward() then rounds this matrix's input as the converted model does. Matrices with one input
+        (q, k, v; gate, up) need one seed."""
+        rows, cols = self._shape(name)
+        packed = np.ascontiguousarray(planes, dtype=np.uint8)
+        if packed.ndim != 3 or packed.shape[1:] != (-(-rows // ROWS_PER_BYTE), cols):
+            raise InvalidError(f"planes of shape {packed.shape} for {name} of {(rows, cols)}")
+        gains = _vector(scales, rows, f"scales of {name}")
+        vector = _vector(bias, rows, f"bias of {name}")
+        call(
+            lib.bc_block_set_planes,
+            self.handle,
+            MATRICES.index(name),
+            pointer("uint8_t", packed),
+            _or_null(gains),
+            len(packed),
+            seed,
+            _or_null(vector),
+        )
+        self._borrowed[name] = (packed, gains, vector)
+
+    def set_norms(
+        self, attn_norm: F32, mlp_norm: F32, q_norm: F32 | None = None, k_norm: F32 | None = None
+    ) -> None:
+        """RMSNorm weights f32 [hidden], [hidden], and [head_dim], [head_dim] where the family has them."""
+        vectors = (
+            _vector(attn_norm, self.hidden_size, "attn_norm"),
+            _vector(mlp_norm, self.hidden_size, "mlp_norm"),
+            _vector(q_norm, self.head_dim, "q_norm"),
+            _vector(k_norm, self.head_dim, "k_norm"),
+        )
+        call(lib.bc_block_set_norms, self.handle, *map(_or_null, vectors))
+        self._borrowed["norms"] = vectors
+
+    def forward(
+        self, x: F32, capture: Sequence[str] = CAPTURES, cancel: Cancel | None = None
+    ) -> dict[str, F32]:
+        """Replace hidden states x f32 [windows, window, hidden] by the layer's output, in place; every window
+        is a sequence of its own, from position 0.
+
+        Returns the inputs of the matrices that `capture` (of CAPTURES) names, unrotated and not rounded: f32
+        [windows * window, widths[name]]. Raises Cancelled on cancel; x is then partly replaced.
+        """
+        if x.dtype != np.float32 or x.ndim != 3 or x.shape[1:] != (self.window, self.hidden_size):
+            raise InvalidError(
+                f"x is {x.dtype} {x.shape}, must be float32 [windows, {self.window}, {self.hidden_size}]"
+            )
+        if not (x.flags.c_contiguous and x.flags.writeable):
+            raise InvalidError("x is changed in place: it must be C-contiguous and writable")
+        unknown = [name for name in capture if name not in CAPTURES]
+        if unknown:
+            raise InvalidError(f"capture {unknown[0]!r} is not one of {', '.join(CAPTURES)}")
+        tokens = x.shape[0] * x.shape[1]
+        captured = {name: np.empty((tokens, self.widths[name]), np.float32) for name in capture}
+        call(
+            lib.bc_block_forward,
+            self.handle,
+            pointer("float", x),
+            x.shape[0],
+            *(_or_null(captured.get(name)) for name in CAPTURES),
+            flag_of(cancel),
+        )
+        return captured
+
+    def _shape(self, name: str) -> tuple[int, int]:
+        if name not in self.shapes:
+            raise InvalidError(f"matrix {name!r} is not one of {', '.join(MATRICES)}")
+        return self.shapes[name]
+
+
+def _vector(values: F32 | None, length: int, what: str) -> F32 | None:
+    if values is None:
+        return None
+    if values.shape != (length,):
+        raise InvalidError(f"{what} has shape {values.shape}, must be ({length},)")
+    return np.ascontiguousarray(values, dtype=np.float32)
+
+
+def _or_null(array: F32 | None) -> object:
+    return ffi.NULL if array is None else pointer("float", array)
