@@ -1,5 +1,6 @@
 """The native engine as Python objects. Nothing outside this package knows of cffi."""
 
+from bitconverter.engine.blas import single_threaded_blas
 from bitconverter.engine.block import CAPTURES, MATRICES, Block
 from bitconverter.engine.cancel import Cancel
 from bitconverter.engine.engine import CPU_MASKS, Engine
@@ -58,4 +59,5 @@ __all__ = [
     "quantize_planes",
     "rotate",
     "sample",
+    "single_threaded_blas",
 ]

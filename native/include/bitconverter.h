@@ -232,7 +232,7 @@ BC_API int bc_block_open(bc_block **out, bc_engine *engine, const char *config_j
 BC_API void bc_block_close(bc_block *block);
 
 /* Weights are borrowed until they are set again or the block is closed. bias f32 [rows] where the
- * family has one, else NULL. Planes of matrices with one input (q, k, v; gate, up) need one seed. */
+ * family has one, else NULL. Planes of matrices with one input (q, k, v; gate, up) share a seed. */
 BC_API int bc_block_set_dense(bc_block *block, int32_t matrix, const void *weights, int32_t dtype,
                               const float *bias, bc_error *err);
 BC_API int bc_block_set_planes(bc_block *block, int32_t matrix, const uint8_t *planes,
@@ -242,20 +242,21 @@ BC_API int bc_block_set_planes(bc_block *block, int32_t matrix, const uint8_t *p
 BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const float *mlp_norm,
                               const float *q_norm, const float *k_norm, bc_error *err);
 
-/* x f32 [windows, window, hidden] -> the layer's output, in place; every window is a sequence of its
- * own. Where not NULL, the inputs of the matrices are kept, unrotated: qkv_in and mlp_in f32 [tokens,
- * hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens, intermediate]. */
+/* x f32 [windows, window, hidden] -> the layer's output, in place (in part, after a cancel); every
+ * window is a sequence of its own. Where not NULL, the inputs of the matrices are kept, unrotated:
+ * qkv_in and mlp_in f32 [tokens, hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens,
+ * intermediate]. */
 BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
                             float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
 
-/* The two calls below: x_stride floats from row to row; a scale of 0 leaves integers of 0 (of what
- * they were); all arithmetic is f32, products are rounded, and neither the number of threads nor the
- * CPU changes a bit. A diagonal element that is not positive and finite is BC_ERR_INVALID and names
- * its column; so is a row that holds or gives a NaN or an infinity, after which the arrays are
- * unusable.
+/* The two calls below: a stride counts elements from row to row; round is to nearest even; all
+ * arithmetic is f32 with rounded products, and neither the threads nor the CPU change a bit. Scales
+ * are >= 0; where one is 0, GPTQ gives integers of 0 and descent keeps them. BC_ERR_INVALID names the
+ * column of a diagonal element that is not positive and finite, or a row that holds or gives a NaN
+ * or an infinity, after which the arrays are unusable.
  *
  * One block of columns of GPTQ (Frantar et al. 2022): for each row, column by column, q = clamp(
- * round(w / scale)), err_j = (w_j - scale q_j) / u_jj, and w_k -= err_j u_jk for k > j in the block.
+ * round(w / scale)), err_j = (w_j - scale q_j) / u_jj, w_k -= err_j u_jk for k > j in the block.
  *   w f32 [rows, w_stride] (in and out), u f32 [cols, cols] upper triangular, scales f32 [rows],
  *   q i8 [rows, q_stride] (out), errors f32 [rows, cols] (out). cols <= 1024. */
 BC_API int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const float *u,
@@ -263,8 +264,9 @@ BC_API int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const fl
                          float *errors, int64_t rows, int32_t cols, bc_error *err);
 
 /* One block of columns of coordinate descent on e' H e, e = w - scale q: r = H e of these columns
- * f32 [rows, r_stride] (in and out), h f32 [cols, cols] its diagonal block, symmetric; column by column
- * q' = clamp(round(q + r_j / (scale h_jj))), delta_j = scale (q_j - q'), r_k += h_kj delta_j.
+ * f32 [rows, r_stride] (in and out), h f32 [cols, cols] its symmetric diagonal block; column by
+ * column q' = clamp(round(q_j + r_j / (scale h_jj))), delta_j = scale (q_j - q'), and then
+ * r_k += h_kj delta_j for every k.
  *   q i8 [rows, q_stride] (in and out), delta f32 [rows, cols] (out: the change of e). */
 BC_API int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const float *h,
                             const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,

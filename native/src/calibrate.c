@@ -123,7 +123,8 @@ static int run(bc_engine *engine, struct work *w, bc_error *err)
     const size_t threads = (size_t)bc_pool_size(engine->pool);
     w->k = &engine->k;
     w->scratch = bc_aligned_alloc(threads * TILES * (size_t)w->cols * LANES * sizeof *w->scratch);
-    if (!w->scratch) return bc_fail(err, BC_ERR_NOMEM, "no memory for tiles of %d columns", w->cols);
+    if (!w->scratch)
+        return bc_fail(err, BC_ERR_NOMEM, "no memory for tiles of %d columns", w->cols);
     atomic_init(&w->bad_row, -1);
     bc_pool_run(engine->pool, tile_item, w, (w->rows + LANES - 1) / LANES);
     bc_aligned_free(w->scratch);
