@@ -251,9 +251,9 @@ BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *q
 
 /* The two calls below: a stride counts elements from row to row; round is to nearest even; all
  * arithmetic is f32 with rounded products, and neither the threads nor the CPU change a bit. Scales
- * are >= 0; where one is 0, GPTQ gives integers of 0 and descent keeps them. BC_ERR_INVALID names the
- * column of a diagonal element that is not positive and finite, or a row that holds or gives a NaN
- * or an infinity, after which the arrays are unusable.
+ * are >= 0; where one is 0, GPTQ gives integers of 0 and descent keeps them. BC_ERR_INVALID names
+ * the column of a diagonal element that is not positive and finite, or a row that holds or gives a
+ * NaN or an infinity, after which the arrays are unusable.
  *
  * One block of columns of GPTQ (Frantar et al. 2022): for each row, column by column, q = clamp(
  * round(w / scale)), err_j = (w_j - scale q_j) / u_jj, w_k -= err_j u_jk for k > j in the block.

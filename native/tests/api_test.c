@@ -6,20 +6,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "test_folder.h"
+#include "api_test.h"
 
-#define HUGE_SIZE ((int64_t)1 << 62)
-
-static bc_error err;
-
-/* The call fails with this code and a sentence, and also when the caller wants no sentence. */
-#define REFUSED(expected, call_with_err)                                                           \
-    do {                                                                                           \
-        memset(&err, 0, sizeof err);                                                               \
-        int status_ = (call_with_err);                                                             \
-        test_check(status_ == (expected) && err.code == (expected) && err.message[0] != 0,         \
-                   __FILE__, __LINE__, #call_with_err);                                            \
-    } while (0)
+bc_error err;
 
 static bc_engine *open_engine(void)
 {
@@ -318,6 +307,8 @@ int main(int argc, char **argv)
     check_logits(engine);
     check_rotate(engine);
     check_quantize(engine);
+    check_block(engine);
+    check_calibrate(engine);
     bc_engine_close(engine);
     test_clear();
     return test_summary();

@@ -30,7 +30,8 @@ typedef struct check_entry {
     int slots[CHECK_MAX_SLOTS]; /* SLOT numbers from 1; 0: unused */
 } check_entry;
 
-extern const check_entry check_integer_entries[], check_dense_entries[], check_vector_entries[];
+extern const check_entry check_integer_entries[], check_dense_entries[], check_vector_entries[],
+    check_tile_entries[];
 
 void check_bench(const bc_kernels *tables, int n_tables, const char *isa); /* NULL: all */
 

@@ -243,6 +243,38 @@ static void bench_small(work *w)
     }
 }
 
+/* Blocks of calibrated quantizing; x is a tile, dense_panel two more and the matrix. */
+static void run_gptq(work *w)
+{
+    float *q = w->dense_panel, *errors = q + w->cols * BC_TILE_ROWS;
+    const float *u = errors + w->cols * BC_TILE_ROWS;
+    w->k->gptq_tile(w->x, errors, q, u, w->z, w->cols, 4);
+}
+
+static void run_descent(work *w)
+{
+    float *q = w->dense_panel, *delta = q + w->cols * BC_TILE_ROWS;
+    const float *h = delta + w->cols * BC_TILE_ROWS;
+    w->k->descent_tile(w->x, q, delta, h, w->z, w->cols, 4);
+}
+
+static void bench_tiles(work *w)
+{
+    char shape[64];
+    w->bytes = 0;
+    for (w->cols = 64; w->cols <= 512; w->cols *= 2) {
+        float *q = w->dense_panel, *m = q + 2 * w->cols * BC_TILE_ROWS;
+        for (int i = 0; i < w->cols * BC_TILE_ROWS; i++) q[i] = 0.0f;
+        for (int i = 0; i < w->cols * w->cols; i++) m[i] = i % (w->cols + 1) ? 0.0f : 1.0f;
+        for (int i = 0; i < BC_TILE_ROWS; i++) w->z[i] = 0.1f;
+        snprintf(shape, sizeof shape, "%d", w->cols);
+        w->ops = 1.0 * BC_TILE_ROWS * w->cols * w->cols;
+        report(w, "gptq_tile", shape, run_gptq);
+        w->ops *= 2.0;
+        report(w, "descent_tile", shape, run_descent);
+    }
+}
+
 void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
 {
     checker c = { &tables[0], &tables[0], "bench", 1, 0 };
@@ -275,6 +307,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
         bench_vectors(&w, CACHE_BYTES, "cache");
         bench_matrices(&w);
         bench_small(&w);
+        bench_tiles(&w);
     }
     free(w.memory);
     free(w.panel);
