@@ -30,7 +30,15 @@ class Block:
 
     def __init__(self, engine: Engine, config_json: bytes, layer: int, window: int) -> None:
         out = ffi.new("bc_block **")
-        call(lib.bc_block_open, out, engine.handle, ffi.from_buffer(config_json), len(config_json), layer, window)
+        call(
+            lib.bc_block_open,
+            out,
+            engine.handle,
+            ffi.from_buffer(config_json),
+            len(config_json),
+            layer,
+            window,
+        )
         self.handle = ffi.gc(out[0], lib.bc_block_close)
         self.engine = engine
         self.window = window
@@ -50,7 +58,9 @@ class Block:
         bias f32 [rows]. A C-contiguous array is kept, not copied."""
         shape = self._shape(name)
         if weights.shape != shape or weights.dtype not in DTYPES:
-            raise InvalidError(f"{name} is {weights.dtype} {weights.shape}, must be {shape} of f32, f16 or bf16")
+            raise InvalidError(
+                f"{name} is {weights.dtype} {weights.shape}, must be {shape} of f32, f16 or bf16"
+            )
         matrix = np.ascontiguousarray(weights)
         vector = _vector(bias, shape[0], f"bias of {name}")
         call(

@@ -124,7 +124,9 @@ def _out(given: F32 | None, rows: int, cols: int) -> F32:
     if given is None:
         return np.empty((rows, cols), np.float32)
     if given.shape != (rows, cols) or given.dtype != np.float32 or not given.flags.c_contiguous:
-        raise InvalidError(f"the output is {given.dtype} {given.shape}, must be float32 {(rows, cols)}, C-contiguous")
+        raise InvalidError(
+            f"the output is {given.dtype} {given.shape}, must be float32 {(rows, cols)}, C-contiguous"
+        )
     return given
 
 
@@ -134,7 +136,9 @@ def _strided(ctype: str, array: npt.NDArray[Any], dtype: type, what: str) -> tup
     whole = array.shape[1] <= 1 or array.strides[1] == size
     step = array.strides[0] if array.shape[0] > 1 else size * array.shape[1]
     if array.dtype != dtype or not whole or step % size or step < size * array.shape[1]:
-        raise InvalidError(f"{what} is {array.dtype} with strides {array.strides}: its rows must lie in memory whole")
+        raise InvalidError(
+            f"{what} is {array.dtype} with strides {array.strides}: its rows must lie in memory whole"
+        )
     if not array.flags.writeable:
         raise InvalidError(f"{what} is changed in place: it must be writable")
     return ffi.cast(f"{ctype} *", array.ctypes.data), step // size

@@ -26,8 +26,9 @@ struct bc_block {
 static bc_weight *weight_of(bc_block *b, int matrix)
 {
     bc_layer *l = &b->layer;
-    bc_weight *const weights[N_MATRICES] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up,
-                                             &l->down };
+    bc_weight *const weights[N_MATRICES] = {
+        &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
+    };
     return weights[matrix];
 }
 
@@ -37,8 +38,9 @@ static bc_weight *weight_of(bc_block *b, int matrix)
 static bc_weight empty_weight(const bc_config *c, int matrix)
 {
     const int64_t q = (int64_t)c->n_heads * c->head_dim, kv = (int64_t)c->n_kv_heads * c->head_dim;
-    const int64_t rows[N_MATRICES] = { q, kv, kv, c->hidden, c->intermediate, c->intermediate,
-                                       c->hidden };
+    const int64_t rows[N_MATRICES] = {
+        q, kv, kv, c->hidden, c->intermediate, c->intermediate, c->hidden
+    };
     const int64_t cols[N_MATRICES] = { c->hidden, c->hidden, c->hidden,      q,
                                        c->hidden, c->hidden, c->intermediate };
     return (bc_weight){ .rows = rows[matrix], .cols = cols[matrix] };
@@ -212,8 +214,7 @@ static int check_complete(bc_block *b, bc_error *err)
     for (int i = 0; i < N_MATRICES; i++)
         if (!weight_of(b, i)->data)
             return bc_fail(err, BC_ERR_INVALID, "the layer has no %s yet", NAMES[i]);
-    if (!b->layer.attn_norm)
-        return bc_fail(err, BC_ERR_INVALID, "the layer has no norms yet");
+    if (!b->layer.attn_norm) return bc_fail(err, BC_ERR_INVALID, "the layer has no norms yet");
     const int status = check_seeds(b, BC_MATRIX_Q, BC_MATRIX_V, err);
     return status != BC_OK ? status : check_seeds(b, BC_MATRIX_GATE, BC_MATRIX_UP, err);
 }
@@ -230,9 +231,9 @@ static void run_window(bc_session *s, float *x, int32_t window, const bc_capture
         const int32_t t = s->position;
         const int n = window - t < s->n_batch ? window - t : s->n_batch;
         const size_t bytes = (size_t)n * (size_t)hidden * sizeof *x;
-        s->capture = (bc_capture){ row_of(to->qkv_in, t, hidden), row_of(to->o_in, t, heads),
-                                   row_of(to->mlp_in, t, hidden),
-                                   row_of(to->down_in, t, c->intermediate) };
+        s->capture =
+            (bc_capture){ row_of(to->qkv_in, t, hidden), row_of(to->o_in, t, heads),
+                          row_of(to->mlp_in, t, hidden), row_of(to->down_in, t, c->intermediate) };
         memcpy(s->x, row_of(x, t, hidden), bytes);
         bc_rope_table(s, n);
         bc_session_layer(s, 0, n);
@@ -255,8 +256,7 @@ int bc_block_forward(bc_block *b, float *x, int32_t windows, float *qkv_in, floa
     for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i++) {
         const int64_t t = i * b->window;
         const bc_capture to = { row_of(qkv_in, t, c->hidden), row_of(o_in, t, heads),
-                                row_of(mlp_in, t, c->hidden),
-                                row_of(down_in, t, c->intermediate) };
+                                row_of(mlp_in, t, c->hidden), row_of(down_in, t, c->intermediate) };
         run_window(s, row_of(x, t, c->hidden), b->window, &to);
     }
     s->cancel = s->space.cancel = NULL;

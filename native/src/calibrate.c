@@ -138,9 +138,17 @@ int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const float *u,
                   const float *scales, int32_t q_max, int8_t *q, int64_t q_stride, float *errors,
                   int64_t rows, int32_t cols, bc_error *err)
 {
-    struct work work = { .pass = gptq_pass, .x = w, .x_stride = (size_t)w_stride, .q = q,
-                         .q_stride = (size_t)q_stride, .out = errors, .m = u, .scales = scales,
-                         .rows = rows, .cols = cols, .q_max = q_max };
+    struct work work = { .pass = gptq_pass,
+                         .x = w,
+                         .x_stride = (size_t)w_stride,
+                         .q = q,
+                         .q_stride = (size_t)q_stride,
+                         .out = errors,
+                         .m = u,
+                         .scales = scales,
+                         .rows = rows,
+                         .cols = cols,
+                         .q_max = q_max };
     const int status = check(engine, &work, w_stride, q_stride, "u", err);
     return status != BC_OK ? status : run(engine, &work, err);
 }
@@ -149,9 +157,18 @@ int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const float 
                      const float *scales, int32_t q_max, int8_t *q, int64_t q_stride, float *delta,
                      int64_t rows, int32_t cols, bc_error *err)
 {
-    struct work work = { .pass = descent_pass, .x = r, .x_stride = (size_t)r_stride, .q = q,
-                         .q_stride = (size_t)q_stride, .out = delta, .m = h, .scales = scales,
-                         .rows = rows, .cols = cols, .q_max = q_max, .reads_q = 1 };
+    struct work work = { .pass = descent_pass,
+                         .x = r,
+                         .x_stride = (size_t)r_stride,
+                         .q = q,
+                         .q_stride = (size_t)q_stride,
+                         .out = delta,
+                         .m = h,
+                         .scales = scales,
+                         .rows = rows,
+                         .cols = cols,
+                         .q_max = q_max,
+                         .reads_q = 1 };
     const int status = check(engine, &work, r_stride, q_stride, "h", err);
     return status != BC_OK ? status : run(engine, &work, err);
 }

@@ -80,8 +80,9 @@ int bc_planes_pack(bc_engine *engine, const int8_t *q, int32_t n_planes, int64_t
     int8_t *zeros = calloc((size_t)cols, 1);
     if (!zeros)
         return bc_fail(err, BC_ERR_NOMEM, "no memory to pack rows of %lld", (long long)cols);
-    struct pack_work w = { .q = q, .zeros = zeros, .planes = planes, .n_planes = n_planes,
-                           .rows = rows, .cols = cols };
+    struct pack_work w = {
+        .q = q, .zeros = zeros, .planes = planes, .n_planes = n_planes, .rows = rows, .cols = cols
+    };
     atomic_init(&w.bad_row, -1);
     bc_pool_run(engine->pool, pack_item, &w, (rows + ROWS - 1) / ROWS);
     free(zeros);

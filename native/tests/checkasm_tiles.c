@@ -96,8 +96,11 @@ struct pass {
 /* Values that land on ties, on the ends of the range and on zeros now and then. */
 static struct pass pass_new(checker *c, int cols, int q_max)
 {
-    struct pass p = { tile_new(cols), tile_new(cols), tile_new(cols),
-                      check_alloc((size_t)cols * (size_t)cols * sizeof(float)), { 0 } };
+    struct pass p = { tile_new(cols),
+                      tile_new(cols),
+                      tile_new(cols),
+                      check_alloc((size_t)cols * (size_t)cols * sizeof(float)),
+                      { 0 } };
     for (int i = 0; i < LANES; i++)
         p.scales[i] = check_range(c, 0, 9) ? fabsf(check_normal(c)) * 0.1f + 0.01f : 0.0f;
     for (int k = 0; k < cols; k++) {
@@ -165,8 +168,7 @@ static void one_pass(checker *c, int cols, int q_max, int descent)
                            (double)got.x.x[k * LANES + i], x);
             if (integer != rintf(integer) || fabsf(integer) > (float)q_max)
                 check_fail(c, "%d columns: integer %g", cols, (double)integer);
-            if (start.scales[i] == 0.0f &&
-                integer != (descent ? start.q.x[k * LANES + i] : 0.0f))
+            if (start.scales[i] == 0.0f && integer != (descent ? start.q.x[k * LANES + i] : 0.0f))
                 check_fail(c, "%d columns: a scale of 0 gives %g", cols, (double)integer);
         }
     }

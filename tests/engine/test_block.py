@@ -119,8 +119,12 @@ def test_layer_by_layer_is_the_whole_model(family: str, isa: str) -> None:
     assert np.abs(logits - np.load(GOLDEN / family / "logits.npy")).max() <= 1e-3
 
 
-@pytest.mark.parametrize("family, planes", [("smollm2", 2), ("qwen2-window", 3), ("qwen3", 2), ("llama-bias", 1)])
-def test_with_planes_it_is_the_converted_model(engine: Engine, family: str, planes: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "family, planes", [("smollm2", 2), ("qwen2-window", 3), ("qwen3", 2), ("llama-bias", 1)]
+)
+def test_with_planes_it_is_the_converted_model(
+    engine: Engine, family: str, planes: int, tmp_path: Path
+) -> None:
     folder = tmp_path / "converted"
     write_converted(GOLDEN / family, folder, planes, seed=SEED)
     tokens = np.load(folder / "tokens.npy")
@@ -218,7 +222,9 @@ def test_a_matrix_can_be_replaced_between_runs(engine: Engine, tmp_path: Path) -
     for name in MATRICES:
         prefix = prefix_of(0, name)
         scales = tensors[prefix + ".scales"].astype(np.float32)
-        block.set_planes(name, tensors[prefix + ".planes"], scales, seed=SEED, bias=tensors.get(prefix + ".bias"))
+        block.set_planes(
+            name, tensors[prefix + ".planes"], scales, seed=SEED, bias=tensors.get(prefix + ".bias")
+        )
         y = x.copy()
         block.forward(y)
         change = np.abs(y - dense).max()

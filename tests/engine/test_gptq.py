@@ -147,7 +147,9 @@ def test_blocks_with_the_updates_between_them_are_the_whole(engine: Engine) -> N
     descent_block(engine, r, h, scales, q_max=4, q=whole_q)
     for first in range(0, 90, 45):
         inside = slice(first, first + 45)
-        delta = descent_block(engine, part[:, inside], h[inside, inside], scales, q_max=4, q=part_q[:, inside])
+        delta = descent_block(
+            engine, part[:, inside], h[inside, inside], scales, q_max=4, q=part_q[:, inside]
+        )
         others = np.r_[0:first, first + 45 : 90]
         part[:, others] += delta @ h[inside][:, others]
     assert (part_q != whole_q).mean() < 0.01
