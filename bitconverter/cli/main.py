@@ -11,6 +11,7 @@ from bitconverter.cli.running import STOPPED, Ended
 from bitconverter.cli.terminal import make_output_safe
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
+METHODS = ("fast", "full")
 KV_TYPES = ("f16", "int8", "f32")
 
 
@@ -96,8 +97,21 @@ def _engine_options(parser: argparse.ArgumentParser, kv: str | None = None) -> N
 def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
     parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
-    parser.add_argument(
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(
         "--planes", type=int, choices=(1, 2, 3, 4), default=2, metavar="N", help=texts.OPTIONS["planes"]
+    )
+    size.add_argument("--bits", type=float, metavar="B", help=texts.OPTIONS["bits"])
+    parser.add_argument("--method", choices=METHODS, default="fast", help=texts.OPTIONS["method"])
+    parser.add_argument(
+        "--calibration", nargs="+", default=(), metavar="FILE", help=texts.OPTIONS["calibration"]
+    )
+    parser.add_argument(
+        "--calibration-windows",
+        type=_natural,
+        default=32,
+        metavar="W",
+        help=texts.OPTIONS["calibration_windows"],
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])

@@ -31,6 +31,7 @@ HELP = {
         "examples:\n"
         "  bitconverter convert Llama-3.2-1B-Instruct llama-small --planes 2\n"
         "  bitconverter convert model.Q4_K_M.gguf small --planes 3\n"
+        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --method full --bits 3.25\n"
         "  bitconverter convert Llama-3.2-1B-Instruct llama-small --check\n\n"
         "planes: 1 = 1.6 bits per weight (needs training to be of use), 2 = 3.2 bits, 3 = 4.8 bits (close to the\n"
         "original), 4 = 6.4 bits (hard to tell apart).",
@@ -79,6 +80,10 @@ OPTIONS = {
     "out": "the folder to make; it must not exist yet",
     "model": "a model folder",
     "planes": "ternary planes of the layers' matrices, 1 to 4 (default 2)",
+    "bits": "instead of --planes: average bits per weight; every matrix gets as many planes as it needs",
+    "method": "fast: no calibration, seconds; full: calibrated on text, much better, minutes (default %(default)s)",
+    "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
+    "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
     "seed": "of the random rotation; other seeds are as good (default 0)",
     "check": "only check the source and the target, convert nothing",
     "threads": "threads to use (default: one per core); results do not depend on it",
@@ -114,6 +119,10 @@ OPTIONS = {
 NOTES = {
     "expanding": "writing {file} out as a temporary folder",
     "check": "{level}: {message}",
+    "calibration": "calibrating on {tokens} tokens of {files}",
+    "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
+    "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
+    "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "skipped-tensor": "tensor {tensor} is not needed and left out",
     "verified": "the engine opens the result ({file_bytes} bytes)",

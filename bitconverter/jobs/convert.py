@@ -2,15 +2,23 @@
 
 Killed at any moment and started again, it ends in the same bytes (jobs/convert_work.py).
 
+With the method full, whole decoder layers are rounded at a time, calibrated on text (jobs/convert_layers.py).
+
 Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),
 "skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
-(file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped).
+(file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
+"calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
+"dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py).
+Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
 """
 
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -19,14 +27,18 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
 from bitconverter.jobs.convert_files import totals_of, write_files
+from bitconverter.jobs.convert_layers import WINDOW, Layers, layer_of, read_calibration
 from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import WEIGHTS, WorkFolder
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.preflight import Checked, check, partial_folder
-from bitconverter.model.plan import estimated_bytes
+from bitconverter.model.calibration_text import CalibrationText
+from bitconverter.model.plan import TensorPlan, estimated_bytes
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
+METHODS = ("fast", "full")
+MOST_WINDOWS = 4096
 MAPPING_SPARE = 256 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
 
@@ -47,6 +59,9 @@ class ConvertResult:
 class ConvertJob:
     """`source`: a Hugging Face folder or a .gguf file; `out`: the new folder; `planes`: ternary digits per weight.
 
+    `method`: "fast" (no data) or "full" (calibrated). `bits`: instead of `planes`, the average bits per linear weight;
+    every matrix gets its own number of planes. `calibration`: UTF-8 text files (none: the text that comes with the
+    program), `calibration_windows` windows of 512 tokens are used.
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
@@ -56,6 +71,10 @@ class ConvertJob:
     seed: int = 0
     threads: int = field(default=0, metadata={"identity": False})
     cpu: str = "auto"
+    method: str = "fast"
+    bits: float | None = None
+    calibration: tuple[str, ...] = ()
+    calibration_windows: int = 32
 
     @property
     def work_dir(self) -> Path:
@@ -63,7 +82,8 @@ class ConvertJob:
 
     def run(self, ctx: Context) -> ConvertResult:
         """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
-        "source-changed", "weight-not-finite", "disk-full"; Cancelled.
+        "source-changed", "weight-not-finite", "disk-full", "bits", "method", "calibration-short", "text-unreadable",
+        "text-encoding", "calibration-overflow"; Cancelled.
         """  # fmt: skip
         started = time.monotonic()
         resumed = 0
@@ -90,16 +110,22 @@ class ConvertJob:
         for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
             ctx.emit(Note("skipped-tensor", {"tensor": name}))
         engine = Engine(threads=self.threads, cpu=self.cpu)
-        weights = work.begin(source.fingerprint(), plan, ctx.cancel)
+        text = self._calibration_text(ctx, checked)
+        fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
+        weights = work.begin(fingerprint, plan, ctx.cancel)
         try:
             resumed = len(work.records)
             if resumed:
                 ctx.emit(Note("resumed", {"tensors": resumed}))
-            self._convert_tensors(ctx, work, weights, engine, checked)
+            with ExitStack() as stack:
+                layers: Layers | None = None
+                if text is not None:
+                    layers = stack.enter_context(self._layers(ctx, fingerprint, checked, engine, text))
+                self._convert_tensors(ctx, work, weights, engine, checked, layers)
             weights.finish()
         finally:
             weights.close()
-        write_files(work.model, source, checked.side_files, plan, work.records, self.planes, self.seed)
+        write_files(work.model, source, checked.side_files, plan, work.records, self._parameters(text))
         self._verify(ctx, work, engine)
         work.publish()
         return resumed
@@ -109,7 +135,21 @@ class ConvertJob:
             raise UserError(
                 "seed", f"The seed is {self.seed}; it must be from 0 to {SEEDS - 1}.", seed=self.seed
             )
-        checked = check(self.source, self.out, self.planes)
+        if self.method not in METHODS:
+            raise UserError(
+                "method",
+                f"There is no method {self.method}: choose {' or '.join(METHODS)}.",
+                method=self.method,
+            )
+        if not 1 <= self.calibration_windows <= MOST_WINDOWS:
+            raise UserError(
+                "windows",
+                f"{self.calibration_windows} calibration windows are not possible: give 1 to {MOST_WINDOWS}.",
+                windows=self.calibration_windows,
+            )
+        # the hidden states of the calibration text, and their next version while it is written
+        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if self.method == "full" else 0
+        checked = check(self.source, self.out, self.planes, self.bits, work_bytes)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"
@@ -120,9 +160,39 @@ class ConvertJob:
         ctx.cancel.check()
         return checked
 
+    def _calibration_text(self, ctx: Context, checked: Checked) -> CalibrationText | None:
+        if self.method != "full":
+            return None
+        assert checked.source is not None and checked.info is not None and checked.side_files is not None
+        return read_calibration(
+            ctx, checked.side_files, checked.source.config, checked.info,
+            files=self.calibration, windows=self.calibration_windows, seed=self.seed,
+        )  # fmt: skip
+
+    def _layers(
+        self, ctx: Context, fingerprint: str, checked: Checked, engine: Engine, text: CalibrationText
+    ) -> Layers:
+        assert checked.source is not None and checked.info is not None
+        return Layers(
+            ctx, self.work_dir, checked.source, checked.info, checked.plan, text,
+            identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
+        )  # fmt: skip
+
+    def _parameters(self, text: CalibrationText | None) -> dict[str, Any]:
+        """What the manifest says of how it was made."""
+        chosen: dict[str, Any] = {"planes": self.planes} if self.bits is None else {"bits": self.bits}
+        parameters = {**chosen, "seed": self.seed, "method": self.method}
+        if text is not None:
+            parameters["calibration"] = {
+                "files": list(text.sources), "windows": text.ids.shape[0], "window": text.ids.shape[1],
+                "sha256": text.sha256,
+            }  # fmt: skip
+        return parameters
+
     def _convert_tensors(
-        self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, checked: Checked
-    ) -> None:
+        self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, checked: Checked,
+        layers: Layers | None,
+    ) -> None:  # fmt: skip
         source = checked.source
         assert source is not None
         sizes = [source.tensors[tensor.name].bytes for tensor in checked.plan]
@@ -130,12 +200,25 @@ class ConvertJob:
         done = sum(sizes[:resumed])
         eta = Eta(done, total)
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
+        told = done
+
+        def tell(count: int, item: str) -> None:
+            nonlocal told
+            told = max(told, count)
+            ctx.emit(Progress(told, total, "byte", item, eta.update(told)))
+
+        def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
+            tell(start + int(part * span), f"layer {layer_of(tensor)}")
+
         for tensor, size in list(zip(checked.plan, sizes, strict=True))[resumed:]:
             ctx.cancel.check()
             work.check_space(estimated_bytes([tensor], {tensor.name: size}))
-            for part in converter.steps(tensor):
-                count = done + int(size * part)
-                ctx.emit(Progress(count, total, "byte", tensor.name, eta.update(count)))
+            if layers is not None and tensor.linear:
+                span = _bytes_of_layer(checked.plan, sizes, tensor)
+                converter.put(tensor, layers.take(tensor, partial(tell_layer, done, span, tensor)))
+            else:
+                for part in converter.steps(tensor):
+                    tell(done + int(size * part), tensor.name)
             work.commit(weights, converter.record)
             done += size
         ctx.emit(Progress(total, total, "byte"))
@@ -153,6 +236,16 @@ class ConvertJob:
             engine, work.model
         )  # its mapping ends with this line: Windows renames no folder with an open file
         ctx.emit(Note("verified", {"file_bytes": size}))
+
+
+def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:
+    """Of this matrix and those of its layer behind it, as they are stored in the source."""
+    first = plan.index(tensor)
+    return sum(
+        size
+        for t, size in zip(plan[first:], sizes[first:], strict=True)
+        if t.linear and layer_of(t) == layer_of(tensor)
+    )
 
 
 def _free_address_space() -> int | None:

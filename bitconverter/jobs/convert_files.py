@@ -21,8 +21,7 @@ def write_files(
     side_files: dict[str, bytes | Path],
     plan: tuple[TensorPlan, ...],
     records: list[dict[str, Any]],
-    planes: int,
-    seed: int,
+    parameters: dict[str, Any],
 ) -> None:
     """Everything but the weight file, which is there already. Depends on nothing but the arguments' content."""
     for name, content in side_files.items():
@@ -31,12 +30,12 @@ def write_files(
     quantization = {
         "quant_method": "ternary_planes",
         "format_version": FORMAT_VERSION,
-        "rotation": {"kind": "permute_sign_hadamard", "seed": seed},
+        "rotation": {"kind": "permute_sign_hadamard", "seed": parameters["seed"]},
     }
     write_json(folder / "config.json", {**source.config, "quantization_config": quantization})
     totals = _totals(plan, records, folder / "model.safetensors")
     licence = source.licence()
-    write_text(folder / "MODEL_CARD.md", model_card(source, licence, side_files, totals, planes, seed))
+    write_text(folder / "MODEL_CARD.md", model_card(source, licence, side_files, totals, parameters))
     manifest = {
         "format_version": FORMAT_VERSION,
         "tool": f"bitconverter {__version__}",
@@ -47,7 +46,7 @@ def write_files(
             "bytes": source.total_bytes,
             "tensors": {record["name"]: record["source_sha256"] for record in records},
         },
-        "parameters": {"planes": planes, "seed": seed},
+        "parameters": parameters,
         "tensors": _stored(plan, records),
         "files": {name: _file(folder / name) for name in _others(folder)},
         "totals": totals,
@@ -89,6 +88,8 @@ def _stored(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> dict
                 "n_planes": tensor.n_planes,
                 "relative_squared_error": record["squared_error"] / weight if weight else 0.0,
             }
+            if "output_error" in record:
+                out[record["parts"][0]["name"]]["relative_output_error"] = record["output_error"]
     return out
 
 

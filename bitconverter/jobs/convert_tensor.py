@@ -3,6 +3,7 @@
 import hashlib
 import math
 from collections.abc import Generator, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,21 @@ SLAB_BYTES = 64 * 1024 * 1024  # of float32, for the matrices that are read in p
 F16_MIN, F16_MAX = 2.0**-14, 65504.0  # the scales an F16 holds without loss (docs/FORMAT.md 1.2)
 Written = tuple[list[Part], float, float]  # and the sums of squares: of the error, of the weights
 _DTYPE_NAMES = {"uint16": "BF16", "float16": "F16", "float32": "F32"}
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A rounded matrix as it is stored. squared_error and squared_weight: plain sums of squares; output_error: of
+    its outputs on the calibration text, relative, and start_error the same before the calibrated steps."""
+
+    planes: np.ndarray
+    scales: np.ndarray
+    scales_dtype: str
+    squared_error: float
+    squared_weight: float
+    output_error: float
+    start_error: float
+    source_sha256: str
 
 
 class TensorConverter:
@@ -52,6 +68,21 @@ class TensorConverter:
         self.record |= {"source_sha256": sha.hexdigest(), "parts": [part.record() for part in parts]}
         yield 1.0
 
+    def put(self, plan: TensorPlan, fitted: Fitted) -> None:
+        """Write a matrix that calibration has rounded; then `record` is its journal record."""
+        (planes_name, planes_shape), (scales_name, scales_shape) = stored_parts(plan)
+        dtype = fitted.scales_dtype
+        parts = [
+            self._weights.write(planes_name, "U8", planes_shape, fitted.planes),
+            self._weights.write(scales_name, dtype, scales_shape, _as(fitted.scales, dtype)),
+        ]
+        self.record = {
+            "name": plan.name, "form": plan.form, "n_planes": plan.n_planes,
+            "squared_error": fitted.squared_error, "squared_weight": fitted.squared_weight,
+            "output_error": fitted.output_error, "start_error": fitted.start_error,
+            "source_sha256": fitted.source_sha256, "parts": [part.record() for part in parts],
+        }  # fmt: skip
+
     def _dense(self, plan: TensorPlan, sha: Any) -> Part:
         values = self._read(plan, 0, plan.shape[0], sha)
         return self._weights.write(plan.name, _DTYPE_NAMES[values.dtype.name], plan.shape, values)
@@ -72,9 +103,9 @@ class TensorConverter:
         A zero scale may be an all-zero row or one that f16 cannot tell from zero; only f32 scales can say which.
         """
         fitted = [*self._quantize(plan, values, exact=False), "F16"]
-        if not _fits_f16(fitted[1], zero=False):
+        if not fits_f16(fitted[1], zero=False):
             exact = [*self._quantize(plan, values, exact=True), "F32"]
-            if not _fits_f16(exact[1], zero=True):
+            if not fits_f16(exact[1], zero=True):
                 fitted = exact
         planes, scales, error, dtype = fitted
         return planes, scales, error, dtype
@@ -124,7 +155,7 @@ class TensorConverter:
 
     def _read(self, plan: TensorPlan, start: int, stop: int, sha: Any) -> np.ndarray:
         values = self._source.read_rows(plan.name, start, stop, sha)
-        if not _finite(values):
+        if not finite(values):
             raise UserError(
                 "weight-not-finite",
                 f"Tensor {plan.name} holds values that are not numbers (NaN or infinity), so the source is damaged. "
@@ -134,8 +165,8 @@ class TensorConverter:
         return values
 
 
-def _finite(values: np.ndarray) -> bool:
-    """Piece by piece, so that the mask stays small; uint16 holds the bits of BF16."""
+def finite(values: np.ndarray) -> bool:
+    """Whether all are finite numbers. Piece by piece, so that the mask stays small; uint16 holds the bits of BF16."""
     flat = values.reshape(-1)
     for start in range(0, flat.size, 1 << 22):
         piece = flat[start : start + (1 << 22)]
@@ -145,7 +176,8 @@ def _finite(values: np.ndarray) -> bool:
     return True
 
 
-def _fits_f16(scales: np.ndarray, zero: bool) -> bool:
+def fits_f16(scales: np.ndarray, zero: bool) -> bool:
+    """Whether f16 holds all scales without loss; `zero`: zero counts as held."""
     size = np.abs(scales)
     fits = (size >= F16_MIN) & (size <= F16_MAX)
     return bool((fits | (size == 0) if zero else fits).all())

@@ -17,6 +17,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.journal import Journal
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
+from bitconverter.jobs import calibration_state
 from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
@@ -41,6 +42,7 @@ class WorkFolder:
         self._journal.close()
         if not leftover:
             with contextlib.suppress(OSError):
+                calibration_state.remove(self.path)
                 (self.path / "job.json").unlink(missing_ok=True)
                 (self.path / "journal.jsonl").unlink()
         self._lock.release()
@@ -69,8 +71,8 @@ class WorkFolder:
         if records and records[0] != began:
             raise UserError(
                 "source-changed",
-                f"The source (or this program) has changed since the unfinished conversion in {self.path} began. "
-                "Remove that folder to start again from the beginning.",
+                f"The source, the calibration text or this program has changed since the unfinished conversion in "
+                f"{self.path} began. Remove that folder to start again from the beginning.",
                 folder=os.fspath(self.path),
             )
         if not records and self.model.exists():

@@ -11,11 +11,9 @@ def model_card(
     licence: str | None,
     side_files: dict[str, Any],
     totals: dict[str, Any],
-    planes: int,
-    seed: int,
+    parameters: dict[str, Any],
 ) -> str:
     """Markdown with the licence of the source, how the files were made, and what is not known."""
-    values = (3**planes - 1) // 2
     bits = totals["bits_per_weight"]
     kind = "a GGUF file" if source.kind == "gguf" else "a folder of safetensors files"
     origin = ", ".join(
@@ -33,9 +31,8 @@ It runs in BitConverter; other programs do not read its weights.
 
 ## How it was made
 
-- Every linear map of the decoder layers was rotated (seed {seed}) and rounded, row by row, to whole numbers from \
--{values} to {values}, written in {planes} ternary digit{"s" if planes > 1 else ""} with one scale per row: \
-{bits:.2f} bits per weight. No calibration text was used.
+- Every linear map of the decoder layers was rotated (seed {parameters["seed"]}) and rounded, row by row, to whole \
+numbers {_digits(parameters)} with one scale per row: {bits:.2f} bits per weight. {_calibration(parameters)}
 - The embedding and, where it is separate, the output head are stored in 8 bits. Norms and biases are unchanged.
 - The weight file has {totals["file_bytes"]:,} bytes; the source's weights have {source.total_bytes:,}.
 - Tokenizer, chat template and generation settings are those of the source.
@@ -43,7 +40,7 @@ It runs in BitConverter; other programs do not read its weights.
 ## What to expect
 
 The rounding has a relative squared error of {totals["relative_squared_error"]:.4f} over the linear weights. \
-{_expectation(planes)} How much worse the answers get depends on the model: measure it with \
+{_expectation(bits)} How much worse the answers get depends on the model: measure it with \
 `bitconverter evaluate THIS_FOLDER --text FILE --reference SOURCE`. Whatever the original model gets wrong, \
 is biased about, or must not be used for, holds for this copy too.
 
@@ -70,10 +67,28 @@ def _is_legal(name: str) -> bool:
     ) or (name == "SOURCE_README.md")
 
 
-def _expectation(planes: int) -> str:
-    if planes == 1:
+def _digits(parameters: dict[str, Any]) -> str:
+    if "bits" in parameters:
+        return "written in one to four ternary digits, as many as each map needs,"
+    planes = parameters["planes"]
+    values = (3**planes - 1) // 2
+    return f"from -{values} to {values}, written in {planes} ternary digit{'s' if planes > 1 else ''}"
+
+
+def _calibration(parameters: dict[str, Any]) -> str:
+    text = parameters.get("calibration")
+    if text is None:
+        return "No calibration text was used."
+    return (
+        f"What an error costs was measured on {text['windows'] * text['window']:,} tokens of text "
+        f"({', '.join(f'`{name}`' for name in text['files'])})."
+    )
+
+
+def _expectation(bits: float) -> str:
+    if bits < 2:
         return "One digit without training changes a model so much that its text is usually not usable."
-    if planes == 2:
+    if bits < 4:
         return (
             "Two digits are a strong compression: expect visibly weaker answers, above all from small models."
         )

@@ -11,6 +11,7 @@ from typing import Any
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context
+from bitconverter.model.allocate import allocate
 from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -56,6 +57,7 @@ class PreflightJob:
     source: str
     out: str | None = None
     planes: int = 2
+    bits: float | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -63,7 +65,7 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, self.planes).report
+        return check(self.source, self.out, self.planes, self.bits).report
 
 
 def partial_folder(out: str) -> Path:
@@ -71,8 +73,14 @@ def partial_folder(out: str) -> Path:
     return Path(str(Path(out)) + ".partial")
 
 
-def check(source_path: str, out: str | None, planes: int) -> Checked:
-    """All checks. Raises UserError only for a number of planes out of range; the rest are items."""
+def check(
+    source_path: str, out: str | None, planes: int, bits: float | None = None, work_bytes_per_unit: int = 0
+) -> Checked:
+    """All checks. Raises UserError only for a number of planes or bits out of range; the rest are items.
+
+    `bits` chooses the planes of every matrix (model/allocate.py) instead of `planes`. `work_bytes_per_unit` of the
+    hidden size are needed in the work folder beside the result.
+    """
     if not 1 <= planes <= MAX_PLANES:
         raise UserError(
             "planes", f"The number of planes is {planes}; it must be 1, 2, 3 or 4.", planes=planes
@@ -84,6 +92,8 @@ def check(source_path: str, out: str | None, planes: int) -> Checked:
         item = _unreadable(source_path, error)
         return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
     plan = make_plan(info, planes) if info else []
+    if bits is not None:
+        plan = list(allocate(plan, bits))
     linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
     layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
     out_bytes = 0
@@ -91,9 +101,10 @@ def check(source_path: str, out: str | None, planes: int) -> Checked:
         out_bytes = estimated_bytes(plan, {name: tensor.bytes for name, tensor in source.tensors.items()})
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
     free: int | None = None
-    needed = math.ceil(out_bytes * SPACE_FACTOR)
+    work_bytes = work_bytes_per_unit * info.hidden_size if info else 0
+    needed = math.ceil(out_bytes * SPACE_FACTOR) + work_bytes
     if out is not None:
-        needed = max(0, math.ceil((out_bytes - _size_of_work(out)) * SPACE_FACTOR))
+        needed = max(0, math.ceil((out_bytes - _size_of_work(out)) * SPACE_FACTOR)) + work_bytes
         more, free = _check_target(source.path, Path(out), needed)
         items += more
     report = PreflightReport(

@@ -1,0 +1,113 @@
+"""The calibrated part of a conversion: which layer's matrices are at hand, where it goes on after a stop.
+
+The state saved before layer k (jobs/calibration_state.py) is made durable when all tensors of the layers before are
+committed. Going on from it, layer k is computed again, whatever of it is committed already: the same bytes.
+"""
+
+import hashlib
+import itertools
+import math
+import tempfile
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from bitconverter.engine import Engine, ModelInfo
+from bitconverter.format.atomic import write_bytes, write_json
+from bitconverter.jobs import calibration_state
+from bitconverter.jobs.calibrate import calibrator
+from bitconverter.jobs.convert_tensor import Fitted
+from bitconverter.jobs.job import Context, Metric, Note
+from bitconverter.model.calibration_text import CalibrationText, calibration_text
+from bitconverter.model.plan import TensorPlan
+from bitconverter.model.source import Source
+
+WINDOW = 512  # tokens
+Tell = Callable[[float], None]  # how much of a layer is done, 0 to 1
+
+
+class Layers:
+    """Gives the rounded matrices in plan order. A context manager: its threads end with it."""
+
+    def __init__(
+        self, ctx: Context, work: Path, source: Source, info: ModelInfo, plan: tuple[TensorPlan, ...],
+        text: CalibrationText, *, identity: str, seed: int, engine: Engine, cpu: str,
+    ) -> None:  # fmt: skip
+        self._ctx, self._work, self._text = ctx, work, text
+        self._identity = hashlib.sha256(f"{identity} {text.sha256}".encode()).hexdigest()
+        self._plans = [dict(group) for group in _by_layer(plan)]
+        self._fitted: dict[str, Fitted] = {}
+        self._next: int | None = None  # the layer whose input the calibrator holds
+        self._loaded: int | None = None  # the layer whose input came from the work folder
+        self._shape = (*text.ids.shape, info.hidden_size)
+        self._stack = ExitStack()
+        self._make = lambda: self._stack.enter_context(calibrator(ctx, source, info, seed, engine, cpu))
+
+    def __enter__(self) -> "Layers":
+        self._calibrator = self._make()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def take(self, tensor: TensorPlan, tell: Tell) -> Fitted:
+        """The rounded matrix; its whole layer (and, after a stop, layers before it) may have to be computed first."""
+        layer = layer_of(tensor)
+        if self._next is None:
+            self._begin(layer)
+        assert self._next is not None
+        while self._next <= layer:
+            self._advance(tell if self._next == layer else lambda _part: None)
+        return self._fitted[tensor.name]
+
+    def _begin(self, layer: int) -> None:
+        found = calibration_state.load(self._work, self._identity, self._shape)
+        if found is not None and found[0] <= layer:
+            self._next, self._calibrator.x = found
+            self._loaded = self._next
+        else:
+            self._calibrator.embed(self._text.ids)
+            self._next = 0
+
+    def _advance(self, tell: Tell) -> None:
+        assert self._next is not None
+        if self._next != self._loaded:
+            calibration_state.save(self._work, self._identity, self._next, self._calibrator.x)
+        self._fitted = self._calibrator.layer(self._next, self._plans[self._next], tell)
+        mean = math.fsum(f.output_error for f in self._fitted.values()) / len(self._fitted)
+        self._ctx.emit(Metric("output_error", self._next, mean))
+        self._next += 1
+
+
+def layer_of(tensor: TensorPlan) -> int:
+    """The number of the layer that a decoder layer's tensor belongs to."""
+    return int(tensor.name.split(".")[2])
+
+
+def read_calibration(
+    ctx: Context, source_files: dict[str, Any], config: dict[str, Any], info: ModelInfo,
+    *, files: tuple[str, ...], windows: int, seed: int,
+) -> CalibrationText:  # fmt: skip
+    """The calibration text in the source's tokens, with its tokenizer and chat template (a GGUF's are rebuilt)."""
+    with tempfile.TemporaryDirectory(prefix="bitconverter-") as place:
+        folder = Path(place)
+        for name, content in source_files.items():
+            if "/" not in name and name.endswith((".json", ".jinja", ".model", ".txt")):
+                write_bytes(folder / name, content if isinstance(content, bytes) else content.read_bytes())
+        write_json(folder / "config.json", config)
+        text = calibration_text(
+            folder,
+            files,
+            windows=windows,
+            window=min(WINDOW, info.max_positions),
+            seed=seed,
+            vocab=info.vocab_size,
+        )
+    ctx.emit(Note("calibration", {"tokens": text.ids.size, "files": ", ".join(text.sources)}))
+    return text
+
+
+def _by_layer(plan: tuple[TensorPlan, ...]) -> list[dict[str, TensorPlan]]:
+    linear = [tensor for tensor in plan if tensor.linear]
+    return [{t.name: t for t in group} for _, group in itertools.groupby(linear, layer_of)]
