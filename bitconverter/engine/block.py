@@ -1,6 +1,6 @@
 """Block: one decoder layer on its own, with the caller's weights."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -111,13 +111,18 @@ class Block:
         self._borrowed["norms"] = vectors
 
     def forward(
-        self, x: F32, capture: Sequence[str] = CAPTURES, cancel: Cancel | None = None
+        self,
+        x: F32,
+        capture: Sequence[str] = CAPTURES,
+        cancel: Cancel | None = None,
+        into: Mapping[str, F32] | None = None,
     ) -> dict[str, F32]:
         """Replace hidden states x f32 [windows, window, hidden] by the layer's output, in place; every window
         is a sequence of its own, from position 0.
 
         Returns the inputs of the matrices that `capture` (of CAPTURES) names, unrotated and not rounded: f32
-        [windows * window, widths[name]]. Raises Cancelled on cancel; x is then partly replaced.
+        [windows * window, widths[name]]. They lie in the arrays of `into` where it has them (what an earlier
+        call returned: fresh memory is slow). Raises Cancelled on cancel; x is then partly replaced.
         """
         if x.dtype != np.float32 or x.ndim != 3 or x.shape[1:] != (self.window, self.hidden_size):
             raise InvalidError(
@@ -129,7 +134,7 @@ class Block:
         if unknown:
             raise InvalidError(f"capture {unknown[0]!r} is not one of {', '.join(CAPTURES)}")
         tokens = x.shape[0] * x.shape[1]
-        captured = {name: np.empty((tokens, self.widths[name]), np.float32) for name in capture}
+        captured = {name: self._captured(name, tokens, (into or {}).get(name)) for name in capture}
         call(
             lib.bc_block_forward,
             self.handle,
@@ -139,6 +144,18 @@ class Block:
             flag_of(cancel),
         )
         return captured
+
+    def _captured(self, name: str, tokens: int, given: F32 | None) -> F32:
+        shape = (tokens, self.widths[name])
+        if given is None:
+            return np.empty(shape, np.float32)
+        if given.shape != shape or given.dtype != np.float32:
+            raise InvalidError(
+                f"the array for {name} is {given.dtype} {given.shape}, must be float32 {shape}"
+            )
+        if not (given.flags.c_contiguous and given.flags.writeable):
+            raise InvalidError(f"the array for {name} must be C-contiguous and writable")
+        return given
 
     def _shape(self, name: str) -> tuple[int, int]:
         if name not in self.shapes:

@@ -68,7 +68,7 @@ static void one_transpose(checker *c, int rows, int cols, int gap)
     for (size_t i = 0; i < n; i++) {
         const float want = i % stride < (size_t)cols ? x[i] + 1.0f : x[i]; /* gaps stay */
         if (memcmp(&want, &y[i], sizeof want))
-            check_fail(c, "out, %d x %d: element %zu", rows, cols, i);
+            check_fail(c, "out, %d x %d: element %d", rows, cols, (int)i);
     }
     tile_free(c, t);
     free(x);

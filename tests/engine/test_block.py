@@ -166,6 +166,11 @@ def test_windows_are_sequences_of_their_own(engine: Engine) -> None:
         np.testing.assert_array_equal(alone[0], together[i])
         for name, part in parts.items():
             np.testing.assert_array_equal(part, captured[name][i * window : (i + 1) * window])
+    again = {name: np.zeros_like(array) for name, array in captured.items()}
+    kept = block.forward(x.copy(), into=again)
+    for name in CAPTURES:
+        assert kept[name] is again[name]
+        np.testing.assert_array_equal(kept[name], captured[name])
     later = x.copy()
     later[:, 200:] += 1
     block.forward(later)
@@ -302,6 +307,8 @@ def test_misuse_is_a_sentence(engine: Engine) -> None:
         block.forward(np.zeros((1, 8, 2 * hidden), np.float32)[..., ::2])
     with pytest.raises(InvalidError, match="'q' is not one of"):
         block.forward(np.zeros((1, 8, hidden), np.float32), capture=("q",))
+    with pytest.raises(InvalidError, match="array for mlp"):
+        block.forward(np.zeros((1, 8, hidden), np.float32), into={"mlp": np.zeros((7, hidden), np.float32)})
     bias = GOLDEN / "llama-bias"
     needs = Block(engine, config_of(bias), 0, 8)
     with pytest.raises(InvalidError, match="q_proj needs a bias"):
