@@ -89,7 +89,10 @@ def _stored(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> dict
                 "relative_squared_error": record["squared_error"] / weight if weight else 0.0,
             }
             if "output_error" in record:
-                out[record["parts"][0]["name"]]["relative_output_error"] = record["output_error"]
+                out[record["parts"][0]["name"]] |= {
+                    "relative_output_error": record["output_error"],
+                    "relative_start_error": record["start_error"],
+                }
     return out
 
 

@@ -1,0 +1,294 @@
+"""The calibrated conversion end to end on tiny models: better than the fast one, the same after every kind of stop."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import GOLDEN
+from model_folders import edit_tensors, golden_copy, write_gguf
+
+from bitconverter import engine
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import calibration_state
+from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
+from bitconverter.model.source import open_source
+
+FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
+FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6}
+
+
+def convert(source: Path, out: Path, **more: Any) -> tuple[ConvertResult, list[Event]]:
+    events: list[Event] = []
+    job = ConvertJob(str(source), str(out), **{"threads": 1, **FULL, **more})
+    last = run_job(job, events.append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result, events
+
+
+def failure(source: Path, out: Path, **more: Any) -> UserError:
+    last = run_job(ConvertJob(str(source), str(out), threads=1, **{**FULL, **more}), lambda _: None, Cancel())
+    assert isinstance(last, Failed)
+    assert isinstance(last.error, UserError), last.error
+    return last.error
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def weights_of(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def manifest(folder: Path) -> dict[str, Any]:
+    return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return golden_copy("llama3.1", tmp_path / "モデル")
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_calibrated_and_runs(family: str, tmp_path: Path) -> None:
+    source = golden_copy(family, tmp_path / "source")
+    convert(source, tmp_path / "out", planes=4)
+    model = engine.Model(engine.Engine(threads=1), tmp_path / "out")
+    tokens = np.load(source / "tokens.npy")
+    logits = engine.Session(model, n_ctx=len(tokens), kv="f32").forward(tokens, all_positions=True)
+    assert logits is not None
+    golden = np.load(source / "logits.npy")
+    assert np.corrcoef(logits.ravel(), golden.ravel())[0, 1] > 0.97
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3])
+def test_the_calibrated_rounding_costs_less_on_its_text_than_its_start(
+    planes: int, source: Path, tmp_path: Path
+) -> None:
+    _, events = convert(source, tmp_path / "full", planes=planes)
+    journal_errors = [event.value for event in events if isinstance(event, Metric)]
+    assert len(journal_errors) == 2 and all(0 < value < 1 for value in journal_errors)
+    stored = manifest(tmp_path / "full")["tensors"]
+    matrices = [entry for name, entry in stored.items() if name.endswith(".planes")]
+    assert len(matrices) == 14
+    for entry in matrices:
+        assert entry["n_planes"] == planes
+        assert entry["relative_output_error"] <= entry["relative_start_error"]
+    assert sum(e["relative_output_error"] for e in matrices) < 0.9 * sum(
+        e["relative_start_error"] for e in matrices
+    )
+
+
+def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "out", bits=3.4)
+    parameters = manifest(tmp_path / "out")["parameters"]
+    assert (parameters["method"], parameters["bits"]) == ("full", 3.4)
+    assert (parameters["calibration"]["windows"], parameters["calibration"]["window"]) == (6, 128)
+    assert "prose.txt" in parameters["calibration"]["files"]
+    assert len(parameters["calibration"]["sha256"]) == 64
+    card = (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
+    assert "768 tokens of text" in card and "`prose.txt`" in card
+    convert(source, tmp_path / "fast", method="fast")
+    assert manifest(tmp_path / "fast")["parameters"] == {"planes": 2, "seed": 0, "method": "fast"}
+
+
+@pytest.mark.parametrize("method", ["fast", "full"])
+def test_a_budget_of_bits_is_kept(method: str, source: Path, tmp_path: Path) -> None:
+    result, _ = convert(source, tmp_path / "out", bits=3.6, method=method)
+    assert 3.0 < result.bits_per_weight <= 3.6
+    planes = {e["n_planes"] for e in manifest(tmp_path / "out")["tensors"].values() if e.get("form") == "planes"}
+    assert len(planes) > 1
+
+
+def test_too_few_bits_are_refused_with_the_least(source: Path, tmp_path: Path) -> None:
+    error = failure(source, tmp_path / "out", bits=1.0)
+    assert error.code == "bits"
+    assert error.fields["least"] > 1.6
+
+
+def test_the_result_does_not_depend_on_threads(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "one", threads=1)
+    convert(source, tmp_path / "three", threads=3)
+    assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
+
+
+def test_another_seed_or_text_gives_another_model(source: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("".join(f"{k * k} apples and {k} pears. " for k in range(900)), encoding="utf-8")
+    convert(source, tmp_path / "a")
+    convert(source, tmp_path / "b", seed=1)
+    convert(source, tmp_path / "c", calibration=(str(text),))
+    assert len({weights_of(tmp_path / name) for name in "abc"}) == 3
+    assert manifest(tmp_path / "c")["parameters"]["calibration"]["files"] == ["text.txt"]
+
+
+def test_a_gguf_gives_the_same_weights_as_its_folder(source: Path, tmp_path: Path) -> None:
+    write_gguf(source, tmp_path / "m.gguf")
+    for name, content in open_source(tmp_path / "m.gguf").side_files().items():  # so that both have one tokenizer
+        assert isinstance(content, bytes)
+        (source / name).write_bytes(content)
+    text = tmp_path / "text.txt"
+    text.write_text("The same bytes give the same tokens. " * 90, encoding="utf-8")
+    convert(source, tmp_path / "a", calibration=(str(text),))
+    convert(tmp_path / "m.gguf", tmp_path / "b", calibration=(str(text),))
+    calibration = [manifest(tmp_path / name)["parameters"]["calibration"] for name in "ab"]
+    assert calibration[0] == calibration[1]
+    assert weights_of(tmp_path / "a") == weights_of(tmp_path / "b")
+
+
+KILLER = """
+import os, signal, sys
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Cancel, run_job
+source, out, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
+count = 0
+def guard(name):
+    real = getattr(os, name)
+    def wrapper(*args, **more):
+        global count
+        if count == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+        return real(*args, **more)
+    setattr(os, name, wrapper)
+for name in ("fsync", "replace", "rename"):
+    guard(name)
+job = ConvertJob(source, out, threads=1, method="full", calibration_windows=6)
+print(type(run_job(job, lambda e: None, Cancel())).__name__, count)
+"""
+
+
+def run_killer(source: Path, out: Path, last: int) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLER, str(source), str(out), str(last)]
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
+def test_killed_at_any_moment_and_run_again_it_is_the_same_folder(source: Path, tmp_path: Path) -> None:
+    done = run_killer(source, tmp_path / "whole", -1)
+    assert done.returncode == 0, done.stderr
+    word, count = done.stdout.split()
+    assert word == "Finished"
+    expected = hashes(tmp_path / "whole")
+    for moment in range(3, int(count) - 8, max(1, int(count) // 9)):
+        out = tmp_path / f"killed {moment}"
+        killed = run_killer(source, out, moment)
+        assert killed.returncode == -signal.SIGKILL, (moment, killed)
+        assert not out.exists()
+        convert(source, out)
+        assert hashes(out) == expected, moment
+        assert not Path(f"{out}.partial").exists()
+
+
+def stop_at(source: Path, out: Path, share: float) -> None:
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Progress) and event.done > event.total * share:
+            cancel.request()
+
+    job = ConvertJob(str(source), str(out), threads=1, **FULL)
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    assert not out.exists()
+
+
+@pytest.mark.parametrize("share", [0.35, 0.8])
+def test_stopped_inside_a_layer_it_goes_on_to_the_same_folder(
+    share: float, source: Path, tmp_path: Path
+) -> None:
+    convert(source, tmp_path / "whole")
+    out = tmp_path / "out"
+    stop_at(source, out, share)
+    _, events = convert(source, out)
+    assert any(isinstance(event, Note) and event.code == "resumed" for event in events)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "changed"])
+def test_without_a_whole_state_the_layers_are_computed_again(
+    damage: str, source: Path, tmp_path: Path
+) -> None:
+    convert(source, tmp_path / "whole")
+    out = tmp_path / "out"
+    stop_at(source, out, 0.8)
+    state = Path(f"{out}.partial") / calibration_state.NAME
+    data = bytearray(state.read_bytes())
+    if damage == "missing":
+        state.unlink()
+    elif damage == "short":
+        state.write_bytes(data[:-4])
+    else:
+        data[-100] ^= 1
+        state.write_bytes(data)
+    convert(source, out)
+    assert hashes(out) == hashes(tmp_path / "whole")
+
+
+def test_other_text_does_not_go_on_in_the_same_work_folder(source: Path, tmp_path: Path) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("One text. " * 200, encoding="utf-8")
+    out = tmp_path / "out"
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric):
+            cancel.request()
+
+    job = ConvertJob(str(source), str(out), threads=1, calibration=(str(text),), **FULL)
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    text.write_text("Another text. " * 200, encoding="utf-8")
+    assert failure(source, out, calibration=(str(text),)).code == "source-changed"
+    assert failure(source, out).code == "work-folder-taken"
+
+
+def test_a_row_of_zeros_and_dead_inputs_are_no_trouble(source: Path, tmp_path: Path) -> None:
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.layers.0.mlp.gate_proj.weight"][4] = 0  # its row, and one input of down, are zero
+        tensors["model.layers.1.self_attn.v_proj.weight"][:] = 0  # nothing reaches o
+
+    edit_tensors(source, edit)
+    _, events = convert(source, tmp_path / "out")
+    notes = {event.code for event in events if isinstance(event, Note)}
+    assert "dead-inputs" in notes
+    model = engine.Model(engine.Engine(threads=1), tmp_path / "out")
+    logits = engine.Session(model, n_ctx=8).forward([1, 2, 3], all_positions=True)
+    assert logits is not None and np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_weight_that_is_not_a_number_names_its_tensor(value: float, source: Path, tmp_path: Path) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    edit_tensors(source, lambda tensors: tensors[name].reshape(-1).__setitem__(7, value))
+    error = failure(source, tmp_path / "out")
+    assert (error.code, error.fields["tensor"]) == ("weight-not-finite", name)
+
+
+@pytest.mark.parametrize(
+    ("more", "code"),
+    [
+        ({"method": "magic"}, "method"),
+        ({"calibration_windows": 0}, "windows"),
+        ({"calibration": ("/nowhere/text.txt",)}, "text-unreadable"),
+    ],
+)
+def test_bad_parameters_are_refused_before_work_begins(
+    more: dict[str, Any], code: str, source: Path, tmp_path: Path
+) -> None:
+    assert failure(source, tmp_path / "out", **more).code == code
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_a_calibration_text_shorter_than_a_window_is_refused(source: Path, tmp_path: Path) -> None:
+    text = tmp_path / "short.txt"
+    text.write_text("too short", encoding="utf-8")
+    error = failure(source, tmp_path / "out", calibration=(str(text),))
+    assert error.code == "calibration-short"
+    assert error.fields["tokens"] == 9
