@@ -154,6 +154,19 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Verified by its tables only: this program may not use enough memory to open the result here.",
         "表だけを検証しました。メモリーの上限により、結果をここで開くことはできませんでした。",
     ),
+    "note-calibration": ("Calibrating on {tokens} tokens of {files}", "{files} の {tokens} トークンで校正します"),
+    "note-more-damping": (
+        "The inputs of {matrix} depend on each other; calibrated more cautiously.",
+        "{matrix} の入力は互いに従属しているため、控えめに校正します。",
+    ),
+    "note-dead-inputs": (
+        "{inputs} inputs of {matrix} are always zero on the calibration text.",
+        "{matrix} の入力のうち {inputs} 個は、校正用の文章では常に 0 です。",
+    ),
+    "note-blas-threads": (
+        "numpy uses an unknown BLAS: the result may depend on the number of cores.",
+        "numpy の BLAS が不明なため、結果がコア数によって変わることがあります。",
+    ),
     "note-expanding": ("Unpacking {file}", "{file} を展開しています"),
     # chat
     "no-model": ("No model", "モデルなし"),

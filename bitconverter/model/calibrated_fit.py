@@ -138,8 +138,8 @@ class _Tile:
         return qh, self._cost(q, qh, scales)
 
     def _cost(self, q: I8, qh: F32, scales: F32) -> F64:
-        s = scales.astype(np.float64)
-        return self._whole - 2 * s * _dots(self._w, qh) + s * s * _dots(q, qh)
+        """e' (H e), not the expanded square: that would lose the digits of a small error in those of w' H w."""
+        return _dots(self._w - scales[:, None] * q, self._wh - scales[:, None] * qh)
 
     def _keep(self, best: Rounded, q: I8, scales: F32, cost: F64) -> None:
         better = cost < best.cost

@@ -41,7 +41,9 @@ def failure(source: Path, out: Path, **more: Any) -> UserError:
 
 def hashes(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def weights_of(folder: Path) -> bytes:
@@ -104,7 +106,9 @@ def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tm
 def test_a_budget_of_bits_is_kept(method: str, source: Path, tmp_path: Path) -> None:
     result, _ = convert(source, tmp_path / "out", bits=3.6, method=method)
     assert 3.0 < result.bits_per_weight <= 3.6
-    planes = {e["n_planes"] for e in manifest(tmp_path / "out")["tensors"].values() if e.get("form") == "planes"}
+    planes = {
+        e["n_planes"] for e in manifest(tmp_path / "out")["tensors"].values() if e.get("form") == "planes"
+    }
     assert len(planes) > 1
 
 
@@ -132,7 +136,9 @@ def test_another_seed_or_text_gives_another_model(source: Path, tmp_path: Path) 
 
 def test_a_gguf_gives_the_same_weights_as_its_folder(source: Path, tmp_path: Path) -> None:
     write_gguf(source, tmp_path / "m.gguf")
-    for name, content in open_source(tmp_path / "m.gguf").side_files().items():  # so that both have one tokenizer
+    for name, content in (
+        open_source(tmp_path / "m.gguf").side_files().items()
+    ):  # so that both have one tokenizer
         assert isinstance(content, bytes)
         (source / name).write_bytes(content)
     text = tmp_path / "text.txt"

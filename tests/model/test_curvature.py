@@ -1,0 +1,107 @@
+"""H, its damping and its factor."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from bitconverter.model import curvature
+from bitconverter.model.curvature import DAMPING, Moments, block_edges
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(2) as made:
+        yield made
+
+
+def inputs(tokens: int, cols: int, rank: int = 0) -> np.ndarray:
+    draw = np.random.default_rng(cols)
+    x = draw.standard_normal((tokens, rank or cols)) @ draw.standard_normal((rank or cols, cols))
+    return np.asarray(x, np.float32)
+
+
+def moments(x: np.ndarray, pool: ThreadPoolExecutor) -> Moments:
+    made = Moments(x.shape[1])
+    made.add(x, pool)
+    return made
+
+
+def test_h_is_the_damped_second_moment_and_u_factors_its_inverse(pool: ThreadPoolExecutor) -> None:
+    x = inputs(3000, 150)
+    found = moments(x, pool).curvature()
+    (block,) = found.blocks
+    h = x.astype(np.float64).T @ x
+    h /= np.diagonal(h).mean()
+    h += DAMPING * np.eye(150)
+    np.testing.assert_allclose(block.h, h, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(block.u.astype(np.float64).T @ block.u @ h, np.eye(150), atol=2e-3)
+    assert (np.tril(block.u, -1) == 0).all()
+    np.testing.assert_allclose(found.importance, 1 / np.diagonal(block.u) ** 2, rtol=1e-6)
+    assert (found.damping, found.dead) == (DAMPING, 0)
+
+
+def test_pieces_and_threads_do_not_change_a_bit() -> None:
+    x = inputs(5000, 96)
+    results = []
+    for threads, parts in ((1, [5000]), (3, [5000]), (2, [2048, 1024, 1928])):
+        with ThreadPoolExecutor(threads) as pool:
+            made = Moments(96)
+            for part in np.split(x, np.cumsum(parts)[:-1]):
+                made.add(part, pool)
+        results.append(made.curvature().blocks[0])
+    for other in results[1:]:
+        assert np.array_equal(results[0].h, other.h) and np.array_equal(results[0].u, other.u)
+
+
+def test_a_dead_input_counts_as_an_average_one(pool: ThreadPoolExecutor) -> None:
+    x = inputs(500, 40)
+    x[:, [3, 17]] = 0
+    found = moments(x, pool).curvature()
+    assert found.dead == 2
+    assert found.blocks[0].h[3, 3] == pytest.approx(1 + DAMPING)
+    assert np.isfinite(found.blocks[0].u).all()
+
+
+def test_all_inputs_dead_is_the_identity(pool: ThreadPoolExecutor) -> None:
+    found = moments(np.zeros((100, 20), np.float32), pool).curvature()
+    assert found.dead == 20
+    np.testing.assert_allclose(found.blocks[0].h, (1 + DAMPING) * np.eye(20), rtol=1e-6)
+
+
+def test_inputs_that_depend_on_each_other_are_damped(pool: ThreadPoolExecutor) -> None:
+    found = moments(inputs(200, 300, rank=5), pool).curvature()
+    assert np.isfinite(found.blocks[0].u).all()
+    assert found.damping == DAMPING
+
+
+def test_what_cannot_be_factored_gets_more_damping(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(curvature, "DAMPING", -1e-3)  # makes a matrix of rank 5 indefinite
+    monkeypatch.setattr(curvature, "MORE_DAMPING", -30.0)
+    found = moments(inputs(200, 50, rank=5), pool).curvature()
+    assert found.damping == pytest.approx(0.03)
+    assert np.isfinite(found.blocks[0].u).all()
+
+
+@pytest.mark.parametrize(
+    ("cols", "edges"),
+    [(576, [0, 576]), (4096, [0, 4096]), (4864, [0, 2048, 4096, 4864]), (14336, [*range(0, 14337, 2048)])],
+)
+def test_wide_inputs_have_blocks(cols: int, edges: list[int]) -> None:
+    assert block_edges(cols) == edges
+
+
+def test_blocks_are_factored_by_themselves(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = inputs(700, 80)
+    monkeypatch.setattr(curvature, "MAX_BLOCK", 64)
+    monkeypatch.setattr(curvature, "WIDE_BLOCK", 32)
+    blocks = moments(x, pool).curvature().blocks
+    assert [(b.start, b.stop) for b in blocks] == [(0, 32), (32, 64), (64, 80)]
+    scale = np.square(x.astype(np.float64)).sum() / 80
+    for b in blocks:
+        part = x[:, b.start : b.stop].astype(np.float64)
+        n = b.stop - b.start
+        np.testing.assert_allclose(b.h, part.T @ part / scale + DAMPING * np.eye(n), rtol=1e-4, atol=1e-5)
