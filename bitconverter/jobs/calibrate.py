@@ -116,7 +116,7 @@ class Calibrator:
         curvatures: dict[str, Curvature] = {}
         for key, (name, input_name) in MATRICES.items():
             if input_name not in curvatures:
-                curvatures = {input_name: moments.pop(input_name).curvature()}
+                curvatures = {input_name: moments.pop(input_name).curvature(self._cancel.check)}
                 self._note(prefix + name, curvatures[input_name])
             plan = plans[prefix + name + ".weight"]
             made = self._fit(plan, weights[key], curvatures[input_name])

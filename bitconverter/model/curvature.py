@@ -70,15 +70,15 @@ class Moments:
                 total += partial
         self.tokens += len(x)
 
-    def curvature(self) -> Curvature:
-        """The damped H and its factors, in the scale of one token."""
+    def curvature(self, check: Callable[[], None] = lambda: None) -> Curvature:
+        """The damped H, scaled to a mean diagonal of 1, and its factor. `check` is called now and then."""
         diagonals = [np.diagonal(total).copy() for total in self._sums]
         mean = float(np.concatenate(diagonals).mean()) or 1.0
         dead = sum(int((d <= 0).sum()) for d in diagonals)
         damping, k = DAMPING, 0
         blocks: list[Block] = []
         while k < len(self._sums):
-            made = _factor(self._sums[k] / mean, damping, self._edges[k], self._edges[k + 1])
+            made = _factor(self._sums[k] / mean, damping, self._edges[k], self._edges[k + 1], check)
             if made is None:  # begin again: one damping for all blocks
                 damping, blocks, k = damping * MORE_DAMPING, [], 0
                 continue
@@ -87,7 +87,7 @@ class Moments:
         return Curvature(tuple(blocks), damping, dead)
 
 
-def _factor(h: F64, damping: float, start: int, stop: int) -> Block | None:
+def _factor(h: F64, damping: float, start: int, stop: int, check: Callable[[], None]) -> Block | None:
     """One block of an H whose mean diagonal is 1; None where it cannot be factored with so little damping."""
     n = len(h)
     diagonal = np.diagonal(h)
@@ -97,7 +97,7 @@ def _factor(h: F64, damping: float, start: int, stop: int) -> Block | None:
     try:
         # J h J = m m' with J the reversal and m lower; then u = J m^-1 J is upper and u' u = h^-1.
         m = np.linalg.cholesky(h[::-1, ::-1])
-        u = _inverse_of_lower(np.asarray(m, np.float64))[::-1, ::-1]
+        u = _inverse_of_lower(np.asarray(m, np.float64), check)[::-1, ::-1]
     except np.linalg.LinAlgError:
         return None
     if not np.isfinite(u).all():
@@ -105,15 +105,16 @@ def _factor(h: F64, damping: float, start: int, stop: int) -> Block | None:
     return Block(start, stop, h.astype(np.float32), np.ascontiguousarray(u, dtype=np.float32))
 
 
-def _inverse_of_lower(m: F64) -> F64:
+def _inverse_of_lower(m: F64, check: Callable[[], None]) -> F64:
     """The inverse of a lower triangular matrix, by halves: numpy has no triangular solver."""
+    check()
     n = len(m)
     if n <= 64:
         return np.asarray(np.linalg.inv(m), np.float64)
     k = n // 2
     out = np.zeros_like(m)
-    out[:k, :k] = _inverse_of_lower(m[:k, :k])
-    out[k:, k:] = _inverse_of_lower(m[k:, k:])
+    out[:k, :k] = _inverse_of_lower(m[:k, :k], check)
+    out[k:, k:] = _inverse_of_lower(m[k:, k:], check)
     out[k:, :k] = -(out[k:, k:] @ m[k:, :k]) @ out[:k, :k]
     return out
 
