@@ -302,3 +302,24 @@ def test_the_command_line_needs_no_window_toolkit() -> None:
     code = "import sys, bitconverter.cli.verbs, bitconverter.cli.chat; print('PySide6' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SRC, check=True)
     assert done.stdout == "False\n"
+
+
+def test_a_calibrated_conversion_by_bits(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("Calibrate on this sentence, please. " * 60, encoding="utf-8")
+    out = tmp_path / "out"
+    options = ("--method", "full", "--bits", "3.5", "--calibration", str(text), "--calibration-windows", "2")
+    result = json_of(capsys, "convert", str(tiny_model), str(out), *options)
+    assert 2 < result["bits_per_weight"] <= 3.5
+    parameters = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["parameters"]
+    assert (parameters["method"], parameters["bits"]) == ("full", 3.5)
+    assert parameters["calibration"]["files"] == ["text.txt"]
+
+
+def test_planes_and_bits_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "a", "b", "--planes", "3", "--bits", "3"])
+    assert ended.value.code == 2
+    assert "not allowed with" in capsys.readouterr().err
