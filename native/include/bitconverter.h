@@ -116,7 +116,7 @@ typedef struct bc_session bc_session;
 enum bc_kv_type { BC_KV_F16 = 0, BC_KV_I8 = 1, BC_KV_F32 = 2 };
 
 typedef struct bc_session_params {
-    int32_t n_ctx;   /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */
+    int32_t n_ctx; /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */
     int32_t n_batch; /* tokens per forward pass inside prefill; 0: a default */
     int32_t kv_type; /* enum bc_kv_type */
 } bc_session_params;
@@ -127,7 +127,7 @@ BC_API int bc_session_open(bc_session **out, bc_model *model, const bc_session_p
 BC_API void bc_session_close(bc_session *session);
 BC_API int32_t bc_session_n_ctx(const bc_session *session);
 BC_API int32_t bc_session_position(const bc_session *session); /* tokens it holds */
-BC_API int64_t bc_session_bytes(const bc_session *session);    /* KV cache and work space */
+BC_API int64_t bc_session_bytes(const bc_session *session); /* KV cache and work space */
 
 /* Forgets every token from `position` on (0 <= position <= current). */
 BC_API int bc_session_rewind(bc_session *session, int32_t position, bc_error *err);
@@ -143,12 +143,12 @@ BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_
 /* ---- sampling ---- */
 
 typedef struct bc_sampler_params {
-    float temperature;      /* 0: greedy */
-    float top_p;            /* 1: off */
-    float min_p;            /* 0: off */
-    float repeat_penalty;   /* 1: off */
-    int32_t top_k;          /* 0: off */
-    int32_t repeat_last_n;  /* how many of the last tokens the penalty sees */
+    float temperature; /* 0: greedy */
+    float top_p; /* 1: off */
+    float min_p; /* 0: off */
+    float repeat_penalty; /* 1: off */
+    int32_t top_k; /* 0: off */
+    int32_t repeat_last_n; /* how many of the last tokens the penalty sees */
     uint64_t seed;
 } bc_sampler_params;
 
@@ -193,8 +193,7 @@ BC_API int bc_rotate(bc_engine *engine, float *x, int64_t rows, int64_t cols, ui
 BC_API int bc_quantize_planes(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,
                               int64_t cols, uint64_t seed, int32_t n_planes,
                               const float *importance, int32_t exact_scales, uint8_t *planes,
-                              float *scales, double *error, const bc_cancel *cancel,
-                              bc_error *err);
+                              float *scales, double *error, const bc_cancel *cancel, bc_error *err);
 
 /* The same with int8 codes [rows, cols] in -127..127 and f32 scales [rows]. */
 BC_API int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,
