@@ -171,7 +171,12 @@ def llama3_scaling(factors: np.ndarray, theta: float, head_dim: int, original: i
     between them 1 / ((1 - s) / factor + s) with s linear in 1/wave length. Multiplying original, low and high
     by one number changes nothing, so low = 1 is chosen. Raises UserError when no such rule fits.
     """
-    if factors.shape != (head_dim // 2,) or not np.isfinite(factors).all() or (factors < 1 - 1e-4).any():
+    if (
+        theta <= 0
+        or factors.shape != (head_dim // 2,)
+        or not np.isfinite(factors).all()
+        or (factors < 1 - 1e-4).any()
+    ):
         raise _unknown_factors()
     if np.allclose(factors, 1):
         return None
