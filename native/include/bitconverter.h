@@ -35,13 +35,13 @@
 
 enum bc_status {
     BC_OK = 0,
-    BC_ERR_INVALID = -1,     /* the caller broke the contract */
+    BC_ERR_INVALID = -1, /* the caller broke the contract */
     BC_ERR_NOMEM = -2,
     BC_ERR_UNSUPPORTED = -3, /* well-formed, but this engine, CPU or device cannot do it */
     BC_ERR_CANCELLED = -4,
-    BC_ERR_IO = -5,          /* a file is missing, short or unreadable */
-    BC_ERR_FORMAT = -6,      /* a file's content breaks its format */
-    BC_ERR_CONTEXT = -7      /* the session's context is full */
+    BC_ERR_IO = -5,     /* a file is missing, short or unreadable */
+    BC_ERR_FORMAT = -6, /* a file's content breaks its format */
+    BC_ERR_CONTEXT = -7 /* the session's context is full */
 };
 
 typedef struct bc_error {
@@ -89,12 +89,12 @@ typedef struct bc_model_info {
     int32_t n_layers, hidden_size, intermediate_size;
     int32_t n_heads, n_kv_heads, head_dim;
     int32_t vocab_size, max_positions;
-    int32_t sliding_window; /* 0: none */
-    int32_t tied;           /* 1: the head is the embedding */
+    int32_t sliding_window;                      /* 0: none */
+    int32_t tied;                                /* 1: the head is the embedding */
     int32_t qkv_bias, o_bias, mlp_bias, qk_norm; /* 1: the layers have these tensors */
-    int32_t ternary;        /* 1: converted, 0: dense bf16/f16/f32 */
-    int64_t mapped_bytes;   /* all weight files */
-    int64_t decode_bytes;   /* weights read to decode one token */
+    int32_t ternary;                             /* 1: converted, 0: dense bf16/f16/f32 */
+    int64_t mapped_bytes;                        /* all weight files */
+    int64_t decode_bytes;                        /* weights read to decode one token */
     int64_t linear_weights; /* how many weights the decoder layers' linear maps hold */
     int64_t linear_bytes;   /* bytes of their planes and scales (or dense tensors) */
 } bc_model_info;
@@ -116,7 +116,7 @@ typedef struct bc_session bc_session;
 enum bc_kv_type { BC_KV_F16 = 0, BC_KV_I8 = 1, BC_KV_F32 = 2 };
 
 typedef struct bc_session_params {
-    int32_t n_ctx; /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */
+    int32_t n_ctx;   /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */
     int32_t n_batch; /* tokens per forward pass inside prefill; 0: a default */
     int32_t kv_type; /* enum bc_kv_type */
 } bc_session_params;
@@ -127,7 +127,7 @@ BC_API int bc_session_open(bc_session **out, bc_model *model, const bc_session_p
 BC_API void bc_session_close(bc_session *session);
 BC_API int32_t bc_session_n_ctx(const bc_session *session);
 BC_API int32_t bc_session_position(const bc_session *session); /* tokens it holds */
-BC_API int64_t bc_session_bytes(const bc_session *session); /* KV cache and work space */
+BC_API int64_t bc_session_bytes(const bc_session *session);    /* KV cache and work space */
 
 /* Forgets every token from `position` on (0 <= position <= current). */
 BC_API int bc_session_rewind(bc_session *session, int32_t position, bc_error *err);
@@ -143,11 +143,11 @@ BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_
 /* ---- sampling ---- */
 
 typedef struct bc_sampler_params {
-    float temperature; /* 0: greedy */
-    float top_p; /* 1: off */
-    float min_p; /* 0: off */
-    float repeat_penalty; /* 1: off */
-    int32_t top_k; /* 0: off */
+    float temperature;     /* 0: greedy */
+    float top_p;           /* 1: off */
+    float min_p;           /* 0: off */
+    float repeat_penalty;  /* 1: off */
+    int32_t top_k;         /* 0: off */
     int32_t repeat_last_n; /* how many of the last tokens the penalty sees */
     uint64_t seed;
 } bc_sampler_params;

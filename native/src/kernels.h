@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
-#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
-#define BC_DENSE_ROWS 32  /* rows of a float panel */
+#define BC_ACT_PAD 64    /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80 /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32 /* rows of a float panel */
 #define BC_MAX_PLANES 4
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
@@ -71,8 +71,8 @@ typedef struct bc_kernels {
     /* rotate-half RoPE of one head: cos, sin f32 [head_dim/2] */
     void (*rope)(float *x, const float *cos, const float *sin, int head_dim);
     void (*swiglu)(float *y, const float *gate, const float *up,
-                   int n); /* silu(gate) * up; y may be gate */
-    void (*add)(float *x, const float *y, int n);                       /* x += y */
+                   int n);                        /* silu(gate) * up; y may be gate */
+    void (*add)(float *x, const float *y, int n); /* x += y */
     void (*softmax)(float *x, int n);
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
 

@@ -109,7 +109,7 @@ static void check_f32_to_f16(checker *c)
         for (int i = 0; i < n; i++) {
             uint32_t bits = (uint32_t)check_random(c);
             if (i % 3 == 0) bits = (bits & 0x8fffffffu) | 0x38000000u; /* in or near f16's range */
-            if (i % 3 == 1) bits &= 0xfffff000u; /* often a tie */
+            if (i % 3 == 1) bits &= 0xfffff000u;                       /* often a tie */
             memcpy(&x[i], &bits, sizeof bits);
         }
         c->k->f32_to_f16(y, x, n);
