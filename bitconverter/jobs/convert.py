@@ -27,7 +27,7 @@ from bitconverter.jobs.preflight import Checked, check, partial_folder
 from bitconverter.model.plan import estimated_bytes
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
-MAPPING_SPARE = 256 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
+MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
 
 @dataclass(frozen=True)
