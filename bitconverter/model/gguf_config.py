@@ -84,8 +84,8 @@ def build_config(file: GgufFile) -> dict[str, Any]:
     arch = meta.architecture
     if arch not in ("llama", "qwen2", "qwen3"):
         return {"model_type": arch}
-    window = meta.optional("{arch}.attention.sliding_window")
-    model_type = "mistral" if arch == "llama" and window else arch
+    window = meta.optional("{arch}.attention.sliding_window") if arch == "llama" else None
+    model_type = "mistral" if window else arch
     heads = meta.number("{arch}.attention.head_count")
     hidden = meta.number("{arch}.embedding_length")
     head_dim = meta.number("{arch}.attention.key_length", hidden // heads if heads else 0)
@@ -111,10 +111,8 @@ def build_config(file: GgufFile) -> dict[str, Any]:
         config["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
     if model_type == "llama":
         config["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors
-    if window:
+    if model_type == "mistral":
         config["sliding_window"] = window
-        if model_type != "mistral":
-            config["use_sliding_window"] = True
     if meta.get("{arch}.expert_count"):
         config["num_local_experts"] = meta.number("{arch}.expert_count")
     for name in ("bos", "eos", "pad"):
