@@ -23,6 +23,8 @@ def main(argv: list[str], model: str | None = None) -> int:
     settings = Settings(paths.settings_file())
     prepare(app, settings)
     native_faults = _watch_native_faults()
+    # The worker needs Python between two tokens; by default the window could keep it waiting 5 ms each time.
+    sys.setswitchinterval(0.0005)
     hooks = CrashHooks()
     hooks.install()
     window = MainWindow(settings)
