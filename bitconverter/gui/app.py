@@ -1,9 +1,10 @@
 """The application: fonts, theme, language, error hooks, and the one window."""
 
 import faulthandler
+import signal
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PySide6.QtCore import QLibraryInfo, QTimer, QTranslator
 from PySide6.QtWidgets import QApplication
@@ -32,12 +33,14 @@ def main(argv: list[str], model: str | None = None) -> int:
         path = str(Path(model).absolute())
         QTimer.singleShot(0, window, lambda: window.open_model(path))
     window.show()
+    before = _close_on_interrupt(window)
     try:
         return app.exec()
     finally:
         window.chat.stop_and_wait()
         window.convert.stop_and_wait()
         hooks.remove()
+        signal.signal(signal.SIGINT, before)
         if native_faults is not None:
             faulthandler.disable()
             native_faults.close()
@@ -52,6 +55,14 @@ def prepare(app: QApplication, settings: Settings) -> None:
     theme.use_fonts(app)
     theme.apply(app, settings["theme"])
     app.setWindowIcon(artwork.app_icon())
+
+
+def _close_on_interrupt(window: MainWindow) -> Any:
+    """Ctrl+C in the terminal closes the window like its button does. Returns the handler from before."""
+    timer = QTimer(window)
+    timer.timeout.connect(lambda: None)  # Python sees a signal only when it runs
+    timer.start(250)
+    return signal.signal(signal.SIGINT, lambda _number, _frame: window.close())
 
 
 def _translate_qt(app: QApplication) -> None:

@@ -12,7 +12,7 @@ from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.sampling_drawer import SamplingDrawer
-from bitconverter.gui.widgets import Button, Toast
+from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
 from bitconverter.settings import Settings
@@ -53,6 +53,7 @@ class ChatLayout(QWidget):
         line.addStretch(1)
         line.addWidget(bottom, 100)
         line.addStretch(1)
+        keep_in_line(self.view, line)
         left = QVBoxLayout()
         left.setSpacing(0)
         left.addWidget(self._middle, 1)

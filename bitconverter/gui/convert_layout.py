@@ -10,7 +10,7 @@ from bitconverter.gui.notice import Notice
 from bitconverter.gui.run_card import RunCard
 from bitconverter.gui.source_card import SourceCard
 from bitconverter.gui.target_card import TargetCard
-from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, keep_in_line, label
 from bitconverter.settings import Settings
 
 WIDTH = 900
@@ -92,6 +92,7 @@ class ConvertLayout(QWidget):
         outer.addStretch(1)
         outer.addWidget(inner, 100)
         outer.addStretch(1)
+        keep_in_line(self.area, outer)
         return self.footer
 
     def retranslate(self) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
@@ -225,3 +226,29 @@ def test_the_program_opens_a_model_and_ends_cleanly(chat_model, tmp_path):
     assert b"Traceback" not in done.stderr
     saved = (tmp_path / "家" / "settings.json").read_text(encoding="utf-8")
     assert chat_model.name in saved
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl+C cannot be sent to one process there")
+def test_ctrl_c_in_the_terminal_closes_the_window(tmp_path):
+    environment = os.environ | {"BITCONVERTER_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
+    script = (
+        "import sys\n"
+        "from bitconverter.gui import app\n"
+        "class Window(app.MainWindow):\n"
+        "    def paintEvent(self, event):\n"
+        "        super().paintEvent(event)\n"
+        "        print('painted', flush=True)\n"
+        "app.MainWindow = Window\n"
+        "sys.exit(app.main(['bitconverter']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    try:
+        assert process.stdout.readline() == b"painted\n"  # its event loop runs
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and b"Traceback" not in errors
+    assert (tmp_path / "settings.json").exists()
