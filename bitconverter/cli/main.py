@@ -97,10 +97,11 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
     parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
     parser.add_argument(
-        "--planes", type=int, choices=(1, 2, 3, 4), default=2, metavar="N", help=texts.OPTIONS["planes"]
+        "--planes", type=int, choices=(1, 2, 3, 4), default=3, metavar="N", help=texts.OPTIONS["planes"]
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
+    parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
     _engine_options(parser)
 
 

@@ -23,10 +23,12 @@ from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 
 def convert(args: argparse.Namespace) -> int:
     if args.check:
-        report: PreflightReport = run(PreflightJob(args.source, args.out, args.planes), _line(args))
+        report: PreflightReport = run(PreflightJob(args.source, args.out, args.planes, not args.no_tokenizer), _line(args))
         _print(args, report, _preflight_text)
         return DONE if report.ok else FAILED
-    job = ConvertJob(args.source, args.out, args.planes, args.seed, args.threads, args.cpu_mask)
+    job = ConvertJob(
+        args.source, args.out, args.planes, args.seed, args.threads, args.cpu_mask, not args.no_tokenizer
+    )
     return _run_and_print(args, job, _convert_text)
 
 

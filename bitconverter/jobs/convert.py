@@ -47,15 +47,17 @@ class ConvertResult:
 class ConvertJob:
     """`source`: a Hugging Face folder or a .gguf file; `out`: the new folder; `planes`: ternary digits per weight.
 
+    `need_tokenizer` False: a source without one is converted too, for work on token ids alone.
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
     source: str
     out: str
-    planes: int = 2
+    planes: int = 3
     seed: int = 0
     threads: int = field(default=0, metadata={"identity": False})
     cpu: str = "auto"
+    need_tokenizer: bool = True
 
     @property
     def work_dir(self) -> Path:
@@ -109,7 +111,7 @@ class ConvertJob:
             raise UserError(
                 "seed", f"The seed is {self.seed}; it must be from 0 to {SEEDS - 1}.", seed=self.seed
             )
-        checked = check(self.source, self.out, self.planes)
+        checked = check(self.source, self.out, self.planes, self.need_tokenizer)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"

@@ -55,7 +55,8 @@ class PreflightJob:
 
     source: str
     out: str | None = None
-    planes: int = 2
+    planes: int = 3
+    need_tokenizer: bool = True
 
     @property
     def work_dir(self) -> Path | None:
@@ -63,7 +64,7 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, self.planes).report
+        return check(self.source, self.out, self.planes, self.need_tokenizer).report
 
 
 def partial_folder(out: str) -> Path:
@@ -71,7 +72,7 @@ def partial_folder(out: str) -> Path:
     return Path(str(Path(out)) + ".partial")
 
 
-def check(source_path: str, out: str | None, planes: int) -> Checked:
+def check(source_path: str, out: str | None, planes: int, need_tokenizer: bool = True) -> Checked:
     """All checks. Raises UserError only for a number of planes out of range; the rest are items."""
     if not 1 <= planes <= MAX_PLANES:
         raise UserError(
@@ -79,7 +80,7 @@ def check(source_path: str, out: str | None, planes: int) -> Checked:
         )
     try:
         source = open_source(source_path)
-        items, info, side_files = check_source(source)
+        items, info, side_files = check_source(source, need_tokenizer)
     except (UserError, OSError) as error:
         item = _unreadable(source_path, error)
         return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
