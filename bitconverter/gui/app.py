@@ -1,6 +1,7 @@
 """The application: fonts, theme, language, error hooks, and the one window."""
 
 import faulthandler
+import os
 import signal
 import sys
 from pathlib import Path
@@ -15,9 +16,17 @@ from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.settings import Settings
 
+NO_SCREEN = (
+    "There is no screen to open the window on (DISPLAY and WAYLAND_DISPLAY are not set). "
+    "Use a verb instead, such as `bitconverter chat MODEL`; `bitconverter --help` lists them."
+)
+
 
 def main(argv: list[str], model: str | None = None) -> int:
     """Open the window and stay until it is closed; `model` is opened in the chat. Returns the exit code."""
+    if not screen_there():
+        print(NO_SCREEN, file=sys.stderr)
+        return 1
     app = QApplication(argv or ["bitconverter"])
     app.setApplicationName("BitConverter")
     app.setApplicationVersion(__version__)
@@ -44,6 +53,13 @@ def main(argv: list[str], model: str | None = None) -> int:
         if native_faults is not None:
             faulthandler.disable()
             native_faults.close()
+
+
+def screen_there() -> bool:
+    """Whether a window can be shown at all: without a display server Qt would abort the process."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
 def prepare(app: QApplication, settings: Settings) -> None:

@@ -45,7 +45,7 @@ class ChatLayout(QWidget):
         bottom = QWidget()
         bottom.setMaximumWidth(WIDTH)
         under = QVBoxLayout(bottom)
-        under.setContentsMargins(28, 0, 28, 18)
+        under.setContentsMargins(28, 8, 28, 18)
         under.setSpacing(10)
         under.addWidget(self.notice)
         under.addWidget(self.composer)

@@ -137,6 +137,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "result-after": ("after", "変換後"),
     "result-bits": ("bits per weight", "重み1つあたりのビット数"),
     "result-time": ("time", "時間"),
+    "result-time-resumed": ("time since resuming", "再開してからの時間"),
     "chat-with-it": ("Chat with it", "会話する"),
     "open-folder": ("Open the folder", "フォルダーを開く"),
     "console": ("What happens", "作業の記録"),

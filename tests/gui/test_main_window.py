@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QPlainTextEdit, QProgressBar
 
@@ -252,3 +252,28 @@ def test_ctrl_c_in_the_terminal_closes_the_window(tmp_path):
         process.kill()
     assert process.returncode == 0 and b"Traceback" not in errors
     assert (tmp_path / "settings.json").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a session may have no screen")
+def test_without_a_screen_the_program_says_so_and_ends():
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    script = "import sys; from bitconverter.gui.app import main; sys.exit(main(['bitconverter']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 1 and b"no screen" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_tab_goes_down_the_page(window, chat_model, qtbot):
+    window.show_page("convert")
+    window.convert.choose_source(str(chat_model))
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    found, widget = [], window.nextInFocusChain()
+    while widget is not window:
+        takes_tab = bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus) and widget.isEnabled()
+        inside = window.convert.area.isAncestorOf(widget) and widget.isVisible()
+        if takes_tab and inside:
+            found.append(widget.mapTo(window.convert, QPoint(0, 0)).y())
+        widget = widget.nextInFocusChain()
+    assert len(found) >= 8 and found == sorted(found)
