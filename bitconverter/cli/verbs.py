@@ -23,7 +23,9 @@ from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 
 def convert(args: argparse.Namespace) -> int:
     if args.check:
-        report: PreflightReport = run(PreflightJob(args.source, args.out, args.planes, not args.no_tokenizer), _line(args))
+        report: PreflightReport = run(
+            PreflightJob(args.source, args.out, args.planes, not args.no_tokenizer), _line(args)
+        )
         _print(args, report, _preflight_text)
         return DONE if report.ok else FAILED
     job = ConvertJob(
