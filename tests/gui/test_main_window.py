@@ -210,6 +210,7 @@ def test_the_program_opens_a_model_and_ends_cleanly(chat_model, tmp_path):
         "        self.timer.start()\n"
         "    def look(self):\n"
         "        if self.chat.state.name == 'READY':\n"
+        "            self.timer.stop()\n"
         "            print(self.chat.bar.model_button.text().encode('utf-8').hex())\n"
         "            self.close()\n"
         "app.MainWindow = Window\n"
