@@ -161,12 +161,24 @@ def need_qt_libraries(display: bool) -> None:
     objects = [*qt.glob("QtWidgets.*.so"), qt / "Qt/plugins/platforms/libqoffscreen.so"]
     if display:
         objects.append(qt / "Qt/plugins/platforms/libqxcb.so")
+        _want_japanese_font()
     if not _missing_libraries(objects) and (_dpkg_has("fonts-dejavu-core") or _has_fonts()):
         return
     apt_install(QT_PACKAGES, "libraries of the window")
     missing = _missing_libraries(objects)
     if missing:
         raise SetupError(f"the window's toolkit lacks these shared libraries: {', '.join(missing)}")
+
+
+def _want_japanese_font() -> None:
+    """Without one, Japanese is drawn as boxes; the window works all the same, so this stops nothing."""
+    listing = shutil.which("fc-list")
+    if listing and subprocess.run([listing, ":lang=ja"], capture_output=True).stdout.strip():
+        return
+    try:
+        apt_install(["fontconfig", "fonts-noto-cjk"], "a font for Japanese")
+    except SetupError as error:
+        say(f"Japanese text will be shown as boxes. {error}")
 
 
 def _missing_libraries(objects: Sequence[Path]) -> list[str]:

@@ -98,8 +98,8 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
     parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
     size = parser.add_mutually_exclusive_group()
-    size.add_argument(
-        "--planes", type=int, choices=(1, 2, 3, 4), default=2, metavar="N", help=texts.OPTIONS["planes"]
+    size.add_argument(  # no default here: argparse does not see a clash with an option that has its default
+        "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["planes"]
     )
     size.add_argument("--bits", type=float, metavar="B", help=texts.OPTIONS["bits"])
     parser.add_argument("--method", choices=METHODS, default="fast", help=texts.OPTIONS["method"])
@@ -115,6 +115,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
+    parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
     _engine_options(parser)
 
 

@@ -20,16 +20,19 @@ from bitconverter.jobs.job import Job
 from bitconverter.jobs.logits import LogitsJob, LogitsResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 
+DEFAULT_PLANES = 3
+
 
 def convert(args: argparse.Namespace) -> int:
+    planes = DEFAULT_PLANES if args.planes is None else args.planes
     if args.check:
         report: PreflightReport = run(
-            PreflightJob(args.source, args.out, args.planes, args.bits), _line(args)
+            PreflightJob(args.source, args.out, planes, not args.no_tokenizer, args.bits), _line(args)
         )
         _print(args, report, _preflight_text)
         return DONE if report.ok else FAILED
     job = ConvertJob(
-        args.source, args.out, args.planes, args.seed, args.threads, args.cpu_mask,
+        args.source, args.out, planes, args.seed, args.threads, args.cpu_mask, not args.no_tokenizer,
         args.method, args.bits, tuple(args.calibration), args.calibration_windows,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)

@@ -69,6 +69,8 @@ class GgufFile:
         `hasher` is fed the stored bytes. Raises FormatError when the library cannot dequantize the type.
         """
         tensor = self.tensors[name]
+        if len(tensor.shape) == 1 and tensor.type not in _PLAIN:
+            return self._read_vector(tensor, hasher)[start:stop]
         shape = tensor.shape
         row_bytes = tensor.bytes // shape[0]
         plain = _PLAIN.get(tensor.type)
@@ -86,6 +88,16 @@ class GgufFile:
                 if not plain:
                     rows[...] = dequantize(raw, tensor.type).reshape(rows.shape)
         return out
+
+    def _read_vector(self, tensor: GgufTensor, hasher: Any) -> np.ndarray:
+        """A quantized vector: its blocks hold several of its values, so it is read as one row."""
+        raw = np.empty((1, tensor.bytes), np.uint8)
+        with open(self.path, "rb") as file:
+            file.seek(tensor.offset)
+            read_exactly(file, raw.data.cast("B"), self.path)
+        if hasher is not None:
+            hasher.update(as_bytes(raw))
+        return dequantize(raw, tensor.type).reshape(-1)
 
     def _read_header(self, file: BinaryIO) -> dict[str, tuple[tuple[int, ...], int, int]]:
         magic, version, tensors, pairs = struct.unpack("<4sIQQ", self._take(file, 24))

@@ -1,9 +1,11 @@
 """The application: fonts, theme, language, error hooks, and the one window."""
 
 import faulthandler
+import os
+import signal
 import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from PySide6.QtCore import QLibraryInfo, QTimer, QTranslator
 from PySide6.QtWidgets import QApplication
@@ -14,15 +16,25 @@ from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.settings import Settings
 
+NO_SCREEN = (
+    "There is no screen to open the window on (DISPLAY and WAYLAND_DISPLAY are not set). "
+    "Use a verb instead, such as `bitconverter chat MODEL`; `bitconverter --help` lists them."
+)
+
 
 def main(argv: list[str], model: str | None = None) -> int:
     """Open the window and stay until it is closed; `model` is opened in the chat. Returns the exit code."""
+    if not screen_there():
+        print(NO_SCREEN, file=sys.stderr)
+        return 1
     app = QApplication(argv or ["bitconverter"])
     app.setApplicationName("BitConverter")
     app.setApplicationVersion(__version__)
     settings = Settings(paths.settings_file())
     prepare(app, settings)
     native_faults = _watch_native_faults()
+    # The worker needs Python between two tokens; by default the window could keep it waiting 5 ms each time.
+    sys.setswitchinterval(0.0005)
     hooks = CrashHooks()
     hooks.install()
     window = MainWindow(settings)
@@ -30,15 +42,24 @@ def main(argv: list[str], model: str | None = None) -> int:
         path = str(Path(model).absolute())
         QTimer.singleShot(0, window, lambda: window.open_model(path))
     window.show()
+    before = _close_on_interrupt(window)
     try:
         return app.exec()
     finally:
         window.chat.stop_and_wait()
         window.convert.stop_and_wait()
         hooks.remove()
+        signal.signal(signal.SIGINT, before)
         if native_faults is not None:
             faulthandler.disable()
             native_faults.close()
+
+
+def screen_there() -> bool:
+    """Whether a window can be shown at all: without a display server Qt would abort the process."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
 def prepare(app: QApplication, settings: Settings) -> None:
@@ -50,6 +71,14 @@ def prepare(app: QApplication, settings: Settings) -> None:
     theme.use_fonts(app)
     theme.apply(app, settings["theme"])
     app.setWindowIcon(artwork.app_icon())
+
+
+def _close_on_interrupt(window: MainWindow) -> Any:
+    """Ctrl+C in the terminal closes the window like its button does. Returns the handler from before."""
+    timer = QTimer(window)
+    timer.timeout.connect(lambda: None)  # Python sees a signal only when it runs
+    timer.start(250)
+    return signal.signal(signal.SIGINT, lambda _number, _frame: window.close())
 
 
 def _translate_qt(app: QApplication) -> None:

@@ -61,13 +61,13 @@ class UserMessage(QWidget):
 
 
 class AssistantMessage(QWidget):
-    """What the model says. While it streams, Markdown is rendered at most every 70 ms, and more seldom the
-    longer one rendering takes, so that showing the text never slows its making."""
+    """What the model says. While it streams, Markdown is rendered at most every 80 ms, and more seldom the
+    longer rendering and painting take, so that showing the text hardly slows its making."""
 
     again = Signal()
     copy = Signal(str)
     code_copied = Signal()
-    LEAST_MS, MOST_MS, SHARE = 70, 1000, 8  # wait at least 8 times as long as a rendering took
+    LEAST_MS, MOST_MS, SHARE = 80, 1000, 12  # wait at least 12 times as long as showing it took
 
     def __init__(self, turn: Turn) -> None:
         super().__init__()
@@ -79,6 +79,7 @@ class AssistantMessage(QWidget):
         self.copy_button, self.again_button = IconButton("copy", size=15), IconButton("again", size=15)
         self.copy_button.clicked.connect(lambda: self.copy.emit(turn.text))
         self.again_button.clicked.connect(self.again)
+        self._started = 0.0
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(self.LEAST_MS)
@@ -144,7 +145,10 @@ class AssistantMessage(QWidget):
     def _render(self) -> None:
         self._waiting.setVisible(not self.turn.text)
         self.text.setVisible(bool(self.turn.text))
-        start = time.monotonic()
+        self._started = time.monotonic()
         self.text.set_markdown(self.turn.text)
-        took = (time.monotonic() - start) * 1000
+        QTimer.singleShot(0, self, self._shown)  # comes after the layout and the painting
+
+    def _shown(self) -> None:
+        took = (time.monotonic() - self._started) * 1000
         self._timer.setInterval(int(min(max(self.LEAST_MS, took * self.SHARE), self.MOST_MS)))

@@ -4,28 +4,19 @@ from enum import Enum, auto
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
-from PySide6.QtWidgets import QFileDialog, QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFileDialog
 
+from bitconverter.gui.chat_layout import ChatLayout
 from bitconverter.gui.chat_log import ChatLog
-from bitconverter.gui.chat_start import ChatStart
-from bitconverter.gui.chat_view import WIDTH, ChatView
-from bitconverter.gui.composer import Composer
-from bitconverter.gui.dropping import dropped_model
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import error_text, note_text, tr
-from bitconverter.gui.model_bar import ModelBar
-from bitconverter.gui.notice import Notice
-from bitconverter.gui.sampling_drawer import SamplingDrawer
+from bitconverter.gui.messages import note_text, tr
 from bitconverter.gui.source_card import start_folder
-from bitconverter.gui.widgets import Button, Toast
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
 
 COUNTED_LETTERS = 200_000
-ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
 class State(Enum):
@@ -38,82 +29,37 @@ class State(Enum):
     STOPPING = auto()
 
 
-class ChatPage(QWidget):
+class ChatPage(ChatLayout):
     """Emits `convert_requested` to go to that page, `idle` when no job runs any more."""
 
     convert_requested = Signal()
     idle = Signal()
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.setObjectName("page")
-        self.setAcceptDrops(True)
-        self._settings = settings
+        super().__init__(settings)
         self.state = State.NO_MODEL
         self.log = ChatLog()
         self._session: ChatSession | None = None
         self._opening, self._next_model = "", ""
         self._undo_after_stop = False
-        self._problem: Exception | str | None = None
         self._runner = JobRunner(self)
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self._on_idle)
-        self._build()
+        self._connect()
         self._show_state(State.NO_MODEL)
 
-    # ---- what is on the page
-
-    def _build(self) -> None:
-        self.bar, self.start, self.view = ModelBar(self._settings), ChatStart(self._settings), ChatView()
-        self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
-        self.new_chat_button = Button("primary", "plus")
-        self.notice.buttons.insertWidget(0, self.new_chat_button)
-        self.new_chat_button.hide()
-        self._middle = QStackedWidget()
-        self._middle.addWidget(self.start)
-        self._middle.addWidget(self.view)
-        bottom = QWidget()
-        bottom.setMaximumWidth(WIDTH)
-        under = QVBoxLayout(bottom)
-        under.setContentsMargins(28, 0, 28, 18)
-        under.setSpacing(10)
-        under.addWidget(self.notice)
-        under.addWidget(self.composer)
-        line = QHBoxLayout()
-        line.addStretch(1)
-        line.addWidget(bottom, 100)
-        line.addStretch(1)
-        left = QVBoxLayout()
-        left.setSpacing(0)
-        left.addWidget(self._middle, 1)
-        left.addLayout(line)
-        body = QHBoxLayout()
-        body.setSpacing(0)
-        body.addLayout(left, 1)
-        body.addWidget(self.drawer)
-        page = QVBoxLayout(self)
-        page.setContentsMargins(0, 0, 0, 0)
-        page.setSpacing(0)
-        page.addWidget(self.bar)
-        page.addLayout(body, 1)
-        self.toast = Toast(self)
-        self.drawer.setVisible(self._settings["drawer_open"])
-        self._connect()
-
     def _connect(self) -> None:
+        self.dropped.connect(self.open_model)
         self.bar.picked.connect(self.open_model)
         self.bar.browse.connect(self._browse)
         self.bar.browse_file.connect(self._browse_file)
         self.bar.new_chat.connect(self.new_chat)
-        self.bar.drawer_toggled.connect(self._toggle_drawer)
         self.start.picked.connect(self.open_model)
         self.start.browse.connect(self._browse)
         self.start.convert.connect(self.convert_requested)
         self.start.suggested.connect(self._send_text)
         self.view.again.connect(self.answer_again)
         self.view.edit.connect(self.edit_question)
-        self.view.copy.connect(self._copy)
-        self.view.code_copied.connect(self._say_copied)
         self.composer.send.connect(self.send)
         self.composer.stop.connect(self.stop)
         self.composer.draft_changed.connect(self._count)
@@ -143,22 +89,13 @@ class ChatPage(QWidget):
             self._count()
 
     def _show_model(self) -> None:
-        session = self._session
-        if session is None:
-            name = tr("loading", name=Path(self._opening).name) if self.state is State.LOADING else ""
-            self.bar.show_model(name, "", "", "")
-            self.composer.show_context(None)
-            return
-        isa, threads = ISA_NAMES.get(session.isa, session.isa), session.threads
-        tip = tr("device-tip", isa=isa, threads=threads, context=f"{session.n_ctx:,}", family=session.family)
-        kind = tr("kind-ternary" if session.ternary else "kind-original")
-        self.bar.show_model(session.name, kind, tr("device", isa=isa, threads=threads), tip)
+        self.show_model(self._session, Path(self._opening).name if self.state is State.LOADING else "")
 
     # ---- the model
 
     def open_model(self, path: str) -> None:
         """Open `path`, a model folder or a .gguf file; an answer in progress is stopped first. The chat stays."""
-        self._hide_notice()
+        self.hide_notice()
         if self._runner.busy:
             self._next_model = path
             self._runner.cancel()
@@ -214,7 +151,7 @@ class ChatPage(QWidget):
 
     def _answer(self) -> None:
         assert self._session is not None
-        self._hide_notice()
+        self.hide_notice()
         messages = self.log.messages(self.drawer.system_prompt())
         self.log.add("assistant", "")
         self._count()
@@ -253,7 +190,7 @@ class ChatPage(QWidget):
         """Forget the conversation; undo brings it back. What is typed stays."""
         if self.state in (State.ANSWERING, State.STOPPING):
             return
-        self._hide_notice()
+        self.hide_notice()
         if self.log.clear():
             self.toast.show_text(tr("chat-cleared"), tr("undo"))
         self._show_state(self.state)
@@ -290,7 +227,7 @@ class ChatPage(QWidget):
             self._loaded(event.result)
         elif isinstance(event, Failed):
             self._show_state(State.NO_MODEL)
-            self._complain(event.error)
+            self.complain(event.error)
         elif isinstance(event, Stopped):
             self._show_state(State.NO_MODEL)
 
@@ -312,36 +249,15 @@ class ChatPage(QWidget):
             self.log.undo()
         self._show_state(State.READY)
         if isinstance(event, Failed):
-            self._complain(event.error)
+            self.complain(event.error)
         elif turn.end == "context":
-            self._complain("end-context")
+            self.complain("end-context")
 
     def _give_back(self) -> None:
         """Nothing was answered: the question goes back into the input, before what was typed meanwhile."""
         text = self.log.take_last_question() or ""
         typed = self.composer.text()
         self.composer.set_text(f"{text}\n{typed}" if typed.strip() else text)
-
-    def _complain(self, problem: Exception | str) -> None:
-        """Show an error, or the message "end-context"; a full context comes with the way out of it."""
-        self._hide_notice()
-        self._problem = problem
-        fields = getattr(problem, "fields", {})
-        if isinstance(problem, str):
-            self.notice.show_warning(tr("context-full-title"), tr(problem))
-        elif isinstance(problem, UserError) and problem.code == "context-full" and "needed" in fields:
-            text = tr("context-full-text", needed=fields["needed"], available=fields.get("available", "?"))
-            self.notice.show_warning(tr("context-full-title"), text)
-        else:
-            self.notice.show_error(error_text(problem))
-            return
-        self.new_chat_button.setText(tr("new-chat"))
-        self.new_chat_button.show()
-
-    def _hide_notice(self) -> None:
-        self._problem = None
-        self.new_chat_button.hide()
-        self.notice.clear()
 
     def _count(self) -> None:
         """Bring the context meter up to date. Not while answering: the numbers come with its end."""
@@ -356,19 +272,6 @@ class ChatPage(QWidget):
         except UserError:  # a template may refuse a half-made chat; sending it tells why
             return
         self.composer.show_context((used, session.n_ctx))
-
-    # ---- small things
-
-    def _copy(self, text: str) -> None:
-        QGuiApplication.clipboard().setText(text)
-        self._say_copied()
-
-    def _say_copied(self) -> None:
-        self.toast.show_text(tr("copied"))
-
-    def _toggle_drawer(self, shown: bool) -> None:
-        self.drawer.setVisible(shown)
-        self._settings["drawer_open"] = shown
 
     # ---- the window
 
@@ -400,23 +303,5 @@ class ChatPage(QWidget):
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
-        for part in (self.bar, self.start, self.view, self.composer, self.drawer):
-            part.retranslate()
-        if self._problem is not None:
-            self._complain(self._problem)
+        super().retranslate()
         self._show_model()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_model(event.mimeData()):
-            self.start.set_hot(True)
-            event.acceptProposedAction()
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self.start.set_hot(False)
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        self.start.set_hot(False)
-        path = dropped_model(event.mimeData())
-        if path:
-            event.acceptProposedAction()
-            self.open_model(path)

@@ -53,7 +53,7 @@ def _line(item: CheckItem) -> QWidget:
     line = QHBoxLayout(result)
     line.setContentsMargins(0, 0, 0, 0)
     line.setSpacing(8)
-    icon = IconLabel(*_ICONS[item.level], size=16)
+    icon = IconLabel(*_ICONS[item.level], size=16, lower=3)
     text = label("" if item.level != "ok" else "muted", wrap=True, selectable=True)
     text.setText(check_text(item))
     text.setAccessibleName(f"{tr('level-' + item.level)}: {text.text()}")

@@ -3,27 +3,20 @@
 from enum import Enum, auto
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMessageBox, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QMessageBox
 
-from bitconverter.gui.console import Console
-from bitconverter.gui.dropping import dropped_model
+from bitconverter.gui.convert_layout import ConvertLayout
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_size, note_text, tr
-from bitconverter.gui.notice import Notice
 from bitconverter.gui.plane_cards import PLANES
-from bitconverter.gui.run_card import RunCard
-from bitconverter.gui.source_card import SourceCard, facts_text
-from bitconverter.gui.target_card import TargetCard, default_out
+from bitconverter.gui.source_card import facts_text
+from bitconverter.gui.target_card import default_out
 from bitconverter.gui.unfinished import discard, unfinished_job
-from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
 from bitconverter.settings import Settings
-
-WIDTH = 900
 
 
 class State(Enum):
@@ -40,7 +33,7 @@ class State(Enum):
     FAILED = auto()
 
 
-class ConvertPage(QWidget):
+class ConvertPage(ConvertLayout):
     """Emits `chat_requested` with the folder of a finished model, `idle` when no job runs any more."""
 
     chat_requested = Signal(str)
@@ -48,44 +41,22 @@ class ConvertPage(QWidget):
     idle = Signal()
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self.setObjectName("page")
-        self.setAcceptDrops(True)
-        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # nothing is highlighted before Tab is pressed
-        self._settings = settings
-        self._texts = Texts()
+        super().__init__(settings)
         self.state = State.EMPTY
-        self._source, self._out, self._own_out = "", "", False
+        self._source, self._out = "", ""
         self._reports: dict[int, PreflightReport] = {}
         self._asked: PreflightJob | None = None
-        self._job: ConvertJob | None = None
         self._checker, self._converter = JobRunner(self), JobRunner(self)
         self._checker.happened.connect(self._on_check)
         self._converter.happened.connect(self._on_convert)
         for runner in (self._checker, self._converter):
             runner.idle.connect(self._on_idle)
-        self._build()
+        self._connect()
         self._out = str(settings["last_output"])
         self._show_state(State.EMPTY)
 
-    # ---- what is on the page
-
-    def _build(self) -> None:
-        title, subtitle = label("title"), label("muted", wrap=True)
-        self._texts.set(title.setText, "convert-title")
-        self._texts.set(subtitle.setText, "convert-subtitle")
-        self.source_card = SourceCard(self._settings)
-        self.target_card = TargetCard(self._settings["planes"])
-        self.unfinished, self.run_card, self.console = Notice(), RunCard(), Console()
-        self.resume_button, self.discard_button = Button("primary", "play"), Button("", "trash")
-        self.convert_button, self.stop_button = Button("primary", "convert"), Button("", "stop")
-        for button, key in (
-            (self.resume_button, "resume"), (self.discard_button, "discard"),
-            (self.convert_button, "convert"), (self.stop_button, "stop"),
-        ):  # fmt: skip
-            self._texts.set(button.setText, key)
-        self.unfinished.buttons.insertWidget(0, self.resume_button)
-        self.unfinished.buttons.insertWidget(1, self.discard_button)
+    def _connect(self) -> None:
+        self.dropped.connect(self.choose_source)
         self.source_card.picked.connect(self.choose_source)
         self.target_card.planes_changed.connect(self._planes_changed)
         self.target_card.out_changed.connect(self._out_changed)
@@ -94,53 +65,6 @@ class ConvertPage(QWidget):
         self.resume_button.clicked.connect(self.resume)
         self.discard_button.clicked.connect(self._ask_discard)
         self.run_card.chat.connect(self.chat_requested)
-        scrolled = QWidget()
-        scrolled.setObjectName("scrolled")
-        middle = QWidget()
-        middle.setMaximumWidth(WIDTH)
-        layout = QVBoxLayout(middle)
-        layout.setContentsMargins(32, 28, 32, 28)
-        layout.setSpacing(16)
-        layout.addWidget(title)
-        layout.addWidget(subtitle)
-        parts = (self.unfinished, self.run_card, self.source_card, self.target_card, self.console)
-        for part in parts:
-            layout.addWidget(part)
-        layout.addStretch()
-        outer = QHBoxLayout(scrolled)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(middle, 100)
-        outer.addStretch(1)
-        self._area = QScrollArea()
-        self._area.setWidgetResizable(True)
-        self._area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._area.setWidget(scrolled)
-        page = QVBoxLayout(self)
-        page.setContentsMargins(0, 0, 0, 0)
-        page.setSpacing(0)
-        page.addWidget(self._area, 1)
-        page.addWidget(self._build_footer())
-
-    def _build_footer(self) -> QFrame:
-        """What is about to happen, and the buttons for it; always in sight."""
-        self.footer = QFrame()
-        self.footer.setObjectName("footer")
-        self._summary = ElidedLabel("muted")
-        inner = QWidget()
-        inner.setMaximumWidth(WIDTH)
-        line = QHBoxLayout(inner)
-        line.setContentsMargins(32, 12, 32, 12)
-        line.addWidget(self._summary, 1)
-        line.addWidget(self.stop_button)
-        line.addWidget(self.convert_button)
-        outer = QHBoxLayout(self.footer)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(inner, 100)
-        outer.addStretch(1)
-        return self.footer
 
     def _show_state(self, state: State) -> None:
         self.state = state
@@ -163,13 +87,13 @@ class ConvertPage(QWidget):
     def _summarise(self) -> None:
         report = self._reports.get(self._planes)
         if self.state is State.CHECKING:
-            self._summary.set_text(tr("checking"))
+            self.summary.set_text(tr("checking"))
         elif self.state is State.BLOCKED or report is None:
-            self._summary.set_text(tr("cannot-convert") if self.state is State.BLOCKED else "")
+            self.summary.set_text(tr("cannot-convert") if self.state is State.BLOCKED else "")
         else:
             before, after = format_size(report.source_bytes), format_size(report.out_bytes)
             name = Path(self._out).name
-            self._summary.set_text(tr("summary", before=before, after=after, name=name))
+            self.summary.set_text(tr("summary", before=before, after=after, name=name))
 
     def _offer_resume(self, running: bool) -> None:
         job = None if running else self._unfinished()
@@ -192,7 +116,6 @@ class ConvertPage(QWidget):
             return
         self._source = str(Path(path))
         self._settings["last_folder"] = str(Path(path).parent)
-        self._own_out = False
         self._reports = {}
         for planes in PLANES:
             self.target_card.cards.set_estimate(planes, None)
@@ -218,7 +141,7 @@ class ConvertPage(QWidget):
 
     def _planes_changed(self, planes: int) -> None:
         self._settings["planes"] = planes
-        self._set_out(str(Path(self._out).parent / Path(default_out(self._source, planes)).name))
+        self._set_out(default_out(self._source, planes, Path(self._out).parent))
         self._check()
 
     def _out_changed(self, out: str) -> None:
@@ -294,14 +217,13 @@ class ConvertPage(QWidget):
 
     def _run(self, job: ConvertJob) -> None:
         self._checker.drop()
-        self._job = job
         self._settings["last_output"] = job.out
         self._settings.save()
         self.console.say(tr("log-converting", name=Path(job.source).name, planes=job.planes, out=job.out))
         self.run_card.show_running()
         self._show_state(State.RUNNING)
         self._converter.start(job)
-        self._area.verticalScrollBar().setValue(0)
+        self.area.verticalScrollBar().setValue(0)
 
     def stop(self) -> None:
         """Stop the conversion; what is finished stays for a resume."""
@@ -320,7 +242,9 @@ class ConvertPage(QWidget):
             result = event.result
             self.console.say(tr("log-done", size=format_size(result.file_bytes), out=result.out))
             self.run_card.show_result(result)
-            self._set_out(default_out(self._source, self._planes))  # the old name is taken now
+            self._set_out(
+                default_out(self._source, self._planes, Path(self._out).parent)
+            )  # the old name is taken now
             self._show_state(State.DONE)
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):
@@ -362,22 +286,5 @@ class ConvertPage(QWidget):
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
-        self._texts.refresh()
-        for part in (self.source_card, self.target_card, self.run_card, self.console):
-            part.retranslate()
+        super().retranslate()
         self._show_state(self.state)
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_model(event.mimeData()) and not self._converter.busy:
-            self.source_card.set_hot(True)
-            event.acceptProposedAction()
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self.source_card.set_hot(False)
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        self.source_card.set_hot(False)
-        path = dropped_model(event.mimeData())
-        if path:
-            event.acceptProposedAction()
-            self.choose_source(path)

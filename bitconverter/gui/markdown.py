@@ -106,7 +106,7 @@ def render(
 def document_style(colors: Colors) -> str:
     """The default style sheet of the documents that show what render() returns."""
     return (
-        "p, li { line-height: 140%; } p { margin-top: 0px; margin-bottom: 9px; }"
+        "p, li { line-height: 118%; } p { margin-top: 0px; margin-bottom: 9px; }"
         "h1 { font-size: 15pt; } h2 { font-size: 13.5pt; } h3, h4, h5, h6 { font-size: 12pt; }"
         "h1, h2, h3, h4, h5, h6 { margin-top: 10px; margin-bottom: 6px; font-weight: 600; }"
         "ul, ol { margin-top: 0px; margin-bottom: 9px; }"

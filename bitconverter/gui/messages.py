@@ -137,6 +137,7 @@ MESSAGES: dict[str, tuple[str, str]] = {
     "result-after": ("after", "変換後"),
     "result-bits": ("bits per weight", "重み1つあたりのビット数"),
     "result-time": ("time", "時間"),
+    "result-time-resumed": ("time since resuming", "再開してからの時間"),
     "chat-with-it": ("Chat with it", "会話する"),
     "open-folder": ("Open the folder", "フォルダーを開く"),
     "console": ("What happens", "作業の記録"),
@@ -325,13 +326,26 @@ ERRORS_JA: dict[str, str] = {
     "context-full": "この会話には {needed} トークン必要ですが、使えるのは {available} トークンです。新しい会話を始めてください。",
     "work-folder-busy": "別のプログラムが {folder} で同じ変換をしています。終わるのを待つか、別の保存先を選んでください。",
     "output-exists": "保存先がすでにあり、空ではありません。上書きはしません。別の保存先を選んでください。",
+    "folder-unwritable": "{folder} に書き込めません。別の保存先を選んでください。",
+    "gguf-broken": "{file} を使えません（{why}）。もう一度ダウンロードするか、別のファイルを選んでください。",
+    "gguf-short": "{file} が不完全です（{size} バイト、必要なのは {needed} バイト）。もう一度ダウンロードしてください。",
+    "gguf-type": "GGUF の {type} 形式の重みは読めません。別の量子化のファイルを選んでください。",
+    "gguf-split": "{file} は {parts} 個に分割された GGUF の一部です。llama.cpp の llama-gguf-split --merge で結合するか、元のモデルを選んでください。",
+    "gguf-tokenizer": "{file} のトークナイザーを復元できません。元のモデルを選んでください。",
+    "gguf-metadata": "{file} の {key} に問題があり、このモデルを復元できません。元のモデルを選んでください。",
+    "gguf-rope": "この GGUF の回転位置の係数は、知られている規則（llama3）に合いません。元のモデルを選んでください。",
+    "planes": "プレーンの数 {planes} は使えません。1、2、3、4 のどれかにしてください。",
+    "seed": "このシードは使えません。0 以上の小さい数にしてください。",
+    "sampling": "この答え方の設定は使えません。「標準の値に戻す」を押してください。",
+    "context-size": "文脈の長さ {asked} は使えません。このモデルで使えるのは {available} までです。",
     "preflight": "変換を始められません。上の一覧の問題を直してください。",
 }  # fmt: skip
 
 # a check's code and level in Japanese, tried with its fields; what is not here is shown in English
 CHECKS_JA: dict[str, tuple[str, ...]] = {
     "architecture-ok": ("構造: {family}",),
-    "architecture-error": ("このモデルの構造（{architectures}）には対応していません。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
+    "architecture-error": ("このモデルには対応していません（{message}）。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
+    "source-unreadable-error": ("{path} を読めません（{why}）。",),
     "already-converted-error": ("このモデルは変換済みです。元になったフォルダーを選んでください。",),
     "quantized-source-error": ("このモデルの重みはすでに量子化されています（{method}）。bf16、f16、f32 の元のモデルを選んでください。",),
     "tensors-ok": ("{count} 個のテンソルがすべてそろっています。",),
@@ -342,7 +356,6 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
         "テンソル {tensor} がないか、この構造では使えません。",
         "ほかに {count} 個のテンソルにも問題があります。",
     ),
-    "shards-ok": ("分割ファイルはすべてそろっています。",),
     "shards-error": (
         "{file} が不完全です（{size} バイト、必要なのは {needed} バイト）。もう一度ダウンロードしてください。",
         "{file} を使えません（{why}）。もう一度ダウンロードしてください。",
@@ -352,7 +365,7 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "index-error": ("model.safetensors.index.json が壊れています。もう一度ダウンロードしてください。",),
     "tokenizer-ok": ("トークナイザー: {tokens} トークン",),
     "tokenizer-warning": ("トークナイザーは {tokens} トークン、モデルは {vocab_size} トークンです。組み合わせが合わないかもしれません。",),
-    "tokenizer-error": ("使える tokenizer.json がありません。同じモデルのものをこのフォルダーに入れてください。",),
+    "tokenizer-error": ("トークナイザーを使えません（{message}）。同じモデルの tokenizer.json をフォルダーに入れてください。",),
     "chat-template-ok": ("会話テンプレートがあります。",),
     "chat-template-warning": ("会話テンプレートがありません。答えるのではなく文を続ける、基本モデルかもしれません。",),
     "licence-ok": ("ライセンス: {licence}",),
@@ -433,7 +446,7 @@ def _filled(template: str, fields: dict[str, Any]) -> str | None:
 
 def check_text(item: CheckItem) -> str:
     """A check as a sentence: the first Japanese one whose fields are there, else the job's own."""
-    fields = dict(item.fields)
+    fields = {"message": item.message.rstrip(". "), **item.fields}
     for name in ("free", "needed"):
         if item.code == "disk" and isinstance(fields.get(name), int):
             fields[name] = format_size(fields[name])

@@ -71,6 +71,7 @@ class RunCard(QFrame):
             grid.addWidget(name, 1, position)
             grid.setColumnStretch(position, 1)
             self._numbers.append(number)
+            self._time_name = name  # the last of them
         self._where = ElidedLabel("muted")
         self.chat_button, self.folder_button = Button("primary", "chat"), Button("", "folder")
         self._texts.set(self.chat_button.setText, "chat-with-it")
@@ -136,6 +137,8 @@ class RunCard(QFrame):
             format_size(result.source_bytes), format_size(result.file_bytes),
             f"{result.bits_per_weight:.2f}", format_duration(result.seconds),
         )  # fmt: skip
+        time_key = "result-time-resumed" if result.resumed_tensors else "result-time"
+        self._texts.set(self._time_name.setText, time_key)
         for number, text in zip(self._numbers, texts, strict=True):
             number.setText(text)
         self._where.set_text(result.out)

@@ -87,12 +87,12 @@ class TargetCard(QWidget):
             self.out_changed.emit(str(Path(parent) / out.name))
 
 
-def default_out(source: str, planes: int) -> str:
-    """NAME-ternary-Nplanes beside the source, with a number behind it if there is one already."""
+def default_out(source: str, planes: int, folder: Path | None = None) -> str:
+    """NAME-ternary-Nplanes in `folder` (default: beside the source), numbered if that is taken."""
     path = Path(source)
     name = path.stem if path.suffix.lower() == ".gguf" else path.name
     word = "plane" if planes == 1 else "planes"
-    return free_out(str(path.parent / f"{name}-ternary-{planes}{word}"))
+    return free_out(str((folder or path.parent) / f"{name}-ternary-{planes}{word}"))
 
 
 def free_out(out: str) -> str:

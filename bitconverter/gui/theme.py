@@ -71,7 +71,9 @@ def apply(app: QApplication, choice: str) -> None:
     dark = system_is_dark() if choice == "auto" else choice == "dark"
     _State.colors = DARK if dark else LIGHT
     app.setPalette(_palette(_State.colors))
-    app.setStyleSheet(style_sheet(_State.colors))
+    sheet = style_sheet(_State.colors)
+    if app.styleSheet() != sheet:  # restyling every widget takes a moment
+        app.setStyleSheet(sheet)
 
 
 def use_fonts(app: QApplication) -> None:

@@ -10,6 +10,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLabel,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -81,6 +82,16 @@ def row(spacing: int = 10) -> QHBoxLayout:
     return result
 
 
+def keep_in_line(area: QScrollArea, below: QHBoxLayout) -> None:
+    """What is below a scrolled page stays centred under it: it leaves room for the scroll bar as well."""
+    bar = area.verticalScrollBar()
+
+    def make_room(least: int, most: int) -> None:
+        below.setContentsMargins(0, 0, bar.sizeHint().width() if most > least else 0, 0)
+
+    bar.rangeChanged.connect(make_room)
+
+
 class Button(QPushButton):
     """A push button of a kind of the style sheet, with an icon that follows the theme."""
 
@@ -139,12 +150,12 @@ class IconButton(QToolButton):
 
 
 class IconLabel(QWidget):
-    """An icon that is only looked at. `color` is the name of a colour of the theme."""
+    """An icon that is only looked at. `color` is the name of a colour of the theme, `lower` the room above."""
 
-    def __init__(self, name: str, color: str = "muted", size: int = 18) -> None:
+    def __init__(self, name: str, color: str = "muted", size: int = 18, lower: int = 0) -> None:
         super().__init__()
-        self._name, self._color, self._size = name, color, size
-        self.setFixedSize(size, size)
+        self._name, self._color, self._size, self._lower = name, color, size, lower
+        self.setFixedSize(size, size + lower)
 
     def show_icon(self, name: str, color: str) -> None:
         """Show another icon in another colour."""
@@ -154,7 +165,9 @@ class IconLabel(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:
         color = getattr(theme.current(), self._color)
         painter = QPainter(self)
-        painter.drawPixmap(0, 0, artwork.pixmap(self._name, color, self._size, self.devicePixelRatioF()))
+        painter.drawPixmap(
+            0, self._lower, artwork.pixmap(self._name, color, self._size, self.devicePixelRatioF())
+        )
         painter.end()
 
 

@@ -39,7 +39,7 @@ from bitconverter.model.plan import TensorPlan, estimated_bytes
 SEEDS = 2**53  # integers that JSON readers keep exactly
 METHODS = ("fast", "full")
 MOST_WINDOWS = 4096
-MAPPING_SPARE = 256 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
+MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class ConvertResult:
 class ConvertJob:
     """`source`: a Hugging Face folder or a .gguf file; `out`: the new folder; `planes`: ternary digits per weight.
 
+    `need_tokenizer` False: a source without one is converted too, for work on token ids alone.
     `method`: "fast" (no data) or "full" (calibrated). `bits`: instead of `planes`, the average bits per linear weight;
     every matrix gets its own number of planes. `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used.
@@ -67,10 +68,11 @@ class ConvertJob:
 
     source: str
     out: str
-    planes: int = 2
+    planes: int = 3
     seed: int = 0
     threads: int = field(default=0, metadata={"identity": False})
     cpu: str = "auto"
+    need_tokenizer: bool = True
     method: str = "fast"
     bits: float | None = None
     calibration: tuple[str, ...] = ()
@@ -147,9 +149,12 @@ class ConvertJob:
                 f"{self.calibration_windows} calibration windows are not possible: give 1 to {MOST_WINDOWS}.",
                 windows=self.calibration_windows,
             )
+        full = self.method == "full"
         # the hidden states of the calibration text, and their next version while it is written
-        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if self.method == "full" else 0
-        checked = check(self.source, self.out, self.planes, self.bits, work_bytes)
+        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if full else 0
+        checked = check(
+            self.source, self.out, self.planes, self.need_tokenizer or full, self.bits, work_bytes
+        )
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"

@@ -56,7 +56,8 @@ class PreflightJob:
 
     source: str
     out: str | None = None
-    planes: int = 2
+    planes: int = 3
+    need_tokenizer: bool = True
     bits: float | None = None
 
     @property
@@ -65,7 +66,7 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, self.planes, self.bits).report
+        return check(self.source, self.out, self.planes, self.need_tokenizer, self.bits).report
 
 
 def partial_folder(out: str) -> Path:
@@ -74,7 +75,12 @@ def partial_folder(out: str) -> Path:
 
 
 def check(
-    source_path: str, out: str | None, planes: int, bits: float | None = None, work_bytes_per_unit: int = 0
+    source_path: str,
+    out: str | None,
+    planes: int,
+    need_tokenizer: bool = True,
+    bits: float | None = None,
+    work_bytes_per_unit: int = 0,
 ) -> Checked:
     """All checks. Raises UserError only for a number of planes or bits out of range; the rest are items.
 
@@ -87,7 +93,7 @@ def check(
         )
     try:
         source = open_source(source_path)
-        items, info, side_files = check_source(source)
+        items, info, side_files = check_source(source, need_tokenizer)
     except (UserError, OSError) as error:
         item = _unreadable(source_path, error)
         return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))

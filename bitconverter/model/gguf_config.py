@@ -84,8 +84,8 @@ def build_config(file: GgufFile) -> dict[str, Any]:
     arch = meta.architecture
     if arch not in ("llama", "qwen2", "qwen3"):
         return {"model_type": arch}
-    window = meta.optional("{arch}.attention.sliding_window")
-    model_type = "mistral" if arch == "llama" and window else arch
+    window = meta.optional("{arch}.attention.sliding_window") if arch == "llama" else None
+    model_type = "mistral" if window else arch
     heads = meta.number("{arch}.attention.head_count")
     hidden = meta.number("{arch}.embedding_length")
     head_dim = meta.number("{arch}.attention.key_length", hidden // heads if heads else 0)
@@ -111,10 +111,8 @@ def build_config(file: GgufFile) -> dict[str, Any]:
         config["attention_bias"] = "blk.0.attn_q.bias" in file.tensors
     if model_type == "llama":
         config["mlp_bias"] = "blk.0.ffn_up.bias" in file.tensors
-    if window:
+    if model_type == "mistral":
         config["sliding_window"] = window
-        if model_type != "mistral":
-            config["use_sliding_window"] = True
     if meta.get("{arch}.expert_count"):
         config["num_local_experts"] = meta.number("{arch}.expert_count")
     for name in ("bos", "eos", "pad"):
@@ -171,7 +169,12 @@ def llama3_scaling(factors: np.ndarray, theta: float, head_dim: int, original: i
     between them 1 / ((1 - s) / factor + s) with s linear in 1/wave length. Multiplying original, low and high
     by one number changes nothing, so low = 1 is chosen. Raises UserError when no such rule fits.
     """
-    if factors.shape != (head_dim // 2,) or not np.isfinite(factors).all() or (factors < 1 - 1e-4).any():
+    if (
+        theta <= 0
+        or factors.shape != (head_dim // 2,)
+        or not np.isfinite(factors).all()
+        or (factors < 1 - 1e-4).any()
+    ):
         raise _unknown_factors()
     if np.allclose(factors, 1):
         return None

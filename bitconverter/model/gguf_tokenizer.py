@@ -124,7 +124,7 @@ class _Vocabulary:
         name = self._get("pre")
         if name is None:
             raise self._error("it does not say how its tokenizer cuts text (an old converter made it)")
-        if name not in PRE_TOKENIZERS:
+        if not isinstance(name, str) or name not in PRE_TOKENIZERS:
             known = ", ".join(sorted(PRE_TOKENIZERS))
             raise self._error(f"its pre-tokenizer {name!r} is not known; known are {known}")
         return PRE_TOKENIZERS[name]

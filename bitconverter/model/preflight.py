@@ -15,7 +15,9 @@ from bitconverter.model.source import CheckItem, Source, SourceTensor
 NAMED = 10  # defects of one kind that are named one by one
 
 
-def check_source(source: Source) -> tuple[list[CheckItem], ModelInfo | None, dict[str, Any]]:
+def check_source(
+    source: Source, need_tokenizer: bool = True
+) -> tuple[list[CheckItem], ModelInfo | None, dict[str, Any]]:
     """All items about a source, its shape if it is a model we run, and its side files."""
     items = list(source.problems)
     info = None
@@ -29,7 +31,7 @@ def check_source(source: Source) -> tuple[list[CheckItem], ModelInfo | None, dic
         items += _tensors(source, info)
     side_files, more = _side_files(source)
     items += more
-    items += _tokenizer(side_files, info)
+    items += _tokenizer(side_files, info, need_tokenizer)
     items.append(_chat_template(source))
     items.append(_licence(source))
     return items, info, side_files
@@ -131,9 +133,12 @@ def _side_files(source: Source) -> tuple[dict[str, Any], list[CheckItem]]:
         return {}, [_error("tokenizer", str(error), **error.fields)]
 
 
-def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None) -> list[CheckItem]:
+def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool) -> list[CheckItem]:
     content = side_files.get("tokenizer.json")
     if content is None:
+        if not needed:
+            text = "tokenizer.json is missing, as allowed: the result cannot read or write text."
+            return [CheckItem("tokenizer", "warning", text, {})]
         if "tokenizer.model" in side_files:
             how = "Only tokenizer.model is there; saving the tokenizer once with the transformers library makes it."
         else:

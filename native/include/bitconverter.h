@@ -35,13 +35,13 @@
 
 enum bc_status {
     BC_OK = 0,
-    BC_ERR_INVALID = -1,     /* the caller broke the contract */
+    BC_ERR_INVALID = -1, /* the caller broke the contract */
     BC_ERR_NOMEM = -2,
     BC_ERR_UNSUPPORTED = -3, /* well-formed, but this engine, CPU or device cannot do it */
     BC_ERR_CANCELLED = -4,
-    BC_ERR_IO = -5,          /* a file is missing, short or unreadable */
-    BC_ERR_FORMAT = -6,      /* a file's content breaks its format */
-    BC_ERR_CONTEXT = -7      /* the session's context is full */
+    BC_ERR_IO = -5,     /* a file is missing, short or unreadable */
+    BC_ERR_FORMAT = -6, /* a file's content breaks its format */
+    BC_ERR_CONTEXT = -7 /* the session's context is full */
 };
 
 typedef struct bc_error {
@@ -89,12 +89,12 @@ typedef struct bc_model_info {
     int32_t n_layers, hidden_size, intermediate_size;
     int32_t n_heads, n_kv_heads, head_dim;
     int32_t vocab_size, max_positions;
-    int32_t sliding_window; /* 0: none */
-    int32_t tied;           /* 1: the head is the embedding */
+    int32_t sliding_window;                      /* 0: none */
+    int32_t tied;                                /* 1: the head is the embedding */
     int32_t qkv_bias, o_bias, mlp_bias, qk_norm; /* 1: the layers have these tensors */
-    int32_t ternary;        /* 1: converted, 0: dense bf16/f16/f32 */
-    int64_t mapped_bytes;   /* all weight files */
-    int64_t decode_bytes;   /* weights read to decode one token */
+    int32_t ternary;                             /* 1: converted, 0: dense bf16/f16/f32 */
+    int64_t mapped_bytes;                        /* all weight files */
+    int64_t decode_bytes;                        /* weights read to decode one token */
     int64_t linear_weights; /* how many weights the decoder layers' linear maps hold */
     int64_t linear_bytes;   /* bytes of their planes and scales (or dense tensors) */
 } bc_model_info;
@@ -143,12 +143,12 @@ BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_
 /* ---- sampling ---- */
 
 typedef struct bc_sampler_params {
-    float temperature;      /* 0: greedy */
-    float top_p;            /* 1: off */
-    float min_p;            /* 0: off */
-    float repeat_penalty;   /* 1: off */
-    int32_t top_k;          /* 0: off */
-    int32_t repeat_last_n;  /* how many of the last tokens the penalty sees */
+    float temperature;     /* 0: greedy */
+    float top_p;           /* 1: off */
+    float min_p;           /* 0: off */
+    float repeat_penalty;  /* 1: off */
+    int32_t top_k;         /* 0: off */
+    int32_t repeat_last_n; /* how many of the last tokens the penalty sees */
     uint64_t seed;
 } bc_sampler_params;
 
@@ -193,8 +193,7 @@ BC_API int bc_rotate(bc_engine *engine, float *x, int64_t rows, int64_t cols, ui
 BC_API int bc_quantize_planes(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,
                               int64_t cols, uint64_t seed, int32_t n_planes,
                               const float *importance, int32_t exact_scales, uint8_t *planes,
-                              float *scales, double *error, const bc_cancel *cancel,
-                              bc_error *err);
+                              float *scales, double *error, const bc_cancel *cancel, bc_error *err);
 
 /* The same with int8 codes [rows, cols] in -127..127 and f32 scales [rows]. */
 BC_API int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtype, int64_t rows,

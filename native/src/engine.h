@@ -13,9 +13,6 @@ struct bc_engine {
 };
 
 /* A relaxed look at the caller's flag. */
-static inline int bc_cancelled(const bc_cancel *cancel)
-{
-    return cancel && cancel->requested != 0;
-}
+static inline int bc_cancelled(const bc_cancel *cancel) { return cancel && cancel->requested != 0; }
 
 #endif

@@ -13,10 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
-#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
-#define BC_DENSE_ROWS 32  /* rows of a float panel */
-#define BC_TILE_ROWS 16   /* rows of a calibration tile, one SIMD lane each */
+#define BC_ACT_PAD 64    /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80 /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32 /* rows of a float panel */
+#define BC_TILE_ROWS 16  /* rows of a calibration tile, one SIMD lane each */
 #define BC_MAX_PLANES 4
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
@@ -41,15 +41,15 @@ typedef struct bc_kernels {
                          int n_groups, int cols);
 
     /* out[t*BC_PANEL_ROWS + 5g+i] = sum_c a[t*a_stride + c] * q[5g+i][c], exact. a_sum[t]. */
-    void (*gemm_planes)(int32_t *out, const uint8_t *panel, int n_planes, int cols,
-                        const int8_t *a, size_t a_stride, const int32_t *a_sum, int tokens);
+    void (*gemm_planes)(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
+                        size_t a_stride, const int32_t *a_sum, int tokens);
 
     /* -- int8 matrices (embedding, head): codes in -127..127, rows `cols` bytes apart -- */
     void (*gemv_i8)(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
                     int32_t a_sum);
     void (*panel_i8)(uint8_t *panel, const int8_t *w, int rows, int cols); /* rows <= 80 */
-    void (*gemm_i8)(int32_t *out, const uint8_t *panel, int cols, const int8_t *a,
-                    size_t a_stride, const int32_t *a_sum, int tokens);
+    void (*gemm_i8)(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                    const int32_t *a_sum, int tokens);
 
     /* -- dense matrices; dtype is enum bc_dtype, rows `cols` elements apart -- */
     void (*to_f32)(float *out, const void *x, int dtype, size_t n);
@@ -71,8 +71,9 @@ typedef struct bc_kernels {
     void (*rmsnorm)(float *y, const float *x, const float *weight, int n, float eps);
     /* rotate-half RoPE of one head: cos, sin f32 [head_dim/2] */
     void (*rope)(float *x, const float *cos, const float *sin, int head_dim);
-    void (*swiglu)(float *y, const float *gate, const float *up, int n); /* silu(gate) * up; y may be gate */
-    void (*add)(float *x, const float *y, int n);                       /* x += y */
+    void (*swiglu)(float *y, const float *gate, const float *up,
+                   int n);                        /* silu(gate) * up; y may be gate */
+    void (*add)(float *x, const float *y, int n); /* x += y */
     void (*softmax)(float *x, int n);
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
 

@@ -61,9 +61,14 @@ static void f32_to_f16(uint16_t *y, const float *x, int n)
 
 static float element(const void *x, int dtype, size_t i)
 {
-    if (dtype == BC_F16) return f16_to_f32(((const uint16_t *)x)[i]);
-    if (dtype == BC_BF16) return float_of((uint32_t)((const uint16_t *)x)[i] << 16);
-    return ((const float *)x)[i];
+    uint16_t half; /* weights may lie at odd addresses */
+    float whole;
+    if (dtype == BC_F32) {
+        memcpy(&whole, (const uint8_t *)x + 4 * i, sizeof whole);
+        return whole;
+    }
+    memcpy(&half, (const uint8_t *)x + 2 * i, sizeof half);
+    return dtype == BC_F16 ? f16_to_f32(half) : float_of((uint32_t)half << 16);
 }
 
 static void to_f32(float *out, const void *x, int dtype, size_t n)
@@ -81,10 +86,10 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
                         int n_groups, int cols, const int8_t *a, int32_t a_sum)
 {
     for (int g = 0; g < n_groups; g++) {
-        uint32_t q_sum[5] = {0};
+        uint32_t q_sum[5] = { 0 };
         for (int k = 0; k < n_planes; k++) {
             const uint8_t *row = planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols;
-            uint32_t d_sum[5] = {0};
+            uint32_t d_sum[5] = { 0 };
             for (int c = 0; c < cols; c++) {
                 unsigned x = row[c];
                 for (int i = 0; i < 5; i++) {
@@ -125,7 +130,7 @@ static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *
     const int8_t *q = (const int8_t *)panel;
     (void)a_sum;
     for (int t = 0; t < tokens; t++) {
-        uint32_t sum[BC_PANEL_ROWS] = {0};
+        uint32_t sum[BC_PANEL_ROWS] = { 0 };
         for (int c = 0; c < cols; c++) {
             int v = a[(size_t)t * a_stride + (size_t)c];
             const int8_t *column = q + (size_t)c * BC_PANEL_ROWS;
@@ -195,7 +200,7 @@ static void gemm_dense(float *out, const float *panel, int cols, const float *x,
                        int tokens)
 {
     for (int t = 0; t < tokens; t++) {
-        float sum[BC_DENSE_ROWS] = {0};
+        float sum[BC_DENSE_ROWS] = { 0 };
         for (int c = 0; c < cols; c++) {
             float v = x[(size_t)t * x_stride + (size_t)c];
             const float *column = panel + (size_t)c * BC_DENSE_ROWS;
@@ -293,79 +298,6 @@ static void softmax(float *x, int n)
     for (int i = 0; i < n; i++) x[i] *= inverse;
 }
 
-/* ---- attention ---- */
-
-static float dot_f32(const float *q, const float *k, int n)
-{
-    float sum = 0;
-    for (int i = 0; i < n; i++) sum += q[i] * k[i];
-    return sum;
-}
-
-static void scores_f16(float *out, const float *q, const void *k, const float *scale, int n,
-                       int head_dim, float factor)
-{
-    const uint16_t *row = k;
-    (void)scale;
-    for (int j = 0; j < n; j++, row += head_dim) {
-        float sum = 0;
-        for (int i = 0; i < head_dim; i++) sum += q[i] * f16_to_f32(row[i]);
-        out[j] = sum * factor;
-    }
-}
-
-static void scores_i8(float *out, const float *q, const void *k, const float *scale, int n,
-                      int head_dim, float factor)
-{
-    const int8_t *row = k;
-    for (int j = 0; j < n; j++, row += head_dim) {
-        float sum = 0;
-        for (int i = 0; i < head_dim; i++) sum += q[i] * row[i];
-        out[j] = sum * scale[j] * factor;
-    }
-}
-
-static void scores_f32(float *out, const float *q, const void *k, const float *scale, int n,
-                       int head_dim, float factor)
-{
-    const float *row = k;
-    (void)scale;
-    for (int j = 0; j < n; j++, row += head_dim) out[j] = dot_f32(q, row, head_dim) * factor;
-}
-
-static void mix_f16(float *out, const float *p, const void *v, const float *scale, int n,
-                    int head_dim)
-{
-    const uint16_t *row = v;
-    (void)scale;
-    memset(out, 0, (size_t)head_dim * sizeof *out);
-    for (int j = 0; j < n; j++, row += head_dim) {
-        for (int i = 0; i < head_dim; i++) out[i] += p[j] * f16_to_f32(row[i]);
-    }
-}
-
-static void mix_i8(float *out, const float *p, const void *v, const float *scale, int n,
-                   int head_dim)
-{
-    const int8_t *row = v;
-    memset(out, 0, (size_t)head_dim * sizeof *out);
-    for (int j = 0; j < n; j++, row += head_dim) {
-        float weight = p[j] * scale[j];
-        for (int i = 0; i < head_dim; i++) out[i] += weight * row[i];
-    }
-}
-
-static void mix_f32(float *out, const float *p, const void *v, const float *scale, int n,
-                    int head_dim)
-{
-    const float *row = v;
-    (void)scale;
-    memset(out, 0, (size_t)head_dim * sizeof *out);
-    for (int j = 0; j < n; j++, row += head_dim) {
-        for (int i = 0; i < head_dim; i++) out[i] += p[j] * row[i];
-    }
-}
-
 /* ---- quantizing ---- */
 
 static float quantized(float w, float inv_scale, float q_max)
@@ -384,7 +316,7 @@ static void quant_moments(double *wq, double *qq, const float *w, const float *i
     double wq_sum = 0, qq_sum = 0;
     for (int first = 0; first < n; first += 1024) {
         int end = n - first < 1024 ? n : first + 1024;
-        float wq_lane[16] = {0}, qq_lane[16] = {0};
+        float wq_lane[16] = { 0 }, qq_lane[16] = { 0 };
         for (int c = first; c < end; c++) {
             float q = quantized(w[c], inv_scale, (float)q_max);
             float weighted = importance ? q * importance[c] : q;
@@ -404,6 +336,8 @@ static void quant_round(int8_t *q, const float *w, int n, float inv_scale, int q
 {
     for (int c = 0; c < n; c++) q[c] = (int8_t)quantized(w[c], inv_scale, (float)q_max);
 }
+
+#include "kernels_scalar_attention.inc"
 
 void bc_kernels_init_scalar(bc_kernels *k)
 {
@@ -427,8 +361,8 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .add = add,
         .softmax = softmax,
         .f32_to_f16 = f32_to_f16,
-        .attn_scores = {scores_f16, scores_i8, scores_f32},
-        .attn_mix = {mix_f16, mix_i8, mix_f32},
+        .attn_scores = { scores_f16, scores_i8, scores_f32 },
+        .attn_mix = { mix_f16, mix_i8, mix_f32 },
         .quant_moments = quant_moments,
         .quant_round = quant_round,
     };

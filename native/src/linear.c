@@ -29,10 +29,10 @@ int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int
     s->act.scale = bc_aligned_alloc(batch * sizeof *s->act.scale);
     s->act.sum = bc_aligned_alloc(batch * sizeof *s->act.sum);
     s->act.scratch = bc_aligned_alloc(threads * stride * sizeof *s->act.scratch);
-    s->bytes = (int64_t)(threads * s->panel_bytes +
-                         threads * batch * BC_PANEL_ROWS * sizeof *s->tiles + batch * stride +
-                         batch * (sizeof *s->act.scale + sizeof *s->act.sum) +
-                         threads * stride * sizeof *s->act.scratch);
+    s->bytes =
+        (int64_t)(threads * s->panel_bytes + threads * batch * BC_PANEL_ROWS * sizeof *s->tiles +
+                  batch * stride + batch * (sizeof *s->act.scale + sizeof *s->act.sum) +
+                  threads * stride * sizeof *s->act.scratch);
     if (!s->panels || !s->tiles || !s->act.a || !s->act.scale || !s->act.sum || !s->act.scratch) {
         bc_linear_space_free(s);
         return bc_fail(err, BC_ERR_NOMEM, "no memory for the work space of linear maps");
@@ -72,8 +72,8 @@ static void prepare_token(void *arg, int64_t t, int thread)
     memset(a + cols, 0, (cols + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD - cols);
 }
 
-void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x, size_t x_stride,
-                            int n)
+void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x,
+                            size_t x_stride, int n)
 {
     if (like->kind == BC_WEIGHT_DENSE) return;
     s->act.cols = (int)like->cols;
@@ -115,8 +115,7 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
     for (int t = t0; t < t1; t++) {
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
-        for (int64_t r = 0; r < r1 - r0; r++)
-            y[r] = (float)dot[r] * (scales[r] * act->scale[t]);
+        for (int64_t r = 0; r < r1 - r0; r++) y[r] = (float)dot[r] * (scales[r] * act->scale[t]);
         if (bias)
             for (int64_t r = 0; r < r1 - r0; r++) y[r] += bias[r0 + r];
     }
@@ -144,14 +143,13 @@ static void gemv_item(const struct linear_work *lw, const bc_product *p, int64_t
         for (int64_t r = r0; r < r1; r += tile_rows) { /* in pieces that fit the tile */
             const int64_t end = r + tile_rows < r1 ? r + tile_rows : r1;
             if (w->kind == BC_WEIGHT_PLANES)
-                k->gemv_planes(tile,
-                               (const uint8_t *)w->data + (size_t)(r / GROUP_ROWS) * (size_t)cols,
-                               w->plane_stride, w->n_planes,
-                               (int)((end - r + GROUP_ROWS - 1) / GROUP_ROWS), cols, a,
-                               s->act.sum[t]);
+                k->gemv_planes(
+                    tile, (const uint8_t *)w->data + (size_t)(r / GROUP_ROWS) * (size_t)cols,
+                    w->plane_stride, w->n_planes, (int)((end - r + GROUP_ROWS - 1) / GROUP_ROWS),
+                    cols, a, s->act.sum[t]);
             else
-                k->gemv_i8(tile, (const int8_t *)w->data + (size_t)r * (size_t)cols,
-                           (int)(end - r), cols, a, s->act.sum[t]);
+                k->gemv_i8(tile, (const int8_t *)w->data + (size_t)r * (size_t)cols, (int)(end - r),
+                           cols, a, s->act.sum[t]);
             scale_integers(lw, p, tile, 0, r, end, t, t + 1);
         }
     }
@@ -221,8 +219,9 @@ static void linear_item(void *arg, int64_t item, int thread)
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
                size_t x_stride, int n)
 {
-    struct linear_work lw = { .s = s, .products = products, .count = count, .n = n, .x = x,
-                              .x_stride = x_stride };
+    struct linear_work lw = {
+        .s = s, .products = products, .count = count, .n = n, .x = x, .x_stride = x_stride
+    };
     for (int i = 0; i < count; i++) {
         lw.rows_per_item[i] = item_rows(products[i].weight, n);
         const int64_t items =
@@ -232,8 +231,7 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
 }
 
-void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *out,
-                   float *scratch)
+void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *out, float *scratch)
 {
     const size_t cols = (size_t)w->cols;
     if (w->kind == BC_WEIGHT_DENSE) {

@@ -55,8 +55,7 @@ static int check(const bc_engine *engine, const void *a, const void *b, const vo
                  int32_t vocab, bc_error *err)
 {
     if (!engine || !a || !b || !c) return bc_fail(err, BC_ERR_INVALID, "an argument is NULL");
-    if (n < 0 || vocab < 1)
-        return bc_fail(err, BC_ERR_INVALID, "%d rows of %d logits", n, vocab);
+    if (n < 0 || vocab < 1) return bc_fail(err, BC_ERR_INVALID, "%d rows of %d logits", n, vocab);
     return BC_OK;
 }
 
@@ -70,8 +69,9 @@ int bc_logits_score(bc_engine *engine, const float *logits, int32_t n, int32_t v
         if (targets[i] < 0 || targets[i] >= vocab)
             return bc_fail(err, BC_ERR_INVALID, "target %d is token %d, the vocabulary has %d", i,
                            targets[i], vocab);
-    struct work w = { .logits = logits, .vocab = vocab, .targets = targets, .nll = nll,
-                      .argmax = argmax };
+    struct work w = {
+        .logits = logits, .vocab = vocab, .targets = targets, .nll = nll, .argmax = argmax
+    };
     bc_pool_run(engine->pool, score_row, &w, n);
     return BC_OK;
 }

@@ -32,8 +32,12 @@ int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scal
     status = bc_linear_space_init(&space, engine, BATCH, cols, err);
     if (status == BC_OK) {
         const bc_weight w = {
-            .kind = BC_WEIGHT_PLANES, .n_planes = n_planes, .rows = rows, .cols = cols,
-            .data = planes, .rotation = &rotation,
+            .kind = BC_WEIGHT_PLANES,
+            .n_planes = n_planes,
+            .rows = rows,
+            .cols = cols,
+            .data = planes,
+            .rotation = &rotation,
             .plane_stride = (size_t)((rows + GROUP_ROWS - 1) / GROUP_ROWS) * (size_t)cols,
             .scales = (float *)(uintptr_t)scales, /* only read */
         };

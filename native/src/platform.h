@@ -30,7 +30,7 @@ typedef struct bc_mutex bc_mutex;
 typedef struct bc_cond bc_cond;
 
 int bc_thread_start(bc_thread **out, void (*run)(void *), void *arg); /* 0, or -1 */
-void bc_thread_join(bc_thread *thread);                                /* and frees it */
+void bc_thread_join(bc_thread *thread);                               /* and frees it */
 bc_mutex *bc_mutex_new(void);
 void bc_mutex_free(bc_mutex *m);
 void bc_mutex_lock(bc_mutex *m);

@@ -247,9 +247,16 @@ int bc_quantize_planes(bc_engine *engine, const void *weights, int32_t dtype, in
     if (n_planes < 1 || n_planes > BC_MAX_PLANES)
         return bc_fail(err, BC_ERR_INVALID, "n_planes is %d, must be 1 to %d", n_planes,
                        BC_MAX_PLANES);
-    struct work w = { .weights = weights, .dtype = dtype, .rows = rows, .cols = (int)cols,
-                      .n_planes = n_planes, .exact_scales = exact_scales, .importance = importance,
-                      .planes = planes, .scales = scales, .cancel = cancel };
+    struct work w = { .weights = weights,
+                      .dtype = dtype,
+                      .rows = rows,
+                      .cols = (int)cols,
+                      .n_planes = n_planes,
+                      .exact_scales = exact_scales,
+                      .importance = importance,
+                      .planes = planes,
+                      .scales = scales,
+                      .cancel = cancel };
     return quantize(engine, &w, seed, planes_group, (rows + ROWS - 1) / ROWS, error, err);
 }
 
@@ -260,7 +267,12 @@ int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtype, int6
     const int status = check_matrix(engine, weights, dtype, rows, cols, scales, error, err);
     if (status != BC_OK) return status;
     if (!codes) return bc_fail(err, BC_ERR_INVALID, "codes is NULL");
-    struct work w = { .weights = weights, .dtype = dtype, .rows = rows, .cols = (int)cols,
-                      .codes = codes, .scales = scales, .cancel = cancel };
+    struct work w = { .weights = weights,
+                      .dtype = dtype,
+                      .rows = rows,
+                      .cols = (int)cols,
+                      .codes = codes,
+                      .scales = scales,
+                      .cancel = cancel };
     return quantize(engine, &w, seed, int8_row, rows, error, err);
 }

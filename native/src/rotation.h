@@ -9,9 +9,9 @@
 
 typedef struct bc_rotation {
     int cols;
-    int block;      /* largest power of two that divides cols */
-    int32_t *perm;  /* [cols], NULL when block == cols */
-    float *sign;    /* [cols] of +-1 */
+    int block;     /* largest power of two that divides cols */
+    int32_t *perm; /* [cols], NULL when block == cols */
+    float *sign;   /* [cols] of +-1 */
 } bc_rotation;
 
 int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err);

@@ -20,8 +20,13 @@ struct candidate {
 void bc_sampler_params_init(bc_sampler_params *p)
 {
     if (!p) return;
-    *p = (bc_sampler_params){ .temperature = 0.7f, .top_p = 0.95f, .min_p = 0.05f,
-                              .repeat_penalty = 1.0f, .top_k = 40, .repeat_last_n = 64, .seed = 0 };
+    *p = (bc_sampler_params){ .temperature = 0.7f,
+                              .top_p = 0.95f,
+                              .min_p = 0.05f,
+                              .repeat_penalty = 1.0f,
+                              .top_k = 40,
+                              .repeat_last_n = 64,
+                              .seed = 0 };
 }
 
 int bc_sampler_check(const bc_sampler_params *p, bc_error *err)
@@ -71,8 +76,9 @@ static void penalise(float *x, int32_t vocab, const int32_t *history, int32_t n_
         if (token < 0 || token >= vocab) continue;
         int seen = 0;
         for (int32_t j = from; j < i && !seen; j++) seen = history[j] == token;
-        if (!seen) x[token] = x[token] > 0.0f ? x[token] / p->repeat_penalty
-                                              : x[token] * p->repeat_penalty;
+        if (!seen)
+            x[token] =
+                x[token] > 0.0f ? x[token] / p->repeat_penalty : x[token] * p->repeat_penalty;
     }
 }
 

@@ -126,9 +126,11 @@ int bc_session_open(bc_session **out, bc_model *model, const bc_session_params *
 void bc_session_close(bc_session *s)
 {
     if (!s) return;
-    void *const owned[] = { s->tokens, s->logits, s->keys, s->values, s->key_scales,
-                            s->value_scales, s->x, s->h, s->y, s->q, s->k, s->v, s->gate, s->up,
-                            s->cos, s->sin, s->inv_freq, s->scores };
+    void *const owned[] = {
+        s->tokens, s->logits, s->keys, s->values, s->key_scales, s->value_scales,
+        s->x,      s->h,      s->y,    s->q,      s->k,          s->v,
+        s->gate,   s->up,     s->cos,  s->sin,    s->inv_freq,   s->scores
+    };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_linear_space_free(&s->space);
     free(s);
@@ -196,8 +198,9 @@ static void swiglu_token(void *arg, int64_t t, int thread)
 
 static void norm(bc_session *s, float *out, const float *in, const float *weight, int n)
 {
-    struct token_work w = { .s = s, .norm = weight, .out = out, .in = in,
-                            .width = s->model->config.hidden };
+    struct token_work w = {
+        .s = s, .norm = weight, .out = out, .in = in, .width = s->model->config.hidden
+    };
     bc_pool_run(s->engine->pool, norm_token, &w, n);
 }
 
@@ -270,8 +273,7 @@ void bc_session_layer(bc_session *s, int layer, int n)
 }
 
 /* n <= n_batch tokens at s->position. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
-static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits,
-                      int all_positions)
+static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions)
 {
     const bc_config *c = &s->model->config;
     bc_pool *pool = s->engine->pool;

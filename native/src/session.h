@@ -26,14 +26,14 @@ struct bc_session {
     size_t kv_element;
 
     /* work space for one batch */
-    float *x;    /* residual stream [n_batch, hidden] */
-    float *h;    /* normed input [n_batch, hidden] */
-    float *q;    /* [n_batch, n_heads * head_dim]; attention output replaces it */
-    float *k;    /* [n_batch, n_kv_heads * head_dim] */
-    float *v;    /* the same */
-    float *gate; /* [n_batch, intermediate]; swiglu replaces it */
-    float *up;   /* the same */
-    float *y;    /* output of o and down [n_batch, hidden] */
+    float *x;         /* residual stream [n_batch, hidden] */
+    float *h;         /* normed input [n_batch, hidden] */
+    float *q;         /* [n_batch, n_heads * head_dim]; attention output replaces it */
+    float *k;         /* [n_batch, n_kv_heads * head_dim] */
+    float *v;         /* the same */
+    float *gate;      /* [n_batch, intermediate]; swiglu replaces it */
+    float *up;        /* the same */
+    float *y;         /* output of o and down [n_batch, hidden] */
     float *cos, *sin; /* [n_batch, head_dim / 2] */
     float *inv_freq;  /* [head_dim / 2] */
     float *scores;    /* [threads, n_ctx] */

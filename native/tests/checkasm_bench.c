@@ -1,24 +1,20 @@
-/* checkasm_bench.c - times the kernels on one thread: the best of the runs made in 0.1 s.
+/* checkasm_bench.c - times the kernels on one thread: the best of some samples.
  *
  * "memory": a matrix larger than the caches, as decoding reads it; "cache": 512 kB of it. GB/s
  * count packed bytes. The others work on what a layer keeps in the cache; GOP/s count a multiply
  * and an add as two. "read" only reads: what the memory gives one core. */
-#if !defined(_WIN32)
-#define _POSIX_C_SOURCE 200809L /* clock_gettime */
-#include <time.h>
-#else
-#include <windows.h>
-#endif
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "checkasm.h"
 
 #define MEMORY_BYTES ((size_t)96 << 20)
 #define CACHE_BYTES ((size_t)512 << 10)
-#define SECONDS 0.1
+#define SAMPLES 8
+#define SAMPLE_SECONDS 0.01
 
 typedef struct work {
     const bc_kernels *k;
@@ -35,34 +31,23 @@ typedef struct work {
 #define MAX_COLS 14336
 #define MAX_TOKENS 512
 
-#if defined(_WIN32)
-static double seconds_now(void)
+/* Processor time where the system counts it, so that other programs disturb little. */
+static double seconds_of(work *w, void (*run)(work *), int times)
 {
-    LARGE_INTEGER ticks, per_second;
-    QueryPerformanceCounter(&ticks);
-    QueryPerformanceFrequency(&per_second);
-    return (double)ticks.QuadPart / (double)per_second.QuadPart;
+    clock_t start = clock();
+    for (int i = 0; i < times; i++) run(w);
+    return (double)(clock() - start) / CLOCKS_PER_SEC;
 }
-#else
-static double seconds_now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-#endif
 
-/* One line of the table. Short kernels are timed in batches of 20 us or more. */
+/* One line of the table. Each sample runs long enough for a coarse clock. */
 static void report(work *w, const char *name, const char *shape, void (*run)(work *))
 {
-    double begin = seconds_now(), best = INFINITY;
+    int batch = 1;
+    double sample, best;
     run(w);
-    int batch = seconds_now() - begin > 20e-6 ? 1 : 200;
-    for (int n = 0; n < 3 || seconds_now() - begin < SECONDS; n++) {
-        double start = seconds_now();
-        for (int i = 0; i < batch; i++) run(w);
-        best = fmin(best, (seconds_now() - start) / batch);
-    }
+    while ((sample = seconds_of(w, run, batch)) < SAMPLE_SECONDS) batch *= 2;
+    best = sample / batch;
+    for (int i = 1; i < SAMPLES; i++) best = fmin(best, seconds_of(w, run, batch) / batch);
     printf("%-12s %-14s %-24s %11.0f ns", w->k->isa, name, shape, best * 1e9);
     if (w->bytes) printf(" %7.2f GB/s", (double)w->bytes / best * 1e-9);
     if (w->ops > 0) printf(" %7.1f GOP/s", w->ops / best * 1e-9);
@@ -297,7 +282,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
         w.x[i] = (float)w.a[i] / 64.0f;
     }
     for (int i = 0; i < MAX_COLS; i++) w.z[i] = check_normal(&c);
-    w.k = &tables[0];
+    w.k = &(bc_kernels){ .isa = "-" };
     w.bytes = MEMORY_BYTES;
     report(&w, "read", "memory", run_read);
     for (int t = 0; t < n_tables; t++) {

@@ -9,7 +9,7 @@
 
 #include "checkasm.h"
 
-static const int dtypes[] = {BC_F32, BC_F16, BC_BF16};
+static const int dtypes[] = { BC_F32, BC_F16, BC_BF16 };
 
 typedef struct dot_sum {
     double sum, size;
@@ -109,7 +109,7 @@ static void check_f32_to_f16(checker *c)
         for (int i = 0; i < n; i++) {
             uint32_t bits = (uint32_t)check_random(c);
             if (i % 3 == 0) bits = (bits & 0x8fffffffu) | 0x38000000u; /* in or near f16's range */
-            if (i % 3 == 1) bits &= 0xfffff000u; /* often a tie */
+            if (i % 3 == 1) bits &= 0xfffff000u;                       /* often a tie */
             memcpy(&x[i], &bits, sizeof bits);
         }
         c->k->f32_to_f16(y, x, n);
@@ -118,7 +118,7 @@ static void check_f32_to_f16(checker *c)
             if (y[i] != want[i]) {
                 check_fail(c, "n %d: %a gives %04x, not %04x", n, (double)x[i], y[i], want[i]);
             }
-            uint16_t around[3] = {(uint16_t)(y[i] - 1), y[i], (uint16_t)(y[i] + 1)};
+            uint16_t around[3] = { (uint16_t)(y[i] - 1), y[i], (uint16_t)(y[i] + 1) };
             if (!isfinite(x[i]) || (y[i] & 0x7fffu) == 0 || (y[i] & 0x7fffu) >= 0x7bffu) continue;
             double below = fabs(value_of(around, BC_F16, 0) - x[i]);
             double here = fabs(value_of(around, BC_F16, 1) - x[i]);
@@ -132,8 +132,8 @@ static void check_f32_to_f16(checker *c)
         free(y);
         free(want);
     }
-    const float edge[] = {65519.996f, 65520.0f, 0x1p-25f, 0x1.000002p-25f, INFINITY, -0.0f};
-    const uint16_t edge_want[] = {0x7bff, 0x7c00, 0, 1, 0x7c00, 0x8000};
+    const float edge[] = { 65519.996f, 65520.0f, 0x1p-25f, 0x1.000002p-25f, INFINITY, -0.0f };
+    const uint16_t edge_want[] = { 0x7bff, 0x7c00, 0, 1, 0x7c00, 0x8000 };
     uint16_t edge_got[6];
     c->k->f32_to_f16(edge_got, edge, 6);
     if (memcmp(edge_got, edge_want, sizeof edge_want)) check_fail(c, "at the ends of the range");
@@ -143,7 +143,7 @@ static void check_f32_to_f16(checker *c)
 
 static dot_sum dense_dot(const void *w, int dtype, size_t first, const float *x, int cols)
 {
-    dot_sum d = {0, 0};
+    dot_sum d = { 0, 0 };
     for (int i = 0; i < cols; i++) {
         double term = value_of(w, dtype, first + (size_t)i) * x[i];
         d.sum += term;
@@ -210,7 +210,7 @@ static void check_gemm_dense(checker *c)
 
 /* ---- attention ---- */
 
-static const int kv_dtype[3] = {BC_F16, -1, BC_F32}; /* by bc_kv_type; -1: int8 */
+static const int kv_dtype[3] = { BC_F16, -1, BC_F32 }; /* by bc_kv_type; -1: int8 */
 
 static double kv_value(const void *k, int kv, size_t i)
 {
@@ -238,7 +238,7 @@ static void one_attention(checker *c, int kv, int n, int head_dim)
     float *out = check_alloc((size_t)n * sizeof *out), factor = 0.125f;
     c->k->attn_scores[kv](out, q, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim, factor);
     for (int j = 0; j < n; j++) {
-        dot_sum want = {0, 0};
+        dot_sum want = { 0, 0 };
         double s = kv == BC_KV_I8 ? (double)factor * scale[j] : factor;
         for (int i = 0; i < head_dim; i++) {
             double term = s * q[i] * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
@@ -253,7 +253,7 @@ static void one_attention(checker *c, int kv, int n, int head_dim)
     out = check_alloc((size_t)head_dim * sizeof *out);
     c->k->attn_mix[kv](out, p, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim);
     for (int i = 0; i < head_dim; i++) {
-        dot_sum want = {0, 0};
+        dot_sum want = { 0, 0 };
         for (int j = 0; j < n; j++) {
             double s = kv == BC_KV_I8 ? (double)p[j] * scale[j] : p[j];
             double term = s * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
@@ -273,7 +273,7 @@ static void one_attention(checker *c, int kv, int n, int head_dim)
 
 static void check_attention(checker *c)
 {
-    static const int dims[] = {32, 64, 80, 96, 100, 128, 256};
+    static const int dims[] = { 32, 64, 80, 96, 100, 128, 256 };
     for (int kv = 0; kv < 3; kv++) {
         for (int head_dim = 1; head_dim <= 130; head_dim++) {
             one_attention(c, kv, check_range(c, 1, 20), head_dim);
@@ -286,15 +286,15 @@ static void check_attention(checker *c)
 }
 
 const check_entry check_dense_entries[] = {
-    {"to_f32", check_to_f32, {SLOT(to_f32)}},
-    {"f32_to_f16", check_f32_to_f16, {SLOT(f32_to_f16)}},
-    {"gemv_dense", check_gemv_dense, {SLOT(gemv_dense)}},
-    {"gemm_dense", check_gemm_dense, {SLOT(panel_dense), SLOT(gemm_dense)}},
-    {"attn_scores",
-     check_attention,
-     {SLOT(attn_scores[BC_KV_F16]), SLOT(attn_scores[BC_KV_I8]), SLOT(attn_scores[BC_KV_F32])}},
-    {"attn_mix",
-     check_attention,
-     {SLOT(attn_mix[BC_KV_F16]), SLOT(attn_mix[BC_KV_I8]), SLOT(attn_mix[BC_KV_F32])}},
-    {NULL, NULL, {0}},
+    { "to_f32", check_to_f32, { SLOT(to_f32) } },
+    { "f32_to_f16", check_f32_to_f16, { SLOT(f32_to_f16) } },
+    { "gemv_dense", check_gemv_dense, { SLOT(gemv_dense) } },
+    { "gemm_dense", check_gemm_dense, { SLOT(panel_dense), SLOT(gemm_dense) } },
+    { "attn_scores",
+      check_attention,
+      { SLOT(attn_scores[BC_KV_F16]), SLOT(attn_scores[BC_KV_I8]), SLOT(attn_scores[BC_KV_F32]) } },
+    { "attn_mix",
+      check_attention,
+      { SLOT(attn_mix[BC_KV_F16]), SLOT(attn_mix[BC_KV_I8]), SLOT(attn_mix[BC_KV_F32]) } },
+    { NULL, NULL, { 0 } },
 };

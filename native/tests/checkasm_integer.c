@@ -40,7 +40,7 @@ static void fill_planes(checker *c, planes_case *p, enum content what)
     for (int k = 0; k < p->n_planes; k++) top *= 3;
     for (int g = 0; g < p->n_groups; g++) {
         for (int i = 0; i < p->cols; i++) {
-            int u[5] = {0};
+            int u[5] = { 0 };
             if (what != GARBAGE) {
                 for (int r = 0; r < 5; r++) {
                     u[r] = what == TOP ? top - 1 : what == BOTTOM ? 0 : check_range(c, 0, top - 1);
@@ -74,7 +74,7 @@ static planes_case make_case(checker *c, int n_planes, int n_groups, int cols, i
                              enum content what)
 {
     size_t group_bytes = (size_t)n_groups * (size_t)cols, offset = check_random(c) % 64;
-    planes_case p = {n_planes, n_groups, cols, tokens, 0, 0, NULL, NULL, NULL, NULL, NULL};
+    planes_case p = { n_planes, n_groups, cols, tokens, 0, 0, NULL, NULL, NULL, NULL, NULL };
     p.stride = group_bytes + check_random(c) % 3 * 5;
     size_t bytes = (size_t)(n_planes - 1) * p.stride + group_bytes;
     p.memory = check_alloc(offset + bytes);
@@ -278,10 +278,10 @@ static void check_quantize_i8(checker *c)
 }
 
 const check_entry check_integer_entries[] = {
-    {"gemv_planes", check_gemv_planes, {SLOT(gemv_planes)}},
-    {"gemm_planes", check_gemm_planes, {SLOT(panel_planes), SLOT(gemm_planes)}},
-    {"gemv_i8", check_gemv_i8, {SLOT(gemv_i8)}},
-    {"gemm_i8", check_gemm_i8, {SLOT(panel_i8), SLOT(gemm_i8)}},
-    {"quantize_i8", check_quantize_i8, {SLOT(quantize_i8)}},
-    {NULL, NULL, {0}},
+    { "gemv_planes", check_gemv_planes, { SLOT(gemv_planes) } },
+    { "gemm_planes", check_gemm_planes, { SLOT(panel_planes), SLOT(gemm_planes) } },
+    { "gemv_i8", check_gemv_i8, { SLOT(gemv_i8) } },
+    { "gemm_i8", check_gemm_i8, { SLOT(panel_i8), SLOT(gemm_i8) } },
+    { "quantize_i8", check_quantize_i8, { SLOT(quantize_i8) } },
+    { NULL, NULL, { 0 } },
 };

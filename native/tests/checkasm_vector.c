@@ -115,8 +115,8 @@ static void check_rope(checker *c)
 /* ---- swiglu: 1e-6 of the value, 1e-36 near nothing; softmax: 4e-6 of the value and the rounding
  *      of x - max ---- */
 
-static const float extremes[] = {0.0f,    -0.0f,   88.0f,    -88.0f, 88.73f,  -88.73f, -103.0f,
-                                 -104.5f, 1000.0f, -1000.0f, 1e-30f, -1e-30f, 1e37f,   -1e30f};
+static const float extremes[] = { 0.0f,    -0.0f,   88.0f,    -88.0f, 88.73f,  -88.73f, -103.0f,
+                                  -104.5f, 1000.0f, -1000.0f, 1e-30f, -1e-30f, 1e37f,   -1e30f };
 #define N_EXTREMES (int)(sizeof extremes / sizeof *extremes)
 
 static void one_swiglu(checker *c, float *gate, float *up, int n, int in_place)
@@ -209,7 +209,7 @@ static void check_add(checker *c)
 
 /* ---- the quantizer: equal bits; the sums within 1e-5 of sums in f64 ---- */
 
-static const int q_maxes[] = {1, 4, 13, 40, 127};
+static const int q_maxes[] = { 1, 4, 13, 40, 127 };
 
 static void one_quant(checker *c, int n, int q_max, int weighted, float inv_scale)
 {
@@ -256,12 +256,12 @@ static void check_quant(checker *c)
 }
 
 const check_entry check_vector_entries[] = {
-    {"hadamard", check_hadamard, {SLOT(hadamard)}},
-    {"rmsnorm", check_rmsnorm, {SLOT(rmsnorm)}},
-    {"rope", check_rope, {SLOT(rope)}},
-    {"swiglu", check_swiglu, {SLOT(swiglu)}},
-    {"softmax", check_softmax, {SLOT(softmax)}},
-    {"add", check_add, {SLOT(add)}},
-    {"quant", check_quant, {SLOT(quant_moments), SLOT(quant_round)}},
-    {NULL, NULL, {0}},
+    { "hadamard", check_hadamard, { SLOT(hadamard) } },
+    { "rmsnorm", check_rmsnorm, { SLOT(rmsnorm) } },
+    { "rope", check_rope, { SLOT(rope) } },
+    { "swiglu", check_swiglu, { SLOT(swiglu) } },
+    { "softmax", check_softmax, { SLOT(softmax) } },
+    { "add", check_add, { SLOT(add) } },
+    { "quant", check_quant, { SLOT(quant_moments), SLOT(quant_round) } },
+    { NULL, NULL, { 0 } },
 };

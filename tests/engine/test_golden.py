@@ -108,11 +108,19 @@ def test_a_smaller_kv_cache_stays_close(family: str, kv: str, bound: float) -> N
 
 @pytest.mark.parametrize("isa", ISAS)
 def test_a_converted_model_runs_as_the_specification_says(converted: Path, isa: str) -> None:
+    """Fifteen short texts, so that a rounding step in one leaves the others exact; and all in one long one."""
     tokens = np.load(converted / "tokens.npy")
-    reference = ReferenceModel(converted).forward(tokens)
-    difference = np.abs(run(converted, tokens, isa) - reference)
-    assert np.median(difference) <= 1e-5
-    assert difference.max() <= STEPS
+    reference = ReferenceModel(converted)
+    session = engine.Session(engine.Model(engine_for(isa), converted), n_ctx=len(tokens), kv="f32")
+    differences = []
+    for text in np.split(tokens[:60], 15):
+        session.rewind(0)
+        logits = session.forward(text, all_positions=True)
+        assert logits is not None
+        differences.append(np.abs(logits - reference.forward(text)).max())
+    assert sum(d <= 1e-4 for d in differences) >= 11, differences
+    assert max(differences) <= STEPS
+    assert np.abs(run(converted, tokens, isa) - reference.forward(tokens)).max() <= STEPS
 
 
 def test_a_converted_model_differs_from_its_source(converted: Path) -> None:

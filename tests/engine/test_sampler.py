@@ -8,7 +8,9 @@ from bitconverter.engine import InvalidError, Sampler, sample
 PLAIN = Sampler(temperature=1.0, top_p=1.0, min_p=0.0, top_k=0, repeat_penalty=1.0)
 
 
-def draws(logits: np.ndarray, sampler: Sampler, n: int = 4000, history: list[int] | None = None) -> np.ndarray:
+def draws(
+    logits: np.ndarray, sampler: Sampler, n: int = 4000, history: list[int] | None = None
+) -> np.ndarray:
     counts = np.zeros(len(logits), int)
     for i in range(n):
         counts[sample(logits, sampler, history or [], counter=i)] += 1
@@ -65,7 +67,8 @@ def test_same_seed_same_token_other_seed_other_stream() -> None:
 
 
 @pytest.mark.parametrize(
-    "bad", [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": 2}, {"repeat_penalty": 0}, {"top_k": -1}]
+    "bad",
+    [{"temperature": -1}, {"top_p": 0}, {"top_p": 1.1}, {"min_p": 2}, {"repeat_penalty": 0}, {"top_k": -1}],
 )
 def test_a_bad_knob_is_a_sentence(bad: dict[str, float]) -> None:
     with pytest.raises(InvalidError, match=next(iter(bad))):

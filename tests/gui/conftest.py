@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PySide6.QtCore import QCoreApplication, QEvent
 from pytestqt.qtbot import QtBot
 from safetensors.numpy import save_file
 
@@ -30,6 +31,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def settings(tmp_path: Path, qapp) -> Settings:
     """English, light, in a folder of the test's own; the application is prepared for them."""
+    QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # the windows of earlier tests
     result = Settings(tmp_path / "home 設定" / "settings.json")
     result["language"], result["theme"] = "en", "light"
     prepare(qapp, result)

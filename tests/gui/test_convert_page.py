@@ -160,7 +160,7 @@ def test_a_folder_that_is_no_model_is_explained_and_cannot_be_converted(page, qt
     folder.mkdir()
     _choose(page, qtbot, folder)
     assert page.state is State.BLOCKED and not page.convert_button.isEnabled()
-    shown = [label.text() for label in page.source_card.checks.findChildren(type(page._summary).__mro__[1])]
+    shown = [label.text() for label in page.source_card.checks.findChildren(type(page.summary).__mro__[1])]
     assert any("config.json" in text for text in shown)
 
 

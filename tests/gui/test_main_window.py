@@ -2,13 +2,14 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QPlainTextEdit, QProgressBar
 
@@ -209,6 +210,7 @@ def test_the_program_opens_a_model_and_ends_cleanly(chat_model, tmp_path):
         "        self.timer.start()\n"
         "    def look(self):\n"
         "        if self.chat.state.name == 'READY':\n"
+        "            self.timer.stop()\n"
         "            print(self.chat.bar.model_button.text().encode('utf-8').hex())\n"
         "            self.close()\n"
         "app.MainWindow = Window\n"
@@ -225,3 +227,54 @@ def test_the_program_opens_a_model_and_ends_cleanly(chat_model, tmp_path):
     assert b"Traceback" not in done.stderr
     saved = (tmp_path / "家" / "settings.json").read_text(encoding="utf-8")
     assert chat_model.name in saved
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a console's Ctrl+C cannot be sent to one process there")
+def test_ctrl_c_in_the_terminal_closes_the_window(tmp_path):
+    environment = os.environ | {"BITCONVERTER_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
+    script = (
+        "import sys\n"
+        "from bitconverter.gui import app\n"
+        "class Window(app.MainWindow):\n"
+        "    def paintEvent(self, event):\n"
+        "        super().paintEvent(event)\n"
+        "        print('painted', flush=True)\n"
+        "app.MainWindow = Window\n"
+        "sys.exit(app.main(['bitconverter']))\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment
+    )
+    try:
+        assert process.stdout.readline() == b"painted\n"  # its event loop runs
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 0 and b"Traceback" not in errors
+    assert (tmp_path / "settings.json").exists()
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only there a session may have no screen")
+def test_without_a_screen_the_program_says_so_and_ends():
+    names = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+    environment = {name: value for name, value in os.environ.items() if name not in names}
+    script = "import sys; from bitconverter.gui.app import main; sys.exit(main(['bitconverter']))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], env=environment, capture_output=True, timeout=120, check=False
+    )
+    assert done.returncode == 1 and b"no screen" in done.stderr and b"Traceback" not in done.stderr
+
+
+def test_tab_goes_down_the_page(window, chat_model, qtbot):
+    window.show_page("convert")
+    window.convert.choose_source(str(chat_model))
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    found, widget = [], window.nextInFocusChain()
+    while widget is not window:
+        takes_tab = bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus) and widget.isEnabled()
+        inside = window.convert.area.isAncestorOf(widget) and widget.isVisible()
+        if takes_tab and inside:
+            found.append(widget.mapTo(window.convert, QPoint(0, 0)).y())
+        widget = widget.nextInFocusChain()
+    assert len(found) >= 8 and found == sorted(found)

@@ -120,6 +120,24 @@ def test_every_check_has_a_japanese_sentence_for_its_fields(key):
         assert text != "English." and all(value in text for value in fields.values())
 
 
+CLI_ONLY = {"benchmark.py", "evaluate.py", "inspect.py", "logits.py", "opening.py"}
+
+
+def _below_the_window() -> str:
+    package = Path(bitconverter.gui.__file__).parents[1]
+    files = [path for part in ("jobs", "model", "format") for path in (package / part).glob("*.py")]
+    return "\n".join(path.read_text(encoding="utf-8") for path in files if path.name not in CLI_ONLY)
+
+
+def test_every_error_and_note_that_the_window_can_meet_is_spoken_in_japanese():
+    text = _below_the_window()
+    errors = set(re.findall(r'(?:UserError|FormatError)\(\s*"([a-z-]+)"', text))
+    notes = set(re.findall(r'Note\(\s*"([a-z-]+)"', text))
+    assert len(errors) > 20 and len(notes) > 3
+    assert errors - set(ERRORS_JA) == set()
+    assert {f"note-{code}" for code in notes} - set(MESSAGES) == set()
+
+
 def test_notes_become_lines_and_unknown_ones_are_not_lost():
     assert note_text(Note("resumed", {"tensors": 3})) == tr("note-resumed", tensors=3)
     assert note_text(Note("brand-new", {"a": 1})) == "brand-new, a 1"

@@ -1,0 +1,73 @@
+"""The developer's tool: what it reads, and what its own checks catch."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import dev
+import devenv
+import lint
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_only_platform_may_know_windows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "src").mkdir()
+    for name in ("platform.c", "other.c"):
+        (tmp_path / "src" / name).write_text("int x;\n#ifdef _WIN32\n#endif\n", encoding="utf-8")
+    monkeypatch.setattr(lint, "NATIVE", tmp_path)
+    assert lint.windows_only_in_platform() == [
+        "native/src/other.c:2: only src/platform.c may know Windows from POSIX"
+    ]
+
+
+@pytest.mark.parametrize("content", [b"int x;\r\n", b"\tint x;\n", b"int x;"])
+def test_tabs_and_foreign_line_ends_are_found(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "native").mkdir()
+    (tmp_path / "native" / "good.c").write_bytes(b"int x;\n")
+    (tmp_path / "native" / "bad.c").write_bytes(content)
+    monkeypatch.setattr(lint, "NATIVE", tmp_path / "native")
+    monkeypatch.setattr(lint, "ROOT", tmp_path)
+    assert [line.split(":")[0] for line in lint.text_files_are_plain()] == [str(Path("native/bad.c"))]
+
+
+def test_the_sum_of_pytest_is_read_from_its_report(tmp_path: Path) -> None:
+    report = tmp_path / "report.xml"
+    report.write_text(
+        '<testsuites><testsuite tests="10" failures="1" errors="2" skipped="3"/></testsuites>',
+        encoding="utf-8",
+    )
+    assert dev._pytest_summary(report) == "Python tests: 4 passed, 3 failed, 3 skipped"
+    assert "no report" in dev._pytest_summary(tmp_path / "none.xml")
+
+
+def test_a_package_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devenv.shutil, "which", lambda _name, **_: None)  # no apt-get here
+    with pytest.raises(devenv.SetupError) as error:
+        devenv.apt_install(["no-such-package-0"], "a test")
+    assert "no-such-package-0" in str(error.value)
+
+
+def test_a_command_that_fails_shows_its_output(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(devenv.SetupError, match="status 3"):
+        devenv.run([sys.executable, "-c", "print('what went wrong'); raise SystemExit(3)"], quiet=True)
+    assert "what went wrong" in capfd.readouterr().out
+
+
+def test_every_verb_is_explained_and_an_unknown_one_ends_with_2() -> None:
+    for verb in dev.VERBS:
+        assert f"\n{verb} " in (dev.__doc__ or "")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "tools" / "dev.py"), "dance"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "setup" in done.stdout
+
+
+def test_the_makefile_knows_only_verbs() -> None:
+    text = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = text.split(".PHONY:")[1].split()
+    assert set(targets) <= set(dev.VERBS)
