@@ -99,7 +99,7 @@ def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tm
     card = (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
     assert "768 tokens of text" in card and "`prose.txt`" in card
     convert(source, tmp_path / "fast", method="fast")
-    assert manifest(tmp_path / "fast")["parameters"] == {"planes": 2, "seed": 0, "method": "fast"}
+    assert manifest(tmp_path / "fast")["parameters"] == {"planes": 3, "seed": 0, "method": "fast"}
 
 
 @pytest.mark.parametrize("method", ["fast", "full"])
