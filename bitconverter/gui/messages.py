@@ -290,6 +290,7 @@ ERRORS_JA: dict[str, str] = {
     "config-missing": "{folder} に config.json がないため、Hugging Face のモデルのフォルダーではありません。",
     "config-broken": "{path} が壊れています。このファイルをもう一度ダウンロードしてください。",
     "work-folder-taken": "{folder} には別の設定の途中の作業があります。別の保存先を選ぶか、同じ設定で続けるか、そのフォルダーを削除してください。",
+    "journal-lost": "{folder} の変換の記録（journal.jsonl）がないか壊れていて、どこまで済んだか分かりません。最初からやり直すにはそのフォルダーを削除し、別のものなら別の保存先を選んでください。",
     "source-changed": "{folder} の変換を始めたあとで元のモデルが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
     "disk-full": "{folder} のディスクがいっぱいです。空きを作ってから同じ変換を始めると、続きから進みます。",
     "weight-not-finite": "テンソル {tensor} に数値でない値（NaN や無限大）があり、元のモデルが壊れています。もう一度ダウンロードしてください。",
