@@ -351,6 +351,7 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
         ".safetensors ファイルがないため、読む重みがありません。",
     ),
     "index-error": ("model.safetensors.index.json が壊れています。もう一度ダウンロードしてください。",),
+    "index-ignored-warning": ("model.safetensors と model.safetensors.index.json の両方があるため、model.safetensors を読み、index は使いません。",),
     "tokenizer-ok": ("トークナイザー: {tokens} トークン",),
     "tokenizer-warning": ("トークナイザーは {tokens} トークン、モデルは {vocab_size} トークンです。組み合わせが合わないかもしれません。",),
     "tokenizer-error": ("トークナイザーを使えません（{message}）。同じモデルの tokenizer.json をフォルダーに入れてください。",),

@@ -46,6 +46,9 @@ class GgufSource:
         rows = self._file.read_rows(self._stored[name], first, last, hasher)
         return unpermute(rows, size)[start - first : stop - first]
 
+    def weight_files(self) -> list[Path]:
+        return [self.path]
+
     def slab_rows(self, name: str, max_bytes: int) -> int:
         shape = self.tensors[name].shape
         heads = self._permuted_heads(name)
