@@ -131,8 +131,8 @@ class _HasCancel(Protocol):
 def expand(gguf_path: str | Path, folder: str | Path, ctx: _HasCancel) -> None:
     """Write the model of a .gguf file as a plain Hugging Face folder (new, or empty).
 
-    bf16, f16 and f32 tensors keep their type, quantized ones become f32, which loses nothing. Raises UserError, and Cancelled
-    when `ctx.cancel` is set; the folder is then unfinished and the caller's to remove.
+    bf16, f16 and f32 tensors keep their type, quantized ones become f32, which loses nothing. Raises UserError, and
+    Cancelled when `ctx.cancel` is set; the folder is then unfinished and the caller's to remove.
     """
     source, folder = GgufSource(Path(gguf_path)), Path(folder)
     for problem in source.problems:
