@@ -19,10 +19,19 @@ Speeds = tuple[float, float]  # prefill, decode: tokens per second
 
 
 def ours(model: Path, threads: int) -> Speeds:
+    """llama-bench decodes from an empty context, so our decode is measured after one token too."""
+    prefill = _benchmark(model, threads, PROMPT)
+    return prefill["prefill_tok_s"], _benchmark(model, threads, 1)["decode_tok_s"]
+
+
+def _benchmark(model: Path, threads: int, prompt: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bitconverter", "benchmark", str(model), "--json", "--quiet"]
-    command += ["--threads", str(threads), "--repeat", "3"]
-    result = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return result["prefill_tok_s"], result["decode_tok_s"]
+    command += ["--threads", str(threads), "--repeat", "3", "--prompt-tokens", str(prompt)]
+    command += ["--new-tokens", str(NEW)]
+    result: dict[str, float] = json.loads(
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    )
+    return result
 
 
 def theirs(binary: Path, gguf: Path, threads: int) -> Speeds:

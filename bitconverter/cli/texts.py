@@ -58,7 +58,7 @@ HELP = {
         "List the tensors with their form, planes, bytes, relative squared error and the start of their SHA-256.",
         "examples:\n  bitconverter inspect small\n  bitconverter inspect small --verify\n"
         "  bitconverter inspect model.gguf --summary\n\n"
-        "--json gives: bits_per_weight, file_bytes, tensors (and kind, family, parameters, ...).",
+        "--json gives: bits_per_weight, file_bytes, tensors (and kind, family, parameters, unsupported, ...).",
     ),
     "logits": (
         "the raw logits of token ids, as a .npy file (for debugging)",
@@ -172,6 +172,7 @@ INSPECTED = """\
 weight files     {file_size} ({file_bytes} bytes), whole folder {total_size}
 bits per weight  {bits_per_weight:.3f} in the decoder layers' matrices"""
 INSPECTED_SOURCE = "made from        {source} by {tool}"
+INSPECTED_UNSUPPORTED = "cannot run here  {unsupported}"
 INSPECTED_VERIFIED = "verified         {verified} hashes are as in manifest.json"
 PREFLIGHT = """\
 {name}: {kind}, {family}, {parameters:,} parameters, {source_size}

@@ -153,6 +153,8 @@ def _inspect_text(result: InspectResult, summary: bool) -> str:
     lines.append(texts.INSPECTED.format(**fields))
     if result.source:
         lines.append(texts.INSPECTED_SOURCE.format(**fields))
+    if result.unsupported:
+        lines.append(texts.INSPECTED_UNSUPPORTED.format(**fields))
     if result.verified is not None:
         lines.append(texts.INSPECTED_VERIFIED.format(**fields))
     return "\n".join(lines)

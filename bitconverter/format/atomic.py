@@ -1,20 +1,40 @@
-"""Files that are whole or not there: a temporary name, synced, renamed."""
+"""Files that are whole or not there: a temporary name of their own, synced, renamed."""
 
 import json
 import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+_TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.bitconverter-tmp")
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """An open file that takes the place of `path` when the block ends, and is removed when the block fails.
+
+    A process that is killed in the block leaves a file behind that is_temporary() knows by its name.
+    """
+    temporary, file = _create_beside(path)
+    try:
+        with file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write `data` to `path`; after a crash the file is the old one or the new one."""
-    temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
+    with replacing(path) as file:
         file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
-    sync_folder(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -27,6 +47,11 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file's name is one that replacing() gives; nobody else's files look like that."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` durable. Windows has no such call and does not need it."""
     if os.name == "nt":
@@ -36,3 +61,13 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _create_beside(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file under a name that was free, with the permissions of any new file (tempfile gives fewer)."""
+    while True:
+        temporary = path.with_name(f".{secrets.token_hex(8)}.bitconverter-tmp")
+        try:
+            return temporary, open(temporary, "xb")
+        except FileExistsError:
+            continue

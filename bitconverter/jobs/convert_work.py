@@ -12,7 +12,7 @@ from typing import Any
 
 from bitconverter import __version__
 from bitconverter.engine import Cancel
-from bitconverter.format.atomic import sync_folder
+from bitconverter.format.atomic import is_temporary, sync_folder
 from bitconverter.format.errors import UserError
 from bitconverter.format.journal import Journal
 from bitconverter.format.lock import FolderLock
@@ -45,6 +45,8 @@ class WorkFolder:
                 calibration_state.remove(self.path)
                 (self.path / "job.json").unlink(missing_ok=True)
                 (self.path / "journal.jsonl").unlink()
+                for entry in [entry for entry in self.path.iterdir() if is_temporary(entry)]:
+                    entry.unlink()  # of a process that was killed while it wrote job.json
         self._lock.release()
         if not leftover:
             with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays
@@ -77,9 +79,10 @@ class WorkFolder:
             )
         if not records and self.model.exists():
             raise UserError(
-                "work-folder-taken",
-                f"{self.model} is in the way and was not made by a conversion. "
-                "Move it away, or choose another output folder.",
+                "journal-lost",
+                f"{self.model} is in the way: the journal of a conversion (journal.jsonl beside it) is missing or "
+                "damaged, so nothing says what in it is finished. If it is left from a conversion, remove "
+                f"{self.path} to start again from the beginning; else choose another output folder.",
                 folder=os.fspath(self.path),
             )
         if records and records[-1].get("done"):

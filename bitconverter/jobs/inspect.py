@@ -11,7 +11,9 @@ from bitconverter.engine import EngineError, ModelInfo, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.manifest import Manifest, StoredTensor, read_manifest
 from bitconverter.model import names
+from bitconverter.model.hf_source import SINGLE
 from bitconverter.model.source import open_source
 
 READ_PIECE = 4 << 20  # bytes; a cancel is seen between two pieces
@@ -40,6 +42,7 @@ class InspectResult:
     """file_bytes: of the weight files. bits_per_weight: 8 * bytes of the decoder layers' matrices (planes
     and scales, or as stored) / their number of weights. files: SHA-256 of the other files, by name.
     verified: files and tensors whose SHA-256 is that of manifest.json, None when not asked for.
+    unsupported: why this model cannot run here, "" if it can.
     """
 
     name: str
@@ -54,6 +57,7 @@ class InspectResult:
     source: str
     tool: str
     verified: int | None
+    unsupported: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,7 +78,8 @@ class InspectJob:
                 "model-missing", f"There is no {path}. Check the path of the model.", path=str(path)
             )
         config = _read_json(path / "config.json") if (path / "config.json").is_file() else {}
-        if "quantization_config" in config:
+        quantization = config.get("quantization_config")
+        if isinstance(quantization, dict) and quantization.get("quant_method") == "ternary_planes":
             return _inspect_converted(path, config, self.verify, ctx)
         if self.verify:
             raise UserError(
@@ -85,14 +90,15 @@ class InspectJob:
 
 def _inspect_converted(folder: Path, config: dict[str, Any], verify: bool, ctx: Context) -> InspectResult:
     info = check_config(json.dumps(config).encode())
-    manifest = _read_json(folder / "manifest.json") if (folder / "manifest.json").exists() else {}
-    files = sorted(folder.glob("*.safetensors"))
+    manifest = read_manifest(folder)
+    single = folder / SINGLE  # as in the engine, it wins over other files
+    files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
         raise UserError("weights-missing", f"{folder} holds no .safetensors file.", path=str(folder))
     entries: dict[str, TensorEntry] = {}
     for file in files:
         entries.update(SafetensorsFile(file).tensors)
-    tensors = tuple(_converted_tensors(info, entries, manifest.get("tensors", {})))
+    tensors = tuple(_converted_tensors(info, entries, manifest.tensors if manifest else {}))
     verified = _verify(folder, files, manifest, ctx) if verify else None
     return InspectResult(
         name=folder.resolve().name,
@@ -103,15 +109,15 @@ def _inspect_converted(folder: Path, config: dict[str, Any], verify: bool, ctx: 
         file_bytes=sum(file.stat().st_size for file in files),
         total_bytes=sum(file.stat().st_size for file in folder.rglob("*") if file.is_file()),
         tensors=tensors,
-        files={name: str(note["sha256"]) for name, note in manifest.get("files", {}).items()},
-        source=str(manifest.get("source", {}).get("name", "")),
-        tool=str(manifest.get("tool", "")),
+        files={name: note.sha256 for name, note in manifest.files.items()} if manifest else {},
+        source=manifest.source if manifest else "",
+        tool=manifest.tool if manifest else "",
         verified=verified,
     )
 
 
 def _converted_tensors(
-    info: ModelInfo, entries: dict[str, TensorEntry], notes: dict[str, Any]
+    info: ModelInfo, entries: dict[str, TensorEntry], notes: dict[str, StoredTensor]
 ) -> Iterator[TensorInfo]:
     for name, shape in names.expected_tensors(info).items():
         stem = name.removesuffix(".weight")
@@ -121,7 +127,7 @@ def _converted_tensors(
         elif scales is not None and (codes := entries.get(f"{stem}.int8")):
             yield _matrix(name, "int8", shape, codes, scales, notes)
         elif dense := entries.get(name):
-            sha256 = str(notes.get(name, {}).get("sha256", ""))
+            sha256 = notes[name].sha256 if name in notes else ""
             yield TensorInfo(name, "dense", 0, dense.dtype, dense.shape, dense.bytes, None, sha256)
         else:
             raise UserError(
@@ -135,10 +141,9 @@ def _matrix(
     shape: tuple[int, ...],
     codes: TensorEntry,
     scales: TensorEntry,
-    notes: dict[str, Any],
+    notes: dict[str, StoredTensor],
 ) -> TensorInfo:
-    note = notes.get(codes.name, {})
-    error = note.get("relative_squared_error")
+    note = notes.get(codes.name)
     return TensorInfo(
         name,
         form,
@@ -146,8 +151,8 @@ def _matrix(
         codes.dtype,
         shape,
         codes.bytes + scales.bytes,
-        float(error) if isinstance(error, int | float) else None,
-        str(note.get("sha256", "")),
+        note.error if note else None,
+        note.sha256 if note else "",
     )
 
 
@@ -155,10 +160,11 @@ def _inspect_source(path: Path) -> InspectResult:
     source = open_source(path)
     if errors := [problem for problem in source.problems if problem.level == "error"]:
         raise UserError(errors[0].code, errors[0].message, **errors[0].fields)
+    unsupported = ""
     try:
         family = check_config(json.dumps(source.config).encode()).family
-    except EngineError:  # a model we cannot run can still be looked at
-        family = str(source.config.get("model_type", ""))
+    except EngineError as error:  # a model we cannot run can still be looked at
+        family, unsupported = str(source.config.get("model_type", "")), str(error)
     tensors = tuple(
         TensorInfo(
             t.name,
@@ -172,8 +178,8 @@ def _inspect_source(path: Path) -> InspectResult:
         )
         for t in source.tensors.values()
     )
-    weights = [path] if path.is_file() else list(path.glob("*.safetensors"))
-    others = weights if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    weights = source.weight_files()
+    others = weights if source.path.is_file() else [f for f in source.path.rglob("*") if f.is_file()]
     return InspectResult(
         name=source.name,
         kind=source.kind,
@@ -187,6 +193,7 @@ def _inspect_source(path: Path) -> InspectResult:
         source="",
         tool="",
         verified=None,
+        unsupported=unsupported,
     )
 
 
@@ -196,24 +203,23 @@ def _bits_per_weight(tensors: tuple[TensorInfo, ...]) -> float:
     return 8 * sum(t.bytes for t in linear) / weights if weights else 0.0
 
 
-def _verify(folder: Path, weights: list[Path], manifest: dict[str, Any], ctx: Context) -> int:
+def _verify(folder: Path, weights: list[Path], manifest: Manifest | None, ctx: Context) -> int:
     """Compare every SHA-256 of the manifest; the number compared. Raises UserError naming what differs."""
-    if not manifest:
+    if manifest is None:
         raise UserError("manifest-missing", f"{folder} has no manifest.json, so nothing can be verified.")
     stored = {
         entry.name: (file, entry) for file in weights for entry in SafetensorsFile(file).tensors.values()
     }
     jobs: list[tuple[str, Path, int, int, str]] = []  # what, file, offset, bytes, SHA-256
-    for name, note in manifest.get("tensors", {}).items():
+    for name, tensor in manifest.tensors.items():
         if name not in stored:
             raise _differs(folder, name)
         file, entry = stored[name]
-        jobs.append((name, file, entry.offset, entry.bytes, note["sha256"]))
-    for name, note in manifest.get("files", {}).items():
-        file = folder / name
-        if not file.is_file() or file.stat().st_size != note["bytes"]:
+        jobs.append((name, file, entry.offset, entry.bytes, tensor.sha256))
+    for name, note in manifest.files.items():
+        if _size_of(folder / name) != note.bytes:
             raise _differs(folder, name)
-        jobs.append((name, file, 0, note["bytes"], note["sha256"]))
+        jobs.append((name, folder / name, 0, note.bytes, note.sha256))
     total, done = sum(job[3] for job in jobs), 0
     for what, file, offset, size, sha256 in jobs:
         digest = hashlib.sha256()
@@ -225,6 +231,14 @@ def _verify(folder: Path, weights: list[Path], manifest: dict[str, Any], ctx: Co
         if digest.hexdigest() != sha256:
             raise _differs(folder, what)
     return len(jobs)
+
+
+def _size_of(path: Path) -> int | None:
+    """None when it is no file, or no file can be called that."""
+    try:
+        return path.stat().st_size if path.is_file() else None
+    except OSError:
+        return None
 
 
 def _pieces(path: Path, offset: int, size: int) -> Iterator[bytes]:

@@ -1,6 +1,7 @@
 """The raw logits of given token ids, as a file: for debugging, and for comparing with other programs."""
 
 import os
+import stat
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from bitconverter.engine import Model, Session
-from bitconverter.format.atomic import sync_folder
+from bitconverter.format.atomic import replacing
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine
@@ -27,7 +28,8 @@ class LogitsResult:
 class LogitsJob:
     """Writes `out`, a NumPy .npy file of f32 [tokens, vocabulary]: row i predicts token i + 1.
 
-    Needs no tokenizer. The file is whole or not there. Emits Progress(unit="token").
+    Needs no tokenizer. The file is whole or not there; a link to a file is followed, and what is there but is
+    no regular file (a folder, a device) is refused. Emits Progress(unit="token").
     """
 
     model: str
@@ -44,6 +46,7 @@ class LogitsJob:
     def run(self, ctx: Context) -> LogitsResult:
         if not self.ids:
             raise UserError("ids", "There are no token ids. Give some, like --ids 1,2,3.")
+        target = _target(self.out)
         with model_folder(self.model, ctx) as folder:
             model = Model(open_engine(self.threads, self.cpu), folder)
             vocab = model.info.vocab_size
@@ -54,15 +57,21 @@ class LogitsJob:
                     f"Token id {wrong[0]} is not in this model's vocabulary: ids go from 0 to {vocab - 1}.",
                     id=wrong[0], vocab=vocab,
                 )  # fmt: skip
+            most = model.info.max_positions
+            if len(self.ids) > most:
+                raise UserError(
+                    "ids",
+                    f"--ids holds {len(self.ids)} token ids, but this model has positions for {most} at most. "
+                    "Give fewer.",
+                    count=len(self.ids), most=most,
+                )  # fmt: skip
             session = Session(model, n_ctx=len(self.ids), kv=self.kv)
-            return self._write(session, vocab, ctx)
+            return self._write(session, target, vocab, ctx)
 
-    def _write(self, session: Session, vocab: int, ctx: Context) -> LogitsResult:
-        out = Path(self.out)
-        temporary = out.with_name(out.name + ".tmp")
+    def _write(self, session: Session, target: Path, vocab: int, ctx: Context) -> LogitsResult:
         best: list[int] = []
         try:
-            with open(temporary, "wb") as file:
+            with replacing(target) as file:
                 header = {"descr": "<f4", "fortran_order": False, "shape": (len(self.ids), vocab)}
                 np.lib.format.write_array_header_1_0(file, header)
                 start = time.monotonic()
@@ -76,14 +85,27 @@ class LogitsJob:
                     left = len(self.ids) - len(best)
                     eta = (time.monotonic() - start) / len(best) * left
                     ctx.emit(Progress(len(best), len(self.ids), "token", eta=eta))
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, out)
-            sync_folder(out.parent)
         except OSError as error:
-            raise UserError(
-                "out-unwritable", f"{out} cannot be written: {error.strerror or error}.", path=str(out)
-            ) from error
-        finally:
-            temporary.unlink(missing_ok=True)
-        return LogitsResult(str(out), (len(self.ids), vocab), tuple(best))
+            raise _unwritable(self.out, error) from error
+        return LogitsResult(str(Path(self.out)), (len(self.ids), vocab), tuple(best))
+
+
+def _target(out: str) -> Path:
+    """The file to write: `out`, or what a link there leads to. Raises UserError when it is no regular file."""
+    try:
+        kind = os.stat(out).st_mode
+    except FileNotFoundError:
+        return Path(os.path.realpath(out))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if not stat.S_ISREG(kind):
+        raise UserError(
+            "out-kind",
+            f"{out} is there and is not a regular file, so it is left alone. Choose another name for --out.",
+            path=out,
+        )
+    return Path(os.path.realpath(out))
+
+
+def _unwritable(out: str, error: OSError) -> UserError:
+    return UserError("out-unwritable", f"{out} cannot be written: {error.strerror or error}.", path=out)

@@ -46,6 +46,9 @@ class GgufSource:
         rows = self._file.read_rows(self._stored[name], first, last, hasher)
         return unpermute(rows, size)[start - first : stop - first]
 
+    def weight_files(self) -> list[Path]:
+        return [self.path]
+
     def slab_rows(self, name: str, max_bytes: int) -> int:
         shape = self.tensors[name].shape
         heads = self._permuted_heads(name)
@@ -128,8 +131,8 @@ class _HasCancel(Protocol):
 def expand(gguf_path: str | Path, folder: str | Path, ctx: _HasCancel) -> None:
     """Write the model of a .gguf file as a plain Hugging Face folder (new, or empty).
 
-    bf16, f16 and f32 tensors keep their type, quantized ones become f16. Raises UserError, and Cancelled
-    when `ctx.cancel` is set; the folder is then unfinished and the caller's to remove.
+    bf16, f16 and f32 tensors keep their type, quantized ones become f32, which loses nothing. Raises UserError, and
+    Cancelled when `ctx.cancel` is set; the folder is then unfinished and the caller's to remove.
     """
     source, folder = GgufSource(Path(gguf_path)), Path(folder)
     for problem in source.problems:
@@ -151,12 +154,12 @@ def expand(gguf_path: str | Path, folder: str | Path, ctx: _HasCancel) -> None:
 
 def _expand_tensor(source: GgufSource, tensor: SourceTensor, weights: WeightFile, ctx: _HasCancel) -> None:
     step = source.slab_rows(tensor.name, EXPAND_SLAB)
-    dtype = tensor.dtype if tensor.dtype in ("F32", "BF16") else "F16"
+    dtype = tensor.dtype if tensor.dtype in ("F16", "BF16") else "F32"
     with weights.part(tensor.name, dtype, tensor.shape) as part:
         for start in range(0, tensor.shape[0], step):
             ctx.cancel.check()
             rows = source.read_rows(tensor.name, start, min(start + step, tensor.shape[0]))
-            part.append(rows if dtype != "F16" else rows.astype(np.float16, copy=False))
+            part.append(rows)
 
 
 def _left_out(name: str, config: dict[str, Any]) -> bool:

@@ -1,6 +1,7 @@
 """A Hugging Face folder as a source: config.json, one or many safetensors shards, the files beside them."""
 
 import json
+import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
@@ -35,6 +36,7 @@ class HfSource:
         self.config: dict[str, Any] = self._read_config()
         self.tensors: dict[str, SourceTensor] = {}
         self._files: dict[str, SafetensorsFile] = {}
+        self._shards: list[Path] = []
         self._open_shards(*self._list_shards())
         self.total_bytes = sum(tensor.bytes for tensor in self.tensors.values())
 
@@ -43,6 +45,9 @@ class HfSource:
         if hasher is not None:
             hasher.update(as_bytes(out))
         return out
+
+    def weight_files(self) -> list[Path]:
+        return list(self._shards)
 
     def slab_rows(self, name: str, max_bytes: int) -> int:
         return slab_rows(self.tensors[name].shape, max_bytes)
@@ -112,9 +117,16 @@ class HfSource:
         return config
 
     def _list_shards(self) -> tuple[list[str], dict[str, str] | None]:
-        """The shards' names, and the index's {tensor: shard} if there is an index."""
-        present = sorted(entry.name for entry in self.path.glob("*.safetensors") if entry.is_file())
-        if (self.path / INDEX).is_file():
+        """The shards' names, and the index's {tensor: shard} if it counts: as in the engine, SINGLE wins over it."""
+        found = self.path.glob("*.safetensors")
+        present = sorted(entry.name for entry in found if entry.is_file() or _leads_nowhere(entry))
+        indexed = (self.path / INDEX).is_file()
+        if (self.path / SINGLE).is_file():
+            if indexed:
+                text = f"{SINGLE} and {INDEX} are both there; the weights are read from {SINGLE}, the index is ignored."
+                self.problems.append(CheckItem("index-ignored", "warning", text, {}))
+            return [SINGLE], None
+        if indexed:
             weight_map = self._read_index()
             if weight_map is not None:
                 return sorted(set(weight_map.values())), weight_map
@@ -160,7 +172,7 @@ class HfSource:
             try:
                 file = SafetensorsFile(self.path / shard)
             except FileNotFoundError:
-                self._error("shards", f"{shard} is missing. Download it into {self.path}.", file=shard)
+                self._missing(self.path / shard)
                 continue
             except UserError as error:
                 self._error("shards", str(error), **{"file": shard, **error.fields})
@@ -168,6 +180,7 @@ class HfSource:
             except OSError as error:
                 self._error("shards", f"{shard} cannot be read: {error.strerror or error}.", file=shard)
                 continue
+            self._shards.append(file.path)
             for entry in file.tensors.values():
                 if weight_map is not None and weight_map.get(entry.name, shard) != shard:
                     continue  # the index says another shard holds it
@@ -178,6 +191,13 @@ class HfSource:
                 self.tensors[entry.name] = SourceTensor(entry.name, entry.dtype, entry.shape, entry.bytes)
                 self._files[entry.name] = file
 
+    def _missing(self, path: Path) -> None:
+        if _leads_nowhere(path):
+            what = f"{path.name} is a link that leads to {os.readlink(path)}, where no file is"
+        else:
+            what = f"{path.name} is missing"
+        self._error("shards", f"{what}. Download it into {self.path}.", file=path.name)
+
     def _error(self, code: str, message: str, **fields: Any) -> None:
         self.problems.append(CheckItem(code, "error", message, fields))
 
@@ -187,6 +207,10 @@ def _model_name(path: Path) -> str:
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.split("--")[-1]
     return path.name
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _plain_name(name: Any) -> bool:

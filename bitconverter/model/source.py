@@ -56,6 +56,10 @@ class Source(Protocol):
         """
         ...
 
+    def weight_files(self) -> list[Path]:
+        """The files that the tensors are read from."""
+        ...
+
     def slab_rows(self, name: str, max_bytes: int) -> int:
         """How many rows to read at a time to stay below about `max_bytes` of float32."""
         ...

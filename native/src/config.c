@@ -53,7 +53,12 @@ static int check_architecture(bc_config_reader *r)
     if (bc_json_is(causal, BC_JSON_BOOL) && !causal->integer)
         return bc_fail(r->err, BC_ERR_UNSUPPORTED,
                        "config.json says is_causal: false; BitConverter runs text generators only");
-    if (!bc_json_is(list, BC_JSON_ARRAY) || list->count == 0) return BC_OK;
+    if (!list || list->type == BC_JSON_NULL) return BC_OK;
+    if (!bc_json_is(list, BC_JSON_ARRAY))
+        return bc_fail(r->err, BC_ERR_FORMAT,
+                       "config.json has architectures: %s, which must be a list of names",
+                       bc_json_show(&quote, list));
+    if (list->count == 0) return BC_OK;
     a = bc_json_first(&r->doc, list);
     if (bc_json_is(a, BC_JSON_STRING) && a->count >= sizeof suffix - 1 &&
         strcmp(a->string + a->count - (sizeof suffix - 1), suffix) == 0)

@@ -190,7 +190,8 @@ void bc_aligned_free(void *p) { _aligned_free(p); }
 /* A descriptor of a regular file and its size, or -1. */
 static int open_read(const char *path, size_t *size, bc_error *err)
 {
-    const int fd = open(path, O_RDONLY | O_CLOEXEC);
+    /* without O_NONBLOCK a FIFO of that name would wait for a writer for ever */
+    const int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
     if (fd < 0) {
         io_fail(err, path, strerror(errno));
         return -1;

@@ -5,20 +5,9 @@
 
 #include "engine.h"
 #include "error.h"
+#include "random.h"
 
 enum { MAX_COLS = 1 << 20 };
-
-/* splitmix64's finaliser (Steele, Lea, Flood: Fast splittable pseudorandom number generators, 2014) */
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 30;
-    x *= 0xBF58476D1CE4E5B9u;
-    x ^= x >> 27;
-    x *= 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-
-static const uint64_t GOLDEN = 0x9E3779B97F4A7C15u;
 
 int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err)
 {
@@ -35,13 +24,14 @@ int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err)
         bc_rotation_free(r);
         return bc_fail(err, BC_ERR_NOMEM, "no memory for a rotation of %d columns", n);
     }
-    const uint64_t z = mix(seed * GOLDEN + (uint64_t)n);
+    const uint64_t z = bc_random_mix(seed * BC_RANDOM_STEP + (uint64_t)n);
     uint64_t j = 0;
-    for (int i = 0; i < n; i++) r->sign[i] = mix(z + ++j * GOLDEN) >> 63 ? -1.0f : 1.0f;
+    for (int i = 0; i < n; i++)
+        r->sign[i] = bc_random_mix(z + ++j * BC_RANDOM_STEP) >> 63 ? -1.0f : 1.0f;
     if (!r->perm) return BC_OK;
     for (int i = 0; i < n; i++) r->perm[i] = i;
     for (int i = n - 1; i > 0; i--) {
-        const uint64_t u = mix(z + ++j * GOLDEN);
+        const uint64_t u = bc_random_mix(z + ++j * BC_RANDOM_STEP);
         const int k = (int)(((u >> 32) * (uint64_t)(i + 1)) >> 32);
         const int32_t swap = r->perm[i];
         r->perm[i] = r->perm[k];

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "random.h"
 
 struct candidate {
     float logit; /* later: probability */
@@ -49,20 +50,12 @@ int bc_sampler_check(const bc_sampler_params *p, bc_error *err)
     return BC_OK;
 }
 
-static uint64_t mix(uint64_t x)
-{
-    x ^= x >> 30;
-    x *= 0xBF58476D1CE4E5B9u;
-    x ^= x >> 27;
-    x *= 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
-}
-
 /* Uniform in [0, 1) from 53 bits. */
 static double uniform(uint64_t seed, uint64_t counter)
 {
-    const uint64_t z = mix(mix(seed + 0x9E3779B97F4A7C15u) ^ (counter * 0xD1B54A32D192ED03u));
-    return (double)(mix(z) >> 11) * 0x1p-53;
+    const uint64_t z =
+        bc_random_mix(bc_random_mix(seed + BC_RANDOM_STEP) ^ (counter * 0xD1B54A32D192ED03u));
+    return (double)(bc_random_mix(z) >> 11) * 0x1p-53;
 }
 
 /* Divides positive and multiplies negative logits of recent tokens (Keskar et al., CTRL, 2019),

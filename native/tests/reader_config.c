@@ -18,6 +18,7 @@ static const struct refusal {
 } refusals[] = {
     { "gemma3", "", BC_ERR_UNSUPPORTED,
       "model_type \"gemma3\" is not supported; BitConverter runs" },
+    { "llama", "architectures=5", BC_ERR_FORMAT, "must be a list of names" },
     { "llama", "architectures=[\"LlamaForSequenceClassification\"]", BC_ERR_UNSUPPORTED,
       "LlamaForSequenceClassification" },
     { "qwen2", "is_causal=false", BC_ERR_UNSUPPORTED, "is_causal" },

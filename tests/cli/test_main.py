@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from model_folders import edit_config
 
 from bitconverter import __version__
 from bitconverter.cli import texts
@@ -323,3 +325,15 @@ def test_planes_and_bits_exclude_each_other(capsys: pytest.CaptureFixture[str]) 
         main(["convert", "a", "b", "--planes", "3", "--bits", "3"])
     assert ended.value.code == 2
     assert "not allowed with" in capsys.readouterr().err
+
+
+def test_inspect_says_that_a_model_cannot_run_here_and_why(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model, folder)
+    edit_config(folder, model_type="gemma2")
+    assert main(["inspect", str(folder), "--summary"]) == 0
+    shown = capsys.readouterr().out
+    assert "cannot run here" in shown and "gemma2" in shown
+    assert "gemma2" in json_of(capsys, "inspect", str(folder))["unsupported"]

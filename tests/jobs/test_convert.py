@@ -271,6 +271,33 @@ def test_a_damaged_unfinished_weight_file_is_made_again(source: Path, tmp_path: 
     assert hashes(out) == hashes(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("journal", [None, b"", b"\x00" * 100])
+def test_a_lost_journal_is_said_and_nothing_is_trusted(
+    journal: bytes | None, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stop_early(source, out)
+    path = tmp_path / "out.partial" / "journal.jsonl"
+    path.unlink()
+    if journal is not None:
+        path.write_bytes(journal)
+    error = failure(source, out)
+    assert error.code == "journal-lost"
+    assert "journal.jsonl" in str(error) and str(path.parent) in str(error)
+    assert not out.exists()
+
+
+def test_temporary_files_of_a_killed_process_get_into_no_result(source: Path, tmp_path: Path) -> None:
+    out, name = tmp_path / "out", ".0123456789abcdef.bitconverter-tmp"
+    stop_early(source, out)
+    for folder in (tmp_path / "out.partial", tmp_path / "out.partial" / "model"):
+        (folder / name).write_bytes(b"half")
+    convert(source, out)
+    convert(source, tmp_path / "whole")
+    assert hashes(out) == hashes(tmp_path / "whole")
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     source: Path, tmp_path: Path
 ) -> None:
@@ -389,7 +416,8 @@ def test_a_folder_of_somebody_else_is_not_used_as_work_folder(source: Path, tmp_
     mine = tmp_path / "out.partial" / "model" / "mine.txt"
     mine.parent.mkdir(parents=True)
     mine.write_text("mine", encoding="utf-8")
-    assert failure(source, tmp_path / "out").code == "work-folder-taken"
+    error = failure(source, tmp_path / "out")
+    assert error.code == "journal-lost" and "If it is left from a conversion" in str(error)
     assert mine.read_text(encoding="utf-8") == "mine"
     assert {path.name for path in mine.parents[1].iterdir()} == {"model"}
 

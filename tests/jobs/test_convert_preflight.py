@@ -253,3 +253,13 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_a_warning(source: Path) 
     data["model"]["vocab"].update({f"x{k}": 200 + k for k in range(9)})
     (source / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
     assert [item.level for item in report(source).items if item.code == "tokenizer"] == ["warning"]
+
+
+def test_an_index_beside_one_weight_file_is_a_warning(source: Path, tmp_path: Path) -> None:
+    whole = (source / "model.safetensors").read_bytes()
+    shard(source, 2)
+    (source / "model.safetensors").write_bytes(whole)
+    found = report(source, tmp_path / "out")
+    assert errors(found) == []
+    (item,) = [item for item in found.items if item.code == "index-ignored"]
+    assert item.level == "warning" and "model.safetensors.index.json" in item.message

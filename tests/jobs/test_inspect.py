@@ -5,6 +5,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from model_folders import edit_config, shard
 
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
@@ -96,3 +99,107 @@ def test_what_is_not_a_model_is_refused_with_a_reason(tiny_model: Path, tmp_path
     assert error_of(InspectJob(str(tmp_path / "none"))).code == "model-missing"
     assert error_of(InspectJob(str(tmp_path))).code == "config-missing"
     assert error_of(InspectJob(str(tiny_model), verify=True)).code == "verify"
+
+
+def damaged(converted: Path, folder: Path, manifest: str) -> Path:
+    shutil.copytree(converted, folder, dirs_exist_ok=True)
+    (folder / "manifest.json").write_text(manifest, encoding="utf-8")
+    return folder
+
+
+SHA = "0" * 64
+
+
+@pytest.mark.parametrize("verify", [False, True])
+@pytest.mark.parametrize(
+    "manifest",
+    [
+        "{", "[1]", "5", "{}", "null", "[" * 100_000,
+        '{"tensors": 5, "files": {}}',
+        '{"tensors": {"x": 5}, "files": {}}',
+        '{"tensors": {}, "files": [1]}',
+        '{"tensors": {}, "files": {"a": {"bytes": "1", "sha256": "x"}}}',
+        '{"tensors": {}, "files": {"a": {"bytes": true, "sha256": "%s"}}}' % SHA,
+        '{"tensors": {}, "files": {"../a": {"bytes": 1, "sha256": "%s"}}}' % SHA,
+        '{"tensors": {}, "files": {"/etc/hostname": {"bytes": 1, "sha256": "%s"}}}' % SHA,
+        '{"tensors": {}, "files": {}, "source": 5}',
+        '{"tensors": {}, "files": {}, "tool": 5}',
+        '{"tensors": {"x": {"sha256": "%s", "relative_squared_error": 1%s}}, "files": {}}' % (SHA, "0" * 400),
+    ],
+)  # fmt: skip
+def test_a_damaged_manifest_is_one_sentence(
+    manifest: str, verify: bool, converted: Path, tmp_path: Path
+) -> None:
+    error = error_of(InspectJob(str(damaged(converted, tmp_path / "m", manifest)), verify))
+    assert error.code == "manifest-damaged"
+    assert "manifest.json" in str(error) and len(str(error)) < 500 and "\n" not in str(error)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=9), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    key=st.sampled_from(["tensors", "files", "source", "tool", "totals", "tensor", "file"]), value=json_values
+)
+def test_any_json_in_a_manifest_is_an_error_in_words_or_shown(
+    key: str, value: object, converted: Path, tmp_path: Path
+) -> None:
+    manifest = json.loads((converted / "manifest.json").read_text(encoding="utf-8"))
+    if key in ("tensor", "file"):
+        entries = manifest[f"{key}s"]
+        entries[sorted(entries)[0]] = value
+    else:
+        manifest[key] = value
+    folder = damaged(converted, tmp_path / "m", json.dumps(manifest))
+    for verify in (False, True):
+        last = run_job(InspectJob(str(folder), verify), lambda _: None, Cancel())
+        assert isinstance(last, Finished) or (
+            isinstance(last, Failed) and isinstance(last.error, UserError)
+        ), last
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"model_type": "gemma2", "architectures": ["Gemma2ForCausalLM"]}, "gemma2"),
+        ({"model_type": "mixtral", "num_local_experts": 8}, "mixtral"),
+        ({"rope_parameters": None, "rope_scaling": {"rope_type": "yarn", "factor": 4.0}}, "yarn"),
+        ({"quantization_config": {"quant_method": "gptq"}}, "gptq"),
+        ({"quantization_config": 5}, "already quantized"),
+        ({"architectures": 5}, "architectures"),
+        ({"model_type": ["x"]}, "model_type"),
+    ],
+)
+def test_a_model_that_cannot_run_here_is_shown_with_the_reason(
+    changes: dict[str, object], reason: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model, folder)
+    edit_config(folder, **changes)
+    result = result_of(InspectJob(str(folder)))
+    assert result.kind == "safetensors" and result.tensors
+    assert reason in result.unsupported
+    assert result_of(InspectJob(str(tiny_model))).unsupported == ""
+
+
+def test_sizes_are_those_of_the_files_that_are_read(tiny_model: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    shutil.copytree(tiny_model, folder)
+    whole = (folder / "model.safetensors").read_bytes()
+    shard(folder, 2)
+    (folder / "model.safetensors").write_bytes(whole)
+    assert result_of(InspectJob(str(folder))).file_bytes == len(whole)
+    assert result_of(InspectJob(str(folder / "config.json"))).file_bytes == len(whole)
+    converted = tmp_path / "c"
+    assert isinstance(
+        run_job(ConvertJob(str(tiny_model), str(converted)), lambda _: None, Cancel()), Finished
+    )
+    (converted / "older.safetensors").write_bytes(b"no weights of this model")
+    assert (
+        result_of(InspectJob(str(converted))).file_bytes == (converted / "model.safetensors").stat().st_size
+    )

@@ -1,5 +1,7 @@
 """LogitsJob: a .npy file that is whole or not there."""
 
+import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -63,3 +65,64 @@ def test_a_stopped_job_leaves_no_file(tmp_path: Path, monkeypatch: pytest.Monkey
     job = LogitsJob(str(GOLDEN / "smollm2"), golden_ids("smollm2"), str(tmp_path / "x.npy"))
     assert run_job(job, cancel_at_progress, cancel) == Stopped()
     assert not list(tmp_path.iterdir())
+
+
+def failure(out: Path, ids: tuple[int, ...] = (1, 2)) -> UserError:
+    last = run_job(LogitsJob(str(GOLDEN / "smollm2"), ids, str(out)), lambda _: None, Cancel())
+    assert isinstance(last, Failed), last
+    assert isinstance(last.error, UserError), last.error
+    return last.error
+
+
+def test_a_neighbour_with_a_temporary_sounding_name_stays(tmp_path: Path) -> None:
+    (tmp_path / "x.npy.tmp").write_bytes(b"mine")
+    last = run_job(
+        LogitsJob(str(GOLDEN / "smollm2"), (1,), str(tmp_path / "x.npy")), lambda _: None, Cancel()
+    )
+    assert isinstance(last, Finished), last
+    assert (tmp_path / "x.npy.tmp").read_bytes() == b"mine"
+
+
+def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.npy").mkdir()
+    error = failure(tmp_path / "x.npy")
+    assert error.code == "out-kind" and "x.npy" in str(error)
+    assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="special files of POSIX")
+def test_a_special_file_is_refused_and_stays_what_it_is(tmp_path: Path) -> None:
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for out in (pipe, link):
+        assert failure(out).code == "out-kind"
+    assert pipe.is_fifo() and link.is_symlink()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_is_followed_and_stays_a_link(there: bool, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    target, link = tmp_path / "elsewhere" / "real.npy", tmp_path / "link.npy"
+    if there:
+        target.write_bytes(b"old")
+    link.symlink_to(target)
+    last = run_job(LogitsJob(str(GOLDEN / "smollm2"), (1,), str(link)), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert link.is_symlink() and np.load(target).shape == last.result.shape
+    assert [path.name for path in target.parent.iterdir()] == ["real.npy"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_a_link_to_itself_is_an_error_in_words(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    assert failure(tmp_path / "loop").code == "out-unwritable"
+
+
+def test_more_ids_than_the_model_has_positions_are_refused_with_the_limit(tmp_path: Path) -> None:
+    config = json.loads((GOLDEN / "smollm2" / "config.json").read_text(encoding="utf-8"))
+    most = config["max_position_embeddings"]
+    error = failure(tmp_path / "x.npy", (1,) * (most + 1))
+    assert error.code == "ids"
+    assert "--ids" in str(error) and str(most) in str(error) and str(most + 1) in str(error)

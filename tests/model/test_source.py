@@ -1,6 +1,7 @@
 """Folders and files as sources: what is read is what is there, and what is wrong is named."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -106,3 +107,29 @@ def test_the_fingerprint_follows_the_weights(folder: Path) -> None:
 def test_a_model_in_the_download_cache_has_its_own_name(tmp_path: Path) -> None:
     folder = golden_copy("llama2", tmp_path / "models--org--Tiny-Model" / "snapshots" / "0a1b2c")
     assert HfSource(folder).name == "Tiny-Model"
+
+
+def test_one_weight_file_wins_over_an_index_as_in_the_engine(folder: Path) -> None:
+    tensors = load_file(folder / "model.safetensors")
+    whole = (folder / "model.safetensors").read_bytes()
+    first = shard(folder, 2)[0]
+    (folder / first).write_bytes(b"never looked at")
+    (folder / "model.safetensors").write_bytes(whole)
+    source = HfSource(folder)
+    assert [(item.code, item.level) for item in source.problems] == [("index-ignored", "warning")]
+    assert source.weight_files() == [folder / "model.safetensors"]
+    assert source.total_bytes == sum(values.nbytes for values in tensors.values())
+    for name, values in tensors.items():
+        assert np.array_equal(source.read_rows(name, 0, values.shape[0]), values)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "weights.safetensors", "model-00001-of-00001.safetensors"]
+)
+def test_a_link_to_nothing_is_named(folder: Path, name: str) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / name).symlink_to(folder / "blobs" / "0a1b")
+    (item,) = HfSource(folder).problems
+    assert item.level == "error" and item.fields["file"] == name
+    assert name in item.message and "leads to" in item.message and "0a1b" in item.message
