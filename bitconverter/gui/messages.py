@@ -335,7 +335,7 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "architecture-error": ("このモデルには対応していません（{message}）。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
     "source-unreadable-error": ("{path} を読めません（{why}）。",),
     "already-converted-error": ("このモデルは変換済みです。元になったフォルダーを選んでください。",),
-    "quantized-source-error": ("このモデルの重みはすでに量子化されています（{method}）。bf16、f16、f32 の元のモデルを選んでください。",),
+    "quantized-source-error": ("このモデルの重みはすでに量子化されています（{method}）。bf16、f16、f32 の元のモデルを選んでください。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
     "tensors-ok": ("{count} 個のテンソルがすべてそろっています。",),
     "tensors-extra-ok": ("不要な {count} 個のテンソルは省きます。",),
     "tensors-error": (
@@ -356,6 +356,8 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "tokenizer-warning": ("トークナイザーは {tokens} トークン、モデルは {vocab_size} トークンです。組み合わせが合わないかもしれません。",),
     "tokenizer-error": ("トークナイザーを使えません（{message}）。同じモデルの tokenizer.json をフォルダーに入れてください。",),
     "chat-template-ok": ("会話テンプレートがあります。",),
+    "damaged-file-warning": ("{file} を使えません。元のモデルからもう一度コピーしてください。", "会話用のファイルが壊れています（{message}）。"),
+    "chat-template-broken-warning": ("会話テンプレートを使えないため、このままでは変換後のモデルと会話できません（{message}）。",),
     "chat-template-warning": ("会話テンプレートがありません。答えるのではなく文を続ける、基本モデルかもしれません。",),
     "licence-ok": ("ライセンス: {licence}",),
     "licence-warning": ("ライセンスが見つかりません。結果を人に渡す前に、配布元のページを確認してください。",),

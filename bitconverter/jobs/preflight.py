@@ -82,8 +82,13 @@ def check(source_path: str, out: str | None, planes: int, need_tokenizer: bool =
         source = open_source(source_path)
         items, info, side_files = check_source(source, need_tokenizer)
     except (UserError, OSError) as error:
-        item = _unreadable(source_path, error)
-        return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
+        bad = [_unreadable(source_path, error)]
+        if out is not None:  # is told now too, not after the source is put right
+            bad += [
+                item for item in _check_target(Path(source_path), Path(out), 0)[0] if item.level == "error"
+            ]
+        name = Path(source_path).name
+        return Checked(PreflightReport(tuple(bad), False, name, "", "", 0, 0, 0, 0.0, None, 0))
     plan = make_plan(info, planes) if info else []
     linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
     layer_bytes = estimated_bytes([t for t in plan if t.linear], {})

@@ -11,6 +11,7 @@ import numpy as np
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile, as_bytes
+from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import CheckItem, Hasher, SourceTensor, fingerprint, slab_rows
 
 CONFIG = "config.json"
@@ -83,16 +84,13 @@ class HfSource:
                 return f"see {entry.name}"
         return None
 
-    def chat_template(self) -> str | None:
-        jinja = self.path / "chat_template.jinja"
-        if jinja.is_file():
-            return jinja.read_text(encoding="utf-8", errors="replace")
-        template = _read_object(self.path / "chat_template.json").get("chat_template")
-        template = template or _read_object(self.path / "tokenizer_config.json").get("chat_template")
-        if isinstance(template, list):  # [{"name", "template"}]
-            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-            template = named.get("default")
-        return template if isinstance(template, str) else None
+    def chat_template(self) -> ChatTemplate | None:
+        try:
+            return load_chat_template(self.path)
+        except UserError as error:
+            if error.code == "no-chat-template":
+                return None
+            raise
 
     def _read_config(self) -> dict[str, Any]:
         path = self.path / CONFIG
@@ -215,12 +213,3 @@ def _leads_nowhere(path: Path) -> bool:
 
 def _plain_name(name: Any) -> bool:
     return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, or {} if there is none; its checks are the tokenizer's business."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}
