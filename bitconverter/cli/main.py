@@ -150,7 +150,7 @@ def _logits(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    for name, default in (("prompt-tokens", 512), ("new-tokens", 64), ("repeat", 3)):
+    for name, default in (("prompt-tokens", None), ("new-tokens", None), ("repeat", 3)):
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     _engine_options(parser, kv="f16")

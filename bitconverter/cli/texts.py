@@ -105,8 +105,8 @@ OPTIONS = {
     "summary": "leave out the list of tensors",
     "ids": "token ids, separated by commas",
     "npy": "the .npy file to write",
-    "prompt_tokens": "length of the prompt (default %(default)s)",
-    "new_tokens": "tokens to decode (default %(default)s)",
+    "prompt_tokens": "length of the prompt (default 512, less where a model has fewer positions)",
+    "new_tokens": "tokens to decode (default 64, less where a model has fewer positions)",
     "repeat": "runs to take the median of (default %(default)s)",
     "open": "open the window with this model",
 }
