@@ -110,10 +110,12 @@ class BenchmarkJob:
         if n_prompt is None:
             n_prompt = max(1, min(PROMPT, room - n_new))
         if n_prompt + n_new > room:
+            given = {"--prompt-tokens": self.prompt_tokens, "--new-tokens": self.new_tokens}
+            what = " with ".join(f"{name} {value}" for name, value in given.items() if value is not None)
             raise UserError(
                 "benchmark",
-                f"--prompt-tokens {n_prompt} and --new-tokens {n_new} do not fit: this model has {room} positions. "
-                "Give smaller numbers, or leave them out.",
+                f"{what or 'A prompt with an answer'} does not fit: this model has {room} positions for both. "
+                "Give smaller numbers.",
                 room=room,
             )
         return n_prompt, n_new

@@ -121,7 +121,7 @@ def _unreadable(source: str, error: UserError | OSError) -> CheckItem:
 
 def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem], int | None]:
     try:
-        problem = _bad_target(source.resolve(), out)
+        problem = _bad_target(_real(source), out)
         if problem is not None:
             return [problem], None
         place = _nearest_folder(out)
@@ -145,7 +145,7 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
 
 
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
-    full = out.resolve()
+    full = _real(out)
     why, code = "", "output"
     if full == source:
         why = "The output folder is the source itself."
@@ -158,14 +158,19 @@ def _bad_target(source: Path, out: Path) -> CheckItem | None:
         why = f"{out} exists and is not empty; nothing is overwritten."
     elif os.path.lexists(out) and not out.is_dir():
         code = "output-exists"
-        why = f"{out} is a file."
+        why = f"{out} is a file." if out.exists() else f"{out} is a link that leads nowhere."
     if not why:
         return None
     return CheckItem(code, "error", f"{why} Choose another output folder.", {"out": str(out)})
 
 
+def _real(path: Path) -> Path:
+    """Links followed; unlike Path.resolve this takes links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
 def _nearest_folder(path: Path) -> Path:
-    place = path.resolve().parent
+    place = _real(path).parent
     while not place.exists():
         place = place.parent
     if not place.is_dir():

@@ -128,9 +128,9 @@ def _find_source(folder: Path) -> str | None:
             return template
         if isinstance(template, list):  # several, each {"name", "template"}
             for entry in template:
-                if isinstance(entry, dict) and entry.get("name") == "default":
-                    if isinstance(entry.get("template"), str):
-                        return str(entry["template"])
+                named = isinstance(entry, dict) and entry.get("name") == "default"
+                if named and isinstance(entry.get("template"), str):
+                    return str(entry["template"])
     return None
 
 

@@ -117,7 +117,7 @@ class HfSource:
     def _list_shards(self) -> tuple[list[str], dict[str, str] | None]:
         """The shards' names, and the index's {tensor: shard} if it counts: as in the engine, SINGLE wins over it."""
         found = self.path.glob("*.safetensors")
-        present = sorted(entry.name for entry in found if entry.is_file() or _leads_nowhere(entry))
+        present = sorted(entry.name for entry in found if entry.is_file() or lost_link(entry))
         indexed = (self.path / INDEX).is_file()
         if (self.path / SINGLE).is_file():
             if indexed:
@@ -190,10 +190,7 @@ class HfSource:
                 self._files[entry.name] = file
 
     def _missing(self, path: Path) -> None:
-        if _leads_nowhere(path):
-            what = f"{path.name} is a link that leads to {os.readlink(path)}, where no file is"
-        else:
-            what = f"{path.name} is missing"
+        what = lost_link(path) or f"{path.name} is missing"
         self._error("shards", f"{what}. Download it into {self.path}.", file=path.name)
 
     def _error(self, code: str, message: str, **fields: Any) -> None:
@@ -207,8 +204,11 @@ def _model_name(path: Path) -> str:
     return path.name
 
 
-def _leads_nowhere(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+def lost_link(path: Path) -> str:
+    """Where a link leads that leads to no file, in words; "" if `path` is anything else."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f"{path.name} is a link that leads to {os.readlink(path)}, where no file is"
 
 
 def _plain_name(name: Any) -> bool:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -205,6 +206,20 @@ def test_a_bad_target_is_named_and_left_alone(target: Any, why: str, source: Pat
         last = run_job(ConvertJob(str(source), str(out)), lambda _: None, Cancel())
         assert isinstance(last, Failed) and isinstance(last.error, UserError), last
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "deep"] == before
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_nothing_or_to_itself_is_no_target_and_no_source(source: Path, tmp_path: Path) -> None:
+    loop, nowhere = tmp_path / "loop", tmp_path / "nowhere"
+    loop.symlink_to(loop)
+    nowhere.symlink_to(tmp_path / "none")
+    for link in (loop, nowhere):
+        (message,) = errors(report(source, link))
+        assert "is a link that leads nowhere" in message
+        (message,) = errors(report(link, tmp_path / "out"))
+        assert "There is no" in message
+        last = run_job(ConvertJob(str(source), str(link / "out")), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError), last
 
 
 def test_too_little_space_is_said_with_both_numbers(
