@@ -116,6 +116,9 @@ NOTES = {
     "expanding": "writing {file} out as a temporary folder",
     "check": "{level}: {message}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
+    "no-end-token": (
+        "nothing in this model's folder says how it ends an answer: it may go on until --max-tokens"
+    ),
     "skipped-tensor": "tensor {tensor} is not needed and left out",
     "verified": "the engine opens the result ({file_bytes} bytes)",
     "verified-tables-only": (
@@ -127,6 +130,7 @@ NOTES = {
 STOPPED = "stopped"
 STOPPED_CONVERT = "stopped; give the same command again to go on"
 AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"
+OUTPUT_FAILED = "the output cannot be written: {reason}"
 UNEXPECTED = "this should not have happened; please report it with the lines above"
 
 CHAT_HELP = "/reset  forget the conversation     /quit  end     Ctrl-C  stop the answer"
