@@ -300,6 +300,7 @@ ERRORS_JA: dict[str, str] = {
     "damaged-file": "{file} を使えません。元のモデルからもう一度コピーしてください。",
     "no-model": "{folder} というフォルダーはありません。モデルのフォルダーを選んでください。",
     "model-missing": "{path} がありません。モデルの場所を確認してください。",
+    "weights-missing": "{file} の重みがありません（リンク先にファイルがありません）。もう一度ダウンロードしてください。",
     "model-kind": "{path} はモデルのフォルダーではありません。config.json のあるフォルダーを選んでください。",
     "no-tokenizer": "{folder} に使えるトークナイザー（tokenizer.json）がありません。同じモデルの tokenizer.json をフォルダーに入れてください。",
     "no-chat-template": "{folder} に会話テンプレートがなく、このモデルとの会話の形が分かりません。会話用のモデル（-Instruct、-Chat）を選ぶか、配布元の chat_template.jinja を入れてください。",
