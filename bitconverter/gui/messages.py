@@ -212,6 +212,8 @@ MESSAGES: dict[str, tuple[str, str]] = {
         "Prompt: {prompt} tokens, {cached} of them kept from before, read in {prefill} s. Seed {seed}.",
         "プロンプト {prompt} トークン（うち {cached} は前回の続き）、読み込み {prefill} 秒。シード {seed}。",
     ),
+    "empty-answer": ("(The model answered nothing.)", "（モデルは何も答えませんでした。）"),
+    "shortened": ("({count} letters in all; the model gets all of them)", "（全 {count} 文字。モデルには全文が渡ります）"),
     "end-length": ("Cut at the longest answer that is set (Max tokens).", "設定した最大トークン数で打ち切りました。"),
     "end-context": ("The context is full, so the answer ends here. Start a new chat.", "文脈がいっぱいになり、ここで終わりました。新しい会話を始めてください。"),
     "end-stopped": ("Stopped.", "停止しました。"),
