@@ -4,7 +4,7 @@ from enum import Enum, auto
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from bitconverter.gui.convert_layout import ConvertLayout
 from bitconverter.gui.job_worker import JobRunner
@@ -46,6 +46,7 @@ class ConvertPage(ConvertLayout):
         super().__init__(settings)
         self.state = State.EMPTY
         self._source, self._out = "", ""
+        self._stopped_by_hand = False
         self._reports: dict[int, PreflightReport] = {}
         self._asked: PreflightJob | None = None
         self._checker, self._converter = JobRunner(self), JobRunner(self)
@@ -76,6 +77,7 @@ class ConvertPage(ConvertLayout):
         known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
         self.target_card.setVisible(chosen and known)
         self.footer.setVisible(chosen)
+        pressed = QApplication.focusWidget() in (self.convert_button, self.stop_button, self.resume_button)
         self.convert_button.setEnabled(state in (State.READY, State.STOPPED, State.DONE, State.FAILED))
         self.stop_button.setVisible(running)
         self.stop_button.setEnabled(state is State.RUNNING)
@@ -85,6 +87,15 @@ class ConvertPage(ConvertLayout):
         self.console.setVisible(bool(self.console.text()))
         self._summarise()
         self._offer_resume(running)
+        self._focus_after(pressed)
+
+    def _focus_after(self, pressed: bool) -> None:
+        """The button that was `pressed` goes away: the keyboard goes on at the one that comes."""
+        if self.state is State.STOPPING:
+            self._stopped_by_hand = pressed  # no button can have the focus for now
+        elif pressed or self._stopped_by_hand:
+            self._stopped_by_hand = False
+            (self.stop_button if self.state is State.RUNNING else self.convert_button).setFocus()
 
     def _summarise(self) -> None:
         report = self._reports.get(self._planes)

@@ -242,7 +242,8 @@ class MainWindow(QMainWindow):
     def _may_stop(self) -> bool:
         box = QMessageBox(QMessageBox.Icon.Question, tr("close-title"), tr("close-text"), parent=self)
         stop = box.addButton(tr("close-yes"), QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(tr("close-no"), QMessageBox.ButtonRole.RejectRole)
+        stay = box.addButton(tr("close-no"), QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(stay)  # Enter, pressed for something else, must not stop hours of work
         box.exec()
         return box.clickedButton() is stop
 

@@ -243,3 +243,14 @@ def test_a_long_name_does_not_push_anything_out_of_a_narrow_window(window, page,
     window.resize(*LEAST_SIZE)
     _choose(page, qtbot, named)
     assert page.area.widget().minimumSizeHint().width() <= page.area.viewport().width()
+
+
+def test_the_keyboard_stays_at_the_buttons(window, page, qtbot, larger):
+    window.activateWindow()
+    _choose(page, qtbot, larger)
+    page.convert_button.setFocus()
+    qtbot.keyClick(page.convert_button, Qt.Key.Key_Space)
+    assert page.state is State.RUNNING and window.focusWidget() is page.stop_button
+    qtbot.keyClick(page.stop_button, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.state is State.STOPPED and window.focusWidget() is page.convert_button
