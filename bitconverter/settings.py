@@ -1,5 +1,6 @@
 """The settings: one typed list, one JSON file, saved whole or not at all."""
 
+import contextlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,29 +11,44 @@ from bitconverter.format.atomic import write_json
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: `choices` lists the allowed values, empty for any value of `type`."""
+    """One setting: `choices` lists the allowed values, empty for any value of `type`; a number lies in
+    `bounds`, which keep what a file may hold (NaN, 1e300) away from the fields that show it."""
 
     key: str
     type: type
     default: Any
     text: str
     choices: tuple[Any, ...] = ()
+    bounds: tuple[float, float] | None = None
 
     def accepts(self, value: Any) -> bool:
-        """Whether `value` may be stored: the exact type (an int passes as a float), and one of the choices."""
-        if self.type is float and type(value) is int:
-            value = float(value)
-        if type(value) is not self.type:
+        """Whether `value` may be stored: the exact type (an int passes as a float), one of the choices,
+        within the bounds, and text that UTF-8 can hold."""
+        if type(value) is not self.type and not (self.type is float and type(value) is int):
             return False
-        if isinstance(value, list) and not all(type(item) is str for item in value):
+        if isinstance(value, list) and not all(type(item) is str and storable(item) for item in value):
             return False
+        if isinstance(value, str) and not storable(value):
+            return False
+        if isinstance(value, int | float) and self.bounds is not None:
+            return self.bounds[0] <= value <= self.bounds[1]
         return not self.choices or value in self.choices
+
+
+def storable(text: str) -> bool:
+    """Whether the settings file can hold `text`: not half of a surrogate pair, as in the name of a file
+    that is not UTF-8."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 SETTINGS: tuple[Setting, ...] = (
     Setting("language", str, "auto", "Language of the window", ("auto", "en", "ja")),
     Setting("theme", str, "auto", "Light or dark", ("auto", "light", "dark")),
-    Setting("threads", int, 0, "Engine threads, 0 for all cores"),
+    Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024)),
     Setting("kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "f32")),
     Setting("window_geometry", str, "", "Size and place of the window (base64)"),
     Setting("page", str, "chat", "The page shown at start", ("chat", "convert")),
@@ -40,16 +56,16 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("recent_models", list, [], "Models opened or converted, newest first"),
     Setting("last_output", str, "", "The output folder of the last conversion"),
     Setting("last_folder", str, "", "Where the last model was picked"),
-    Setting("planes", int, 2, "Planes offered for a conversion", (1, 2, 3, 4)),
+    Setting("planes", int, 3, "Planes offered for a conversion", (1, 2, 3, 4)),
     Setting("system_prompt", str, "", "Instruction placed before every chat"),
-    Setting("temperature", float, 0.7, "Sampling temperature"),
-    Setting("top_p", float, 0.95, "Nucleus sampling"),
-    Setting("top_k", int, 40, "Candidates kept, 0 for all"),
-    Setting("min_p", float, 0.05, "Least probability relative to the best"),
-    Setting("repeat_penalty", float, 1.0, "Penalty on repeated tokens"),
-    Setting("seed", int, 0, "The seed when it is fixed"),
+    Setting("temperature", float, 0.7, "Sampling temperature", bounds=(0, 2)),
+    Setting("top_p", float, 0.95, "Nucleus sampling", bounds=(0, 1)),
+    Setting("top_k", int, 40, "Candidates kept, 0 for all", bounds=(0, 200)),
+    Setting("min_p", float, 0.05, "Least probability relative to the best", bounds=(0, 1)),
+    Setting("repeat_penalty", float, 1.0, "Penalty on repeated tokens", bounds=(0.5, 2)),
+    Setting("seed", int, 0, "The seed when it is fixed", bounds=(0, 2**31 - 1)),
     Setting("seed_random", bool, True, "A fresh seed for every answer"),
-    Setting("max_tokens", int, 1024, "Longest answer"),
+    Setting("max_tokens", int, 1024, "Longest answer", bounds=(1, 8192)),
 )
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
 RECENT_MODELS = 8
@@ -73,16 +89,20 @@ class Settings:
                 self.problems.append(key)
 
     def _read(self) -> dict[str, Any]:
-        if not self.path.exists():
-            return {}
         try:
             value = json.loads(self.path.read_text(encoding="utf-8"))
-        except (ValueError, UnicodeDecodeError):
+        except FileNotFoundError:
+            return {}
+        except OSError:  # not ours to read: the program starts all the same, and says so
+            self.problems.append(self.path.name)
+            return {}
+        except (ValueError, RecursionError):
             value = None
         if isinstance(value, dict):
             return value
-        self.path.replace(self.path.with_name(self.path.name + ".bad"))
         self.problems.append(self.path.name)
+        with contextlib.suppress(OSError):  # a folder nobody may write to; saving says it again
+            self.path.replace(self.path.with_name(self.path.name + ".bad"))
         return {}
 
     def __getitem__(self, key: str) -> Any:
@@ -96,7 +116,9 @@ class Settings:
         self._values[key] = value
 
     def add_recent_model(self, folder: str) -> None:
-        """Put `folder` first in the list of recent models."""
+        """Put `folder` first in the list of recent models; a name that no file can hold is left out."""
+        if not storable(folder):
+            return
         rest = [model for model in self["recent_models"] if model != folder]
         self["recent_models"] = [folder, *rest][:RECENT_MODELS]
 

@@ -60,5 +60,9 @@ def _remove_old() -> None:
     """Folders that older code made, and rests of runs that were killed, when nobody can be using them any more."""
     for pattern in ("unpacked-*", "partial-*"):
         for old in FOLDER.glob(pattern):
-            if time.time() - old.stat().st_mtime > 3600:
+            try:
+                age = time.time() - old.stat().st_mtime
+            except FileNotFoundError:  # another process has just moved or removed it
+                continue
+            if age > 3600:
                 shutil.rmtree(old, ignore_errors=True)

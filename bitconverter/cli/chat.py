@@ -3,8 +3,8 @@
 import argparse
 import sys
 
-from bitconverter.cli import texts
-from bitconverter.cli.running import DONE, STOPPED, Ended, run
+from bitconverter.cli import DONE, STOPPED, texts
+from bitconverter.cli.running import Ended, run
 from bitconverter.cli.terminal import ProgressLine
 from bitconverter.cli.verbs import as_json
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
@@ -120,8 +120,7 @@ def _system(args: argparse.Namespace) -> tuple[Message, ...]:
 
 
 def _write(text: str) -> None:
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    print(text, end="", flush=True)
 
 
 def _stats(answer: Answer) -> str:

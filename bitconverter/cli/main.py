@@ -1,49 +1,122 @@
 """The `bitconverter` command: arguments to verbs. No verb opens the window."""
 
-import argparse
+import os
+import signal
 import sys
-import textwrap
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-from bitconverter import __version__
-from bitconverter.cli import texts
-from bitconverter.cli.running import STOPPED, Ended
-from bitconverter.cli.terminal import make_output_safe
+from bitconverter.cli import FAILED, STOPPED, texts
 
-CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
-METHODS = ("fast", "full")
-KV_TYPES = ("f16", "int8", "f32")
+if TYPE_CHECKING:  # all else is imported where an interruption is caught
+    import argparse
 
 
 def main(argv: list[str] | None = None) -> int:
     """Run the command line; the exit status (texts.EPILOG lists them)."""
-    make_output_safe()
-    args = build_parser().parse_args(argv)
-    if args.verb is None:
-        return window(args.open)
     try:
-        return _verb_function(args.verb)(args)
-    except Ended as ended:
-        if ended.status == STOPPED:
-            print(texts.STOPPED_CONVERT if args.verb == "convert" else texts.STOPPED, file=sys.stderr)
-        return ended.status
+        with _interrupt_ends_at_once():
+            from bitconverter.cli.arguments import build_parser
+            from bitconverter.cli.terminal import make_output_safe
+
+        make_output_safe()
+        args = _parse(build_parser(), argv)
+        if args.verb is not None:
+            return _run_verb(args)
+        return window(args.open)
     except KeyboardInterrupt:  # outside of a job
         return STOPPED
-    except BrokenPipeError:  # `bitconverter inspect M | head`
-        sys.stderr.close()
-        return 1
+    except _OutputFailed as failed:
+        return _tell_output_failed(failed.error)
 
 
-def _verb_function(verb: str) -> Callable[[argparse.Namespace], int]:
-    """Imported here, because a verb loads the engine, and --help should not need it."""
-    if verb == "chat":
-        from bitconverter.cli.chat import chat
+class _OutputFailed(Exception):
+    """What was to be told could not be written: the disk is full, or nobody reads."""
 
-        return chat
-    from bitconverter.cli import verbs
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
 
-    function: Callable[[argparse.Namespace], int] = getattr(verbs, verb)
-    return function
+
+def _parse(parser: "argparse.ArgumentParser", argv: list[str] | None) -> "argparse.Namespace":
+    with _writing():
+        try:
+            return parser.parse_args(argv)
+        finally:  # --help and --version end in here
+            _flush()
+
+
+def _run_verb(args: "argparse.Namespace") -> int:
+    with _interrupt_ends_at_once():  # a verb loads the engine, which --help does not need
+        from bitconverter.cli.running import Ended
+
+        if args.verb == "chat":
+            from bitconverter.cli.chat import chat as function
+        else:
+            from bitconverter.cli import verbs
+
+            function = getattr(verbs, args.verb)
+    with _writing():  # jobs tell their own errors: an OSError that arrives here is that of writing
+        try:
+            status: int = function(args)
+        except Ended as ended:
+            if ended.status == STOPPED:
+                print(texts.STOPPED_CONVERT if args.verb == "convert" else texts.STOPPED, file=sys.stderr)
+            status = ended.status
+        _flush()
+        return status
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise _OutputFailed(error) from error
+
+
+def _tell_output_failed(error: OSError) -> int:
+    for stream in (sys.stdout, sys.stderr):  # what is still to be written would fail again at the end
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            _to_nowhere(stream)
+    try:
+        print(f"bitconverter: {texts.OUTPUT_FAILED.format(reason=error.strerror or error)}", file=sys.stderr)
+    except OSError:  # that was the one that failed
+        _to_nowhere(sys.stderr)
+    return FAILED
+
+
+def _to_nowhere(stream: Any) -> None:
+    if stream is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        os.close(nowhere)
+        stream.flush()
+
+
+@contextmanager
+def _interrupt_ends_at_once() -> Iterator[None]:
+    """While modules are imported there is nothing to put in order, and an exception there is seen by anybody."""
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    try:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(STOPPED))
+    except ValueError:  # not in the main thread
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def window(model: str | None = None) -> int:
@@ -51,130 +124,6 @@ def window(model: str | None = None) -> int:
     from bitconverter.gui.app import main as open_window
 
     return open_window(sys.argv[:1], model)
-
-
-def build_parser() -> argparse.ArgumentParser:
-    """All verbs and options."""
-    parser = argparse.ArgumentParser(
-        prog="bitconverter",
-        description=texts.DESCRIPTION,
-        epilog=texts.EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--version", action="version", version=f"bitconverter {__version__}")
-    parser.add_argument("--open", metavar="MODEL", help=texts.OPTIONS["open"])
-    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
-    _convert(_verb(verbs, "convert"))
-    _chat(_verb(verbs, "chat"))
-    _evaluate(_verb(verbs, "evaluate"))
-    _inspect(_verb(verbs, "inspect"))
-    _logits(_verb(verbs, "logits"))
-    _benchmark(_verb(verbs, "benchmark"))
-    return parser
-
-
-def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> argparse.ArgumentParser:
-    summary, description, epilog = texts.HELP[name]
-    parser = verbs.add_parser(
-        name,
-        help=summary,
-        description=textwrap.fill(description, 100),
-        epilog=epilog,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--json", action="store_true", help=texts.OPTIONS["json"])
-    parser.add_argument("--quiet", "-q", action="store_true", help=texts.OPTIONS["quiet"])
-    return parser
-
-
-def _engine_options(parser: argparse.ArgumentParser, kv: str | None = None) -> None:
-    parser.add_argument("--threads", type=_natural, default=0, metavar="T", help=texts.OPTIONS["threads"])
-    parser.add_argument("--cpu-mask", choices=CPU_MASKS, default="auto", help=texts.OPTIONS["cpu"])
-    if kv is not None:
-        parser.add_argument("--kv", choices=KV_TYPES, default=kv, help=texts.OPTIONS["kv"])
-
-
-def _convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
-    parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
-    size = parser.add_mutually_exclusive_group()
-    size.add_argument(  # no default here: argparse does not see a clash with an option that has its default
-        "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["planes"]
-    )
-    size.add_argument("--bits", type=float, metavar="B", help=texts.OPTIONS["bits"])
-    parser.add_argument("--method", choices=METHODS, default="fast", help=texts.OPTIONS["method"])
-    parser.add_argument(
-        "--calibration", nargs="+", default=(), metavar="FILE", help=texts.OPTIONS["calibration"]
-    )
-    parser.add_argument(
-        "--calibration-windows",
-        type=_natural,
-        default=32,
-        metavar="W",
-        help=texts.OPTIONS["calibration_windows"],
-    )
-    parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
-    parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
-    parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
-    _engine_options(parser)
-
-
-def _chat(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    parser.add_argument("--prompt", "-p", metavar="TEXT", help=texts.OPTIONS["prompt"])
-    parser.add_argument("--system", "-s", metavar="TEXT", help=texts.OPTIONS["system"])
-    for name, kind, default in (
-        ("temperature", float, 0.7),
-        ("top-p", float, 0.95),
-        ("top-k", _natural, 40),
-        ("min-p", float, 0.05),
-        ("repeat-penalty", float, 1.0),
-        ("max-tokens", _natural, 1024),
-    ):
-        text = texts.OPTIONS[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
-    parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
-    parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
-    _engine_options(parser, kv="f16")
-
-
-def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    parser.add_argument("--text", required=True, metavar="FILE", help=texts.OPTIONS["text"])
-    parser.add_argument("--reference", metavar="SOURCE", help=texts.OPTIONS["reference"])
-    parser.add_argument(
-        "--max-tokens", type=_natural, default=0, metavar="T", help=texts.OPTIONS["eval_tokens"]
-    )
-    parser.add_argument("--window", type=_natural, default=512, metavar="T", help=texts.OPTIONS["window"])
-    _engine_options(parser, kv="f16")
-
-
-def _inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    parser.add_argument("--verify", action="store_true", help=texts.OPTIONS["verify"])
-    parser.add_argument("--summary", action="store_true", help=texts.OPTIONS["summary"])
-
-
-def _logits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    parser.add_argument("--ids", required=True, metavar="1,2,3", help=texts.OPTIONS["ids"])
-    parser.add_argument("--out", required=True, metavar="FILE.npy", help=texts.OPTIONS["npy"])
-    _engine_options(parser, kv="f32")
-
-
-def _benchmark(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    for name, default in (("prompt-tokens", 512), ("new-tokens", 64), ("repeat", 3)):
-        text = texts.OPTIONS[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
-    _engine_options(parser, kv="f16")
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
-    return value
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bitconverter.cli import texts
+from bitconverter.cli import FAILED, STOPPED, texts
 from bitconverter.cli.terminal import ProgressLine
 from bitconverter.jobs.errors import EngineError, UserError
 from bitconverter.jobs.job import (
@@ -25,7 +25,6 @@ from bitconverter.jobs.job import (
     run_job,
 )
 
-DONE, FAILED, WRONG_USE, STOPPED = 0, 1, 2, 130
 POLL_SECONDS = 0.1  # Windows does not wake a waiting thread for Ctrl-C
 
 
@@ -46,8 +45,13 @@ def run(job: Job, line: ProgressLine, on_token: Callable[[str], None] | None = N
     worker = threading.Thread(target=run_job, args=(job, events.put, cancel), name="job")
     with _interrupt_cancels(cancel):
         worker.start()
-        last = _follow(events, cancel, line, on_token)
-        worker.join()
+        try:
+            last = _follow(events, cancel, line, on_token)
+        except BaseException:  # the output cannot be written: nobody would see what comes
+            cancel.request()
+            raise
+        finally:
+            worker.join()
     line.clear()
     if isinstance(last, Finished):
         return last.result

@@ -110,8 +110,8 @@ OPTIONS = {
     "summary": "leave out the list of tensors",
     "ids": "token ids, separated by commas",
     "npy": "the .npy file to write",
-    "prompt_tokens": "length of the prompt (default %(default)s)",
-    "new_tokens": "tokens to decode (default %(default)s)",
+    "prompt_tokens": "length of the prompt (default 512, less where a model has fewer positions)",
+    "new_tokens": "tokens to decode (default 64, less where a model has fewer positions)",
     "repeat": "runs to take the median of (default %(default)s)",
     "open": "open the window with this model",
 }
@@ -125,6 +125,9 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
+    "no-end-token": (
+        "nothing in this model's folder says how it ends an answer: it may go on until --max-tokens"
+    ),
     "skipped-tensor": "tensor {tensor} is not needed and left out",
     "verified": "the engine opens the result ({file_bytes} bytes)",
     "verified-tables-only": (
@@ -136,6 +139,7 @@ NOTES = {
 STOPPED = "stopped"
 STOPPED_CONVERT = "stopped; give the same command again to go on"
 AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"
+OUTPUT_FAILED = "the output cannot be written: {reason}"
 UNEXPECTED = "this should not have happened; please report it with the lines above"
 
 CHAT_HELP = "/reset  forget the conversation     /quit  end     Ctrl-C  stop the answer"

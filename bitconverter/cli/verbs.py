@@ -9,8 +9,8 @@ from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
-from bitconverter.cli import texts
-from bitconverter.cli.running import DONE, FAILED, WRONG_USE, run
+from bitconverter.cli import DONE, FAILED, WRONG_USE, texts
+from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.convert import ConvertJob, ConvertResult

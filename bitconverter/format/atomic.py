@@ -38,13 +38,14 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """UTF-8, line ends as given."""
-    write_bytes(path, text.encode("utf-8"))
+    """UTF-8, line ends as given; what no UTF-8 can hold (a file name that is no Unicode) becomes a "?"."""
+    write_bytes(path, text.encode("utf-8", "replace"))
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Indented JSON, non-ASCII text as it is."""
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    """Indented JSON, non-ASCII text as it is; lone surrogates are escaped, so that they are read back."""
+    text = json.dumps(value, ensure_ascii=False, indent=2) + "\n"
+    write_bytes(path, text.encode("utf-8", "backslashreplace"))
 
 
 def is_temporary(path: Path) -> bool:

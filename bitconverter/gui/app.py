@@ -7,13 +7,14 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from PySide6.QtCore import QLibraryInfo, QTimer, QTranslator
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from bitconverter import __version__, paths
 from bitconverter.gui import artwork, messages, theme
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.qt_words import translate_qt
 from bitconverter.settings import Settings
 
 NO_SCREEN = (
@@ -65,7 +66,7 @@ def screen_there() -> bool:
 def prepare(app: QApplication, settings: Settings) -> None:
     """Language, fonts, theme and icon: everything that is the application's and not the window's."""
     messages.set_language(settings["language"])
-    _translate_qt(app)
+    translate_qt()
     artwork.register_search_path()
     app.setStyle("Fusion")
     theme.use_fonts(app)
@@ -79,14 +80,6 @@ def _close_on_interrupt(window: MainWindow) -> Any:
     timer.timeout.connect(lambda: None)  # Python sees a signal only when it runs
     timer.start(250)
     return signal.signal(signal.SIGINT, lambda _number, _frame: window.close())
-
-
-def _translate_qt(app: QApplication) -> None:
-    """Qt's own buttons (Yes, No, Cancel) in the language of the window."""
-    translator = QTranslator(app)
-    folder = QLibraryInfo.path(QLibraryInfo.LibraryPath.TranslationsPath)
-    if messages.language() != "en" and translator.load(f"qtbase_{messages.language()}", folder):
-        app.installTranslator(translator)
 
 
 def _watch_native_faults() -> IO[str] | None:

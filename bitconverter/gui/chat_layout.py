@@ -1,7 +1,7 @@
 """How the chat page looks: its parts and where they are. What they do is chat_page.py's."""
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from bitconverter.gui.chat_start import ChatStart
@@ -17,6 +17,7 @@ from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
 from bitconverter.settings import Settings
 
+ROOM_FOR_DRAWER = 780  # pixels of the page; below, the chat would be a strip
 ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
@@ -30,6 +31,7 @@ class ChatLayout(QWidget):
         self.setObjectName("page")
         self.setAcceptDrops(True)
         self._settings = settings
+        self._narrow = False
         self._problem: Exception | str | None = None
         self._build()
 
@@ -40,6 +42,7 @@ class ChatLayout(QWidget):
         self.notice.buttons.insertWidget(0, self.new_chat_button)
         self.new_chat_button.hide()
         self._middle = QStackedWidget()
+        self._middle.setMinimumHeight(120)  # else the taller start squeezes the notice below it
         self._middle.addWidget(self.start)
         self._middle.addWidget(self.view)
         bottom = QWidget()
@@ -115,8 +118,22 @@ class ChatLayout(QWidget):
         self.toast.show_text(tr("copied"))
 
     def _toggle_drawer(self, shown: bool) -> None:
-        self.drawer.setVisible(shown)
         self._settings["drawer_open"] = shown
+        self._place_drawer(asked=shown)
+
+    def _place_drawer(self, asked: bool = False) -> None:
+        """Beside the chat where there is room. In a narrow window it is there only when `asked` for."""
+        wanted = bool(self._settings["drawer_open"])
+        shown = wanted and (asked or self.width() >= ROOM_FOR_DRAWER)
+        self.drawer.setVisible(shown)
+        self.bar.show_drawer_button(shown)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        narrow = self.width() < ROOM_FOR_DRAWER
+        if narrow is not self._narrow:
+            self._narrow = narrow
+            self._place_drawer()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -30,9 +30,10 @@ class ChatLog:
         return turn
 
     def messages(self, system_prompt: str, draft: str = "") -> tuple[Message, ...]:
-        """What the model sees: the system prompt, every turn that holds text, and the draft."""
+        """What the model sees: the system prompt, every turn that is complete or holds text, and the draft.
+        An answer may be empty: leaving it out would put two questions in a row, which templates refuse."""
         result = [Message("system", system_prompt.strip())] if system_prompt.strip() else []
-        result += [Message(turn.role, turn.text) for turn in self.turns if turn.text]
+        result += [Message(turn.role, turn.text) for turn in self.turns if turn.text or turn.end]
         if draft.strip():
             result.append(Message("user", draft))
         return tuple(result)

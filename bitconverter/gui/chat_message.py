@@ -2,14 +2,17 @@
 
 import time
 
-from PySide6.QtCore import QEvent, Qt, QTimer, Signal
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
+from bitconverter.gui import theme
 from bitconverter.gui.chat_log import Turn
 from bitconverter.gui.messages import answer_details, answer_line, tr
 from bitconverter.gui.text_block import TextBlock
 from bitconverter.gui.widgets import IconButton, IconLabel, label, row
+
+SHOWN_LETTERS = 8_000
 
 
 class UserMessage(QWidget):
@@ -22,7 +25,7 @@ class UserMessage(QWidget):
         super().__init__()
         self.turn = turn
         self.text = TextBlock()
-        self.text.set_plain(turn.text)
+        self._show_text()
         self._bubble = QFrame()
         self._bubble.setObjectName("bubble")
         inner = QVBoxLayout(self._bubble)
@@ -54,6 +57,15 @@ class UserMessage(QWidget):
         self.copy_button.set_text(tr("copy"))
         self.edit_button.set_text(tr("edit-question"))
         self.text.setAccessibleName(tr("you"))
+        self._show_text()
+
+    def _show_text(self) -> None:
+        """A pasted book is shown by its beginning: laying it all out would hold the window up for seconds.
+        The model gets, and `copy` copies, all of it."""
+        text, key = self.turn.text, tr("shortened", count=f"{len(self.turn.text):,}")
+        shown = text if len(text) <= SHOWN_LETTERS else f"{text[:SHOWN_LETTERS]}…\n\n{key}"
+        if shown != self.text.toPlainText():
+            self.text.set_plain(shown)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -80,6 +92,7 @@ class AssistantMessage(QWidget):
         self.copy_button.clicked.connect(lambda: self.copy.emit(turn.text))
         self.again_button.clicked.connect(self.again)
         self._started = 0.0
+        self._shown_in: theme.Colors | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(self.LEAST_MS)
@@ -103,6 +116,7 @@ class AssistantMessage(QWidget):
         layout.addLayout(words, 1)
         self.set_last(False, False)
         self.retranslate()
+        self._render()
 
     def append(self, text: str) -> None:
         """More of the answer arrived."""
@@ -117,8 +131,8 @@ class AssistantMessage(QWidget):
     def finish(self) -> None:
         """The answer is complete: show all of it, and its numbers."""
         self._timer.stop()
+        self._say()
         self._render()
-        self.retranslate()
 
     def set_last(self, last: bool, idle: bool) -> None:
         """Only the last answer can be made again."""
@@ -126,7 +140,12 @@ class AssistantMessage(QWidget):
         self.again_button.setVisible(last and idle)
 
     def retranslate(self) -> None:
-        self._waiting.setText(tr("thinking"))
+        self._say()
+        if self.text.has_code():  # its copy link is a word of ours
+            self._shown_in = None
+
+    def _say(self) -> None:
+        self._waiting.setText(tr("empty-answer") if self.turn.end else tr("thinking"))
         self.copy_button.set_text(tr("copy"))
         self.again_button.set_text(tr("again"))
         self.text.setAccessibleName(tr("model-says"))
@@ -135,14 +154,16 @@ class AssistantMessage(QWidget):
         self._numbers.setToolTip(answer_details(answer) if answer is not None else "")
         self._end.setText(tr(f"end-{self.turn.end}") if self.turn.end not in ("", "stop") else "")
         self._end.setVisible(bool(self._end.text()))
-        self._render()
 
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._render()  # the colours are part of the HTML
+    def refresh(self) -> bool:
+        """Follow a change of theme or language, which are part of the HTML. False: nothing had to be done."""
+        if theme.current() is self._shown_in:
+            return False
+        self._render()
+        return True
 
     def _render(self) -> None:
+        self._shown_in = theme.current()
         self._waiting.setVisible(not self.turn.text)
         self.text.setVisible(bool(self.turn.text))
         self._started = time.monotonic()

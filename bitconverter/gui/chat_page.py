@@ -10,13 +10,13 @@ from bitconverter.gui.chat_layout import ChatLayout
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import note_text, tr
-from bitconverter.gui.source_card import start_folder
+from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
 
-COUNTED_LETTERS = 200_000
+COUNTED_LETTERS = 60_000  # counted in well under 100 ms
 
 
 class State(Enum):
@@ -41,7 +41,7 @@ class ChatPage(ChatLayout):
         self.log = ChatLog()
         self._session: ChatSession | None = None
         self._opening, self._next_model = "", ""
-        self._undo_after_stop = False
+        self._undo_after_stop, self._again = False, False
         self._runner = JobRunner(self)
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self._on_idle)
@@ -71,6 +71,7 @@ class ChatPage(ChatLayout):
         self.state = state
         idle = state is State.READY
         self.composer.set_state(idle, state is State.ANSWERING)
+        self.bar.new_button.setDisabled(state in (State.ANSWERING, State.STOPPING))
         self.view.show_log(self.log, idle)
         session = self._session
         name = session.name if session is not None else ""
@@ -120,7 +121,7 @@ class ChatPage(ChatLayout):
     def _loaded(self, session: ChatSession) -> None:
         self._session = session
         self._settings.add_recent_model(self._opening)
-        self._settings["last_folder"] = str(Path(self._opening).parent)
+        remember_folder(self._settings, self._opening)
         self._show_state(State.READY)
         self.composer.edit.setFocus()
 
@@ -172,6 +173,7 @@ class ChatPage(ChatLayout):
         self.log.remember()
         if self.log.drop_last_answer():
             self.toast.show_text(tr("answer-replaced"), tr("undo"))
+            self._again = True
             self._answer()
 
     def edit_question(self) -> None:
@@ -181,7 +183,7 @@ class ChatPage(ChatLayout):
         self.log.remember()
         text = self.log.take_last_question()
         if text is not None:
-            self.composer.set_text(text)
+            self._put_back(text)
             self.composer.edit.setFocus()
             self._show_state(State.READY)
             self.toast.show_text(tr("question-taken"), tr("undo"))
@@ -238,10 +240,12 @@ class ChatPage(ChatLayout):
             turn.text, turn.answer, turn.end = answer.text, answer, answer.finish
         else:
             turn.end = "stopped"
-        if isinstance(event, Failed) and not turn.text:
-            self._give_back()
-        elif not turn.text and turn.end == "stopped":
-            self.log.drop_last_answer()
+        again, self._again = self._again, False
+        if not turn.text and turn.end == "stopped":
+            if not (again and self.log.undo()):
+                self._put_back(self.log.take_last_question() or "")
+            else:
+                self.toast.dismiss()
         elif widget is not None:
             widget.finish()
         if self._undo_after_stop:
@@ -253,9 +257,8 @@ class ChatPage(ChatLayout):
         elif turn.end == "context":
             self.complain("end-context")
 
-    def _give_back(self) -> None:
-        """Nothing was answered: the question goes back into the input, before what was typed meanwhile."""
-        text = self.log.take_last_question() or ""
+    def _put_back(self, text: str) -> None:
+        """A question goes back into the input, before what is typed there."""
         typed = self.composer.text()
         self.composer.set_text(f"{text}\n{typed}" if typed.strip() else text)
 
@@ -266,12 +269,19 @@ class ChatPage(ChatLayout):
             return
         messages = self.log.messages(self.drawer.system_prompt(), self.composer.text())
         if sum(len(message.content) for message in messages) > COUNTED_LETTERS:
-            return  # counting would hold the window up; whether it fits is told when it is sent
+            self._show_last_count(session)  # counting would hold the window up
+            return
         try:
             used = session.count_tokens(messages) if messages else 0
         except UserError:  # a template may refuse a half-made chat; sending it tells why
             return
         self.composer.show_context((used, session.n_ctx))
+
+    def _show_last_count(self, session: ChatSession) -> None:
+        """What the last answer counted; whether more fits is told when it is sent."""
+        answer = next((turn.answer for turn in reversed(self.log.turns) if turn.answer is not None), None)
+        if answer is not None:
+            self.composer.show_context((answer.prompt_tokens + answer.tokens, session.n_ctx))
 
     # ---- the window
 

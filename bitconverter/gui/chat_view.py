@@ -1,6 +1,6 @@
 """The conversation: turns under each other, staying at the end while the end is what is looked at."""
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from bitconverter.gui.chat_log import ChatLog, Turn
@@ -38,6 +38,8 @@ class ChatView(QScrollArea):
         line.addWidget(middle, 100)
         line.addStretch(1)
         self.setWidget(scrolled)
+        self._refreshing = QTimer(self)  # one message per turn of the event loop, the last one first
+        self._refreshing.timeout.connect(self._refresh_one)
         bar = self.verticalScrollBar()
         bar.valueChanged.connect(self._moved)
         bar.rangeChanged.connect(self._grew)
@@ -79,6 +81,7 @@ class ChatView(QScrollArea):
         """Say everything again in the language of now."""
         for message in self._messages:
             message.retranslate()
+        self._refreshing.start(0)
 
     def _add(self, turn: Turn) -> None:
         message: UserMessage | AssistantMessage
@@ -92,6 +95,17 @@ class ChatView(QScrollArea):
         message.copy.connect(self.copy)
         self._messages.append(message)
         self._column.insertWidget(self._column.count() - 1, message)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._refreshing.start(0)
+
+    def _refresh_one(self) -> None:
+        for message in reversed(self._messages):
+            if isinstance(message, AssistantMessage) and message.refresh():
+                return
+        self._refreshing.stop()
 
     def _moved(self, value: int) -> None:
         self._follow = value >= self.verticalScrollBar().maximum() - NEAR_END

@@ -56,6 +56,7 @@ def _line(item: CheckItem) -> QWidget:
     icon = IconLabel(*_ICONS[item.level], size=16, lower=3)
     text = label("" if item.level != "ok" else "muted", wrap=True, selectable=True)
     text.setText(check_text(item))
+    text.setAlignment(Qt.AlignmentFlag.AlignTop)  # level with its icon beside a longer neighbour
     text.setAccessibleName(f"{tr('level-' + item.level)}: {text.text()}")
     line.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
     line.addWidget(text, 1)

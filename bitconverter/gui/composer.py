@@ -5,7 +5,7 @@ from PySide6.QtGui import QInputMethodEvent, QKeyEvent
 from PySide6.QtWidgets import QFrame, QPlainTextEdit, QProgressBar, QVBoxLayout
 
 from bitconverter.gui.messages import tr
-from bitconverter.gui.widgets import IconButton, Texts, label, row, set_property
+from bitconverter.gui.widgets import ElidedLabel, IconButton, Texts, label, row, set_property
 
 
 class MessageEdit(QPlainTextEdit):
@@ -19,7 +19,7 @@ class MessageEdit(QPlainTextEdit):
         super().__init__()
         self.setObjectName("message")
         self.setTabChangesFocus(True)
-        self._composing = False
+        self._composing, self._hint = False, ""
         self.document().documentLayout().documentSizeChanged.connect(self._fit)
         self._fit()
 
@@ -29,8 +29,17 @@ class MessageEdit(QPlainTextEdit):
         return self._composing
 
     def inputMethodEvent(self, event: QInputMethodEvent) -> None:
-        self._composing = bool(event.preeditString())
+        self._set_composing(bool(event.preeditString()))
         super().inputMethodEvent(event)
+
+    def set_hint(self, text: str) -> None:
+        """What is shown while nothing is typed. Qt would draw it under a word that is being composed."""
+        self._hint = text
+        self.setPlaceholderText("" if self._composing else text)
+
+    def _set_composing(self, composing: bool) -> None:
+        self._composing = composing
+        self.set_hint(self._hint)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -46,7 +55,7 @@ class MessageEdit(QPlainTextEdit):
     def event(self, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):
             if event.type() == QEvent.Type.FocusOut:
-                self._composing = False  # the platform ends the composition with the focus
+                self._set_composing(False)  # the platform ends the composition with the focus
             self.focus_changed.emit(event.type() == QEvent.Type.FocusIn)
         return super().event(event)
 
@@ -85,7 +94,7 @@ class Composer(QFrame):
         self.meter.setTextVisible(False)
         self.meter.setFixedWidth(90)
         self._used = label("small")
-        self._hint = label("small")
+        self._hint = ElidedLabel("small")
         self.button = IconButton("send", "send", 20)
         self.button.clicked.connect(self._press_button)
         self._timer = QTimer(self)
@@ -103,9 +112,9 @@ class Composer(QFrame):
         layout.setSpacing(4)
         layout.addWidget(self.edit)
         layout.addLayout(foot)
-        self._texts.set(self.edit.setPlaceholderText, "message-placeholder")
+        self._texts.set(self.edit.set_hint, "message-placeholder")
         self._texts.set(self.edit.setAccessibleName, "message")
-        self._texts.set(self._hint.setText, "message-hint")
+        self._texts.set(self._hint.set_text, "message-hint")
         self._texts.set(self.meter.setAccessibleName, "context")
         self.show_context(None)
         self._show_button()

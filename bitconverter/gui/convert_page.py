@@ -4,19 +4,19 @@ from enum import Enum, auto
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QMessageBox
+from PySide6.QtWidgets import QApplication, QMessageBox
 
 from bitconverter.gui.convert_layout import ConvertLayout
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_size, note_text, tr
 from bitconverter.gui.plane_cards import PLANES
-from bitconverter.gui.source_card import facts_text
+from bitconverter.gui.source_card import facts_text, remember_folder
 from bitconverter.gui.target_card import default_out
 from bitconverter.gui.unfinished import discard, unfinished_job
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
-from bitconverter.settings import Settings
+from bitconverter.settings import Settings, storable
 
 
 class State(Enum):
@@ -34,16 +34,19 @@ class State(Enum):
 
 
 class ConvertPage(ConvertLayout):
-    """Emits `chat_requested` with the folder of a finished model, `idle` when no job runs any more."""
+    """Emits `chat_requested` with the folder of a finished model, `idle` when no job runs any more,
+    `to_save` when the settings should be written."""
 
     chat_requested = Signal(str)
     converted = Signal(str)
     idle = Signal()
+    to_save = Signal()
 
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.state = State.EMPTY
         self._source, self._out = "", ""
+        self._stopped_by_hand = False
         self._reports: dict[int, PreflightReport] = {}
         self._asked: PreflightJob | None = None
         self._checker, self._converter = JobRunner(self), JobRunner(self)
@@ -74,6 +77,7 @@ class ConvertPage(ConvertLayout):
         known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
         self.target_card.setVisible(chosen and known)
         self.footer.setVisible(chosen)
+        pressed = QApplication.focusWidget() in (self.convert_button, self.stop_button, self.resume_button)
         self.convert_button.setEnabled(state in (State.READY, State.STOPPED, State.DONE, State.FAILED))
         self.stop_button.setVisible(running)
         self.stop_button.setEnabled(state is State.RUNNING)
@@ -83,6 +87,15 @@ class ConvertPage(ConvertLayout):
         self.console.setVisible(bool(self.console.text()))
         self._summarise()
         self._offer_resume(running)
+        self._focus_after(pressed)
+
+    def _focus_after(self, pressed: bool) -> None:
+        """The button that was `pressed` goes away: the keyboard goes on at the one that comes."""
+        if self.state is State.STOPPING:
+            self._stopped_by_hand = pressed  # no button can have the focus for now
+        elif pressed or self._stopped_by_hand:
+            self._stopped_by_hand = False
+            (self.stop_button if self.state is State.RUNNING else self.convert_button).setFocus()
 
     def _summarise(self) -> None:
         report = self._reports.get(self._planes)
@@ -115,15 +128,18 @@ class ConvertPage(ConvertLayout):
         if self._converter.busy:
             return
         self._source = str(Path(path))
-        self._settings["last_folder"] = str(Path(path).parent)
-        self._reports = {}
-        for planes in PLANES:
-            self.target_card.cards.set_estimate(planes, None)
+        remember_folder(self._settings, path)
+        self._forget_reports()
         self.run_card.clear()
         self.source_card.show_checking(self._source)
         self.console.say(tr("log-checking", path=self._source))
         self._set_out(default_out(self._source, self._planes))
         self._check()
+
+    def _forget_reports(self) -> None:
+        self._reports = {}
+        for planes in PLANES:
+            self.target_card.cards.set_estimate(planes, None)
 
     @property
     def _planes(self) -> int:
@@ -210,6 +226,7 @@ class ConvertPage(ConvertLayout):
             return
         if self._source != job.source:
             self._source = job.source
+            self._forget_reports()
             self.source_card.show_chosen(job.source)
         self.target_card.cards.choose(job.planes)
         self._set_out(job.out)
@@ -217,8 +234,9 @@ class ConvertPage(ConvertLayout):
 
     def _run(self, job: ConvertJob) -> None:
         self._checker.drop()
-        self._settings["last_output"] = job.out
-        self._settings.save()
+        if storable(job.out):
+            self._settings["last_output"] = job.out
+        self.to_save.emit()
         self.console.say(tr("log-converting", name=Path(job.source).name, planes=job.planes, out=job.out))
         self.run_card.show_running()
         self._show_state(State.RUNNING)

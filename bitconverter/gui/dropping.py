@@ -1,5 +1,6 @@
 """What was dropped on a page."""
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData
@@ -9,10 +10,11 @@ def dropped_model(data: QMimeData) -> str:
     """The first local folder or file among what is dragged; "" when there is none. A model's own file
     (config.json, a shard) stands for its folder; whether it is a model is for the checks to say."""
     for url in data.urls():
+        # not Path.exists(): that raises below a folder that may not be entered
         path = Path(url.toLocalFile()) if url.isLocalFile() else None
-        if path is None or not path.exists():
+        if path is None or not os.path.exists(path):
             continue
-        if path.is_dir() or path.suffix.lower() == ".gguf":
+        if os.path.isdir(path) or path.suffix.lower() == ".gguf":
             return str(path)
         return str(path.parent) if path.suffix.lower() in (".safetensors", ".json") else str(path)
     return ""

@@ -19,11 +19,13 @@ from bitconverter.gui import artwork, messages, theme
 from bitconverter.gui.chat_page import ChatPage
 from bitconverter.gui.convert_page import ConvertPage
 from bitconverter.gui.messages import tr
+from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.settings_dialog import SettingsDialog
 from bitconverter.gui.widgets import IconLabel, Texts, Toast
 from bitconverter.settings import Settings
 
 PAGES = ("chat", "convert")
+LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
 
 
 class RailButton(QToolButton):
@@ -60,7 +62,7 @@ class MainWindow(QMainWindow):
         self._closing = False
         self.settings_dialog: SettingsDialog | None = None
         self.setWindowTitle(tr("app-name"))
-        self.setMinimumSize(900, 600)
+        self.setMinimumSize(*LEAST_SIZE)
         self.chat, self.convert = ChatPage(settings), ConvertPage(settings)
         self.pages = QStackedWidget()
         self.pages.addWidget(self.chat)
@@ -115,6 +117,8 @@ class MainWindow(QMainWindow):
         self.convert.converted.connect(self.chat.offer_model)
         self.chat.idle.connect(self._close_when_idle)
         self.convert.idle.connect(self._close_when_idle)
+        self.chat.drawer.to_save.connect(self._save_settings)
+        self.convert.to_save.connect(self._save_settings)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
 
     def _shortcuts(self) -> None:
@@ -174,6 +178,7 @@ class MainWindow(QMainWindow):
         """Make the window follow the setting `key`, and keep it."""
         if key == "language":
             messages.set_language(self._settings["language"])
+            translate_qt()
             self.retranslate()
         elif key == "theme":
             self._apply_theme()
@@ -207,7 +212,7 @@ class MainWindow(QMainWindow):
     # ---- opening and closing
 
     def _restore(self) -> None:
-        geometry = QByteArray.fromBase64(self._settings["window_geometry"].encode("ascii"))
+        geometry = QByteArray.fromBase64(self._settings["window_geometry"].encode())
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
             self.resize(1180, 780)
 
@@ -237,7 +242,8 @@ class MainWindow(QMainWindow):
     def _may_stop(self) -> bool:
         box = QMessageBox(QMessageBox.Icon.Question, tr("close-title"), tr("close-text"), parent=self)
         stop = box.addButton(tr("close-yes"), QMessageBox.ButtonRole.AcceptRole)
-        box.addButton(tr("close-no"), QMessageBox.ButtonRole.RejectRole)
+        stay = box.addButton(tr("close-no"), QMessageBox.ButtonRole.RejectRole)
+        box.setDefaultButton(stay)  # Enter, pressed for something else, must not stop hours of work
         box.exec()
         return box.clickedButton() is stop
 

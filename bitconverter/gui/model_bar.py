@@ -1,8 +1,10 @@
 """The strip above the chat: which model, on what it runs, new chat, the drawer."""
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu
 
 from bitconverter.gui.messages import tr
@@ -52,13 +54,33 @@ class ModelBar(QFrame):
     def show_model(self, name: str, kind: str, device: str, device_tip: str) -> None:
         """The loaded model; empty strings without one."""
         self._name = name
-        self.model_button.setText(name or tr("no-model"))
         self.model_button.setAccessibleName(tr("choose-model", name=name or tr("no-model")))
         self._kind.setText(kind)
         self._kind.setVisible(bool(kind))
         self._device.setText(device)
         self._device.setToolTip(device_tip)
         self._device.setVisible(bool(device))
+        self._elide()
+
+    def show_drawer_button(self, on: bool) -> None:
+        """Show whether the drawer is there, without asking for it."""
+        self.drawer_button.blockSignals(True)
+        self.drawer_button.setChecked(on)
+        self.drawer_button.blockSignals(False)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        """A long name gives way to what is beside it: the window may be narrow."""
+        others = (self._kind, self._device, self.new_button, self.drawer_button)
+        taken = sum(part.sizeHint().width() + 8 for part in others if not part.isHidden())
+        room = max(self.width() - taken - 90, 90)
+        name = self._name or tr("no-model")
+        cut = self.model_button.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, room)
+        self.model_button.setText(cut.replace("&", "&&"))
+        self.model_button.setToolTip(name if cut != name else "")
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
@@ -82,4 +104,4 @@ class ModelBar(QFrame):
 
 def existing_models(settings: Settings) -> list[str]:
     """The recent models that are there now."""
-    return [folder for folder in settings["recent_models"] if Path(folder).exists()]
+    return [folder for folder in settings["recent_models"] if os.path.exists(folder)]

@@ -75,7 +75,7 @@ class _Number(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.slider)
         self.field.setValue(value)
-        self._field_moved(value)
+        self._field_moved(self.field.value())
 
     def value(self) -> float:
         return float(self.field.value())
@@ -91,9 +91,10 @@ class _Number(QWidget):
 
 
 class SamplingDrawer(QFrame):
-    """Keeps the settings up to date as they are changed."""
+    """Keeps the settings up to date as they are changed; `to_save` when it is time to write them."""
 
     changed = Signal()
+    to_save = Signal()
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -104,7 +105,7 @@ class SamplingDrawer(QFrame):
         self._save = QTimer(self)
         self._save.setSingleShot(True)
         self._save.setInterval(800)
-        self._save.timeout.connect(settings.save)
+        self._save.timeout.connect(self.to_save)
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
         inner = column(scrolled, 20, 9)

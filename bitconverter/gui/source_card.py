@@ -20,7 +20,7 @@ from bitconverter.gui.widgets import (
     set_property,
 )
 from bitconverter.jobs.preflight import PreflightReport
-from bitconverter.settings import Settings
+from bitconverter.settings import Settings, storable
 
 
 class SourceCard(QWidget):
@@ -94,7 +94,7 @@ class SourceCard(QWidget):
     def _build_chosen(self) -> QFrame:
         result = frame("card")
         inner = column(result, 20, 10)
-        self._name, self._facts = label("heading", selectable=True), label("muted", selectable=True)
+        self._name, self._facts = ElidedLabel("heading"), ElidedLabel("muted")
         self._path = ElidedLabel("small")
         self.folder_button, self.file_button = Button("", "folder"), Button("")
         self._texts.set(self.folder_button.setText, "change-folder")
@@ -130,7 +130,7 @@ class SourceCard(QWidget):
         self._report = None
         self._empty.hide()
         self._chosen.show()
-        self._name.setText(Path(path).name)
+        self._name.set_text(Path(path).name)
         self._path.set_text(path)
         self._facts.hide()
         self.checks.show_items(())
@@ -140,8 +140,8 @@ class SourceCard(QWidget):
     def show_report(self, report: PreflightReport) -> None:
         """What was found."""
         self._report = report
-        self._name.setText(report.name)
-        self._facts.setText(facts_text(report))
+        self._name.set_text(report.name)
+        self._facts.set_text(facts_text(report))
         self._facts.setVisible(report.source_bytes > 0)
         self._state.hide()
         self.checks.show_items(report.items)
@@ -180,7 +180,7 @@ class SourceCard(QWidget):
         self._texts.refresh()
         self.checks.retranslate()
         if self._report is not None:
-            self._facts.setText(facts_text(self._report))
+            self._facts.set_text(facts_text(self._report))
 
 
 def facts_text(report: PreflightReport) -> str:
@@ -190,6 +190,13 @@ def facts_text(report: PreflightReport) -> str:
         facts.append(tr("parameters", count=format_count(report.parameters)))
     facts.append(format_size(report.source_bytes))
     return "  ·  ".join(facts)
+
+
+def remember_folder(settings: Settings, path: str) -> None:
+    """The next file dialog opens where the model `path` is."""
+    folder = str(Path(path).parent)
+    if storable(folder):
+        settings["last_folder"] = folder
 
 
 def start_folder(settings: Settings) -> str:

@@ -1,5 +1,6 @@
 """Size, output folder and disk: everything to decide before a conversion starts."""
 
+import os
 from pathlib import Path
 
 from PySide6.QtCore import Signal
@@ -98,6 +99,6 @@ def default_out(source: str, planes: int, folder: Path | None = None) -> str:
 def free_out(out: str) -> str:
     """`out`, or with a number behind it when that is taken; an unfinished conversion does not take it."""
     result, number = out, 2
-    while Path(result).exists():
+    while os.path.exists(result):
         result, number = f"{out}-{number}", number + 1
     return result

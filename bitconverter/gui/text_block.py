@@ -35,6 +35,10 @@ class TextBlock(QTextBrowser):
         html, self._codes = render(text, colors, mono, tr("copy"))
         self.setHtml(html)
 
+    def has_code(self) -> bool:
+        """Whether a block of code with its copy link is shown."""
+        return bool(self._codes)
+
     def set_plain(self, text: str) -> None:
         """Show the text as it is."""
         self.setPlainText(text)

@@ -1,6 +1,7 @@
 """Finding a conversion that was stopped: its work folder holds the parameters it was started with."""
 
 import json
+import os
 from dataclasses import fields
 
 from PySide6.QtCore import QDir, QFile, QStandardPaths
@@ -15,11 +16,11 @@ def unfinished_job(out: str, threads: int) -> ConvertJob | None:
     if not out:
         return None
     path = partial_folder(out) / "job.json"
-    if not path.is_file():
+    if not os.path.isfile(path):
         return None
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError):
+    except (OSError, ValueError):
         return None
     known = {field.name for field in fields(ConvertJob)}
     if not isinstance(values, dict) or values.pop("job", None) != ConvertJob.__name__:
@@ -32,7 +33,7 @@ def unfinished_job(out: str, threads: int) -> ConvertJob | None:
 def discard(out: str) -> bool:
     """Move the work folder of `out` to the trash. False when the system refused."""
     folder = partial_folder(out)
-    if not (folder / "job.json").is_file():
+    if not os.path.isfile(folder / "job.json"):
         return False  # not made by a conversion: not ours to remove
     # Qt keeps the trash in the user's data folder and does not make that folder
     QDir().mkpath(QStandardPaths.writableLocation(QStandardPaths.StandardLocation.GenericDataLocation))

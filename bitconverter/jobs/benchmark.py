@@ -17,6 +17,8 @@ from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
 
+PROMPT, NEW = 512, 64  # tokens
+
 
 @dataclass(frozen=True)
 class BenchmarkResult:
@@ -43,11 +45,14 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class BenchmarkJob:
-    """`kv` as in a session. Emits Progress(unit="run")."""
+    """`kv` as in a session; lengths that are None are PROMPT and NEW tokens, or what fits into a small model.
+
+    Emits Progress(unit="run").
+    """
 
     model: str
-    prompt_tokens: int = 512
-    new_tokens: int = 64
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
     threads: int = 0
     cpu: str = "auto"
     repeat: int = 3
@@ -59,8 +64,9 @@ class BenchmarkJob:
 
     def run(self, ctx: Context) -> BenchmarkResult:
         for name in ("prompt_tokens", "new_tokens", "repeat"):
-            if getattr(self, name) < 1:
-                raise UserError("benchmark", f"{name} must be at least 1, not {getattr(self, name)}.")
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UserError("benchmark", f"{name} must be at least 1, not {value}.")
         with model_folder(self.model, ctx) as folder:
             return self._measure(folder, ctx)
 
@@ -68,16 +74,17 @@ class BenchmarkJob:
         start = time.perf_counter()
         engine = open_engine(self.threads, self.cpu)
         model = Model(engine, folder)
-        session = Session(model, n_ctx=self.prompt_tokens + self.new_tokens, kv=self.kv)
+        n_prompt, n_new = self._lengths(model.info.max_positions)
+        session = Session(model, n_ctx=n_prompt + n_new, kv=self.kv)
         session.forward([0], cancel=ctx.cancel)  # touches every weight of a decode once
         load = time.perf_counter() - start
-        prompt = _prompt(self.prompt_tokens, model.info.vocab_size)
+        prompt = _prompt(n_prompt, model.info.vocab_size)
         prefill, decode = [], []
         for number in range(self.repeat):
             ctx.emit(Progress(number, self.repeat, "run"))
-            prefill_s, decode_s, answer_hash = self._once(session, prompt, ctx)
-            prefill.append(self.prompt_tokens / prefill_s)
-            decode.append(self.new_tokens / decode_s)
+            prefill_s, decode_s, answer_hash = self._once(session, prompt, n_new, ctx)
+            prefill.append(n_prompt / prefill_s)
+            decode.append(n_new / decode_s)
         ctx.emit(Progress(self.repeat, self.repeat, "run"))
         rate = statistics.median(decode)
         return BenchmarkResult(
@@ -86,8 +93,8 @@ class BenchmarkJob:
             load_s=load,
             peak_rss_bytes=peak_rss_bytes(),
             decode_gb_s=rate * model.info.decode_bytes / 1e9,
-            prompt_tokens=self.prompt_tokens,
-            new_tokens=self.new_tokens,
+            prompt_tokens=n_prompt,
+            new_tokens=n_new,
             repeats=self.repeat,
             isa=engine.isa,
             threads=engine.threads,
@@ -95,13 +102,33 @@ class BenchmarkJob:
             machine=machine(),
         )
 
-    def _once(self, session: Session, prompt: np.ndarray, ctx: Context) -> tuple[float, float, str]:
+    def _lengths(self, room: int) -> tuple[int, int]:
+        """Tokens of the prompt and after it, for a model of `room` positions."""
+        n_prompt, n_new = self.prompt_tokens, self.new_tokens
+        if n_new is None:  # 8 tokens of prompt to each new one, as in the usual lengths
+            n_new = max(1, min(NEW, room // 9 if n_prompt is None else room - n_prompt))
+        if n_prompt is None:
+            n_prompt = max(1, min(PROMPT, room - n_new))
+        if n_prompt + n_new > room:
+            given = {"--prompt-tokens": self.prompt_tokens, "--new-tokens": self.new_tokens}
+            what = " with ".join(f"{name} {value}" for name, value in given.items() if value is not None)
+            raise UserError(
+                "benchmark",
+                f"{what or 'A prompt with an answer'} does not fit: this model has {room} positions for both. "
+                "Give smaller numbers.",
+                room=room,
+            )
+        return n_prompt, n_new
+
+    def _once(
+        self, session: Session, prompt: np.ndarray, n_new: int, ctx: Context
+    ) -> tuple[float, float, str]:
         session.rewind(0)
         start = time.perf_counter()
         logits = session.forward(prompt, cancel=ctx.cancel)
         middle = time.perf_counter()
         tokens = []
-        for _ in range(self.new_tokens):
+        for _ in range(n_new):
             assert logits is not None
             tokens.append(int(logits[0].argmax()))
             logits = session.forward(tokens[-1:], cancel=ctx.cancel)

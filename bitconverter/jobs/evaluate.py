@@ -21,6 +21,11 @@ from bitconverter.jobs.job import Context, Metric, Progress
 from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine, read_text
 from bitconverter.model.tokenizer import Tokenizer
 
+PIECE = 30_000  # characters encoded at a time: some hundredths of a second
+SEAM_CONTEXT = 500  # characters on each side that a place is tried with
+SEAM_TRIES = 1000  # line ends that are tried
+SCORED = 2 << 20  # logits compared at a time: some hundredths of a second
+
 
 @dataclass(frozen=True)
 class EvaluateResult:
@@ -69,19 +74,18 @@ class EvaluateJob:
             if reference is not None:
                 _need_same_vocabulary(model, reference)
             window = min(self.window, model.info.max_positions)
-            windows = self._windows(folder, other, text, window, model.info.vocab_size)
+            ctx.cancel.check()
+            windows = self._windows(folder, other, text, window, model.info.vocab_size, ctx)
             return _measure(_Pair(engine, model, reference, window, self.kv), windows, ctx)
 
     def _windows(
-        self, folder: Path, reference: Path | None, text: str, window: int, vocab: int
+        self, folder: Path, reference: Path | None, text: str, window: int, vocab: int, ctx: Context
     ) -> list[list[int]]:
         tokenizer = Tokenizer(folder)
         tokenizer.check_fits(vocab)
-        ids = tokenizer.encode(text, add_special_tokens=False)
+        ids = encode_in_pieces(tokenizer, text, self.max_tokens, ctx)
         if reference is not None:
-            _need_same_tokens(ids, Tokenizer(reference).encode(text, add_special_tokens=False))
-        if self.max_tokens > 0:
-            ids = ids[: self.max_tokens]
+            _need_same_tokens(ids, encode_in_pieces(Tokenizer(reference), text, self.max_tokens, ctx))
         prefix = _bos(tokenizer)
         step = window - len(prefix)
         windows = [prefix + ids[start : start + step] for start in range(0, len(ids), step)]
@@ -93,6 +97,41 @@ class EvaluateJob:
                 path=self.text, tokens=len(ids),
             )  # fmt: skip
         return windows
+
+
+def encode_in_pieces(tokenizer: Tokenizer, text: str, most: int, ctx: Context) -> list[int]:
+    """The text's first `most` tokens (0: all), encoded piece by piece: a long text takes seconds.
+
+    The ids are those of the whole text: it is cut only where a line begins and the tokens do not depend on what
+    lies on the other side. A tokenizer without such places (Llama 2's marks the start of a text) gets it whole.
+    """
+    ids: list[int] = []
+    start = 0
+    while start < len(text) and not 0 < most <= len(ids):
+        ctx.cancel.check()
+        stop = _seam(tokenizer, text, start + PIECE)
+        ids += tokenizer.encode(text[start:stop], add_special_tokens=False)
+        start = stop
+    return ids[:most] if most > 0 else ids
+
+
+def _seam(tokenizer: Tokenizer, text: str, near: int) -> int:
+    """A place behind `near` where the text can be cut, or its end."""
+    for _ in range(SEAM_TRIES):
+        near = text.find("\n", near) + 1
+        if near == 0 or near >= len(text):
+            break
+        left, right = text[max(0, near - SEAM_CONTEXT) : near], text[near : near + SEAM_CONTEXT]
+        if right[0].isalnum() and _encodes_apart(tokenizer, left, right):
+            return near
+    return len(text)
+
+
+def _encodes_apart(tokenizer: Tokenizer, left: str, right: str) -> bool:
+    whole, first, second = (
+        tokenizer.encode(t, add_special_tokens=False) for t in (left + right, left, right)
+    )
+    return whole == first + second
 
 
 def _bos(tokenizer: Tokenizer) -> list[int]:
@@ -119,10 +158,19 @@ class _Pair:
         """Feed `tokens`; compare what follows each with `targets` (the same length)."""
         wanted = np.asarray(targets, np.int32)
         logits = _forward(self.model, tokens, ctx)
+        expected = _forward(self.reference, tokens, ctx) if self.reference is not None else None
+        sums = _Sums()
+        rows = max(1, SCORED // logits.shape[1])
+        for start in range(0, len(wanted), rows):
+            ctx.cancel.check()
+            part = slice(start, start + rows)
+            sums.add(self._compare(logits[part], None if expected is None else expected[part], wanted[part]))
+        return sums
+
+    def _compare(self, logits: np.ndarray, expected: np.ndarray | None, wanted: np.ndarray) -> "_Sums":
         nll, best = logits_score(self.engine, logits, wanted)
-        sums = _Sums(len(targets), float(nll.sum()))
-        if self.reference is not None:
-            expected = _forward(self.reference, tokens, ctx)
+        sums = _Sums(len(wanted), float(nll.sum()))
+        if expected is not None:
             nll, reference_best = logits_score(self.engine, expected, wanted)
             sums.reference_nll = float(nll.sum())
             sums.kl = float(logits_divergence(self.engine, expected, logits).sum())

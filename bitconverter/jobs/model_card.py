@@ -16,9 +16,7 @@ def model_card(
     """Markdown with the licence of the source, how the files were made, and what is not known."""
     bits = totals["bits_per_weight"]
     kind = "a GGUF file" if source.kind == "gguf" else "a folder of safetensors files"
-    origin = ", ".join(
-        str(a) for a in source.config.get("architectures") or [source.config.get("model_type")]
-    )
+    origin = _origin(source.config)
     return f"""# {source.name}, in ternary planes
 
 This is a compressed copy of the language model **{source.name}** ({origin}, \
@@ -46,6 +44,14 @@ is biased about, or must not be used for, holds for this copy too.
 
 `manifest.json` lists every tensor with its error, and the SHA-256 of what was read and written.
 """
+
+
+def _origin(config: dict[str, Any]) -> str:
+    architectures = config.get("architectures")
+    names = (
+        [name for name in architectures if isinstance(name, str)] if isinstance(architectures, list) else []
+    )
+    return ", ".join(names) or str(config.get("model_type"))
 
 
 def _licence(licence: str | None, side_files: dict[str, Any]) -> str:

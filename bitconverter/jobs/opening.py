@@ -9,6 +9,7 @@ from pathlib import Path
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
+from bitconverter.model.hf_source import INDEX, SINGLE, lost_link
 
 
 @contextmanager
@@ -24,6 +25,9 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
             "model-missing", f"There is no {given}. Check the path of the model.", path=str(given)
         )
     if given.is_dir():
+        what = lost_link(given / SINGLE)  # the download cache is full of links
+        if what and not (given / INDEX).is_file():
+            raise UserError("weights-missing", f"{what}. Download it into {given}.", file=SINGLE)
         yield given
         return
     if given.suffix.lower() != ".gguf":

@@ -95,8 +95,13 @@ def check(
         source = open_source(source_path)
         items, info, side_files = check_source(source, need_tokenizer)
     except (UserError, OSError) as error:
-        item = _unreadable(source_path, error)
-        return Checked(PreflightReport((item,), False, Path(source_path).name, "", "", 0, 0, 0, 0.0, None, 0))
+        bad = [_unreadable(source_path, error)]
+        if out is not None:  # is told now too, not after the source is put right
+            bad += [
+                item for item in _check_target(Path(source_path), Path(out), 0)[0] if item.level == "error"
+            ]
+        name = Path(source_path).name
+        return Checked(PreflightReport(tuple(bad), False, name, "", "", 0, 0, 0, 0.0, None, 0))
     plan = make_plan(info, planes) if info else []
     if bits is not None:
         plan = list(allocate(plan, bits))
@@ -132,7 +137,7 @@ def _unreadable(source: str, error: UserError | OSError) -> CheckItem:
 
 def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem], int | None]:
     try:
-        problem = _bad_target(source.resolve(), out)
+        problem = _bad_target(_real(source), out)
         if problem is not None:
             return [problem], None
         place = _nearest_folder(out)
@@ -156,7 +161,7 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
 
 
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
-    full = out.resolve()
+    full = _real(out)
     why, code = "", "output"
     if full == source:
         why = "The output folder is the source itself."
@@ -169,14 +174,19 @@ def _bad_target(source: Path, out: Path) -> CheckItem | None:
         why = f"{out} exists and is not empty; nothing is overwritten."
     elif os.path.lexists(out) and not out.is_dir():
         code = "output-exists"
-        why = f"{out} is a file."
+        why = f"{out} is a file." if out.exists() else f"{out} is a link that leads nowhere."
     if not why:
         return None
     return CheckItem(code, "error", f"{why} Choose another output folder.", {"out": str(out)})
 
 
+def _real(path: Path) -> Path:
+    """Links followed; unlike Path.resolve this takes links that lead to themselves."""
+    return Path(os.path.realpath(path))
+
+
 def _nearest_folder(path: Path) -> Path:
-    place = path.resolve().parent
+    place = _real(path).parent
     while not place.exists():
         place = place.parent
     if not place.is_dir():

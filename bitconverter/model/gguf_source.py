@@ -9,6 +9,7 @@ from bitconverter.format.atomic import write_bytes, write_json
 from bitconverter.format.errors import UserError
 from bitconverter.format.gguf_file import GgufFile, can_dequantize
 from bitconverter.format.weight_file import WeightFile, header_space
+from bitconverter.model.chat_template import ChatTemplate
 from bitconverter.model.gguf_config import ROPE_FREQS, build_config, hugging_face_name
 from bitconverter.model.gguf_tokenizer import tokenizer_files
 from bitconverter.model.names import is_harmless
@@ -72,9 +73,9 @@ class GgufSource:
                 return f"{value} ({link})" if isinstance(link, str) and link else value
         return None
 
-    def chat_template(self) -> str | None:
+    def chat_template(self) -> ChatTemplate | None:
         template = self._file.metadata.get("tokenizer.chat_template")
-        return template if isinstance(template, str) and template else None
+        return ChatTemplate(template) if isinstance(template, str) and template else None
 
     def _refuse_split(self) -> None:
         count = self._file.metadata.get("split.count", 1)

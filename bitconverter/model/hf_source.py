@@ -11,6 +11,7 @@ import numpy as np
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile, as_bytes
+from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import CheckItem, Hasher, SourceTensor, fingerprint, slab_rows
 
 CONFIG = "config.json"
@@ -83,16 +84,13 @@ class HfSource:
                 return f"see {entry.name}"
         return None
 
-    def chat_template(self) -> str | None:
-        jinja = self.path / "chat_template.jinja"
-        if jinja.is_file():
-            return jinja.read_text(encoding="utf-8", errors="replace")
-        template = _read_object(self.path / "chat_template.json").get("chat_template")
-        template = template or _read_object(self.path / "tokenizer_config.json").get("chat_template")
-        if isinstance(template, list):  # [{"name", "template"}]
-            named = {t.get("name"): t.get("template") for t in template if isinstance(t, dict)}
-            template = named.get("default")
-        return template if isinstance(template, str) else None
+    def chat_template(self) -> ChatTemplate | None:
+        try:
+            return load_chat_template(self.path)
+        except UserError as error:
+            if error.code == "no-chat-template":
+                return None
+            raise
 
     def _read_config(self) -> dict[str, Any]:
         path = self.path / CONFIG
@@ -119,7 +117,7 @@ class HfSource:
     def _list_shards(self) -> tuple[list[str], dict[str, str] | None]:
         """The shards' names, and the index's {tensor: shard} if it counts: as in the engine, SINGLE wins over it."""
         found = self.path.glob("*.safetensors")
-        present = sorted(entry.name for entry in found if entry.is_file() or _leads_nowhere(entry))
+        present = sorted(entry.name for entry in found if entry.is_file() or lost_link(entry))
         indexed = (self.path / INDEX).is_file()
         if (self.path / SINGLE).is_file():
             if indexed:
@@ -192,10 +190,7 @@ class HfSource:
                 self._files[entry.name] = file
 
     def _missing(self, path: Path) -> None:
-        if _leads_nowhere(path):
-            what = f"{path.name} is a link that leads to {os.readlink(path)}, where no file is"
-        else:
-            what = f"{path.name} is missing"
+        what = lost_link(path) or f"{path.name} is missing"
         self._error("shards", f"{what}. Download it into {self.path}.", file=path.name)
 
     def _error(self, code: str, message: str, **fields: Any) -> None:
@@ -209,18 +204,12 @@ def _model_name(path: Path) -> str:
     return path.name
 
 
-def _leads_nowhere(path: Path) -> bool:
-    return path.is_symlink() and not path.exists()
+def lost_link(path: Path) -> str:
+    """Where a link leads that leads to no file, in words; "" if `path` is anything else."""
+    if not path.is_symlink() or path.exists():
+        return ""
+    return f"{path.name} is a link that leads to {os.readlink(path)}, where no file is"
 
 
 def _plain_name(name: Any) -> bool:
     return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
-
-
-def _read_object(path: Path) -> dict[str, Any]:
-    """A JSON object, or {} if there is none; its checks are the tokenizer's business."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return {}
-    return value if isinstance(value, dict) else {}

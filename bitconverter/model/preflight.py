@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
@@ -11,7 +12,10 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import WEIGHT_DTYPES
 from bitconverter.model import names
 from bitconverter.model.source import CheckItem, Source, SourceTensor
+from bitconverter.model.tokenizer import read_json
 
+TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+FAMILIES = "Llama 2/3, Mistral, Qwen2, Qwen3 and SmolLM2"
 NAMED = 10  # defects of one kind that are named one by one
 
 
@@ -32,7 +36,9 @@ def check_source(
     side_files, more = _side_files(source)
     items += more
     items += _tokenizer(side_files, info, need_tokenizer)
-    items.append(_chat_template(source))
+    damaged = _damaged(side_files, need_tokenizer)
+    items += damaged
+    items += _chat_template(source, {item.fields["file"] for item in damaged})
     items.append(_licence(source))
     return items, info, side_files
 
@@ -50,7 +56,7 @@ def _quantization(config: Mapping[str, Any]) -> CheckItem | None:
     return _error(
         "quantized-source",
         f"The weights of this model are already quantized ({method}). Quantizing them a second time would only lose "
-        "quality: choose the original model with bf16, f16 or f32 weights.",
+        f"quality: choose the original model with bf16, f16 or f32 weights. BitConverter converts {FAMILIES} models.",
         method=str(method),
     )
 
@@ -156,11 +162,33 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
     return [_ok("tokenizer", f"Tokenizer with {size} tokens.", tokens=size)]
 
 
-def _chat_template(source: Source) -> CheckItem:
-    if source.chat_template():
-        return _ok("chat-template", "The chat template is there.")
+def _damaged(side_files: dict[str, Any], needed: bool) -> list[CheckItem]:
+    """The files without which the tokenizer reads no text, if they are there and no JSON objects."""
+    items = []
+    for name in TOKENIZER_FILES:
+        content = side_files.get(name)
+        if not isinstance(content, Path):  # not there, or made by ourselves
+            continue
+        try:
+            read_json(content)
+        except UserError as error:
+            items.append(CheckItem(error.code, "error" if needed else "warning", str(error), error.fields))
+    return items
+
+
+def _chat_template(source: Source, damaged: set[str]) -> list[CheckItem]:
+    """The template is parsed as a chat would do it. Without one, the result is still good for texts."""
+    try:
+        template = source.chat_template()
+    except UserError as error:
+        if error.fields.get("file") in damaged:  # and said so already
+            return []
+        text = f"{error} As it is, the result cannot chat; it can still be evaluated."
+        return [CheckItem("chat-template-broken", "warning", text, error.fields)]
+    if template is not None:
+        return [_ok("chat-template", "The chat template is there.")]
     text = "There is no chat template: this may be a base model, which continues text instead of answering."
-    return CheckItem("chat-template", "warning", text, {})
+    return [CheckItem("chat-template", "warning", text, {})]
 
 
 def _licence(source: Source) -> CheckItem:

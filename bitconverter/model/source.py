@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from bitconverter.format.errors import UserError
+from bitconverter.model.chat_template import ChatTemplate
 
 
 class Hasher(Protocol):
@@ -76,8 +77,8 @@ class Source(Protocol):
         """What the source says its licence is, if it does."""
         ...
 
-    def chat_template(self) -> str | None:
-        """The source's (default) chat template, if it has one."""
+    def chat_template(self) -> ChatTemplate | None:
+        """The source's (default) chat template, if it has one. Raises UserError when it cannot be used."""
         ...
 
 

@@ -16,7 +16,8 @@ from model_folders import edit_config
 
 from bitconverter import __version__
 from bitconverter.cli import texts
-from bitconverter.cli.main import build_parser, main
+from bitconverter.cli.arguments import build_parser
+from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 
 VERBS = ("convert", "chat", "evaluate", "inspect", "logits", "benchmark")
@@ -282,17 +283,90 @@ def test_ctrl_c_stops_with_130(small: Path) -> None:
     assert b"Traceback" not in seen
 
 
-def test_a_closed_pipe_is_no_story(small: Path) -> None:
-    process = start("inspect", str(small))
+def every_verb(small: Path, tiny_model: Path, text: Path, tmp_path: Path) -> dict[str, list[str]]:
+    return {
+        "convert": ["convert", str(tiny_model), str(tmp_path / "full")],
+        "check": ["convert", str(tiny_model), str(tmp_path / "full"), "--check"],
+        "chat": ["chat", str(tiny_model), "--max-tokens", "3", "--prompt", "x"],
+        "evaluate": ["evaluate", str(small), "--text", str(text)],
+        "inspect": ["inspect", str(small)],
+        "logits": ["logits", str(small), "--ids", "1", "--out", str(tmp_path / "x.npy")],
+        "benchmark": ["benchmark", str(small), "--prompt-tokens", "8", "--new-tokens", "1", "--repeat", "1"],
+        "help": ["--help"],
+    }
+
+
+def ended_without_a_story(process: "subprocess.Popen[str]") -> None:
+    assert process.stdin
+    assert process.stderr
+    process.stdin.close()
+    err = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == 1, err
+    assert "Traceback" not in err and "Exception ignored" not in err
+    assert "the output cannot be written" in err.strip().splitlines()[-1]
+
+
+@pytest.fixture(scope="module")
+def chatty(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model with a chat template."""
+    folder = tmp_path_factory.mktemp("chatty") / "m"
+    shutil.copytree(tiny_model, folder)
+    (folder / "chat_template.jinja").write_text("{{ messages[-1].content }}", encoding="utf-8")
+    return folder
+
+
+VERB_LINES = ("convert", "check", "chat", "evaluate", "inspect", "logits", "benchmark", "help")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("verb", VERB_LINES)
+def test_a_full_disk_under_the_output_is_one_sentence_and_1(
+    verb: str, small: Path, chatty: Path, text: Path, tmp_path: Path
+) -> None:
+    words = every_verb(small, chatty, text, tmp_path)[verb]
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        process = start(*words, stdout=full)
+    ended_without_a_story(process)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a closed pipe is another error there")
+@pytest.mark.parametrize("verb", VERB_LINES)
+def test_a_closed_pipe_is_one_sentence_and_1(
+    verb: str, small: Path, chatty: Path, text: Path, tmp_path: Path
+) -> None:
+    process = start(*every_verb(small, chatty, text, tmp_path)[verb])
     assert process.stdout
     process.stdout.close()
-    assert process.stderr
-    err = process.stderr.read()
-    process.wait()
-    process.stderr.close()
-    assert process.stdin
-    process.stdin.close()
-    assert "Traceback" not in err
+    ended_without_a_story(process)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
+@pytest.mark.parametrize("module", ["argparse", "numpy", "tokenizers", "bitconverter.cli.verbs"])
+def test_ctrl_c_while_modules_are_loaded_ends_with_130_and_silence(module: str, tmp_path: Path) -> None:
+    """The signal comes in the import of `module`, from a finder that is asked first."""
+    code = f"""
+import os, signal, sys
+sys.modules.pop({module!r}, None)
+class Finder:
+    def find_spec(name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+from bitconverter.cli import main
+sys.meta_path.insert(0, Finder)
+sys.exit(main.main(["inspect", "none"]))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(SRC)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_every_note_of_a_chat_has_a_sentence() -> None:
+    assert "--max-tokens" in describe_note("no-end-token", {})
 
 
 def test_notes_have_sentences_and_unknown_ones_show_their_fields() -> None:

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 
+from bitconverter.gui import theme
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.chat_message import AssistantMessage, UserMessage
 from bitconverter.gui.chat_page import State
-from bitconverter.jobs.job import Token
+from bitconverter.jobs.chat import Answer
+from bitconverter.jobs.job import Finished, Stopped, Token
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 
@@ -243,3 +245,78 @@ def test_a_problem_is_told_in_the_language_that_is_chosen_later(window, page, qt
     settings["language"] = "en"
     window.apply_setting("language")
     assert "context is full" in page.notice.text()
+
+
+def _answer_with(page, monkeypatch, end):
+    """The next answer ends with the event `end` without a word."""
+    started = []
+
+    def start(job):
+        started.append(job)
+        page._on_event(end)
+
+    monkeypatch.setattr(page._runner, "start", start)
+    return started
+
+
+def test_an_empty_answer_is_said_and_the_roles_go_on_alternating(page, monkeypatch):
+    answer = Answer("", 5, 0, 0, 0.1, 0.1, 0.0, "stop", 1)
+    started = _answer_with(page, monkeypatch, Finished(answer))
+    page._send_text("one")
+    assert "answered nothing" in page.view.last_answer()._waiting.text()
+    page._send_text("two")
+    assert [message.role for message in started[-1].messages] == ["user", "assistant", "user"]
+
+
+def test_stopped_before_the_first_word_the_question_is_given_back(page, monkeypatch):
+    _answer_with(page, monkeypatch, Stopped())
+    page._send_text("why?")
+    assert page.log.turns == [] and page.composer.text() == "why?"
+
+
+def test_another_answer_stopped_before_its_first_word_leaves_the_one_there_was(page, qtbot, monkeypatch):
+    _ask(page, qtbot, "hello")
+    before = list(page.log.turns)
+    _answer_with(page, monkeypatch, Stopped())
+    page.answer_again()
+    assert page.log.turns == before and page.composer.text() == ""
+    assert page.view.last_answer().turn is before[-1] and page.toast.isHidden()
+
+
+def test_taking_a_question_back_keeps_what_is_typed(page, qtbot):
+    _ask(page, qtbot, "first")
+    page.composer.set_text("a draft")
+    page.edit_question()
+    assert page.composer.text() == "first\na draft"
+
+
+def test_a_very_long_message_is_shown_by_its_beginning(page, qtbot, qapp):
+    page.log.add("user", "word " * 20_000)
+    page.view.show_log(page.log, True)
+    (message,) = page.view.findChildren(UserMessage)
+    assert len(message.text.toPlainText()) < 9_000 and "100,000 letters" in message.text.toPlainText()
+    message.copy_button.click()
+    assert qapp.clipboard().text() == "word " * 20_000
+
+
+def test_new_chat_waits_for_the_end_of_an_answer(page, monkeypatch):
+    monkeypatch.setattr(page._runner, "start", lambda job: None)
+    page._send_text("hello")
+    assert page.state is State.ANSWERING and not page.bar.new_button.isEnabled()
+    page._on_event(Stopped())
+    assert page.bar.new_button.isEnabled()
+
+
+def test_answers_follow_theme_and_language(window, settings, qtbot):
+    log = ChatLog()
+    log.add("user", "code?")
+    log.add("assistant", "```python\nprint(1)\n```").end = "stop"
+    view = window.chat.view
+    view.show_log(log, True)
+    answer = view.last_answer()
+    assert "Copy" in answer.text.toPlainText()
+    for key, value in (("language", "ja"), ("theme", "dark")):
+        settings[key] = value
+        window.apply_setting(key)
+    qtbot.waitUntil(lambda: not view._refreshing.isActive())
+    assert "コピー" in answer.text.toPlainText() and theme.DARK.code in answer.text.toHtml()

@@ -97,3 +97,13 @@ def test_the_input_grows_with_its_text_up_to_a_limit(composer, qtbot):
 def test_typing_asks_for_a_new_count_of_the_context(composer, qtbot):
     with qtbot.waitSignal(composer.draft_changed):
         composer.set_text("hello")
+
+
+def test_a_word_being_composed_is_not_drawn_over_the_hint(composer, qtbot):
+    hint = composer.edit.placeholderText()
+    QCoreApplication.sendEvent(composer.edit, QInputMethodEvent("にほん", []))
+    assert hint and composer.edit.placeholderText() == ""
+    composer.retranslate()
+    assert composer.edit.placeholderText() == ""
+    QCoreApplication.sendEvent(composer.edit, QInputMethodEvent("", []))
+    assert composer.edit.placeholderText() == hint

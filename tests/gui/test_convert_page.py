@@ -10,6 +10,7 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 from bitconverter.gui.convert_page import State
+from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.gui.target_card import default_out
 from bitconverter.gui.unfinished import discard, unfinished_job
 from bitconverter.jobs.job import Progress
@@ -67,15 +68,15 @@ def test_choosing_a_model_shows_its_checks_and_four_sizes(page, qtbot, source):
     assert page.state is State.READY and page.convert_button.isEnabled()
     sizes = [page._reports[planes].out_bytes for planes in (1, 2, 3, 4)]
     assert sizes == sorted(sizes) and len(set(sizes)) == 4
-    assert page.target_card.out.whole_text() == str(source.parent / "モデル 1-ternary-2planes")
-    assert {item.code for item in page._reports[2].items} >= {"architecture", "tokenizer", "disk"}
+    assert page.target_card.out.whole_text() == str(source.parent / "モデル 1-ternary-3planes")
+    assert {item.code for item in page._reports[3].items} >= {"architecture", "tokenizer", "disk"}
 
 
 def test_a_conversion_ends_with_numbers_and_leads_to_the_chat(window, page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
     assert page.state is State.DONE, page.console.text()
-    out = source.parent / "モデル 1-ternary-2planes"
+    out = source.parent / "モデル 1-ternary-3planes"
     assert (out / "model.safetensors").is_file() and not Path(f"{out}.partial").exists()
     assert page.run_card.chat_button.isVisible()
     page.run_card.chat_button.click()
@@ -89,17 +90,17 @@ def test_after_a_conversion_the_next_one_gets_a_free_name(page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
     assert page.convert_button.isEnabled()
-    assert page.target_card.out.whole_text().endswith("-ternary-2planes-2")
+    assert page.target_card.out.whole_text().endswith("-ternary-3planes-2")
 
 
 def test_another_number_of_planes_changes_folder_and_result(page, qtbot, source):
     _choose(page, qtbot, source)
-    page.target_card.cards._cards[3].click()
+    page.target_card.cards._cards[4].click()
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
-    assert page.target_card.out.whole_text().endswith("-ternary-3planes")
+    assert page.target_card.out.whole_text().endswith("-ternary-4planes")
     _convert(page, qtbot)
     manifest = json.loads(
-        (source.parent / "モデル 1-ternary-3planes" / "config.json").read_text(encoding="utf-8")
+        (source.parent / "モデル 1-ternary-4planes" / "config.json").read_text(encoding="utf-8")
     )
     assert manifest["quantization_config"]["quant_method"] == "ternary_planes"
 
@@ -235,3 +236,21 @@ def test_discarding_moves_only_the_work_folder_of_a_conversion_to_the_trash(tmp_
     assert not discard(out) and Path(out + ".partial").is_dir()  # no job.json: not ours
     Path(out + ".partial", "job.json").write_text("{}", encoding="utf-8")
     assert discard(out) and not Path(out + ".partial").exists()
+
+
+def test_a_long_name_does_not_push_anything_out_of_a_narrow_window(window, page, qtbot, source):
+    named = source.rename(source.with_name("とても長い名前" * 11))
+    window.resize(*LEAST_SIZE)
+    _choose(page, qtbot, named)
+    assert page.area.widget().minimumSizeHint().width() <= page.area.viewport().width()
+
+
+def test_the_keyboard_stays_at_the_buttons(window, page, qtbot, larger):
+    window.activateWindow()
+    _choose(page, qtbot, larger)
+    page.convert_button.setFocus()
+    qtbot.keyClick(page.convert_button, Qt.Key.Key_Space)
+    assert page.state is State.RUNNING and window.focusWidget() is page.stop_button
+    qtbot.keyClick(page.stop_button, Qt.Key.Key_Space)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.state is State.STOPPED and window.focusWidget() is page.convert_button

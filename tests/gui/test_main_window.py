@@ -11,12 +11,19 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor
-from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QPlainTextEdit, QProgressBar
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QAbstractSpinBox,
+    QComboBox,
+    QDialogButtonBox,
+    QPlainTextEdit,
+    QProgressBar,
+)
 
 from bitconverter.gui import theme
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
-from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.main_window import LEAST_SIZE, MainWindow
 from bitconverter.jobs.job import Progress, Token
 from bitconverter.settings import Settings
 
@@ -158,7 +165,7 @@ def test_closing_during_a_conversion_asks_first(settings, larger_model, qtbot, t
     window.convert._converter.happened.connect(close)
     window.convert.convert_button.click()
     qtbot.waitUntil(lambda: not window.convert.converting, timeout=LONG)
-    out = tmp_path / "m-ternary-2planes"
+    out = tmp_path / "m-ternary-3planes"
     assert asked == [1]
     assert window.isVisible() is not stop and out.exists() is not stop
     assert Path(f"{out}.partial").exists() is stop
@@ -278,3 +285,56 @@ def test_tab_goes_down_the_page(window, chat_model, qtbot):
             found.append(widget.mapTo(window.convert, QPoint(0, 0)).y())
         widget = widget.nextInFocusChain()
     assert len(found) >= 8 and found == sorted(found)
+
+
+def test_settings_from_a_foreign_hand_do_not_keep_the_window_from_opening(settings, qtbot):
+    settings.path.parent.mkdir(parents=True, exist_ok=True)
+    settings.path.write_text(
+        '{"window_geometry": "窓", "temperature": NaN, "top_k": 1e400, "min_p": 0.9, "threads": 1024}',
+        encoding="utf-8",
+    )
+    window = MainWindow(Settings(settings.path))
+    qtbot.addWidget(window)
+    window.show()
+    assert "temperature, top_k" in window.toast._text.text()
+    assert window.chat.drawer.numbers["temperature"].value() == 0.7
+    window.open_settings()
+    window.settings_dialog.close()
+
+
+def test_settings_that_cannot_be_saved_are_said_and_stop_nothing(window, settings, qtbot, tmp_path):
+    blocker = tmp_path / "a file"
+    blocker.write_bytes(b"")
+    settings.path = blocker / "settings.json"
+    window.convert.to_save.emit()
+    assert "could not be saved" in window.toast._text.text()
+    window.toast.dismiss()
+    window.chat.drawer._save.setInterval(0)
+    window.chat.drawer.numbers["temperature"].field.setValue(1.5)
+    qtbot.waitUntil(lambda: not window.toast.isHidden())
+
+
+def test_qt_speaks_the_language_of_the_window(window, settings):
+    def yes() -> str:
+        box = QDialogButtonBox(QDialogButtonBox.StandardButton.Yes)
+        return box.buttons()[0].text()
+
+    for language, word in (("ja", "はい"), ("en", "Yes"), ("ja", "はい"), ("en", "Yes")):
+        settings["language"] = language
+        window.apply_setting("language")
+        assert word in yes()
+
+
+def test_a_narrow_window_keeps_the_chat_readable(window, qtbot, settings):
+    window.resize(1000, 700)
+    assert window.chat.drawer.isVisible()
+    window.resize(*LEAST_SIZE)
+    qtbot.waitUntil(lambda: not window.chat.drawer.isVisible())
+    assert not window.chat.bar.drawer_button.isChecked()
+    window.chat.bar.drawer_button.click()
+    assert window.chat.drawer.isVisible()
+    window.chat.bar.show_model("model-" + "x" * 200, "ternary", "CPU", "")
+    assert "…" in window.chat.bar.model_button.text()
+    assert window.width() == LEAST_SIZE[0]
+    window.resize(1000, 700)
+    assert window.chat.drawer.isVisible() and settings["drawer_open"]

@@ -72,3 +72,37 @@ def test_one_variable_moves_all_files(monkeypatch, tmp_path):
     monkeypatch.delenv("BITCONVERTER_HOME")
     assert paths.settings_file() != tmp_path / "settings.json"
     assert "BitConverter" in str(paths.log_folder())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '{"temperature": NaN}', '{"temperature": 1e300}', '{"top_k": 99999999999999999999}', '{"seed": -1}',
+        '{"threads": 1000000000000}', '{"max_tokens": -5}', '{"system_prompt": "\\ud800"}',
+        '{"recent_models": ["\\udcff"]}',
+    ],
+)  # fmt: skip
+def test_numbers_and_texts_that_no_field_can_show_are_named_and_left_out(tmp_path, content):
+    path = tmp_path / "s.json"
+    path.write_text(content, encoding="utf-8")
+    settings = Settings(path)
+    (key,) = json.loads(content)
+    assert settings.problems == [key]
+    assert settings[key] == next(setting.default for setting in SETTINGS if setting.key == key)
+    settings.save()
+    assert not Settings(path).problems
+
+
+def test_a_settings_file_that_cannot_be_read_does_not_keep_the_program_from_starting(tmp_path):
+    path = tmp_path / "s.json"
+    path.mkdir()
+    settings = Settings(path)
+    assert settings["theme"] == "auto" and settings.problems == ["s.json"]
+    assert path.is_dir()
+
+
+def test_a_name_that_is_no_text_is_not_remembered(tmp_path):
+    settings = Settings(tmp_path / "s.json")
+    settings.add_recent_model("model \udcff")
+    assert settings["recent_models"] == []
+    settings.save()

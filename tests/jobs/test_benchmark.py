@@ -1,8 +1,10 @@
 """BenchmarkJob: figures that are there, and a hash that only the answer moves."""
 
+import shutil
 from pathlib import Path
 
 import pytest
+from model_folders import edit_config
 
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.errors import UserError
@@ -39,3 +41,44 @@ def test_nothing_to_measure_is_refused(tiny_model: Path, name: str) -> None:
     assert isinstance(last, Failed)
     assert isinstance(last.error, UserError)
     assert name in str(last.error)
+
+
+def small(tiny_model: Path, folder: Path, positions: int) -> Path:
+    shutil.copytree(tiny_model, folder)
+    edit_config(folder, max_position_embeddings=positions)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("positions", "given", "expected"),
+    [
+        (2, {}, (1, 1)),
+        (90, {}, (80, 10)),
+        (576, {}, (512, 64)),
+        (90, {"prompt_tokens": 80}, (80, 10)),
+        (90, {"new_tokens": 30}, (60, 30)),
+        (90, {"prompt_tokens": 3, "new_tokens": 2}, (3, 2)),
+    ],
+)
+def test_lengths_that_are_not_given_fit_into_the_model(
+    positions: int, given: dict[str, int], expected: tuple[int, int], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = small(tiny_model, tmp_path / "m", positions)
+    result = result_of(BenchmarkJob(str(folder), repeat=1, **given))
+    assert (result.prompt_tokens, result.new_tokens) == expected
+
+
+@pytest.mark.parametrize(
+    "given", [{"prompt_tokens": 90}, {"new_tokens": 90}, {"prompt_tokens": 60, "new_tokens": 31}]
+)
+def test_given_lengths_that_do_not_fit_are_refused_by_their_options(
+    given: dict[str, int], tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = small(tiny_model, tmp_path / "m", 90)
+    last = run_job(BenchmarkJob(str(folder), **given), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    for name in ("prompt_tokens", "new_tokens"):
+        option = f"--{name.replace('_', '-')}"
+        assert (option in str(last.error)) == (name in given)
+        assert name not in given or f"{option} {given[name]}" in str(last.error)
+    assert "90" in str(last.error)

@@ -3,6 +3,7 @@
 import hashlib
 import itertools
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -440,3 +441,15 @@ def test_a_source_without_a_tokenizer_is_converted_only_on_demand(tmp_path: Path
     session = engine.Session(engine.Model(engine.Engine(1), tmp_path / "out"))
     logits = session.forward([1, 2, 3])
     assert logits is not None and np.isfinite(logits).all()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems refuse names that are not Unicode")
+def test_names_that_are_no_unicode_are_no_obstacle(source: Path, tmp_path: Path) -> None:
+    odd = source.rename(tmp_path / os.fsdecode(b"model-\xff"))
+    out = tmp_path / os.fsdecode(b"out-\xfe")
+    stop_early(odd, out)
+    result, _ = convert(odd, out)
+    assert result.resumed_tensors > 0
+    manifest = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["source"]["name"] == odd.name
+    assert "model-?" in (out / "MODEL_CARD.md").read_text(encoding="utf-8")

@@ -1,13 +1,24 @@
 """What is wrong with a source or a target is named before work starts, and nothing is left behind."""
 
 import json
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from model_folders import edit_config, edit_tensors, golden_copy, shard, tensors_of, write_gguf
+from model_folders import (
+    edit_config,
+    edit_tensors,
+    golden_copy,
+    read_config,
+    shard,
+    tensors_of,
+    write_bpe,
+    write_gguf,
+)
 from safetensors.numpy import save_file
 
 from bitconverter.format.errors import UserError
@@ -197,6 +208,20 @@ def test_a_bad_target_is_named_and_left_alone(target: Any, why: str, source: Pat
     assert [path for path in sorted(tmp_path.rglob("*")) if path.name != "deep"] == before
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_nothing_or_to_itself_is_no_target_and_no_source(source: Path, tmp_path: Path) -> None:
+    loop, nowhere = tmp_path / "loop", tmp_path / "nowhere"
+    loop.symlink_to(loop)
+    nowhere.symlink_to(tmp_path / "none")
+    for link in (loop, nowhere):
+        (message,) = errors(report(source, link))
+        assert "is a link that leads nowhere" in message
+        (message,) = errors(report(link, tmp_path / "out"))
+        assert "There is no" in message
+        last = run_job(ConvertJob(str(source), str(link / "out")), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+
+
 def test_too_little_space_is_said_with_both_numbers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,3 +288,104 @@ def test_an_index_beside_one_weight_file_is_a_warning(source: Path, tmp_path: Pa
     assert errors(found) == []
     (item,) = [item for item in found.items if item.code == "index-ignored"]
     assert item.level == "warning" and "model.safetensors.index.json" in item.message
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "level"),
+    [
+        ("tokenizer_config.json", "{", "error"),
+        ("tokenizer_config.json", "[]", "error"),
+        ("special_tokens_map.json", "{,", "error"),
+        ("generation_config.json", "[1,2", "error"),
+        ("chat_template.json", "{", "warning"),
+        ("chat_template.jinja", "{% if", "warning"),
+    ],
+)
+def test_a_damaged_file_for_chats_is_named_once(file: str, content: str, level: str, source: Path) -> None:
+    write(file, content)(source)
+    found = [item for item in report(source).items if file in item.message and item.level != "ok"]
+    assert [item.level for item in found] == [level], found
+    assert "file" in found[0].fields or "reason" in found[0].fields
+
+
+def test_a_template_in_another_file_that_does_not_parse_is_a_warning_with_the_reason(source: Path) -> None:
+    write("tokenizer_config.json", json.dumps({"chat_template": "{% for %}"}))(source)
+    (item,) = [item for item in report(source).items if item.code.startswith("chat-template")]
+    assert item.level == "warning" and "does not work" in item.message
+    assert "can still be" in item.message
+
+
+def test_without_a_need_for_text_damaged_tokenizer_files_are_warnings(source: Path) -> None:
+    write("tokenizer_config.json", "{")(source)
+    job = PreflightJob(str(source), need_tokenizer=False)
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished) and last.result.ok
+
+
+def test_a_gguf_template_that_does_not_parse_is_a_warning(source: Path, tmp_path: Path) -> None:
+    def metadata(writer: Any) -> None:
+        write_bpe(writer)
+        writer.add_chat_template("{% if")
+
+    write_gguf(source, tmp_path / "m.gguf", metadata=metadata)
+    (item,) = [item for item in report(tmp_path / "m.gguf").items if item.code.startswith("chat-template")]
+    assert item.level == "warning" and "does not work" in item.message
+
+
+def test_a_bad_source_and_a_bad_target_are_told_together(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    found = report(tmp_path / "nothing", tmp_path / "file")
+    assert [item.code for item in found.items] == ["source-missing", "output-exists"]
+    last = run_job(
+        ConvertJob(str(tmp_path / "nothing"), str(tmp_path / "file" / "x")), lambda _: None, Cancel()
+    )
+    assert isinstance(last, Failed)
+    assert "There is no" in str(last.error) or "cannot be written" in str(last.error)
+
+
+def test_a_quantized_source_is_told_which_models_convert(source: Path) -> None:
+    edit_config(source, quantization_config={"quant_method": "awq"})
+    (message,) = errors(report(source))
+    assert all(name in message for name in ("awq", "Llama", "Mistral", "Qwen2", "Qwen3", "SmolLM2"))
+
+
+WRONG: list[Any] = [None, 5, -1, 2.5, True, "x", "", [], [1], ["x", 5], {}, {"x": 5}, 10**30, [[]], "\ud800"]
+KEYS = [
+    "architectures", "model_type", "hidden_size", "num_hidden_layers", "rope_scaling", "rope_parameters",
+    "quantization_config", "quantization", "layer_types", "eos_token_id", "vocab_size", "hidden_act",
+    "tie_word_embeddings", "sliding_window", "torch_dtype", "rms_norm_eps", "head_dim", "未知",
+]  # fmt: skip
+
+
+WRITTEN = {"architectures", "model_type", "torch_dtype", "未知"}  # a conversion passes these on
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_config_value_of_any_type_is_converted_or_refused_in_words(
+    key: str, source: Path, tmp_path: Path
+) -> None:
+    original = read_config(source)
+    for value in WRONG:
+        (source / "config.json").write_text(json.dumps({**original, key: value}), encoding="utf-8")
+        found = report(source, tmp_path / "out")
+        if found.ok and key not in WRITTEN:
+            continue
+        last = run_job(ConvertJob(str(source), str(tmp_path / "out"), threads=1), lambda _: None, Cancel())
+        if found.ok:
+            assert isinstance(last, Finished), (value, last)
+            shutil.rmtree(tmp_path / "out")
+        else:
+            assert isinstance(last, Failed) and isinstance(last.error, UserError), (value, last)
+            assert last.error.code == "preflight"
+
+
+@pytest.mark.parametrize(
+    "file", ["tokenizer_config.json", "generation_config.json", "special_tokens_map.json"]
+)
+@pytest.mark.parametrize(
+    "key", ["chat_template", "eos_token", "eos_token_id", "tokenizer_class", "added_tokens_decoder"]
+)
+def test_a_tokenizer_value_of_any_type_gives_a_report(key: str, file: str, source: Path) -> None:
+    for value in [*WRONG, [{"name": [], "template": "x"}], [{"name": "default", "template": 5}]]:
+        (source / file).write_text(json.dumps({key: value}), encoding="utf-8")
+        assert report(source).items

@@ -15,7 +15,7 @@ from reference.model import ReferenceModel
 from bitconverter.jobs import evaluate
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Progress, Stopped, run_job
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home"
 WINDOW = 24
@@ -203,3 +203,58 @@ def test_a_reference_with_another_tokenizer_is_refused(tiny_model: Path, tmp_pat
     error = error_of(EvaluateJob(str(tiny_model), text, str(other)))
     assert error.code == "reference-tokenizer"
     assert error.fields["place"] == TEXT.index("q")
+
+
+def test_a_text_encoded_in_pieces_gives_the_tokens_of_the_whole(
+    smollm2: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluate, "PIECE", 300)
+    lines = [
+        "The quick brown fox\n",
+        "  indented = 1\n\n\n",
+        "日本語の文。\n",
+        "don't 1234\r\n",
+        "\ttab <|im_end|>\n",
+        "x\n",
+    ]
+    text = "".join(lines[(i * i + i // 3) % len(lines)] * (1 + i % 3) for i in range(300))
+    tokenizer = evaluate.Tokenizer(smollm2)
+    whole = tokenizer.encode(text, add_special_tokens=False)
+    ctx = Context(lambda _: None, Cancel())
+    assert evaluate.encode_in_pieces(tokenizer, text, 0, ctx) == whole
+    assert evaluate.encode_in_pieces(tokenizer, text, 777, ctx) == whole[:777]
+
+
+def test_cancelling_is_answered_while_a_long_text_is_encoded(
+    smollm2: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "long.txt"
+    path.write_text("The quick brown fox jumps over the lazy dog\n" * 20_000, encoding="utf-8")
+    cancel, lengths = Cancel(), []
+    encode = evaluate.Tokenizer.encode
+
+    def watched(self: Any, text: str, **options: Any) -> list[int]:
+        cancel.request()
+        lengths.append(len(text))
+        return encode(self, text, **options)
+
+    monkeypatch.setattr(evaluate.Tokenizer, "encode", watched)
+    assert isinstance(run_job(EvaluateJob(str(smollm2), str(path)), lambda _: None, cancel), Stopped)
+    assert max(lengths) < 40_000
+
+
+def test_cancelling_is_answered_between_two_comparisons(
+    tiny_model: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancel, rows = Cancel(), []
+    score = evaluate.logits_score
+
+    def watched(engine: Any, logits: np.ndarray, targets: np.ndarray) -> Any:
+        cancel.request()
+        rows.append(len(logits))
+        return score(engine, logits, targets)
+
+    monkeypatch.setattr(evaluate, "SCORED", 149 * 4)
+    monkeypatch.setattr(evaluate, "logits_score", watched)
+    assert isinstance(run_job(EvaluateJob(str(tiny_model), text), lambda _: None, cancel), Stopped)
+    assert rows == [4]

@@ -107,9 +107,6 @@ def damaged(converted: Path, folder: Path, manifest: str) -> Path:
     return folder
 
 
-SHA = "0" * 64
-
-
 @pytest.mark.parametrize("verify", [False, True])
 @pytest.mark.parametrize(
     "manifest",
@@ -119,17 +116,18 @@ SHA = "0" * 64
         '{"tensors": {"x": 5}, "files": {}}',
         '{"tensors": {}, "files": [1]}',
         '{"tensors": {}, "files": {"a": {"bytes": "1", "sha256": "x"}}}',
-        '{"tensors": {}, "files": {"a": {"bytes": true, "sha256": "%s"}}}' % SHA,
-        '{"tensors": {}, "files": {"../a": {"bytes": 1, "sha256": "%s"}}}' % SHA,
-        '{"tensors": {}, "files": {"/etc/hostname": {"bytes": 1, "sha256": "%s"}}}' % SHA,
+        '{"tensors": {}, "files": {"a": {"bytes": true, "sha256": "SHA"}}}',
+        '{"tensors": {}, "files": {"../a": {"bytes": 1, "sha256": "SHA"}}}',
+        '{"tensors": {}, "files": {"/etc/hostname": {"bytes": 1, "sha256": "SHA"}}}',
         '{"tensors": {}, "files": {}, "source": 5}',
         '{"tensors": {}, "files": {}, "tool": 5}',
-        '{"tensors": {"x": {"sha256": "%s", "relative_squared_error": 1%s}}, "files": {}}' % (SHA, "0" * 400),
+        '{"tensors": {"x": {"sha256": "SHA", "relative_squared_error": 1ZEROS}}, "files": {}}',
     ],
 )  # fmt: skip
 def test_a_damaged_manifest_is_one_sentence(
     manifest: str, verify: bool, converted: Path, tmp_path: Path
 ) -> None:
+    manifest = manifest.replace("SHA", "0" * 64).replace("ZEROS", "0" * 400)
     error = error_of(InspectJob(str(damaged(converted, tmp_path / "m", manifest)), verify))
     assert error.code == "manifest-damaged"
     assert "manifest.json" in str(error) and len(str(error)) < 500 and "\n" not in str(error)

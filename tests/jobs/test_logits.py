@@ -126,3 +126,14 @@ def test_more_ids_than_the_model_has_positions_are_refused_with_the_limit(tmp_pa
     error = failure(tmp_path / "x.npy", (1,) * (most + 1))
     assert error.code == "ids"
     assert "--ids" in str(error) and str(most) in str(error) and str(most + 1) in str(error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="links need a privilege there")
+def test_weights_that_are_a_link_to_nothing_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    (folder / "config.json").write_bytes((GOLDEN / "smollm2" / "config.json").read_bytes())
+    (folder / "model.safetensors").symlink_to("blobs/0a1b")
+    last = run_job(LogitsJob(str(folder), (1,), str(tmp_path / "x.npy")), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    assert "model.safetensors is a link that leads to" in str(last.error) and "0a1b" in str(last.error)

@@ -4,6 +4,7 @@ The golden texts come from tools/make_golden_templates.py; tests/golden/template
 """
 
 import json
+import tracemalloc
 from datetime import datetime
 from pathlib import Path
 
@@ -184,6 +185,115 @@ def test_a_template_that_never_ends_is_stopped(source: str, monkeypatch: pytest.
     with pytest.raises(UserError, match="takes longer") as caught:
         ChatTemplate(source).render(HELLO)
     assert caught.value.code == "chat-template-broken"
+
+
+# ---- templates that want the memory ----
+
+GREEDY = [
+    '{{ "{:1000000000}".format(1) }}',
+    '{{ "{:1000000000}"|attr("format")(1) }}',
+    '{{ "{0:{1}}".format(1, "1000000000") }}',
+    '{{ "{x:1000000000}".format_map({"x": 1}) }}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}{% for i in range(40) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}'
+    '{% for i in range(40) %}{% set ns.x = [ns.x, ns.x]|join %}{% endfor %}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}'
+    '{% for i in range(40) %}{% set ns.x = "{}{}".format(ns.x, ns.x) %}{% endfor %}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}'
+    '{% for i in range(40) %}{% set ns.x = "%s%s" % (ns.x, ns.x) %}{% endfor %}',
+    '{% set ns=namespace(x="aaaaaaaaaa") %}'
+    '{% for i in range(40) %}{% set y %}{{ ns.x }}{{ ns.x }}{% endset %}{% set ns.x = y %}{% endfor %}',
+    '{% macro m(x) %}{{ x }}{{ x }}{% endmacro %}{% set n=namespace(x="aa") %}'
+    '{% for i in range(40) %}{% set n.x = m(n.x) %}{% endfor %}',
+    '{% set ns=namespace(x=["a"]) %}{% for i in range(40) %}{% set ns.x = ns.x + ns.x %}{% endfor %}',
+    '{% set ns=namespace(x="a") %}{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x }}',
+    '{% set ns=namespace(x="a") %}'
+    '{% for i in range(40) %}{% set ns.x = [ns.x, ns.x] %}{% endfor %}{{ ns.x|tojson }}',
+    '{% set ns=namespace(x="a") %}'
+    '{% for i in range(40) %}{% set ns.x = {"a": ns.x, "b": ns.x} %}{% endfor %}{{ ns.x|string }}',
+    '{% set ns=namespace(x="a") %}'
+    '{% for i in range(40) %}{% set ns.x = namespace(a=ns.x, b=ns.x) %}{% endfor %}{{ ns.x ~ "" }}',
+    '{% set ns=namespace(l=[]) %}'
+    '{% for i in range(90000) %}{% set ns.l = ns.l + ["x" * 900000 ~ i] %}{% endfor %}',
+    '{% set x = "😀" * 900000 %}{% set ns=namespace(l=[]) %}'
+    '{% for i in range(900) %}{% set ns.l = [ns.l, x[1:]] %}{% endfor %}',
+    "{% set y %}{% for i in range(99999) %}" + "a" * 200 + "{% endfor %}{% endset %}",
+    '{{ "a" * 10**9 }}',
+    '{{ ["a"] * 900000 * 900000 }}',
+    '{{ "%1000000000d" % 1 }}',
+    '{{ "%*d" % (1000000000, 1) }}',
+    '{{ "%999999d" * 90 % ((1,) * 90) }}',
+    '{{ "%1000000000d"|format(1) }}',
+    '{{ "%(a)s" * 99999 % {"a": "x" * 99999} }}',
+    '{{ "a"|center(10**9) }}',
+    '{{ "a"|center(900000)|replace(" ", "b" * 900000) }}',
+    '{{ ("a\\n" * 90000)|indent(90000) }}',
+    '{{ ("a\\n" * 90000)|indent("x" * 90000) }}',
+    '{{ range(99999)|join("x" * 99999) }}',
+    '{{ ("x" * 99999).join(range(9999)|map("string")) }}',
+    '{{ ("x" * 900000).ljust(1000000000) }}',
+    '{{ "x".rjust(1000000000) }}',
+    '{{ "1".zfill(1000000000) }}',
+    '{{ ("\\t" * 900000).expandtabs(900000) }}',
+    '{{ ("x" * 900000).translate({120: "y" * 900000}) }}',
+    '{{ ("x" * 900000).encode("utf-8", "namereplace") }}',
+    '{{ (1).to_bytes(900000, "big") }}',
+    '{{ ("x " * 900000).split() + ("x " * 900000).split() + ("x " * 900000).split() }}',
+    '{{ range(10**9)|list }}',
+    '{{ (["x" * 900000] * 99999)|sort }}',
+    '{{ [1]|tojson(indent=900000) }}',
+    '{{ [[["x"] * 90000] * 9]|tojson(indent=60) * 90 }}',
+    '{{ strftime_now("%1000000d" * 900000) }}',
+    '{{ lipsum(90000) }}',
+    '{{ ("<" * 900000)|e|urlencode|urlencode|urlencode }}',
+    '{{ (1, 2)|batch(900000, "x")|list|string }}',
+    '{{ "a" | batch(900000, "x") | map("join") | join }}',
+    "{% for i in range(99999) %}{% set y %}" + "a" * 900 + "{% endset %}{% endfor %}",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("source", GREEDY)
+def test_a_template_cannot_take_the_memory(source: str) -> None:
+    """Were it made first and measured afterwards, the peak would be far above (some want gigabytes)."""
+    template = ChatTemplate(source)
+    tracemalloc.start()
+    try:
+        with pytest.raises(UserError) as caught:
+            template.render(HELLO)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.code == "chat-template-broken"
+    assert "SecurityError" in str(caught.value) or "is undefined" in str(caught.value)
+    assert peak < 120_000_000
+
+
+def test_a_template_that_changes_how_text_is_escaped_or_is_huge_does_not_compile() -> None:
+    for source in ("{% autoescape true %}{{ x }}{% endautoescape %}", "{{ 1 }}" * 50_000):
+        with pytest.raises(UserError) as caught:
+            ChatTemplate(source)
+        assert caught.value.code == "chat-template-broken"
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_the_limits_leave_room_for_a_long_conversation(name: str) -> None:
+    """A hundred thousand tokens: more than the engine's largest usual context."""
+    roles = ("user", "assistant")
+    messages = [{"role": roles[i % 2], "content": f"日本 {i} " + "many words " * 150} for i in range(201)]
+    template = ChatTemplate((GOLDEN / f"{name}.jinja").read_text(encoding="utf-8"), TOKENS[name])
+    assert template.render(messages, now=NOW).count("many words") >= 150
+
+
+def test_formatting_of_ordinary_size_works() -> None:
+    source = (
+        "{{ '{:>5}|{a!r}'.format(1, a='x') }}|{{ '%05.1f %s %d%%' % (2.5, 'y', 3) }}|{{ 'a b'.split()|join('-') }}"
+        "|{{ 'ab'|center(6) }}|{{ 'a\nb'|indent(2) }}|{{ ['x'] * 2 + ['y'] }}|{{ 'x' ~ 1 ~ none }}|{{ 'abc'[1:] }}"
+        "|{{ '-'.join(['a', 'b']) }}|{{ 'aXa'.replace('X', '--') }}|{{ '%s!' | format('hi') }}|{{ 'é'|upper }}"
+    )
+    assert ChatTemplate(source).render(HELLO) == (
+        "    1|'x'|002.5 y 3%|a-b|  ab  |a\n  b|['x', 'x', 'y']|x1None|bc|a-b|a--a|hi!|É"
+    )
 
 
 def test_a_template_cannot_change_the_messages() -> None:

@@ -239,7 +239,7 @@ def test_the_real_model_comes_back_with_its_tied_head(smollm2_gguf: Path) -> Non
     )
     assert source.licence() == "apache-2.0"
     template = source.chat_template()
-    assert template is not None and "<|im_start|>" in template
+    assert template is not None and "<|im_start|>" in template.source
 
 
 def test_a_float_of_the_metadata_is_the_shortest_decimal(tmp_path: Path) -> None:

@@ -83,15 +83,21 @@ def test_the_licence_is_found_in_the_front_matter_or_beside_it(folder: Path) -> 
             json.dumps({"chat_template": [{"name": "rag", "template": "r"}, {"name": "default", "template": "d"}]}),
             "d",
         ),
-        ("tokenizer_config.json", "{", None),
     ],
 )  # fmt: skip
 def test_the_chat_template_is_found_where_models_keep_it(
-    folder: Path, file: str, content: str, expected: str | None
+    folder: Path, file: str, content: str, expected: str
 ) -> None:
     assert HfSource(folder).chat_template() is None
     (folder / file).write_text(content, encoding="utf-8")
-    assert HfSource(folder).chat_template() == expected
+    template = HfSource(folder).chat_template()
+    assert template is not None and template.source == expected
+
+
+def test_a_chat_template_in_a_damaged_file_is_not_taken_for_a_missing_one(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(UserError, match="tokenizer_config"):
+        HfSource(folder).chat_template()
 
 
 def test_the_fingerprint_follows_the_weights(folder: Path) -> None:

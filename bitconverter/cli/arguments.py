@@ -1,0 +1,143 @@
+"""The arguments of the command line."""
+
+import argparse
+import sys
+import textwrap
+from typing import Any
+
+from bitconverter import __version__
+from bitconverter.cli import texts
+
+CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
+METHODS = ("fast", "full")
+KV_TYPES = ("f16", "int8", "f32")
+
+
+class _Parser(argparse.ArgumentParser):
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Argparse's own keeps silent when it cannot write."""
+        print(message, end="", file=file or sys.stderr)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """All verbs and options."""
+    parser: argparse.ArgumentParser = _Parser(
+        prog="bitconverter",
+        description=texts.DESCRIPTION,
+        epilog=texts.EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"bitconverter {__version__}")
+    parser.add_argument("--open", metavar="MODEL", help=texts.OPTIONS["open"])
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
+    _convert(_verb(verbs, "convert"))
+    _chat(_verb(verbs, "chat"))
+    _evaluate(_verb(verbs, "evaluate"))
+    _inspect(_verb(verbs, "inspect"))
+    _logits(_verb(verbs, "logits"))
+    _benchmark(_verb(verbs, "benchmark"))
+    return parser
+
+
+def _verb(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str) -> argparse.ArgumentParser:
+    summary, description, epilog = texts.HELP[name]
+    parser = verbs.add_parser(
+        name,
+        help=summary,
+        description=textwrap.fill(description, 100),
+        epilog=epilog,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--json", action="store_true", help=texts.OPTIONS["json"])
+    parser.add_argument("--quiet", "-q", action="store_true", help=texts.OPTIONS["quiet"])
+    return parser
+
+
+def _engine_options(parser: argparse.ArgumentParser, kv: str | None = None) -> None:
+    parser.add_argument("--threads", type=_natural, default=0, metavar="T", help=texts.OPTIONS["threads"])
+    parser.add_argument("--cpu-mask", choices=CPU_MASKS, default="auto", help=texts.OPTIONS["cpu"])
+    if kv is not None:
+        parser.add_argument("--kv", choices=KV_TYPES, default=kv, help=texts.OPTIONS["kv"])
+
+
+def _convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
+    parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument(  # no default here: argparse does not see a clash with an option that has its default
+        "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["planes"]
+    )
+    size.add_argument("--bits", type=float, metavar="B", help=texts.OPTIONS["bits"])
+    parser.add_argument("--method", choices=METHODS, default="fast", help=texts.OPTIONS["method"])
+    parser.add_argument(
+        "--calibration", nargs="+", default=(), metavar="FILE", help=texts.OPTIONS["calibration"]
+    )
+    parser.add_argument(
+        "--calibration-windows",
+        type=_natural,
+        default=32,
+        metavar="W",
+        help=texts.OPTIONS["calibration_windows"],
+    )
+    parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
+    parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
+    parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
+    _engine_options(parser)
+
+
+def _chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("--prompt", "-p", metavar="TEXT", help=texts.OPTIONS["prompt"])
+    parser.add_argument("--system", "-s", metavar="TEXT", help=texts.OPTIONS["system"])
+    for name, kind, default in (
+        ("temperature", float, 0.7),
+        ("top-p", float, 0.95),
+        ("top-k", _natural, 40),
+        ("min-p", float, 0.05),
+        ("repeat-penalty", float, 1.0),
+        ("max-tokens", _natural, 1024),
+    ):
+        text = texts.OPTIONS[name.replace("-", "_")]
+        parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
+    parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
+    parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
+    _engine_options(parser, kv="f16")
+
+
+def _evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("--text", required=True, metavar="FILE", help=texts.OPTIONS["text"])
+    parser.add_argument("--reference", metavar="SOURCE", help=texts.OPTIONS["reference"])
+    parser.add_argument(
+        "--max-tokens", type=_natural, default=0, metavar="T", help=texts.OPTIONS["eval_tokens"]
+    )
+    parser.add_argument("--window", type=_natural, default=512, metavar="T", help=texts.OPTIONS["window"])
+    _engine_options(parser, kv="f16")
+
+
+def _inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("--verify", action="store_true", help=texts.OPTIONS["verify"])
+    parser.add_argument("--summary", action="store_true", help=texts.OPTIONS["summary"])
+
+
+def _logits(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("--ids", required=True, metavar="1,2,3", help=texts.OPTIONS["ids"])
+    parser.add_argument("--out", required=True, metavar="FILE.npy", help=texts.OPTIONS["npy"])
+    _engine_options(parser, kv="f32")
+
+
+def _benchmark(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    for name, default in (("prompt-tokens", None), ("new-tokens", None), ("repeat", 3)):
+        text = texts.OPTIONS[name.replace("-", "_")]
+        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
+    _engine_options(parser, kv="f16")
+
+
+def _natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return value
