@@ -18,12 +18,12 @@ struct work {
     size_t x_stride;
     int8_t *q;
     size_t q_stride;
-    float *out; /* errors or delta [rows, cols] */
+    float *out;     /* errors or delta [rows, cols] */
     const float *m; /* u or h [cols, cols] */
     const float *scales;
     int64_t rows;
     int cols, q_max, reads_q;
-    float *scratch; /* [threads, TILES, cols, LANES] */
+    float *scratch;       /* [threads, TILES, cols, LANES] */
     atomic_llong bad_row; /* a row that came out not finite, or -1 */
 };
 

@@ -16,6 +16,7 @@
 #include "kernels_dense.inc"
 #include "kernels_scores.inc"
 #include "kernels_tiles.inc"
+
 #include "kernels_table.inc"
 
 static inline vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }

@@ -12,6 +12,7 @@
 
 #include "kernels_dense.inc"
 #include "kernels_tiles.inc"
+
 #include "kernels_table.inc"
 
 static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }

@@ -264,8 +264,9 @@ static void mlp_block(bc_session *s, int i, int n)
 
 void bc_session_layer(bc_session *s, int layer, int n)
 {
-    struct token_work residual = { .s = s, .out = s->x, .in = s->y,
-                                   .width = s->model->config.hidden };
+    struct token_work residual = {
+        .s = s, .out = s->x, .in = s->y, .width = s->model->config.hidden
+    };
     attention_block(s, layer, n);
     bc_pool_run(s->engine->pool, add_token, &residual, n);
     mlp_block(s, layer, n);
