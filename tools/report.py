@@ -13,7 +13,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -44,15 +43,13 @@ def convert(source: Path, out: Path, planes: int, method: str) -> tuple[float, i
 def _peak_rss(process: subprocess.Popen[bytes]) -> int:
     """Looks 100 times a second until the process ends."""
     watched, peak = psutil.Process(process.pid), 0
-    ended = threading.Event()
-    waiter = threading.Thread(target=lambda: (process.wait(), ended.set()))
-    waiter.start()
-    while not ended.wait(0.01):
+    while process.poll() is None:
         try:
             peak = max(peak, watched.memory_info().rss)
-        except psutil.Error:
+        except psutil.Error:  # it ended just now
             break
-    waiter.join()
+        time.sleep(0.01)
+    process.wait()
     return peak
 
 
