@@ -339,7 +339,7 @@ ERRORS_JA: dict[str, str] = {
     "gguf-metadata": "{file} の {key} に問題があり、このモデルを復元できません。元のモデルを選んでください。",
     "gguf-rope": "この GGUF の回転位置の係数は、知られている規則（llama3）に合いません。元のモデルを選んでください。",
     "planes": "プレーンの数 {planes} は使えません。1、2、3、4 のどれかにしてください。",
-    "bits": "1 重みあたり {bits} ビットでは少なすぎます。すべて 1 プレーンでも {least:.2f} ビット必要です。",
+    "bits": "1 重みあたり {bits} ビットでは少なすぎます。すべて 1 プレーンでも {least} ビット必要です。",
     "method": "{method} という方法はありません。fast か full を選んでください。",
     "windows": "校正に {windows} 個の区間は使えません。",
     "calibration-short": "校正用の文章 {file} は {tokens} トークンしかありません。少なくとも {needed} トークンの文章を選んでください。",

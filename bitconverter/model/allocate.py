@@ -32,10 +32,11 @@ def allocate(plan: Iterable[TensorPlan], bits: float) -> tuple[TensorPlan, ...]:
     weights = sum(math.prod(tensors[k].shape) for k in linear)
     left = bits * weights / 8 - sum(stored_bytes(tensors[k]) for k in linear)
     if not left >= 0:  # also for NaN
-        least = 8 * sum(stored_bytes(tensors[k]) for k in linear) / weights
+        exact = 8 * sum(stored_bytes(tensors[k]) for k in linear) / weights
+        least = math.ceil(100 * exact) / 100
         raise UserError(
             "bits",
-            f"{bits} bits per weight are too few: one plane everywhere takes {least:.2f}. Give at least that.",
+            f"{bits} bits per weight are too few: one plane everywhere takes {least}. Give at least that.",
             bits=bits, least=least,
         )  # fmt: skip
     layers = _layers(tensors)
