@@ -347,6 +347,7 @@ def test_ctrl_c_while_modules_are_loaded_ends_with_130_and_silence(module: str, 
     """The signal comes in the import of `module`, from a finder that is asked first."""
     code = f"""
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job inherits it ignored
 sys.modules.pop({module!r}, None)
 class Finder:
     def find_spec(name, path=None, target=None):
