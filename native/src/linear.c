@@ -11,7 +11,7 @@
 #include "platform.h"
 
 /* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
-enum { GEMM_TOKENS = 4, GEMV_BYTES = 32768, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
+enum { GEMM_TOKENS = 4, GEMV_BYTES = 65536, GEMV_SHARES = 4, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
                          bc_error *err)
@@ -98,11 +98,15 @@ static int64_t bytes_per_row(const bc_weight *w)
     return w->cols * (w->dtype == BC_F32 ? 4 : 2);
 }
 
-/* A tile of one panel, or about GEMV_BYTES of rows; planes in whole groups. */
-static int64_t item_rows(const bc_weight *w, int n)
+/* A tile of one panel; or GEMV_SHARES pieces for each thread, planes in whole groups, none below
+ * GEMV_BYTES. The pieces are long because two threads that take turns in one stretch of memory get
+ * less out of it than one alone (1.1B shape, 2 threads: 45 tokens/s with 32 kB, 61 with this). */
+static int64_t item_rows(const bc_weight *w, int n, int threads)
 {
     if (n >= GEMM_TOKENS) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
-    const int64_t rows = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
+    const int64_t least = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
+    const int64_t share = w->rows / (threads * GEMV_SHARES) + 1;
+    const int64_t rows = share > least ? share : least;
     return (rows + GROUP_ROWS - 1) / GROUP_ROWS * GROUP_ROWS;
 }
 
@@ -223,7 +227,7 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
         .s = s, .products = products, .count = count, .n = n, .x = x, .x_stride = x_stride
     };
     for (int i = 0; i < count; i++) {
-        lw.rows_per_item[i] = item_rows(products[i].weight, n);
+        lw.rows_per_item[i] = item_rows(products[i].weight, n, bc_pool_size(s->engine->pool));
         const int64_t items =
             (products[i].weight->rows + lw.rows_per_item[i] - 1) / lw.rows_per_item[i];
         lw.first_item[i + 1] = lw.first_item[i] + items;
