@@ -17,8 +17,9 @@ import numpy as np
 
 from bitconverter.engine import Engine, Model, Session, logits_divergence, logits_score
 from bitconverter.format.errors import UserError
+from bitconverter.format.text_file import read_text
 from bitconverter.jobs.job import Context, Metric, Progress
-from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine, read_text
+from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine
 from bitconverter.model.tokenizer import Tokenizer
 
 PIECE = 30_000  # characters encoded at a time: some hundredths of a second

@@ -48,22 +48,6 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
         shutil.rmtree(parent, ignore_errors=True)
 
 
-def read_text(path: str) -> str:
-    """A UTF-8 text file, with or without a byte order mark."""
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "text-encoding",
-            f"{path} is not UTF-8 text (byte {error.start} does not fit). Save it as UTF-8 and try again.",
-            path=path,
-        ) from error
-    except OSError as error:
-        raise UserError(
-            "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
-        ) from error
-
-
 def chunk_tokens(vocab: int, most: int = 512) -> int:
     """How many positions' logits are held at a time: about 32 MiB of float32, at least 16 positions."""
     return max(16, min(most, (32 << 20) // (4 * vocab)))

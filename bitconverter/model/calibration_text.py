@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.format.errors import UserError
+from bitconverter.format.text_file import read_text
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -46,7 +47,7 @@ def calibration_text(
     tokenizer.check_fits(vocab)
     start = tokenizer.encode("", add_special_tokens=True)[:1]
     bos = start if start == [tokenizer.bos_id] else []
-    texts = [(Path(p).name, _read(p), 1) for p in paths] or _default_texts(folder)
+    texts = [(Path(p).name, read_text(p), 1) for p in paths] or _default_texts(folder)
     shares = _shares([weight for _, _, weight in texts], windows)
     draw = np.random.Generator(np.random.PCG64(seed))
     rows = []
@@ -104,18 +105,3 @@ def _conversations(folder: Path, conversations: list[list[dict[str, Any]]]) -> s
     except UserError:
         lines = [f"{m['role'].title()}: {m['content']}" for c in conversations for m in c]
         return "\n\n".join(lines)
-
-
-def _read(path: str) -> str:
-    try:
-        return Path(path).read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UserError(
-            "text-encoding",
-            f"{path} is not UTF-8 text (byte {error.start} does not fit). Save it as UTF-8 and try again.",
-            path=path,
-        ) from error
-    except OSError as error:
-        raise UserError(
-            "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
-        ) from error
