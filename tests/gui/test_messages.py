@@ -8,12 +8,16 @@ import pytest
 
 import bitconverter.gui
 from bitconverter.gui import messages
-from bitconverter.gui.messages import CHECKS_JA, ERRORS_JA, MESSAGES, check_text, error_text, note_text, tr
+from bitconverter.gui.messages import check_text, error_text, note_text, tr
+from bitconverter.gui.texts import MESSAGES
+from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
+from bitconverter.gui.texts.text import join
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
 from bitconverter.jobs.preflight import CheckItem
 
-SOURCES = [path for path in Path(bitconverter.gui.__file__).parent.glob("*.py") if path.name != "messages.py"]
+GUI = Path(bitconverter.gui.__file__).parent
+SOURCES = [path for path in GUI.rglob("*.py") if path.parent.name != "texts"]
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +33,26 @@ def _fields(text: str) -> set[str]:
 
 @pytest.mark.parametrize("key", sorted(MESSAGES))
 def test_both_languages_have_the_message_with_the_same_fields(key):
-    english, japanese = MESSAGES[key]
-    assert english.strip() and japanese.strip()
-    assert _fields(english) == _fields(japanese)
+    forms = MESSAGES[key]
+    assert all(form.strip() for form in forms)
+    assert len({frozenset(_fields(form)) for form in forms}) == 1
+    assert len(forms) == 2 or "count" in _fields(forms[0])
+
+
+def test_the_count_chooses_the_plural(monkeypatch):
+    monkeypatch.setitem(MESSAGES, "files", ("{count} file", "{count} files", "{count} 個のファイル"))
+    assert [tr("files", count=n) for n in (0, 1, 2)] == ["0 files", "1 file", "2 files"]
+    messages.set_language("ja")
+    assert tr("files", count=1) == "1 個のファイル"
+
+
+def test_a_key_belongs_to_one_file():
+    with pytest.raises(ValueError, match="twice-said"):
+        join({"twice-said": ("a", "b")}, {"twice-said": ("c", "d")})
 
 
 def test_every_key_in_the_code_exists_and_every_message_is_used():
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
-    text += Path(messages.__file__).read_text(encoding="utf-8").split("_State:")[1]
     used = set(re.findall(r'\btr\(\s*f?"([^"]+)"', text))
     used |= set(re.findall(r'\.set\(\s*[\w.]+,\s*f?"([^"]+)"', text))
     plain = {key for key in used if "{" not in key}
