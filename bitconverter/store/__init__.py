@@ -1,0 +1,1 @@
+"""What the program remembers between runs: chats, in SQLite. Knows neither Qt nor models."""
