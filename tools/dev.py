@@ -7,7 +7,7 @@ lint    ruff, mypy, import rules, clang-format, a few rules of our own
 build   the engine only
 ctest   the C tests only; --sanitize builds them with ASan and UBSan
 fuzz    feed mutated files to the model reader; --seconds N (60)
-mingw   compile the engine for Windows with mingw-w64 (a compile check)
+windows the engine for Windows: cross-compiled, its C tests under wine, the wheel
 bench   the kernels' benchmark, then the demo model's
 clean   remove build outputs and caches (not .venv, not .demo)
 """
@@ -26,12 +26,12 @@ from pathlib import Path
 
 import devenv
 import lint
+import windows_engine
 from devenv import PYTHON, ROOT, SetupError, run, say
 
 NATIVE = ROOT / "native"
 TEST_BUILD = NATIVE / "build-test"
 SANITIZE_BUILD = NATIVE / "build-sanitize"
-MINGW_BUILD = NATIVE / "build-mingw"
 
 
 def has_display() -> bool:
@@ -132,15 +132,8 @@ def fuzz(words: list[str]) -> None:
     run([folder / "fuzz_model", NATIVE / "tests" / "corpus", str(seconds)])
 
 
-def mingw(words: list[str]) -> None:
-    if not shutil.which("x86_64-w64-mingw32-gcc"):
-        devenv.apt_install(["gcc-mingw-w64-x86-64"], "the Windows cross compiler")
-    devenv.need_venv()
-    devenv.need_compiler()
-    say("compiling the engine for Windows")
-    system = ["-DCMAKE_SYSTEM_NAME=Windows", "-DCMAKE_SYSTEM_PROCESSOR=AMD64"]
-    system += ["-DCMAKE_C_COMPILER=x86_64-w64-mingw32-gcc"]
-    _cmake(MINGW_BUILD, [*system, "-DBC_TESTS=ON", "-DCMAKE_BUILD_TYPE=Release", *words])
+def windows(words: list[str]) -> None:
+    print(windows_engine.main(), flush=True)
 
 
 def bench(words: list[str]) -> None:
@@ -187,7 +180,7 @@ def clean(words: list[str]) -> None:
 
 VERBS = {
     "setup": setup, "demo": demo, "test": test, "lint": run_lint, "build": build,
-    "ctest": ctest, "fuzz": fuzz, "mingw": mingw, "bench": bench, "clean": clean,
+    "ctest": ctest, "fuzz": fuzz, "windows": windows, "bench": bench, "clean": clean,
 }  # fmt: skip
 
 

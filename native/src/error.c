@@ -2,6 +2,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <string.h>
 
 int bc_fail(bc_error *err, int code, const char *format, ...)
 {
@@ -13,4 +14,14 @@ int bc_fail(bc_error *err, int code, const char *format, ...)
         va_end(args);
     }
     return code;
+}
+
+const char *bc_path_shown(const char *path)
+{
+    enum { MOST = 300 };
+    const size_t n = strlen(path);
+    if (n <= MOST) return path;
+    path += n - MOST;
+    while ((*path & 0xc0) == 0x80) path++; /* the inside of a UTF-8 character */
+    return path;
 }

@@ -14,4 +14,7 @@
  * quoted in it is cut by the caller with %.80s or so. */
 int bc_fail(bc_error *err, int code, const char *format, ...) BC_PRINTF(3, 4);
 
+/* The path as a sentence shows it: of a very long one the end, which names the file. */
+const char *bc_path_shown(const char *path);
+
 #endif

@@ -190,9 +190,9 @@ static int open_shards_of(bc_files *files, const char *folder, const char *index
     size_t length;
     if (!bc_file_exists(index))
         return bc_fail(err, BC_ERR_IO,
-                       "%.300s holds neither " WEIGHTS " nor " INDEX
+                       "%s holds neither " WEIGHTS " nor " INDEX
                        "; BitConverter reads models in the safetensors format",
-                       folder);
+                       bc_path_shown(folder));
     int status = bc_file_read(&text, &length, index, MAX_INDEX, err);
     if (status) return status;
     status = open_index(files, folder, text, length, err);

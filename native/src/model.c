@@ -115,8 +115,8 @@ static int read_config(const bc_loader *l, const char *folder)
     int status;
     if (!path) return bc_load_no_memory(l);
     if (!bc_file_exists(path))
-        status = bc_fail(l->err, BC_ERR_IO, "%.300s has no config.json: it is not a model folder",
-                         folder);
+        status = bc_fail(l->err, BC_ERR_IO, "%s has no config.json: it is not a model folder",
+                         bc_path_shown(folder));
     else
         status = bc_file_read(&text, &length, path, MAX_CONFIG, l->err);
     free(path);

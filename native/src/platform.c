@@ -12,7 +12,7 @@
 
 static int io_fail(bc_error *err, const char *path, const char *what)
 {
-    return bc_fail(err, BC_ERR_IO, "%.300s: %s", path, what);
+    return bc_fail(err, BC_ERR_IO, "%s: %s", bc_path_shown(path), what);
 }
 
 #if defined(_WIN32)
@@ -21,15 +21,39 @@ static int io_fail(bc_error *err, const char *path, const char *what)
 
 /* ---- files ---- */
 
-/* UTF-8 -> UTF-16 in malloc'ed memory. A long absolute path gets the \\?\ prefix by the caller
- * in Python; NULL on bad UTF-8 or no memory. */
-static wchar_t *wide(const char *path)
+/* UTF-8 -> UTF-16 in malloc'ed memory; NULL on bad UTF-8 or no memory. */
+static wchar_t *utf16(const char *path)
 {
     const int n = MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, NULL, 0);
     if (n <= 0) return NULL;
     wchar_t *w = malloc((size_t)n * sizeof *w);
     if (w) MultiByteToWideChar(CP_UTF8, MB_ERR_INVALID_CHARS, path, -1, w, n);
     return w;
+}
+
+/* The form of a path that Windows takes, malloc'ed. A long one is made absolute and gets \\?\ before
+ * it: without that, 260 characters are the most that Windows opens unless the user's registry and
+ * the program's manifest both say otherwise. */
+static wchar_t *wide(const char *path)
+{
+    static const wchar_t PLAIN[] = L"\\\\?\\", SHARE[] = L"\\\\?\\UNC\\";
+    enum { ALWAYS_OPENS = 240 };
+    wchar_t *w = utf16(path);
+    if (!w || wcslen(w) < ALWAYS_OPENS || wcsncmp(w, PLAIN, 4) == 0) return w;
+    const DWORD n = GetFullPathNameW(w, 0, NULL, NULL);
+    wchar_t *full = malloc((n + 8) * sizeof *full); /* room for the longer prefix */
+    if (full && n && GetFullPathNameW(w, n, full + 8, NULL) < n) {
+        const int share = full[8] == L'\\' && full[9] == L'\\'; /* \\server\share */
+        const wchar_t *prefix = share ? SHARE : PLAIN, *rest = full + 8 + 2 * share;
+        const size_t n_prefix = wcslen(prefix), n_rest = wcslen(rest);
+        memmove(full + n_prefix, rest, (n_rest + 1) * sizeof *full);
+        memcpy(full, prefix, n_prefix * sizeof *full);
+    } else {
+        free(full);
+        full = NULL;
+    }
+    free(w);
+    return full;
 }
 
 static HANDLE open_read(const char *path)
@@ -83,14 +107,14 @@ int bc_file_read(char **text, size_t *length, const char *path, size_t limit, bc
     if (!GetFileSizeEx(file, &size)) {
         status = io_fail(err, path, "the file's size cannot be read");
     } else if ((uint64_t)size.QuadPart > limit) {
-        status = bc_fail(err, BC_ERR_FORMAT, "%.300s: %lld bytes, at most %llu are allowed", path,
-                         (long long)size.QuadPart, (unsigned long long)limit);
+        status = bc_fail(err, BC_ERR_FORMAT, "%s: %lld bytes, at most %llu are allowed",
+                         bc_path_shown(path), (long long)size.QuadPart, (unsigned long long)limit);
     } else {
         const size_t n = (size_t)size.QuadPart;
         char *buffer = malloc(n + 1);
         DWORD got = 0;
         if (!buffer) {
-            status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %.300s", path);
+            status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %s", bc_path_shown(path));
         } else if (!ReadFile(file, buffer, (DWORD)n, &got, NULL) || got != n) {
             free(buffer);
             status = io_fail(err, path, "the file cannot be read");
@@ -252,10 +276,10 @@ int bc_file_read(char **text, size_t *length, const char *path, size_t limit, bc
     int status = BC_OK;
     char *buffer = NULL;
     if (n > limit) {
-        status = bc_fail(err, BC_ERR_FORMAT, "%.300s: %zu bytes, at most %zu are allowed", path, n,
-                         limit);
+        status = bc_fail(err, BC_ERR_FORMAT, "%s: %zu bytes, at most %zu are allowed",
+                         bc_path_shown(path), n, limit);
     } else if (!(buffer = malloc(n + 1))) {
-        status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %.300s", path);
+        status = bc_fail(err, BC_ERR_NOMEM, "no memory to read %s", bc_path_shown(path));
     } else if (read_all(fd, buffer, n) != 0) {
         free(buffer);
         status = io_fail(err, path, "the file cannot be read");

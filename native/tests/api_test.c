@@ -1,7 +1,7 @@
 /* api_test.c - every public function of bitconverter.h with wrong arguments: a code and a
  * sentence, never a crash; and what cancelling and failing leave behind.
  *
- *   api_test FOLDER    FOLDER exists and is the test's to write in */
+ *   api_test FOLDER    FOLDER is made, and the test's to write in */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -293,11 +293,7 @@ static void check_quantize(bc_engine *e)
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: api_test FOLDER\n");
-        return 2;
-    }
-    test_folder = argv[1];
+    test_use_folder(argc, argv);
     check_engine();
     check_config();
     bc_engine *engine = open_engine();

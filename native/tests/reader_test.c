@@ -1,19 +1,13 @@
 /* reader_test.c - the reader of a model folder against good, broken and hostile files.
  *
- *   reader_test FOLDER    FOLDER exists and is the test's to write in */
+ *   reader_test FOLDER    FOLDER is made, and the test's to write in */
 #include "reader_test.h"
-
-#include <stdio.h>
 
 #include "test_folder.h"
 
 int main(int argc, char **argv)
 {
-    if (argc != 2) {
-        fprintf(stderr, "usage: reader_test FOLDER\n");
-        return 2;
-    }
-    test_folder = argv[1];
+    test_use_folder(argc, argv);
     reader_config_tests();
     reader_weights_tests();
     reader_model_tests();

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "test_os.h"
+
 #define MAX_FILES 8
 
 const char *test_folder = ".";
@@ -39,18 +41,33 @@ int test_summary(void)
 
 /* ---- files ---- */
 
+void test_use_folder(int argc, char **argv)
+{
+    if (argc != 2) {
+        fprintf(stderr, "usage: %s FOLDER\n", argv[0]);
+        exit(2);
+    }
+    test_folder = test_arguments(argc, argv)[1];
+    if (test_make_folders(test_folder) == 0) return;
+    fprintf(stderr, "cannot make the folder %s\n", test_folder);
+    exit(2);
+}
+
 static void path_of(char *path, size_t size, const char *name)
 {
     snprintf(path, size, "%s/%s", test_folder, name);
 }
 
-void test_write(const char *name, const void *bytes, size_t n)
+/* The first n_start bytes, `hole` bytes that are not written, the rest. */
+static void write_file(const char *name, const uint8_t *bytes, size_t n, size_t n_start,
+                       size_t hole)
 {
     char path[2048];
     int known = 0;
     path_of(path, sizeof path, name);
-    FILE *f = fopen(path, "wb");
-    if (!f || fwrite(bytes, 1, n, f) != n || fclose(f) != 0) {
+    FILE *f = test_open_write(path);
+    if (!f || fwrite(bytes, 1, n_start, f) != n_start || test_seek(f, n_start + hole) != 0 ||
+        fwrite(bytes + n_start, 1, n - n_start, f) != n - n_start || fclose(f) != 0) {
         printf("cannot write %s\n", path);
         exit(2);
     }
@@ -59,12 +76,14 @@ void test_write(const char *name, const void *bytes, size_t n)
         snprintf(written[n_written++], sizeof written[0], "%s", name);
 }
 
+void test_write(const char *name, const void *bytes, size_t n) { write_file(name, bytes, n, n, 0); }
+
 void test_clear(void)
 {
     char path[2048];
     while (n_written > 0) {
         path_of(path, sizeof path, written[--n_written]);
-        remove(path);
+        test_remove(path);
     }
 }
 
@@ -163,14 +182,15 @@ void test_add_planes(test_weights *w, const char *name, int n, int groups, int c
 
 void test_save(test_weights *w, const char *name, int cut)
 {
-    size_t n_header = w->n_header + 1, size = 8 + n_header + w->n_data;
+    size_t n_header = w->n_header + 1, size = 8 + n_header + w->n_data - w->hole;
     uint8_t *bytes = malloc(size);
     if (!bytes) exit(2);
     for (int i = 0; i < 8; i++) bytes[i] = (uint8_t)((uint64_t)n_header >> (8 * i));
     memcpy(bytes + 8, w->header, w->n_header);
     bytes[8 + w->n_header] = '}';
-    memset(bytes + 8 + n_header, w->fill ? w->fill : 60, w->n_data);
-    test_write(name, bytes, size - (size_t)cut);
+    memset(bytes + 8 + n_header, w->fill ? w->fill : 60, w->n_data - w->hole);
+    const size_t n = size - (size_t)cut;
+    write_file(name, bytes, n, w->hole ? 8 + n_header : n, w->hole);
     free(bytes);
 }
 

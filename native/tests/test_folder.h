@@ -18,6 +18,8 @@ int test_summary(void);
 
 /* The folder that all files below are written to; one folder is used again and again. */
 extern const char *test_folder;
+/* Makes the program's one argument that folder; ends the program if that cannot be. */
+void test_use_folder(int argc, char **argv);
 void test_write(const char *name, const void *bytes, size_t n);
 void test_clear(void); /* removes every file that test_write made */
 
@@ -32,6 +34,7 @@ typedef struct test_weights {
     size_t n_header, n_data;
     const char *omit;
     int fill;
+    size_t hole; /* so many of the first data bytes are not written: a sparse file */
 } test_weights;
 void test_add(test_weights *w, const char *name, const char *dtype, int rows, int cols);
 void test_add_planes(test_weights *w, const char *name, int n, int groups, int cols);

@@ -1,0 +1,104 @@
+"""The engine for Windows, built on Linux: cross-compiled, its tests run under wine, packed into the wheel.
+
+The quick tier: no Windows Python, no display. `python tools/dev.py windows`, also in .ci/run.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+import zipfile
+from pathlib import Path
+
+import devenv
+import wine
+from devenv import PYTHON, ROOT, SetupError, run, say
+
+NATIVE = ROOT / "native"
+BUILD = NATIVE / "build-mingw"
+TOOLCHAIN = NATIVE / "mingw.cmake"
+DIST = ROOT / "dist" / "windows"
+COMPILER = "x86_64-w64-mingw32-gcc-win32"
+LIBRARY = "libbitconverter.dll"
+# What every Windows has; msvcrt is part of the system since Windows 95.
+SYSTEM_LIBRARIES = {"KERNEL32.dll", "msvcrt.dll"}
+
+
+def main() -> str:
+    """Build, test, pack; the sentence that sums the tests up."""
+    if not shutil.which(COMPILER):
+        devenv.apt_install(["gcc-mingw-w64-x86-64"], "the Windows cross compiler")
+    wine.need_wine()
+    devenv.need_venv()
+    devenv.need_packages(["run", "dev"])
+    devenv.need_compiler()
+    compile_engine()
+    need_only_system_libraries(BUILD / LIBRARY)
+    summary = test()
+    print(f"wheel: {wheel().relative_to(ROOT)}")
+    return summary
+
+
+def compile_engine() -> None:
+    """The library and the test programs into native/build-mingw."""
+    say("the engine for Windows")
+    options = [f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}", "-DCMAKE_BUILD_TYPE=Release", "-DBC_TESTS=ON"]
+    options.append(f"-DCMAKE_CROSSCOMPILING_EMULATOR={wine.loader()}")
+    run(["cmake", "-S", NATIVE, "-B", BUILD, *options], quiet=True)
+    run(["cmake", "--build", BUILD, "--parallel", str(os.cpu_count() or 1)], quiet=True)
+
+
+def imported_libraries(library: Path) -> set[str]:
+    """The names of the DLLs that a Windows program needs."""
+    listing = subprocess.run(
+        ["x86_64-w64-mingw32-objdump", "-p", str(library)], capture_output=True, text=True, check=True
+    )
+    return set(re.findall(r"DLL Name: (\S+)", listing.stdout))
+
+
+def need_only_system_libraries(library: Path) -> None:
+    """A user's PC has no mingw: what is not Windows' own must be linked in."""
+    foreign = imported_libraries(library) - SYSTEM_LIBRARIES
+    if foreign:
+        raise SetupError(f"{library.name} needs {', '.join(sorted(foreign))}, which Windows does not have")
+
+
+def test() -> str:
+    """The C tests under wine, each instruction set that this processor has."""
+    say("C tests under wine")
+    prefix = wine.Prefix(BUILD / "wine")
+    prefix.create()
+    report = BUILD / "ctest.xml"
+    report.unlink(missing_ok=True)
+    env = devenv.environment()
+    command = [shutil.which("ctest", path=env["PATH"]) or "ctest", "--test-dir", str(BUILD)]
+    command += ["--output-on-failure", "--no-tests=error", "--timeout", "300", "--output-junit", str(report)]
+    try:
+        status = subprocess.call(command, cwd=ROOT, env=prefix.environment({"PATH": env["PATH"]}))
+    finally:
+        prefix.stop()
+    suite = ElementTree.parse(report).getroot()
+    total, failed = int(suite.get("tests", "0")), int(suite.get("failures", "0"))
+    summary = f"C tests for Windows: {total - failed} passed, {failed} failed"
+    if status or failed or not total:
+        raise SetupError(summary)
+    return summary
+
+
+def wheel() -> Path:
+    """The Windows wheel, in dist/windows."""
+    say("the wheel for Windows")
+    shutil.rmtree(DIST, ignore_errors=True)
+    DIST.mkdir(parents=True)
+    env = devenv.environment() | {"CMAKE_ARGS": f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}"}
+    run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", DIST, ROOT], quiet=True, env=env)
+    (made,) = DIST.glob("bitconverter-*.whl")
+    # scikit-build-core names the wheel for the system that builds; what is in it is for Windows.
+    run([PYTHON, "-m", "wheel", "tags", "--remove", "--platform-tag", "win_amd64", made], quiet=True)
+    (made,) = DIST.glob("bitconverter-*-py3-none-win_amd64.whl")
+    names = zipfile.ZipFile(made).namelist()
+    libraries = [name for name in names if re.search(r"\.(dll|so|pyd)$", name)]
+    if libraries != [f"bitconverter/engine/{LIBRARY}"] or "bitconverter/engine/_abi.py" not in names:
+        raise SetupError(f"{made.name} should hold {LIBRARY} and _abi.py, and has {libraries}")
+    return made
