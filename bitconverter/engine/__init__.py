@@ -15,6 +15,13 @@ from bitconverter.engine.errors import (
     UnsupportedError,
 )
 from bitconverter.engine.gptq import MAX_BLOCK_COLS, descent_block, gptq_block, planes_pack
+from bitconverter.engine.gradients import (
+    BlockGradients,
+    Head,
+    HeadLoss,
+    head_cross_entropy,
+    head_divergence,
+)
 from bitconverter.engine.logits import logits_divergence, logits_score
 from bitconverter.engine.model import Model, ModelInfo, check_config
 from bitconverter.engine.quantize import (
@@ -33,6 +40,7 @@ __all__ = [
     "MATRICES",
     "MAX_BLOCK_COLS",
     "Block",
+    "BlockGradients",
     "Cancel",
     "Cancelled",
     "ContextFullError",
@@ -40,6 +48,8 @@ __all__ = [
     "EngineError",
     "FileError",
     "FormatError",
+    "Head",
+    "HeadLoss",
     "InvalidError",
     "Model",
     "ModelInfo",
@@ -50,6 +60,8 @@ __all__ = [
     "check_config",
     "descent_block",
     "gptq_block",
+    "head_cross_entropy",
+    "head_divergence",
     "logits_divergence",
     "logits_score",
     "planes_matmul",

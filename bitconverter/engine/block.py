@@ -9,6 +9,7 @@ from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
+from bitconverter.engine.gradients import BlockGradients
 from bitconverter.engine.model import check_config
 from bitconverter.engine.quantize import DTYPES, ROWS_PER_BYTE, Matrix
 
@@ -23,7 +24,7 @@ class Block:
 
     It has no weights at first: set all seven matrices and the norms, then call forward(). Arrays are not
     copied but kept and read by every forward(), so do not change them in between. `shapes` holds [rows, cols]
-    of every matrix, `widths` the columns of every input of CAPTURES.
+    of every matrix, `widths` the columns of every input of CAPTURES, `norms` the lengths of the norms' weights.
 
     A matrix needs a bias exactly where the family has one. Keys and values are kept in f32.
     """
@@ -49,6 +50,8 @@ class Block:
         cols = dict(zip(MATRICES, (hidden, hidden, hidden, q, hidden, hidden, mlp), strict=True))
         self.hidden_size = hidden
         self.head_dim = info.head_dim
+        heads = {"q_norm": info.head_dim, "k_norm": info.head_dim} if info.qk_norm else {}
+        self.norms: dict[str, int] = {"attn_norm": hidden, "mlp_norm": hidden} | heads
         self.shapes: dict[str, tuple[int, int]] = {name: (rows[name], cols[name]) for name in MATRICES}
         self.widths: dict[str, int] = {"qkv": hidden, "o": q, "mlp": hidden, "down": mlp}
         self._borrowed: dict[str, object] = {}
@@ -124,12 +127,7 @@ class Block:
         [windows * window, widths[name]]. They lie in the arrays of `into` where it has them (what an earlier
         call returned: fresh memory is slow). Raises Cancelled on cancel; x is then partly replaced.
         """
-        if x.dtype != np.float32 or x.ndim != 3 or x.shape[1:] != (self.window, self.hidden_size):
-            raise InvalidError(
-                f"x is {x.dtype} {x.shape}, must be float32 [windows, {self.window}, {self.hidden_size}]"
-            )
-        if not (x.flags.c_contiguous and x.flags.writeable):
-            raise InvalidError("x is changed in place: it must be C-contiguous and writable")
+        self._check_states(x, "x", changed=True)
         unknown = [name for name in capture if name not in CAPTURES]
         if unknown:
             raise InvalidError(f"capture {unknown[0]!r} is not one of {', '.join(CAPTURES)}")
@@ -144,6 +142,49 @@ class Block:
             flag_of(cancel),
         )
         return captured
+
+    def gradients(
+        self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
+    ) -> BlockGradients:
+        """Zeroed arrays for backward(); `tokens` of one call, where something per token is wanted."""
+        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices)
+
+    def backward(
+        self, x: F32, dy: F32, to: BlockGradients | None = None, cancel: Cancel | None = None
+    ) -> None:
+        """Replace dy f32 [windows, window, hidden], the gradient with respect to this layer's output, by that with
+        respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted.
+
+        The forward pass is computed again inside. The rounding of inputs to int8 before planes counts as the
+        identity. Raises Cancelled on cancel; dy and `to` are then partly changed.
+        """
+        self._check_states(x, "x", changed=False)
+        self._check_states(dy, "dy", changed=True)
+        if x.shape != dy.shape or np.shares_memory(x, dy):
+            raise InvalidError(f"x of shape {x.shape} and dy of {dy.shape} must be two arrays of one shape")
+        if to is not None and (to.shapes, to.norm_lengths) != (self.shapes, self.norms):
+            raise InvalidError("these gradients were made for a layer of other shapes")
+        if to is not None and to.tokens not in (None, x.shape[0] * x.shape[1]):
+            raise InvalidError(f"gradients for {to.tokens} tokens, and x has {x.shape[0] * x.shape[1]}")
+        call(
+            lib.bc_block_backward,
+            self.handle,
+            pointer("float", x),
+            pointer("float", dy),
+            x.shape[0],
+            ffi.NULL if to is None else to.struct,
+            flag_of(cancel),
+        )
+
+    def _check_states(self, x: F32, name: str, changed: bool) -> None:
+        if x.dtype != np.float32 or x.ndim != 3 or x.shape[1:] != (self.window, self.hidden_size):
+            raise InvalidError(
+                f"{name} is {x.dtype} {x.shape}, must be float32 [windows, {self.window}, {self.hidden_size}]"
+            )
+        if changed and not (x.flags.c_contiguous and x.flags.writeable):
+            raise InvalidError(f"{name} is changed in place: it must be C-contiguous and writable")
+        if not x.flags.c_contiguous:
+            raise InvalidError(f"{name} must be C-contiguous")
 
     def _captured(self, name: str, tokens: int, given: F32 | None) -> F32:
         shape = (tokens, self.widths[name])

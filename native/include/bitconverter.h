@@ -274,6 +274,59 @@ BC_API int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const
 /* q i8 [rows, cols], |q| <= (3^n_planes - 1) / 2 -> planes: the inverse of bc_planes_unpack. */
 BC_API int bc_planes_pack(bc_engine *engine, const int8_t *q, int32_t n_planes, int64_t rows,
                           int64_t cols, uint8_t *planes, bc_error *err);
+/* ---- gradients (docs/MODEL.md, "Gradients") ---- */
+
+/* What bc_block_backward tells of one matrix y = W x + bias; every array may be NULL. dy is the
+ * gradient with respect to y; sums are added to what the array holds, the last is stored. */
+typedef struct bc_matrix_grads {
+    double *gain;         /* [rows] += sum_t dy[t][r] (W x)[t][r]: of g in y = (1 + g) W x + bias */
+    double *bias;         /* [rows] += sum_t dy[t][r] */
+    double *row_squares;  /* [rows] += sum_t dy[t][r]^2 */
+    float *token_squares; /* [tokens] += sum_r dy[t][r]^2 */
+    float *dy;            /* [tokens, rows] = dy */
+} bc_matrix_grads;
+
+typedef struct bc_block_grads {
+    bc_matrix_grads matrix[7];               /* by enum bc_matrix_id */
+    double *attn_norm, *mlp_norm;            /* [hidden] +=, or NULL */
+    double *q_norm, *k_norm;                 /* [head_dim] +=, or NULL */
+    float *qkv_in, *o_in, *mlp_in, *down_in; /* [tokens, cols] =, or NULL: as bc_block_forward */
+} bc_block_grads;
+
+/* x f32 [windows, window, hidden]: the layer's input; dy of the same shape: in, the gradient with
+ * respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
+ * computed again inside. The rounding of a matrix's input to int8 counts as the identity. grads
+ * may be NULL. */
+BC_API int bc_block_backward(bc_block *block, const float *x, float *dy, int32_t windows,
+                             const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err);
+
+/* The last norm and the head: logits = W (RMSNorm(h) * norm). */
+typedef struct bc_head {
+    const float *norm;   /* f32 [hidden] */
+    const void *weights; /* [vocab, hidden] of dtype, or int8 codes where scales is not NULL */
+    const float *scales; /* f32 [vocab] of the codes; NULL: dense */
+    uint64_t seed;       /* of the codes' rotation */
+    int32_t dtype;       /* enum bc_dtype, where dense */
+    int32_t hidden, vocab;
+    float rms_eps;
+} bc_head;
+
+/* Gradients of sum_t w_t loss_t, in chunks of tokens, so that few logits are held at once.
+ *   h f32 [tokens, hidden]: hidden states before the last norm; w f32 [tokens], NULL for 1;
+ *   loss f64 [tokens] (out, without w; 0 where w is 0 or the target -1, which cost no time);
+ *   dh f32 [tokens, hidden] (out; NULL: the losses only; it may be h); dnorm f64 [hidden] +=, or
+ *   NULL.
+ * loss_t = -log softmax(logits_t)[targets[t]], or KL(softmax(teacher's) || softmax(logits_t)) with
+ * the teacher's own h, norm and weights over the same vocabulary. */
+BC_API int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h,
+                                 int64_t tokens, const int32_t *targets, const float *w,
+                                 double *loss, float *dh, double *dnorm, const bc_cancel *cancel,
+                                 bc_error *err);
+BC_API int bc_head_divergence(bc_engine *engine, const bc_head *head, const float *h,
+                              int64_t tokens, const bc_head *teacher, const float *teacher_h,
+                              const float *w, double *loss, float *dh, double *dnorm,
+                              const bc_cancel *cancel, bc_error *err);
+
 /* cffi: end */
 
 #endif

@@ -5,25 +5,16 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "block.h"
 #include "error.h"
 #include "planes.h"
-#include "session.h"
 
-enum { N_MATRICES = 7, BATCH = 256 };
+enum { N_MATRICES = BC_N_MATRICES, BATCH = 256 };
 
 static const char *const NAMES[N_MATRICES] = { "q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                "gate_proj", "up_proj", "down_proj" };
 
-struct bc_block {
-    bc_model model; /* owns its config, nothing else */
-    bc_layer layer; /* all borrowed */
-    bc_session *session;
-    bc_rotation rotations[N_MATRICES];
-    uint64_t seeds[N_MATRICES]; /* of the matrices that are planes */
-    int32_t window;
-};
-
-static bc_weight *weight_of(bc_block *b, int matrix)
+bc_weight *bc_block_weight(bc_block *b, int matrix)
 {
     bc_layer *l = &b->layer;
     bc_weight *const weights[N_MATRICES] = {
@@ -81,7 +72,8 @@ int bc_block_open(bc_block **out, bc_engine *engine, const char *config_json, si
         b->model.engine = engine;
         b->model.layers = &b->layer;
         b->window = window;
-        for (int i = 0; i < N_MATRICES; i++) *weight_of(b, i) = empty_weight(&b->model.config, i);
+        for (int i = 0; i < N_MATRICES; i++)
+            *bc_block_weight(b, i) = empty_weight(&b->model.config, i);
         status = bc_session_open(&b->session, &b->model, &params, err);
     }
     if (status == BC_OK)
@@ -95,6 +87,7 @@ void bc_block_close(bc_block *b)
 {
     if (!b) return;
     bc_session_close(b->session);
+    bc_block_back_free(b->back);
     for (int i = 0; i < N_MATRICES; i++) bc_rotation_free(&b->rotations[i]);
     bc_config_free(&b->model.config);
     free(b);
@@ -142,7 +135,7 @@ int bc_block_set_dense(bc_block *b, int32_t matrix, const void *weights, int32_t
     w.dtype = dtype;
     w.data = weights;
     w.bias = borrowed(bias);
-    *weight_of(b, matrix) = w;
+    *bc_block_weight(b, matrix) = w;
     return BC_OK;
 }
 
@@ -172,7 +165,7 @@ int bc_block_set_planes(bc_block *b, int32_t matrix, const uint8_t *planes, cons
     w.scales = borrowed(scales);
     w.bias = borrowed(bias);
     w.rotation = rotation;
-    *weight_of(b, matrix) = w;
+    *bc_block_weight(b, matrix) = w;
     return BC_OK;
 }
 
@@ -199,7 +192,7 @@ static int check_seeds(bc_block *b, int first, int last, bc_error *err)
 {
     int planes = -1; /* one of them that is planes */
     for (int i = first; i <= last; i++) {
-        if (weight_of(b, i)->kind != BC_WEIGHT_PLANES) continue;
+        if (bc_block_weight(b, i)->kind != BC_WEIGHT_PLANES) continue;
         if (planes >= 0 && b->seeds[planes] != b->seeds[i])
             return bc_fail(err, BC_ERR_INVALID,
                            "%s and %s have the same input, so their seeds must be equal",
@@ -209,10 +202,10 @@ static int check_seeds(bc_block *b, int first, int last, bc_error *err)
     return BC_OK;
 }
 
-static int check_complete(bc_block *b, bc_error *err)
+int bc_block_check(bc_block *b, bc_error *err)
 {
     for (int i = 0; i < N_MATRICES; i++)
-        if (!weight_of(b, i)->data)
+        if (!bc_block_weight(b, i)->data)
             return bc_fail(err, BC_ERR_INVALID, "the layer has no %s yet", NAMES[i]);
     if (!b->layer.attn_norm) return bc_fail(err, BC_ERR_INVALID, "the layer has no norms yet");
     const int status = check_seeds(b, BC_MATRIX_Q, BC_MATRIX_V, err);
@@ -247,7 +240,7 @@ int bc_block_forward(bc_block *b, float *x, int32_t windows, float *qkv_in, floa
 {
     if (!b || !x) return bc_fail(err, BC_ERR_INVALID, "block or x is NULL");
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
-    const int status = check_complete(b, err);
+    const int status = bc_block_check(b, err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
     const int64_t heads = (int64_t)c->n_heads * c->head_dim;

@@ -6,7 +6,6 @@
 #include "json.h"
 #include "model.h"
 
-#define BC_MAX_HEAD_DIM 256
 #define BC_MAX_ATTENTION 131072 /* n_heads * head_dim */
 
 enum { BC_CONFIG_REQUIRED = -1 };

@@ -107,13 +107,32 @@ typedef struct bc_kernels {
      * 0; delta_j = scale (q_j - q'); q_j = q'; r_k += h[j][k] delta_j for every k. */
     void (*descent_tile)(float *r, float *q, float *delta, const float *h, const float *scales,
                          int cols, int q_max);
+
+    /* -- gradients -- */
+    /* panel f32 [rows][BC_DENSE_ROWS], panel[r][j] = scales[r] * w[r][j] for j < width, anything
+     * finite from there on: columns of W as gemm_dense takes them to multiply W'. `cols` is the
+     * distance from row (of planes: group) to row, the pointers are of the first column. */
+    void (*columns_planes)(float *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                           int rows, size_t cols, int width, const float *scales);
+    void (*columns_i8)(float *panel, const int8_t *w, int rows, size_t cols, int width,
+                       const float *scales);
+    /* d: gradient of y = silu(gate) * up; d_up may be d */
+    void (*swiglu_back)(float *d_gate, float *d_up, const float *gate, const float *up,
+                        const float *d, int n);
+    /* dx += gradient of the x of rmsnorm, dy that of its y; returns 1 / rms(x) */
+    float (*rmsnorm_back)(float *dx, const float *x, const float *weight, const float *dy, int n,
+                          float eps);
+    /* y = e^(x - top), *top = max x; returns the sum of y, kept in f64 at least every 1,024. y may
+     * be x. n >= 1. */
+    double (*exp_sum)(float *y, float *top, const float *x, int n);
 } bc_kernels;
 
 /* Fills the table for the given bc_cpu_flag bits (already cut to what the CPU has). */
 void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags);
 
 void bc_kernels_init_scalar(bc_kernels *k);
-void bc_kernels_init_scalar_tiles(bc_kernels *k); /* part of it */
+void bc_kernels_init_scalar_tiles(bc_kernels *k);    /* part of it */
+void bc_kernels_init_scalar_gradient(bc_kernels *k); /* part of it */
 void bc_kernels_init_avx2(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);

@@ -14,6 +14,7 @@
 #include "kernels_float.inc"
 
 #include "kernels_dense.inc"
+#include "kernels_gradient.inc"
 #include "kernels_scores.inc"
 #include "kernels_tiles.inc"
 

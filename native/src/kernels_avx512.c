@@ -11,6 +11,7 @@
 #include "kernels_float.inc"
 
 #include "kernels_dense.inc"
+#include "kernels_gradient.inc"
 #include "kernels_tiles.inc"
 
 #include "kernels_table.inc"

@@ -367,4 +367,5 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .quant_round = quant_round,
     };
     bc_kernels_init_scalar_tiles(k);
+    bc_kernels_init_scalar_gradient(k);
 }

@@ -305,6 +305,7 @@ int main(int argc, char **argv)
     check_quantize(engine);
     check_block(engine);
     check_calibrate(engine);
+    check_gradients(engine);
     bc_engine_close(engine);
     test_clear();
     return test_summary();

@@ -22,5 +22,7 @@ extern bc_error err;
 /* api_calibrate.c */
 void check_block(bc_engine *e);
 void check_calibrate(bc_engine *e);
+/* api_gradient.c */
+void check_gradients(bc_engine *e);
 
 #endif

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from golden_blocks import FAMILIES, GOLDEN, ISAS, SEED, config_of, filled, prefix_of
 from reference.converted import write_converted
 from reference.model import Linear, ReferenceModel
 
@@ -24,12 +25,7 @@ from bitconverter.engine import (
     rotate,
 )
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
-ISAS = ("scalar", "avx2", "avx512", "avx512-vnni")
-SEED = 7
 STEPS = 0.3  # what a flipped rounding of an activation may move a logit by: see test_golden.py
-PLACES = dict(zip(MATRICES, ("self_attn",) * 4 + ("mlp",) * 3, strict=True))
 FIRST_READER = {"qkv": "q", "o": "o", "mlp": "gate", "down": "down"}
 
 
@@ -55,43 +51,6 @@ class Recording(ReferenceModel):
             return linear(x)
 
         return apply
-
-
-def config_of(folder: Path) -> bytes:
-    return (folder / "config.json").read_bytes()
-
-
-def prefix_of(layer: int, name: str) -> str:
-    return f"model.layers.{layer}.{PLACES[name]}.{name}_proj"
-
-
-def filled(
-    engine: Engine,
-    folder: Path,
-    layer: int,
-    window: int,
-    names: tuple[str, ...] = MATRICES,
-    config: bytes | None = None,
-) -> Block:
-    """Layer `layer` of a folder, dense or converted, with the matrices `names` and the norms set."""
-    tensors = ReferenceModel(folder).tensors
-    block = Block(engine, config or config_of(folder), layer, window)
-    for name in names:
-        prefix = prefix_of(layer, name)
-        bias = tensors.get(prefix + ".bias")
-        if prefix + ".weight" in tensors:
-            block.set_dense(name, tensors[prefix + ".weight"], bias)
-        else:
-            scales = tensors[prefix + ".scales"].astype(np.float32)
-            block.set_planes(name, tensors[prefix + ".planes"], scales, seed=SEED, bias=bias)
-    at = f"model.layers.{layer}."
-    block.set_norms(
-        tensors[at + "input_layernorm.weight"],
-        tensors[at + "post_attention_layernorm.weight"],
-        tensors.get(at + "self_attn.q_norm.weight"),
-        tensors.get(at + "self_attn.k_norm.weight"),
-    )
-    return block
 
 
 def run_layers(engine: Engine, folder: Path, tokens: np.ndarray) -> np.ndarray:

@@ -1,0 +1,237 @@
+"""Where the gradients of a layer go, and the losses over the vocabulary with theirs (docs/MODEL.md)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine._native import call, ffi, lib, pointer
+from bitconverter.engine.cancel import Cancel, flag_of
+from bitconverter.engine.engine import Engine
+from bitconverter.engine.errors import InvalidError
+from bitconverter.engine.quantize import DTYPES, Matrix
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+WANTS = ("gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
+
+
+class BlockGradients:
+    """What Block.backward() tells beside the gradient of its input. dy is the gradient with respect to a
+    matrix's output y = W x + bias, [tokens, rows]; t runs over tokens. Dictionaries by matrix name:
+
+        gain           f64 [rows]     += sum_t dy * (W x): of g in y = (1 + g) * (W x) + bias
+        bias           f64 [rows]     += sum_t dy
+        row_squares    f64 [rows]     += sum_t dy^2
+        token_squares  f32 [tokens]   += sum over rows of dy^2
+        dy             f32 [tokens, rows]  overwritten
+
+    by norm name (attn_norm, mlp_norm; q_norm, k_norm where the family has them), and by input (CAPTURES):
+
+        norms          f64 [hidden] or [head_dim]  +=
+        inputs         f32 [tokens, cols]  overwritten: what Block.forward() captures
+
+    Only what `want` (of WANTS) names is made, for the matrices named; the others stay empty. Give one object to
+    several calls to sum over them; those that hold `tokens` then want as many tokens in every call.
+    """
+
+    def __init__(
+        self,
+        shapes: dict[str, tuple[int, int]],
+        norms: dict[str, int],
+        widths: dict[str, int],
+        want: Sequence[str],
+        tokens: int,
+        matrices: Sequence[str],
+    ) -> None:
+        for name, known in ((want, WANTS), (matrices, tuple(shapes))):
+            unknown = [word for word in name if word not in known]
+            if unknown:
+                raise InvalidError(f"{unknown[0]!r} is not one of {', '.join(known)}")
+        if tokens < 0:
+            raise InvalidError(f"tokens is {tokens}")
+        self.want, self.shapes, self.norm_lengths = tuple(want), shapes, norms
+        self.tokens = tokens if {"token_squares", "dy", "inputs"} & set(want) else None
+        rows = {name: shapes[name][0] for name in shapes if name in matrices}
+
+        def per_row(what: str) -> dict[str, F64]:
+            return {name: np.zeros(n, np.float64) for name, n in rows.items()} if what in want else {}
+
+        self.gain, self.bias, self.row_squares = per_row("gain"), per_row("bias"), per_row("row_squares")
+        self.token_squares: dict[str, F32] = {}
+        self.dy: dict[str, F32] = {}
+        self.norms: dict[str, F64] = {}
+        self.inputs: dict[str, F32] = {}
+        if "token_squares" in want:
+            self.token_squares = {name: np.zeros(tokens, np.float32) for name in rows}
+        if "dy" in want:
+            self.dy = {name: np.empty((tokens, n), np.float32) for name, n in rows.items()}
+        if "norms" in want:
+            self.norms = {name: np.zeros(n, np.float64) for name, n in norms.items()}
+        if "inputs" in want:
+            self.inputs = {name: np.empty((tokens, n), np.float32) for name, n in widths.items()}
+        self.struct = self._struct(tuple(shapes))
+
+    def _struct(self, names: tuple[str, ...]) -> Any:
+        """The bc_block_grads that points at the arrays."""
+        struct = ffi.new("bc_block_grads *")
+        doubles = ("gain", "bias", "row_squares")
+        for name, array in ((n, a) for n in doubles for a in getattr(self, n).items()):
+            setattr(struct.matrix[names.index(array[0])], name, pointer("double", array[1]))
+        for field_name in ("token_squares", "dy"):
+            for matrix, floats in getattr(self, field_name).items():
+                setattr(struct.matrix[names.index(matrix)], field_name, pointer("float", floats))
+        for norm, sums in self.norms.items():
+            setattr(struct, norm, pointer("double", sums))
+        for name, kept in self.inputs.items():
+            setattr(struct, f"{name}_in", pointer("float", kept))
+        return struct
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's last norm and head: logits = weights @ (RMSNorm(h) * norm).
+
+    norm f32 [hidden]; weights [vocab, hidden] of f32, f16 or uint16 holding bf16, or int8 codes with scales f32
+    [vocab] in the rotated basis of `seed`. Arrays are kept, not copied, if they are C-contiguous.
+    """
+
+    norm: F32
+    weights: Matrix | npt.NDArray[np.int8]
+    eps: float
+    scales: F32 | None = None
+    seed: int = 0
+    _struct: Any = field(init=False, repr=False, compare=False)
+    _kept: Any = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        weights, coded = np.ascontiguousarray(self.weights), self.scales is not None
+        if weights.ndim != 2 or (weights.dtype != np.int8 if coded else weights.dtype not in DTYPES):
+            raise InvalidError(
+                f"a head of {weights.dtype} {weights.shape}{' with' if coded else ' without'} scales"
+            )
+        vocab, hidden = weights.shape
+        norm = np.ascontiguousarray(self.norm, np.float32)
+        scales = None if self.scales is None else np.ascontiguousarray(self.scales, np.float32)
+        if norm.shape != (hidden,) or (scales is not None and scales.shape != (vocab,)):
+            raise InvalidError(f"norm or scales do not fit a head of {(vocab, hidden)}")
+        struct = ffi.new("bc_head *")
+        struct.norm, struct.weights = pointer("float", norm), ffi.from_buffer(weights)
+        struct.hidden, struct.vocab, struct.rms_eps, struct.seed = hidden, vocab, self.eps, self.seed
+        if scales is None:
+            struct.dtype = DTYPES[weights.dtype]
+        else:
+            struct.scales = pointer("float", scales)
+        object.__setattr__(self, "_struct", struct)
+        object.__setattr__(self, "_kept", (norm, weights, scales))
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """[vocab, hidden]"""
+        return self._struct.vocab, self._struct.hidden
+
+    @property
+    def handle(self) -> Any:
+        """The bc_head."""
+        return self._struct
+
+
+@dataclass(frozen=True)
+class HeadLoss:
+    """loss f64 [tokens] in nats, without the tokens' weights; dh f32 [tokens, hidden] and norm f64 [hidden], the
+    gradients of sum(weights * loss), or None if they were not asked for."""
+
+    loss: F64
+    dh: F32 | None
+    norm: F64 | None
+
+
+def head_cross_entropy(
+    engine: Engine,
+    head: Head,
+    h: F32,
+    targets: npt.NDArray[np.int32],
+    weights: F32 | None = None,
+    *,
+    gradients: bool = True,
+    cancel: Cancel | None = None,
+) -> HeadLoss:
+    """-log p(targets[t]) from hidden states h f32 [tokens, hidden] (before the last norm), targets i32 [tokens].
+    Tokens with target -1 or weight 0 (weights f32 [tokens], None for 1) have loss and gradient 0 and cost no
+    time. Logits are made a chunk of tokens at a time."""
+    wanted = np.ascontiguousarray(targets, np.int32)
+    run = _Run(head, h, weights, gradients)
+    if wanted.shape != run.loss.shape:
+        raise InvalidError(f"targets of shape {wanted.shape} for {len(run.loss)} tokens")
+    call(
+        lib.bc_head_cross_entropy,
+        engine.handle,
+        head.handle,
+        pointer("float", run.h),
+        len(run.loss),
+        pointer("int32_t", wanted),
+        *run.outputs,
+        flag_of(cancel),
+    )
+    return HeadLoss(run.loss, run.dh, run.norm)
+
+
+def head_divergence(
+    engine: Engine,
+    head: Head,
+    h: F32,
+    teacher: Head,
+    teacher_h: F32,
+    weights: F32 | None = None,
+    *,
+    gradients: bool = True,
+    cancel: Cancel | None = None,
+) -> HeadLoss:
+    """KL(teacher || student) of every token, from both models' hidden states before the last norm, f32 [tokens,
+    hidden] each (the widths may differ, the vocabulary may not). weights f32 [tokens], None for 1; tokens of
+    weight 0 cost no time. Logits are made a chunk of tokens at a time."""
+    run = _Run(head, h, weights, gradients)
+    theirs = _states(teacher, teacher_h)
+    if len(theirs) != len(run.loss):
+        raise InvalidError(f"{len(run.loss)} tokens, and the teacher has {len(theirs)}")
+    call(
+        lib.bc_head_divergence,
+        engine.handle,
+        head.handle,
+        pointer("float", run.h),
+        len(run.loss),
+        teacher.handle,
+        pointer("float", theirs),
+        *run.outputs,
+        flag_of(cancel),
+    )
+    return HeadLoss(run.loss, run.dh, run.norm)
+
+
+class _Run:
+    """The arrays of one call."""
+
+    def __init__(self, head: Head, h: F32, weights: F32 | None, gradients: bool) -> None:
+        self.h = _states(head, h)
+        self.loss = np.zeros(len(self.h), np.float64)
+        self.dh = np.empty_like(self.h) if gradients else None
+        self.norm = np.zeros(head.shape[1], np.float64) if gradients else None
+        self.weights = None if weights is None else np.ascontiguousarray(weights, np.float32)
+        if self.weights is not None and self.weights.shape != self.loss.shape:
+            raise InvalidError(f"weights of shape {self.weights.shape} for {len(self.h)} tokens")
+        self.outputs = (
+            ffi.NULL if self.weights is None else pointer("float", self.weights),
+            pointer("double", self.loss),
+            ffi.NULL if self.dh is None else pointer("float", self.dh),
+            ffi.NULL if self.norm is None else pointer("double", self.norm),
+        )
+
+
+def _states(head: Head, h: F32) -> F32:
+    states = np.ascontiguousarray(h, np.float32)
+    if states.ndim != 2 or states.shape[1] != head.shape[1]:
+        raise InvalidError(f"hidden states of shape {states.shape}, must be [tokens, {head.shape[1]}]")
+    return states

@@ -1,0 +1,371 @@
+/* attention_back.c - attention over whole windows by tiles of queries, forwards and backwards.
+ *
+ * One item is one head of one window. The probabilities P of a tile of TILE queries are made
+ * again from q and k when they are needed; no more of them is ever held. With S = f q k', P =
+ * softmax(S), o = P v and D = sum_c dO o (Dao et al., FlashAttention, 2022):
+ *
+ *   dV = P' dO     dS = P * (dO V' - D)     dQ = f dS K     dK = f dS' Q
+ *
+ * Every product is a gemm_dense: out[t][j] = sum_c x[t][c] panel[c][j]. dK and dV are made
+ * transposed, [head_dim][keys], so that P and dS can be panels as they lie. */
+#include "attention_back.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { TILE = 48, STRIP = BC_DENSE_ROWS };
+
+/* One thread's memory. T: window rounded up to STRIP, d: head_dim, e: d rounded up to STRIP. */
+struct space {
+    float *keys, *values;               /* [T, d]: of one KV head, k with norm and RoPE */
+    float *key_rows, *value_rows;       /* panels of STRIP keys: [T / STRIP][d][STRIP] */
+    float *key_columns, *value_columns; /* panels of STRIP dimensions: [e / STRIP][T][STRIP] */
+    float *p, *ds;                      /* [TILE, T] */
+    float *q, *d_o;                     /* [TILE, d]; q is scaled by f */
+    float *q_across, *d_o_across;       /* [d, TILE] */
+    float *dq;                          /* [TILE, d] */
+    float *dk, *dv;                     /* [d, T] */
+    float *panel;                       /* [TILE, STRIP] */
+    float *tile;                        /* [max(TILE, d), STRIP] */
+};
+
+static size_t up(size_t n) { return (n + STRIP - 1) / STRIP * STRIP; }
+
+/* Places the parts in `base` (NULL: only counts); returns their floats. */
+static size_t lay_out(struct space *s, float *base, const bc_config *c, int window)
+{
+    const size_t t = up((size_t)window), d = (size_t)c->head_dim, e = up(d);
+    const size_t tile = (d > TILE ? d : TILE) * STRIP;
+    const struct {
+        float **part;
+        size_t count;
+    } parts[] = {
+        { &s->keys, t * d },         { &s->values, t * d },      { &s->key_rows, t * d },
+        { &s->value_rows, t * d },   { &s->key_columns, t * e }, { &s->value_columns, t * e },
+        { &s->p, TILE * t },         { &s->ds, TILE * t },       { &s->q, TILE * d },
+        { &s->d_o, TILE * d },       { &s->q_across, TILE * d }, { &s->d_o_across, TILE * d },
+        { &s->dq, TILE * d },        { &s->dk, d * t },          { &s->dv, d * t },
+        { &s->panel, TILE * STRIP }, { &s->tile, tile },
+    };
+    size_t used = 0;
+    for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+        if (base) *parts[i].part = base + used;
+        used += (parts[i].count + 15) / 16 * 16;
+    }
+    return used;
+}
+
+size_t bc_attention_scratch(const bc_config *config, int window)
+{
+    struct space s;
+    return lay_out(&s, NULL, config, window);
+}
+
+/* ---- one head's inputs ---- */
+
+static size_t row_width(const bc_config *c)
+{
+    return (size_t)(c->n_heads + 2 * c->n_kv_heads) * (size_t)c->head_dim;
+}
+
+/* One head of one token: norm (Qwen3) and RoPE of x -> out. */
+static void place(const bc_attention_job *j, float *out, const float *x, const float *norm, int t)
+{
+    const bc_kernels *k = &j->engine->k;
+    const int d = j->config->head_dim;
+    if (norm)
+        k->rmsnorm(out, x, norm, d, j->config->rms_eps);
+    else
+        memcpy(out, x, (size_t)d * sizeof *x);
+    k->rope(out, j->cos + t * (d / 2), j->sin + t * (d / 2), d);
+}
+
+/* Strips of STRIP columns of x [rows, d] as panels [strip][stride][STRIP]. */
+static void column_panels(float *panels, const float *x, int rows, int d, size_t stride)
+{
+    for (int c = 0; c < d; c += STRIP, panels += stride * STRIP) {
+        const size_t n = (size_t)(d - c < STRIP ? d - c : STRIP);
+        for (int r = 0; r < rows; r++) {
+            memcpy(panels + r * STRIP, x + (size_t)r * (size_t)d + c, n * sizeof *x);
+            memset(panels + r * STRIP + n, 0, (STRIP - n) * sizeof *x);
+        }
+    }
+}
+
+/* Keys and values of a KV head, and their panels. */
+static void load_keys(const bc_attention_job *j, struct space *s, const float *qkv, int kv_head,
+                      int backwards)
+{
+    const bc_config *c = j->config;
+    const int d = c->head_dim, window = j->window;
+    const size_t width = row_width(c), rows = up((size_t)window), e = (size_t)d;
+    const float *k = qkv + (size_t)(c->n_heads + kv_head) * e, *v = k + (size_t)c->n_kv_heads * e;
+    for (int t = 0; t < window; t++) {
+        place(j, s->keys + (size_t)t * e, k + (size_t)t * width, j->layer->k_norm, t);
+        memcpy(s->values + (size_t)t * e, v + (size_t)t * width, e * sizeof *v);
+    }
+    for (int t = 0; t < window; t += STRIP) {
+        const int n = window - t < STRIP ? window - t : STRIP;
+        const size_t at = (size_t)t * e;
+        j->engine->k.panel_dense(s->key_rows + at, s->keys + at, BC_F32, n, d);
+        if (backwards) j->engine->k.panel_dense(s->value_rows + at, s->values + at, BC_F32, n, d);
+    }
+    memset(s->keys + (size_t)window * e, 0, (rows - (size_t)window) * e * sizeof(float));
+    memset(s->values + (size_t)window * e, 0, (rows - (size_t)window) * e * sizeof(float));
+    if (backwards)
+        column_panels(s->key_columns, s->keys, (int)rows, d, rows);
+    else
+        column_panels(s->value_columns, s->values, (int)rows, d, rows);
+}
+
+/* ---- tiles ---- */
+
+struct tile {
+    int t0, n;    /* queries */
+    int lo, hi;   /* keys they see, whole STRIPs */
+    size_t width; /* from query to query in p and ds */
+};
+
+static int first_key(const bc_attention_job *j, int t)
+{
+    const bc_config *c = j->config;
+    const int slides = c->sliding_window > 0 && c->layer_slides[0];
+    return slides && t >= c->sliding_window ? t - c->sliding_window + 1 : 0;
+}
+
+static struct tile tile_at(const bc_attention_job *j, int t0)
+{
+    const int n = j->window - t0 < TILE ? j->window - t0 : TILE;
+    return (struct tile){ .t0 = t0,
+                          .n = n,
+                          .lo = first_key(j, t0) / STRIP * STRIP,
+                          .hi = (int)up((size_t)(t0 + n)),
+                          .width = up((size_t)j->window) };
+}
+
+/* out [n, T] = x [n, d] times the panels of keys lo..hi */
+static void against_keys(const bc_kernels *k, struct space *s, float *out, const float *x,
+                         const float *panels, int d, const struct tile *at)
+{
+    for (int key = at->lo; key < at->hi; key += STRIP) {
+        k->gemm_dense(s->tile, panels + (size_t)key * (size_t)d, d, x, (size_t)d, at->n);
+        for (int t = 0; t < at->n; t++)
+            memcpy(out + (size_t)t * at->width + key, s->tile + t * STRIP, STRIP * sizeof *out);
+    }
+}
+
+/* out [n, d] (stride floats apart) = x [n, T] times the column panels of keys lo..hi */
+static void over_keys(const bc_kernels *k, struct space *s, float *out, size_t stride,
+                      const float *x, const float *panels, int d, const struct tile *at)
+{
+    for (int c = 0; c < d; c += STRIP, panels += at->width * STRIP) {
+        const size_t n = (size_t)(d - c < STRIP ? d - c : STRIP);
+        k->gemm_dense(s->tile, panels + (size_t)at->lo * STRIP, at->hi - at->lo, x + at->lo,
+                      at->width, at->n);
+        for (int t = 0; t < at->n; t++)
+            memcpy(out + (size_t)t * stride + c, s->tile + t * STRIP, n * sizeof *out);
+    }
+}
+
+/* sum [d, T] += (x' y)', x [n, T], y given as [d, TILE] */
+static void over_queries(const bc_kernels *k, struct space *s, float *sum, const float *x,
+                         const float *across, int d, const struct tile *at)
+{
+    for (int key = at->lo; key < at->hi; key += STRIP) {
+        for (int t = 0; t < at->n; t++)
+            memcpy(s->panel + t * STRIP, x + (size_t)t * at->width + key, STRIP * sizeof *x);
+        k->gemm_dense(s->tile, s->panel, at->n, across, TILE, d);
+        for (int c = 0; c < d; c++)
+            k->add(sum + (size_t)c * at->width + key, s->tile + c * STRIP, STRIP);
+    }
+}
+
+/* q of the tile (scaled) and its probabilities, 0 where a query must not look. */
+static void probabilities(const bc_attention_job *j, struct space *s, const float *qkv, int head,
+                          const struct tile *at)
+{
+    const bc_kernels *k = &j->engine->k;
+    const int d = j->config->head_dim;
+    const float factor = 1.0f / sqrtf((float)d);
+    for (int i = 0; i < at->n; i++) {
+        float *q = s->q + i * d;
+        place(j, q, qkv + (size_t)(at->t0 + i) * row_width(j->config) + (size_t)head * (size_t)d,
+              j->layer->q_norm, at->t0 + i);
+        for (int c = 0; c < d; c++) q[c] *= factor;
+    }
+    against_keys(k, s, s->p, s->q, s->key_rows, d, at);
+    for (int i = 0; i < at->n; i++) {
+        const int t = at->t0 + i, first = first_key(j, t);
+        float *p = s->p + (size_t)i * at->width;
+        memset(p + at->lo, 0, (size_t)(first - at->lo) * sizeof *p);
+        memset(p + t + 1, 0, (size_t)(at->hi - t - 1) * sizeof *p);
+        k->softmax(p + first, t - first + 1);
+    }
+}
+
+static struct space space_of(const bc_attention_job *j, int thread)
+{
+    struct space s;
+    const size_t floats = bc_attention_scratch(j->config, j->window);
+    lay_out(&s, j->scratch + (size_t)thread * floats, j->config, j->window);
+    return s;
+}
+
+static void forward_head(void *arg, int64_t item, int thread)
+{
+    const bc_attention_job *j = arg;
+    const bc_config *c = j->config;
+    const int d = c->head_dim, head = (int)(item % c->n_heads);
+    const size_t token = (size_t)(item / c->n_heads) * (size_t)j->window;
+    const size_t out_width = (size_t)c->n_heads * (size_t)d;
+    const float *qkv = j->qkv + token * row_width(c);
+    struct space s = space_of(j, thread);
+    load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 0);
+    for (int t = 0; t < j->window && !bc_cancelled(j->cancel); t += TILE) {
+        const struct tile at = tile_at(j, t);
+        probabilities(j, &s, qkv, head, &at);
+        over_keys(&j->engine->k, &s,
+                  j->out + (token + (size_t)t) * out_width + (size_t)head * (size_t)d, out_width,
+                  s.p, s.value_columns, d, &at);
+    }
+}
+
+void bc_attention_forward(const bc_attention_job *job)
+{
+    bc_attention_job j = *job;
+    bc_pool_run(j.engine->pool, forward_head, &j, (int64_t)j.n_windows * j.config->n_heads);
+}
+
+/* ---- backwards ---- */
+
+/* y [d, TILE] = x' for x [n, d] */
+static void across(float *y, const float *x, int n, int d)
+{
+    for (int c = 0; c < d; c++)
+        for (int t = 0; t < n; t++) y[c * TILE + t] = x[t * d + c];
+}
+
+/* ds = p * (ds - D) for one query: ds holds dO V' */
+static void softmax_back(float *ds, const float *p, const float *d_o, const float *o, int d, int n)
+{
+    double sum = 0;
+    for (int c = 0; c < d; c++) sum += (double)d_o[c] * (double)o[c];
+    const float centre = (float)sum;
+    for (int i = 0; i < n; i++) ds[i] = p[i] * (ds[i] - centre);
+}
+
+static void backward_tile(const bc_attention_job *j, struct space *s, const float *qkv,
+                          const float *out, const float *d_out, int head, const struct tile *at)
+{
+    const bc_kernels *k = &j->engine->k;
+    const bc_config *c = j->config;
+    const int d = c->head_dim;
+    const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
+    probabilities(j, s, qkv, head, at);
+    for (int i = 0; i < at->n; i++)
+        memcpy(s->d_o + i * d, d_out + (size_t)(at->t0 + i) * stride + start,
+               (size_t)d * sizeof *d_out);
+    across(s->q_across, s->q, at->n, d);
+    across(s->d_o_across, s->d_o, at->n, d);
+    against_keys(k, s, s->ds, s->d_o, s->value_rows, d, at);
+    for (int i = 0; i < at->n; i++) {
+        const size_t row = (size_t)i * at->width + (size_t)at->lo;
+        softmax_back(s->ds + row, s->p + row, s->d_o + i * d,
+                     out + (size_t)(at->t0 + i) * stride + start, d, at->hi - at->lo);
+    }
+    over_queries(k, s, s->dv, s->p, s->d_o_across, d, at);
+    over_queries(k, s, s->dk, s->ds, s->q_across, d, at);
+    over_keys(k, s, s->dq, (size_t)d, s->ds, s->key_columns, d, at);
+}
+
+static void backward_head(void *arg, int64_t item, int thread)
+{
+    const bc_attention_job *j = arg;
+    const bc_config *c = j->config;
+    const int d = c->head_dim, head = (int)(item % c->n_heads), window = j->window;
+    const size_t token = (size_t)(item / c->n_heads) * (size_t)window, width = row_width(c);
+    const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
+    const float *qkv = j->qkv + token * width, factor = 1.0f / sqrtf((float)d);
+    struct space s = space_of(j, thread);
+    const size_t keys = up((size_t)window);
+    load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 1);
+    memset(s.dk, 0, keys * (size_t)d * sizeof(float));
+    memset(s.dv, 0, keys * (size_t)d * sizeof(float));
+    for (int t0 = 0; t0 < window; t0 += TILE) {
+        if (bc_cancelled(j->cancel)) return;
+        const struct tile at = tile_at(j, t0);
+        backward_tile(j, &s, qkv, j->out + token * stride, j->d_out + token * stride, head, &at);
+        for (int i = 0; i < at.n; i++) {
+            const int t = t0 + i;
+            float *dq = s.dq + i * d;
+            for (int x = 0; x < d; x++) dq[x] *= factor;
+            j->engine->k.rope(dq, j->cos + t * (d / 2), j->minus_sin + t * (d / 2), d);
+            memcpy(j->d_qkv + (token + (size_t)t) * width + start, dq, (size_t)d * sizeof *dq);
+        }
+    }
+    for (int t = 0; t < window; t++) {
+        const size_t to = (token + (size_t)t) * stride + start;
+        for (int x = 0; x < d; x++) {
+            j->d_keys[to + (size_t)x] = s.dk[(size_t)x * keys + (size_t)t];
+            j->d_values[to + (size_t)x] = s.dv[(size_t)x * keys + (size_t)t];
+        }
+    }
+}
+
+/* dx (in: of the norm's output; out: of its input) of one head; sum f64 [d] += dx x r. */
+static void norm_back(const bc_attention_job *j, float *dx, const float *x, const float *weight,
+                      double *sum)
+{
+    float dy[BC_MAX_HEAD_DIM];
+    const int d = j->config->head_dim;
+    memcpy(dy, dx, (size_t)d * sizeof *dy);
+    memset(dx, 0, (size_t)d * sizeof *dx);
+    const float r = j->engine->k.rmsnorm_back(dx, x, weight, dy, d, j->config->rms_eps);
+    for (int i = 0; i < d; i++) sum[i] += (double)dy[i] * (double)(x[i] * r);
+}
+
+/* One token: the shares of the heads of each KV head become dk and dv, and the norms go back. */
+static void finish_token(void *arg, int64_t token, int thread)
+{
+    (void)thread;
+    const bc_attention_job *j = arg;
+    const bc_config *c = j->config;
+    const bc_kernels *k = &j->engine->k;
+    const int d = c->head_dim, group = c->n_heads / c->n_kv_heads, t = (int)(token % j->window);
+    float *dq = j->d_qkv + (size_t)token * row_width(c);
+    float *dk = dq + c->n_heads * d, *dv = dk + c->n_kv_heads * d;
+    const float *q = j->qkv + (size_t)token * row_width(c), *key = q + c->n_heads * d;
+    const float *keys = j->d_keys + (size_t)token * (size_t)(c->n_heads * d);
+    const float *values = j->d_values + (size_t)token * (size_t)(c->n_heads * d);
+    double *sums = j->d_norms ? j->d_norms + (size_t)token * 2 * (size_t)d : NULL;
+    if (sums) memset(sums, 0, 2 * (size_t)d * sizeof *sums);
+    for (int h = 0; h < c->n_kv_heads; h++) {
+        memcpy(dk + h * d, keys + h * group * d, (size_t)d * sizeof *dk);
+        memcpy(dv + h * d, values + h * group * d, (size_t)d * sizeof *dv);
+        for (int i = 1; i < group; i++) {
+            k->add(dk + h * d, keys + (h * group + i) * d, d);
+            k->add(dv + h * d, values + (h * group + i) * d, d);
+        }
+        k->rope(dk + h * d, j->cos + t * (d / 2), j->minus_sin + t * (d / 2), d);
+        if (sums) norm_back(j, dk + h * d, key + h * d, j->layer->k_norm, sums + d);
+    }
+    if (!sums) return;
+    for (int h = 0; h < c->n_heads; h++)
+        norm_back(j, dq + h * d, q + h * d, j->layer->q_norm, sums);
+}
+
+void bc_attention_backward(const bc_attention_job *job, double *q_norm, double *k_norm)
+{
+    bc_attention_job j = *job;
+    const int64_t tokens = (int64_t)j.n_windows * j.window;
+    const int d = j.config->head_dim;
+    bc_pool_run(j.engine->pool, backward_head, &j, (int64_t)j.n_windows * j.config->n_heads);
+    if (bc_cancelled(j.cancel)) return;
+    bc_pool_run(j.engine->pool, finish_token, &j, tokens);
+    for (int64_t t = 0; j.d_norms && t < tokens; t++) {
+        for (int i = 0; i < d; i++) {
+            if (q_norm) q_norm[i] += j.d_norms[2 * t * d + i];
+            if (k_norm) k_norm[i] += j.d_norms[(2 * t + 1) * d + i];
+        }
+    }
+}

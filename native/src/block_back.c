@@ -1,0 +1,332 @@
+/* block_back.c - the gradient of one decoder layer.
+ *
+ * A group of windows at a time: the forward pass is computed again and what the way back needs is
+ * kept for the group; the MLP, which sees one token at a time, keeps one batch only. */
+#include "block_back.h"
+
+#include <string.h>
+
+#include "attention_back.h"
+#include "error.h"
+#include "gradient_sums.h"
+
+enum { GROUP_TOKENS = 1024 };
+
+/* What one call works on. */
+struct back_call {
+    bc_block *b;
+    bc_block_back *w;
+    bc_engine *engine;
+    const bc_config *c;
+    const bc_block_grads *grads;
+    const bc_cancel *cancel;
+    /* the group */
+    const float *x;
+    float *dy;
+    int64_t first_token; /* in the caller's arrays */
+    int tokens;
+    size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
+};
+
+static const bc_block_grads NOTHING = { 0 };
+
+/* ---- one token ---- */
+
+struct token_work {
+    const struct back_call *call;
+    const float *norm;
+    const float *in;
+    float *out;
+    float *inverse_rms;
+};
+
+static void norm_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * w->call->hidden;
+    w->call->engine->k.rmsnorm(w->out + at, w->in + at, w->norm, w->call->c->hidden,
+                               w->call->c->rms_eps);
+}
+
+/* out (a gradient of the residual stream) += what comes through the norm of in */
+static void norm_back_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * w->call->hidden;
+    w->inverse_rms[t] =
+        w->call->engine->k.rmsnorm_back(w->out + at, w->in + at, w->norm, w->call->w->dh + at,
+                                        w->call->c->hidden, w->call->c->rms_eps);
+}
+
+static void add_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * w->call->hidden;
+    w->call->engine->k.add(w->out + at, w->in + at, w->call->c->hidden);
+}
+
+static void swiglu_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct back_call *c = ((const struct token_work *)arg)->call;
+    const float *gate = c->w->gate_up + (size_t)t * 2 * c->mlp;
+    c->engine->k.swiglu(c->w->product + (size_t)t * c->mlp, gate, gate + c->mlp, (int)c->mlp);
+}
+
+static void swiglu_back_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct back_call *c = ((const struct token_work *)arg)->call;
+    const size_t at = (size_t)t * 2 * c->mlp;
+    c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp,
+                             c->w->gate_up + at, c->w->gate_up + at + c->mlp,
+                             c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
+}
+
+static void per_token(const struct back_call *call, bc_pool_fn fn, struct token_work work, int n)
+{
+    work.call = call;
+    bc_pool_run(call->engine->pool, fn, &work, n);
+}
+
+/* ---- matrices ---- */
+
+static void keep(const struct back_call *call, float *to, const float *from, int64_t t, int n,
+                 size_t width)
+{
+    if (to)
+        memcpy(to + (size_t)(call->first_token + t) * width, from, (size_t)n * width * sizeof *to);
+}
+
+/* y = W x for matrices of one input. */
+static void forward(const struct back_call *call, const bc_product *products, int count,
+                    const float *x, int n)
+{
+    const size_t cols = (size_t)products[0].weight->cols;
+    const bc_weight *like = products[0].weight; /* one that is not dense asks for rounding */
+    for (int i = 1; i < count; i++)
+        if (products[i].weight->kind != BC_WEIGHT_DENSE) like = products[i].weight;
+    bc_activations_prepare(&call->w->space, like, x, cols, n);
+    bc_linear(&call->w->space, products, count, x, cols, n);
+}
+
+/* The sums of matrix `matrix` over tokens t.. of the group. */
+static void sum_matrix(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
+                       const float *y, size_t y_stride, int64_t t, int n)
+{
+    const bc_weight *weight = bc_block_weight(call->b, matrix);
+    const bc_matrix_sums sums = {
+        .engine = call->engine,
+        .to = &call->grads->matrix[matrix],
+        .dy = dy,
+        .y = y,
+        .bias = weight->bias,
+        .dy_stride = dy_stride,
+        .y_stride = y_stride,
+        .rows = weight->rows,
+        .token = call->first_token + t,
+        .n = n,
+    };
+    bc_matrix_sums_add(&sums);
+}
+
+/* ---- forwards ---- */
+
+static void attention_inputs(const struct back_call *call, int64_t t, int n)
+{
+    const bc_layer *layer = &call->b->layer;
+    bc_block_back *w = call->w;
+    float *q = w->qkv + (size_t)t * call->width;
+    const bc_product products[] = {
+        { &layer->q, q, call->width },
+        { &layer->k, q + call->q_cols, call->width },
+        { &layer->v, q + call->q_cols + call->kv_cols, call->width },
+    };
+    per_token(call, norm_token,
+              (struct token_work){
+                  .norm = layer->attn_norm, .in = call->x + (size_t)t * call->hidden, .out = w->h },
+              n);
+    keep(call, call->grads->qkv_in, w->h, t, n, call->hidden);
+    forward(call, products, 3, w->h, n);
+}
+
+static void attention_output(const struct back_call *call, int64_t t, int n)
+{
+    bc_block_back *w = call->w;
+    const size_t at = (size_t)t * call->hidden;
+    const float *in = w->attention + (size_t)t * call->q_cols;
+    const bc_product product = { &call->b->layer.o, w->o_out + at, call->hidden };
+    keep(call, call->grads->o_in, in, t, n, call->q_cols);
+    forward(call, &product, 1, in, n);
+    memcpy(w->middle + at, call->x + at, (size_t)n * call->hidden * sizeof(float));
+    per_token(call, add_token, (struct token_work){ .in = w->o_out + at, .out = w->middle + at },
+              n);
+}
+
+static void mlp_forward(const struct back_call *call, int64_t t, int n)
+{
+    const bc_layer *layer = &call->b->layer;
+    bc_block_back *w = call->w;
+    const bc_product both[] = { { &layer->gate, w->gate_up, 2 * call->mlp },
+                                { &layer->up, w->gate_up + call->mlp, 2 * call->mlp } };
+    const bc_product down = { &layer->down, w->down_out, call->hidden };
+    per_token(call, norm_token,
+              (struct token_work){ .norm = layer->mlp_norm,
+                                   .in = w->middle + (size_t)t * call->hidden,
+                                   .out = w->h },
+              n);
+    keep(call, call->grads->mlp_in, w->h, t, n, call->hidden);
+    forward(call, both, 2, w->h, n);
+    per_token(call, swiglu_token, (struct token_work){ 0 }, n);
+    keep(call, call->grads->down_in, w->product, t, n, call->mlp);
+    if (call->grads->matrix[BC_MATRIX_DOWN].gain) forward(call, &down, 1, w->product, n);
+}
+
+/* ---- backwards: call->dy is turned step by step into the gradient of x ---- */
+
+/* dh, the gradient of a norm's output, goes on to the residual stream: dy of tokens t.. */
+static void through_norm(const struct back_call *call, const float *norm, const float *in,
+                         double *grad, int64_t t, int n)
+{
+    bc_block_back *w = call->w;
+    const size_t at = (size_t)t * call->hidden;
+    per_token(
+        call, norm_back_token,
+        (struct token_work){
+            .norm = norm, .in = in + at, .out = call->dy + at, .inverse_rms = w->inverse_rms },
+        n);
+    bc_norm_sums_add(call->engine, grad, w->dh, in + at, w->inverse_rms, (int64_t)call->hidden, n);
+}
+
+static void mlp_backward(const struct back_call *call, int64_t t, int n)
+{
+    const bc_layer *layer = &call->b->layer;
+    bc_block_back *w = call->w;
+    const float *dy = call->dy + (size_t)t * call->hidden;
+    const size_t width = 2 * call->mlp;
+    const bc_back_product down = { &layer->down, dy, call->hidden };
+    const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width },
+                                     { &layer->up, w->d_gate_up + call->mlp, width } };
+    sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
+    bc_linear_back(&w->space, &down, 1, w->rotated, w->d_product, n);
+    per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
+    sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
+    sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
+               t, n);
+    bc_linear_back(&w->space, both, 2, w->rotated, w->dh, n);
+    through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
+}
+
+static void output_backward(const struct back_call *call, int64_t t, int n)
+{
+    bc_block_back *w = call->w;
+    const float *dy = call->dy + (size_t)t * call->hidden;
+    const bc_back_product o = { &call->b->layer.o, dy, call->hidden };
+    sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
+               call->hidden, t, n);
+    bc_linear_back(&w->space, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
+}
+
+static void inputs_backward(const struct back_call *call, int64_t t, int n)
+{
+    const bc_layer *layer = &call->b->layer;
+    bc_block_back *w = call->w;
+    const size_t at = (size_t)t * call->width, width = call->width;
+    const size_t start[] = { at, at + call->q_cols, at + call->q_cols + call->kv_cols };
+    const bc_back_product products[] = { { &layer->q, w->d_qkv + start[0], width },
+                                         { &layer->k, w->d_qkv + start[1], width },
+                                         { &layer->v, w->d_qkv + start[2], width } };
+    for (int i = 0; i < 3; i++)
+        sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
+                   n);
+    bc_linear_back(&w->space, products, 3, w->rotated, w->dh, n);
+    through_norm(call, layer->attn_norm, call->x, call->grads->attn_norm, t, n);
+}
+
+/* ---- the whole ---- */
+
+static void in_batches(const struct back_call *call,
+                       void (*step)(const struct back_call *, int64_t, int))
+{
+    for (int t = 0; t < call->tokens && !bc_cancelled(call->cancel); t += call->w->n_batch) {
+        const int left = call->tokens - t;
+        step(call, t, left < call->w->n_batch ? left : call->w->n_batch);
+    }
+}
+
+static void mlp(const struct back_call *call, int64_t t, int n)
+{
+    mlp_forward(call, t, n);
+    if (!bc_cancelled(call->cancel)) mlp_backward(call, t, n);
+}
+
+static void run_group(const struct back_call *call)
+{
+    bc_block_back *w = call->w;
+    const bc_attention_job job = {
+        .engine = call->engine,
+        .config = call->c,
+        .layer = &call->b->layer,
+        .window = call->b->window,
+        .n_windows = call->tokens / call->b->window,
+        .cancel = call->cancel,
+        .cos = w->cos,
+        .sin = w->sin,
+        .minus_sin = w->minus_sin,
+        .qkv = w->qkv,
+        .out = w->attention,
+        .d_out = w->d_attention,
+        .d_qkv = w->d_qkv,
+        .d_keys = w->d_keys,
+        .d_values = w->d_values,
+        .d_norms = w->d_norms,
+        .scratch = w->scratch,
+    };
+    in_batches(call, attention_inputs);
+    bc_attention_forward(&job);
+    in_batches(call, attention_output);
+    in_batches(call, mlp);
+    in_batches(call, output_backward);
+    bc_attention_backward(&job, call->grads->q_norm, call->grads->k_norm);
+    in_batches(call, inputs_backward);
+}
+
+int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
+                      const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err)
+{
+    if (!b || !x || !dy) return bc_fail(err, BC_ERR_INVALID, "block, x or dy is NULL");
+    if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
+    int status = bc_block_check(b, err);
+    if (status != BC_OK) return status;
+    if (grads && !b->model.config.qk_norm && (grads->q_norm || grads->k_norm))
+        return bc_fail(err, BC_ERR_INVALID, "this %s model does not have a q_norm and a k_norm",
+                       b->model.info.family);
+    if (windows == 0) return BC_OK;
+    int group = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
+    group = group < windows ? group : windows;
+    status = bc_block_back_ready(b, group, err);
+    if (status != BC_OK) return status;
+    const bc_config *c = &b->model.config;
+    struct back_call call = { .b = b, .w = b->back, .engine = b->model.engine, .c = c };
+    call.grads = grads ? grads : &NOTHING;
+    call.cancel = b->back->space.cancel = cancel;
+    call.hidden = (size_t)c->hidden;
+    call.mlp = (size_t)c->intermediate;
+    call.q_cols = (size_t)c->n_heads * (size_t)c->head_dim;
+    call.kv_cols = (size_t)c->n_kv_heads * (size_t)c->head_dim;
+    call.width = call.q_cols + 2 * call.kv_cols;
+    for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i += group) {
+        call.first_token = i * b->window;
+        call.tokens = (int)(windows - i < group ? windows - i : group) * b->window;
+        call.x = x + (size_t)call.first_token * call.hidden;
+        call.dy = dy + (size_t)call.first_token * call.hidden;
+        run_group(&call);
+    }
+    b->back->space.cancel = NULL;
+    if (bc_cancelled(cancel))
+        return bc_fail(err, BC_ERR_CANCELLED, "the layer's backward pass was cancelled");
+    return BC_OK;
+}

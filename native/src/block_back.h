@@ -1,0 +1,32 @@
+/* block_back.h - the work space of a layer's gradient, between block_back*.c only. */
+#ifndef BC_BLOCK_BACK_H
+#define BC_BLOCK_BACK_H
+
+#include "block.h"
+#include "linear_back.h"
+
+typedef struct bc_block_back {
+    int n_windows, n_batch;
+    bc_linear_space space;
+    /* of a group of windows, tokens = n_windows * window */
+    float *qkv, *d_qkv;             /* [tokens, R], see attention_back.h */
+    float *attention, *d_attention; /* [tokens, heads * head_dim] */
+    float *d_keys, *d_values;       /* the same */
+    float *middle;                  /* [tokens, hidden]: between attention and MLP */
+    float *o_out;                   /* [tokens, hidden] */
+    double *d_norms;                /* [tokens, 2, head_dim], with q_norm */
+    float *cos, *sin, *minus_sin;   /* [window, head_dim / 2] */
+    float *scratch;                 /* of attention */
+    /* of a batch */
+    float *h, *dh;              /* [n_batch, hidden] */
+    float *gate_up, *d_gate_up; /* [n_batch, 2 * intermediate] */
+    float *product, *d_product; /* [n_batch, intermediate]: silu(gate) * up */
+    float *down_out;            /* [n_batch, hidden] */
+    float *rotated;             /* [n_batch, widest] */
+    float *inverse_rms;         /* [n_batch] */
+} bc_block_back;
+
+/* b->back for groups of n_windows, kept for the next call. */
+int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err);
+
+#endif

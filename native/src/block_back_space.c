@@ -1,0 +1,113 @@
+/* block_back_space.c - the work space of a layer's gradient. */
+#include "block_back.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+#include "attention_back.h"
+#include "error.h"
+#include "platform.h"
+
+enum { BATCH = 256, LEAST_WIDTH = 64 };
+
+void bc_block_back_free(bc_block_back *w)
+{
+    if (!w) return;
+    float *const owned[] = { w->qkv,        w->d_qkv,   w->attention, w->d_attention, w->d_keys,
+                             w->d_values,   w->middle,  w->o_out,     w->cos,         w->sin,
+                             w->minus_sin,  w->scratch, w->h,         w->dh,          w->gate_up,
+                             w->d_gate_up,  w->product, w->d_product, w->down_out,    w->rotated,
+                             w->inverse_rms };
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
+    bc_aligned_free(w->d_norms);
+    bc_linear_space_free(&w->space);
+    free(w);
+}
+
+static float *take(size_t count, int *failed)
+{
+    float *p = bc_aligned_alloc(count * sizeof *p);
+    if (!p) *failed = 1;
+    return p;
+}
+
+static void take_group(bc_block_back *w, const bc_block *b, int *failed)
+{
+    const bc_config *c = &b->model.config;
+    const size_t tokens = (size_t)w->n_windows * (size_t)b->window, d = (size_t)c->head_dim;
+    const size_t q_cols = (size_t)c->n_heads * d, width = q_cols + 2 * (size_t)c->n_kv_heads * d;
+    const size_t threads = (size_t)bc_pool_size(b->model.engine->pool);
+    w->qkv = take(tokens * width, failed);
+    w->d_qkv = take(tokens * width, failed);
+    w->attention = take(tokens * q_cols, failed);
+    w->d_attention = take(tokens * q_cols, failed);
+    w->d_keys = take(tokens * q_cols, failed);
+    w->d_values = take(tokens * q_cols, failed);
+    w->middle = take(tokens * (size_t)c->hidden, failed);
+    w->o_out = take(tokens * (size_t)c->hidden, failed);
+    w->cos = take((size_t)b->window * d / 2, failed);
+    w->sin = take((size_t)b->window * d / 2, failed);
+    w->minus_sin = take((size_t)b->window * d / 2, failed);
+    w->scratch = take(threads * bc_attention_scratch(c, b->window), failed);
+    if (!c->qk_norm) return;
+    w->d_norms = bc_aligned_alloc(tokens * 2 * d * sizeof *w->d_norms);
+    if (!w->d_norms) *failed = 1;
+}
+
+static void take_batch(bc_block_back *w, const bc_config *c, bc_engine *engine, int *failed)
+{
+    const size_t n = (size_t)w->n_batch, hidden = (size_t)c->hidden, mlp = (size_t)c->intermediate;
+    size_t widest = (size_t)c->n_heads * (size_t)c->head_dim;
+    widest = widest > hidden ? widest : hidden;
+    widest = widest > mlp ? widest : mlp;
+    widest = widest > LEAST_WIDTH ? widest : LEAST_WIDTH;
+    w->h = take(n * hidden, failed);
+    w->dh = take(n * hidden, failed);
+    w->gate_up = take(n * 2 * mlp, failed);
+    w->d_gate_up = take(n * 2 * mlp, failed);
+    w->product = take(n * mlp, failed);
+    w->d_product = take(n * mlp, failed);
+    w->down_out = take(n * hidden, failed);
+    w->rotated = take(n * widest, failed);
+    w->inverse_rms = take(n, failed);
+    if (bc_linear_space_init(&w->space, engine, w->n_batch, (int64_t)widest, NULL) != BC_OK)
+        *failed = 1;
+}
+
+/* The same angles as bc_rope_table's. */
+static void fill_rope(bc_block_back *w, const bc_session *s, int window)
+{
+    const int half = s->model->config.head_dim / 2;
+    for (int t = 0; t < window; t++) {
+        for (int i = 0; i < half; i++) {
+            const float angle = (float)t * s->inv_freq[i];
+            w->cos[t * half + i] = (float)cos((double)angle);
+            w->sin[t * half + i] = (float)sin((double)angle);
+            w->minus_sin[t * half + i] = -w->sin[t * half + i];
+        }
+    }
+}
+
+int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err)
+{
+    if (b->back && b->back->n_windows >= n_windows) return BC_OK;
+    bc_block_back_free(b->back);
+    b->back = NULL;
+    bc_block_back *w = calloc(1, sizeof *w);
+    int failed = !w;
+    if (w) {
+        w->n_windows = n_windows;
+        w->n_batch = n_windows * b->window < BATCH ? n_windows * b->window : BATCH;
+        take_group(w, b, &failed);
+        take_batch(w, &b->model.config, b->model.engine, &failed);
+    }
+    if (failed) {
+        bc_block_back_free(w);
+        return bc_fail(err, BC_ERR_NOMEM,
+                       "no memory for the gradients of windows of %d tokens; use shorter ones",
+                       b->window);
+    }
+    fill_rope(w, b->session, b->window);
+    b->back = w;
+    return BC_OK;
+}

@@ -1,0 +1,144 @@
+/* api_gradient.c - api_test's part for the calls of gradients. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "api_test.h"
+
+/* Of test_config: hidden 8, 6 heads' columns 12, KV 6, MLP 10; see api_calibrate.c. */
+enum { HIDDEN = 8, WINDOW = 5, TOKENS = 2 * WINDOW, ELEMENTS = 12 * 8, VOCAB = 7 };
+
+static float weights[ELEMENTS];
+static const uint8_t planes[4 * ELEMENTS] = { 128, 7, 200 };
+static const int64_t rows[7] = { 12, 6, 6, 8, 10, 10, 8 };
+
+static float *floats(size_t n) { return calloc(n, sizeof(float)); }
+static double *doubles(size_t n) { return calloc(n, sizeof(double)); }
+
+/* Every array, to the element, so that a sanitizer sees what is written outside. */
+static bc_block_grads all_grads(void)
+{
+    bc_block_grads g = { .attn_norm = doubles(HIDDEN), .mlp_norm = doubles(HIDDEN) };
+    for (int i = 0; i < 7; i++) {
+        const size_t n = (size_t)rows[i];
+        g.matrix[i] = (bc_matrix_grads){ doubles(n), doubles(n), doubles(n), floats(TOKENS),
+                                         floats(TOKENS * n) };
+    }
+    g.qkv_in = floats(TOKENS * HIDDEN);
+    g.o_in = floats(TOKENS * 12);
+    g.mlp_in = floats(TOKENS * HIDDEN);
+    g.down_in = floats(TOKENS * 10);
+    return g;
+}
+
+static void free_grads(bc_block_grads *g)
+{
+    for (int i = 0; i < 7; i++) {
+        const bc_matrix_grads *m = &g->matrix[i];
+        void *const owned[] = { m->gain, m->bias, m->row_squares, m->token_squares, m->dy };
+        for (int k = 0; k < 5; k++) free(owned[k]);
+    }
+    void *const owned[] = { g->attn_norm, g->mlp_norm, g->qkv_in, g->o_in, g->mlp_in, g->down_in };
+    for (int k = 0; k < 6; k++) free(owned[k]);
+}
+
+static void check_backward(bc_engine *e)
+{
+    bc_block *b = NULL;
+    const char *text = test_config("llama", "");
+    float *x = floats(TOKENS * HIDDEN), *dy = floats(TOKENS * HIDDEN);
+    double norm[12] = { 0 };
+    bc_block_grads all = all_grads(), heads = { .q_norm = norm };
+    bc_cancel cancel = { 1 };
+    for (int i = 0; i < ELEMENTS; i++) weights[i] = (float)(i * 7 % 13) * 0.1F - 0.6F;
+    for (int i = 0; i < TOKENS * HIDDEN; i++) {
+        x[i] = (float)(i % 7) - 3;
+        dy[i] = (float)(i % 5) - 2;
+    }
+    CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no weights */
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
+        CHECK(bc_block_set_dense(b, i, weights, BC_F32, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no norms */
+    CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_backward(NULL, x, dy, 2, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, &heads, NULL, &err)); /* no q_norm */
+    REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, &cancel, &err));
+    CHECK(bc_block_backward(b, x, dy, 0, &all, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, &err) == BC_OK); /* then more windows */
+    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    CHECK(isfinite(dy[TOKENS * HIDDEN - 1]) && all.matrix[BC_MATRIX_UP].gain[9] != 0);
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
+        CHECK(bc_block_set_planes(b, i, planes, weights, 1 + i % 4, 1, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    CHECK(isfinite(dy[TOKENS * HIDDEN - 1]));
+    bc_block_close(b);
+    free_grads(&all);
+    free(x);
+    free(dy);
+}
+
+static void check_heads(bc_engine *e)
+{
+    static const int8_t codes[VOCAB * HIDDEN] = { 3, -127, 127, 5 };
+    bc_head dense = { .norm = weights, .weights = weights, .hidden = HIDDEN, .vocab = VOCAB };
+    bc_head coded = { .norm = weights, .weights = codes, .scales = weights, .seed = 3 };
+    float h[3 * HIDDEN], dh[3 * HIDDEN], w[3] = { 1, 0, 2 };
+    double loss[3], dnorm[HIDDEN] = { 0 };
+    const int32_t targets[3] = { 6, 0, -1 }, bad[3] = { 0, 7, 0 };
+    bc_cancel cancel = { 1 };
+    coded.hidden = HIDDEN;
+    coded.vocab = VOCAB;
+    dense.rms_eps = coded.rms_eps = 1e-5F;
+    for (int i = 0; i < 3 * HIDDEN; i++) h[i] = (float)(i % 5) - 2;
+#define ENTROPY(engine, head, h_, n, targets_, loss_, cancel_)                                     \
+    bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, cancel_, &err)
+#define DIVERGENCE(head, teacher, their_h)                                                         \
+    bc_head_divergence(e, head, h, 3, teacher, their_h, NULL, loss, dh, dnorm, NULL, &err)
+    CHECK(ENTROPY(e, &dense, h, 3, targets, loss, NULL) == BC_OK);
+    CHECK(loss[0] > 0 && loss[1] == 0 && loss[2] == 0 && dh[2 * HIDDEN] == 0);
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, &err) ==
+          BC_OK);
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, &err) ==
+          BC_OK); /* in place */
+    CHECK(ENTROPY(e, &dense, h, 0, targets, loss, NULL) == BC_OK);
+    CHECK(DIVERGENCE(&coded, &dense, h) == BC_OK && isfinite(loss[0]));
+    REFUSED(BC_ERR_INVALID, ENTROPY(NULL, &dense, h, 3, targets, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, NULL, h, 3, targets, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, NULL, 3, targets, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, -1, targets, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, HUGE_SIZE, targets, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, 3, NULL, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, 3, bad, loss, NULL));
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, 3, targets, NULL, NULL));
+    REFUSED(BC_ERR_CANCELLED, ENTROPY(e, &dense, h, 3, targets, loss, &cancel));
+    REFUSED(BC_ERR_INVALID, DIVERGENCE(&dense, NULL, h));
+    REFUSED(BC_ERR_INVALID, DIVERGENCE(NULL, &dense, h));
+    REFUSED(BC_ERR_INVALID, DIVERGENCE(&dense, &dense, NULL));
+    w[2] = INFINITY;
+    REFUSED(BC_ERR_INVALID, ENTROPY(e, &dense, h, 3, targets, loss, NULL));
+    w[2] = 1;
+    bc_head wrong[8] = { dense, dense, dense, dense, dense, dense, dense, dense };
+    wrong[0].norm = NULL;
+    wrong[1].weights = NULL;
+    wrong[2].dtype = 3;
+    wrong[3].hidden = 0;
+    wrong[4].vocab = -1;
+    wrong[5].vocab = INT32_MAX;
+    wrong[6].hidden = INT32_MAX;
+    wrong[7].rms_eps = NAN;
+    for (int i = 0; i < 8; i++) {
+        REFUSED(BC_ERR_INVALID, ENTROPY(e, &wrong[i], h, 3, targets, loss, NULL));
+        REFUSED(BC_ERR_INVALID, DIVERGENCE(&dense, &wrong[i], h));
+    }
+    coded.vocab = VOCAB - 1;
+    REFUSED(BC_ERR_INVALID, DIVERGENCE(&coded, &dense, h));
+}
+
+void check_gradients(bc_engine *e)
+{
+    check_backward(e);
+    check_heads(e);
+}
