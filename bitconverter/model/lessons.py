@@ -1,0 +1,125 @@
+"""What is learned from: windows of token ids and, for each position, the token that should follow, if it counts.
+
+A .jsonl file holds one example a line, {"prompt": "...", "answer": "..."}: only the answer and the end-of-text token
+behind it are learned, and an example is a window of its own, filled up at its end. Any other file is plain text, cut
+into whole windows, of which every token is learned.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine import Cancel
+from bitconverter.format.errors import UserError
+from bitconverter.format.text_file import read_text
+from bitconverter.model.tokenizer import Tokenizer
+
+I32 = npt.NDArray[np.int32]
+
+PIECE = 200  # examples encoded between two looks at the cancel flag
+ROUND = 16  # windows of examples have a multiple of this many tokens
+
+
+@dataclass(frozen=True)
+class Lessons:
+    """tokens and targets i32 [n, window]; targets[i, t] is what should follow tokens[i, t], -1: nothing is learned."""
+
+    tokens: I32
+    targets: I32
+
+    def split(self, share: float, seed: int) -> tuple["Lessons", "Lessons"]:
+        """(to learn from, to check with): `share` of the windows, at least one of two or more, drawn by the seed."""
+        n = len(self.tokens)
+        order = np.random.default_rng(seed).permutation(n)
+        held = min(n - 1, max(1, round(share * n)))
+        check, learn = np.sort(order[:held]), np.sort(order[held:])
+        return self.take(learn), self.take(check)
+
+    def take(self, which: npt.NDArray[np.int64]) -> "Lessons":
+        return Lessons(self.tokens[which], self.targets[which])
+
+
+def read_lessons(path: str, tokenizer: Tokenizer, window: int, cancel: Cancel) -> Lessons:
+    """Raises UserError: "text-unreadable", "text-encoding", "lesson-row" (path, line, reason), "lesson-short"."""
+    text = read_text(path)
+    rows = _examples(path, text, tokenizer, window, cancel) if path.lower().endswith(".jsonl") else None
+    lessons = (
+        _plain(tokenizer.encode(text, add_special_tokens=False), window) if rows is None else _padded(rows)
+    )
+    if len(lessons.tokens) < 2:
+        raise UserError(
+            "lesson-short",
+            f"{path} gives {len(lessons.tokens)} window(s) of {window} tokens, and training needs at least 2: one to "
+            "learn from and one to check with. Use a longer text or a smaller window.",
+            path=path, windows=len(lessons.tokens),
+        )  # fmt: skip
+    return lessons
+
+
+def _plain(ids: Sequence[int], window: int) -> Lessons:
+    n = max(0, len(ids) - 1) // window
+    flat = np.asarray(ids, np.int32)
+    tokens = flat[: n * window].reshape(n, window)
+    return Lessons(tokens, flat[1 : n * window + 1].reshape(n, window))
+
+
+def _examples(
+    path: str, text: str, tokenizer: Tokenizer, window: int, cancel: Cancel
+) -> list[tuple[list[int], int]]:
+    """(ids, how many of them are the prompt) of every line."""
+    rows = []
+    end = min(tokenizer.eos_ids, default=None)
+    start = tokenizer.encode("", add_special_tokens=True)[:1]
+    start = start if start == [tokenizer.bos_id] else []
+    for number, line in enumerate(text.splitlines(), 1):
+        if number % PIECE == 1:
+            cancel.check()
+        if not line.strip():
+            continue
+        prompt, answer = _fields(path, number, line)
+        before = start + tokenizer.encode(prompt, add_special_tokens=False)
+        learned = tokenizer.encode(answer, add_special_tokens=False)
+        ids = before + learned + ([] if end is None else [end])
+        if not before or not learned:
+            raise _bad_row(path, number, "the prompt or the answer gives no token")
+        if len(ids) > window + 1:
+            raise _bad_row(path, number, f"it has {len(ids)} tokens, and a window holds {window + 1}")
+        rows.append((ids, len(before)))
+    return rows
+
+
+def _fields(path: str, number: int, line: str) -> tuple[str, str]:
+    try:
+        row: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise _bad_row(path, number, f"it is not JSON ({error})") from None
+    if not isinstance(row, dict):
+        raise _bad_row(path, number, "it is not a JSON object")
+    for name in ("prompt", "answer"):
+        if not isinstance(row.get(name), str):
+            raise _bad_row(path, number, f'it has no text "{name}"')
+    return row["prompt"], row["answer"]
+
+
+def _bad_row(path: str, number: int, reason: str) -> UserError:
+    return UserError(
+        "lesson-row",
+        f"{path}, line {number} cannot be learned: {reason}. "
+        'Each line must be like {"prompt": "...", "answer": "..."}.',
+        path=path, line=number, reason=reason,
+    )  # fmt: skip
+
+
+def _padded(rows: list[tuple[list[int], int]]) -> Lessons:
+    """As wide as the longest example needs; what follows an example's end is token 0 and is not learned."""
+    longest = max((len(ids) - 1 for ids, _ in rows), default=1)
+    width = -(-longest // ROUND) * ROUND
+    tokens, targets = np.zeros((len(rows), width), np.int32), np.full((len(rows), width), -1, np.int32)
+    for i, (ids, prompt) in enumerate(rows):
+        tokens[i, : len(ids) - 1] = ids[:-1]
+        targets[i, prompt - 1 : len(ids) - 1] = ids[prompt:]
+    return Lessons(tokens, targets)

@@ -1,0 +1,75 @@
+"""The soul file: what is written is read, and everything else is refused with a reason."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from bitconverter.format.errors import FormatError
+from bitconverter.format.soul_file import FORMAT, Soul, read_soul, soul_bytes, weights_hash
+
+GAINS = {"model.layers.1.mlp.up_proj": np.array([0.5, 1.5, 1], np.float32), "b": np.array([2], np.float32)}
+SOUL = Soul(GAINS, "モデル", "ab" * 32, {"lesson": "本.txt"})
+
+
+def test_a_soul_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "a.soul"
+    path.write_bytes(soul_bytes(SOUL))
+    back = read_soul(path)
+    assert (back.base_name, back.base_sha256, back.notes) == (SOUL.base_name, SOUL.base_sha256, SOUL.notes)
+    assert set(back.gains) == set(GAINS)
+    for name, gain in GAINS.items():
+        np.testing.assert_array_equal(back.gains[name], gain)
+    assert set(load_file(path)) == {name + ".gain" for name in GAINS}  # the library reads it too
+    assert soul_bytes(back) == soul_bytes(SOUL)
+
+
+def stored(tmp_path: Path, metadata: dict[str, str], **tensors: np.ndarray) -> Path:
+    path = tmp_path / "b.soul"
+    base = {**FORMAT, "base_name": "x", "base_sha256": "ab" * 32}
+    save_file({name.replace("_", "."): value for name, value in tensors.items()}, path, {**base, **metadata})
+    return path
+
+
+ONES = np.ones(2, np.float32)
+
+
+@pytest.mark.parametrize(
+    "metadata, tensors, reason",
+    [
+        ({"format": "other"}, {"a_gain": ONES}, "format is 'other'"),
+        ({"format_version": "2"}, {"a_gain": ONES}, "format_version is '2'"),
+        ({"adapter": "lora"}, {"a_gain": ONES}, "adapter is 'lora'"),
+        ({"base_sha256": "xyz"}, {"a_gain": ONES}, "which model"),
+        ({}, {"a_gain": ONES.astype(np.float16)}, "not a row of gains"),
+        ({}, {"a_gain": np.ones((2, 2), np.float32)}, "not a row of gains"),
+        ({}, {"a_scales": ONES}, "not a row of gains"),
+        ({}, {"a_gain": np.array([1, 0], np.float32)}, "not all positive"),
+        ({}, {"a_gain": np.array([1, -1], np.float32)}, "not all positive"),
+        ({}, {"a_gain": np.array([1, np.nan], np.float32)}, "not all positive"),
+        ({}, {"a_gain": np.array([1, np.inf], np.float32)}, "not all positive"),
+    ],
+)
+def test_what_is_no_soul_is_refused(
+    tmp_path: Path, metadata: dict[str, str], tensors: dict[str, np.ndarray], reason: str
+) -> None:
+    path = stored(tmp_path, metadata, **tensors)
+    with pytest.raises(FormatError, match=reason):
+        read_soul(path)
+
+
+def test_a_cut_file_is_refused(tmp_path: Path) -> None:
+    data, path = soul_bytes(SOUL), tmp_path / "c.soul"
+    for length in (0, 7, 100, len(data) - 1):
+        path.write_bytes(data[:length])
+        with pytest.raises(FormatError):
+            read_soul(path)
+
+
+def test_the_hash_is_of_all_files_in_order(tmp_path: Path) -> None:
+    for name, data in (("2", b"b"), ("1", b"a")):
+        (tmp_path / name).write_bytes(data)
+    import hashlib
+
+    assert weights_hash(tmp_path.iterdir()) == hashlib.sha256(b"ab").hexdigest()

@@ -1,0 +1,92 @@
+"""Text and examples as windows: what is learned, and which rows are refused."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bitconverter.engine import Cancel
+from bitconverter.format.errors import UserError
+from bitconverter.model.lessons import Lessons, read_lessons
+from bitconverter.model.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def tokenizer(tiny_model: Path) -> Tokenizer:
+    return Tokenizer(tiny_model)
+
+
+def read(path: Path, text: str, tokenizer: Tokenizer, window: int = 16) -> Lessons:
+    path.write_text(text, encoding="utf-8")
+    return read_lessons(str(path), tokenizer, window, Cancel())
+
+
+def test_plain_text_is_cut_into_windows(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    text = "the quick brown fox jumps over the lazy dog"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    lessons = read(tmp_path / "a.txt", text, tokenizer, 8)
+    assert lessons.tokens.shape == lessons.targets.shape == ((len(ids) - 1) // 8, 8)
+    assert lessons.tokens.reshape(-1).tolist() == ids[: lessons.tokens.size]
+    assert lessons.targets.reshape(-1).tolist() == ids[1 : lessons.tokens.size + 1]
+
+
+def test_only_the_answer_is_learned(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    rows = [{"prompt": "two plus two is", "answer": " four"}, {"prompt": "a", "answer": "b", "more": 1}]
+    text = "\n\n".join(json.dumps(row) for row in rows) + "\n"
+    lessons = read(tmp_path / "a.JSONL", text, tokenizer, 40)
+    end = [min(tokenizer.eos_ids)] if tokenizer.eos_ids else []
+    for row, tokens, targets in zip(rows, lessons.tokens, lessons.targets, strict=True):
+        prompt = tokenizer.encode(str(row["prompt"]), add_special_tokens=False)
+        answer = tokenizer.encode(str(row["answer"]), add_special_tokens=False) + end
+        ids = prompt + answer
+        assert tokens[: len(ids) - 1].tolist() == ids[:-1]
+        assert targets[targets >= 0].tolist() == answer
+        assert (targets[: len(prompt) - 1] == -1).all() and (targets[len(ids) - 1 :] == -1).all()
+    assert lessons.tokens.shape[1] % 16 == 0 and lessons.tokens.shape[1] <= 48
+
+
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("{", "not JSON"),
+        ("[1]", "not a JSON object"),
+        ('{"prompt": "a"}', 'no text "answer"'),
+        ('{"prompt": 1, "answer": "b"}', 'no text "prompt"'),
+        ('{"prompt": "", "answer": "b"}', "gives no token"),
+        ('{"prompt": "a", "answer": ""}', "gives no token"),
+        (json.dumps({"prompt": "a" * 30, "answer": "b"}), "a window holds 17"),
+        ("[" * 100_000, "not JSON"),
+    ],
+)
+def test_a_bad_row_is_named(tokenizer: Tokenizer, tmp_path: Path, line: str, reason: str) -> None:
+    good = '{"prompt": "a", "answer": "b"}\n'
+    with pytest.raises(UserError, match=reason) as raised:
+        read(tmp_path / "a.jsonl", good + "\n" + line + "\n" + good, tokenizer)
+    assert raised.value.code == "lesson-row"
+    assert raised.value.fields["line"] == 3
+
+
+def test_too_little_is_said(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name, text in (
+        ("a.txt", ""),
+        ("a.txt", "a b c"),
+        ("a.jsonl", '{"prompt": "a", "answer": "b"}'),
+        ("b.jsonl", ""),
+    ):
+        with pytest.raises(UserError, match="at least 2") as raised:
+            read(tmp_path / name, text, tokenizer)
+        assert raised.value.code == "lesson-short"
+
+
+def test_the_split_depends_on_the_seed_alone() -> None:
+    tokens = np.arange(40, dtype=np.int32).reshape(20, 2)
+    learn, check = Lessons(tokens, tokens).split(0.1, 5)
+    again, _ = Lessons(tokens, tokens).split(0.1, 5)
+    other, _ = Lessons(tokens, tokens).split(0.1, 6)
+    assert len(check.tokens) == 2 and len(learn.tokens) == 18
+    assert sorted(np.concatenate([learn.tokens, check.tokens])[:, 0].tolist()) == tokens[:, 0].tolist()
+    np.testing.assert_array_equal(learn.tokens, again.tokens)
+    assert not np.array_equal(learn.tokens, other.tokens)
+    learn, check = Lessons(tokens[:2], tokens[:2]).split(0.1, 5)
+    assert len(learn.tokens) == len(check.tokens) == 1
