@@ -44,7 +44,7 @@ class TrainJob:
 
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "source-changed", those of read_lessons() and of the tokenizer; EngineError; Cancelled."""
+        "train-diverged", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError; Cancelled."""
         started = time.monotonic()
         with _work_folder(self.work_dir):
             self._check()

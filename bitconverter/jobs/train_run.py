@@ -118,7 +118,7 @@ class TrainRun:
         state, arrays = found
         if state.key != key.hexdigest():
             raise UserError(
-                "source-changed",
+                "lesson-changed",
                 f"The model, the lesson or this program has changed since the unfinished training in "
                 f"{self.job.work_dir} began. Remove that folder to start again from the beginning.",
                 folder=str(self.job.work_dir),

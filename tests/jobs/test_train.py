@@ -143,7 +143,7 @@ def test_a_changed_lesson_or_setting_is_noticed(job: TrainJob, model: Path, tmp_
     run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
     assert error_of(make_job(model, tmp_path, rate=0.02)).code == "work-folder-taken"
     (tmp_path / "lesson.txt").write_text(TEXT.upper(), encoding="utf-8")
-    assert error_of(job).code == "source-changed"
+    assert error_of(job).code == "lesson-changed"
     (tmp_path / "lesson.txt").write_text(TEXT, encoding="utf-8")
     finish(job)
 
