@@ -1,6 +1,7 @@
 """The arguments of the command line."""
 
 import argparse
+import re
 import sys
 import textwrap
 from typing import Any
@@ -9,8 +10,10 @@ from bitconverter import __version__
 from bitconverter.cli import texts
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
-METHODS = ("fast", "full")
+METHODS = ("full", "fast")
+PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 KV_TYPES = ("f16", "int8", "f32")
+UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -68,7 +71,10 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["planes"]
     )
     size.add_argument("--bits", type=float, metavar="B", help=texts.OPTIONS["bits"])
-    parser.add_argument("--method", choices=METHODS, default="fast", help=texts.OPTIONS["method"])
+    size.add_argument("--size", type=byte_count, metavar="3.4GB", help=texts.OPTIONS["size"])
+    size.add_argument("--fit", type=fit, metavar="vram=4GB,ctx=4096", help=texts.OPTIONS["fit"])
+    size.add_argument("--preset", choices=PRESETS, help=texts.OPTIONS["preset"])
+    parser.add_argument("--method", choices=METHODS, help=texts.OPTIONS["method"])
     parser.add_argument(
         "--calibration", nargs="+", default=(), metavar="FILE", help=texts.OPTIONS["calibration"]
     )
@@ -141,3 +147,25 @@ def _natural(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
+
+
+def byte_count(text: str) -> int:
+    """3.4GB, 900 MB, 4GiB, or a plain number of bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*([a-zA-Z]*)\s*", text)
+    unit = UNITS.get(match[2].lower()) if match else None
+    if match is None or unit is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no size; write it like 3.4GB, 900MB or 4GiB")
+    return round(float(match[1]) * unit)
+
+
+def fit(text: str) -> tuple[int, int, str]:
+    """vram=4GB,ctx=4096,kv=f16: (bytes, tokens, kind of KV cache); ctx and kv may be left out."""
+    words = dict(part.partition("=")[::2] for part in text.split(","))
+    if "vram" not in words or not set(words) <= {"vram", "ctx", "kv"}:
+        raise argparse.ArgumentTypeError(f"{text!r} must be like vram=4GB,ctx=4096 or vram=4GB,ctx=8192,kv=int8")
+    kv, context = words.get("kv", "f16"), words.get("ctx", "4096")
+    if kv not in KV_TYPES:
+        raise argparse.ArgumentTypeError(f"there is no KV cache of {kv}: choose {', '.join(KV_TYPES)}")
+    if not context.isascii() or not context.isdigit():
+        raise argparse.ArgumentTypeError(f"ctx={context} is no number of tokens")
+    return byte_count(words["vram"]), int(context), kv

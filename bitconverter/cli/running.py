@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bitconverter.cli import FAILED, STOPPED, texts
-from bitconverter.cli.terminal import ProgressLine
+from bitconverter.cli.terminal import ProgressLine, time_left
 from bitconverter.jobs.errors import EngineError, UserError
 from bitconverter.jobs.job import (
     Cancel,
@@ -18,6 +18,7 @@ from bitconverter.jobs.job import (
     Failed,
     Finished,
     Job,
+    Metric,
     Note,
     Progress,
     Stopped,
@@ -68,6 +69,8 @@ def _follow(
     on_token: Callable[[str], None] | None,
 ) -> Finished | Failed | Stopped:
     told = False
+    errors: list[float] = []
+    left = ""
     while True:
         if cancel.requested and not told:
             told = True
@@ -81,6 +84,11 @@ def _follow(
                 return event
             case Progress():
                 line.show(event)
+                left = time_left(event)
+            case Metric("output_error", layer, error):
+                errors.append(error)
+                mean = sum(errors) / len(errors)
+                line.say(texts.LAYER.format(layer=layer + 1, error=error, mean=mean, left=left))
             case Note(code, fields):
                 line.say(describe_note(code, fields))
             case Token(text) if on_token is not None:

@@ -90,12 +90,14 @@ def describe(progress: Progress) -> str:
         amount = f"{size(progress.done)} of {size(progress.total)}"
     else:
         amount = f"{progress.done} of {progress.total} {progress.unit}s"
-    left = (
-        f", {duration(progress.eta)} left"
-        if progress.eta is not None and progress.done < progress.total
-        else ""
-    )
-    return f"{share:4.0%}  {amount}{left}  {progress.item}".rstrip()
+    return f"{share:4.0%}  {amount}{time_left(progress)}  {progress.item}".rstrip()
+
+
+def time_left(progress: Progress) -> str:
+    """`, 12 s left`, or nothing where it is not known."""
+    if progress.eta is None or progress.done >= progress.total:
+        return ""
+    return f", {duration(progress.eta)} left"
 
 
 def as_table(rows: list[tuple[Any, ...]], right: set[int]) -> str:

@@ -29,9 +29,10 @@ HELP = {
         "on where it was when the same command is given again, and ends in the same bytes. OUT appears only when "
         "it is complete.",
         "examples:\n"
-        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --planes 2\n"
-        "  bitconverter convert model.Q4_K_M.gguf small --planes 3\n"
-        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --method full --bits 3.25\n"
+        "  bitconverter convert Llama-3.2-1B-Instruct llama-small --bits 3.25\n"
+        "  bitconverter convert Llama-3.1-8B-Instruct llama-small --preset 4gb\n"
+        "  bitconverter convert Llama-3.1-8B-Instruct llama-small --fit vram=6GB,ctx=16384,kv=int8\n"
+        "  bitconverter convert model.Q4_K_M.gguf small --planes 3 --method fast\n"
         "  bitconverter convert Llama-3.2-1B-Instruct llama-small --check\n\n"
         "planes: 1 = 1.6 bits per weight (needs training to be of use), 2 = 3.2 bits, 3 = 4.8 bits (close to the\n"
         "original), 4 = 6.4 bits (hard to tell apart).",
@@ -81,7 +82,13 @@ OPTIONS = {
     "model": "a model folder",
     "planes": "ternary planes of the layers' matrices, 1 to 4 (default 3)",
     "bits": "instead of --planes: average bits per weight; every matrix gets as many planes as it needs",
-    "method": "fast: no calibration, seconds; full: calibrated on text, much better, minutes (default %(default)s)",
+    "size": "instead of --planes: bytes of the finished weight file",
+    "fit": "instead of --planes: the memory that weights, KV cache (ctx tokens, kv f16, int8 or f32) and work space "
+    "of a chat must fit into",
+    "preset": "instead of --planes: tiny (2 bits), 4gb and 8gb (fit 4 GB with 4096 tokens, 8 GB with 8192), best "
+    "(4 planes)",
+    "method": "full: calibrated on text, minutes for a small model, hours for a large one; fast: no text, seconds "
+    "to minutes, weaker (default full; fast with --no-tokenizer, because then no text can be read)",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
     "seed": "of the random rotation; other seeds are as good (default 0)",
@@ -158,6 +165,7 @@ CONVERTED = """\
 {out}: {file_size}, {bits_per_weight:.2f} bits per weight (the source's tensors: {source_size})
 relative squared error {relative_error:.5f}, {seconds:.1f} s
 try it:  bitconverter chat {quoted_out}"""
+LAYER = "layer {layer}: error {error:.5f} of its outputs, {mean:.5f} on average so far{left}"
 EVALUATED = "perplexity            {perplexity:.4f}   on {tokens} tokens ({tokens_per_second:.0f} tok/s)"
 EVALUATED_REFERENCE = """\
 reference perplexity  {reference_perplexity:.4f}

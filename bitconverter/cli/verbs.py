@@ -21,19 +21,26 @@ from bitconverter.jobs.logits import LogitsJob, LogitsResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 
 DEFAULT_PLANES = 3
+DEFAULT_CONTEXT = 4096
 
 
 def convert(args: argparse.Namespace) -> int:
-    planes = DEFAULT_PLANES if args.planes is None else args.planes
+    memory, context, kv = args.fit or (None, DEFAULT_CONTEXT, "f16")
+    wish = {
+        "planes": DEFAULT_PLANES if args.planes is None else args.planes,
+        "bits": args.bits, "size": args.size, "preset": args.preset,
+        "fit_bytes": memory, "fit_context": context, "fit_kv": kv,
+    }  # fmt: skip
     if args.check:
         report: PreflightReport = run(
-            PreflightJob(args.source, args.out, planes, not args.no_tokenizer, args.bits), _line(args)
+            PreflightJob(args.source, args.out, need_tokenizer=not args.no_tokenizer, **wish), _line(args)
         )
         _print(args, report, _preflight_text)
         return DONE if report.ok else FAILED
     job = ConvertJob(
-        args.source, args.out, planes, args.seed, args.threads, args.cpu_mask, not args.no_tokenizer,
-        args.method, args.bits, tuple(args.calibration), args.calibration_windows,
+        args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
+        need_tokenizer=not args.no_tokenizer, method=args.method or ("fast" if args.no_tokenizer else "full"),
+        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows, **wish,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)
 

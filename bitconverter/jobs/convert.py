@@ -32,12 +32,12 @@ from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import WEIGHTS, WorkFolder
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Note, Progress
-from bitconverter.jobs.preflight import Checked, check, partial_folder
+from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of
 from bitconverter.model.calibration_text import CalibrationText
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
-METHODS = ("fast", "full")
+METHODS = ("full", "fast")
 MOST_WINDOWS = 4096
 MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
@@ -61,7 +61,9 @@ class ConvertJob:
 
     `need_tokenizer` False: a source without one is converted too, for work on token ids alone.
     `method`: "fast" (no data) or "full" (calibrated). `bits`: instead of `planes`, the average bits per linear weight;
-    every matrix gets its own number of planes. `calibration`: UTF-8 text files (none: the text that comes with the
+    every matrix gets its own number of planes, as with `size` (bytes of the finished weight file), `fit_bytes` (memory
+    of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
+    model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used.
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
@@ -77,6 +79,11 @@ class ConvertJob:
     bits: float | None = None
     calibration: tuple[str, ...] = ()
     calibration_windows: int = 32
+    size: int | None = None
+    fit_bytes: int | None = None
+    fit_context: int = 4096
+    fit_kv: str = "f16"
+    preset: str | None = None
 
     @property
     def work_dir(self) -> Path:
@@ -84,7 +91,8 @@ class ConvertJob:
 
     def run(self, ctx: Context) -> ConvertResult:
         """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
-        "source-changed", "weight-not-finite", "disk-full", "bits", "method", "calibration-short", "text-unreadable",
+        "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small", "fit", "preset",
+        "method", "calibration-short", "text-unreadable",
         "text-encoding", "calibration-overflow"; Cancelled.
         """  # fmt: skip
         started = time.monotonic()
@@ -153,7 +161,7 @@ class ConvertJob:
         # the hidden states of the calibration text, and their next version while it is written
         work_bytes = 2 * 4 * WINDOW * self.calibration_windows if full else 0
         checked = check(
-            self.source, self.out, self.planes, self.need_tokenizer or full, self.bits, work_bytes
+            self.source, self.out, wish_of(self), self.need_tokenizer or full, work_bytes
         )
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
@@ -185,14 +193,23 @@ class ConvertJob:
 
     def _parameters(self, text: CalibrationText | None) -> dict[str, Any]:
         """What the manifest says of how it was made."""
-        chosen: dict[str, Any] = {"planes": self.planes} if self.bits is None else {"bits": self.bits}
-        parameters = {**chosen, "seed": self.seed, "method": self.method}
+        parameters = {**self._chosen(), "seed": self.seed, "method": self.method}
         if text is not None:
             parameters["calibration"] = {
                 "files": list(text.sources), "windows": text.ids.shape[0], "window": text.ids.shape[1],
                 "sha256": text.sha256,
             }  # fmt: skip
         return parameters
+
+    def _chosen(self) -> dict[str, Any]:
+        """The wish for a size, as it was given."""
+        if self.preset is not None:
+            return {"preset": self.preset}
+        if self.fit_bytes is not None:
+            return {"fit": {"bytes": self.fit_bytes, "context": self.fit_context, "kv": self.fit_kv}}
+        if self.size is not None:
+            return {"size": self.size}
+        return {"planes": self.planes} if self.bits is None else {"bits": self.bits}
 
     def _convert_tensors(
         self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, checked: Checked,

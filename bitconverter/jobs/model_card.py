@@ -74,9 +74,9 @@ def _is_legal(name: str) -> bool:
 
 
 def _digits(parameters: dict[str, Any]) -> str:
-    if "bits" in parameters:
+    planes = 4 if parameters.get("preset") == "best" else parameters.get("planes")
+    if planes is None:
         return "written in one to four ternary digits, as many as each map needs,"
-    planes = parameters["planes"]
     values = (3**planes - 1) // 2
     return f"from -{values} to {values}, written in {planes} ternary digit{'s' if planes > 1 else ''}"
 

@@ -11,8 +11,8 @@ from typing import Any
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context
-from bitconverter.model.allocate import allocate
-from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan
+from bitconverter.model.budget import Fit, Wish, check_wish, planned
+from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
 
@@ -59,6 +59,11 @@ class PreflightJob:
     planes: int = 3
     need_tokenizer: bool = True
     bits: float | None = None
+    size: int | None = None
+    fit_bytes: int | None = None
+    fit_context: int = 4096
+    fit_kv: str = "f16"
+    preset: str | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -66,7 +71,7 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, self.planes, self.need_tokenizer, self.bits).report
+        return check(self.source, self.out, wish_of(self), self.need_tokenizer).report
 
 
 def partial_folder(out: str) -> Path:
@@ -74,23 +79,24 @@ def partial_folder(out: str) -> Path:
     return Path(str(Path(out)) + ".partial")
 
 
+def wish_of(job: Any) -> Wish:
+    """What a job with the fields of PreflightJob asks for."""
+    fit = None if job.fit_bytes is None else Fit(job.fit_bytes, job.fit_context, job.fit_kv)
+    return Wish(job.planes, job.bits, job.size, fit, job.preset)
+
+
 def check(
     source_path: str,
     out: str | None,
-    planes: int,
+    wish: Wish,
     need_tokenizer: bool = True,
-    bits: float | None = None,
     work_bytes_per_unit: int = 0,
 ) -> Checked:
-    """All checks. Raises UserError only for a number of planes or bits out of range; the rest are items.
+    """All checks. Raises UserError only for a wish that cannot be (model/budget.py); the rest are items.
 
-    `bits` chooses the planes of every matrix (model/allocate.py) instead of `planes`. `work_bytes_per_unit` of the
-    hidden size are needed in the work folder beside the result.
+    `work_bytes_per_unit` of the hidden size are needed in the work folder beside the result.
     """
-    if not 1 <= planes <= MAX_PLANES:
-        raise UserError(
-            "planes", f"The number of planes is {planes}; it must be 1, 2, 3 or 4.", planes=planes
-        )
+    check_wish(wish)
     try:
         source = open_source(source_path)
         items, info, side_files = check_source(source, need_tokenizer)
@@ -102,14 +108,13 @@ def check(
             ]
         name = Path(source_path).name
         return Checked(PreflightReport(tuple(bad), False, name, "", "", 0, 0, 0, 0.0, None, 0))
-    plan = make_plan(info, planes) if info else []
-    if bits is not None:
-        plan = list(allocate(plan, bits))
+    sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
+    plan = list(planned(info, wish, sizes)) if info else []
     linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
     layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
     out_bytes = 0
     if plan:
-        out_bytes = estimated_bytes(plan, {name: tensor.bytes for name, tensor in source.tensors.items()})
+        out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
     free: int | None = None
     work_bytes = work_bytes_per_unit * info.hidden_size if info else 0

@@ -17,6 +17,7 @@
  *  - Results do not depend on the number of threads.
  *  - A long call takes a bc_cancel (NULL allowed) that any thread may set; it
  *    answers within 200 ms with BC_ERR_CANCELLED and leaves its handles usable.
+ *    The same structure pauses a call and lets it go on.
  *  - Paths are UTF-8 on every system. */
 #ifndef BITCONVERTER_H
 #define BITCONVERTER_H
@@ -51,6 +52,7 @@ typedef struct bc_error {
 
 typedef struct bc_cancel {
     volatile int32_t requested;
+    volatile int32_t paused; /* while set (and nothing requested), the call waits */
 } bc_cancel;
 
 /* ---- engine: a thread pool and a kernel table ---- */

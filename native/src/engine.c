@@ -8,7 +8,7 @@
 #include "error.h"
 #include "platform.h"
 
-enum { MAX_THREADS = 256 };
+enum { MAX_THREADS = 256, PAUSE_POLL = 20 /* ms */ };
 
 uint32_t bc_abi_version(void) { return BC_ABI_VERSION; }
 
@@ -55,4 +55,9 @@ void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info)
     info->n_threads = bc_pool_size(engine->pool);
     info->cpu_flags = engine->cpu_flags;
     snprintf(info->isa, sizeof info->isa, "%s", engine->k.isa);
+}
+
+void bc_wait_while_paused(const bc_cancel *cancel)
+{
+    while (cancel->paused && !cancel->requested) bc_thread_sleep(PAUSE_POLL);
 }

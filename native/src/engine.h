@@ -12,7 +12,15 @@ struct bc_engine {
     uint32_t cpu_flags;
 };
 
-/* A relaxed look at the caller's flag. */
-static inline int bc_cancelled(const bc_cancel *cancel) { return cancel && cancel->requested != 0; }
+/* Returns when `cancel` is no longer paused, or requested. */
+void bc_wait_while_paused(const bc_cancel *cancel);
+
+/* A relaxed look at the caller's flags. */
+static inline int bc_cancelled(const bc_cancel *cancel)
+{
+    if (!cancel) return 0;
+    if (cancel->paused) bc_wait_while_paused(cancel);
+    return cancel->requested != 0;
+}
 
 #endif

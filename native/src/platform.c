@@ -182,6 +182,7 @@ void bc_cond_wait(bc_cond *c, bc_mutex *m)
 }
 void bc_cond_broadcast(bc_cond *c) { WakeAllConditionVariable(&c->variable); }
 void bc_thread_yield(void) { SwitchToThread(); }
+void bc_thread_sleep(int milliseconds) { Sleep((DWORD)milliseconds); }
 
 int bc_physical_cores(void)
 {
@@ -207,6 +208,7 @@ void bc_aligned_free(void *p) { _aligned_free(p); }
 #include <stdio.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- files ---- */
@@ -330,6 +332,11 @@ static void cond_destroy(bc_cond *c) { pthread_cond_destroy(&c->variable); }
 void bc_cond_wait(bc_cond *c, bc_mutex *m) { pthread_cond_wait(&c->variable, &m->lock); }
 void bc_cond_broadcast(bc_cond *c) { pthread_cond_broadcast(&c->variable); }
 void bc_thread_yield(void) { sched_yield(); }
+void bc_thread_sleep(int milliseconds)
+{
+    const struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
+    nanosleep(&time, NULL);
+}
 
 /* Of each group of hyper-threads only the first counts, if this process may run on it. */
 int bc_physical_cores(void)

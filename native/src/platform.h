@@ -40,6 +40,7 @@ void bc_cond_free(bc_cond *c);
 void bc_cond_wait(bc_cond *c, bc_mutex *m);
 void bc_cond_broadcast(bc_cond *c);
 void bc_thread_yield(void);
+void bc_thread_sleep(int milliseconds);
 
 int bc_physical_cores(void); /* cores this process may use, hyper-threads counted once; >= 1 */
 

@@ -55,7 +55,7 @@ static void check_block_set(bc_block *b)
 static void check_block_forward(bc_block *b)
 {
     float x[2 * WINDOW * HIDDEN], mlp_in[2 * WINDOW * HIDDEN];
-    bc_cancel cancel = { 1 };
+    bc_cancel cancel = { .requested = 1 };
     for (int i = 0; i < 2 * WINDOW * HIDDEN; i++) x[i] = (float)(i % 7) - 3;
     REFUSED(BC_ERR_INVALID, bc_block_forward(b, x, 2, NULL, NULL, NULL, NULL, NULL, &err));
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)

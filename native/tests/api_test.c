@@ -122,7 +122,7 @@ static void check_session_params(bc_model *model)
 static void check_forward(bc_session *s)
 {
     const int32_t good[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9 }, bad[] = { 1, 16 }, negative[] = { -1 };
-    bc_cancel cancel = { 1 };
+    bc_cancel cancel = { .requested = 1 };
     bc_sampler_params sampling;
     float logits[16];
     int32_t token = -7;
@@ -247,7 +247,7 @@ static void check_quantize(bc_engine *e)
     uint8_t planes[4 * 12];
     int8_t codes[24];
     double sums[2];
-    bc_cancel cancel = { 1 };
+    bc_cancel cancel = { .requested = 1 };
 #define PLANES(engine, weights, dtype, rows, cols, n, out, scale_out, sum_out, stop)               \
     bc_quantize_planes(engine, weights, dtype, rows, cols, 1, n, NULL, 0, out, scale_out, sum_out, \
                        stop, &err)

@@ -16,9 +16,10 @@ from model_folders import edit_config
 
 from bitconverter import __version__
 from bitconverter.cli import texts
-from bitconverter.cli.arguments import build_parser
+from bitconverter.cli.arguments import PRESETS, build_parser, byte_count, fit
 from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
+from bitconverter.model import budget
 
 VERBS = ("convert", "chat", "evaluate", "inspect", "logits", "benchmark")
 SRC = Path(__file__).parents[2]
@@ -412,3 +413,27 @@ def test_inspect_says_that_a_model_cannot_run_here_and_why(
     shown = capsys.readouterr().out
     assert "cannot run here" in shown and "gemma2" in shown
     assert "gemma2" in json_of(capsys, "inspect", str(folder))["unsupported"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("3.4GB", 3_400_000_000), ("900 mb", 900_000_000), ("4GiB", 2**32), ("12345", 12345)],
+)
+def test_sizes_of_people_are_bytes(text: str, expected: int) -> None:
+    assert byte_count(text) == expected
+
+
+@pytest.mark.parametrize("words", [["--size", "big"], ["--fit", "ctx=4"], ["--fit", "vram=4GB,kv=int4"]])
+def test_sizes_that_are_none_end_with_2(words: list[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["convert", "a", "b", *words])
+    assert ended.value.code == 2
+
+
+def test_the_parts_of_a_fit() -> None:
+    assert fit("vram=4GB") == (4 * 10**9, 4096, "f16")
+    assert fit("vram=6GiB,ctx=8192,kv=int8") == (6 * 2**30, 8192, "int8")
+
+
+def test_presets_are_those_of_the_program() -> None:
+    assert set(PRESETS) == set(budget.PRESETS)

@@ -1,0 +1,104 @@
+"""Wishes for a size: what comes out keeps them, for a model of 135 million weights and for one of 8 billion."""
+
+import json
+import math
+from typing import Any
+
+import pytest
+import synthetic_model
+from conftest import GOLDEN
+
+from bitconverter.engine import Engine, Model, ModelInfo, Session, check_config
+from bitconverter.format.errors import UserError
+from bitconverter.model.budget import GB, PRESETS, PROGRAM, Fit, Wish, overhead_bytes, planned, session_bytes
+from bitconverter.model.plan import TensorPlan, estimated_bytes
+
+SMALL: dict[str, Any] = {
+    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 576,
+    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
+    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 1e5, "tie_word_embeddings": True,
+    "vocab_size": 49152,
+}  # fmt: skip
+
+
+def info_of(config: dict[str, Any]) -> ModelInfo:
+    return check_config(json.dumps(config).encode())
+
+
+LARGE_INFO, SMALL_INFO = info_of(synthetic_model.config(32)), info_of(SMALL)
+
+
+def bits_of(plan: tuple[TensorPlan, ...]) -> float:
+    linear = [t for t in plan if t.linear]
+    return 8 * estimated_bytes(linear, {}) / sum(math.prod(t.shape) for t in linear)
+
+
+def file_bytes(plan: tuple[TensorPlan, ...]) -> int:
+    """An upper bound: with the header and all gaps."""
+    return overhead_bytes(list(plan), {}) + estimated_bytes([t for t in plan if t.linear], {})
+
+
+@pytest.mark.parametrize("name", PRESETS)
+@pytest.mark.parametrize("info", [SMALL_INFO, LARGE_INFO], ids=["135M", "8B"])
+def test_every_preset_makes_sense_for_small_and_large_models(name: str, info: ModelInfo) -> None:
+    bits = bits_of(planned(info, Wish(preset=name), {}))
+    if name == "tiny":
+        assert bits == pytest.approx(2.0, abs=0.02)
+    elif name == "best" or info is SMALL_INFO:
+        assert {t.n_planes for t in planned(info, Wish(preset=name), {}) if t.linear} == {4}
+    else:
+        assert bits == pytest.approx({"4gb": 2.4, "8gb": 6.2}[name], abs=0.3)
+
+
+@pytest.mark.parametrize("info", [SMALL_INFO, LARGE_INFO], ids=["135M", "8B"])
+def test_a_size_is_kept_and_used(info: ModelInfo) -> None:
+    smallest = file_bytes(planned(info, Wish(planes=1), {}))
+    size = round(1.7 * smallest) if info is LARGE_INFO else round(1.3 * smallest)
+    plan = planned(info, Wish(size=size), {})
+    assert 0.985 * size < file_bytes(plan) <= size
+
+
+@pytest.mark.parametrize("kv", ["f16", "int8", "f32"])
+def test_what_fits_counts_the_cache(kv: str) -> None:
+    fit = Fit(5 * GB, 8192, kv)
+    plan = planned(LARGE_INFO, Wish(fit=fit), {})
+    used = file_bytes(plan) + session_bytes(LARGE_INFO, fit.context, kv) + PROGRAM
+    assert 0.985 * fit.memory < used <= fit.memory
+
+
+@pytest.mark.parametrize("kv", ["f16", "int8", "f32"])
+@pytest.mark.parametrize("family", ["llama3.1", "qwen3"])
+def test_the_memory_of_a_chat_is_what_the_engine_takes(kv: str, family: str) -> None:
+    model = Model(Engine(threads=16), GOLDEN / family)
+    context = model.info.max_positions
+    real = Session(model, n_ctx=context, kv=kv).bytes
+    assert real * 0.99 <= session_bytes(model.info, context, kv) <= real * 1.1 + 100_000
+
+
+@pytest.mark.parametrize(
+    ("wish", "code"),
+    [
+        (Wish(planes=5), "planes"),
+        (Wish(preset="huge"), "preset"),
+        (Wish(size=2 * GB), "size-small"),
+        (Wish(fit=Fit(2 * GB)), "fit-small"),
+        (Wish(fit=Fit(8 * GB, 10**6)), "fit"),
+        (Wish(fit=Fit(8 * GB, 4096, "int4")), "fit"),
+        (Wish(bits=1.0), "bits"),
+    ],
+)
+def test_what_cannot_be_is_refused(wish: Wish, code: str) -> None:
+    with pytest.raises(UserError) as caught:
+        planned(LARGE_INFO, wish, {})
+    assert caught.value.code == code
+    if code.endswith("-small"):  # the least that is named is enough
+        least = caught.value.fields["least"]
+        again = Wish(size=least) if wish.size else Wish(fit=Fit(least))
+        assert bits_of(planned(LARGE_INFO, again, {})) < 1.7
+
+
+def test_source_bytes_of_dense_tensors_count() -> None:
+    norms = {"model.norm.weight": 10**6}
+    assert overhead_bytes(list(planned(SMALL_INFO, Wish(), {})), norms) - overhead_bytes(
+        list(planned(SMALL_INFO, Wish(), {})), {}
+    ) == 10**6
