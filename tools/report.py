@@ -33,7 +33,7 @@ def convert(source: Path, out: Path, planes: int, method: str) -> tuple[float, i
     shutil.rmtree(out, ignore_errors=True)
     command = [sys.executable, "-m", "bitconverter", "convert", str(source), str(out)]
     start = time.monotonic()
-    command += ["--planes", str(planes), "--method", method, "--quiet"]
+    command += ["--planes", str(planes), "--method", method, "--no-report", "--quiet"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
         peak = _peak_rss(process)
     if process.returncode:

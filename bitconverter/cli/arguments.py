@@ -86,6 +86,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         help=texts.OPTIONS["calibration_windows"],
     )
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
+    parser.add_argument("--no-report", action="store_true", help=texts.OPTIONS["no_report"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
     parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
     _engine_options(parser)
@@ -162,7 +163,9 @@ def fit(text: str) -> tuple[int, int, str]:
     """vram=4GB,ctx=4096,kv=f16: (bytes, tokens, kind of KV cache); ctx and kv may be left out."""
     words = dict(part.partition("=")[::2] for part in text.split(","))
     if "vram" not in words or not set(words) <= {"vram", "ctx", "kv"}:
-        raise argparse.ArgumentTypeError(f"{text!r} must be like vram=4GB,ctx=4096 or vram=4GB,ctx=8192,kv=int8")
+        raise argparse.ArgumentTypeError(
+            f"{text!r} must be like vram=4GB,ctx=4096 or vram=4GB,ctx=8192,kv=int8"
+        )
     kv, context = words.get("kv", "f16"), words.get("ctx", "4096")
     if kv not in KV_TYPES:
         raise argparse.ArgumentTypeError(f"there is no KV cache of {kv}: choose {', '.join(KV_TYPES)}")

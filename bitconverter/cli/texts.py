@@ -92,6 +92,8 @@ OPTIONS = {
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
     "seed": "of the random rotation; other seeds are as good (default 0)",
+    "no_report": "do not compare the result with the source at the end (KL, perplexity, six answers; about a minute "
+    "for a small model)",
     "check": "only check the source and the target, convert nothing",
     "no_tokenizer": "convert even if the source has no tokenizer.json (for `logits` and `benchmark` only)",
     "threads": "threads to use (default: one per core); results do not depend on it",
@@ -131,6 +133,7 @@ NOTES = {
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
+    "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (
         "nothing in this model's folder says how it ends an answer: it may go on until --max-tokens"
@@ -163,8 +166,11 @@ CHAT_STOPPED = "[stopped]"
 
 CONVERTED = """\
 {out}: {file_size}, {bits_per_weight:.2f} bits per weight (the source's tensors: {source_size})
-relative squared error {relative_error:.5f}, {seconds:.1f} s
-try it:  bitconverter chat {quoted_out}"""
+relative squared error {relative_error:.5f}, {seconds:.1f} s"""
+CONVERTED_REPORT = """\
+against the source on {tokens} tokens: KL divergence {kl:.4g}, same top token {top1:.1%}, perplexity \
+{source_perplexity:.4g} -> {perplexity:.4g} (MODEL_CARD.md has more)"""
+CONVERTED_NEXT = "try it:  bitconverter chat {quoted_out}"
 LAYER = "layer {layer}: error {error:.5f} of its outputs, {mean:.5f} on average so far{left}"
 EVALUATED = "perplexity            {perplexity:.4f}   on {tokens} tokens ({tokens_per_second:.0f} tok/s)"
 EVALUATED_REFERENCE = """\

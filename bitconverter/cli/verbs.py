@@ -40,7 +40,8 @@ def convert(args: argparse.Namespace) -> int:
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
         need_tokenizer=not args.no_tokenizer, method=args.method or ("fast" if args.no_tokenizer else "full"),
-        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows, **wish,
+        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows,
+        report=not args.no_report and not args.no_tokenizer, **wish,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)
 
@@ -108,12 +109,19 @@ def _plain(value: Any) -> Any:
 
 
 def _convert_text(result: ConvertResult) -> str:
-    return texts.CONVERTED.format(
-        **asdict(result),
-        file_size=size(result.file_bytes),
-        source_size=size(result.source_bytes),
-        quoted_out=shlex.quote(result.out),
-    )
+    lines = [
+        texts.CONVERTED.format(
+            **asdict(result), file_size=size(result.file_bytes), source_size=size(result.source_bytes)
+        )
+    ]
+    if result.report is not None and "all" in result.report:
+        lines.append(texts.CONVERTED_REPORT.format(**_readable(result.report["all"])))
+    return "\n".join([*lines, texts.CONVERTED_NEXT.format(quoted_out=shlex.quote(result.out))])
+
+
+def _readable(numbers: dict[str, Any]) -> dict[str, Any]:
+    """None is a number beyond all."""
+    return {key: math.inf if value is None else value for key, value in numbers.items()}
 
 
 def _preflight_text(report: PreflightReport) -> str:

@@ -8,7 +8,8 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 "skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
 (file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
 "calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
-"dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py).
+"dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py);
+"report-skipped" (why: the two models cannot be compared here).
 Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
 """
 
@@ -26,13 +27,14 @@ from bitconverter.engine import Engine, Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
-from bitconverter.jobs.convert_files import totals_of, write_files
+from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
 from bitconverter.jobs.convert_layers import WINDOW, Layers, layer_of, read_calibration
 from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import WEIGHTS, WorkFolder
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of
+from bitconverter.jobs.quality_report import quality_report
 from bitconverter.model.calibration_text import CalibrationText
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 
@@ -44,7 +46,8 @@ MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs bes
 
 @dataclass(frozen=True)
 class ConvertResult:
-    """`relative_error`: squared error of the linear weights over their squares; `seconds` of this run alone."""
+    """`relative_error`: squared error of the linear weights over their squares; `seconds` of this run alone;
+    `report`: what the manifest says of the quality (jobs/quality_report.py), if it was measured."""
 
     out: str
     file_bytes: int
@@ -53,6 +56,7 @@ class ConvertResult:
     relative_error: float
     seconds: float
     resumed_tensors: int
+    report: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class ConvertJob:
     of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used.
+    `report`: at the end measure the result against the source on built-in text.
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
@@ -84,6 +89,7 @@ class ConvertJob:
     fit_context: int = 4096
     fit_kv: str = "f16"
     preset: str | None = None
+    report: bool = False
 
     @property
     def work_dir(self) -> Path:
@@ -111,6 +117,7 @@ class ConvertJob:
         return ConvertResult(
             self.out, totals["file_bytes"], totals["source_bytes"], totals["bits_per_weight"],
             totals["relative_squared_error"], time.monotonic() - started, resumed,
+            totals["report"],
         )  # fmt: skip
 
     def _convert(self, ctx: Context, work: WorkFolder) -> int:
@@ -135,7 +142,14 @@ class ConvertJob:
             weights.finish()
         finally:
             weights.close()
-        write_files(work.model, source, checked.side_files, plan, work.records, self._parameters(text))
+        write_side_files(work.model, source, checked.side_files, self.seed)
+        report = None
+        if self.report:
+            parameters = checked.report.parameters
+            report = quality_report(ctx, self.source, work.model, parameters, engine)
+        write_documents(
+            work.model, source, checked.side_files, plan, work.records, self._parameters(text), report
+        )
         self._verify(ctx, work, engine)
         work.publish()
         return resumed
@@ -160,9 +174,7 @@ class ConvertJob:
         full = self.method == "full"
         # the hidden states of the calibration text, and their next version while it is written
         work_bytes = 2 * 4 * WINDOW * self.calibration_windows if full else 0
-        checked = check(
-            self.source, self.out, wish_of(self), self.need_tokenizer or full, work_bytes
-        )
+        checked = check(self.source, self.out, wish_of(self), self.need_tokenizer or full, work_bytes)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"

@@ -8,34 +8,43 @@ from typing import Any
 
 from bitconverter import __version__
 from bitconverter.format.atomic import write_bytes, write_json, write_text
-from bitconverter.jobs.model_card import model_card
+from bitconverter.jobs.model_card import matrices_of, model_card
 from bitconverter.model.plan import DENSE, TensorPlan
 from bitconverter.model.source import Source
 
 FORMAT_VERSION = 1
 
 
-def write_files(
-    folder: Path,
-    source: Source,
-    side_files: dict[str, bytes | Path],
-    plan: tuple[TensorPlan, ...],
-    records: list[dict[str, Any]],
-    parameters: dict[str, Any],
-) -> None:
-    """Everything but the weight file, which is there already. Depends on nothing but the arguments' content."""
+def write_side_files(folder: Path, source: Source, side_files: dict[str, bytes | Path], seed: int) -> None:
+    """What the engine and a chat need beside the weight file: config, tokenizer, template; and the licence."""
     for name, content in side_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_bytes(folder / name, content if isinstance(content, bytes) else content.read_bytes())
     quantization = {
         "quant_method": "ternary_planes",
         "format_version": FORMAT_VERSION,
-        "rotation": {"kind": "permute_sign_hadamard", "seed": parameters["seed"]},
+        "rotation": {"kind": "permute_sign_hadamard", "seed": seed},
     }
     write_json(folder / "config.json", {**source.config, "quantization_config": quantization})
+
+
+def write_documents(
+    folder: Path,
+    source: Source,
+    side_files: dict[str, bytes | Path],
+    plan: tuple[TensorPlan, ...],
+    records: list[dict[str, Any]],
+    parameters: dict[str, Any],
+    report: dict[str, Any] | None,
+) -> None:
+    """The card and the manifest, when all else is there. Depends on nothing but the arguments' content; `report` is
+    that of jobs/quality_report.py, if one was made."""
     totals = _totals(plan, records, folder / "model.safetensors")
     licence = source.licence()
-    write_text(folder / "MODEL_CARD.md", model_card(source, licence, side_files, totals, parameters))
+    write_text(
+        folder / "MODEL_CARD.md",
+        model_card(source, licence, side_files, totals, parameters, matrices_of(plan, records), report),
+    )
     manifest = {
         "format_version": FORMAT_VERSION,
         "tool": f"bitconverter {__version__}",
@@ -51,13 +60,16 @@ def write_files(
         "files": {name: _file(folder / name) for name in _others(folder)},
         "totals": totals,
     }
+    if report is not None:
+        manifest["report"] = report
     write_json(folder / "manifest.json", manifest)
 
 
 def totals_of(folder: Path) -> dict[str, Any]:
-    """The totals of a finished model, and the bytes of its source as "source_bytes"."""
+    """The totals of a finished model, the bytes of its source as "source_bytes", and its "report" (or None)."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-    return {**manifest["totals"], "source_bytes": manifest["source"]["bytes"]}
+    more = {"source_bytes": manifest["source"]["bytes"], "report": manifest.get("report")}
+    return {**manifest["totals"], **more}
 
 
 def _totals(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]], weights: Path) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class EvaluateJob:
             window = min(self.window, model.info.max_positions)
             ctx.cancel.check()
             windows = self._windows(folder, other, text, window, model.info.vocab_size, ctx)
-            return _measure(_Pair(engine, model, reference, window, self.kv), windows, ctx)
+            return measure(Pair(engine, model, reference, window, self.kv), windows, ctx)
 
     def _windows(
         self, folder: Path, reference: Path | None, text: str, window: int, vocab: int, ctx: Context
@@ -87,10 +87,7 @@ class EvaluateJob:
         ids = encode_in_pieces(tokenizer, text, self.max_tokens, ctx)
         if reference is not None:
             _need_same_tokens(ids, encode_in_pieces(Tokenizer(reference), text, self.max_tokens, ctx))
-        prefix = _bos(tokenizer)
-        step = window - len(prefix)
-        windows = [prefix + ids[start : start + step] for start in range(0, len(ids), step)]
-        windows = [tokens for tokens in windows if len(tokens) > 1]
+        windows = cut(ids, bos_of(tokenizer), window)
         if not windows:
             raise UserError(
                 "text-short",
@@ -135,13 +132,20 @@ def _encodes_apart(tokenizer: Tokenizer, left: str, right: str) -> bool:
     return whole == first + second
 
 
-def _bos(tokenizer: Tokenizer) -> list[int]:
+def cut(ids: list[int], prefix: list[int], window: int) -> list[list[int]]:
+    """Windows of at most `window` tokens, each beginning with `prefix`; one of a single token predicts nothing."""
+    step = window - len(prefix)
+    windows = [prefix + ids[start : start + step] for start in range(0, len(ids), step)]
+    return [tokens for tokens in windows if len(tokens) > 1]
+
+
+def bos_of(tokenizer: Tokenizer) -> list[int]:
     """The BOS that this tokenizer puts before a text, if it does."""
     start = tokenizer.encode("", add_special_tokens=True)[:1]
     return start if start == [tokenizer.bos_id] else []
 
 
-class _Pair:
+class Pair:
     """The model, and the reference if there is one, each with its own timeline."""
 
     def __init__(self, engine: Engine, model: Model, reference: Model | None, window: int, kv: str) -> None:
@@ -195,7 +199,8 @@ class _Sums:
         self.agree += other.agree
 
 
-def _measure(pair: _Pair, windows: list[list[int]], ctx: Context) -> EvaluateResult:
+def measure(pair: Pair, windows: list[list[int]], ctx: Context, item: str = "") -> EvaluateResult:
+    """Over all windows (at least one). Emits as EvaluateJob says, Progress with `item`."""
     total = sum(len(window) - 1 for window in windows)
     sums = _Sums()
     start = time.monotonic()
@@ -206,7 +211,7 @@ def _measure(pair: _Pair, windows: list[list[int]], ctx: Context) -> EvaluateRes
             sums.add(pair.score(tokens, targets, ctx))
             passed = time.monotonic() - start
             eta = passed / sums.tokens * (total - sums.tokens)
-            ctx.emit(Progress(sums.tokens, total, "token", eta=eta))
+            ctx.emit(Progress(sums.tokens, total, "token", item, eta))
         ctx.emit(Metric("perplexity", sums.tokens, _perplexity(sums.nll, sums.tokens)))
     seconds = time.monotonic() - start
     compared = pair.reference is not None

@@ -1,9 +1,22 @@
 """MODEL_CARD.md: what a converted model is, for the person who finds the folder. The same source, the same card."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from bitconverter import __version__
+from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
+
+
+@dataclass(frozen=True)
+class Matrix:
+    """A converted matrix: `error` is relative, of its outputs on the calibration text if `calibrated`, else of its
+    weights."""
+
+    name: str
+    n_planes: int
+    error: float
+    calibrated: bool
 
 
 def model_card(
@@ -12,8 +25,10 @@ def model_card(
     side_files: dict[str, Any],
     totals: dict[str, Any],
     parameters: dict[str, Any],
+    matrices: list[Matrix],
+    report: dict[str, Any] | None,
 ) -> str:
-    """Markdown with the licence of the source, how the files were made, and what is not known."""
+    """Markdown with the licence of the source, how the files were made, what was measured, and what is not known."""
     bits = totals["bits_per_weight"]
     kind = "a GGUF file" if source.kind == "gguf" else "a folder of safetensors files"
     origin = _origin(source.config)
@@ -38,12 +53,102 @@ numbers {_digits(parameters)} with one scale per row: {bits:.2f} bits per weight
 ## What to expect
 
 The rounding has a relative squared error of {totals["relative_squared_error"]:.4f} over the linear weights. \
-{_expectation(bits)} How much worse the answers get depends on the model: measure it with \
+{_expectation(bits)} {_measured(report)}How much worse the answers get depends on the model: measure it with \
 `bitconverter evaluate THIS_FOLDER --text FILE --reference SOURCE`. Whatever the original model gets wrong, \
 is biased about, or must not be used for, holds for this copy too.
 
+{_answers(report)}## Every matrix
+
+Ternary digits (planes) and relative error in percent: {_error_kind(matrices)}.
+
+{_matrices(matrices)}
+
 `manifest.json` lists every tensor with its error, and the SHA-256 of what was read and written.
 """
+
+
+def matrices_of(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> list[Matrix]:
+    """The linear matrices with their errors, from the conversion's journal."""
+    found = []
+    for tensor, record in zip(plan, records, strict=True):
+        if tensor.linear:
+            whole = record["squared_weight"]
+            error = record.get("output_error", record["squared_error"] / whole if whole else 0.0)
+            found.append(Matrix(tensor.name, tensor.n_planes, error, "output_error" in record))
+    return found
+
+
+def _error_kind(matrices: list[Matrix]) -> str:
+    if any(matrix.calibrated for matrix in matrices):
+        return "of the outputs on the calibration text, squared"
+    return "of the weights, squared"
+
+
+def _matrices(matrices: list[Matrix]) -> str:
+    """A line for each layer, a column for each kind of matrix."""
+    layers: dict[str, dict[str, Matrix]] = {}
+    for matrix in matrices:
+        _, _, layer, _, kind, _ = matrix.name.split(".")
+        layers.setdefault(layer, {})[kind.removesuffix("_proj")] = matrix
+    kinds = list(next(iter(layers.values()))) if layers else []
+    lines = ["| layer | " + " | ".join(kinds) + " |", "|" + "---|" * (1 + len(kinds))]
+    for layer, row in layers.items():
+        cells = (f"{row[kind].n_planes}: {100 * row[kind].error:.2f}" for kind in kinds)
+        lines.append(f"| {layer} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _measured(report: dict[str, Any] | None) -> str:
+    """The numbers of the quality report as a table; nothing if there is none."""
+    if report is None:
+        return ""
+    if "skipped" in report:
+        return f"The two models were not compared: {report['skipped']} "
+    rows = {**report["texts"], "together": report["all"]}
+    lines = [
+        "Measured on text that comes with the program and was not calibrated on, in windows of "
+        f"{report['window']} tokens:",
+        "",
+        "| text | tokens | perplexity of the source | of this copy | KL divergence | same most probable token |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, row in rows.items():
+        lines.append(
+            f"| {name} | {row['tokens']} | {_short(row['source_perplexity'])} | {_short(row['perplexity'])} | "
+            f"{_short(row['kl'])} | {_percent(row['top1'])} |"
+        )
+    return "\n".join(lines) + "\n\n"
+
+
+def _answers(report: dict[str, Any] | None) -> str:
+    """Six questions with the beginning of both answers; as code, because a model may write anything."""
+    if report is None or "skipped" in report:
+        return ""
+    parts = [
+        "## Six answers",
+        "",
+        "The beginning of the most probable answer of the source, then of this copy.",
+        "",
+    ]
+    for answer in report["answers"]:
+        parts += [f"**{answer['prompt']}**", "", _as_code(answer["source"]), ""]
+        parts += ["This copy:", "", _as_code(answer["converted"]), ""]
+    return "\n".join(parts) + "\n"
+
+
+def _as_code(text: str) -> str:
+    lines = "".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in text).splitlines() or [
+        "(nothing)"
+    ]
+    return "\n".join(f"    {line}" for line in lines)
+
+
+def _short(value: float | None) -> str:
+    return "beyond all numbers" if value is None else f"{value:.4g}"
+
+
+def _percent(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.1%}"
 
 
 def _origin(config: dict[str, Any]) -> str:

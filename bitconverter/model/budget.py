@@ -125,7 +125,9 @@ def session_bytes(info: Any, context: int, kv: str) -> int:
     per_token = 3 * info.hidden_size + heads + 2 * info.n_kv_heads * info.head_dim
     per_token += 2 * info.intermediate_size + 2 * info.head_dim
     work = 4 * (batch * per_token + info.vocab_size + (1 + THREADS) * context)
-    rounded = batch * widest + THREADS * (max(PANEL_ROWS, 4 * DENSE_ROWS) * widest + 4 * batch * PANEL_ROWS + 4 * widest)
+    rounded = batch * widest + THREADS * (
+        max(PANEL_ROWS, 4 * DENSE_ROWS) * widest + 4 * batch * PANEL_ROWS + 4 * widest
+    )
     return math.ceil(cache + work + rounded)
 
 

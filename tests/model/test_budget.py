@@ -99,6 +99,8 @@ def test_what_cannot_be_is_refused(wish: Wish, code: str) -> None:
 
 def test_source_bytes_of_dense_tensors_count() -> None:
     norms = {"model.norm.weight": 10**6}
-    assert overhead_bytes(list(planned(SMALL_INFO, Wish(), {})), norms) - overhead_bytes(
-        list(planned(SMALL_INFO, Wish(), {})), {}
-    ) == 10**6
+    assert (
+        overhead_bytes(list(planned(SMALL_INFO, Wish(), {})), norms)
+        - overhead_bytes(list(planned(SMALL_INFO, Wish(), {})), {})
+        == 10**6
+    )
