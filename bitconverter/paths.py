@@ -16,6 +16,14 @@ def config_folder() -> Path:
     return Path(platformdirs.user_config_path(_NAME, appauthor=False))
 
 
+def data_folder() -> Path:
+    """What the user makes and does not keep elsewhere: chats. Local, never roaming."""
+    home = os.environ.get("BITCONVERTER_HOME")
+    if home:
+        return Path(home)
+    return Path(platformdirs.user_data_path(_NAME, appauthor=False))
+
+
 def log_folder() -> Path:
     """Crash reports live here. Local, never roaming: logs of one machine are of no use on another."""
     home = os.environ.get("BITCONVERTER_HOME")
@@ -27,3 +35,8 @@ def log_folder() -> Path:
 def settings_file() -> Path:
     """The one settings file."""
     return config_folder() / "settings.json"
+
+
+def chats_file() -> Path:
+    """The one file with all chats."""
+    return data_folder() / "chats.sqlite3"

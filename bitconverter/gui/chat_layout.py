@@ -1,45 +1,62 @@
 """How the chat page looks: its parts and where they are. What they do is chat_page.py's."""
 
+from collections.abc import Callable
+
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
+from bitconverter import paths
+from bitconverter.gui.chat_history import ChatHistory
 from bitconverter.gui.chat_start import ChatStart
 from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
-from bitconverter.gui.dropping import dropped_model
+from bitconverter.gui.dropping import dropped_model, is_model
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.prompt_preview import PromptPreview
 from bitconverter.gui.sampling_drawer import SamplingDrawer
+from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
 from bitconverter.settings import Settings
 
 ROOM_FOR_DRAWER = 780  # pixels of the page; below, the chat would be a strip
+ROOM_FOR_HISTORY = 720
+ROOM_FOR_BOTH = 1000
 ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
 class ChatLayout(QWidget):
-    """The parts of the page. Emits `dropped` with the path of what was dropped on it."""
+    """The parts of the page. Emits `dropped` with the path of a model that was dropped on it, and
+    `documents_dropped` with the paths of other files."""
 
     dropped = Signal(str)
+    documents_dropped = Signal(list)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.setObjectName("page")
         self.setAcceptDrops(True)
         self._settings = settings
-        self._narrow = False
+        self._room: tuple[bool, ...] = ()
         self._problem: Exception | str | None = None
+        self._undo: Callable[[], None] | None = None
+        self.preview: PromptPreview | None = None
         self._build()
 
     def _build(self) -> None:
+        self.store = StoreQueue(paths.chats_file(), self)
+        self.history = ChatHistory(self.store)
         self.bar, self.start, self.view = ModelBar(self._settings), ChatStart(self._settings), ChatView()
         self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
-        self.new_chat_button = Button("primary", "plus")
-        self.notice.buttons.insertWidget(0, self.new_chat_button)
+        self.drop_button, self.new_chat_button = Button("primary"), Button("", "plus")
+        self.notice.buttons.insertWidget(0, self.drop_button)
+        self.notice.buttons.insertWidget(1, self.new_chat_button)
+        self._name_buttons()
+        self.drop_button.hide()
         self.new_chat_button.hide()
         self._middle = QStackedWidget()
         self._middle.setMinimumHeight(120)  # else the taller start squeezes the notice below it
@@ -63,6 +80,7 @@ class ChatLayout(QWidget):
         left.addLayout(line)
         body = QHBoxLayout()
         body.setSpacing(0)
+        body.addWidget(self.history)
         body.addLayout(left, 1)
         body.addWidget(self.drawer)
         page = QVBoxLayout(self)
@@ -71,76 +89,119 @@ class ChatLayout(QWidget):
         page.addWidget(self.bar)
         page.addLayout(body, 1)
         self.toast = Toast(self)
-        self.drawer.setVisible(self._settings["drawer_open"])
-        self.bar.drawer_toggled.connect(self._toggle_drawer)
+        self._place_sides("")
+        self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
+        self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))
         self.view.copy.connect(self._copy)
-        self.view.code_copied.connect(self._say_copied)
+        self.view.code_copied.connect(lambda: self.say(tr("copied")))
+        self.toast.action.connect(self.undo)
 
     def show_model(self, session: ChatSession | None, opening: str) -> None:
         """The open model and on what it runs; `opening` names the one that is being opened, if any."""
         if session is None:
             name = tr("loading", name=opening) if opening else ""
             self.bar.show_model(name, "", "", "")
-            self.composer.show_context(None)
+            self.composer.show_prompt(None)
             return
         isa, threads = ISA_NAMES.get(session.isa, session.isa), session.threads
         tip = tr("device-tip", isa=isa, threads=threads, context=f"{session.n_ctx:,}", family=session.family)
         kind = tr("kind-ternary" if session.ternary else "kind-original")
         self.bar.show_model(session.name, kind, tr("device", isa=isa, threads=threads), tip)
 
-    def complain(self, problem: Exception | str) -> None:
-        """Show an error, or the message "end-context"; a full context comes with the way out of it."""
+    # ---- what is said
+
+    def say(self, text: str, undo: Callable[[], None] | None = None) -> None:
+        """A line at the bottom, with a way back if there is one."""
+        self._undo = undo
+        self.toast.show_text(text, tr("undo") if undo is not None else "")
+
+    def undo(self) -> None:
+        """Take back what the last line was about."""
+        back, self._undo = self._undo, None
+        self.toast.dismiss()
+        if back is not None:
+            back()
+
+    def complain(self, problem: Exception | str, can_drop: bool = False) -> None:
+        """Show an error, or the message "end-context"; a full context comes with the ways out of it.
+        `can_drop`: older messages can be left out."""
         self.hide_notice()
         self._problem = problem
+        self._can_drop = can_drop
         fields = getattr(problem, "fields", {})
         if isinstance(problem, str):
             self.notice.show_warning(tr("context-full-title"), tr(problem))
         elif isinstance(problem, UserError) and problem.code == "context-full" and "needed" in fields:
-            text = tr("context-full-text", needed=fields["needed"], available=fields.get("available", "?"))
+            key = "context-full-text" if can_drop else "context-full-alone-text"
+            text = tr(key, needed=fields["needed"], available=fields.get("available", "?"))
             self.notice.show_warning(tr("context-full-title"), text)
         else:
             self.notice.show_error(error_text(problem))
             return
-        self.new_chat_button.setText(tr("new-chat"))
+        self.drop_button.setVisible(can_drop)
         self.new_chat_button.show()
+
+    def _name_buttons(self) -> None:
+        self.drop_button.setText(tr("context-drop-oldest"))
+        self.new_chat_button.setText(tr("new-chat"))
 
     def hide_notice(self) -> None:
         """Nothing is wrong any more."""
         self._problem = None
+        self.drop_button.hide()
         self.new_chat_button.hide()
         self.notice.clear()
 
+    def open_preview(self) -> None:
+        """Show what would be sent."""
+        if self.preview is None:
+            self.preview = PromptPreview(self)
+        self.preview.show_prompt(self.composer.prompt())
+        self.preview.show()
+        self.preview.activateWindow()
+
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        self._say_copied()
+        self.say(tr("copied"))
 
-    def _say_copied(self) -> None:
-        self.toast.show_text(tr("copied"))
+    # ---- history and drawer
 
-    def _toggle_drawer(self, shown: bool) -> None:
-        self._settings["drawer_open"] = shown
-        self._place_drawer(asked=shown)
+    def _toggle(self, side: str, shown: bool) -> None:
+        self._settings[f"{side}_open"] = shown
+        self._place_sides(side if shown else "")
+        self.drawer.to_save.emit()
 
-    def _place_drawer(self, asked: bool = False) -> None:
-        """Beside the chat where there is room. In a narrow window it is there only when `asked` for."""
-        wanted = bool(self._settings["drawer_open"])
-        shown = wanted and (asked or self.width() >= ROOM_FOR_DRAWER)
-        self.drawer.setVisible(shown)
-        self.bar.show_drawer_button(shown)
+    def _place_sides(self, asked: str) -> None:
+        """Beside the chat where there is room. In a narrow window only what has just been `asked` for."""
+        history, drawer = bool(self._settings["history_open"]), bool(self._settings["drawer_open"])
+        width = self.width()
+        if history and drawer and width < ROOM_FOR_BOTH:
+            history, drawer = asked == "history", asked != "history"
+        history = history and (width >= ROOM_FOR_HISTORY or asked == "history")
+        drawer = drawer and (width >= ROOM_FOR_DRAWER or asked == "drawer")
+        self.history.setVisible(history)
+        self.drawer.setVisible(drawer)
+        self.bar.show_buttons(history, drawer)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        narrow = self.width() < ROOM_FOR_DRAWER
-        if narrow is not self._narrow:
-            self._narrow = narrow
-            self._place_drawer()
+        width = self.width()
+        room = (width >= ROOM_FOR_HISTORY, width >= ROOM_FOR_DRAWER, width >= ROOM_FOR_BOTH)
+        if room != self._room:
+            self._room = room
+            self._place_sides("")
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
-        for part in (self.bar, self.start, self.view, self.composer, self.drawer):
+        for part in (self.bar, self.start, self.view, self.composer, self.drawer, self.history):
             part.retranslate()
+        self._name_buttons()
+        if self.preview is not None:
+            self.preview.retranslate()
         if self._problem is not None:
-            self.complain(self._problem)
+            self.complain(self._problem, self._can_drop)
+
+    # ---- dropping
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         if dropped_model(event.mimeData()):
@@ -153,6 +214,12 @@ class ChatLayout(QWidget):
     def dropEvent(self, event: QDropEvent) -> None:
         self.start.set_hot(False)
         path = dropped_model(event.mimeData())
-        if path:
-            event.acceptProposedAction()
+        if not path:
+            return
+        event.acceptProposedAction()
+        if is_model(path):
             self.dropped.emit(path)
+        else:
+            self.documents_dropped.emit(
+                [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+            )

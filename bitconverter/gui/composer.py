@@ -1,11 +1,25 @@
 """Where a message is typed: Enter sends, Shift+Enter breaks the line, and an input method is left alone."""
 
-from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QInputMethodEvent, QKeyEvent
-from PySide6.QtWidgets import QFrame, QPlainTextEdit, QProgressBar, QVBoxLayout
+from collections.abc import Sequence
 
+from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QInputMethodEvent, QKeyEvent, QResizeEvent
+from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QProgressBar, QSizePolicy, QVBoxLayout
+
+from bitconverter.gui.attachments import AttachmentBar
 from bitconverter.gui.messages import tr
-from bitconverter.gui.widgets import ElidedLabel, IconButton, Texts, label, row, set_property
+from bitconverter.gui.moods import MoodButtons
+from bitconverter.gui.widgets import (
+    Button,
+    IconButton,
+    IconLabel,
+    Texts,
+    label,
+    row,
+    set_property,
+)
+from bitconverter.jobs.chat import Prompt
+from bitconverter.store.records import Attachment
 
 
 class MessageEdit(QPlainTextEdit):
@@ -71,37 +85,96 @@ class MessageEdit(QPlainTextEdit):
         self.setFixedHeight(lines * self.fontMetrics().lineSpacing() + 18)
 
 
+class _Hint(QLabel):
+    """One line that is there only while there is room for all of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._whole = ""
+        self.setProperty("role", "small")
+        self.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+
+    def set_text(self, text: str) -> None:
+        """The whole line."""
+        self._whole = text
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setText(self._whole if self.fontMetrics().horizontalAdvance(self._whole) <= self.width() else "")
+
+
 class Composer(QFrame):
-    """The input, the context meter, and the button that sends or stops."""
+    """The input with its documents, the moods, the context meter, and the button that sends or stops.
+
+    Emits `draft_changed` soon after something that counts as context has changed, `typed` at once, `preview`
+    when the meter is clicked, and `edit_left` when a message is not to be edited after all.
+    """
 
     send = Signal()
     stop = Signal()
     draft_changed = Signal()
+    typed = Signal()
+    preview = Signal()
+    edit_left = Signal()
     COUNT_AFTER_MS = 300
 
     def __init__(self) -> None:
         super().__init__()
         self.setObjectName("composer")
         self._texts = Texts()
-        self._context: tuple[int, int] | None = None
+        self._prompt: Prompt | None = None
         self._answering = False
         self._can_send = False
+        self._editing = ""
         self.edit = MessageEdit()
         self.edit.send.connect(self._press)
         self.edit.textChanged.connect(self._typed)
         self.edit.focus_changed.connect(lambda on: set_property(self, "focused", "true" if on else "false"))
+        self.attachments = AttachmentBar()
+        self.attachments.changed.connect(self._typed)
+        self.moods = MoodButtons()
         self.meter = QProgressBar()
         self.meter.setTextVisible(False)
-        self.meter.setFixedWidth(90)
-        self._used = label("small")
-        self._hint = ElidedLabel("small")
-        self.button = IconButton("send", "send", 20)
+        self.meter.setFixedWidth(70)
+        self._used = Button("meter")
+        self._used.clicked.connect(self.preview)
+        self._hint = _Hint()
+        self.attach_button, self.button = IconButton("clip", size=18), IconButton("send", "send", 20)
         self.button.clicked.connect(self._press_button)
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(self.COUNT_AFTER_MS)
         self._timer.timeout.connect(self.draft_changed)
-        foot = row(10)
+        self._lay_out()
+        self._texts.set(self.edit.set_hint, "message-placeholder")
+        self._texts.set(self.edit.setAccessibleName, "message")
+        self._texts.set(self._hint.set_text, "message-hint")
+        self._texts.set(self.meter.setAccessibleName, "context")
+        self._texts.set(self._used.setAccessibleName, "context")
+        self._texts.set(self.attach_button.set_text, "attach")
+        self.show_prompt(None)
+        self.show_editing("")
+        self._show_button()
+
+    def _lay_out(self) -> None:
+        self._banner = QFrame()
+        words = row(8)
+        self._banner.setLayout(words)
+        self._editing_text = label("accent")
+        self.leave_button = Button("quiet")
+        self._texts.set(self.leave_button.setText, "edit-leave")
+        self.leave_button.clicked.connect(self.edit_left)
+        words.addWidget(IconLabel("edit", "accent", 16))
+        words.addWidget(self._editing_text)
+        words.addStretch()
+        words.addWidget(self.leave_button)
+        foot = row(8)
+        foot.addWidget(self.attach_button)
+        foot.addWidget(self.moods)
         foot.addWidget(self._hint, 1)
         foot.addWidget(self._used)
         foot.addWidget(self.meter)
@@ -110,43 +183,69 @@ class Composer(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 9, 9, 9)
         layout.setSpacing(4)
+        layout.addWidget(self._banner)
+        layout.addWidget(self.attachments)
         layout.addWidget(self.edit)
         layout.addLayout(foot)
-        self._texts.set(self.edit.set_hint, "message-placeholder")
-        self._texts.set(self.edit.setAccessibleName, "message")
-        self._texts.set(self._hint.set_text, "message-hint")
-        self._texts.set(self.meter.setAccessibleName, "context")
-        self.show_context(None)
-        self._show_button()
 
     def text(self) -> str:
         """What is typed."""
         return self.edit.toPlainText()
 
-    def set_text(self, text: str) -> None:
-        """Put a text into the input, the cursor at its end."""
+    def set_text(self, text: str, attachments: Sequence[Attachment] = ()) -> None:
+        """Put a text and its documents into the input, the cursor at its end."""
+        self.attachments.set_all(attachments)
         self.edit.setPlainText(text)
         cursor = self.edit.textCursor()
         cursor.movePosition(cursor.MoveOperation.End)
         self.edit.setTextCursor(cursor)
+
+    def empty(self) -> bool:
+        """Nothing that could be sent."""
+        return not self.text().strip() and not self.attachments.all()
 
     def set_state(self, can_send: bool, answering: bool) -> None:
         """`can_send`: a model is ready; `answering`: the button stops instead."""
         self._can_send, self._answering = can_send, answering
         self._show_button()
 
-    def show_context(self, context: tuple[int, int] | None) -> None:
-        """(tokens used, tokens there are), or None without a model."""
-        self._context = context
-        self.meter.setVisible(context is not None)
-        self._used.setVisible(context is not None)
-        if context is not None:
-            used, most = context
-            self.meter.setRange(0, max(most, 1))
-            self.meter.setValue(min(used, most))
-            self._used.setText(f"{used:,} / {most:,}")
-            self._used.setToolTip(tr("context-tip", used=f"{used:,}", most=f"{most:,}"))
-            self.meter.setToolTip(self._used.toolTip())
+    def show_editing(self, key: str) -> None:
+        """The message that says what is being edited, "" for nothing."""
+        self._editing = key
+        self._banner.setVisible(bool(key))
+        if key:
+            self._editing_text.setText(tr(key))
+
+    def show_prompt(self, prompt: Prompt | None) -> None:
+        """What would be sent, as counted; None without a model."""
+        self._prompt = prompt
+        self.meter.setVisible(prompt is not None)
+        self._used.setVisible(prompt is not None)
+        if prompt is None:
+            return
+        level = self._level(prompt)
+        self.meter.setRange(0, max(prompt.n_ctx, 1))
+        self.meter.setValue(min(prompt.tokens, prompt.n_ctx))
+        set_property(self.meter, "level", level)
+        set_property(self._used, "level", level)
+        self._used.setText(f"{prompt.tokens:,} / {prompt.n_ctx:,}")
+        key = {"over": "context-over-tip", "near": "context-near-tip"}.get(level, "context-tip")
+        text = tr(key, used=f"{prompt.tokens:,}", most=f"{prompt.n_ctx:,}", room=f"{prompt.room:,}")
+        if prompt.left_out:
+            text += "\n" + tr("left-out-line", count=prompt.left_out)
+        self._used.setToolTip(text)
+        self._used.setAccessibleName(f"{tr('context')}: {self._used.text()}. {tr('preview')}")
+        self.meter.setToolTip(text)
+
+    @staticmethod
+    def _level(prompt: Prompt) -> str:
+        if prompt.tokens >= prompt.n_ctx:
+            return "over"
+        return "near" if prompt.tokens > prompt.n_ctx - prompt.room else ""
+
+    def prompt(self) -> Prompt | None:
+        """What the meter shows."""
+        return self._prompt
 
     def count_later(self) -> None:
         """Emit `draft_changed` soon: something that counts as context has changed."""
@@ -155,20 +254,24 @@ class Composer(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        self.show_context(self._context)
+        self.moods.retranslate()
+        self.attachments.retranslate()
+        self.show_prompt(self._prompt)
+        self.show_editing(self._editing)
         self._show_button()
 
     def _typed(self) -> None:
         self._show_button()
+        self.typed.emit()
         self._timer.start()
 
     def _show_button(self) -> None:
         self.button.set_icon("stop" if self._answering else "send")
         self.button.set_text(tr("stop" if self._answering else "send"))
-        self.button.setEnabled(self._answering or (self._can_send and bool(self.text().strip())))
+        self.button.setEnabled(self._answering or (self._can_send and not self.empty()))
 
     def _press(self) -> None:
-        if self._can_send and not self._answering and self.text().strip():
+        if self._can_send and not self._answering and not self.empty():
             self.send.emit()
 
     def _press_button(self) -> None:

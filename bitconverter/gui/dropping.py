@@ -18,3 +18,8 @@ def dropped_model(data: QMimeData) -> str:
             return str(path)
         return str(path.parent) if path.suffix.lower() in (".safetensors", ".json") else str(path)
     return ""
+
+
+def is_model(path: str) -> bool:
+    """Whether a dropped file or folder is for opening as a model, not for reading as a document."""
+    return os.path.isdir(path) or Path(path).suffix.lower() == ".gguf"

@@ -20,6 +20,7 @@ from pygments.util import ClassNotFound
 from bitconverter.gui.theme import Colors
 
 COPY_SCHEME = "copy-code"
+MOST_COLOURED = 12_000  # letters of code; colouring more would hold the window up
 
 
 @lru_cache(maxsize=256)
@@ -70,6 +71,7 @@ def _code_box(code: str, language: str, env: Any) -> str:
     env["codes"].append(code.rstrip("\n"))
     number = len(env["codes"]) - 1
     head = f"color:{colors.muted}; font-size:8.5pt;"
+    colored = _highlighted(code, language.lower() if len(code) < MOST_COLOURED else "", colors.dark)
     return (
         f'<table border="0" width="100%" cellspacing="0" cellpadding="0" bgcolor="{colors.code}" '
         f'style="margin-top:4px; margin-bottom:10px;">'
@@ -79,7 +81,7 @@ def _code_box(code: str, language: str, env: Any) -> str:
         f"{html.escape(env['copy'])}</a></td></tr>"
         f'<tr><td colspan="2" style="padding:4px 12px 10px 12px;"><pre style="white-space:pre-wrap; margin:0; '
         f'font-family:{env["mono"]}; font-size:{env["mono_points"]}pt;">'
-        f"{_highlighted(code, language.lower(), colors.dark)}</pre></td></tr></table>"
+        f"{colored}</pre></td></tr></table>"
         '<p style="font-size:2pt; margin:0px;">&nbsp;</p>'  # Qt gives tables no margin below
     )
 

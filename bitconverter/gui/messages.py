@@ -13,10 +13,10 @@ from PySide6.QtCore import QLocale
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
-from bitconverter.jobs.chat import Answer
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
 from bitconverter.jobs.preflight import CheckItem
+from bitconverter.store.records import Numbers
 
 
 class _State:
@@ -110,20 +110,22 @@ def note_text(note: Note) -> str:
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
 
 
-def answer_line(answer: Answer) -> str:
+def answer_line(answer: Numbers) -> str:
     """The numbers under an answer."""
     speed, seconds = (
         f"{answer.tokens_per_second:.1f}",
         f"{answer.prefill_seconds + answer.decode_seconds:.1f}",
     )
-    return tr("tok-s", speed=speed, tokens=answer.tokens, seconds=seconds)
+    line = tr("tok-s", speed=speed, count=answer.tokens, seconds=seconds)
+    return f"{line} · {answer.device}" if answer.device else line
 
 
-def answer_details(answer: Answer) -> str:
+def answer_details(answer: Numbers) -> str:
     """More numbers, for the tool tip."""
     return tr(
         "answer-tip", prompt=answer.prompt_tokens, cached=answer.cached_tokens,
-        prefill=f"{answer.prefill_seconds:.2f}", seed=answer.seed,
+        prefill=f"{answer.prefill_seconds:.2f}", seed=answer.seed, model=answer.model or "?",
+        temperature=f"{answer.temperature:g}",
     )  # fmt: skip
 
 

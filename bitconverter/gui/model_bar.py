@@ -20,6 +20,7 @@ class ModelBar(QFrame):
     browse_file = Signal()
     new_chat = Signal()
     drawer_toggled = Signal(bool)
+    history_toggled = Signal(bool)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -34,6 +35,11 @@ class ModelBar(QFrame):
         self.model_button.clicked.connect(self._open_menu)
         self._device, self._kind = label("badge"), label("badge")
         self.new_button, self.drawer_button = Button("quiet", "plus"), IconButton("panel", size=20)
+        self.history_button = IconButton("history", size=20)
+        self.history_button.setCheckable(True)
+        self.history_button.setChecked(settings["history_open"])
+        self.history_button.toggled.connect(self.history_toggled)
+        self._texts.set(self.history_button.set_text, "toggle-history")
         self.drawer_button.setCheckable(True)
         self.drawer_button.setChecked(settings["drawer_open"])
         self.new_button.clicked.connect(self.new_chat)
@@ -43,6 +49,7 @@ class ModelBar(QFrame):
         line = QHBoxLayout(self)
         line.setContentsMargins(14, 8, 14, 8)
         line.setSpacing(8)
+        line.addWidget(self.history_button)
         line.addWidget(self.model_button)
         line.addWidget(self._kind)
         line.addWidget(self._device)
@@ -62,11 +69,12 @@ class ModelBar(QFrame):
         self._device.setVisible(bool(device))
         self._elide()
 
-    def show_drawer_button(self, on: bool) -> None:
-        """Show whether the drawer is there, without asking for it."""
-        self.drawer_button.blockSignals(True)
-        self.drawer_button.setChecked(on)
-        self.drawer_button.blockSignals(False)
+    def show_buttons(self, history: bool, drawer: bool) -> None:
+        """Show whether the history and the drawer are there, without asking for them."""
+        for button, on in ((self.history_button, history), (self.drawer_button, drawer)):
+            button.blockSignals(True)
+            button.setChecked(on)
+            button.blockSignals(False)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -74,7 +82,7 @@ class ModelBar(QFrame):
 
     def _elide(self) -> None:
         """A long name gives way to what is beside it: the window may be narrow."""
-        others = (self._kind, self._device, self.new_button, self.drawer_button)
+        others = (self.history_button, self._kind, self._device, self.new_button, self.drawer_button)
         taken = sum(part.sizeHint().width() + 8 for part in others if not part.isHidden())
         room = max(self.width() - taken - 90, 90)
         name = self._name or tr("no-model")

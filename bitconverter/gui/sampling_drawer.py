@@ -16,6 +16,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )  # fmt: skip
 
+from bitconverter.gui.moods import MOODS, mood_of
+from bitconverter.gui.prompt_presets import PresetButton
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
 from bitconverter.jobs.chat import Sampling
 from bitconverter.settings import SETTINGS, Settings
@@ -91,10 +93,13 @@ class _Number(QWidget):
 
 
 class SamplingDrawer(QFrame):
-    """Keeps the settings up to date as they are changed; `to_save` when it is time to write them."""
+    """Keeps the settings up to date as they are changed; `to_save` when it is time to write them, `preview`
+    to see what is sent, `drop_oldest` when that choice for a full context is made or taken back."""
 
     changed = Signal()
     to_save = Signal()
+    preview = Signal()
+    drop_oldest = Signal(bool)
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -113,6 +118,7 @@ class SamplingDrawer(QFrame):
         inner.addWidget(frame("line"))
         self._add_numbers(inner)
         self._add_seed(inner)
+        self._add_full(inner)
         self.reset_button = Button("quiet", "again")
         self._texts.set(self.reset_button.setText, "reset-sampling")
         self.reset_button.clicked.connect(self.reset)
@@ -136,8 +142,19 @@ class SamplingDrawer(QFrame):
         self._texts.set(self.prompt.setPlaceholderText, "system-prompt-hint")
         self._texts.set(self.prompt.setAccessibleName, "system-prompt")
         self.prompt.textChanged.connect(self._store)
-        inner.addWidget(title)
+        self.presets, self.preview_button = PresetButton(), Button("quiet")
+        self._texts.set(self.presets.setText, "presets")
+        self._texts.set(self.preview_button.setText, "preview-button")
+        self._texts.set(self.preview_button.setToolTip, "preview-tip")
+        self.presets.chosen.connect(self.prompt.setPlainText)
+        self.presets.set_text(self.prompt.toPlainText())
+        self.preview_button.clicked.connect(self.preview)
+        head = row(0)
+        head.addWidget(title, 1)
+        head.addWidget(self.presets)
+        inner.addLayout(head)
         inner.addWidget(self.prompt)
+        inner.addWidget(self.preview_button, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _add_numbers(self, inner: QVBoxLayout) -> None:
         title = label("heading")
@@ -148,6 +165,7 @@ class SamplingDrawer(QFrame):
             number = _Number(span, float(self._settings[span.key]))
             self._texts.set(number.name.setText, f"sampling-{span.key}")
             self._texts.set(number.field.setAccessibleName, f"sampling-{span.key}")
+            self._texts.set(number.slider.setAccessibleName, f"sampling-{span.key}")
             self._texts.set(number.setToolTip, f"sampling-{span.key}-tip")
             number.changed.connect(self._store)
             self.numbers[span.key] = number
@@ -176,6 +194,13 @@ class SamplingDrawer(QFrame):
         inner.addLayout(head)
         inner.addWidget(self.seed_random)
 
+    def _add_full(self, inner: QVBoxLayout) -> None:
+        self.drop_box = QCheckBox()
+        self._texts.set(self.drop_box.setText, "drop-oldest")
+        self._texts.set(self.drop_box.setToolTip, "drop-oldest-tip")
+        self.drop_box.clicked.connect(self.drop_oldest)
+        inner.addWidget(self.drop_box)
+
     def sampling(self) -> Sampling:
         """What is set; a random seed is one that can be typed into the field to get the answer again."""
         value = {key: number.value() for key, number in self.numbers.items()}
@@ -190,6 +215,20 @@ class SamplingDrawer(QFrame):
         """The instruction before every chat; "" for none."""
         return self.prompt.toPlainText()
 
+    def set_prompt(self, text: str) -> None:
+        """Show another system prompt: that of the chat that is open now."""
+        if text != self.system_prompt():
+            self.prompt.setPlainText(text)
+
+    def set_mood(self, name: str) -> None:
+        """The values that the mood `name` stands for."""
+        for key, value in MOODS[name].items():
+            self.numbers[key].field.setValue(value)
+
+    def mood(self) -> str:
+        """The mood that is set, "" for the user's own values."""
+        return mood_of({key: self.numbers[key].value() for key in MOODS["balanced"]})
+
     def reset(self) -> None:
         """Back to the values of a fresh installation. The system prompt stays."""
         for key, number in self.numbers.items():
@@ -201,7 +240,7 @@ class SamplingDrawer(QFrame):
         self._texts.refresh()
 
     def _store(self) -> None:
-        if not hasattr(self, "seed_random"):
+        if not hasattr(self, "drop_box"):
             return  # still being built
         for key, number in self.numbers.items():
             kind = type(_DEFAULTS[key])
@@ -209,5 +248,6 @@ class SamplingDrawer(QFrame):
         self._settings["seed"] = self.seed.value()
         self._settings["seed_random"] = self.seed_random.isChecked()
         self._settings["system_prompt"] = self.system_prompt()
+        self.presets.set_text(self.system_prompt())
         self._save.start()
         self.changed.emit()

@@ -86,6 +86,17 @@ QPushButton[kind="card"]:hover {{ border-color: {c.strong_border}; }}
 QPushButton[kind="card"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="card"]:checked {{ background: {c.accent_soft}; border: 2px solid {c.accent}; }}
 QPushButton[kind="card"]:disabled:!checked {{ background: {c.window}; }}
+QPushButton[kind="mood"] {{ background: transparent; border-color: transparent; color: {c.muted}; border-radius: 7px;
+  padding: 3px 9px; font-size: 9pt; }}
+QPushButton[kind="mood"]:hover {{ background: {c.raised}; }}
+QPushButton[kind="mood"]:checked {{ background: {c.accent_soft}; color: {c.accent}; font-weight: 600; }}
+QPushButton[kind="mood"]:focus {{ border-color: {c.accent}; }}
+QPushButton[kind="meter"] {{ background: transparent; border-color: transparent; color: {c.muted};
+  padding: 3px 6px; font-size: 9pt; }}
+QPushButton[kind="meter"]:hover {{ background: {c.raised}; }}
+QPushButton[kind="meter"]:focus {{ border-color: {c.accent}; }}
+QPushButton[kind="meter"][level="near"] {{ color: {c.warning}; font-weight: 600; }}
+QPushButton[kind="meter"][level="over"] {{ color: {c.error}; font-weight: 600; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 7px; padding: 5px; }}
 QToolButton:hover {{ background: {c.raised}; }}
 QToolButton:focus {{ border-color: {c.accent}; }}
@@ -140,6 +151,11 @@ QFrame#rail {{ background: {c.rail}; border: 0; border-right: 1px solid {c.borde
 QFrame#top-bar {{ background: {c.window}; border: 0; border-bottom: 1px solid {c.border}; }}
 QFrame#footer {{ background: {c.window}; border: 0; border-top: 1px solid {c.border}; }}
 QFrame#drawer {{ background: {c.surface}; border: 0; border-left: 1px solid {c.border}; }}
+QFrame#history {{ background: {c.rail}; border: 0; border-right: 1px solid {c.border}; }}
+QFrame#history QListView {{ background: transparent; border: 0; padding: 0; outline: 0; }}
+QFrame[role="chip"] {{ background: {c.raised}; border: 1px solid {c.border}; border-radius: 8px; }}
+QProgressBar[level="near"]::chunk {{ background: {c.warning}; }}
+QProgressBar[level="over"]::chunk {{ background: {c.error}; }}
 QFrame#composer {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: 16px; }}
 QFrame#composer[focused="true"] {{ border-color: {c.accent}; }}
 QPlainTextEdit#message {{ border: 0; background: transparent; padding: 2px; font-size: 11pt; }}

@@ -17,7 +17,10 @@ from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.text_stream import TextStream
 from bitconverter.model.tokenizer import Tokenizer
 
-__all__ = ["Answer", "AnswerJob", "ChatSession", "LoadChatJob", "Message", "Sampling"]
+__all__ = [
+    "Answer", "AnswerJob", "ChatSession", "LoadChatJob", "Message", "Prompt", "PromptJob", "Sampling",
+    "answer_room",
+]  # fmt: skip
 
 PREFILL_CHUNK = 256  # tokens between two looks at the clock; what a chunk has computed stays after a stop
 
@@ -70,6 +73,11 @@ class Answer:
     seed: int
 
 
+def answer_room(n_ctx: int, max_tokens: int) -> int:
+    """Tokens of the context that are kept for the answer: what it may have, at most a quarter of all."""
+    return min(max_tokens or n_ctx, n_ctx // 4)
+
+
 @dataclass(frozen=True)
 class LoadChatJob:
     """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
@@ -116,15 +124,57 @@ class LoadChatJob:
 
 
 @dataclass(frozen=True)
+class Prompt:
+    """What would be sent: its text with all special tokens, its length in tokens, and how many of the oldest
+    messages are left out of it. It leaves room for an answer if `tokens` <= n_ctx - `room`.
+    """
+
+    text: str
+    tokens: int
+    left_out: int
+    n_ctx: int
+    room: int
+
+
+@dataclass(frozen=True)
+class PromptJob:
+    """Renders and counts a conversation without answering it: a Prompt. Runs beside an AnswerJob."""
+
+    chat: ChatSession
+    messages: tuple[Message, ...]
+    max_tokens: int = 0
+    drop_oldest: bool = False
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> Prompt:
+        room = answer_room(self.chat.n_ctx, self.max_tokens)
+        messages, left_out = self.messages, 0
+        if self.drop_oldest:
+            messages, left_out = self.chat.fit(messages, room)
+        ctx.cancel.check()
+        text = self.chat.prompt_text(messages) if messages else ""
+        tokens = len(self.chat.tokenizer.encode(text, add_special_tokens=False))
+        return Prompt(text, tokens, left_out, self.chat.n_ctx, room)
+
+
+@dataclass(frozen=True)
 class AnswerJob:
     """The model's answer to a conversation: Token events while it speaks, an Answer at the end.
 
+    `continues`: the last message is the assistant's, and the answer is what follows it. `drop_oldest`: a
+    conversation that is too long is told without its oldest turns (see ChatSession.fit), with
+    Note("left-out", messages=how many); otherwise it fails with UserError("context-full").
     Emits Progress(unit="token") while a long prompt is read. A cancel leaves the session usable.
     """
 
     chat: ChatSession
     messages: tuple[Message, ...]
     sampling: Sampling
+    continues: bool = False
+    drop_oldest: bool = False
 
     @property
     def work_dir(self) -> Path | None:
@@ -135,7 +185,7 @@ class AnswerJob:
             raise UserError("no-message", "There is nothing to answer. Write a message first.")
         sampler = self.sampling.sampler()
         with self.chat.exclusive() as session:
-            prompt = self.chat.prompt(self.messages)
+            prompt = self.chat.prompt(self._messages(ctx), self.continues)
             self._check_fits(len(prompt))
             start = time.perf_counter()
             cached = self._read(session, prompt, ctx)
@@ -146,6 +196,15 @@ class AnswerJob:
         return Answer(
             text, len(prompt), cached, tokens, read - start, seconds, speed, finish, sampler.seed
         )  # fmt: skip
+
+    def _messages(self, ctx: Context) -> tuple[Message, ...]:
+        if not self.drop_oldest:
+            return self.messages
+        room = answer_room(self.chat.n_ctx, self.sampling.max_tokens)
+        messages, left_out = self.chat.fit(self.messages, room, self.continues)
+        if left_out:
+            ctx.emit(Note("left-out", {"messages": left_out}))
+        return messages
 
     def _check_fits(self, needed: int) -> None:
         """A prompt of no tokens has no logits; one that fills the context leaves no room for an answer."""
@@ -178,7 +237,7 @@ class AnswerJob:
 
     def _speak(self, session: Session, sampler: Sampler, ctx: Context) -> tuple[str, int, int, str]:
         """(text, tokens made, forward passes for them, finish)"""
-        stream = TextStream(self.chat.tokenizer)
+        stream = TextStream(self.chat.tokenizer, continues=self.continues)
         pieces: list[str] = []
         tokens = steps = 0
 

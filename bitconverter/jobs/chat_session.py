@@ -4,6 +4,7 @@ The keys and values of the conversation so far are kept; the next answer compute
 first token on that differs.
 """
 
+import bisect
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -45,14 +46,41 @@ class ChatSession:
         self._lock = threading.Lock()
         self._resources = resources
 
-    def prompt(self, messages: Sequence[Message]) -> list[int]:
-        """Token ids of the conversation, up to where the assistant begins to speak.
+    def prompt_text(self, messages: Sequence[Message], continues: bool = False) -> str:
+        """What the model sees of the conversation, up to where the assistant begins to speak; `continues`:
+        up to the end of the last message, which is the assistant's and goes on.
 
         Raises UserError("chat-template-refused") when the model's template does not accept it.
         """
-        turns = [{"role": message.role, "content": message.content} for message in messages]
+        told = messages[:-1] if continues else messages
+        turns = [{"role": message.role, "content": message.content} for message in told]
+        text = self._template.render(turns)
+        return text + messages[-1].content if continues else text
+
+    def prompt(self, messages: Sequence[Message], continues: bool = False) -> list[int]:
+        """The token ids of prompt_text()."""
         # the template writes the special tokens itself
-        return self.tokenizer.encode(self._template.render(turns), add_special_tokens=False)
+        return self.tokenizer.encode(self.prompt_text(messages, continues), add_special_tokens=False)
+
+    def fit(
+        self, messages: Sequence[Message], room: int, continues: bool = False
+    ) -> tuple[tuple[Message, ...], int]:
+        """The conversation without its oldest turns, as few of them as leave `room` tokens for an answer;
+        and how many messages that leaves out. The system prompt and the last question always stay, so
+        the result may still be too long.
+        """
+        system = tuple(message for message in messages[:1] if message.role == "system")
+        turns = tuple(messages[len(system) :])
+        starts = [index for index, message in enumerate(turns) if message.role == "user"]
+
+        def too_long(start: int) -> bool:
+            return len(self.prompt((*system, *turns[start:]), continues)) > self.n_ctx - room
+
+        if not starts or not too_long(starts[0]):
+            return tuple(messages), 0
+        least = bisect.bisect_left(range(len(starts)), True, key=lambda i: not too_long(starts[i]))
+        first = starts[min(least, len(starts) - 1)]
+        return (*system, *turns[first:]), first
 
     def count_tokens(self, messages: Sequence[Message]) -> int:
         """How many positions of the context the conversation takes before the answer."""

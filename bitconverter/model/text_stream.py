@@ -24,9 +24,13 @@ Step = Callable[[bytes, bool], bytes]  # (piece, is it the first one) -> piece
 class TextStream:
     """One text. `push` every token, then `finish`."""
 
-    def __init__(self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True) -> None:
-        """Raises UserError("unsupported-tokenizer") for a decoder that no model of the supported families has."""
+    def __init__(
+        self, tokenizer: Tokenizer, *, skip_special_tokens: bool = True, continues: bool = False
+    ) -> None:
+        """`continues`: the tokens follow a text that is there already, so a leading space is one.
+        Raises UserError("unsupported-tokenizer") for a decoder that no model of the supported families has."""
         self._tokenizer = tokenizer
+        self._continues = continues
         self._skipped = tokenizer.special_ids if skip_special_tokens else frozenset()
         self._steps, self._strip, self._strip_total = _steps(tokenizer.decoder())
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
@@ -34,8 +38,8 @@ class TextStream:
 
     def _begin(self) -> None:
         self._utf8.reset()
-        self._strip_count = self._strip_total
-        self._first = True
+        self._strip_count = 0 if self._continues else self._strip_total
+        self._first = not self._continues
 
     def push(self, token_id: int) -> str:
         """The text that this token completes; empty while a character is unfinished. Unknown ids have none."""

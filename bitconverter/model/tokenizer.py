@@ -105,9 +105,11 @@ class Tokenizer:
 
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Ids of `text`. A chat template writes its own special tokens: encode its text without adding any."""
-        return list(
-            self._tokenizer.encode(_whole_characters(text), add_special_tokens=add_special_tokens).ids
+        # of the library's two ways only the batch lets other threads run meanwhile: the window, for one
+        (encoding,) = self._tokenizer.encode_batch(
+            [_whole_characters(text)], add_special_tokens=add_special_tokens
         )
+        return list(encoding.ids)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of `ids`; broken UTF-8 becomes U+FFFD."""

@@ -12,7 +12,9 @@ from pytestqt.qtbot import QtBot
 from safetensors.numpy import save_file
 
 from bitconverter.gui.app import prepare
+from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.settings import Settings
 
 TEMPLATE = (
@@ -29,8 +31,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, qapp) -> Settings:
-    """English, light, in a folder of the test's own; the application is prepared for them."""
+def settings(tmp_path: Path, qapp, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """English, light, in a folder of the test's own, as are the chats; the application is prepared for them."""
+    monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path / "home 設定"))
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # the windows of earlier tests
     result = Settings(tmp_path / "home 設定" / "settings.json")
     result["language"], result["theme"] = "en", "light"
@@ -47,6 +50,14 @@ def window(settings: Settings, qtbot: QtBot) -> Iterator[MainWindow]:
     yield result
     result.chat.stop_and_wait()
     result.convert.stop_and_wait()
+
+
+@pytest.fixture
+def chat_log(settings: Settings, tmp_path: Path) -> Iterator[ChatLog]:
+    """A conversation without a page, in a store of its own."""
+    store = StoreQueue(tmp_path / "a log" / "chats.sqlite3")
+    yield ChatLog(store)
+    store.close()
 
 
 @pytest.fixture(scope="session")

@@ -7,11 +7,11 @@ import pytest
 from PySide6.QtCore import Qt
 
 from bitconverter.gui import theme
-from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.chat_message import AssistantMessage, UserMessage
 from bitconverter.gui.chat_page import State
 from bitconverter.jobs.chat import Answer
 from bitconverter.jobs.job import Finished, Stopped, Token
+from bitconverter.store.records import Attachment
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 
@@ -60,21 +60,23 @@ def test_an_answer_streams_and_ends_with_its_numbers(page, qtbot):
     question, answer = page.log.turns
     assert (question.role, question.text) == ("user", "hello")
     assert answer.role == "assistant" and answer.text == "".join(token.text for token in seen)
-    assert answer.answer is not None and answer.answer.tokens == 20 and answer.end == "length"
+    assert answer.numbers is not None and answer.numbers.tokens == 20 and answer.ending == "length"
     widget = page.view.last_answer()
     assert "tok/s" in widget._numbers.text() and widget.again_button.isVisible()
     assert page.composer.text() == "" and page.state is State.READY
 
 
-def test_a_fixed_seed_gives_the_same_answer_again_and_undo_brings_back_the_first(page, qtbot):
+def test_a_fixed_seed_gives_the_same_answer_again_and_both_versions_stay(page, qtbot):
     _ask(page, qtbot, "hello")
     first = page.log.turns[-1]
     page.view.last_answer().again_button.click()
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     second = page.log.turns[-1]
     assert second is not first and second.text == first.text
-    page.toast.action.emit()
-    assert page.log.turns[-1] is first
+    versions = page.view.last_answer().versions
+    assert versions.text() == "2/2" and not versions.forth.isEnabled()
+    versions.back.click()
+    assert page.log.turns[-1] is first and page.view.last_answer().versions.text() == "1/2"
 
 
 def test_a_random_seed_can_be_typed_in_later(page):
@@ -90,17 +92,17 @@ def test_a_stopped_answer_keeps_its_words_and_the_chat_goes_on(page, qtbot):
     page.composer.button.click()
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     turn = page.log.turns[-1]
-    assert turn.end == "stopped" and turn.text and turn.answer is None
+    assert turn.ending == "stopped" and turn.text and turn.numbers is None
     page.drawer.numbers["max_tokens"].field.setValue(16)
     _ask(page, qtbot, "again")
-    assert page.log.turns[-1].answer.tokens == 16
+    assert page.log.turns[-1].numbers.tokens == 16
 
 
 def test_escape_stops_the_answer(window, page, qtbot):
     page.drawer.numbers["max_tokens"].field.setValue(4000)
     _act_at_first_token(page, window._escape)
     _ask(page, qtbot, "go on")
-    assert page.log.turns[-1].end == "stopped"
+    assert page.log.turns[-1].ending == "stopped"
 
 
 def test_what_is_typed_during_an_answer_stays_and_enter_does_not_send_it(page, qtbot):
@@ -117,12 +119,17 @@ def test_what_is_typed_during_an_answer_stays_and_enter_does_not_send_it(page, q
 
 
 def test_the_system_prompt_and_the_draft_count_as_context(page, qtbot):
+    def count():
+        with qtbot.waitSignal(page.counter.counted, timeout=LONG):
+            page._count()
+        return page.composer.prompt().tokens
+
     page.composer.set_text("12345")
-    page._count()
-    used = page.composer._context[0]
+    used = count()
     page.drawer.prompt.setPlainText("Be brief.")
-    page._count()
-    assert page.composer._context[0] > used
+    assert count() > used
+    page.composer.attachments.add(Attachment("a.txt", "x" * 100))
+    assert count() > used + 100
     with qtbot.waitSignal(page.composer.draft_changed):
         page.composer.set_text("12345678")
     assert page._settings["system_prompt"] == "Be brief."
@@ -140,29 +147,34 @@ def test_a_message_that_does_not_fit_is_explained_and_given_back(page, qtbot):
 def test_an_answer_that_fills_the_context_says_so(page, qtbot):
     page.drawer.numbers["max_tokens"].field.setValue(200)
     _ask(page, qtbot, "x" * 4050)
-    assert page.log.turns[-1].end == "context"
+    assert page.log.turns[-1].ending == "context"
     assert page.new_chat_button.isVisible()
 
 
-def test_a_new_chat_clears_and_undo_brings_it_back(window, page, qtbot):
+def test_a_new_chat_begins_and_the_old_one_is_in_the_list(window, page, qtbot):
     _ask(page, qtbot, "hello")
-    turns = list(page.log.turns)
+    first = page.log.chat.id
     window._new_chat()
-    assert page.log.turns == [] and page.toast.isVisible()
-    page.toast.action.emit()
-    assert page.log.turns == turns
-    assert len(page.view._messages) == 2
+    assert page.log.turns == [] and page.start.isVisible()
+    qtbot.waitUntil(lambda: [row.id for row in page.history.model.rows() if row.kind == "chat"] == [first])
 
 
-def test_the_last_question_can_be_taken_back_and_sent_again(page, qtbot):
+def test_an_edited_question_is_a_branch_and_the_draft_stays(page, qtbot):
     _ask(page, qtbot, "first")
     _ask(page, qtbot, "second")
+    before = list(page.log.turns)
+    page.composer.set_text("a draft")
     widgets = [m for m in page.view._messages if isinstance(m, UserMessage)]
-    assert not widgets[0].edit_button.isVisible() and widgets[1].edit_button.isVisible()
-    widgets[1].edit_button.click()
-    assert page.composer.text() == "second" and len(page.log.turns) == 2
-    _ask(page, qtbot, "second, better")
-    assert [turn.text for turn in page.log.turns if turn.role == "user"] == ["first", "second, better"]
+    widgets[0].edit_button.click()
+    assert page.composer.text() == "first" and page.composer._banner.isVisible()
+    page.composer.leave_button.click()
+    assert page.composer.text() == "a draft" and not page.composer._banner.isVisible()
+    widgets[0].edit_button.click()
+    _ask(page, qtbot, "first, better")
+    assert [turn.text for turn in page.log.turns if turn.role == "user"] == ["first, better"]
+    assert page.composer.text() == "a draft"
+    page.view._messages[0].versions.back.click()
+    assert page.log.turns == before
 
 
 def test_an_answer_is_copied_as_it_was_written(page, qtbot, qapp):
@@ -174,7 +186,7 @@ def test_an_answer_is_copied_as_it_was_written(page, qtbot, qapp):
 def test_a_second_turn_reuses_the_first(page, qtbot):
     _ask(page, qtbot, "hello")
     _ask(page, qtbot, "and now")
-    answer = page.log.turns[-1].answer
+    answer = page.log.turns[-1].numbers
     assert answer.cached_tokens > 0
 
 
@@ -193,7 +205,7 @@ def test_another_model_can_be_opened_during_an_answer_and_the_chat_stays(page, q
     page.composer.set_text("hello")
     page.send()
     qtbot.waitUntil(lambda: page.state is State.READY and page._session.name == "other", timeout=LONG)
-    assert page.log.turns[0].text == "hello" and page.log.turns[1].end == "stopped"
+    assert page.log.turns[0].text == "hello" and page.log.turns[1].ending == "stopped"
 
 
 def test_sampling_settings_reach_the_job_and_the_file(page):
@@ -209,29 +221,32 @@ def test_sampling_settings_reach_the_job_and_the_file(page):
 
 def test_the_drawer_can_be_hidden_and_stays_hidden(window, page, settings):
     page.bar.drawer_button.click()
+    assert page.drawer.isVisible() and settings["drawer_open"] is True
+    page.bar.drawer_button.click()
     assert not page.drawer.isVisible() and settings["drawer_open"] is False
 
 
-def test_streamed_text_is_shown_whole_at_the_end(settings, qtbot):
-    log = ChatLog()
-    widget = AssistantMessage(log.add("assistant", ""))
+def test_streamed_text_is_shown_whole_at_the_end(chat_log, qtbot):
+    widget = AssistantMessage(chat_log.add("assistant", ""))
     qtbot.addWidget(widget)
     text = "日本語の文章です。**太字** 🙂\n\n- 一\n- 二"
     for letter in text:
-        widget.append(letter)
-    widget.turn.end = "stop"
+        chat_log.write(widget.turn, letter)
+        widget.grew()
+    widget.turn.ending = "stop"
     widget.finish()
     assert widget.turn.text == text
     assert "日本語の文章です。太字 🙂" in widget.text.toPlainText()
 
 
-def test_rendering_happens_seldom_while_text_streams(settings, qtbot, monkeypatch):
-    widget = AssistantMessage(ChatLog().add("assistant", ""))
+def test_rendering_happens_seldom_while_text_streams(chat_log, qtbot, monkeypatch):
+    widget = AssistantMessage(chat_log.add("assistant", ""))
     qtbot.addWidget(widget)
     rendered = []
     monkeypatch.setattr(widget.text, "set_markdown", rendered.append)
     for _ in range(500):
-        widget.append("word ")
+        chat_log.write(widget.turn, "word ")
+        widget.grew()
     assert rendered == []  # nothing until the event loop runs
     qtbot.waitUntil(lambda: bool(rendered))
     assert rendered == ["word " * 500]
@@ -280,14 +295,7 @@ def test_another_answer_stopped_before_its_first_word_leaves_the_one_there_was(p
     _answer_with(page, monkeypatch, Stopped())
     page.answer_again()
     assert page.log.turns == before and page.composer.text() == ""
-    assert page.view.last_answer().turn is before[-1] and page.toast.isHidden()
-
-
-def test_taking_a_question_back_keeps_what_is_typed(page, qtbot):
-    _ask(page, qtbot, "first")
-    page.composer.set_text("a draft")
-    page.edit_question()
-    assert page.composer.text() == "first\na draft"
+    assert page.view.last_answer().turn is before[-1]
 
 
 def test_a_very_long_message_is_shown_by_its_beginning(page, qtbot, qapp):
@@ -307,12 +315,11 @@ def test_new_chat_waits_for_the_end_of_an_answer(page, monkeypatch):
     assert page.bar.new_button.isEnabled()
 
 
-def test_answers_follow_theme_and_language(window, settings, qtbot):
-    log = ChatLog()
-    log.add("user", "code?")
-    log.add("assistant", "```python\nprint(1)\n```").end = "stop"
+def test_answers_follow_theme_and_language(window, settings, qtbot, chat_log):
+    question = chat_log.add("user", "code?")
+    chat_log.add("assistant", "```python\nprint(1)\n```", question.id, ending="stop")
     view = window.chat.view
-    view.show_log(log, True)
+    view.show_log(chat_log, True)
     answer = view.last_answer()
     assert "Copy" in answer.text.toPlainText()
     for key, value in (("language", "ja"), ("theme", "dark")):

@@ -327,6 +327,7 @@ def test_qt_speaks_the_language_of_the_window(window, settings):
 
 def test_a_narrow_window_keeps_the_chat_readable(window, qtbot, settings):
     window.resize(1000, 700)
+    window.chat.bar.drawer_button.click()
     assert window.chat.drawer.isVisible()
     window.resize(*LEAST_SIZE)
     qtbot.waitUntil(lambda: not window.chat.drawer.isVisible())

@@ -16,7 +16,16 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from bitconverter import engine
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
+from bitconverter.jobs.chat import (
+    Answer,
+    AnswerJob,
+    ChatSession,
+    LoadChatJob,
+    Message,
+    Prompt,
+    PromptJob,
+    Sampling,
+)
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, Token, run_job
 from bitconverter.model.text_stream import TextStream
 
@@ -408,3 +417,56 @@ def test_smollm2_knows_the_capital_of_france_and_goes_on(smollm2: Path) -> None:
     second = finished(chat, turns, replace(GREEDY, max_tokens=8))
     assert second.cached_tokens >= first.prompt_tokens + first.tokens - 1
     assert "\ufffd" not in second.text
+
+
+def test_an_answer_that_was_cut_goes_on_as_if_it_had_not_been(chat: ChatSession) -> None:
+    whole = finished(chat)
+    first = finished(chat, sampling=replace(GREEDY, max_tokens=9))
+    job = AnswerJob(
+        chat, (*ASK, Message("assistant", first.text)), replace(GREEDY, max_tokens=15), continues=True
+    )
+    last = run_job(job, lambda event: None, Cancel())
+    assert isinstance(last, Finished)
+    assert first.text + last.result.text == whole.text
+
+
+def _long_talk(turns: int) -> tuple[Message, ...]:
+    talk = [Message("system", "Be brief.")]
+    for number in range(turns):
+        talk += [Message("user", f"question {number}"), Message("assistant", f"answer {number}")]
+    return (*talk, Message("user", "the last one"))
+
+
+def test_too_long_a_talk_loses_its_oldest_turns_only_when_asked_to(folder: Path) -> None:
+    chat = load(folder, n_ctx=100)
+    talk = _long_talk(10)
+    last, _ = answer(chat, talk)
+    assert isinstance(last, Failed) and getattr(last.error, "code", "") == "context-full"
+    notes: list[Note] = []
+    job = AnswerJob(chat, talk, replace(GREEDY, max_tokens=4), drop_oldest=True)
+    last = run_job(job, lambda e: notes.append(e) if isinstance(e, Note) else None, Cancel())
+    assert isinstance(last, Finished)
+    assert notes[0].code == "left-out"
+    left_out = notes[0].fields["messages"]
+    kept = (talk[0], *talk[1 + left_out :])
+    assert kept[1].role == "user" and last.result.prompt_tokens == chat.count_tokens(kept) <= 96
+    one_more = (talk[0], *talk[left_out - 1 :])
+    assert chat.count_tokens(one_more) > 96
+
+
+def test_a_last_question_that_is_too_long_by_itself_is_still_refused(folder: Path) -> None:
+    chat = load(folder, n_ctx=50)
+    talk = (*_long_talk(2)[:-1], Message("user", "x" * 80))
+    last = run_job(AnswerJob(chat, talk, GREEDY, drop_oldest=True), lambda event: None, Cancel())
+    assert isinstance(last, Failed) and getattr(last.error, "code", "") == "context-full"
+
+
+def test_a_prompt_is_shown_as_it_is_sent(folder: Path) -> None:
+    chat = load(folder, n_ctx=100)
+    last = run_job(PromptJob(chat, ASK, max_tokens=10), lambda event: None, Cancel())
+    assert isinstance(last, Finished)
+    assert last.result == Prompt("u:hello there\na:", chat.count_tokens(ASK), 0, 100, 10)
+    last = run_job(PromptJob(chat, _long_talk(10), drop_oldest=True), lambda event: None, Cancel())
+    assert isinstance(last, Finished)
+    assert last.result.left_out and last.result.tokens <= 75 and "question 0" not in last.result.text
+    assert run_job(PromptJob(chat, ()), lambda event: None, Cancel()).result.tokens == 0

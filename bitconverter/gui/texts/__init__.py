@@ -4,9 +4,10 @@
 lacks a language or a field, that no code uses, or that some code uses and is not here.
 """
 
-from bitconverter.gui.texts import chat, convert, errors, sampling, settings, train, window
+from bitconverter.gui.texts import chat, convert, errors, history, sampling, settings, train, window
 from bitconverter.gui.texts.text import join
 
 MESSAGES = join(
-    window.TEXTS, convert.TEXTS, chat.TEXTS, sampling.TEXTS, settings.TEXTS, train.TEXTS, errors.TEXTS,
+    window.TEXTS, convert.TEXTS, chat.TEXTS, history.TEXTS, sampling.TEXTS, settings.TEXTS, train.TEXTS,
+    errors.TEXTS,
 )  # fmt: skip

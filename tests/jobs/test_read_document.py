@@ -1,0 +1,130 @@
+"""Documents as they come: encodings, PDF, Word, and files that only look like one."""
+
+import io
+import zipfile
+from pathlib import Path
+
+import docx
+import pypdf
+import pytest
+
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import read_document
+from bitconverter.jobs.job import Cancel, Failed, Finished, Progress, run_job
+from bitconverter.jobs.read_document import Document, ReadDocumentJob
+
+JAPANESE = "今日の会議の議事録\n一、予算について\n二、次回の日程\n"
+
+
+def read(path: Path) -> Document:
+    last = run_job(ReadDocumentJob(str(path)), lambda event: None, Cancel())
+    if isinstance(last, Failed):
+        raise last.error
+    assert isinstance(last, Finished)
+    return last.result
+
+
+def pdf(*pages: str) -> bytes:
+    """A PDF with one line of text on each page."""
+    parts = [b"<</Type/Catalog/Pages 2 0 R>>"]
+    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
+    parts.append(f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>".encode())
+    parts.append(b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
+    for i, text in enumerate(pages):
+        line = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET".encode()
+        parts.append(
+            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"
+            "/Resources<</Font<</F1 3 0 R>>>>>>".encode()
+        )
+        parts.append(b"<</Length %d>>stream\n%s\nendstream" % (len(line), line))
+    out, places = io.BytesIO(), []
+    out.write(b"%PDF-1.4\n")
+    for number, part in enumerate(parts, 1):
+        places.append(out.tell())
+        out.write(b"%d 0 obj%s endobj\n" % (number, part))
+    table = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1))
+    for place in places:
+        out.write(b"%010d 00000 n \n" % place)
+    out.write(b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF" % (len(parts) + 1, table))
+    return out.getvalue()
+
+
+@pytest.mark.parametrize(
+    "encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932", "euc_jp", "iso2022_jp", "utf_16_le"]
+)
+def test_japanese_text_in_any_usual_encoding(tmp_path, encoding):
+    path = tmp_path / "議事録 🙂.txt"
+    path.write_bytes(JAPANESE.replace("\n", "\r\n").encode(encoding))
+    document = read(path)
+    assert document.text == JAPANESE.strip() and document.name == path.name and document.kind == "text"
+
+
+def test_markdown_is_taken_as_it_is(tmp_path):
+    path = tmp_path / "NOTES.MD"
+    path.write_text("# Title\n\n- `code`", encoding="utf-8")
+    assert read(path).text == "# Title\n\n- `code`"
+
+
+def test_the_pages_of_a_pdf(tmp_path):
+    path = tmp_path / "paper.PDF"
+    path.write_bytes(pdf("first page", "second page"))
+    pages = []
+    last = run_job(
+        ReadDocumentJob(str(path)), lambda e: pages.append(e) if isinstance(e, Progress) else None, Cancel()
+    )
+    assert last.result.text == "first page\n\nsecond page" and last.result.kind == "pdf"
+    assert [event.done for event in pages] == [1, 2]
+
+
+def test_a_word_file_with_headings_and_a_table(tmp_path):
+    document = docx.Document()
+    document.add_heading("報告", 1)
+    document.add_paragraph("本文です。")
+    table = document.add_table(1, 2)
+    table.cell(0, 0).text, table.cell(0, 1).text = "りんご", "3"
+    path = tmp_path / "report.docx"
+    document.save(str(path))
+    assert read(path).text == "# 報告\n本文です。\n| りんご | 3 |"
+
+
+def _locked(path: Path) -> None:
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("secret")))
+    writer.encrypt("password", algorithm="RC4-128")
+    writer.write(path)
+
+
+WRONG = {
+    "document-missing": ("gone.txt", lambda path: None),
+    "document-binary": ("picture.txt", lambda path: path.write_bytes(bytes(range(256)) * 40)),
+    "document-encrypted": ("locked.pdf", _locked),
+    "document-empty": ("scan.pdf", lambda path: path.write_bytes(pdf(""))),
+    "document-broken": ("cut.pdf", lambda path: path.write_bytes(pdf("x")[:60])),
+    "document-large": ("large.txt", lambda path: path.write_bytes(b"a" * 2000)),
+    "document-long": ("long.txt", lambda path: path.write_bytes(b"b" * 900)),
+}
+
+
+@pytest.mark.parametrize("code", sorted(WRONG))
+def test_what_cannot_be_attached_says_why(tmp_path, code, monkeypatch):
+    if code in ("document-large", "document-long"):
+        monkeypatch.setattr(read_document, "FILE_LIMIT", 1000)
+        monkeypatch.setattr(read_document, "TEXT_LIMIT", 500)
+    name, make = WRONG[code]
+    make(tmp_path / name)
+    with pytest.raises(UserError) as caught:
+        read(tmp_path / name)
+    assert caught.value.code == code and name in str(caught.value)
+
+
+def test_a_word_file_that_is_none_or_a_bomb_is_refused(tmp_path, monkeypatch):
+    path = tmp_path / "bad.docx"
+    with zipfile.ZipFile(path, "w") as parts:
+        parts.writestr("hello.txt", "x")
+    with pytest.raises(UserError) as caught:
+        read(path)
+    assert caught.value.code == "document-broken"
+    docx.Document().save(str(path))
+    monkeypatch.setattr(read_document, "UNPACKED_LIMIT", 1000)
+    with pytest.raises(UserError, match="unpacks"):
+        read(path)
