@@ -34,6 +34,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--open", metavar="MODEL", help=texts.OPTIONS["open"])
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     _convert(_verb(verbs, "convert"))
+    _plan(_verb(verbs, "plan"))
     _chat(_verb(verbs, "chat"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
@@ -89,6 +90,11 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-report", action="store_true", help=texts.OPTIONS["no_report"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])
     parser.add_argument("--no-tokenizer", action="store_true", help=texts.OPTIONS["no_tokenizer"])
+    _engine_options(parser)
+
+
+def _plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
     _engine_options(parser)
 
 

@@ -11,13 +11,14 @@ from typing import Any
 
 from bitconverter.cli import DONE, FAILED, WRONG_USE, texts
 from bitconverter.cli.running import run
-from bitconverter.cli.terminal import ProgressLine, as_table, size
+from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
 from bitconverter.jobs.logits import LogitsJob, LogitsResult
+from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 
 DEFAULT_PLANES = 3
@@ -44,6 +45,10 @@ def convert(args: argparse.Namespace) -> int:
         report=not args.no_report and not args.no_tokenizer, **wish,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)
+
+
+def plan(args: argparse.Namespace) -> int:
+    return _run_and_print(args, PlanJob(args.source, args.threads, args.cpu_mask), _plan_text)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -136,6 +141,26 @@ def _preflight_text(report: PreflightReport) -> str:
             )
         )
     return "\n".join([*lines, texts.PREFLIGHT_OK if report.ok else texts.PREFLIGHT_BAD])
+
+
+def _plan_text(result: PlanResult) -> str:
+    rows: list[tuple[Any, ...]] = [texts.PLAN_HEADER]
+    for choice in result.choices:
+        if choice.problem:
+            rows.append((choice.preset, "-", "-", "-", "-", "-", "-", "-"))
+            continue
+        fits = texts.PLAN_FITS.format(context=choice.context) if choice.fits else texts.PLAN_FITS_NOT
+        rows.append(
+            (
+                choice.preset, f"{choice.bits:.2f}", size(choice.file_bytes), size(choice.chat_bytes),
+                f"{choice.kl:.3g}", duration(choice.seconds_full), duration(choice.seconds_fast), fits,
+            )
+        )  # fmt: skip
+    problems = [f"{choice.preset}: {choice.problem}" for choice in result.choices if choice.problem]
+    head = texts.PLANNED.format(
+        **asdict(result), source_size=size(result.source_bytes), memory=size(result.memory_bytes)
+    )
+    return "\n".join([head, as_table(rows, right={1, 2, 3, 4, 5, 6}), *problems, texts.PLAN_END])
 
 
 def _evaluate_text(result: EvaluateResult) -> str:

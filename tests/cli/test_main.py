@@ -21,7 +21,7 @@ from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 from bitconverter.model import budget
 
-VERBS = ("convert", "chat", "evaluate", "inspect", "logits", "benchmark")
+VERBS = ("convert", "plan", "chat", "evaluate", "inspect", "logits", "benchmark")
 SRC = Path(__file__).parents[2]
 
 

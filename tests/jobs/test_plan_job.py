@@ -1,0 +1,82 @@
+"""What a conversion is expected to give, told before it."""
+
+from pathlib import Path
+
+import pytest
+from model_folders import golden_copy
+
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Progress, Stopped, run_job
+from bitconverter.jobs.plan import PlanJob, PlanResult
+from bitconverter.jobs.probe import Speeds
+from bitconverter.model.budget import PRESETS
+from bitconverter.model.expected_quality import MEASURED, expected_kl
+
+
+def planned(source: Path) -> PlanResult:
+    last = run_job(PlanJob(str(source), threads=2), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert isinstance(last.result, PlanResult)
+    return last.result
+
+
+@pytest.mark.parametrize("family", ["llama3.1", "qwen2", "qwen3"])
+def test_every_preset_has_size_quality_time_and_memory(family: str, tmp_path: Path) -> None:
+    result = planned(golden_copy(family, tmp_path / "m"))
+    assert [choice.preset for choice in result.choices] == list(PRESETS)
+    for choice in result.choices:
+        if choice.problem:
+            assert choice.preset == "tiny"  # scales weigh more than 2 bits in a model as tiny as this
+            continue
+        assert 1.6 < choice.bits < 9
+        assert choice.chat_bytes > choice.file_bytes > 0
+        assert choice.fits and choice.context > 0
+        assert 0 < choice.kl < choice.kl_fast
+        assert choice.seconds_full > choice.seconds_fast > 0
+    assert list(tmp_path.iterdir()) == [tmp_path / "m"]  # nothing is written
+
+
+def test_the_size_is_what_a_conversion_writes(tmp_path: Path) -> None:
+    source = golden_copy("llama3.1", tmp_path / "m")
+    choice = planned(source).choices[-1]
+    last = run_job(ConvertJob(str(source), str(tmp_path / "out"), preset="best"), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert last.result.bits_per_weight == pytest.approx(choice.bits, rel=0.05)  # f32 scales may take more
+    assert last.result.file_bytes <= choice.file_bytes * 1.05
+
+
+def test_a_bad_source_is_refused(tmp_path: Path) -> None:
+    source = golden_copy("llama3.1", tmp_path / "m")
+    (source / "model.safetensors").unlink()
+    last = run_job(PlanJob(str(source)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "preflight"
+
+
+def test_it_can_be_stopped(tmp_path: Path) -> None:
+    cancel = Cancel()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress):
+            cancel.request()
+
+    job = PlanJob(str(golden_copy("llama3.1", tmp_path / "m")))
+    assert isinstance(run_job(job, stop, cancel), Stopped)
+
+
+def test_times_add_up() -> None:
+    speeds = Speeds(
+        token=0.001, forward=0.0004, factor=1.0, round_full=2.0, round_fast=0.5, int8=3.0, read=4.0, layers=10
+    )
+    assert speeds.seconds("fast", 1000) == pytest.approx(7 + 5)
+    assert speeds.seconds("diag", 1000) == pytest.approx(7 + 10 * 0.9)
+    assert speeds.seconds("full", 1000) == pytest.approx(7 + 10 * 4)
+
+
+@pytest.mark.parametrize("method", MEASURED)
+def test_expected_quality_goes_through_what_was_measured(method: str) -> None:
+    for bits, kl in MEASURED[method]:
+        assert expected_kl(bits, 135_000_000, method) == pytest.approx(kl)
+    assert expected_kl(3.5, 135_000_000) > expected_kl(3.6, 135_000_000) > expected_kl(3.6, 8_000_000_000)
+    assert expected_kl(1.0, 135_000_000) == expected_kl(1.62, 135_000_000)
