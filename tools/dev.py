@@ -8,6 +8,7 @@ build   the engine only
 ctest   the C tests only; --sanitize builds them with ASan and UBSan
 fuzz    feed mutated files to the model reader; --seconds N (60)
 windows the engine for Windows: cross-compiled, its C tests under wine, the wheel
+frozen  what users install, for both systems, made and tried (installer/build.py test; long)
 bench   the kernels' benchmark, then the demo model's
 clean   remove build outputs and caches (not .venv, not .demo)
 """
@@ -136,6 +137,12 @@ def windows(words: list[str]) -> None:
     print(windows_engine.main(), flush=True)
 
 
+def frozen(words: list[str]) -> None:
+    devenv.need_venv()
+    devenv.need_packages(["run", "dev"])
+    run([PYTHON, ROOT / "installer" / "build.py", "test"])
+
+
 def bench(words: list[str]) -> None:
     devenv.setup(["run", "demo"])
     folder = _configure_c_tests(sanitize=False)
@@ -180,7 +187,7 @@ def clean(words: list[str]) -> None:
 
 VERBS = {
     "setup": setup, "demo": demo, "test": test, "lint": run_lint, "build": build,
-    "ctest": ctest, "fuzz": fuzz, "windows": windows, "bench": bench, "clean": clean,
+    "ctest": ctest, "fuzz": fuzz, "windows": windows, "frozen": frozen, "bench": bench, "clean": clean,
 }  # fmt: skip
 
 

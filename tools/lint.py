@@ -26,7 +26,7 @@ def native_sources() -> list[Path]:
 
 def python_sources() -> list[Path]:
     """Our Python files, without what is generated."""
-    tops = ("bitconverter", "tests", "tools", "native")
+    tops = ("bitconverter", "tests", "tools", "native", "installer")
     files = [path for top in tops for path in (ROOT / top).rglob("*.py")]
     return sorted(path for path in files if path.name != "_abi.py" and "build" not in path.parts)
 

@@ -27,17 +27,22 @@ SYSTEM_LIBRARIES = {"KERNEL32.dll", "msvcrt.dll"}
 
 def main() -> str:
     """Build, test, pack; the sentence that sums the tests up."""
+    need_tools()
+    compile_engine()
+    need_only_system_libraries(BUILD / LIBRARY)
+    summary = test()
+    print(f"wheel: {wheel().relative_to(ROOT)}")
+    return summary
+
+
+def need_tools() -> None:
+    """The cross compiler, wine, and the developer's environment."""
     if not shutil.which(COMPILER):
         devenv.apt_install(["gcc-mingw-w64-x86-64"], "the Windows cross compiler")
     wine.need_wine()
     devenv.need_venv()
     devenv.need_packages(["run", "dev"])
     devenv.need_compiler()
-    compile_engine()
-    need_only_system_libraries(BUILD / LIBRARY)
-    summary = test()
-    print(f"wheel: {wheel().relative_to(ROOT)}")
-    return summary
 
 
 def compile_engine() -> None:
@@ -84,6 +89,16 @@ def test() -> str:
     if status or failed or not total:
         raise SetupError(summary)
     return summary
+
+
+def native_wheel(folder: Path = DIST) -> Path:
+    """The wheel of the system that builds."""
+    say("the wheel")
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], quiet=True)
+    (made,) = folder.glob("bitconverter-*.whl")
+    return made
 
 
 def wheel() -> Path:

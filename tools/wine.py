@@ -37,11 +37,14 @@ def need_wine() -> None:
 
 
 class Prefix:
-    """One prefix in `folder` (made when it is not there); `drive_c` is its C:."""
+    """One prefix in `folder` (made when it is not there); `drive_c` is its C:, `user` the name of its user."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: str = "user") -> None:
         self.folder = folder
         self.drive_c = folder / "drive_c"
+        self.user = user
+        self.home = self.drive_c / "users" / user
+        self._started: list[subprocess.Popen[bytes]] = []
 
     def environment(self, extra: dict[str, str] | None = None) -> dict[str, str]:
         """For everything started in this prefix."""
@@ -52,6 +55,7 @@ class Prefix:
             "WINEDEBUG": "-all",
             "WINEDLLOVERRIDES": _OVERRIDES,
             "HOME": str(self.folder),
+            "USER": self.user,
             "LC_ALL": "C.UTF-8",
         }
         for name in ("DISPLAY", "WAYLAND_DISPLAY", "XDG_DATA_HOME", "XDG_CONFIG_HOME"):
@@ -82,13 +86,35 @@ class Prefix:
     ) -> "subprocess.CompletedProcess[str]":
         try:
             return subprocess.run(
-                command, env=self.environment(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT, timeout=timeout, encoding="utf-8", errors="replace",
+                command, cwd=self.folder, env=self.environment(env), stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=timeout,
+                encoding="utf-8", errors="replace",
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             output = (error.stdout or b"").decode("utf-8", "replace") if error.stdout else ""
             self.stop()
             raise SetupError(f"{' '.join(command)} did not end within {timeout:.0f} s:\n{output}") from error
+
+    def start(self, command: Sequence[str | Path]) -> None:
+        """Start a Windows program and do not wait for it; `stop` ends it."""
+        self._started.append(
+            subprocess.Popen(
+                [loader(), *map(str, command)], cwd=self.folder, env=self.environment(),
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+            )
+        )  # fmt: skip
+
+    def registry(self) -> str:
+        """The user's programs' part of the registry, as regedit exports it."""
+        out = self.folder / "software.reg"
+        self.check([loader(), "regedit", "/E", self.windows_path(out), r"HKEY_CURRENT_USER\Software"])
+        return out.read_text(encoding="utf-16")
+
+    def windows_path(self, path: Path) -> str:
+        """How programs in the prefix name a file of this machine."""
+        if path.is_relative_to(self.drive_c):
+            return "C:\\" + str(path.relative_to(self.drive_c)).replace("/", "\\")
+        return "Z:" + str(path).replace("/", "\\")
 
     def stop(self) -> None:
         """End every program of this prefix, and its server."""
@@ -98,3 +124,5 @@ class Prefix:
         )
         for words in ([server, "-k"], [server, "-w"]):
             subprocess.run(words, env=self.environment(), capture_output=True, timeout=60)
+        while self._started:
+            self._started.pop().communicate()

@@ -32,6 +32,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"bitconverter {__version__}")
     parser.add_argument("--open", metavar="MODEL", help=texts.OPTIONS["open"])
+    parser.add_argument("--selftest", metavar="OUT.json", help=texts.OPTIONS["selftest"])
+    parser.add_argument("--platform", metavar="NAME", help=texts.OPTIONS["platform"])
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     _convert(_verb(verbs, "convert"))
     _plan(_verb(verbs, "plan"))

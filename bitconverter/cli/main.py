@@ -24,7 +24,7 @@ def main(argv: list[str] | None = None) -> int:
         args = _parse(build_parser(), argv)
         if args.verb is not None:
             return _run_verb(args)
-        return window(args.open)
+        return window(args.open, args.selftest, args.platform)
     except KeyboardInterrupt:  # outside of a job
         return STOPPED
     except _OutputFailed as failed:
@@ -119,11 +119,12 @@ def _interrupt_ends_at_once() -> Iterator[None]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def window(model: str | None = None) -> int:
-    """Open the window, with `model` ready if one is given."""
+def window(model: str | None = None, self_test: str | None = None, platform: str | None = None) -> int:
+    """Open the window, with `model` ready if one is given; or run the self-test. `platform`: Qt's, by name."""
     from bitconverter.gui.app import main as open_window
 
-    return open_window(sys.argv[:1], model)
+    qt_options = [] if platform is None else ["-platform", platform]
+    return open_window([*sys.argv[:1], *qt_options], model, self_test)
 
 
 if __name__ == "__main__":

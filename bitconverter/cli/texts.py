@@ -131,6 +131,8 @@ OPTIONS = {
     "new_tokens": "tokens to decode (default 64, less where a model has fewer positions)",
     "repeat": "runs to take the median of (default %(default)s)",
     "open": "open the window with this model",
+    "selftest": "try everything this installation needs, window included; write what was found to this file",
+    "platform": "draw with this one of Qt's platforms, such as offscreen (for --selftest without a screen)",
 }
 
 # What a Note event says; the fields stand in braces.

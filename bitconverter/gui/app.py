@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from PySide6.QtCore import QTimer
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from bitconverter import __version__, paths
@@ -15,6 +15,7 @@ from bitconverter.gui import artwork, messages, theme
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.qt_words import translate_qt
+from bitconverter.gui.single_instance import SingleInstance
 from bitconverter.settings import Settings
 
 NO_SCREEN = (
@@ -23,14 +24,24 @@ NO_SCREEN = (
 )
 
 
-def main(argv: list[str], model: str | None = None) -> int:
-    """Open the window and stay until it is closed; `model` is opened in the chat. Returns the exit code."""
-    if not screen_there():
+def main(argv: list[str], model: str | None = None, self_test: str | None = None) -> int:
+    """Open the window and stay until it is closed; `model` is opened in the chat. Returns the exit code.
+
+    `argv`: the program's name and options of Qt. `self_test`: try everything instead, and write what was
+    found to that file.
+    """
+    if not screen_there(argv):
         print(NO_SCREEN, file=sys.stderr)
         return 1
-    app = QApplication(argv or ["bitconverter"])
-    app.setApplicationName("BitConverter")
-    app.setApplicationVersion(__version__)
+    if self_test is not None:
+        from bitconverter.gui.self_test import main as run_self_test
+
+        return run_self_test(self_test, lambda: _make_app(argv))
+    app = _make_app(argv)
+    files = [] if model is None else [str(Path(model).absolute())]
+    instance = SingleInstance(paths.config_folder())
+    if not instance.is_first(files):
+        return 0
     settings = Settings(paths.settings_file())
     prepare(app, settings)
     native_faults = _watch_native_faults()
@@ -39,9 +50,9 @@ def main(argv: list[str], model: str | None = None) -> int:
     hooks = CrashHooks()
     hooks.install()
     window = MainWindow(settings)
-    if model is not None:
-        path = str(Path(model).absolute())
-        QTimer.singleShot(0, window, lambda: window.open_model(path))
+    instance.called.connect(lambda more: _take_files(window, more))
+    if files:
+        QTimer.singleShot(0, window, lambda: _take_files(window, files))
     window.show()
     before = _close_on_interrupt(window)
     try:
@@ -49,6 +60,7 @@ def main(argv: list[str], model: str | None = None) -> int:
     finally:
         window.chat.stop_and_wait()
         window.convert.stop_and_wait()
+        instance.close()
         hooks.remove()
         signal.signal(signal.SIGINT, before)
         if native_faults is not None:
@@ -56,11 +68,28 @@ def main(argv: list[str], model: str | None = None) -> int:
             native_faults.close()
 
 
-def screen_there() -> bool:
+def _make_app(argv: list[str]) -> QApplication:
+    app = QApplication(argv or ["bitconverter"])
+    app.setApplicationName("BitConverter")
+    app.setApplicationVersion(__version__)
+    return app
+
+
+def screen_there(argv: list[str]) -> bool:
     """Whether a window can be shown at all: without a display server Qt would abort the process."""
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or "-platform" in argv:
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
+
+
+def _take_files(window: MainWindow, files: list[str]) -> None:
+    """Bring the window to the front, and open what was given to this or to a second start."""
+    window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
+    window.show()
+    window.raise_()
+    window.activateWindow()
+    for path in files:
+        window.open_model(path)
 
 
 def prepare(app: QApplication, settings: Settings) -> None:

@@ -1,0 +1,157 @@
+"""Does this installation work? Each part is tried for real, in a folder of its own with a difficult name.
+
+The window's part of the self-test is gui/self_test.py, which runs this one first.
+"""
+
+import hashlib
+import platform
+import sqlite3
+import sys
+from dataclasses import asdict, dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+
+from bitconverter import __version__
+from bitconverter.engine import CPU_MASKS, Cancel, Engine, UnsupportedError
+from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Event, Failed, Finished, Token, run_job
+from bitconverter.jobs.self_test_model import SENTENCE, pieces, write_model
+
+# Wide space, a character beyond 16 bits, one outside every East Asian code page: a real user's name may be so.
+DIFFICULT_NAME = "田中　太郎😀 é"
+PACKAGES = (
+    "numpy",
+    "cffi",
+    "tokenizers",
+    "gguf",
+    "jinja2",
+    "markdown-it-py",
+    "Pygments",
+    "psutil",
+    "platformdirs",
+)
+
+
+class SelfTestFailed(Exception):
+    """A part gave another result than it must; the text says which."""
+
+
+def need(condition: bool, what: str) -> None:
+    """Raises SelfTestFailed(what) unless `condition`."""
+    if not condition:
+        raise SelfTestFailed(what)
+
+
+@dataclass(frozen=True)
+class Installation:
+    """What runs here."""
+
+    program: str
+    python: str
+    system: str
+    frozen: bool
+    executable: str
+    packages: dict[str, str]
+
+
+def installation() -> dict[str, Any]:
+    """Versions; a package without metadata (as in some frozen programs) is "?"."""
+    packages = {}
+    for name in PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = "?"
+    packages["numpy"], packages["sqlite"] = np.__version__, sqlite3.sqlite_version
+    frozen = bool(getattr(sys, "frozen", False))
+    return asdict(
+        Installation(
+            __version__, platform.python_version(), platform.platform(), frozen, sys.executable, packages
+        )
+    )
+
+
+def engine() -> dict[str, Any]:
+    """The best instruction set, those below it, threads and memory."""
+    sets = list[str]()
+    for name in CPU_MASKS:
+        try:
+            sets.append(Engine(threads=1, cpu=name).isa)
+        except UnsupportedError:
+            continue
+    best = Engine()
+    return {
+        "isa": best.isa, "instruction_sets": sets[1:], "threads": best.threads,
+        "memory_bytes": psutil.virtual_memory().total,
+    }  # fmt: skip
+
+
+def convert(folder: Path) -> dict[str, Any]:
+    """Make a model and convert it, in `folder`; "model" of the result is the converted one."""
+    source, out = folder / "モデル", folder / "converted モデル 3"
+    write_model(source)
+    result = _run(ConvertJob(str(source), str(out), planes=3))[0]
+    return {"model": str(out), "file_bytes": result.file_bytes, "source_bytes": result.source_bytes}
+
+
+def chat(model: str) -> dict[str, Any]:
+    """The converted model must say its sentence, in whole characters, on every instruction set."""
+    expected, answers = len(pieces(SENTENCE)), dict[str, Any]()
+    for cpu in CPU_MASKS:
+        try:
+            Engine(threads=1, cpu=cpu)
+        except UnsupportedError:
+            continue
+        session, _ = _run(LoadChatJob(model, cpu=cpu))
+        try:
+            job = AnswerJob(session, (Message("user", "こんにちは"),), Sampling(temperature=0, max_tokens=64))
+            answer, events = _run(job)
+        finally:
+            session.close()
+        parts = [event.text for event in events if isinstance(event, Token)]
+        need(answer.text == SENTENCE, f"with {cpu} the model said {answer.text!r} instead of {SENTENCE!r}")
+        need("".join(parts) == SENTENCE and len(parts) > 10, f"with {cpu} the answer came in {parts}")
+        need(answer.finish == "stop", f"with {cpu} the answer ended by {answer.finish}")
+        answers[cpu] = {"tokens": answer.tokens, "tokens_per_second": round(answer.tokens_per_second)}
+    return {"text": SENTENCE, "pieces": expected, "by_cpu": answers}
+
+
+def _run(job: Any) -> tuple[Any, list[Event]]:
+    events = list[Event]()
+    last = run_job(job, events.append, Cancel())
+    if isinstance(last, Failed):
+        raise last.error
+    assert isinstance(last, Finished)
+    return last.result, events
+
+
+def database(folder: Path) -> dict[str, Any]:
+    """SQLite with full-text search that finds parts of Japanese words."""
+    store = sqlite3.connect(folder / "探す.sqlite")
+    try:
+        store.execute("CREATE VIRTUAL TABLE words USING fts5(text, tokenize='trigram')")
+        store.execute("INSERT INTO words VALUES (?), (?)", (SENTENCE, "something else"))
+        found = store.execute("SELECT text FROM words WHERE words MATCH ?", ("日本語",)).fetchall()
+        store.commit()
+    finally:
+        store.close()
+    need(found == [(SENTENCE,)], f"the search for 日本語 found {found}")
+    return {"version": sqlite3.sqlite_version}
+
+
+def files(folder: Path) -> dict[str, Any]:
+    """A path of more than 320 characters, written, hashed and read back."""
+    deep = folder
+    while len(str(deep)) < 320:
+        deep = deep / ("長い名前 " * 8).strip()
+    deep.mkdir(parents=True)
+    data = bytes(range(256)) * 16
+    path = deep / "ファイル.bin"
+    path.write_bytes(data)
+    need(path.read_bytes() == data, f"{path} was read back differently")
+    return {"longest_path": len(str(path)), "sha256": hashlib.sha256(data).hexdigest()}

@@ -1,0 +1,237 @@
+; The Windows installer: for one user, without administrator rights, English and Japanese.
+;
+; makensis -DVERSION=0.1.0 -DSOURCE=folder -DOUT=setup.exe -DICON=x.ico [-DCOMPRESS=off] bitconverter.nsi
+;
+; /S installs or removes silently, /D=C:\folder chooses the place (last word, no quotes), /NODESKTOP leaves the
+; desktop alone. The uninstaller keeps settings, chats and logs unless its box is ticked, or with /REMOVEDATA.
+; Exit codes: 0 done, 3 Windows too old or not 64 bit, 5 the program is running, 6 files could not be written.
+
+Unicode true
+Target amd64-unicode
+!define NAME "BitConverter"
+!define EXE "BitConverter.exe"
+!define CLI "bitconverter-cli.exe"
+!define KEY "Software\${NAME}"
+!define UNINSTALL_KEY "Software\Microsoft\Windows\CurrentVersion\Uninstall\${NAME}"
+!define DATA "$LOCALAPPDATA\${NAME}"
+
+!include MUI2.nsh
+!include FileFunc.nsh
+!include LogicLib.nsh
+!include WinVer.nsh
+!include x64.nsh
+
+Name "${NAME}"
+OutFile "${OUT}"
+RequestExecutionLevel user
+InstallDir "$LOCALAPPDATA\Programs\${NAME}"
+InstallDirRegKey HKCU "${KEY}" "InstallDir"
+ManifestDPIAware true
+!if "${COMPRESS}" == "off"
+  SetCompress off
+!else
+  SetCompressor /SOLID lzma
+  SetCompressorDictSize 64
+!endif
+BrandingText "${NAME} ${VERSION}"
+
+VIProductVersion "${VERSION}.0"
+!macro VersionWords LANG DESCRIPTION
+  VIAddVersionKey /LANG=${LANG} "ProductName" "${NAME}"
+  VIAddVersionKey /LANG=${LANG} "ProductVersion" "${VERSION}"
+  VIAddVersionKey /LANG=${LANG} "FileVersion" "${VERSION}"
+  VIAddVersionKey /LANG=${LANG} "FileDescription" "${DESCRIPTION}"
+  VIAddVersionKey /LANG=${LANG} "CompanyName" "BitConverter contributors"
+  VIAddVersionKey /LANG=${LANG} "LegalCopyright" "MIT License"
+!macroend
+
+!define MUI_ICON "${ICON}"
+!define MUI_UNICON "${ICON}"
+!define MUI_ABORTWARNING
+!define MUI_LANGDLL_REGISTRY_ROOT HKCU
+!define MUI_LANGDLL_REGISTRY_KEY "${KEY}"
+!define MUI_LANGDLL_REGISTRY_VALUENAME "Language"
+!define MUI_FINISHPAGE_RUN "$INSTDIR\${EXE}"
+!insertmacro MUI_PAGE_WELCOME
+!insertmacro MUI_PAGE_DIRECTORY
+!insertmacro MUI_PAGE_COMPONENTS
+!insertmacro MUI_PAGE_INSTFILES
+!insertmacro MUI_PAGE_FINISH
+!insertmacro MUI_UNPAGE_CONFIRM
+!insertmacro MUI_UNPAGE_COMPONENTS
+!insertmacro MUI_UNPAGE_INSTFILES
+!insertmacro MUI_LANGUAGE "English"
+!insertmacro MUI_LANGUAGE "Japanese"
+!insertmacro MUI_RESERVEFILE_LANGDLL
+!insertmacro VersionWords ${LANG_ENGLISH} "${NAME} installer"
+!insertmacro VersionWords ${LANG_JAPANESE} "${NAME} インストーラー"
+
+!macro Words ID ENGLISH JAPANESE
+  LangString ${ID} ${LANG_ENGLISH} "${ENGLISH}"
+  LangString ${ID} ${LANG_JAPANESE} "${JAPANESE}"
+!macroend
+!insertmacro Words PROGRAM "${NAME}" "${NAME} 本体"
+!insertmacro Words DESKTOP "Shortcut on the desktop" "デスクトップのショートカット"
+!insertmacro Words FILE_TYPES "Open .soul and .u32 files with ${NAME}" ".soul と .u32 のファイルを ${NAME} で開く"
+!insertmacro Words SOUL "${NAME} soul" "${NAME} ソウル"
+!insertmacro Words PACK "${NAME} knowledge pack" "${NAME} 知識パック"
+!insertmacro Words REMOVE_PROGRAM "Remove ${NAME}" "${NAME} を削除"
+!insertmacro Words REMOVE_DATA "Also remove settings, chats and logs" "設定・チャット・ログも削除"
+!insertmacro Words RUNNING \
+  "${NAME} is running. Close it, then start this again. Nothing was changed." \
+  "${NAME} が動作中です。終了してから、もう一度実行してください。まだ何も変更していません。"
+!insertmacro Words NOT_WRITTEN \
+  "The files could not be written to $INSTDIR. Is there enough space on the disk? The version that was there before is still in place." \
+  "$INSTDIR に書き込めませんでした。ディスクの空き容量を確認してください。以前のバージョンはそのまま残っています。"
+!insertmacro Words TOO_OLD \
+  "${NAME} needs 64-bit Windows 10 or newer." \
+  "${NAME} には 64 ビット版の Windows 10 以降が必要です。"
+
+; A program file in use cannot be opened for writing.
+!macro RefuseWhileRunning FILE
+  ${If} ${FileExists} "$INSTDIR\${FILE}"
+    ClearErrors
+    FileOpen $0 "$INSTDIR\${FILE}" a
+    ${If} ${Errors}
+      MessageBox MB_OK|MB_ICONSTOP "$(RUNNING)" /SD IDOK
+      SetErrorLevel 5
+      Quit
+    ${EndIf}
+    FileClose $0
+  ${EndIf}
+!macroend
+
+; The extension gets our type, unless another program owns it: then we are only offered under "Open with".
+!macro Associate EXTENSION TYPE WORDS
+  ReadRegStr $0 HKCU "Software\Classes\${EXTENSION}" ""
+  ${If} $0 == ""
+    WriteRegStr HKCU "Software\Classes\${EXTENSION}" "" "${TYPE}"
+  ${EndIf}
+  WriteRegStr HKCU "Software\Classes\${EXTENSION}\OpenWithProgids" "${TYPE}" ""
+  WriteRegStr HKCU "Software\Classes\${TYPE}" "" "${WORDS}"
+  WriteRegStr HKCU "Software\Classes\${TYPE}\DefaultIcon" "" "$INSTDIR\${EXE},0"
+  WriteRegStr HKCU "Software\Classes\${TYPE}\shell\open\command" "" '"$INSTDIR\${EXE}" --open "%1"'
+!macroend
+!macro Dissociate EXTENSION TYPE
+  ReadRegStr $0 HKCU "Software\Classes\${EXTENSION}" ""
+  ${If} $0 == "${TYPE}"
+    DeleteRegValue HKCU "Software\Classes\${EXTENSION}" ""
+  ${EndIf}
+  DeleteRegValue HKCU "Software\Classes\${EXTENSION}\OpenWithProgids" "${TYPE}"
+  DeleteRegKey /ifempty HKCU "Software\Classes\${EXTENSION}\OpenWithProgids"
+  DeleteRegKey /ifempty HKCU "Software\Classes\${EXTENSION}"
+  DeleteRegKey HKCU "Software\Classes\${TYPE}"
+!macroend
+!macro TellExplorer
+  System::Call 'shell32::SHChangeNotify(i 0x08000000, i 0, p 0, p 0)' ; SHCNE_ASSOCCHANGED
+!macroend
+
+Function .onInit
+  ${IfNot} ${RunningX64}
+  ${OrIfNot} ${AtLeastWin10}
+    MessageBox MB_OK|MB_ICONSTOP "$(TOO_OLD)" /SD IDOK
+    SetErrorLevel 3
+    Quit
+  ${EndIf}
+  !insertmacro MUI_LANGDLL_DISPLAY
+FunctionEnd
+
+Section "$(PROGRAM)" SectionProgram
+  SectionIn RO
+  !insertmacro RefuseWhileRunning "${EXE}"
+  !insertmacro RefuseWhileRunning "${CLI}"
+  ; All of the new version first, then the exchange: a full disk leaves the old version whole.
+  RMDir /r "$INSTDIR\~new"
+  RMDir /r "$INSTDIR\~old"
+  StrCpy $2 ""
+  ClearErrors
+  SetOutPath "$INSTDIR\~new"
+  File /r "${SOURCE}/*"
+  SetOutPath "$INSTDIR"
+  ${If} ${Errors}
+    StrCpy $2 "not written"
+  ${ElseIf} ${FileExists} "$INSTDIR\_internal\*.*"
+    Rename "$INSTDIR\_internal" "$INSTDIR\~old"
+    ${If} ${Errors}
+      StrCpy $2 "in use"
+    ${EndIf}
+  ${EndIf}
+  ${If} $2 != ""
+    RMDir /r "$INSTDIR\~new"
+    MessageBox MB_OK|MB_ICONSTOP "$(NOT_WRITTEN)" /SD IDOK
+    SetErrorLevel 6
+    Quit
+  ${EndIf}
+  Rename "$INSTDIR\~new\_internal" "$INSTDIR\_internal"
+  Delete "$INSTDIR\${EXE}"
+  Rename "$INSTDIR\~new\${EXE}" "$INSTDIR\${EXE}"
+  Delete "$INSTDIR\${CLI}"
+  Rename "$INSTDIR\~new\${CLI}" "$INSTDIR\${CLI}"
+  RMDir /r "$INSTDIR\~new"
+  RMDir /r "$INSTDIR\~old"
+  WriteUninstaller "$INSTDIR\uninstall.exe"
+
+  WriteRegStr HKCU "${KEY}" "InstallDir" "$INSTDIR"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayName" "${NAME}"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayVersion" "${VERSION}"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayIcon" "$INSTDIR\${EXE}"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "Publisher" "BitConverter contributors"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "InstallLocation" "$INSTDIR"
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "UninstallString" '"$INSTDIR\uninstall.exe"'
+  WriteRegStr HKCU "${UNINSTALL_KEY}" "QuietUninstallString" '"$INSTDIR\uninstall.exe" /S'
+  WriteRegDWORD HKCU "${UNINSTALL_KEY}" "NoModify" 1
+  WriteRegDWORD HKCU "${UNINSTALL_KEY}" "NoRepair" 1
+  ${GetSize} "$INSTDIR" "/S=0K" $0 $1 $2
+  IntFmt $0 "0x%08X" $0
+  WriteRegDWORD HKCU "${UNINSTALL_KEY}" "EstimatedSize" "$0"
+  CreateShortcut "$SMPROGRAMS\${NAME}.lnk" "$INSTDIR\${EXE}"
+SectionEnd
+
+Section "$(DESKTOP)" SectionDesktop
+  ${GetParameters} $1
+  ClearErrors
+  ${GetOptions} $1 "/NODESKTOP" $0
+  ${If} ${Errors}
+    CreateShortcut "$DESKTOP\${NAME}.lnk" "$INSTDIR\${EXE}"
+  ${EndIf}
+SectionEnd
+
+Section "$(FILE_TYPES)" SectionFileTypes
+  !insertmacro Associate ".soul" "BitConverter.Soul" "$(SOUL)"
+  !insertmacro Associate ".u32" "BitConverter.Pack" "$(PACK)"
+  !insertmacro TellExplorer
+SectionEnd
+
+Function un.onInit
+  !insertmacro MUI_UNGETLANGUAGE
+FunctionEnd
+
+Section "un.$(REMOVE_PROGRAM)" SectionRemoveProgram
+  SectionIn RO
+  !insertmacro RefuseWhileRunning "${EXE}"
+  !insertmacro RefuseWhileRunning "${CLI}"
+  RMDir /r "$INSTDIR\_internal"
+  RMDir /r "$INSTDIR\~new"
+  RMDir /r "$INSTDIR\~old"
+  Delete "$INSTDIR\${EXE}"
+  Delete "$INSTDIR\${CLI}"
+  Delete "$INSTDIR\uninstall.exe"
+  RMDir "$INSTDIR" ; what the user put there stays
+  Delete "$SMPROGRAMS\${NAME}.lnk"
+  Delete "$DESKTOP\${NAME}.lnk"
+  !insertmacro Dissociate ".soul" "BitConverter.Soul"
+  !insertmacro Dissociate ".u32" "BitConverter.Pack"
+  !insertmacro TellExplorer
+  DeleteRegKey HKCU "${UNINSTALL_KEY}"
+  DeleteRegKey HKCU "${KEY}"
+  ${GetParameters} $1
+  ClearErrors
+  ${GetOptions} $1 "/REMOVEDATA" $0
+  ${IfNot} ${Errors}
+    RMDir /r "${DATA}"
+  ${EndIf}
+SectionEnd
+
+Section /o "un.$(REMOVE_DATA)" SectionRemoveData
+  RMDir /r "${DATA}"
+SectionEnd

@@ -1,0 +1,88 @@
+"""Make what users install: `python installer/build.py VERB`, on Debian 12 (see docs/RELEASING.md).
+
+windows  the installer for Windows, in dist/windows: engine and wheel, a Windows Python under wine, PyInstaller, NSIS
+linux    the Linux bundle, in dist/linux: the same recipe
+test     `windows`, then install, self-test, upgrade and remove it under wine; `linux`, then its self-test
+window   the program of `windows` in a real window under wine 10 (makes a Debian 13 once; root only)
+lock     choose the newest allowed packages and write installer/locks anew
+
+On Windows `windows` does the same natively: run it with the Python that is to be shipped.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "installer")]
+
+import devenv
+from devenv import SetupError
+
+
+def windows() -> None:
+    import windows_build
+
+    windows_build.main()
+
+
+def linux() -> None:
+    import linux_build
+
+    linux_build.main()
+
+
+def test() -> None:
+    import linux_build
+    import windows_build
+    import windows_check
+
+    windows_build.main()
+    windows_check.main()
+    if not devenv.WINDOWS:
+        linux_build.main()
+        linux_build.check()
+
+
+def window() -> None:
+    import real_window
+
+    real_window.main()
+
+
+def lock() -> None:
+    import lock as locks
+
+    locks.write_locks()
+
+
+VERBS = {"windows": windows, "linux": linux, "test": test, "window": window, "lock": lock}
+
+
+def main() -> int:
+    if len(sys.argv) != 2 or sys.argv[1] not in VERBS:
+        print(__doc__)
+        return 0 if sys.argv[1:] in (["--help"], ["-h"]) else 2
+    try:
+        devenv.need_venv()
+        devenv.need_packages(["run", "dev"])
+        if Path(sys.prefix).resolve() != devenv.VENV.resolve():  # the rest needs its packages
+            return subprocess.call(
+                [str(devenv.PYTHON), __file__, *sys.argv[1:]],
+                env={
+                    **devenv.environment(),
+                    "QT_QPA_PLATFORM": os.environ.get("QT_QPA_PLATFORM", "offscreen"),
+                },
+            )
+        VERBS[sys.argv[1]]()
+    except SetupError as error:
+        print(f"\ninstaller/build.py {sys.argv[1]}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,75 @@
+"""The Linux bundle: the same recipe as for Windows, in a .tar.gz, and its self-test."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from pathlib import Path
+
+import devenv
+import licenses
+import native_venv
+import windows_build
+import windows_engine
+from devenv import ROOT, SetupError, say
+from windows_python import folder_bytes
+
+BUILD = ROOT / "build" / "linux"
+PROGRAM = BUILD / "dist" / "BitConverter"
+DIST = ROOT / "dist" / "linux"
+
+
+def main() -> None:
+    """From C sources to dist/linux/BitConverter-VERSION-linux-x86_64.tar.gz."""
+    devenv.need_compiler()
+    devenv.need_qt_libraries(display=True)  # PyInstaller collects what Qt's xcb plugin is linked with
+    shutil.rmtree(BUILD, ignore_errors=True)
+    BUILD.mkdir(parents=True)
+    python = native_venv.make(BUILD / "venv", "linux", windows_engine.native_wheel(DIST))
+    (site,) = (BUILD / "venv" / "lib").glob("python3*/site-packages")
+    licenses.gather(site, _python_license(), "linux", BUILD / "licenses")
+    say("freezing")
+    native_venv.freeze(python, windows_build.SPEC, BUILD)
+    archive = DIST / f"BitConverter-{windows_build.version()}-linux-x86_64.tar.gz"
+    with tarfile.open(archive, "w:gz", compresslevel=6) as packed:
+        packed.add(PROGRAM, "BitConverter")
+    print(
+        f"bundle: {folder_bytes(PROGRAM) / 1e6:.1f} MB; {archive.name}: {archive.stat().st_size / 1e6:.1f} MB"
+    )
+
+
+def _python_license() -> Path:
+    places = [Path(sys.base_prefix) / "LICENSE.txt", Path(os.__file__).parent / "LICENSE.txt"]
+    places.append(Path(f"/usr/share/doc/python3.{sys.version_info.minor}/copyright"))
+    for place in places:
+        if place.is_file():
+            return place
+    raise SetupError(f"the licence of this Python was not found in {', '.join(map(str, places))}")
+
+
+def check() -> None:
+    """Unpack it elsewhere and run its self-test without anything of this machine's Python."""
+    say("the self-test of the Linux bundle")
+    (archive,) = DIST.glob("BitConverter-*-linux-x86_64.tar.gz")
+    with tempfile.TemporaryDirectory(prefix="bitconverter bundle 日本 ") as folder:
+        with tarfile.open(archive) as packed:
+            packed.extractall(folder, filter="data")
+        out = Path(folder) / "out.json"
+        command = [str(Path(folder) / "BitConverter" / "BitConverter"), "--platform", "offscreen"]
+        env = {"PATH": "/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8"}
+        done = subprocess.run(
+            [*command, "--selftest", str(out)], env=env, capture_output=True, text=True, timeout=900
+        )
+        if not out.exists():
+            raise SetupError(f"the self-test wrote nothing ({done.returncode}): {done.stderr}")
+        report = json.loads(out.read_text(encoding="utf-8"))
+        failed = {name: part for name, part in report["parts"].items() if not part["ok"]}
+        if failed or done.returncode:
+            raise SetupError(
+                f"the self-test failed ({done.returncode}): {json.dumps(failed, ensure_ascii=False)}"
+            )
+        seconds = report["parts"]["start"]["seconds_until_shown"]
+        print(f"Linux bundle: {len(report['parts'])} parts of the self-test passed, window after {seconds} s")

@@ -1,0 +1,128 @@
+"""The Windows program and its installer: on Debian with wine's help, on Windows natively; one recipe for both."""
+
+import hashlib
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import devenv
+import icon
+import licenses
+import native_venv
+import trim
+import windows_engine
+import windows_python
+from devenv import ROOT, SetupError, run, say
+
+BUILD = windows_python.BUILD
+PROGRAM = BUILD / "dist" / "BitConverter"
+DIST = ROOT / "dist" / "windows"
+SPEC = ROOT / "installer" / "bitconverter.spec"
+SCRIPT = ROOT / "installer" / "bitconverter.nsi"
+MAX_INSTALLER, MAX_PROGRAM = 60_000_000, 160_000_000  # bytes
+
+
+def version() -> str:
+    """The program's, as bitconverter/__init__.py says."""
+    text = (ROOT / "bitconverter" / "__init__.py").read_text(encoding="utf-8")
+    found = re.search(r'__version__ = "([0-9.]+)"', text)
+    assert found is not None
+    return found[1]
+
+
+def setup_file(number: str) -> Path:
+    """The installer of that version."""
+    return DIST / f"BitConverter-{number}-setup.exe"
+
+
+def main() -> None:
+    """Everything, from C sources to the installer; prints the sizes and refuses what is too large."""
+    need_makensis()
+    if devenv.WINDOWS:
+        _freeze_on_windows()
+    else:
+        _freeze_with_wine()
+    check_program(PROGRAM)
+    pack(version(), setup_file(version()))
+    installed, packed = windows_python.folder_bytes(PROGRAM), setup_file(version()).stat().st_size
+    print(
+        f"installed: {installed / 1e6:.1f} MB; installer: {packed / 1e6:.1f} MB ({setup_file(version()).name})"
+    )
+    if installed > MAX_PROGRAM or packed > MAX_INSTALLER:
+        raise SetupError(
+            f"too large: at most {MAX_PROGRAM // 10**6} MB and {MAX_INSTALLER // 10**6} MB are allowed"
+        )
+
+
+def need_makensis() -> None:
+    if shutil.which("makensis"):
+        return
+    if devenv.WINDOWS:
+        raise SetupError("makensis is not on PATH: install NSIS 3.08 or newer")
+    devenv.apt_install(["nsis"], "NSIS, which makes the installer")
+
+
+def _freeze_with_wine() -> None:
+    windows_engine.need_tools()
+    windows_engine.compile_engine()
+    windows_engine.need_only_system_libraries(windows_engine.BUILD / windows_engine.LIBRARY)
+    windows_python.prepare(windows_engine.wheel())
+    _prepare_assets(windows_python.SITE, windows_python.PYTHON / "LICENSE.txt")
+    say("freezing under wine")
+    place = windows_python.PREFIX.windows_path
+    try:
+        words = ["--distpath", place(BUILD / "dist"), "--workpath", place(BUILD / "work"), place(SPEC)]
+        log = windows_python.python(
+            ["-m", "PyInstaller", "--noconfirm", *words],
+            timeout=3 * 3600,
+            env={"BITCONVERTER_BUILD": place(BUILD)},
+        )
+    finally:
+        windows_python.PREFIX.stop()
+    (BUILD / "pyinstaller.log").write_text(log, encoding="utf-8")
+
+
+def _freeze_on_windows() -> None:
+    python = native_venv.make(BUILD / "venv", "windows", windows_engine.native_wheel())
+    site = BUILD / "venv" / "Lib" / "site-packages"
+    _prepare_assets(site, Path(sys.base_prefix) / "LICENSE.txt")
+    say("freezing")
+    native_venv.freeze(python, SPEC, BUILD)
+
+
+def _prepare_assets(site: Path, python_license: Path) -> None:
+    shutil.rmtree(BUILD / "dist", ignore_errors=True)
+    icon.write_icon(BUILD / "BitConverter.ico")
+    licenses.gather(site, python_license, "windows", BUILD / "licenses")
+
+
+def files_of(folder: Path) -> list[Path]:
+    """Every file below, as a path from there."""
+    return sorted(path.relative_to(folder) for path in folder.rglob("*") if path.is_file())
+
+
+def check_program(folder: Path) -> None:
+    """What may not be in the bundle: what trim.py leaves out, wine's repaired DLLs, anything of wine at all."""
+    wrong = [str(name) for name in files_of(folder) if trim.left_out(str(name.relative_to(name.parts[0])))]
+    if wrong:
+        raise SetupError(f"these files should have been left out: {', '.join(wrong)}")
+    repaired = set() if devenv.WINDOWS else windows_python.shim_hashes(windows_python.PREFIX)
+    for name in files_of(folder):
+        data = (folder / name).read_bytes()
+        if hashlib.sha256(data).hexdigest() in repaired or b"Wine builtin DLL" in data[:4096]:
+            raise SetupError(f"{name} is a file of wine; it may not be shipped")
+    if not (folder / "_internal" / "licenses" / "README.txt").is_file():
+        raise SetupError("the licences are not in the bundle")
+
+
+def pack(number: str, out: Path, *, compress: bool = True) -> None:
+    """The installer of that version number from the frozen program."""
+    say(f"packing {out.name}")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    words = {"VERSION": number, "SOURCE": PROGRAM, "OUT": out, "ICON": BUILD / "BitConverter.ico"}
+    words["COMPRESS"] = "lzma" if compress else "off"
+    run(
+        ["makensis", "-V2", "-WX", *(f"-D{name}={value}" for name, value in words.items()), SCRIPT],
+        quiet=True,
+    )

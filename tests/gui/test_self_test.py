@@ -1,0 +1,96 @@
+"""The self-test of an installation, run as users and packagers run it: a process of its own."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitconverter.gui import self_test
+from bitconverter.jobs import self_test as parts
+from bitconverter.jobs.self_test_model import SENTENCE, pieces
+
+PARTS = [
+    "start", "versions", "engine", "convert", "chat", "window", "database", "long path", "file dialog",
+    "outside", "cleaned up",
+]  # fmt: skip
+
+
+def run(out: Path, tmp_path: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    temporary = tmp_path / "temp"
+    temporary.mkdir(exist_ok=True)
+    command = [
+        sys.executable,
+        "-m",
+        "bitconverter",
+        "--platform",
+        "offscreen",
+        "--selftest",
+        str(out),
+        *words,
+    ]
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    environment.pop("DISPLAY", None)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
+
+
+def test_the_self_test_of_this_installation_passes(tmp_path):
+    out = tmp_path / "結果.json"
+    done = run(out, tmp_path)
+    assert out.exists(), done.stderr
+    report = json.loads(out.read_text(encoding="utf-8"))
+    failed = {name: part for name, part in report["parts"].items() if not part["ok"]}
+    assert (done.returncode, report["ok"], failed) == (0, True, {})
+    assert list(report["parts"]) == PARTS
+    assert report["parts"]["chat"]["text"] == SENTENCE
+    assert report["parts"]["chat"]["by_cpu"]["scalar"]["tokens"] == 32 == len(pieces(SENTENCE))
+    assert report["parts"]["engine"]["isa"] == report["parts"]["engine"]["instruction_sets"][-1]
+    assert report["parts"]["long path"]["longest_path"] > 320
+    assert out.with_suffix(".png").stat().st_size > 10_000
+    assert list((tmp_path / "temp").iterdir()) == []
+
+
+def test_a_part_that_fails_is_told_and_the_others_still_run():
+    report = self_test.Report()
+    assert report.run("good", lambda: {"number": 3}) == {"number": 3}
+    assert report.run("bad", lambda: parts.need(False, "the reason")) == {}
+    assert not report.ok
+    assert report.parts["good"]["ok"] and report.parts["good"]["number"] == 3
+    assert report.parts["bad"]["error"] == "SelfTestFailed: the reason"
+
+
+def test_a_wrong_answer_fails(tmp_path, monkeypatch):
+    model = parts.convert(tmp_path)["model"]
+    assert next(iter(parts.chat(model)["by_cpu"])) == "auto"
+    monkeypatch.setattr(parts, "SENTENCE", "三値ではない")
+    with pytest.raises(parts.SelfTestFailed, match="三値の重み"):
+        parts.chat(model)
+
+
+@pytest.mark.parametrize("mode", ["connection", "file"])
+def test_what_happens_outside_is_seen(mode, tmp_path):
+    """In a process of its own: an audit hook stays for good."""
+    program = """
+import socket, sys
+from pathlib import Path
+from bitconverter.gui.self_test import Watch, _outside
+watch = Watch()
+folder = Path(sys.argv[1]) / "a" / "b"
+if sys.argv[2] == "connection":
+    try:
+        socket.create_connection(("127.0.0.1", 9), timeout=1)
+    except OSError:
+        pass
+else:
+    open(Path(sys.argv[1]) / "elsewhere.txt", "w").close()
+try:
+    _outside(watch, folder, folder / "out" / "x.json")
+except Exception as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path), mode], capture_output=True, text=True, check=True
+    )
+    assert ("connections" if mode == "connection" else "elsewhere.txt") in done.stdout

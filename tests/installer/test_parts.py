@@ -1,0 +1,172 @@
+"""The pieces of the installer that need neither Windows nor wine; installer/build.py test does the rest."""
+
+import hashlib
+import re
+import struct
+import tomllib
+from pathlib import Path
+
+import devenv
+import icon
+import licenses
+import lock
+import pytest
+import trim
+import windows_build
+import windows_python
+from packaging.requirements import Requirement
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.parametrize("system", ["windows", "linux"])
+def test_the_lock_holds_every_dependency_in_an_allowed_version(system):
+    """After a change in pyproject.toml: python installer/build.py lock."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    locked = lock.installed(system)
+    for text in project["dependencies"]:
+        requirement = Requirement(text)
+        if requirement.marker is not None and not requirement.marker.evaluate(
+            {"sys_platform": {"windows": "win32"}.get(system, system)}
+        ):
+            continue
+        version = locked.get(lock.canonical(requirement.name), "none")
+        assert version != "none", f"{text} is not locked: run python installer/build.py lock"
+        assert requirement.specifier.contains(version), f"{text}: locked is {version}"
+    assert not set(lock.LEFT_OUT) & set(locked)
+
+
+@pytest.mark.parametrize("path", sorted(lock.LOCKS.iterdir()), ids=lambda path: path.name)
+def test_every_locked_file_has_its_sha256(path):
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
+    assert lines
+    for line in lines:
+        assert re.fullmatch(r"[a-z0-9-]+==[0-9a-z.]+ --hash=sha256:[0-9a-f]{64}", line), line
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PySide6/opengl32sw.dll", "PySide6/Qt6Quick.dll", "PySide6\\Qt6Qml.dll", "PySide6/Qt/lib/libQt6Pdf.so.6",
+        "PySide6/plugins/tls/qschannelbackend.dll", "PySide6/translations/qtbase_de.qm", "ucrtbase.dll",
+        "PySide6/translations/qt_ja.qm", "bcryptprimitives.dll", "PySide6/plugins/platforms/qminimal.dll",
+    ],
+)  # fmt: skip
+def test_what_we_do_not_use_is_left_out(name):
+    assert trim.left_out(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "PySide6/Qt6Core.dll", "PySide6/Qt6Svg.dll", "PySide6/Qt6Network.dll", "PySide6/plugins/platforms/qwindows.dll",
+        "PySide6/plugins/platforms/qoffscreen.dll", "PySide6/translations/qtbase_ja.qm", "python311.dll",
+        "PySide6/plugins/styles/qmodernwindowsstyle.dll", "numpy.libs/libscipy_openblas64_.dll",
+        "bitconverter/engine/libbitconverter.dll", "PySide6/plugins/imageformats/qsvg.dll", "vcruntime140.dll",
+    ],
+)  # fmt: skip
+def test_what_we_use_stays(name):
+    assert not trim.left_out(name)
+
+
+def test_everything_left_out_has_a_reason():
+    assert all(
+        len(reason) > 2 for reason in [*trim.MODULES.values(), *trim.FILES.values(), *lock.LEFT_OUT.values()]
+    )
+
+
+def test_the_icon_holds_a_picture_of_every_size(tmp_path, qapp):
+    path = tmp_path / "x.ico"
+    icon.write_icon(path)
+    data = path.read_bytes()
+    assert struct.unpack_from("<HHH", data) == (0, 1, len(icon.SIZES))
+    for number, size in enumerate(icon.SIZES):
+        edge, _, _, _, _, bits, length, offset = struct.unpack_from("<BBBBHHII", data, 6 + 16 * number)
+        picture = data[offset : offset + length]
+        assert (edge or 256, bits) == (size, 32)
+        assert picture[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", picture[16:24]) == (size, size)
+    assert offset + length == len(data)
+
+
+@pytest.fixture
+def program(tmp_path, monkeypatch):
+    """A folder as PyInstaller leaves it."""
+    monkeypatch.setattr(windows_python, "shim_hashes", lambda _: {hashlib.sha256(b"repaired").hexdigest()})
+    for name in ("BitConverter.exe", "_internal/licenses/README.txt", "_internal/python311.dll"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"MZ " + name.encode())
+    return tmp_path
+
+
+def test_a_sound_program_may_be_packed(program):
+    windows_build.check_program(program)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("_internal/anything.dll", b"repaired"),  # one of installer/shims/, under whatever name
+        ("_internal/anything.dll", b"MZ\x90 Wine builtin DLL"),
+        ("_internal/ucrtbase.dll", b"MZ"),
+        ("_internal/PySide6/opengl32sw.dll", b"MZ"),
+    ],
+)
+def test_wines_files_and_what_is_left_out_may_not_be_packed(name, content, program):
+    (program / name).parent.mkdir(parents=True, exist_ok=True)
+    (program / name).write_bytes(content)
+    with pytest.raises(devenv.SetupError, match=re.escape(Path(name).name)):
+        windows_build.check_program(program)
+
+
+def test_no_program_without_licences(program):
+    (program / "_internal/licenses/README.txt").unlink()
+    with pytest.raises(devenv.SetupError, match="licences"):
+        windows_build.check_program(program)
+
+
+def _site(folder, *names, text="the licence"):
+    for name in names:
+        info = folder / f"{name}-1.0.dist-info" / "licenses"
+        info.mkdir(parents=True)
+        (info.parent / "METADATA").write_text("License-Expression: MIT\n", encoding="utf-8")
+        if text:
+            (info / "LICENSE").write_text(text, encoding="utf-8")
+    return folder
+
+
+def test_licences_are_gathered_and_a_package_without_one_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "installed", lambda _: {"some-package": "1.0", "tokenizers": "0.1"})
+    python = tmp_path / "python.txt"
+    python.write_text("Python's licence", encoding="utf-8")
+    site = _site(tmp_path / "site", "some_package", "tokenizers", "pyinstaller")
+    licenses.gather(site, python, "windows", tmp_path / "out")
+    names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
+    assert {
+        "Python.txt",
+        "BitConverter.txt",
+        "Microsoft.txt",
+        "README.txt",
+        "tokenizers/Apache-2.0.txt",
+    } <= names
+    assert (tmp_path / "out/some-package/licenses/LICENSE").read_text(encoding="utf-8") == "the licence"
+    assert "some-package 1.0: MIT" in (tmp_path / "out/README.txt").read_text(encoding="utf-8")
+    (site / "some_package-1.0.dist-info/licenses/LICENSE").unlink()
+    with pytest.raises(devenv.SetupError, match=r"some-package 1\.0 brings no licence"):
+        licenses.gather(site, python, "windows", tmp_path / "out")
+
+
+def test_a_windows_python_that_cannot_be_had_is_told_loudly(tmp_path, monkeypatch):
+    def no_index(*_, **__):
+        raise devenv.SetupError("no such package")
+
+    monkeypatch.setattr(devenv, "run", no_index)
+    with pytest.raises(devenv.SetupError, match="Without a Windows Python nothing can be frozen"):
+        windows_python.unpack_python(tmp_path)
+
+
+def test_no_wine_is_told_loudly(monkeypatch):
+    import wine
+
+    monkeypatch.setattr(wine, "LOADERS", ("no-such-wine",))
+    with pytest.raises(devenv.SetupError, match="wine is not installed"):
+        wine.loader()
