@@ -40,4 +40,5 @@ def freeze(python: Path, spec: Path, build: Path) -> None:
         build / "work",
         spec,
     ]
-    run([python, "-m", "PyInstaller", *words], quiet=True, env=env)
+    # not in our folder: it would take the program from there instead of from the wheel
+    run([python, "-m", "PyInstaller", *words], quiet=True, env=env, cwd=build)

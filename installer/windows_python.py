@@ -51,9 +51,9 @@ def prepare(wheel: Path) -> None:
 
 
 def _key() -> str:
-    """Of everything that prepare() takes in: the locks, the shims, this file."""
+    """Of what prepare() takes in: the locks and the shims."""
     digest = hashlib.sha256()
-    for path in sorted([*LOCKS.glob("windows*.txt"), *SHIMS.iterdir(), Path(__file__)]):
+    for path in sorted([*LOCKS.glob("windows*.txt"), *SHIMS.iterdir()]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

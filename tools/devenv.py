@@ -41,14 +41,16 @@ def say(message: str) -> None:
     print(f"== {message}", flush=True)
 
 
-def run(command: Sequence[str | Path], *, quiet: bool = False, env: dict[str, str] | None = None) -> None:
+def run(
+    command: Sequence[str | Path], *, quiet: bool = False, env: dict[str, str] | None = None, cwd: Path = ROOT
+) -> None:
     """Run in the project's folder; a failure raises SetupError. `quiet` shows the output only then."""
     words = [str(word) for word in command]
     pipe = subprocess.PIPE if quiet else None
     try:
         done = subprocess.run(
             words,
-            cwd=ROOT,
+            cwd=cwd,
             env=env or environment(),
             stdout=pipe,
             stderr=subprocess.STDOUT if quiet else None,
