@@ -236,10 +236,17 @@ def _file_dialog(folder: Path) -> dict[str, Any]:
 
 
 def _outside(watch: Watch, folder: Path, target: Path) -> dict[str, Any]:
-    """No connection was made, and nothing was written outside of the program's home and what was asked for."""
+    """No connection was made, and nothing was written outside of the program's home and what was asked for.
+
+    A temporary file that is gone again is nobody's trouble.
+    """
     allowed = (folder.parent, target.parent, Path(os.devnull))
+    temporary = Path(tempfile.gettempdir())
     strangers = sorted(
-        name for name in watch.written if not any(Path(name).is_relative_to(place) for place in allowed)
+        name
+        for name in watch.written
+        if not any(Path(name).is_relative_to(place) for place in allowed)
+        and (Path(name).exists() or not Path(name).is_relative_to(temporary))
     )
     need(not watch.connections, f"connections: {watch.connections}")
     need(not strangers, f"written elsewhere: {strangers}")
