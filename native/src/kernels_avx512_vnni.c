@@ -46,9 +46,10 @@ static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
  *
  * No digit is extracted. The bytes x_0 = x, x_{i+1} = 3 x_i mod 256 give 256 d_i = 3 x_i - x_{i+1},
  * so with S_i = sum of a * x_i the digits' products are sum of a * d_i = (3 S_i - S_{i+1}) / 256.
- * The division is made in each 32-bit lane, where 256 * 2 * 127 * (columns / 16) < 2^31 must hold
- * for the true value; the S_i may wrap. */
-#define PLANE_COLUMNS (64 * 4096) /* columns per division: half of what fits */
+ * That is linear, so planes are added up first: T_i = 3 T_i + S_i of the next plane. The division
+ * is made in each 32-bit lane, where 256 * 80 * 127 * (columns / 16) < 2^31 must hold for the true
+ * value; the T_i may wrap. */
+#define PLANE_COLUMNS (64 * 128) /* columns per division: two thirds of what fits */
 
 INLINE void plane_step(vi *s, vi x, vi a)
 {
@@ -60,41 +61,34 @@ INLINE void plane_step(vi *s, vi x, vi a)
     s[5] = dot4(s[5], x, a);
 }
 
-/* total[i] = 3 total[i] + sum over the row of a * digit i */
-INLINE void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
+/* total[0..4] += the five rows of one group over n <= PLANE_COLUMNS columns, as lanes to be added
+ * up */
+INLINE void group_part(vi *total, const uint8_t *planes, size_t plane_stride, const int n_planes,
+                       int n, const int8_t *a)
 {
-#pragma GCC unroll 5
-    for (int i = 0; i < 5; i++) total[i] = triple32(total[i]);
-    for (int first = 0; first < cols; first += PLANE_COLUMNS) {
-        int end = cols - first < PLANE_COLUMNS ? cols : first + PLANE_COLUMNS, c = first;
-        vi s[6];
+    vi s[6];
 #pragma GCC unroll 6
-        for (int i = 0; i < 6; i++) s[i] = _mm512_setzero_si512();
-        for (; c + 64 <= end; c += 64) {
-            plane_step(s, vi_load(row + c), vi_load(a + c));
+    for (int i = 0; i < 6; i++) s[i] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (int k = 0; k < n_planes; k++, planes += plane_stride) {
+        int c = 0;
+        if (k > 0) {
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++) s[i] = triple32(s[i]);
         }
-        if (c < end) plane_step(s, vi_load_part(row + c, end - c), vi_load(a + c));
+        for (; c + 64 <= n; c += 64) plane_step(s, vi_load(planes + c), vi_load(a + c));
+        if (c < n) plane_step(s, vi_load_part(planes + c, n - c), vi_load(a + c));
+    }
 #pragma GCC unroll 5
-        for (int i = 0; i < 5; i++) {
-            vi d256 = _mm512_sub_epi32(triple32(s[i]), s[i + 1]);
-            total[i] = _mm512_add_epi32(total[i], _mm512_srai_epi32(d256, 8));
-        }
+    for (int i = 0; i < 5; i++) {
+        vi d256 = _mm512_sub_epi32(triple32(s[i]), s[i + 1]);
+        total[i] = _mm512_add_epi32(total[i], _mm512_srai_epi32(d256, 8));
     }
 }
 
-/* total[0..4]: the five rows of one group, as lanes to be added up */
-INLINE void group_sums(vi *total, const uint8_t *planes, size_t plane_stride, int n_planes,
-                       int cols, const int8_t *a)
-{
-#pragma GCC unroll 5
-    for (int i = 0; i < 5; i++) total[i] = _mm512_setzero_si512();
-    for (int k = 0; k < n_planes; k++) {
-        plane_row(total, planes + (size_t)k * plane_stride, cols, a);
-    }
-}
-
-static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
-                        int n_groups, int cols, const int8_t *a, int32_t a_sum)
+INLINE void gemv_n_planes(int32_t *out, const uint8_t *planes, size_t plane_stride,
+                          const int n_planes, int n_groups, int cols, const int8_t *a,
+                          int32_t a_sum)
 {
     int32_t zero = (int32_t)((uint32_t)zero_point[n_planes] * (uint32_t)a_sum);
     for (int first = 0; first < n_groups; first += 4) {
@@ -103,14 +97,36 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
         vi fifth[4]; /* the fifth rows of four groups are added up together */
         for (int g = 0; g < 4; g++) fifth[g] = _mm512_setzero_si512();
         for (int g = 0; g < n; g++) {
+            const uint8_t *group = planes + (size_t)(first + g) * (size_t)cols;
             vi total[5];
-            group_sums(total, planes + (size_t)(first + g) * (size_t)cols, plane_stride, n_planes,
-                       cols, a);
+            for (int i = 0; i < 5; i++) total[i] = _mm512_setzero_si512();
+            for (int c = 0; c < cols; c += PLANE_COLUMNS) {
+                int part = cols - c < PLANE_COLUMNS ? cols - c : PLANE_COLUMNS;
+                group_part(total, group + c, plane_stride, n_planes, part, a + c);
+            }
             sum4(o + 5 * g, total[0], total[1], total[2], total[3], zero);
             fifth[g] = total[4];
         }
         sum4(fifths, fifth[0], fifth[1], fifth[2], fifth[3], zero);
         for (int g = 0; g < n; g++) o[5 * g + 4] = fifths[g];
+    }
+}
+
+static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
+                        int n_groups, int cols, const int8_t *a, int32_t a_sum)
+{
+    switch (n_planes) {
+    case 1:
+        gemv_n_planes(out, planes, plane_stride, 1, n_groups, cols, a, a_sum);
+        break;
+    case 2:
+        gemv_n_planes(out, planes, plane_stride, 2, n_groups, cols, a, a_sum);
+        break;
+    case 3:
+        gemv_n_planes(out, planes, plane_stride, 3, n_groups, cols, a, a_sum);
+        break;
+    default:
+        gemv_n_planes(out, planes, plane_stride, 4, n_groups, cols, a, a_sum);
     }
 }
 

@@ -11,7 +11,7 @@
 #include "platform.h"
 
 /* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
-enum { GEMM_TOKENS = 4, GEMV_BYTES = 65536, GEMV_SHARES = 4, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
+enum { GEMM_TOKENS = 4, GEMV_BYTES = 16384, GEMV_SHARES = 16, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
                          bc_error *err)
@@ -99,8 +99,7 @@ static int64_t bytes_per_row(const bc_weight *w)
 }
 
 /* A tile of one panel; or GEMV_SHARES pieces for each thread, planes in whole groups, none below
- * GEMV_BYTES. The pieces are long because two threads that take turns in one stretch of memory get
- * less out of it than one alone (1.1B shape, 2 threads: 45 tokens/s with 32 kB, 61 with this). */
+ * GEMV_BYTES. */
 static int64_t item_rows(const bc_weight *w, int n, int threads)
 {
     if (n >= GEMM_TOKENS) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
