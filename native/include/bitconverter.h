@@ -115,7 +115,7 @@ BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 typedef struct bc_session bc_session;
 
-enum bc_kv_type { BC_KV_F16 = 0, BC_KV_I8 = 1, BC_KV_F32 = 2 };
+enum bc_kv_type { BC_KV_F16 = 0, BC_KV_I8 = 1, BC_KV_F32 = 2, BC_KV_I4 = 3 };
 
 typedef struct bc_session_params {
     int32_t n_ctx;   /* positions the KV cache holds; 0: the model's max_positions, at most 4096 */

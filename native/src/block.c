@@ -228,6 +228,7 @@ static void run_window(bc_session *s, float *x, int32_t window, const bc_capture
             (bc_capture){ row_of(to->qkv_in, t, hidden), row_of(to->o_in, t, heads),
                           row_of(to->mlp_in, t, hidden), row_of(to->down_in, t, c->intermediate) };
         memcpy(s->x, row_of(x, t, hidden), bytes);
+        bc_session_own_places(s, n);
         bc_rope_table(s, n);
         bc_session_layer(s, 0, n);
         memcpy(row_of(x, t, hidden), s->x, bytes);

@@ -18,6 +18,7 @@
 #define BC_DENSE_ROWS 32 /* rows of a float panel */
 #define BC_TILE_ROWS 16  /* rows of a calibration tile, one SIMD lane each */
 #define BC_MAX_PLANES 4
+#define BC_KV_TYPES 4 /* of enum bc_kv_type */
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
 #define BC_PANEL_BYTES(cols) ((size_t)(((cols) + 3) / 4) * 4 * BC_PANEL_ROWS)
@@ -77,14 +78,17 @@ typedef struct bc_kernels {
     void (*softmax)(float *x, int n);
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
 
-    /* -- attention over one KV head; positions are head_dim elements apart; [3] is indexed by
-     *    enum bc_kv_type; `scale` f32 [n] is per position for int8, else ignored -- */
-    /* out[j] = (q . k_j) * factor, j < n */
-    void (*attn_scores[3])(float *out, const float *q, const void *k, const float *scale, int n,
-                           int head_dim, float factor);
-    /* out[d] = sum_j p[j] * v_j[d] */
-    void (*attn_mix[3])(float *out, const float *p, const void *v, const float *scale, int n,
-                        int head_dim);
+    /* -- attention of the `heads` query heads that share one KV head; positions are head_dim
+     *    elements apart; [] is indexed by enum bc_kv_type; `scale` f32 [n] is per position for int8
+     *    and int4, else ignored. An int4 row is head_dim = 32 m elements: byte 16 g + i holds element
+     *    32 g + i in its low and 32 g + 16 + i in its high four bits, each plus 8. -- */
+    /* out[h*out_stride + j] = (q_h . k_j) * factor, j < n; q f32 [heads, head_dim] */
+    void (*attn_scores[BC_KV_TYPES])(float *out, size_t out_stride, const float *q, int heads,
+                                     const void *k, const float *scale, int n, int head_dim,
+                                     float factor);
+    /* out[h*head_dim + d] = sum_j p[h*p_stride + j] * v_j[d] */
+    void (*attn_mix[BC_KV_TYPES])(float *out, const float *p, size_t p_stride, int heads,
+                                  const void *v, const float *scale, int n, int head_dim);
 
     /* -- quantizing a row: q_c = clamp(round(w_c * inv_scale), -q_max, q_max), nearest even -- */
     /* wq = sum importance w q, qq = sum importance q^2 (importance NULL: 1), accumulated in f64

@@ -15,7 +15,8 @@
 
 #include "kernels_dense.inc"
 #include "kernels_gradient.inc"
-#include "kernels_scores.inc"
+#define ATTENTION_HEADS 2
+#include "kernels_attention.inc"
 #include "kernels_tiles.inc"
 
 #include "kernels_table.inc"
@@ -299,7 +300,6 @@ void bc_kernels_init_avx2(bc_kernels *k)
 {
     k->isa = "avx2";
     set_vector_entries(k);
-    set_score_entries(k);
     k->gemv_planes = gemv_planes;
     k->panel_planes = panel_planes;
     k->gemm_planes = gemm_planes;

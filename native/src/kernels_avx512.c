@@ -12,6 +12,8 @@
 
 #include "kernels_dense.inc"
 #include "kernels_gradient.inc"
+#define ATTENTION_HEADS 4
+#include "kernels_attention.inc"
 #include "kernels_tiles.inc"
 
 #include "kernels_table.inc"

@@ -361,8 +361,8 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .add = add,
         .softmax = softmax,
         .f32_to_f16 = f32_to_f16,
-        .attn_scores = { scores_f16, scores_i8, scores_f32 },
-        .attn_mix = { mix_f16, mix_i8, mix_f32 },
+        .attn_scores = { scores_f16, scores_i8, scores_f32, scores_i4 },
+        .attn_mix = { mix_f16, mix_i8, mix_f32, mix_i4 },
         .quant_moments = quant_moments,
         .quant_round = quant_round,
     };

@@ -37,13 +37,15 @@ static void *take(struct allocator *m, int64_t count, size_t element)
 
 static void allocate_cache(bc_session *s, struct allocator *m)
 {
-    static const size_t ELEMENT[] = { [BC_KV_F16] = 2, [BC_KV_I8] = 1, [BC_KV_F32] = 4 };
+    static const int64_t BITS[BC_KV_TYPES] = {
+        [BC_KV_F16] = 16, [BC_KV_I8] = 8, [BC_KV_F32] = 32, [BC_KV_I4] = 4
+    };
     const bc_config *c = &s->model->config;
     const int64_t rows = (int64_t)c->n_layers * c->n_kv_heads * s->n_ctx;
-    s->kv_element = ELEMENT[s->kv_type];
-    s->keys = take(m, rows * c->head_dim, s->kv_element);
-    s->values = take(m, rows * c->head_dim, s->kv_element);
-    if (s->kv_type == BC_KV_I8) {
+    s->kv_row = (size_t)(c->head_dim * BITS[s->kv_type] / 8);
+    s->keys = take(m, rows, s->kv_row);
+    s->values = take(m, rows, s->kv_row);
+    if (s->kv_type == BC_KV_I8 || s->kv_type == BC_KV_I4) {
         s->key_scales = take(m, rows, sizeof(float));
         s->value_scales = take(m, rows, sizeof(float));
     }
@@ -52,7 +54,7 @@ static void allocate_cache(bc_session *s, struct allocator *m)
 static void allocate_work(bc_session *s, struct allocator *m)
 {
     const bc_config *c = &s->model->config;
-    const int64_t threads = bc_pool_size(s->engine->pool), batch = s->n_batch;
+    const int64_t batch = s->n_batch;
     const int64_t q_cols = (int64_t)c->n_heads * c->head_dim;
     const int64_t kv_cols = (int64_t)c->n_kv_heads * c->head_dim;
     s->tokens = take(m, s->n_ctx, sizeof *s->tokens);
@@ -68,7 +70,8 @@ static void allocate_work(bc_session *s, struct allocator *m)
     s->cos = take(m, batch * c->head_dim, sizeof(float));
     s->sin = take(m, batch * c->head_dim, sizeof(float));
     s->inv_freq = take(m, c->head_dim, sizeof(float));
-    s->scores = take(m, threads * s->n_ctx, sizeof(float));
+    s->attention = take(m, bc_attention_floats(s), sizeof(float));
+    s->places = take(m, batch, sizeof *s->places);
 }
 
 static int check_params(const bc_model *model, const bc_session_params *p, bc_error *err)
@@ -80,8 +83,14 @@ static int check_params(const bc_model *model, const bc_session_params *p, bc_er
     if (p->n_batch < 0 || p->n_batch > MAX_BATCH)
         return bc_fail(err, BC_ERR_INVALID, "n_batch is %d, must be 0 to %d", p->n_batch,
                        MAX_BATCH);
-    if (p->kv_type < BC_KV_F16 || p->kv_type > BC_KV_F32)
-        return bc_fail(err, BC_ERR_INVALID, "kv_type is %d, must be 0 to 2", p->kv_type);
+    if (p->kv_type < 0 || p->kv_type >= BC_KV_TYPES)
+        return bc_fail(err, BC_ERR_INVALID, "kv_type is %d, must be 0 to %d", p->kv_type,
+                       BC_KV_TYPES - 1);
+    if (p->kv_type == BC_KV_I4 && model->config.head_dim % 32)
+        return bc_fail(err, BC_ERR_UNSUPPORTED,
+                       "the heads of this model have %d dimensions; a 4-bit cache needs a multiple "
+                       "of 32: use int8",
+                       model->config.head_dim);
     return BC_OK;
 }
 
@@ -127,9 +136,9 @@ void bc_session_close(bc_session *s)
 {
     if (!s) return;
     void *const owned[] = {
-        s->tokens, s->logits, s->keys, s->values, s->key_scales, s->value_scales,
-        s->x,      s->h,      s->y,    s->q,      s->k,          s->v,
-        s->gate,   s->up,     s->cos,  s->sin,    s->inv_freq,   s->scores
+        s->tokens, s->logits, s->keys,     s->values,    s->key_scales, s->value_scales, s->x,
+        s->h,      s->y,      s->q,        s->k,         s->v,          s->gate,         s->up,
+        s->cos,    s->sin,    s->inv_freq, s->attention, s->places
     };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_linear_space_free(&s->space);
@@ -262,6 +271,11 @@ static void mlp_block(bc_session *s, int i, int n)
     project(s, &layer->down, s->gate, s->y, hidden, n);
 }
 
+void bc_session_own_places(bc_session *s, int n)
+{
+    for (int t = 0; t < n; t++) s->places[t] = (bc_place){ s, s->position + t };
+}
+
 void bc_session_layer(bc_session *s, int layer, int n)
 {
     struct token_work residual = {
@@ -273,7 +287,7 @@ void bc_session_layer(bc_session *s, int layer, int n)
     bc_pool_run(s->engine->pool, add_token, &residual, n);
 }
 
-/* n <= n_batch tokens at s->position. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
+/* n <= n_batch tokens at s->places. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
 static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions)
 {
     const bc_config *c = &s->model->config;
@@ -323,6 +337,7 @@ int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, f
             out = logits + (size_t)done * vocab;
         else if (last)
             out = s->logits;
+        bc_session_own_places(s, n);
         run_batch(s, tokens + done, n, out, all);
         s->position += n;
         done += n;

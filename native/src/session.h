@@ -11,6 +11,12 @@ typedef struct bc_capture {
     float *qkv_in, *o_in, *mlp_in, *down_in;
 } bc_capture;
 
+/* Where a token of a batch belongs: almost always the session that runs the batch. */
+typedef struct bc_place {
+    bc_session *session; /* whose cache */
+    int32_t position;
+} bc_place;
+
 struct bc_session {
     bc_model *model;
     bc_engine *engine;
@@ -20,10 +26,10 @@ struct bc_session {
     float *logits;   /* [vocab] of the last position */
     int has_logits;
 
-    /* KV cache: [layer][kv_head][n_ctx][head_dim] of kv_type; scales for int8 */
+    /* KV cache: [layer][kv_head][n_ctx][head_dim] of kv_type; scales for int8 and int4 */
     uint8_t *keys, *values;
-    float *key_scales, *value_scales; /* [layer][kv_head][n_ctx], NULL unless int8 */
-    size_t kv_element;
+    float *key_scales, *value_scales; /* [layer][kv_head][n_ctx], else NULL */
+    size_t kv_row;                    /* bytes of one head at one position */
 
     /* work space for one batch */
     float *x;         /* residual stream [n_batch, hidden] */
@@ -36,7 +42,8 @@ struct bc_session {
     float *y;         /* output of o and down [n_batch, hidden] */
     float *cos, *sin; /* [n_batch, head_dim / 2] */
     float *inv_freq;  /* [head_dim / 2] */
-    float *scores;    /* [threads, n_ctx] */
+    float *attention; /* attention.c's: scores, and what blocks of positions give */
+    bc_place *places; /* [n_batch] */
     bc_linear_space space;
     int64_t bytes;
 
@@ -44,12 +51,16 @@ struct bc_session {
     bc_capture capture;      /* all NULL except under block.c */
 };
 
-/* Layer `layer` over s->x of n <= n_batch tokens from s->position on; needs bc_rope_table. */
+/* The next n tokens of the batch are this session's own, from s->position on. */
+void bc_session_own_places(bc_session *s, int n);
+
+/* Layer `layer` over s->x of n <= n_batch tokens at s->places; needs bc_rope_table. */
 void bc_session_layer(bc_session *s, int layer, int n);
 
-/* attention.c: s->q, s->k, s->v of n tokens from s->position on -> KV cache and s->q. */
+/* attention.c: s->q, s->k, s->v of n tokens at s->places -> the caches and s->q. */
 void bc_rope_init(bc_session *s);
-void bc_rope_table(bc_session *s, int n);
+void bc_rope_table(bc_session *s, int n); /* of s->places */
 void bc_attention(bc_session *s, int layer, int n);
+int64_t bc_attention_floats(const bc_session *s); /* how many s->attention has */
 
 #endif

@@ -98,7 +98,7 @@ static void check_session_params(bc_model *model)
     static const struct {
         int32_t n_ctx, n_batch, kv_type;
     } wrong[] = { { -1, 0, 0 },        { 65, 0, 0 }, { 0, -1, 0 },
-                  { 0, INT32_MAX, 0 }, { 0, 0, -1 }, { 0, 0, 3 } };
+                  { 0, INT32_MAX, 0 }, { 0, 0, -1 }, { 0, 0, 4 } };
     bc_session *session = (bc_session *)&err;
     bc_session_params params;
     bc_session_params_init(NULL);
@@ -114,6 +114,9 @@ static void check_session_params(bc_model *model)
         REFUSED(BC_ERR_INVALID, bc_session_open(&session, model, &params, &err));
         CHECK(session == NULL);
     }
+    params = (bc_session_params){ 0, 0, BC_KV_I4 }; /* heads of 6 */
+    REFUSED(BC_ERR_UNSUPPORTED, bc_session_open(&session, model, &params, &err));
+    CHECK(session == NULL);
     bc_session_close(NULL);
     CHECK(bc_session_n_ctx(NULL) == 0 && bc_session_position(NULL) == 0);
     CHECK(bc_session_bytes(NULL) == 0);

@@ -16,7 +16,7 @@ typedef struct checker {
     int failures; /* of this check */
 } checker;
 
-#define CHECK_MAX_SLOTS 3
+#define CHECK_MAX_SLOTS 4
 
 /* Pointers of bc_kernels that a check covers: their numbers, counted from gemv_planes. */
 #define SLOT(member)                                                                               \

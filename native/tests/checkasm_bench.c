@@ -23,7 +23,7 @@ typedef struct work {
     int8_t *a;
     float *x, *y, *z, *dense_panel;
     int32_t *sums, *out;
-    int cols, n_planes, tokens, dtype;
+    int cols, n_planes, tokens, dtype, heads;
     size_t bytes; /* read or written by one run */
     double ops;   /* of one run */
 } work;
@@ -125,12 +125,13 @@ static void run_softmax(work *w) { w->k->softmax(w->z, w->cols); }
 
 static void run_scores(work *w)
 {
-    w->k->attn_scores[w->dtype](w->y, w->x, w->memory, w->z, w->tokens, w->cols, 0.125f);
+    w->k->attn_scores[w->dtype](w->dense_panel, 1024, w->x, w->heads, w->memory, w->z, w->tokens,
+                                w->cols, 0.125f);
 }
 
 static void run_mix(work *w)
 {
-    w->k->attn_mix[w->dtype](w->y, w->x, w->memory, w->z, w->tokens, w->cols);
+    w->k->attn_mix[w->dtype](w->y, w->x, 1024, w->heads, w->memory, w->z, w->tokens, w->cols);
 }
 
 static void run_moments(work *w)
@@ -215,15 +216,19 @@ static void bench_small(work *w)
         report(w, "quant_moments", shape, run_moments);
         report(w, "quant_round", shape, run_round);
     }
-    static const char *const kv[] = { "f16", "int8", "f32" };
-    static const size_t kv_bytes[] = { 2, 1, 4 };
+    static const char *const kv[] = { "f16", "int8", "f32", "int4" };
+    static const size_t kv_bits[] = { 16, 8, 32, 4 };
     w->tokens = 1024; /* positions */
-    for (w->dtype = 0; w->dtype < 3; w->dtype++) {
-        for (w->cols = 64; w->cols <= 128; w->cols *= 2) {
-            w->bytes = (size_t)w->tokens * (size_t)w->cols * kv_bytes[w->dtype];
-            snprintf(shape, sizeof shape, "%d of %s head %d", w->tokens, kv[w->dtype], w->cols);
-            report(w, "attn_scores", shape, run_scores);
-            report(w, "attn_mix", shape, run_mix);
+    for (w->dtype = 0; w->dtype < BC_KV_TYPES; w->dtype++) {
+        for (w->heads = 1; w->heads <= 8; w->heads = 3 * w->heads - w->heads / 3) {
+            for (w->cols = 64; w->cols <= 128; w->cols *= 2) {
+                w->bytes = (size_t)w->tokens * (size_t)w->cols * kv_bits[w->dtype] / 8;
+                w->ops = 2.0 * w->tokens * w->cols * w->heads;
+                snprintf(shape, sizeof shape, "%d of %s %d x %d", w->tokens, kv[w->dtype], w->heads,
+                         w->cols);
+                report(w, "attn_scores", shape, run_scores);
+                report(w, "attn_mix", shape, run_mix);
+            }
         }
     }
 }

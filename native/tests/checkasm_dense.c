@@ -210,17 +210,25 @@ static void check_gemm_dense(checker *c)
 
 /* ---- attention ---- */
 
-static const int kv_dtype[3] = { BC_F16, -1, BC_F32 }; /* by bc_kv_type; -1: int8 */
+static const int kv_dtype[BC_KV_TYPES] = { BC_F16, -1, BC_F32, -1 }; /* -1: int8, int4 */
 
 static double kv_value(const void *k, int kv, size_t i)
 {
-    return kv == BC_KV_I8 ? ((const int8_t *)k)[i] : value_of(k, kv_dtype[kv], i);
+    if (kv == BC_KV_I8) return ((const int8_t *)k)[i];
+    if (kv != BC_KV_I4) return value_of(k, kv_dtype[kv], i);
+    const uint8_t byte = ((const uint8_t *)k)[i / 32 * 16 + i % 16];
+    return (i % 32 < 16 ? byte % 16 : byte / 16) - 8;
 }
 
 /* Keys or values of n positions, to the byte. */
 static void *kv_cache(checker *c, int kv, int n, int head_dim)
 {
     size_t count = (size_t)n * (size_t)head_dim;
+    if (kv == BC_KV_I4) {
+        uint8_t *k = check_alloc(count / 2);
+        for (size_t i = 0; i < count / 2; i++) k[i] = (uint8_t)check_random(c);
+        return k;
+    }
     void *k = check_alloc(count * (kv == BC_KV_I8 ? 1 : dtype_size(kv_dtype[kv])));
     if (kv != BC_KV_I8) {
         fill_dtype(c, k, kv_dtype[kv], count);
@@ -230,39 +238,49 @@ static void *kv_cache(checker *c, int kv, int n, int head_dim)
     return k;
 }
 
-static void one_attention(checker *c, int kv, int n, int head_dim)
+static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
 {
+    const int scaled = kv == BC_KV_I8 || kv == BC_KV_I4;
+    const size_t stride = (size_t)n + check_random(c) % 3;
+    const size_t all = (size_t)heads * stride, q_size = (size_t)heads * (size_t)head_dim;
     void *k = kv_cache(c, kv, n, head_dim);
-    float *q = floats(c, (size_t)head_dim), *p = floats(c, (size_t)n),
-          *scale = floats(c, (size_t)n);
-    float *out = check_alloc((size_t)n * sizeof *out), factor = 0.125f;
-    c->k->attn_scores[kv](out, q, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim, factor);
-    for (int j = 0; j < n; j++) {
-        dot_sum want = { 0, 0 };
-        double s = kv == BC_KV_I8 ? (double)factor * scale[j] : factor;
-        for (int i = 0; i < head_dim; i++) {
-            double term = s * q[i] * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
-            want.sum += term;
-            want.size += fabs(term);
+    float *q = floats(c, q_size), *p = floats(c, all), *scale = floats(c, (size_t)n);
+    float *out = check_alloc((all - stride + (size_t)n) * sizeof *out), factor = 0.125f;
+    c->k->attn_scores[kv](out, stride, q, heads, k, scaled ? scale : NULL, n, head_dim, factor);
+    for (int h = 0; h < heads; h++) {
+        for (int j = 0; j < n; j++) {
+            dot_sum want = { 0, 0 };
+            double s = scaled ? (double)factor * scale[j] : factor;
+            for (int i = 0; i < head_dim; i++) {
+                double term = s * q[h * head_dim + i] *
+                              kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
+                want.sum += term;
+                want.size += fabs(term);
+            }
+            const float got = out[(size_t)h * stride + (size_t)j];
+            if (fabs(got - want.sum) <= dot_bound(want, head_dim)) continue;
+            check_fail(c, "kv %d, n %d, head_dim %d: score [%d, %d] is %g, not %g", kv, n, head_dim,
+                       h, j, (double)got, want.sum);
         }
-        if (fabs(out[j] - want.sum) <= dot_bound(want, head_dim)) continue;
-        check_fail(c, "kv %d, n %d, head_dim %d: score %d is %g, not %g", kv, n, head_dim, j,
-                   (double)out[j], want.sum);
     }
     free(out);
-    out = check_alloc((size_t)head_dim * sizeof *out);
-    c->k->attn_mix[kv](out, p, k, kv == BC_KV_I8 ? scale : NULL, n, head_dim);
-    for (int i = 0; i < head_dim; i++) {
-        dot_sum want = { 0, 0 };
-        for (int j = 0; j < n; j++) {
-            double s = kv == BC_KV_I8 ? (double)p[j] * scale[j] : p[j];
-            double term = s * kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
-            want.sum += term;
-            want.size += fabs(term);
+    out = check_alloc(q_size * sizeof *out);
+    c->k->attn_mix[kv](out, p, stride, heads, k, scaled ? scale : NULL, n, head_dim);
+    for (int h = 0; h < heads; h++) {
+        for (int i = 0; i < head_dim; i++) {
+            dot_sum want = { 0, 0 };
+            for (int j = 0; j < n; j++) {
+                const double weight = p[(size_t)h * stride + (size_t)j];
+                double term = (scaled ? weight * scale[j] : weight) *
+                              kv_value(k, kv, (size_t)j * (size_t)head_dim + (size_t)i);
+                want.sum += term;
+                want.size += fabs(term);
+            }
+            const float got = out[h * head_dim + i];
+            if (fabs(got - want.sum) <= dot_bound(want, n)) continue;
+            check_fail(c, "kv %d, n %d, head_dim %d: mix [%d, %d] is %g, not %g", kv, n, head_dim,
+                       h, i, (double)got, want.sum);
         }
-        if (fabs(out[i] - want.sum) <= dot_bound(want, n)) continue;
-        check_fail(c, "kv %d, n %d, head_dim %d: mix %d is %g, not %g", kv, n, head_dim, i,
-                   (double)out[i], want.sum);
     }
     free(out);
     free(k);
@@ -274,13 +292,15 @@ static void one_attention(checker *c, int kv, int n, int head_dim)
 static void check_attention(checker *c)
 {
     static const int dims[] = { 32, 64, 80, 96, 100, 128, 256 };
-    for (int kv = 0; kv < 3; kv++) {
-        for (int head_dim = 1; head_dim <= 130; head_dim++) {
-            one_attention(c, kv, check_range(c, 1, 20), head_dim);
+    for (int kv = 0; kv < BC_KV_TYPES; kv++) {
+        const int step = kv == BC_KV_I4 ? 32 : 1; /* rows of int4 are whole blocks */
+        for (int head_dim = step; head_dim <= 130; head_dim += step) {
+            one_attention(c, kv, check_range(c, 1, 9), check_range(c, 1, 20), head_dim);
         }
         for (int d = 0; d < 7; d++) {
-            for (int n = 1; n <= 9; n++) one_attention(c, kv, n, dims[d]);
-            one_attention(c, kv, 515, dims[d]);
+            if (dims[d] % step) continue;
+            for (int n = 1; n <= 9; n++) one_attention(c, kv, n, 10 - n, dims[d]);
+            one_attention(c, kv, 3, 515, dims[d]);
         }
     }
 }
@@ -292,9 +312,11 @@ const check_entry check_dense_entries[] = {
     { "gemm_dense", check_gemm_dense, { SLOT(panel_dense), SLOT(gemm_dense) } },
     { "attn_scores",
       check_attention,
-      { SLOT(attn_scores[BC_KV_F16]), SLOT(attn_scores[BC_KV_I8]), SLOT(attn_scores[BC_KV_F32]) } },
+      { SLOT(attn_scores[BC_KV_F16]), SLOT(attn_scores[BC_KV_I8]), SLOT(attn_scores[BC_KV_F32]),
+        SLOT(attn_scores[BC_KV_I4]) } },
     { "attn_mix",
       check_attention,
-      { SLOT(attn_mix[BC_KV_F16]), SLOT(attn_mix[BC_KV_I8]), SLOT(attn_mix[BC_KV_F32]) } },
+      { SLOT(attn_mix[BC_KV_F16]), SLOT(attn_mix[BC_KV_I8]), SLOT(attn_mix[BC_KV_F32]),
+        SLOT(attn_mix[BC_KV_I4]) } },
     { NULL, NULL, { 0 } },
 };
