@@ -49,7 +49,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("language", str, "auto", "Language of the window", ("auto", "en", "ja")),
     Setting("theme", str, "auto", "Light or dark", ("auto", "light", "dark")),
     Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024)),
-    Setting("kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "f32")),
+    Setting("kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "int4", "f32")),
     Setting("window_geometry", str, "", "Size and place of the window (base64)"),
     Setting("page", str, "chat", "The page shown at start", ("chat", "convert")),
     Setting("drawer_open", bool, False, "Chat settings beside the chat are shown"),

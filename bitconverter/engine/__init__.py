@@ -31,7 +31,7 @@ from bitconverter.engine.quantize import (
     quantize_planes,
     rotate,
 )
-from bitconverter.engine.session import KV_TYPES, Sampler, Session, sample
+from bitconverter.engine.session import KV_TYPES, Sampler, Session, forward_together, sample
 
 __all__ = [
     "CAPTURES",
@@ -59,6 +59,7 @@ __all__ = [
     "UnsupportedError",
     "check_config",
     "descent_block",
+    "forward_together",
     "gptq_block",
     "head_cross_entropy",
     "head_divergence",

@@ -11,7 +11,7 @@ from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.model import Model
 
-KV_TYPES = {"f16": 0, "int8": 1, "f32": 2}
+KV_TYPES = {"f16": 0, "int8": 1, "f32": 2, "int4": 3}
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Sampler:
 class Session:
     """A KV cache of `n_ctx` positions (0: the model's, at most 4096) and the work space of a forward pass.
 
-    `kv` is how keys and values are kept: f16, int8 or f32.
+    `kv` is how keys and values are kept: f16, int8, f32, or int4 (heads of a multiple of 32 dimensions).
     """
 
     def __init__(self, model: Model, n_ctx: int = 0, n_batch: int = 0, kv: str = "f16") -> None:
@@ -94,6 +94,29 @@ class Session:
         token = ffi.new("int32_t *")
         call(lib.bc_session_sample, self.handle, _params(sampler), token)
         return int(token[0])
+
+
+def forward_together(
+    sessions: Sequence[Session], tokens: Sequence[int], cancel: Cancel | None = None
+) -> npt.NDArray[np.float32]:
+    """Append tokens[i] to sessions[i], different sessions of one model; logits f32 [n, vocab].
+
+    The sessions read the weights together, so n texts cost much less than n calls. The logits are
+    those of single calls. Raises as `Session.forward` does; then nothing has changed.
+    """
+    ids = np.ascontiguousarray(tokens, dtype=np.int32)
+    if len(ids) != len(sessions) or not sessions:
+        raise InvalidError(f"{len(sessions)} sessions and {len(ids)} tokens: give one token to each")
+    logits = np.empty((len(ids), sessions[0].model.info.vocab_size), np.float32)
+    call(
+        lib.bc_sessions_forward,
+        ffi.new("bc_session *[]", [session.handle for session in sessions]),
+        pointer("int32_t", ids),
+        len(ids),
+        pointer("float", logits),
+        flag_of(cancel),
+    )
+    return logits
 
 
 def _params(sampler: Sampler) -> object:

@@ -12,7 +12,7 @@ from bitconverter.settings import Settings
 _CHOICES = {
     "language": (("auto", "language-auto"), ("en", "language-en"), ("ja", "language-ja")),
     "theme": (("auto", "theme-auto"), ("light", "theme-light"), ("dark", "theme-dark")),
-    "kv_cache": (("f16", "kv-f16"), ("int8", "kv-int8"), ("f32", "kv-f32")),
+    "kv_cache": (("f16", "kv-f16"), ("int8", "kv-int8"), ("int4", "kv-int4"), ("f32", "kv-f32")),
 }
 _NAMES = {"language": "language", "theme": "theme", "kv_cache": "kv-cache"}
 

@@ -17,6 +17,7 @@ TEXTS: Texts = {
     "kv-cache": ("Chat memory (KV cache)", "会話のメモリー（KVキャッシュ）"),
     "kv-f16": ("Half precision (usual)", "半精度（標準）"),
     "kv-int8": ("8 bits (half the memory)", "8ビット（メモリー半分）"),
+    "kv-int4": ("4 bits (a quarter of the memory)", "4ビット（メモリー4分の1）"),
     "kv-f32": ("Full precision", "単精度"),
     "settings-later": ("Threads and chat memory apply to the next model that is opened.", "スレッド数と会話のメモリーは、次に開くモデルから使われます。"),
     "settings-place": ("Settings file: {path}", "設定ファイル: {path}"),

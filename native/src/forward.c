@@ -1,0 +1,256 @@
+/* forward.c - the forward pass: it reads straight down in run_batch(). */
+#include <string.h>
+
+#include "error.h"
+#include "session.h"
+
+struct token_work {
+    bc_session *s;
+    const int32_t *tokens;
+    const float *norm;
+    float *out;
+    const float *in;
+    int width;
+};
+
+static void embed_token(void *arg, int64_t t, int thread)
+{
+    const struct token_work *w = arg;
+    bc_session *s = w->s;
+    const size_t hidden = (size_t)s->model->config.hidden;
+    bc_weight_row(&s->model->embed, &s->engine->k, w->tokens[t], s->x + (size_t)t * hidden,
+                  s->space.act.scratch + (size_t)thread * s->space.act.stride);
+}
+
+static void norm_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * (size_t)w->width;
+    w->s->engine->k.rmsnorm(w->out + at, w->in + at, w->norm, w->width,
+                            w->s->model->config.rms_eps);
+}
+
+static void add_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * (size_t)w->width;
+    w->s->engine->k.add(w->out + at, w->in + at, w->width);
+}
+
+static void swiglu_token(void *arg, int64_t t, int thread)
+{
+    (void)thread;
+    const struct token_work *w = arg;
+    const size_t at = (size_t)t * (size_t)w->width;
+    w->s->engine->k.swiglu(w->out + at, w->out + at, w->in + at, w->width);
+}
+
+static void norm(bc_session *s, float *out, const float *in, const float *weight, int n)
+{
+    struct token_work w = {
+        .s = s, .norm = weight, .out = out, .in = in, .width = s->model->config.hidden
+    };
+    bc_pool_run(s->engine->pool, norm_token, &w, n);
+}
+
+/* y [n, rows] = W x for one matrix; then x += y is the caller's. */
+static void project(bc_session *s, const bc_weight *weight, const float *x, float *y,
+                    size_t y_stride, int n)
+{
+    const size_t cols = (size_t)weight->cols;
+    bc_activations_prepare(&s->space, weight, x, cols, n);
+    const bc_product product = { weight, y, y_stride };
+    bc_linear(&s->space, &product, 1, x, cols, n);
+}
+
+/* Matrices of one input may be stored differently: any one that is not dense asks for the
+ * rounded activations. */
+static const bc_weight *rounded_one(const bc_product *products, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (products[i].weight->kind != BC_WEIGHT_DENSE) return products[i].weight;
+    return products[0].weight;
+}
+
+static void keep(float *to, const float *from, int n, size_t width)
+{
+    if (to) memcpy(to, from, (size_t)n * width * sizeof *to);
+}
+
+static void attention_block(bc_session *s, int i, int n)
+{
+    const bc_config *c = &s->model->config;
+    const bc_layer *layer = &s->model->layers[i];
+    const size_t hidden = (size_t)c->hidden, d = (size_t)c->head_dim;
+    const size_t q_cols = (size_t)c->n_heads * d, kv_cols = (size_t)c->n_kv_heads * d;
+    norm(s, s->h, s->x, layer->attn_norm, n);
+    keep(s->capture.qkv_in, s->h, n, hidden);
+    const bc_product qkv[] = { { &layer->q, s->q, q_cols },
+                               { &layer->k, s->k, kv_cols },
+                               { &layer->v, s->v, kv_cols } };
+    bc_activations_prepare(&s->space, rounded_one(qkv, 3), s->h, hidden, n);
+    bc_linear(&s->space, qkv, 3, s->h, hidden, n);
+    bc_attention(s, i, n);
+    keep(s->capture.o_in, s->q, n, q_cols);
+    project(s, &layer->o, s->q, s->y, hidden, n);
+}
+
+static void mlp_block(bc_session *s, int i, int n)
+{
+    const bc_config *c = &s->model->config;
+    const bc_layer *layer = &s->model->layers[i];
+    const size_t hidden = (size_t)c->hidden, width = (size_t)c->intermediate;
+    norm(s, s->h, s->x, layer->mlp_norm, n);
+    keep(s->capture.mlp_in, s->h, n, hidden);
+    const bc_product both[] = { { &layer->gate, s->gate, width }, { &layer->up, s->up, width } };
+    bc_activations_prepare(&s->space, rounded_one(both, 2), s->h, hidden, n);
+    bc_linear(&s->space, both, 2, s->h, hidden, n);
+    struct token_work w = { .s = s, .out = s->gate, .in = s->up, .width = c->intermediate };
+    bc_pool_run(s->engine->pool, swiglu_token, &w, n);
+    keep(s->capture.down_in, s->gate, n, width);
+    project(s, &layer->down, s->gate, s->y, hidden, n);
+}
+
+void bc_session_own_places(bc_session *s, int n)
+{
+    for (int t = 0; t < n; t++) s->places[t] = (bc_place){ s, s->position + t };
+}
+
+void bc_session_layer(bc_session *s, int layer, int n)
+{
+    struct token_work residual = {
+        .s = s, .out = s->x, .in = s->y, .width = s->model->config.hidden
+    };
+    attention_block(s, layer, n);
+    bc_pool_run(s->engine->pool, add_token, &residual, n);
+    mlp_block(s, layer, n);
+    bc_pool_run(s->engine->pool, add_token, &residual, n);
+}
+
+/* n <= n_batch tokens at s->places. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
+static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions)
+{
+    const bc_config *c = &s->model->config;
+    bc_pool *pool = s->engine->pool;
+    const size_t hidden = (size_t)c->hidden;
+    struct token_work embed = { .s = s, .tokens = tokens };
+    bc_pool_run(pool, embed_token, &embed, n);
+    bc_rope_table(s, n);
+    for (int i = 0; i < c->n_layers && !bc_cancelled(s->cancel); i++) bc_session_layer(s, i, n);
+    if (!logits) return;
+    const int first = all_positions ? 0 : n - 1;
+    norm(s, s->h, s->x + (size_t)first * hidden, s->model->final_norm, n - first);
+    project(s, &s->model->head, s->h, logits, (size_t)c->vocab, n - first);
+}
+
+static int check_tokens(const bc_session *s, const int32_t *tokens, int32_t n, bc_error *err)
+{
+    if (!s || !tokens) return bc_fail(err, BC_ERR_INVALID, "session or tokens is NULL");
+    if (n < 1) return bc_fail(err, BC_ERR_INVALID, "n_tokens is %d, must be 1 or more", n);
+    if (n > s->n_ctx - s->position)
+        return bc_fail(err, BC_ERR_CONTEXT,
+                       "%d tokens do not fit: the context holds %d and %d are used", n, s->n_ctx,
+                       s->position);
+    const int32_t vocab = s->model->config.vocab;
+    for (int32_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || tokens[i] >= vocab)
+            return bc_fail(err, BC_ERR_INVALID, "token %d is %d, the vocabulary has %d", i,
+                           tokens[i], vocab);
+    return BC_OK;
+}
+
+int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, float *logits,
+                       int32_t all_positions, const bc_cancel *cancel, bc_error *err)
+{
+    const int status = check_tokens(s, tokens, n_tokens, err);
+    if (status != BC_OK) return status;
+    const size_t vocab = (size_t)s->model->config.vocab;
+    const int32_t start = s->position;
+    const int all = logits && all_positions;
+    s->cancel = s->space.cancel = cancel;
+    s->has_logits = 0;
+    for (int32_t done = 0; done < n_tokens && !bc_cancelled(cancel);) {
+        const int n = n_tokens - done < s->n_batch ? n_tokens - done : s->n_batch;
+        const int last = done + n == n_tokens;
+        float *out = NULL;
+        if (all)
+            out = logits + (size_t)done * vocab;
+        else if (last)
+            out = s->logits;
+        bc_session_own_places(s, n);
+        run_batch(s, tokens + done, n, out, all);
+        s->position += n;
+        done += n;
+    }
+    s->cancel = s->space.cancel = NULL;
+    if (bc_cancelled(cancel)) {
+        s->position = start;
+        return bc_fail(err, BC_ERR_CANCELLED, "the forward pass was cancelled");
+    }
+    memcpy(s->tokens + start, tokens, (size_t)n_tokens * sizeof *tokens);
+    if (all)
+        memcpy(s->logits, logits + (size_t)(n_tokens - 1) * vocab, vocab * sizeof *logits);
+    else if (logits)
+        memcpy(logits, s->logits, vocab * sizeof *logits);
+    s->has_logits = 1;
+    return BC_OK;
+}
+
+/* ---- one token to each of many sessions ---- */
+
+static int check_sessions(bc_session *const *sessions, const int32_t *tokens, int32_t n,
+                          const float *logits, bc_error *err)
+{
+    if (!sessions || !tokens || !logits)
+        return bc_fail(err, BC_ERR_INVALID, "sessions, tokens or logits is NULL");
+    if (n < 1) return bc_fail(err, BC_ERR_INVALID, "there are %d sessions, must be 1 or more", n);
+    for (int32_t i = 0; i < n; i++) {
+        const int status = check_tokens(sessions[i], &tokens[i], 1, err);
+        if (status != BC_OK) return status;
+        if (sessions[i]->model != sessions[0]->model)
+            return bc_fail(err, BC_ERR_INVALID, "sessions 0 and %d are of different models", i);
+        for (int32_t j = 0; j < i; j++)
+            if (sessions[i] == sessions[j])
+                return bc_fail(err, BC_ERR_INVALID, "sessions %d and %d are the same one", j, i);
+    }
+    return BC_OK;
+}
+
+/* Whose work space is used: attention needs room for the longest context. */
+static bc_session *largest(bc_session *const *sessions, int32_t n)
+{
+    bc_session *s = sessions[0];
+    for (int32_t i = 1; i < n; i++)
+        if (sessions[i]->n_ctx > s->n_ctx) s = sessions[i];
+    return s;
+}
+
+int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int32_t n,
+                        float *logits, const bc_cancel *cancel, bc_error *err)
+{
+    const int status = check_sessions(sessions, tokens, n, logits, err);
+    if (status != BC_OK) return status;
+    bc_session *s = largest(sessions, n);
+    const size_t vocab = (size_t)s->model->config.vocab;
+    s->cancel = s->space.cancel = cancel;
+    for (int32_t done = 0; done < n && !bc_cancelled(cancel);) {
+        const int part = n - done < s->n_batch ? n - done : s->n_batch;
+        for (int t = 0; t < part; t++)
+            s->places[t] = (bc_place){ sessions[done + t], sessions[done + t]->position };
+        run_batch(s, tokens + done, part, logits + (size_t)done * vocab, 1);
+        done += part;
+    }
+    s->cancel = s->space.cancel = NULL;
+    for (int32_t i = 0; i < n; i++) sessions[i]->has_logits = 0;
+    if (bc_cancelled(cancel))
+        return bc_fail(err, BC_ERR_CANCELLED, "the forward pass was cancelled");
+    for (int32_t i = 0; i < n; i++) {
+        bc_session *one = sessions[i];
+        one->tokens[one->position++] = tokens[i];
+        memcpy(one->logits, logits + (size_t)i * vocab, vocab * sizeof *logits);
+        one->has_logits = 1;
+    }
+    return BC_OK;
+}

@@ -1,0 +1,103 @@
+"""Many sessions of one model in one call, and the 4-bit cache, on a model with heads of 32."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from model_folders import edit_config, golden_copy, tensors_of
+from safetensors.numpy import save_file
+
+from bitconverter import engine
+from bitconverter.engine import Engine, InvalidError, Model, Session, forward_together
+
+TEXT = [(7 * i * i + 3 * i) % 64 for i in range(700)]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The golden llama with heads of 32 dimensions instead of its own: other random weights."""
+    folder = golden_copy("llama3.1", tmp_path_factory.mktemp("wide") / "model")
+    tensors, random = tensors_of(folder), np.random.default_rng(5)
+    hidden = tensors["model.norm.weight"].shape[0]
+    heads, kv_heads = 4, 2
+    edit_config(folder, head_dim=32, num_attention_heads=heads, num_key_value_heads=kv_heads,
+                max_position_embeddings=1024)  # fmt: skip
+    for name in tensors:
+        rows = {"q_proj": heads * 32, "k_proj": kv_heads * 32, "v_proj": kv_heads * 32}
+        for part, size in rows.items():
+            if f"{part}.weight" in name:
+                tensors[name] = random.normal(0, 0.2, (size, hidden)).astype(np.float32)
+        if "o_proj.weight" in name:
+            tensors[name] = random.normal(0, 0.2, (hidden, heads * 32)).astype(np.float32)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "auto"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_sessions_together_are_the_sessions_alone(wide: Path, isa: str, threads: int) -> None:
+    model = Model(Engine(threads=threads, cpu=isa), wide)
+    lengths, kinds = (1, 5, 300, 17, 2), ("f16", "int8", "int4", "f32", "f16")
+    together = [Session(model, n_ctx=310 + n, n_batch=3, kv=kv) for n, kv in zip(lengths, kinds, strict=True)]
+    alone = [Session(model, n_ctx=310 + n, kv=kv) for n, kv in zip(lengths, kinds, strict=True)]
+    for group in (together, alone):
+        for session, n in zip(group, lengths, strict=True):
+            session.forward(TEXT[:n])
+    for step in range(3):
+        tokens = [TEXT[n + step] for n in lengths]
+        logits = forward_together(together, tokens)
+        for i, session in enumerate(alone):
+            expected = session.forward([tokens[i]])
+            assert expected is not None
+            assert np.abs(logits[i] - expected[0]).max() <= 1e-3
+            assert together[i].position == session.position
+    assert [s.sample(engine.Sampler(seed=3)) for s in together] == [
+        s.sample(engine.Sampler(seed=3)) for s in alone
+    ]
+
+
+def test_what_cannot_run_together(wide: Path) -> None:
+    model = Model(Engine(threads=1), wide)
+    first, second = Session(model, n_ctx=8), Session(model, n_ctx=1)
+    other = Session(Model(Engine(threads=1), wide), n_ctx=8)
+    second.forward([1])
+    for sessions, tokens in (
+        ([], []), ([first], [1, 2]), ([first, first], [1, 2]), ([first, other], [1, 2]), ([first], [10**6]),
+    ):  # fmt: skip
+        with pytest.raises(InvalidError):
+            forward_together(sessions, tokens)
+    with pytest.raises(engine.ContextFullError):
+        forward_together([first, second], [1, 2])
+    cancel = engine.Cancel()
+    cancel.request()
+    with pytest.raises(engine.Cancelled):
+        forward_together([first, Session(model, n_ctx=8)], [1, 2], cancel)
+    assert first.position == 0
+
+
+@pytest.mark.parametrize("isa", ["scalar", "avx2", "auto"])
+def test_a_four_bit_cache_stays_close(wide: Path, isa: str) -> None:
+    """Its logits differ from those of an exact cache by less than a few times what int8's do."""
+    engine_ = Engine(threads=2, cpu=isa)
+    logits = {}
+    for kv in ("f32", "int8", "int4"):
+        logits[kv] = Session(Model(engine_, wide), n_ctx=600, kv=kv).forward(TEXT[:600], all_positions=True)
+    spread = logits["f32"].std()
+    error8 = np.sqrt(np.mean((logits["int8"] - logits["f32"]) ** 2)) / spread
+    error4 = np.sqrt(np.mean((logits["int4"] - logits["f32"]) ** 2)) / spread
+    assert 0 < error8 < error4 < 0.3
+
+
+def test_one_token_at_a_time_is_the_prompt_at_once(wide: Path) -> None:
+    """Attention in blocks, shared between threads or not, gives the same bits."""
+    model = Model(Engine(threads=3), wide)
+    for kv in ("f16", "int4"):
+        whole = Session(model, n_ctx=700, kv=kv).forward(TEXT, all_positions=True)
+        steps = Session(model, n_ctx=700, kv=kv)
+        steps.forward(TEXT[:500])
+        for i in range(500, 700, 60):
+            if i > 500:
+                steps.forward(TEXT[500:i])
+            last = steps.forward([TEXT[i]])
+            steps.rewind(500)
+            assert np.abs(last[0] - whole[i]).max() <= 1e-3
