@@ -82,7 +82,7 @@ def answer_room(n_ctx: int, max_tokens: int) -> int:
 class LoadChatJob:
     """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
 
-    n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8 or f32. Emits Note("no-end-token")
+    n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
     when nothing in the folder says how the model ends an answer.
     """
 

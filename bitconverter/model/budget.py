@@ -15,7 +15,7 @@ from bitconverter.format.weight_file import ALIGN, header_space
 from bitconverter.model.allocate import allocate, stored_bytes
 from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
 
-KV_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.0}  # of a number in the KV cache
+KV_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}  # of a number in the KV cache
 KV_SCALE_BYTES = {"f32": 0, "f16": 0, "int8": 4}  # of each head and position, for keys and for values
 BATCH = 256  # tokens that the engine works on at a time (native/src/session.c)
 THREADS = 16  # whose work space is counted
@@ -81,7 +81,7 @@ def check_wish(wish: Wish) -> None:
         text = f"There is no preset {wish.preset}: choose one of {', '.join(PRESETS)}."
         raise UserError("preset", text, preset=wish.preset)
     if wish.fit is not None and wish.fit.kv not in KV_BYTES:
-        text = f"There is no KV cache of {wish.fit.kv}: choose f16, int8 or f32."
+        text = f"There is no KV cache of {wish.fit.kv}: choose f16, int8, int4 or f32."
         raise UserError("fit", text, kv=wish.fit.kv)
 
 
