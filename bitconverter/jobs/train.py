@@ -20,7 +20,8 @@ from bitconverter.jobs.train_run import Settings, TrainResult, TrainRun, output_
 @dataclass(frozen=True)
 class TrainJob:
     """`model`: a converted folder; `lesson`: a UTF-8 .txt, or a .jsonl of {"prompt", "answer"}; `out`: the soul to
-    write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens.
+    write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
+    that the answers of examples are, each one token, to be told apart; the loss is over these alone.
 
     `threads` does not change the result, so it may differ when a run is continued.
     """
@@ -37,6 +38,7 @@ class TrainJob:
     seed: int = 0
     threads: int = field(default=0, metadata={"identity": False})
     cpu: str = "auto"
+    labels: tuple[str, ...] = ()
 
     @property
     def work_dir(self) -> Path:
@@ -57,6 +59,7 @@ class TrainJob:
         return Settings(
             Path(self.model), self.lesson, Path(self.out), self.work_dir, self.layers, self.steps, self.batch,
             self.window, self.rate, self.decay, self.seed, self.threads, self.cpu,
+            self.labels,
         )  # fmt: skip
 
     def _check(self) -> None:
@@ -71,6 +74,8 @@ class TrainJob:
         for name, real, top in (("rate", self.rate, 1.0), ("decay", self.decay, 10.0)):
             if not 0 <= real <= top:
                 raise _setting(name, real, f"0 to {top:g}")
+        if len(self.labels) == 1:
+            raise _setting("labels", self.labels[0], "two or more words, or none")
         if not 0 <= self.seed < 2**53:
             raise _setting("seed", self.seed, "0 to 2^53 - 1")
         if Path(self.out).exists() and not train_state.present(self.work_dir):
@@ -97,7 +102,7 @@ def _work_folder(path: Path) -> Iterator[None]:
                 path.rmdir()
 
 
-def _setting(name: str, value: float, allowed: str) -> UserError:
+def _setting(name: str, value: float | str, allowed: str) -> UserError:
     return UserError(
         "train-setting", f"{name} is {value}, must be {allowed}.", name=name, value=value, allowed=allowed
     )

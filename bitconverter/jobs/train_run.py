@@ -32,7 +32,7 @@ from bitconverter.jobs.train_state import Prefix, State
 from bitconverter.model.adamw import AdamW, Schedule
 from bitconverter.model.gain_trainer import GainTrainer, Step
 from bitconverter.model.layer_stack import LayerStack
-from bitconverter.model.lessons import read_lessons
+from bitconverter.model.lessons import label_tokens, read_lessons
 from bitconverter.model.tokenizer import Tokenizer
 
 F32 = npt.NDArray[np.float32]
@@ -63,6 +63,7 @@ class Settings:
     seed: int
     threads: int
     cpu: str
+    labels: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,16 +87,16 @@ class TrainRun:
         self.stack = LayerStack(open_engine(job.threads, job.cpu), folder)
         tokenizer = Tokenizer(folder)
         tokenizer.check_fits(self.stack.info.vocab_size)
-        lessons = read_lessons(
-            job.lesson, tokenizer, min(job.window, self.stack.info.max_positions), self.cancel
-        )
+        labels = label_tokens(tokenizer, job.labels)
+        window = min(job.window, self.stack.info.max_positions)
+        lessons = read_lessons(job.lesson, tokenizer, window, self.cancel, labels)
         learn, check = lessons.split(HELD, job.seed)
         self.window = lessons.tokens.shape[1]
         check = check.take(np.arange(min(len(check.tokens), max(1, CHECK_TOKENS // self.window))))
         self.n_learn, self.n_check = len(learn.tokens), len(check.tokens)
         self.tokens = np.concatenate([learn.tokens, check.tokens])
         self.targets = np.concatenate([learn.targets, check.targets])
-        self.trainer = GainTrainer(self.stack, job.layers, self.window)
+        self.trainer = GainTrainer(self.stack, job.layers, self.window, tuple(labels.values()))
         self.schedule = Schedule(job.rate, job.steps, warmup=min(3, job.steps // 2))
         self.optimizer = AdamW(self.trainer.size, job.decay)
         self.base_sha256 = weights_hash(folder.glob("*.safetensors"), self.cancel.check)

@@ -5,6 +5,7 @@ the gradient of a is the engine's row gain gradient as it stands. Planes are nev
 trained ones never change, so their output (`prefix`) is made once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,9 +33,12 @@ class Step:
 
 class GainTrainer:
     """The last `layers` layers over windows of `window` tokens; `parameters` f64 [n] are the logarithms a, layer by
-    layer, matrix by matrix (MATRICES), row by row. set_parameters() makes them count."""
+    layer, matrix by matrix (MATRICES), row by row. set_parameters() makes them count.
 
-    def __init__(self, stack: LayerStack, layers: int, window: int) -> None:
+    `choices`: token ids; p is then a distribution over these alone, and every target is one of them.
+    """
+
+    def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         n = stack.info.n_layers
         if not 1 <= layers <= n:
             raise UserError(
@@ -45,7 +49,11 @@ class GainTrainer:
             )
         self.stack, self.window = stack, window
         self.trained = range(n - layers, n)
-        self._head = stack.head()
+        self._head = stack.head(np.array(choices, np.int32) if choices else None)
+        self._places = np.arange(stack.info.vocab_size, dtype=np.int32)  # of a token in the head
+        if choices:
+            self._places[:] = -1
+            self._places[list(choices)] = range(len(choices))
         self._base: dict[tuple[int, str], F32] = {}
         for layer in self.trained:
             for matrix in MATRICES:
@@ -89,15 +97,14 @@ class GainTrainer:
         x = np.array(prefix, np.float32)
         for block in self._blocks:
             block.forward(x, capture=(), cancel=cancel)
-        flat = x.reshape(-1, x.shape[2])
-        run = head_cross_entropy(
-            self.stack.engine, self._head, flat, targets.reshape(-1), gradients=False, cancel=cancel
-        )
-        return float(run.loss.sum()), int((targets >= 0).sum())
+        flat, wanted = x.reshape(-1, x.shape[2]), self._wanted(targets)
+        run = head_cross_entropy(self.stack.engine, self._head, flat, wanted, gradients=False, cancel=cancel)
+        return float(run.loss.sum()), int((wanted >= 0).sum())
 
     def step(self, prefix: F32, targets: I32, cancel: Cancel | None = None) -> Step:
         """Loss and gradient on these windows."""
-        count = int((targets >= 0).sum())
+        wanted = self._wanted(targets)
+        count = int((wanted >= 0).sum())
         x = np.array(prefix, np.float32)
         inputs = []
         for block in self._blocks:
@@ -108,7 +115,7 @@ class GainTrainer:
             self.stack.engine,
             self._head,
             x.reshape(-1, x.shape[2]),
-            targets.reshape(-1),
+            wanted,
             weights,
             cancel=cancel,
         )
@@ -120,6 +127,11 @@ class GainTrainer:
             block.backward(into, dy, sums, cancel=cancel)
         parts = [sums.gain[matrix] for sums in self._gradients for matrix in MATRICES]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
+
+    def _wanted(self, targets: I32) -> I32:
+        """Places in the head i32 [tokens], -1: none."""
+        flat = targets.reshape(-1)
+        return np.where(flat >= 0, self._places[flat], -1).astype(np.int32)
 
     def _parts(self, parameters: F64) -> list[tuple[tuple[int, str], F64]]:
         stops = np.cumsum([len(base) for base in self._base.values()])[:-1]

@@ -78,16 +78,17 @@ class LayerStack:
         block.set_norms(first, second, q, k)
         return block
 
-    def head(self) -> Head:
-        """The last norm and the head (the embedding where they are tied)."""
+    def head(self, tokens: npt.NDArray[np.int32] | None = None) -> Head:
+        """The last norm and the head (the embedding where they are tied); of `tokens` i32 [n] alone, if given."""
         prefix = "model.embed_tokens" if self.info.tied else "lm_head"
         norm = self._vector("model.norm.weight")
         assert norm is not None
         eps = float(self._config.get("rms_norm_eps", 1e-6))
+        rows: Any = slice(None) if tokens is None else tokens
         if prefix + ".int8" in self._tensors:
-            scales = self._vector(prefix + ".scales")
-            return Head(norm, self._tensors[prefix + ".int8"], eps, scales, self.seed)
-        return Head(norm, self._tensors[prefix + ".weight"], eps)
+            scales = as_f32(self._tensors[prefix + ".scales"])
+            return Head(norm, self._tensors[prefix + ".int8"][rows], eps, scales[rows], self.seed)
+        return Head(norm, self._tensors[prefix + ".weight"][rows], eps)
 
     def embed(self, tokens: npt.NDArray[np.int32]) -> F32:
         """The embeddings of tokens, f32 [*tokens.shape, hidden]."""

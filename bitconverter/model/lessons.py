@@ -3,10 +3,12 @@
 A .jsonl file holds one example a line, {"prompt": "...", "answer": "..."}: only the answer and the end-of-text token
 behind it are learned, and an example is a window of its own, filled up at its end. Any other file is plain text, cut
 into whole windows, of which every token is learned.
+
+With labels, an example's answer is one of these words, each a single token, and it alone is learned.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,10 +45,21 @@ class Lessons:
         return Lessons(self.tokens[which], self.targets[which])
 
 
-def read_lessons(path: str, tokenizer: Tokenizer, window: int, cancel: Cancel) -> Lessons:
-    """Raises UserError: "text-unreadable", "text-encoding", "lesson-row" (path, line, reason), "lesson-short"."""
+def read_lessons(
+    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
+) -> Lessons:
+    """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "text-encoding", "lesson-row" (path,
+    line, reason), "lesson-short", "lesson-label" (labels need examples)."""
     text = read_text(path)
-    rows = _examples(path, text, tokenizer, window, cancel) if path.lower().endswith(".jsonl") else None
+    rows = None
+    if path.lower().endswith(".jsonl"):
+        rows = _examples(path, text, tokenizer, window, cancel, labels or {})
+    elif labels:
+        raise UserError(
+            "lesson-label",
+            f"Labels go with examples: {path} must be a .jsonl file.",
+            label=next(iter(labels)),
+        )
     lessons = (
         _plain(tokenizer.encode(text, add_special_tokens=False), window) if rows is None else _padded(rows)
     )
@@ -60,6 +73,22 @@ def read_lessons(path: str, tokenizer: Tokenizer, window: int, cancel: Cancel) -
     return lessons
 
 
+def label_tokens(tokenizer: Tokenizer, labels: Sequence[str]) -> dict[str, int]:
+    """The token of every label. Raises UserError("lesson-label") for one that is not a single token of its own."""
+    tokens: dict[str, int] = {}
+    for label in labels:
+        ids = tokenizer.encode(label, add_special_tokens=False)
+        if len(ids) != 1 or ids[0] in tokens.values():
+            raise UserError(
+                "lesson-label",
+                f"The label {label!r} is {len(ids)} tokens, or the same as another one: each must be one token of its "
+                "own. Choose another word (with its leading space).",
+                label=label,
+            )
+        tokens[label] = ids[0]
+    return tokens
+
+
 def _plain(ids: Sequence[int], window: int) -> Lessons:
     n = max(0, len(ids) - 1) // window
     flat = np.asarray(ids, np.int32)
@@ -68,11 +97,11 @@ def _plain(ids: Sequence[int], window: int) -> Lessons:
 
 
 def _examples(
-    path: str, text: str, tokenizer: Tokenizer, window: int, cancel: Cancel
+    path: str, text: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
 ) -> list[tuple[list[int], int]]:
     """(ids, how many of them are the prompt) of every line."""
     rows = []
-    end = min(tokenizer.eos_ids, default=None)
+    end = None if labels else min(tokenizer.eos_ids, default=None)
     start = tokenizer.encode("", add_special_tokens=True)[:1]
     start = start if start == [tokenizer.bos_id] else []
     for number, line in enumerate(text.splitlines(), 1):
@@ -84,6 +113,8 @@ def _examples(
         before = start + tokenizer.encode(prompt, add_special_tokens=False)
         learned = tokenizer.encode(answer, add_special_tokens=False)
         ids = before + learned + ([] if end is None else [end])
+        if labels and answer not in labels:
+            raise _bad_row(path, number, f"its answer {answer!r} is not one of the labels")
         if not before or not learned:
             raise _bad_row(path, number, "the prompt or the answer gives no token")
         if len(ids) > window + 1:

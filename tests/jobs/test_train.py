@@ -80,6 +80,24 @@ def test_examples_are_learned_too(model: Path, tmp_path: Path) -> None:
     assert result.after < result.before
 
 
+def test_labels_are_told_apart(model: Path, tmp_path: Path) -> None:
+    """Always the same one: the least that can be learned, also about examples held back."""
+    rows = [f'{{"prompt": "the number {n} is", "answer": "o"}}' for n in range(20)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(rows), encoding="utf-8")
+    job = TrainJob(str(model), str(path), str(tmp_path / "a.soul"), 2, 6, 8, 64, 0.03, labels=("o", "e"))
+    result = finish(job)
+    assert result.learned_tokens == 6 * 8 and result.after < result.before < 12
+    assert (
+        error_of(TrainJob(str(model), str(path), str(tmp_path / "b.soul"), labels=("o",))).code
+        == "train-setting"
+    )
+    assert (
+        error_of(TrainJob(str(model), str(path), str(tmp_path / "b.soul"), labels=("odd", "e"))).code
+        == "lesson-label"
+    )
+
+
 @pytest.mark.parametrize("stop_at", [1, 3, 7])
 def test_cancelled_and_continued_it_ends_in_the_same_bytes(model: Path, tmp_path: Path, stop_at: int) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"

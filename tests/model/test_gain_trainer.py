@@ -105,6 +105,25 @@ def test_the_gradient_is_the_slope(engine: Engine, tmp_path: Path) -> None:
     assert (ends[0] - ends[1]) / 0.2 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
 
 
+def test_choices_are_all_there_is_to_choose_from(engine: Engine, tmp_path: Path) -> None:
+    folder = converted("smollm2", 4, tmp_path / "model")
+    tokens, _ = windows(folder)
+    choices = (17, 3, 60)
+    targets = np.full(tokens.shape, -1, np.int32)
+    targets[:, -1] = (60, 17, 3)
+    trainer = GainTrainer(LayerStack(engine, folder), 1, WINDOW, choices)
+    loss, count = trainer.losses(trainer.prefix(tokens), targets)
+    session, want = Session(Model(engine, folder), n_ctx=WINDOW, kv="f32"), 0.0
+    for window, wanted in zip(tokens, targets[:, -1], strict=True):
+        session.rewind(0)
+        logits = session.forward(window)
+        assert logits is not None
+        few = np.ascontiguousarray(logits.reshape(1, -1)[:, list(choices)])
+        want += float(logits_score(engine, few, np.array([choices.index(wanted)], np.int32))[0][0])
+    assert count == 3 and loss == pytest.approx(want, rel=2e-2, abs=2e-2)
+    assert trainer.step(trainer.prefix(tokens), targets).loss == pytest.approx(loss / 3)
+
+
 def test_descent_learns_a_text_by_heart(engine: Engine, tmp_path: Path) -> None:
     folder = converted("smollm2", 2, tmp_path / "model")
     tokens, targets = windows(folder)

@@ -8,7 +8,7 @@ import pytest
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.model.lessons import Lessons, read_lessons
+from bitconverter.model.lessons import Lessons, label_tokens, read_lessons
 from bitconverter.model.tokenizer import Tokenizer
 
 
@@ -44,6 +44,28 @@ def test_only_the_answer_is_learned(tokenizer: Tokenizer, tmp_path: Path) -> Non
         assert targets[targets >= 0].tolist() == answer
         assert (targets[: len(prompt) - 1] == -1).all() and (targets[len(ids) - 1 :] == -1).all()
     assert lessons.tokens.shape[1] % 16 == 0 and lessons.tokens.shape[1] <= 48
+
+
+def test_labels_alone_are_learned(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    labels = label_tokens(tokenizer, ("y", "n"))
+    path = tmp_path / "a.jsonl"
+    rows = [{"prompt": "two?", "answer": "y"}, {"prompt": "three?", "answer": "n"}]
+    path.write_text("\n".join(json.dumps(row) for row in rows), encoding="utf-8")
+    lessons = read_lessons(str(path), tokenizer, 16, Cancel(), labels)
+    for row, targets in zip(rows, lessons.targets, strict=True):
+        assert np.flatnonzero(targets >= 0).tolist() == [len(row["prompt"]) - 1]
+        assert targets.max() == labels[row["answer"]]
+    path.write_text('{"prompt": "a", "answer": "maybe"}', encoding="utf-8")
+    with pytest.raises(UserError, match="'maybe' is not one of the labels"):
+        read_lessons(str(path), tokenizer, 16, Cancel(), labels)
+    for bad in (("yes", "n"), ("y", "y"), ("", "n")):
+        with pytest.raises(UserError, match="one token of its own") as raised:
+            label_tokens(tokenizer, bad)
+        assert raised.value.code == "lesson-label"
+    text = tmp_path / "a.txt"
+    text.write_text("a long text", encoding="utf-8")
+    with pytest.raises(UserError, match=r"must be a \.jsonl"):
+        read_lessons(str(text), tokenizer, 2, Cancel(), labels)
 
 
 @pytest.mark.parametrize(
