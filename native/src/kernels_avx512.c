@@ -102,17 +102,25 @@ static inline uint8_t *panel_at(uint8_t *panel, int row_of_group, int quad)
     return panel + ((size_t)quad * 5 + (size_t)row_of_group) * 64;
 }
 
-/* Bytes of up to 16 groups by up to 64 columns, as 16 vectors of [16 groups][4 columns]. */
-INLINE void load_block(vi *block, const uint8_t *first, int groups, int cols, int n)
+/* Up to 16 rows, `stride` apart, by up to 64 columns, as 16 vectors of [16 rows][4 columns]. */
+INLINE void load_block(vi *block, const uint8_t *first, int rows, size_t stride, int n)
 {
-    vf rows[16];
+    vf row[16];
     for (int g = 0; g < 16; g++) {
         vi v = vi_zero();
-        if (g < groups) v = vi_load_part(first + (size_t)g * (size_t)cols, n);
-        rows[g] = _mm512_castsi512_ps(v);
+        if (g < rows) v = vi_load_part(first + (size_t)g * stride, n);
+        row[g] = _mm512_castsi512_ps(v);
     }
-    vf_transpose(rows);
-    for (int q = 0; q < 16; q++) block[q] = _mm512_castps_si512(rows[q]);
+    vf_transpose(row);
+    for (int q = 0; q < 16; q++) block[q] = _mm512_castps_si512(row[q]);
+}
+
+/* u + power * the digit of packed bytes */
+INLINE vi add_digit(vi u, vi x, vi power)
+{
+    u = _mm512_mask_add_epi8(u, _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8(85)), u, power);
+    return _mm512_mask_add_epi8(u, _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8((char)170)), u,
+                                power);
 }
 
 INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride,
@@ -122,15 +130,16 @@ INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_s
         int n = cols - c < 64 ? cols - c : 64;
         vi block[BC_MAX_PLANES][16];
         for (int k = 0; k < n_planes; k++) {
-            load_block(block[k], planes + (size_t)k * plane_stride + (size_t)c, n_groups, cols, n);
+            load_block(block[k], planes + (size_t)k * plane_stride + (size_t)c, n_groups,
+                       (size_t)cols, n);
         }
         for (int q = 0; 4 * q < n; q++) {
             vi x[BC_MAX_PLANES];
             for (int k = 0; k < n_planes; k++) x[k] = block[k][q];
             for (int i = 0; i < 5; i++) {
-                vi u = digit_of(x[0]);
-                for (int k = 1; k < n_planes; k++) {
-                    u = _mm512_add_epi8(triple(u), digit_of(x[k]));
+                vi u = digit_of(x[n_planes - 1]);
+                for (int k = n_planes - 2, power = 3; k >= 0; k--, power *= 3) {
+                    u = add_digit(u, x[k], _mm512_set1_epi8((char)power));
                 }
                 _mm512_storeu_si512(panel_at(panel, i, c / 4 + q), u);
                 for (int k = 0; k < n_planes; k++) x[k] = triple(x[k]);
@@ -159,13 +168,15 @@ static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_str
 
 static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
 {
-    memset(panel, 0, BC_PANEL_BYTES(cols));
-    for (int r = 0; r < rows; r++) {
-        const int8_t *row = w + (size_t)r * (size_t)cols;
-        uint8_t *to = panel_at(panel, r % 5, 0) + 4 * (r / 5);
-        for (int c = 0; c < cols; c += 4, to += 5 * 64) {
-            size_t n = cols - c < 4 ? (size_t)(cols - c) : 4;
-            memcpy(to, row + c, n);
+    for (int i = 0; i < 5; i++) {
+        const int of_group = (rows - i + 4) / 5; /* rows i, i + 5, ... */
+        const uint8_t *first = (const uint8_t *)w + (of_group > 0 ? (size_t)i * (size_t)cols : 0);
+        for (int c = 0; c < cols; c += 64) {
+            int n = cols - c < 64 ? cols - c : 64;
+            vi block[16];
+            load_block(block, first + c, of_group, 5 * (size_t)cols, n);
+            for (int q = 0; 4 * q < n; q++)
+                _mm512_storeu_si512(panel_at(panel, i, c / 4 + q), block[q]);
         }
     }
 }

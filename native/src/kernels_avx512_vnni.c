@@ -167,23 +167,6 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
     }
 }
 
-static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
-{
-    memset(panel, 0x80, BC_PANEL_BYTES(cols));
-    for (int r = 0; r < rows; r++) {
-        const int8_t *row = w + (size_t)r * (size_t)cols;
-        uint8_t *to = panel + (size_t)(r % 5) * 64 + 4 * (r / 5);
-        int c = 0;
-        for (; c + 4 <= cols; c += 4, to += 5 * 64) {
-            uint32_t four;
-            memcpy(&four, row + c, 4);
-            four ^= 0x80808080u;
-            memcpy(to, &four, 4);
-        }
-        for (; c < cols; c++) *to++ = (uint8_t)(row[c] ^ 0x80);
-    }
-}
-
 /* ---- panel times tokens ---- */
 
 #define INT_TOKENS 5
@@ -212,8 +195,8 @@ static inline row_order make_order(void)
 }
 
 INLINE void int_tile(int32_t *out, const uint8_t *panel, int quads, const int8_t *a,
-                     size_t a_stride, const int32_t *a_sum, int32_t zero, int first_pass,
-                     const row_order *order, const int T)
+                     size_t a_stride, const int32_t *a_sum, int32_t zero, int is_signed,
+                     int first_pass, const row_order *order, const int T)
 {
     vi acc[INT_TOKENS][5];
 #pragma GCC unroll 5
@@ -224,7 +207,10 @@ INLINE void int_tile(int32_t *out, const uint8_t *panel, int quads, const int8_t
     for (int q = 0; q < quads; q++, panel += 5 * 64, a += 4) {
         vi w[5];
 #pragma GCC unroll 5
-        for (int i = 0; i < 5; i++) w[i] = vi_load(panel + i * 64);
+        for (int i = 0; i < 5; i++) {
+            w[i] = vi_load(panel + i * 64);
+            if (is_signed) w[i] = biased(w[i]);
+        }
 #pragma GCC unroll 5
         for (int t = 0; t < T; t++) {
             int32_t four;
@@ -253,8 +239,8 @@ INLINE void int_tile(int32_t *out, const uint8_t *panel, int quads, const int8_t
     }
 }
 
-static void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
-                     const int32_t *a_sum, int tokens, int32_t zero)
+INLINE void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
+                     const int32_t *a_sum, int tokens, int32_t zero, const int is_signed)
 {
     const row_order order = make_order();
     int quads = (cols + 3) / 4;
@@ -266,19 +252,19 @@ static void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
             const int8_t *v = a + (size_t)t * a_stride + (size_t)first * 4;
             switch (tokens - t) {
             case 1:
-                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 1);
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, is_signed, first == 0, &order, 1);
                 break;
             case 2:
-                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 2);
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, is_signed, first == 0, &order, 2);
                 break;
             case 3:
-                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 3);
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, is_signed, first == 0, &order, 3);
                 break;
             case 4:
-                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 4);
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, is_signed, first == 0, &order, 4);
                 break;
             default:
-                int_tile(to, p, n, v, a_stride, a_sum + t, zero, first == 0, &order, 5);
+                int_tile(to, p, n, v, a_stride, a_sum + t, zero, is_signed, first == 0, &order, 5);
             }
         }
     }
@@ -287,22 +273,21 @@ static void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
 static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
                         size_t a_stride, const int32_t *a_sum, int tokens)
 {
-    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes]);
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes], 0);
 }
 
 static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
                     const int32_t *a_sum, int tokens)
 {
-    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, 128);
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, 128, 1);
 }
 
-/* After bc_kernels_init_avx512, whose panel_planes and float entries stay. */
+/* After bc_kernels_init_avx512, whose panels and float entries stay. */
 void bc_kernels_init_avx512_vnni(bc_kernels *k)
 {
     k->isa = "avx512-vnni";
     k->gemv_planes = gemv_planes;
     k->gemm_planes = gemm_planes;
     k->gemv_i8 = gemv_i8;
-    k->panel_i8 = panel_i8;
     k->gemm_i8 = gemm_i8;
 }
