@@ -16,7 +16,12 @@ from bitconverter.model.allocate import allocate, stored_bytes
 from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
 
 KV_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}  # of a number in the KV cache
-KV_SCALE_BYTES = {"f32": 0, "f16": 0, "int8": 4, "int4": 4}  # of each head and position, for keys and for values
+KV_SCALE_BYTES = {
+    "f32": 0,
+    "f16": 0,
+    "int8": 4,
+    "int4": 4,
+}  # of each head and position, for keys and for values
 BATCH = 256  # tokens that the engine works on at a time (native/src/session.c)
 THREADS = 16  # whose work space is counted
 PANEL_ROWS, DENSE_ROWS = 80, 32  # rows that a thread has decoded at a time, as int8 and as f32

@@ -48,7 +48,7 @@ static void check_backward(bc_engine *e)
     float *x = floats(TOKENS * HIDDEN), *dy = floats(TOKENS * HIDDEN);
     double norm[12] = { 0 };
     bc_block_grads all = all_grads(), heads = { .q_norm = norm };
-    bc_cancel cancel = { 1 };
+    bc_cancel cancel = { .requested = 1 };
     for (int i = 0; i < ELEMENTS; i++) weights[i] = (float)(i * 7 % 13) * 0.1F - 0.6F;
     for (int i = 0; i < TOKENS * HIDDEN; i++) {
         x[i] = (float)(i % 7) - 3;
@@ -88,7 +88,7 @@ static void check_heads(bc_engine *e)
     float h[3 * HIDDEN], dh[3 * HIDDEN], w[3] = { 1, 0, 2 };
     double loss[3], dnorm[HIDDEN] = { 0 };
     const int32_t targets[3] = { 6, 0, -1 }, bad[3] = { 0, 7, 0 };
-    bc_cancel cancel = { 1 };
+    bc_cancel cancel = { .requested = 1 };
     coded.hidden = HIDDEN;
     coded.vocab = VOCAB;
     dense.rms_eps = coded.rms_eps = 1e-5F;
