@@ -143,6 +143,7 @@ NOTES = {
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
+    "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
     "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (

@@ -29,12 +29,20 @@ from bitconverter.engine import (
     single_threaded_blas,
 )
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.convert_tensor import F16_MAX, F16_MIN, Fitted, finite, fits_f16
+from bitconverter.jobs.convert_tensor import (
+    F16_MAX,
+    F16_MIN,
+    Fitted,
+    direct_planes,
+    dtype_of,
+    finite,
+    fits_f16,
+)
 from bitconverter.jobs.job import Context, Note
 from bitconverter.model import names
 from bitconverter.model.calibrated_fit import improve
 from bitconverter.model.curvature import DAMPING, Curvature, Moments
-from bitconverter.model.plan import TensorPlan
+from bitconverter.model.plan import DIRECT, TensorPlan
 from bitconverter.model.source import Source
 
 F32 = npt.NDArray[np.float32]
@@ -119,8 +127,11 @@ class Calibrator:
                 curvatures = {input_name: moments.pop(input_name).curvature(self._cancel.check)}
                 self._note(prefix + name, curvatures[input_name])
             plan = plans[prefix + name + ".weight"]
-            made = self._fit(plan, weights[key], curvatures[input_name])
-            block.set_planes(key, made.planes, made.scales, seed=self._seed, bias=weights[key].bias)
+            if plan.form == DIRECT:  # ternary already: nothing is lost, the layer runs with it as it is
+                made = self._direct(plan, weights[key])
+            else:
+                made = self._fit(plan, weights[key], curvatures[input_name])
+                block.set_planes(key, made.planes, made.scales, seed=self._seed, bias=weights[key].bias)
             fitted[plan.name] = made
             done += weights[key].values.size
             tell(MOMENTS_SHARE + (1 - MOMENTS_SHARE - FORWARD_SHARE) * done / total)
@@ -140,6 +151,10 @@ class Calibrator:
                 moments[name].add(rotate(self._engine, inputs.pop(name), seed=self._seed), self._pool)
             tell(windows.stop / len(self.x))
         return moments
+
+    def _direct(self, plan: TensorPlan, weight: _Weights) -> Fitted:
+        planes, scales, squares = direct_planes(self._engine, weight.values, plan.name)
+        return Fitted(planes, scales, dtype_of(scales), 0.0, squares, 0.0, 0.0, weight.sha256)
 
     def _fit(self, plan: TensorPlan, weight: _Weights, curvature: Curvature) -> Fitted:
         """Scales are f16 values if f16 can hold all of them, else f32 (as in convert_tensor)."""

@@ -9,6 +9,7 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 (file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
 "calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
 "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py);
+"ternary" (matrices: so many are ternary already and kept exactly),
 "report-skipped" (why: the two models cannot be compared here).
 Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
 """
@@ -16,7 +17,7 @@ Metric("output_error", layer, value): after each calibrated layer, the mean of i
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,8 +36,9 @@ from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of
 from bitconverter.jobs.quality_report import quality_report
+from bitconverter.model import ternary
 from bitconverter.model.calibration_text import CalibrationText
-from bitconverter.model.plan import TensorPlan, estimated_bytes
+from bitconverter.model.plan import DIRECT, PLANES, TensorPlan, estimated_bytes
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
 METHODS = ("full", "fast")
@@ -126,6 +128,11 @@ class ConvertJob:
         assert source is not None and checked.side_files is not None
         for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
             ctx.emit(Note("skipped-tensor", {"tensor": name}))
+        plan = ternary.mark(plan, source, ctx.cancel.check)
+        exact = sum(tensor.form == DIRECT for tensor in plan)
+        if exact:
+            ctx.emit(Note("ternary", {"matrices": exact}))
+        checked = replace(checked, plan=plan)
         engine = Engine(threads=self.threads, cpu=self.cpu)
         text = self._calibration_text(ctx, checked)
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
@@ -186,7 +193,7 @@ class ConvertJob:
         return checked
 
     def _calibration_text(self, ctx: Context, checked: Checked) -> CalibrationText | None:
-        if self.method != "full":
+        if self.method != "full" or all(tensor.form != PLANES for tensor in checked.plan):
             return None
         assert checked.source is not None and checked.info is not None and checked.side_files is not None
         return read_calibration(

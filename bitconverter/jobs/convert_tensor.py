@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from bitconverter.engine import Cancel, Engine, quantize_int8, quantize_planes
+from bitconverter.engine import Cancel, Engine, planes_pack, quantize_int8, quantize_planes
 from bitconverter.format.errors import UserError
 from bitconverter.format.weight_file import Part, WeightFile
-from bitconverter.model.plan import DENSE, INT8, TensorPlan, stored_parts
+from bitconverter.model import ternary
+from bitconverter.model.plan import DENSE, DIRECT, INT8, TensorPlan, stored_parts
 from bitconverter.model.source import Source
 
 SLAB_BYTES = 64 * 1024 * 1024  # of float32, for the matrices that are read in pieces
@@ -60,7 +61,9 @@ class TensorConverter:
         if plan.form == DENSE:
             parts = [self._dense(plan, sha)]
         else:
-            if plan.form == INT8:
+            if plan.form == DIRECT:
+                parts, error, weight = self._direct(plan, sha)
+            elif plan.form == INT8:
                 parts, error, weight = yield from self._int8(plan, sha)
             else:
                 parts, error, weight = self._planes(plan, sha)
@@ -96,6 +99,17 @@ class TensorConverter:
             self._weights.write(scales_name, dtype, scales_shape, _as(scales, dtype)),
         ]
         return parts, float(error[0]), float(error[1])
+
+    def _direct(self, plan: TensorPlan, sha: Any) -> Written:
+        """A matrix that is ternary already, as it is."""
+        planes, scales, weight = direct_planes(self._engine, self._read_whole(plan, sha), plan.name)
+        (planes_name, planes_shape), (scales_name, scales_shape) = stored_parts(plan)
+        dtype = dtype_of(scales)
+        parts = [
+            self._weights.write(planes_name, "U8", planes_shape, planes),
+            self._weights.write(scales_name, dtype, scales_shape, _as(scales, dtype)),
+        ]
+        return parts, 0.0, weight
 
     def _fit_planes(self, plan: TensorPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any, str]:
         """Scales are f16 values if f16 can hold all of them, else f32: (planes, scales, errors, dtype of the scales).
@@ -136,7 +150,7 @@ class TensorConverter:
                 errors.append(error)
                 yield (start + len(values)) / rows
         column = np.concatenate(scales)
-        dtype = "F16" if np.array_equal(column.astype(np.float16).astype(np.float32), column) else "F32"
+        dtype = "F16" if _is_f16(column) else "F32"
         parts = [part.written, self._weights.write(scales_name, dtype, scales_shape, _as(column, dtype))]
         return parts, math.fsum(e for e, _ in errors), math.fsum(w for _, w in errors)
 
@@ -165,6 +179,20 @@ class TensorConverter:
         return values
 
 
+def direct_planes(engine: Engine, values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, float]:
+    """(planes u8, scales f32, sum of squares) of a matrix that is ternary already; it must be."""
+    found = ternary.split(values)
+    if found is None:  # the plan was made from the same bytes: the source was changed while it is read
+        raise UserError(
+            "source-changed",
+            f"Tensor {name} has changed while it was read. Leave the source alone and start again.",
+            folder=name,
+        )
+    q, scales = found
+    weight = float((np.square(scales, dtype=np.float64) * np.count_nonzero(q, axis=1)).sum())
+    return planes_pack(engine, q, 1), scales, weight
+
+
 def finite(values: np.ndarray) -> bool:
     """Whether all are finite numbers. Piece by piece, so that the mask stays small; uint16 holds the bits of BF16."""
     flat = values.reshape(-1)
@@ -181,6 +209,15 @@ def fits_f16(scales: np.ndarray, zero: bool) -> bool:
     size = np.abs(scales)
     fits = (size >= F16_MIN) & (size <= F16_MAX)
     return bool((fits | (size == 0) if zero else fits).all())
+
+
+def dtype_of(scales: np.ndarray) -> str:
+    """What scales that must be exact are stored as."""
+    return "F16" if fits_f16(scales, zero=True) and _is_f16(scales) else "F32"
+
+
+def _is_f16(scales: np.ndarray) -> bool:
+    return np.array_equal(scales.astype(np.float16).astype(np.float32), scales)
 
 
 def _as(scales: np.ndarray, dtype: str) -> np.ndarray:

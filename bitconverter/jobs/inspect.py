@@ -124,6 +124,8 @@ def _converted_tensors(
         scales = entries.get(f"{stem}.scales")
         if scales is not None and (planes := entries.get(f"{stem}.planes")):
             yield _matrix(name, "planes", shape, planes, scales, notes)
+        elif scales is not None and (direct := entries.get(f"{stem}.direct_planes")):
+            yield _matrix(name, "planes", shape, direct, scales, notes)
         elif scales is not None and (codes := entries.get(f"{stem}.int8")):
             yield _matrix(name, "int8", shape, codes, scales, notes)
         elif dense := entries.get(name):

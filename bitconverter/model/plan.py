@@ -6,7 +6,7 @@ from typing import Any
 
 from bitconverter.model import names
 
-PLANES, INT8, DENSE = "planes", "int8", "dense"
+PLANES, DIRECT, INT8, DENSE = "planes", "direct", "int8", "dense"  # direct: planes without a rotation
 MAX_PLANES = 4
 
 
@@ -14,7 +14,7 @@ MAX_PLANES = 4
 class TensorPlan:
     """One source tensor and the form it is stored in (docs/FORMAT.md 1.2).
 
-    `n_planes` is 0 unless form is "planes". `input` names the activation that the matrix reads, the
+    `n_planes` is 0 unless form is "planes" or "direct". `input` names the activation that the matrix reads, the
     same for matrices that share it (q, k, v; gate, up): where calibration finds its importance; "" if none.
     """
 
@@ -27,7 +27,7 @@ class TensorPlan:
     @property
     def linear(self) -> bool:
         """Whether it counts into bits per linear weight: the decoder layers' matrices."""
-        return self.form == PLANES
+        return self.form in (PLANES, DIRECT)
 
 
 def make_plan(info: Any, n_planes: int | Callable[[str], int]) -> list[TensorPlan]:
@@ -51,9 +51,10 @@ def make_plan(info: Any, n_planes: int | Callable[[str], int]) -> list[TensorPla
 def stored_parts(plan: TensorPlan) -> list[tuple[str, tuple[int, ...]]]:
     """The (name, shape) of the tensors it is stored as."""
     stem = plan.name.removesuffix(".weight")
-    if plan.form == PLANES:
+    if plan.linear:
         rows, cols = plan.shape
-        return [(stem + ".planes", (plan.n_planes, -(-rows // 5), cols)), (stem + ".scales", (rows,))]
+        name = ".planes" if plan.form == PLANES else ".direct_planes"
+        return [(stem + name, (plan.n_planes, -(-rows // 5), cols)), (stem + ".scales", (rows,))]
     if plan.form == INT8:
         return [(stem + ".int8", plan.shape), (stem + ".scales", plan.shape[:1])]
     return [(plan.name, plan.shape)]

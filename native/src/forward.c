@@ -65,15 +65,6 @@ static void project(bc_session *s, const bc_weight *weight, const float *x, floa
     bc_linear(&s->space, &product, 1, x, cols, n);
 }
 
-/* Matrices of one input may be stored differently: any one that is not dense asks for the
- * rounded activations. */
-static const bc_weight *rounded_one(const bc_product *products, int count)
-{
-    for (int i = 0; i < count; i++)
-        if (products[i].weight->kind != BC_WEIGHT_DENSE) return products[i].weight;
-    return products[0].weight;
-}
-
 static void keep(float *to, const float *from, int n, size_t width)
 {
     if (to) memcpy(to, from, (size_t)n * width * sizeof *to);
@@ -90,8 +81,7 @@ static void attention_block(bc_session *s, int i, int n)
     const bc_product qkv[] = { { &layer->q, s->q, q_cols },
                                { &layer->k, s->k, kv_cols },
                                { &layer->v, s->v, kv_cols } };
-    bc_activations_prepare(&s->space, rounded_one(qkv, 3), s->h, hidden, n);
-    bc_linear(&s->space, qkv, 3, s->h, hidden, n);
+    bc_linear_shared(&s->space, qkv, 3, s->h, hidden, n);
     bc_attention(s, i, n);
     keep(s->capture.o_in, s->q, n, q_cols);
     project(s, &layer->o, s->q, s->y, hidden, n);
@@ -105,8 +95,7 @@ static void mlp_block(bc_session *s, int i, int n)
     norm(s, s->h, s->x, layer->mlp_norm, n);
     keep(s->capture.mlp_in, s->h, n, hidden);
     const bc_product both[] = { { &layer->gate, s->gate, width }, { &layer->up, s->up, width } };
-    bc_activations_prepare(&s->space, rounded_one(both, 2), s->h, hidden, n);
-    bc_linear(&s->space, both, 2, s->h, hidden, n);
+    bc_linear_shared(&s->space, both, 2, s->h, hidden, n);
     struct token_work w = { .s = s, .out = s->gate, .in = s->up, .width = c->intermediate };
     bc_pool_run(s->engine->pool, swiglu_token, &w, n);
     keep(s->capture.down_in, s->gate, n, width);

@@ -234,6 +234,22 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
 }
 
+void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                      size_t x_stride, int n)
+{
+    for (int first = 0, last = 0; first < count; first = last) {
+        const bc_weight *like = NULL; /* of the run's matrices one that is not dense */
+        for (; last < count; last++) {
+            const bc_weight *w = products[last].weight;
+            if (w->kind == BC_WEIGHT_DENSE) continue;
+            if (like && !bc_rotation_same(like->rotation, w->rotation)) break;
+            like = w;
+        }
+        if (like) bc_activations_prepare(s, like, x, x_stride, n);
+        bc_linear(s, products + first, last - first, x, x_stride, n);
+    }
+}
+
 void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *out, float *scratch)
 {
     const size_t cols = (size_t)w->cols;

@@ -48,6 +48,10 @@ typedef struct bc_product {
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
                size_t x_stride, int n);
 
+/* The same with the preparing: once for each run of matrices whose inputs are rotated alike. */
+void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                      size_t x_stride, int n);
+
 /* Row `row` of a matrix as f32 [cols], in the unrotated basis (embedding look-up); scratch f32
  * [cols]. */
 void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *out,

@@ -60,7 +60,8 @@ struct bc_model {
     bc_weight embed, head; /* head shares embed's data and scales when tied */
     float *final_norm;     /* f32 [hidden], owned */
     bc_layer *layers;
-    bc_rotation rotations[3]; /* for cols = hidden, n_heads*head_dim, intermediate (each once) */
+    bc_rotation rotations[6]; /* for cols = hidden, n_heads*head_dim, intermediate, and none of them
+                               * rotated (each once) */
     int n_rotations;
     struct bc_files *files; /* the mapped safetensors files */
     bc_model_info info;

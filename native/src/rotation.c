@@ -2,6 +2,7 @@
 #include "rotation.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine.h"
 #include "error.h"
@@ -18,6 +19,7 @@ int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err)
     const int n = (int)cols;
     r->cols = n;
     r->block = n & -n;
+    r->seed = seed;
     r->sign = malloc((size_t)n * sizeof *r->sign);
     if (r->block != n) r->perm = malloc((size_t)n * sizeof *r->perm);
     if (!r->sign || (r->block != n && !r->perm)) {
@@ -40,6 +42,16 @@ int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err)
     return BC_OK;
 }
 
+bc_rotation bc_rotation_none(int64_t cols)
+{
+    return (bc_rotation){ .cols = (int)cols, .block = 1 };
+}
+
+int bc_rotation_same(const bc_rotation *a, const bc_rotation *b)
+{
+    return a->cols == b->cols && (a->sign == NULL) == (b->sign == NULL) && a->seed == b->seed;
+}
+
 void bc_rotation_free(bc_rotation *r)
 {
     free(r->perm);
@@ -49,6 +61,10 @@ void bc_rotation_free(bc_rotation *r)
 
 void bc_rotation_apply(const bc_rotation *r, const bc_kernels *k, float *y, const float *x)
 {
+    if (!r->sign) {
+        memcpy(y, x, (size_t)r->cols * sizeof *y);
+        return;
+    }
     if (r->perm)
         for (int i = 0; i < r->cols; i++) y[i] = r->sign[i] * x[r->perm[i]];
     else
@@ -58,6 +74,10 @@ void bc_rotation_apply(const bc_rotation *r, const bc_kernels *k, float *y, cons
 
 void bc_rotation_undo(const bc_rotation *r, const bc_kernels *k, float *x, float *y)
 {
+    if (!r->sign) {
+        memcpy(x, y, (size_t)r->cols * sizeof *x);
+        return;
+    }
     k->hadamard(y, r->cols, r->block); /* its own inverse */
     if (r->perm)
         for (int i = 0; i < r->cols; i++) x[r->perm[i]] = r->sign[i] * y[i];

@@ -11,10 +11,15 @@ typedef struct bc_rotation {
     int cols;
     int block;     /* largest power of two that divides cols */
     int32_t *perm; /* [cols], NULL when block == cols */
-    float *sign;   /* [cols] of +-1 */
+    float *sign;   /* [cols] of +-1; NULL: no rotation at all */
+    uint64_t seed;
 } bc_rotation;
 
 int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err);
+/* What leaves its input as it is. */
+bc_rotation bc_rotation_none(int64_t cols);
+/* Whether both do the same. */
+int bc_rotation_same(const bc_rotation *a, const bc_rotation *b);
 void bc_rotation_free(bc_rotation *r);
 
 /* y = H (sign * x[perm]) / sqrt(block); y and x differ */

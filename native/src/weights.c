@@ -145,43 +145,49 @@ static int set_int8(const bc_loader *l, bc_weight *w, const bc_tensor *t)
     return BC_OK;
 }
 
-/* The rotation for inputs of `cols` values, made when it is first asked for. */
-static int find_rotation(const bc_loader *l, int64_t cols, const bc_rotation **out)
+/* The rotation for inputs of `cols` values (`direct`: that leaves them as they are), made when it
+ * is first asked for. */
+static int find_rotation(const bc_loader *l, int64_t cols, int direct, const bc_rotation **out)
 {
     bc_model *m = l->m;
     for (int i = 0; i < m->n_rotations; i++)
-        if (m->rotations[i].cols == cols) {
+        if (m->rotations[i].cols == cols && (m->rotations[i].sign == NULL) == direct) {
             *out = &m->rotations[i];
             return BC_OK;
         }
     bc_rotation *r = &m->rotations[m->n_rotations];
-    int status = bc_rotation_init(r, cols, m->config.rotation_seed, l->err);
+    int status = BC_OK;
+    if (direct)
+        *r = bc_rotation_none(cols);
+    else
+        status = bc_rotation_init(r, cols, m->config.rotation_seed, l->err);
     if (status) return status;
     m->n_rotations++;
     *out = r;
     return BC_OK;
 }
 
-static int load_scales(const bc_loader *l, bc_weight *w, const char *prefix, int64_t *bytes)
+static int load_scales(const bc_loader *l, bc_weight *w, const char *prefix, int direct,
+                       int64_t *bytes)
 {
     const bc_tensor *t = find(l, prefix, ".scales");
     if (!t) return missing(l, prefix, ".scales");
     if (t->type == BC_TENSOR_BF16) return wrong_shape(l, t, "F16 or F32 scales");
     *bytes += (int64_t)t->bytes;
     int status = copy_vector(l, t, w->rows, &w->scales);
-    return status ? status : find_rotation(l, w->cols, &w->rotation);
+    return status ? status : find_rotation(l, w->cols, direct, &w->rotation);
 }
 
 int bc_load_matrix(const bc_loader *l, bc_weight *w, const char *prefix, int64_t rows, int64_t cols,
                    int64_t *bytes)
 {
     const bc_tensor *dense = find(l, prefix, ".weight"), *planes = find(l, prefix, ".planes");
-    const bc_tensor *int8 = find(l, prefix, ".int8");
-    const bc_tensor *t = planes ? planes : int8 ? int8 : dense;
+    const bc_tensor *int8 = find(l, prefix, ".int8"), *direct = find(l, prefix, ".direct_planes");
+    const bc_tensor *t = planes ? planes : direct ? direct : int8 ? int8 : dense;
     w->rows = rows;
     w->cols = cols;
     if (!t) return missing(l, prefix, ".weight");
-    if ((dense != NULL) + (planes != NULL) + (int8 != NULL) > 1)
+    if ((dense != NULL) + (planes != NULL) + (direct != NULL) + (int8 != NULL) > 1)
         return bc_fail(l->err, BC_ERR_FORMAT, "%s: the matrix %s is stored in more than one form",
                        t->file, prefix);
     if (t != dense && !l->m->config.ternary)
@@ -189,9 +195,11 @@ int bc_load_matrix(const bc_loader *l, bc_weight *w, const char *prefix, int64_t
                        "%s: tensor %s is of a converted model, but config.json has no "
                        "quantization_config",
                        t->file, t->name);
-    int status = planes ? set_planes(l, w, t) : int8 ? set_int8(l, w, t) : set_dense(l, w, t);
+    int status = t == dense  ? set_dense(l, w, t)
+                 : t == int8 ? set_int8(l, w, t)
+                             : set_planes(l, w, t);
     *bytes = (int64_t)t->bytes;
     l->m->info.decode_bytes += (int64_t)t->bytes;
     if (status || t == dense) return status;
-    return load_scales(l, w, prefix, bytes);
+    return load_scales(l, w, prefix, t == direct, bytes);
 }

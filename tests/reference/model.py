@@ -114,17 +114,19 @@ class Linear:
             return
         self.scales = tensors[prefix + ".scales"]
         codes = tensors.get(prefix + ".int8")
+        direct = tensors.get(prefix + ".direct_planes")
         if codes is None:
-            codes = unpack_planes(tensors[prefix + ".planes"], len(self.scales))
+            planes = tensors[prefix + ".planes"] if direct is None else direct
+            codes = unpack_planes(planes, len(self.scales))
         self.codes = codes.astype(np.int64)
-        self.rotation = Rotation(seed, codes.shape[1])
+        self.rotation = Rotation(seed, codes.shape[1]) if direct is None else None
 
     def __call__(self, x: Array) -> Array:
         """[T, cols] -> [T, rows]"""
         if self.dense is not None:
             y = x @ self.dense.T
         else:
-            a, scale = quantize_activations(self.rotation.apply(x))
+            a, scale = quantize_activations(x if self.rotation is None else self.rotation.apply(x))
             y = (a @ self.codes.T).astype(np.float32) * scale * self.scales
         return y if self.bias is None else y + self.bias
 
@@ -132,6 +134,7 @@ class Linear:
         """The rows themselves, in the original basis: embedding look-up. [T] -> [T, cols]"""
         if self.dense is not None:
             return self.dense[ids]
+        assert self.rotation is not None  # the embedding is rotated
         return self.rotation.undo(self.codes[ids].astype(np.float32) * self.scales[ids, None])
 
 

@@ -98,6 +98,7 @@ TEXTS: Texts = {
     "log-done": ("Done: {size} in {out}", "完了: {out}（{size}）"),
     "log-stopped": ("Stopped. What is finished is kept; Resume goes on from there.", "停止しました。終わった分は残っていて、続きから再開できます。"),
     "note-check": ("{message}", "注意: {message}"),
+    "note-ternary": ("{matrices} matrices are ternary already and kept exactly.", "{matrices} 個の行列はもともと三値なので、そのまま正確に保存します。"),
     "note-report-skipped": ("The result was not compared with the source: {why}", "元のモデルとの比較はできませんでした: {why}"),
     "note-resumed": ("Going on: {tensors} tensors were finished before.", "続きから始めます。前回までに {tensors} 個のテンソルが済んでいます。"),
     "note-skipped-tensor": ("{tensor} is not needed and left out.", "{tensor} は不要なので省きます。"),

@@ -1,0 +1,120 @@
+            # an input between two int8 steps may fall either way, which moves what comes later a little
+            assert np.abs(ours - reference).mean() < 0.03  # logits have a spread of 2
+"""Models that are ternary already: recognised and kept exactly, as planes without a rotation."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_folders import edit_tensors, golden_copy, tensors_of
+from reference.model import ReferenceModel, read_tensors, unpack_planes
+
+from bitconverter.engine import Engine, Model, Session
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.inspect import InspectJob
+from bitconverter.jobs.job import Cancel, Event, Finished, Note, run_job
+from bitconverter.model.ternary import split
+
+LINEAR = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+
+
+def ternary(rows: int, cols: int, seed: int, scales: Any, dtype: Any = np.float32) -> np.ndarray:
+    q = np.random.default_rng(seed).integers(-1, 2, size=(rows, cols))
+    return (q * np.broadcast_to(np.asarray(scales, np.float32), (rows,))[:, None]).astype(dtype)
+
+
+def ternary_model(folder: Path, kinds: tuple[str, ...] = LINEAR, dtype: Any = np.float32) -> Path:
+    """A golden model whose matrices of `kinds` are -a, 0, a with one bf16 value a each, as BitNet's are."""
+    golden_copy("llama3.1", folder)
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        for k, (name, w) in enumerate(sorted(tensors.items())):
+            if w.ndim == 2 and any(f".{kind}.weight" in name for kind in kinds):
+                scale = np.abs(w.astype(np.float32)).mean()
+                scale = (np.float32(scale).view(np.uint32) & 0xFFFF0000).view(np.float32)
+                tensors[name] = ternary(*w.shape, k, scale, dtype)
+
+    edit_tensors(folder, edit)
+    return folder
+
+
+def convert(source: Path, out: Path, **more: Any) -> list[Event]:
+    events: list[Event] = []
+    last = run_job(ConvertJob(str(source), str(out), **{"threads": 1, **more}), events.append, Cancel())
+    assert isinstance(last, Finished), last
+    return events
+
+
+def logits(folder: Path, tokens: np.ndarray) -> np.ndarray:
+    session = Session(Model(Engine(threads=1), folder), n_ctx=len(tokens), kv="f32")
+    got = session.forward(tokens, all_positions=True)
+    assert got is not None
+    return got
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float16])
+@pytest.mark.parametrize("method", ["fast", "full"])
+def test_a_ternary_model_is_kept_exactly(method: str, dtype: Any, tmp_path: Path) -> None:
+    source = ternary_model(tmp_path / "m", dtype=dtype)
+    events = convert(source, tmp_path / "out", method=method, planes=3)
+    assert [e.fields for e in events if isinstance(e, Note) and e.code == "ternary"] == [{"matrices": 14}]
+    before, after = tensors_of(source), read_tensors(tmp_path / "out")
+    linear = [name for name in before if any(kind in name for kind in LINEAR)]
+    assert len(linear) == 14
+    for name in linear:
+        stem = name.removesuffix(".weight")
+        scales = after[stem + ".scales"].astype(np.float32)
+        q = unpack_planes(after[stem + ".direct_planes"], len(scales))
+        assert np.array_equal(q * scales[:, None], before[name].astype(np.float32))
+    manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["totals"]["relative_squared_error"] == 0.0
+
+
+def test_its_logits_are_the_dense_ones_but_for_the_rounded_inputs(tmp_path: Path) -> None:
+    source = ternary_model(tmp_path / "m")
+    convert(source, tmp_path / "out")
+    tokens = np.load(source / "tokens.npy")
+    dense, ours = logits(source, tokens), logits(tmp_path / "out", tokens)
+    np.testing.assert_allclose(ours, ReferenceModel(tmp_path / "out").forward(tokens), rtol=0.02, atol=0.02)
+    assert np.corrcoef(ours.ravel(), dense.ravel())[0, 1] > 0.995
+
+
+@pytest.mark.parametrize("kinds", [("q_proj", "up_proj"), ("k_proj",), ("v_proj", "gate_proj", "down_proj")])
+@pytest.mark.parametrize("method", ["fast", "full"])
+def test_matrices_of_one_input_may_be_rotated_or_not(
+    method: str, kinds: tuple[str, ...], tmp_path: Path
+) -> None:
+    source = ternary_model(tmp_path / "m", kinds)
+    convert(source, tmp_path / "out", planes=4, method=method, calibration_windows=2)
+    after = read_tensors(tmp_path / "out")
+    direct = {name.split(".")[-2] for name in after if name.endswith(".direct_planes")}
+    assert direct == set(kinds)
+    tokens = np.load(source / "tokens.npy")
+    for count in (1, len(tokens)):  # one token and a batch take different paths
+        ours = logits(tmp_path / "out", tokens[:count])
+        reference = ReferenceModel(tmp_path / "out").forward(tokens[:count])
+        # an input between two int8 steps may fall either way, which moves what comes later a little
+        assert np.abs(ours - reference).mean() < 0.03  # logits have a spread of 2
+
+
+def test_the_result_is_inspected_and_counted(tmp_path: Path) -> None:
+    convert(ternary_model(tmp_path / "m"), tmp_path / "out")
+    last = run_job(InspectJob(str(tmp_path / "out"), True), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert {t.n_planes for t in last.result.tensors if ".mlp." in t.name} == {1}
+    assert 1.6 < last.result.bits_per_weight < 3
+
+
+def test_levels_of_rows_are_recognised_to_the_last_bit() -> None:
+    scales = np.array([0.5, 0.0, 3e-6, 7.25, 1.1], np.float32)
+    w = ternary(5, 40, 0, scales)
+    found = split(w)
+    assert found is not None
+    assert np.array_equal(found[0] * found[1][:, None], w) and found[0].dtype == np.int8
+    w[3, 7] = np.nextafter(np.float32(7.25), np.float32(8))
+    assert split(w) is None
+    bf16 = (ternary(4, 8, 1, 0.75).view(np.uint32) >> 16).astype(np.uint16)
+    assert split(bf16) is not None
+    assert split(np.random.default_rng(0).normal(size=(4, 8)).astype(np.float16)) is None
