@@ -25,6 +25,7 @@ KV_SCALE_BYTES = {
 BATCH = 256  # tokens that the engine works on at a time (native/src/session.c)
 THREADS = 16  # whose work space is counted
 PANEL_ROWS, DENSE_ROWS = 80, 32  # rows that a thread has decoded at a time, as int8 and as f32
+ATTENTION_BLOCK = 256  # positions whose softmax is taken together (native/src/attention.c)
 PROGRAM = 150 * 1024 * 1024  # bytes: the window, Python, the tokenizer
 GB = 10**9
 
@@ -129,7 +130,10 @@ def session_bytes(info: Any, context: int, kv: str) -> int:
     widest = max(info.hidden_size, info.intermediate_size, heads)
     per_token = 3 * info.hidden_size + heads + 2 * info.n_kv_heads * info.head_dim
     per_token += 2 * info.intermediate_size + 2 * info.head_dim
-    work = 4 * (batch * per_token + info.vocab_size + (1 + THREADS) * context)
+    work = 4 * (batch * per_token + info.vocab_size + context)
+    group, blocks = info.n_heads // info.n_kv_heads, -(-context // ATTENTION_BLOCK)
+    work += 4 * THREADS * group * ATTENTION_BLOCK
+    work += 4 * max(THREADS, info.n_kv_heads) * blocks * group * (info.head_dim + 2)
     rounded = batch * widest + THREADS * (
         max(PANEL_ROWS, 4 * DENSE_ROWS) * widest + 4 * batch * PANEL_ROWS + 4 * widest
     )

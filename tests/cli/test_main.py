@@ -423,7 +423,7 @@ def test_sizes_of_people_are_bytes(text: str, expected: int) -> None:
     assert byte_count(text) == expected
 
 
-@pytest.mark.parametrize("words", [["--size", "big"], ["--fit", "ctx=4"], ["--fit", "vram=4GB,kv=int4"]])
+@pytest.mark.parametrize("words", [["--size", "big"], ["--fit", "ctx=4"], ["--fit", "vram=4GB,kv=int3"]])
 def test_sizes_that_are_none_end_with_2(words: list[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["convert", "a", "b", *words])

@@ -1,5 +1,3 @@
-            # an input between two int8 steps may fall either way, which moves what comes later a little
-            assert np.abs(ours - reference).mean() < 0.03  # logits have a spread of 2
 """Models that are ternary already: recognised and kept exactly, as planes without a rotation."""
 
 import json

@@ -58,7 +58,7 @@ def test_a_size_is_kept_and_used(info: ModelInfo) -> None:
     assert 0.985 * size < file_bytes(plan) <= size
 
 
-@pytest.mark.parametrize("kv", ["f16", "int8", "f32"])
+@pytest.mark.parametrize("kv", ["f16", "int8", "f32", "int4"])
 def test_what_fits_counts_the_cache(kv: str) -> None:
     fit = Fit(5 * GB, 8192, kv)
     plan = planned(LARGE_INFO, Wish(fit=fit), {})
@@ -83,7 +83,7 @@ def test_the_memory_of_a_chat_is_what_the_engine_takes(kv: str, family: str) -> 
         (Wish(size=2 * GB), "size-small"),
         (Wish(fit=Fit(2 * GB)), "fit-small"),
         (Wish(fit=Fit(8 * GB, 10**6)), "fit"),
-        (Wish(fit=Fit(8 * GB, 4096, "int4")), "fit"),
+        (Wish(fit=Fit(8 * GB, 4096, "int3")), "fit"),
         (Wish(bits=1.0), "bits"),
     ],
 )
