@@ -133,6 +133,7 @@ class ConvertJob:
         if exact:
             ctx.emit(Note("ternary", {"matrices": exact}))
         checked = replace(checked, plan=plan)
+        assert checked.side_files is not None
         engine = Engine(threads=self.threads, cpu=self.cpu)
         text = self._calibration_text(ctx, checked)
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")

@@ -22,11 +22,7 @@ SLAB_BYTES = 64 * 1024 * 1024
 def split(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]] | None:
     """values [rows, cols] (float32, float16, or uint16 holding bfloat16) as q i8 of -1, 0, 1 and scales f32 [rows]
     with values == scales[:, None] * q exactly, or None. A row of zeros has scale 0."""
-    bits = (
-        values
-        if values.dtype == np.uint16
-        else values.view(np.uint16 if values.dtype == np.float16 else np.uint32)
-    )
+    bits: Any = values.view(np.uint32 if values.dtype == np.float32 else np.uint16)
     top = bits.dtype.type(1 << (8 * bits.dtype.itemsize - 1))
     size = bits & ~top  # |value| in order, as integers: finite values compare like their bits
     largest = size.max(axis=1)
