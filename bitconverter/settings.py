@@ -12,7 +12,8 @@ from bitconverter.format.atomic import write_json
 @dataclass(frozen=True)
 class Setting:
     """One setting: `choices` lists the allowed values, empty for any value of `type`; a number lies in
-    `bounds`, which keep what a file may hold (NaN, 1e300) away from the fields that show it."""
+    `bounds`, which keep what a file may hold (NaN, 1e300) away from the fields that show it. `group`: where
+    the settings page shows it, "" for what is set elsewhere."""
 
     key: str
     type: type
@@ -20,6 +21,7 @@ class Setting:
     text: str
     choices: tuple[Any, ...] = ()
     bounds: tuple[float, float] | None = None
+    group: str = ""
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` may be stored: the exact type (an int passes as a float), one of the choices,
@@ -46,18 +48,47 @@ def storable(text: str) -> bool:
 
 
 SETTINGS: tuple[Setting, ...] = (
-    Setting("language", str, "auto", "Language of the window", ("auto", "en", "ja")),
-    Setting("theme", str, "auto", "Light or dark", ("auto", "light", "dark")),
-    Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024)),
-    Setting("kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "int4", "f32")),
+    Setting("language", str, "auto", "Language of the window", ("auto", "en", "ja"), group="look"),
+    Setting(
+        "theme",
+        str,
+        "auto",
+        "Light, dark or high contrast",
+        ("auto", "light", "dark", "contrast"),
+        group="look",
+    ),
+    Setting(
+        "text_scale", int, 100, "Text size in percent", (80, 90, 100, 110, 125, 150, 175, 200), group="look"
+    ),
+    Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024), group="engine"),
+    Setting(
+        "kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "int4", "f32"), group="engine"
+    ),
+    Setting("keep_awake", bool, True, "No sleep while a job runs", group="jobs"),
+    Setting(
+        "when_finished",
+        str,
+        "nothing",
+        "After the last conversion",
+        ("nothing", "sleep", "shutdown"),
+        group="jobs",
+    ),
+    Setting("close_action", str, "ask", "Closing while a job runs", ("ask", "tray", "quit"), group="jobs"),
+    Setting(
+        "output_folder", str, "", "Where converted models go, empty for beside the source", group="folders"
+    ),
+    Setting("model_folders", list, [], "Folders that the shelf shows"),
+    Setting("shelf_order", str, "recent", "Order of the shelf", ("recent", "name", "size")),
     Setting("window_geometry", str, "", "Size and place of the window (base64)"),
-    Setting("page", str, "chat", "The page shown at start", ("chat", "convert")),
+    Setting("page", str, "welcome", "The page shown at start"),
     Setting("drawer_open", bool, False, "Chat settings beside the chat are shown"),
     Setting("history_open", bool, True, "The chats of before beside the chat are shown"),
     Setting("recent_models", list, [], "Models opened or converted, newest first"),
     Setting("last_output", str, "", "The output folder of the last conversion"),
     Setting("last_folder", str, "", "Where the last model was picked"),
-    Setting("planes", int, 3, "Planes offered for a conversion", (1, 2, 3, 4)),
+    Setting("method", str, "full", "Calibrated or fast conversion", ("full", "fast"), group="jobs"),
+    Setting("report", bool, True, "Measure each conversion against its source", group="jobs"),
+    Setting("preset", str, "4gb", "Size offered for a conversion", ("tiny", "4gb", "8gb", "best")),
     Setting("system_prompt", str, "", "Instruction placed before every chat"),
     Setting("temperature", float, 0.7, "Sampling temperature", bounds=(0, 2)),
     Setting("top_p", float, 0.95, "Nucleus sampling", bounds=(0, 1)),
@@ -122,6 +153,23 @@ class Settings:
             return
         rest = [model for model in self["recent_models"] if model != folder]
         self["recent_models"] = [folder, *rest][:RECENT_MODELS]
+
+    def set_aside(self) -> Path | None:
+        """Start again with the usual values; the old file stays beside the new one, and is returned."""
+        kept = None
+        if self.path.exists():
+            kept = next(
+                path for number in range(1, 10_000)
+                if not (path := self.path.with_name(f"{self.path.stem}.old{number}.json")).exists()
+            )  # fmt: skip
+            self.path.replace(kept)
+        self._values.clear()
+        return kept
+
+    def restore(self, kept: Path) -> None:
+        """Take back what set_aside() put away."""
+        kept.replace(self.path)
+        self.__init__(self.path)  # type: ignore[misc]
 
     def save(self) -> None:
         """Write the file; after a crash it is the old one or the new one."""

@@ -10,6 +10,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
@@ -20,6 +21,8 @@ from bitconverter.gui.app import prepare
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State as ConvertState
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.shelf_page import ShelfPage
+from bitconverter.gui.size_choice import STEPS
 from bitconverter.settings import Settings
 
 SIZE = (1180, 780)
@@ -68,7 +71,7 @@ def wait(what: str, condition: Callable[[], bool]) -> None:
 
 def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
     """The convert page from empty to done; returns the converted folder."""
-    page = camera.window.convert
+    page, queue = camera.window.convert, camera.window.convert.queue
     camera.window.show_page("convert")
     camera.take("convert-1-empty")
     page.choose_source(str(folder))
@@ -76,24 +79,34 @@ def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
     camera.take("convert-2-blocked")
     page.choose_source(str(source))
     wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
-    page.target_card.cards._cards[3].click()
+    page.target_card.sizes.slider.setValue(round(3.25 * STEPS))
     wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
     camera.take("convert-3-ready")
     page.convert()
-    wait("a fifth of the work", lambda: page.run_card.bar.value() > 200)
-    camera.take("convert-4-running", LOOKS[:1] + LOOKS[3:])
-    page.stop()
-    wait("the stop", lambda: not page.converting)
-    if page.state is ConvertState.STOPPED:
-        camera.take("convert-5-stopped")
-        page.resume()
-        wait("the end", lambda: not page.converting)
-    if page.state is not ConvertState.DONE:
-        sys.exit(page.console.text())
+    wait("a third of the work", lambda: page.run_card.bar.value() > 330 or not queue.items)
+    if queue.items:
+        camera.take("convert-4-running", LOOKS[:1] + LOOKS[3:])
+        queue.pause()
+        wait("the pause", lambda: not page.converting)
+        camera.take("convert-5-paused")
+        queue.resume_current()
+    wait("the end", lambda: not page.converting)
     camera.take("convert-6-done")
-    result = page.run_card.result
-    assert result is not None
-    return result.out
+    done = queue.last
+    if done is None or done.result is None:
+        sys.exit(page.console.text())
+    return done.result.out
+
+
+def shoot_shelf(camera: Camera, folder: Path) -> None:
+    """The shelf with an original and what was made of it."""
+    window = camera.window
+    page = cast(ShelfPage, window.by_name["shelf"])
+    window.show_page("shelf")
+    page.add_folder(str(folder))
+    wait("the scan", lambda: not page.busy)
+    page.tree.setCurrentIndex(page.model.index(0, 0, page.model.index(0, 0)))
+    camera.take("shelf")
 
 
 def shoot_chat(camera: Camera, model: str) -> None:
@@ -122,12 +135,10 @@ def shoot_chat(camera: Camera, model: str) -> None:
     wait("the refusal", lambda: page.state is ChatState.READY)
     page.composer.set_text("long, long ago …")
     camera.take("chat-6-context-full", LOOKS[:1] + LOOKS[3:])
-    window.open_settings()
-    settle()
-    dialog = window.settings_dialog
-    assert dialog is not None
-    dialog.grab().save(str(camera._out / "settings.png"))
-    dialog.close()
+    for name in ("welcome", "activity", "settings", "about", "shortcuts"):
+        window.show_page(name)
+        wait("the page", lambda: not window.busy)
+        camera.take(name)
 
 
 def main() -> int:
@@ -153,10 +164,11 @@ def main() -> int:
         else:
             shutil.copyfile(arguments.model, source)
         camera = Camera(app, window, settings, arguments.out)
-        shoot_chat(camera, shoot_convert(camera, source, work))
+        model = shoot_convert(camera, source, work)
+        shoot_shelf(camera, work)
+        shoot_chat(camera, model)
     finally:
-        window.chat.stop_and_wait()
-        window.convert.stop_and_wait()
+        window.stop_and_wait()
         shutil.rmtree(place, ignore_errors=True)
     return 0
 

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import IO, Any
 
-from PySide6.QtCore import Qt, QTimer
+from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from bitconverter import __version__, paths
@@ -50,16 +50,15 @@ def main(argv: list[str], model: str | None = None, self_test: str | None = None
     hooks = CrashHooks()
     hooks.install()
     window = MainWindow(settings)
-    instance.called.connect(lambda more: _take_files(window, more))
+    instance.called.connect(window.take_files)
     if files:
-        QTimer.singleShot(0, window, lambda: _take_files(window, files))
+        QTimer.singleShot(0, window, lambda: window.take_files(files))
     window.show()
     before = _close_on_interrupt(window)
     try:
         return app.exec()
     finally:
-        window.chat.stop_and_wait()
-        window.convert.stop_and_wait()
+        window.stop_and_wait()
         instance.close()
         hooks.remove()
         signal.signal(signal.SIGINT, before)
@@ -82,22 +81,13 @@ def screen_there(argv: list[str]) -> bool:
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
 
 
-def _take_files(window: MainWindow, files: list[str]) -> None:
-    """Bring the window to the front, and open what was given to this or to a second start."""
-    window.setWindowState(window.windowState() & ~Qt.WindowState.WindowMinimized)
-    window.show()
-    window.raise_()
-    window.activateWindow()
-    for path in files:
-        window.open_model(path)
-
-
 def prepare(app: QApplication, settings: Settings) -> None:
     """Language, fonts, theme and icon: everything that is the application's and not the window's."""
     messages.set_language(settings["language"])
     translate_qt()
     artwork.register_search_path()
     app.setStyle("Fusion")
+    theme.set_scale(settings["text_scale"])
     theme.use_fonts(app)
     theme.apply(app, settings["theme"])
     app.setWindowIcon(artwork.app_icon())

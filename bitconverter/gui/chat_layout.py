@@ -11,7 +11,7 @@ from bitconverter.gui.chat_history import ChatHistory
 from bitconverter.gui.chat_start import ChatStart
 from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
-from bitconverter.gui.dropping import dropped_model, is_model
+from bitconverter.gui.dropping import chat_takes, dropped_model, is_model
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
@@ -204,7 +204,7 @@ class ChatLayout(QWidget):
     # ---- dropping
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_model(event.mimeData()):
+        if chat_takes(event.mimeData()):
             self.start.set_hot(True)
             event.acceptProposedAction()
 

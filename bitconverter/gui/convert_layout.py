@@ -1,30 +1,27 @@
 """How the convert page looks: its parts and where they are. What they do is convert_page.py's."""
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from bitconverter.gui.console import Console
-from bitconverter.gui.dropping import dropped_model
+from bitconverter.gui.convert_queue import ConvertQueue
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.queue_list import QueueList
 from bitconverter.gui.run_card import RunCard
 from bitconverter.gui.source_card import SourceCard
 from bitconverter.gui.target_card import TargetCard
+from bitconverter.gui.tokens import PAGE_WIDTH
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, keep_in_line, label
 from bitconverter.settings import Settings
 
-WIDTH = 900
-
 
 class ConvertLayout(QWidget):
-    """The parts of the page. Emits `dropped` with the path of what was dropped on it."""
+    """The parts of the page."""
 
-    dropped = Signal(str)
-
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, queue: ConvertQueue) -> None:
         super().__init__()
+        self.queue = queue
         self.setObjectName("page")
-        self.setAcceptDrops(True)
         self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # nothing is highlighted before Tab is pressed
         self._settings = settings
         self._texts = Texts()
@@ -35,13 +32,14 @@ class ConvertLayout(QWidget):
         self._texts.set(title.setText, "convert-title")
         self._texts.set(subtitle.setText, "convert-subtitle")
         self.source_card = SourceCard(self._settings)
-        self.target_card = TargetCard(self._settings["planes"])
+        self.target_card = TargetCard(self._settings["preset"])
+        self.queue_list = QueueList(self.queue)
         self.unfinished, self.run_card, self.console = Notice(), RunCard(), Console()
         self.resume_button, self.discard_button = Button("primary", "play"), Button("", "trash")
-        self.convert_button, self.stop_button = Button("primary", "convert"), Button("", "stop")
+        self.convert_button = Button("primary", "convert")
         for button, key in (
             (self.resume_button, "resume"), (self.discard_button, "discard"),
-            (self.convert_button, "convert"), (self.stop_button, "stop"),
+            (self.convert_button, "convert"),
         ):  # fmt: skip
             self._texts.set(button.setText, key)
         self.unfinished.buttons.insertWidget(0, self.resume_button)
@@ -49,13 +47,15 @@ class ConvertLayout(QWidget):
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
         middle = QWidget()
-        middle.setMaximumWidth(WIDTH)
+        middle.setMaximumWidth(PAGE_WIDTH)
         layout = QVBoxLayout(middle)
         layout.setContentsMargins(32, 28, 32, 28)
         layout.setSpacing(16)
         layout.addWidget(title)
         layout.addWidget(subtitle)
-        parts = (self.unfinished, self.run_card, self.source_card, self.target_card, self.console)
+        parts = (
+            self.unfinished, self.run_card, self.queue_list, self.source_card, self.target_card, self.console,
+        )  # fmt: skip
         for part in parts:
             layout.addWidget(part)
         layout.addStretch()
@@ -81,11 +81,10 @@ class ConvertLayout(QWidget):
         self.footer.setObjectName("footer")
         self.summary = ElidedLabel("muted")
         inner = QWidget()
-        inner.setMaximumWidth(WIDTH)
+        inner.setMaximumWidth(PAGE_WIDTH)
         line = QHBoxLayout(inner)
         line.setContentsMargins(32, 12, 32, 12)
         line.addWidget(self.summary, 1)
-        line.addWidget(self.stop_button)
         line.addWidget(self.convert_button)
         outer = QHBoxLayout(self.footer)
         outer.setContentsMargins(0, 0, 0, 0)
@@ -98,20 +97,5 @@ class ConvertLayout(QWidget):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        for part in (self.source_card, self.target_card, self.run_card, self.console):
+        for part in (self.source_card, self.target_card, self.run_card, self.queue_list, self.console):
             part.retranslate()
-
-    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        if dropped_model(event.mimeData()):
-            self.source_card.set_hot(True)
-            event.acceptProposedAction()
-
-    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
-        self.source_card.set_hot(False)
-
-    def dropEvent(self, event: QDropEvent) -> None:
-        self.source_card.set_hot(False)
-        path = dropped_model(event.mimeData())
-        if path:
-            event.acceptProposedAction()
-            self.dropped.emit(path)

@@ -1,122 +1,146 @@
-"""Convert: a form that becomes a ConvertJob, and the events of the jobs shown."""
+"""Convert: a form that becomes a ConvertJob for the queue, and what the queue says shown."""
 
+import os
 from enum import Enum, auto
 from pathlib import Path
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QApplication, QMessageBox
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QApplication
 
+from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_layout import ConvertLayout
+from bitconverter.gui.convert_queue import ConvertQueue, QueueItem
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_size, note_text, tr
-from bitconverter.gui.plane_cards import PLANES
+from bitconverter.gui.page import Shell
+from bitconverter.gui.size_choice import CUSTOM, MOST_BITS, PRESETS, Choice
 from bitconverter.gui.source_card import facts_text, remember_folder
 from bitconverter.gui.target_card import default_out
-from bitconverter.gui.unfinished import discard, unfinished_job
+from bitconverter.gui.trash import move_to_trash, take_back
+from bitconverter.gui.unfinished import is_ours, unfinished_job
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped
+from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
-from bitconverter.settings import Settings, storable
+from bitconverter.settings import storable
 
 
 class State(Enum):
-    """Where the page stands. Each state decides which controls can be used (see _show_state)."""
+    """Where the form stands."""
 
     EMPTY = auto()
     CHECKING = auto()
     BLOCKED = auto()
     READY = auto()
-    RUNNING = auto()
-    STOPPING = auto()
-    STOPPED = auto()
-    DONE = auto()
-    FAILED = auto()
 
 
 class ConvertPage(ConvertLayout):
-    """Emits `chat_requested` with the folder of a finished model, `idle` when no job runs any more,
-    `to_save` when the settings should be written."""
+    """Emits `chat_requested` with the folder of a finished model, `converted` when one is finished."""
 
     chat_requested = Signal(str)
     converted = Signal(str)
     idle = Signal()
     to_save = Signal()
 
-    def __init__(self, settings: Settings) -> None:
-        super().__init__(settings)
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell.settings, ConvertQueue(shell))
+        self._shell = shell
         self.state = State.EMPTY
         self._source, self._out = "", ""
-        self._stopped_by_hand = False
-        self._reports: dict[int, PreflightReport] = {}
-        self._asked: PreflightJob | None = None
-        self._checker, self._converter = JobRunner(self), JobRunner(self)
+        self._reports: dict[Choice, PreflightReport] = {}
+        self._tried: set[Choice] = set()
+        self._layers: dict[str, int] = {}  # of a source, by its path
+        self._pressed = False  # a button of the running conversion, which stops since
+        self._asked: tuple[Choice, bool] | None = None
+        self._checker = JobRunner(self)
         self._checker.happened.connect(self._on_check)
-        self._converter.happened.connect(self._on_convert)
-        for runner in (self._checker, self._converter):
-            runner.idle.connect(self._on_idle)
+        self._checker.idle.connect(self._on_idle)
         self._connect()
-        self._out = str(settings["last_output"])
+        self._out = str(shell.settings["last_output"])
         self._show_state(State.EMPTY)
+        self._show_queue()
 
     def _connect(self) -> None:
-        self.dropped.connect(self.choose_source)
+        queue, card = self.queue, self.run_card
+        queue.setParent(self)
+        queue.changed.connect(self._show_queue)
+        queue.happened.connect(self._on_convert)
+        queue.idle.connect(self._on_idle)
+        self.queue_list.removed.connect(self._remove)
         self.source_card.picked.connect(self.choose_source)
-        self.target_card.planes_changed.connect(self._planes_changed)
+        self.source_card.checks.fix.connect(self.fix)
+        self.target_card.choice_changed.connect(self._choice_changed)
         self.target_card.out_changed.connect(self._out_changed)
         self.convert_button.clicked.connect(self.convert)
-        self.stop_button.clicked.connect(self.stop)
         self.resume_button.clicked.connect(self.resume)
-        self.discard_button.clicked.connect(self._ask_discard)
-        self.run_card.chat.connect(self.chat_requested)
+        self.discard_button.clicked.connect(self.discard)
+        card.pause.connect(queue.pause)
+        card.stop.connect(queue.stop)
+        card.resume.connect(queue.resume_current)
+        card.done.chat.connect(self.chat_requested)
+        card.done.larger.connect(self._a_little_larger)
+
+    # ---- what is shown
 
     def _show_state(self, state: State) -> None:
         self.state = state
-        running = state in (State.RUNNING, State.STOPPING)
         chosen = bool(self._source)
-        report = self._reports.get(self._planes)
+        report = self._reports.get(self._choice)
         known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
         self.target_card.setVisible(chosen and known)
         self.footer.setVisible(chosen)
-        pressed = QApplication.focusWidget() in (self.convert_button, self.stop_button, self.resume_button)
-        self.convert_button.setEnabled(state in (State.READY, State.STOPPED, State.DONE, State.FAILED))
-        self.stop_button.setVisible(running)
-        self.stop_button.setEnabled(state is State.RUNNING)
-        self._texts.set(self.stop_button.setText, "stopping" if state is State.STOPPING else "stop")
-        self.source_card.set_locked(running)
-        self.target_card.set_locked(running)
+        taken = any(item.job.out == self._out for item in self.queue.items)
+        self.convert_button.setEnabled(state is State.READY and not taken)
+        self._texts.set(self.convert_button.setText, "add-to-queue" if self.queue.items else "convert")
         self.console.setVisible(bool(self.console.text()))
         self._summarise()
-        self._offer_resume(running)
-        self._focus_after(pressed)
+        self._offer_resume()
 
-    def _focus_after(self, pressed: bool) -> None:
-        """The button that was `pressed` goes away: the keyboard goes on at the one that comes."""
-        if self.state is State.STOPPING:
-            self._stopped_by_hand = pressed  # no button can have the focus for now
-        elif pressed or self._stopped_by_hand:
-            self._stopped_by_hand = False
-            (self.stop_button if self.state is State.RUNNING else self.convert_button).setFocus()
+    def _show_queue(self) -> None:
+        """The first of the queue, or what has ended last."""
+        pressed = QApplication.focusWidget() in (
+            self.convert_button, self.run_card.pause_button, self.run_card.resume_button, self.resume_button,
+        )  # fmt: skip
+        item = self.queue.current or self.queue.last
+        if item is not self.run_card.item:
+            self.area.verticalScrollBar().setValue(0)
+        self.run_card.show_item(item, self._layers.get(item.job.source, 0) if item else 0)
+        self._show_state(self.state)
+        if item is None:
+            return
+        if item.ending:  # no button can have the focus for now
+            self._pressed = self._pressed or pressed
+        elif pressed or self._pressed:  # that button went away: the keyboard goes on at the one that comes
+            self._pressed = False
+            self._focus_for(item)
+
+    def _focus_for(self, item: QueueItem) -> None:
+        if item.state is Work.RUNNING:
+            self.run_card.pause_button.setFocus()
+        elif item.state is Work.PAUSED:
+            self.run_card.resume_button.setFocus()
+        elif item.state is Work.DONE:
+            self.run_card.done.chat_button.setFocus()
 
     def _summarise(self) -> None:
-        report = self._reports.get(self._planes)
+        report = self._reports.get(self._choice)
         if self.state is State.CHECKING:
             self.summary.set_text(tr("checking"))
         elif self.state is State.BLOCKED or report is None:
             self.summary.set_text(tr("cannot-convert") if self.state is State.BLOCKED else "")
         else:
             before, after = format_size(report.source_bytes), format_size(report.out_bytes)
-            name = Path(self._out).name
-            self.summary.set_text(tr("summary", before=before, after=after, name=name))
+            self.summary.set_text(tr("summary", before=before, after=after, name=Path(self._out).name))
 
-    def _offer_resume(self, running: bool) -> None:
-        job = None if running else self._unfinished()
-        if job is None:
+    def _offer_resume(self) -> None:
+        """A stopped conversion into the folder of now, unless the queue has it."""
+        job = self._unfinished()
+        if job is None or any(item.job.out == job.out for item in self.queue.items):
             self.unfinished.clear()
-            return
-        name = Path(job.out).name
-        self.unfinished.show_warning(
-            tr("unfinished-title", name=name), tr("unfinished-text", planes=job.planes)
-        )
+        else:
+            self.unfinished.show_warning(
+                tr("unfinished-title", name=Path(job.out).name), tr("unfinished-text")
+            )
 
     def _unfinished(self) -> ConvertJob | None:
         return unfinished_job(self._out, self._settings["threads"])
@@ -124,40 +148,43 @@ class ConvertPage(ConvertLayout):
     # ---- choosing
 
     def choose_source(self, path: str) -> None:
-        """Look at the model folder or .gguf file `path`. Ignored while a conversion runs."""
-        if self._converter.busy:
-            return
+        """Look at the model folder or .gguf file `path`."""
         self._source = str(Path(path))
         remember_folder(self._settings, path)
-        self._forget_reports()
-        self.run_card.clear()
+        self._reports, self._tried = {}, set()
+        self.target_card.sizes.forget()
+        if self._choice.preset == CUSTOM:
+            self.target_card.sizes.choose(Choice(self._settings["preset"]))
         self.source_card.show_checking(self._source)
         self.console.say(tr("log-checking", path=self._source))
-        self._set_out(default_out(self._source, self._planes))
+        self._new_out()
         self._check()
 
-    def _forget_reports(self) -> None:
-        self._reports = {}
-        for planes in PLANES:
-            self.target_card.cards.set_estimate(planes, None)
+    def _new_out(self, folder: str = "") -> None:
+        """A free name for the choice of now."""
+        self._set_out(
+            default_out(self._source, self._choice.word(), folder or self._settings["output_folder"])
+        )
 
     @property
-    def _planes(self) -> int:
-        return self.target_card.cards.value
+    def _choice(self) -> Choice:
+        return self.target_card.sizes.choice
 
     @property
     def busy(self) -> bool:
-        """A thread of this page is alive."""
-        return self._checker.busy or self._converter.busy
+        """Whether a thread of this page is alive."""
+        return self._checker.busy or self.queue.busy
 
     @property
     def converting(self) -> bool:
-        """A conversion runs: closing the window would stop it."""
-        return self._converter.busy
+        """Whether a conversion runs."""
+        return self.queue.busy
 
-    def _planes_changed(self, planes: int) -> None:
-        self._settings["planes"] = planes
-        self._set_out(default_out(self._source, planes, Path(self._out).parent))
+    def _choice_changed(self) -> None:
+        if self._choice.preset != CUSTOM:
+            self._settings["preset"] = self._choice.preset
+            self.to_save.emit()
+        self._new_out(os.path.dirname(self._out))
         self._check()
 
     def _out_changed(self, out: str) -> None:
@@ -169,32 +196,63 @@ class ConvertPage(ConvertLayout):
         self.target_card.show_out(out)
         self.target_card.show_report(None)
 
+    def fix(self, name: str) -> None:
+        """What a button beside a check offers."""
+        if name == "fix-out":
+            self.target_card.ask_out()
+        elif name == "fix-smaller":
+            self._smaller()
+        elif name == "fix-chat":
+            self.chat_requested.emit(self._source)
+        elif name == "fix-again":
+            self.choose_source(self._source)
+        elif name == "fix-other":
+            self.source_card.ask_folder()
+        elif name == "fix-folder":
+            QDesktopServices.openUrl(QUrl.fromLocalFile(self._source))
+
+    def _smaller(self) -> None:
+        at = PRESETS.index(self._choice.preset) if self._choice.preset in PRESETS else len(PRESETS)
+        self.target_card.sizes.choose(Choice(PRESETS[max(at - 1, 0)]))
+        self._choice_changed()
+
+    def _a_little_larger(self, source: str, bits: float) -> None:
+        """The same model again with one bit more than `bits`."""
+        self.choose_source(source)
+        self.target_card.sizes.choose(Choice(CUSTOM, min(round(bits + 1.0, 2), MOST_BITS)))
+        self._choice_changed()
+
     # ---- checking
 
     def _check(self) -> None:
         """Check the choice of now; the other sizes are estimated afterwards."""
         self._show_state(State.CHECKING)
-        self._asked = PreflightJob(source=self._source, out=self._out, planes=self._planes)
-        self._checker.start(self._asked)
+        self._ask(self._choice, self._out)
+
+    def _ask(self, choice: Choice, out: str | None) -> None:
+        self._asked = (choice, out is not None)
+        self._tried.add(choice)
+        self._checker.start(PreflightJob(source=self._source, out=out, **choice.fields()))
 
     def _on_check(self, event: Event) -> None:
-        asked = self._asked
-        assert asked is not None
+        assert self._asked is not None
+        choice, chosen = self._asked
         if isinstance(event, Finished):
-            report: PreflightReport = event.result
-            self._reports[asked.planes] = report
-            estimate = (report.out_bytes, report.bits_per_weight)
-            self.target_card.cards.set_estimate(asked.planes, estimate if report.out_bytes else None)
-            if asked.out is not None:
-                self._show_report(report)
-            self._estimate_next()
-        elif isinstance(event, Failed) and asked.out is not None:
+            self._know(choice, event.result, chosen)
+        elif isinstance(event, Failed) and chosen:
             error = error_text(event.error)
             self.source_card.show_error(error)
             self.console.say(error.text)
             self._show_state(State.BLOCKED)
+        if isinstance(event, Finished | Failed):
+            self._estimate_next()
 
-    def _show_report(self, report: PreflightReport) -> None:
+    def _know(self, choice: Choice, report: PreflightReport, chosen: bool) -> None:
+        self._reports[choice] = report
+        self._layers[self._source] = report.layers
+        self.target_card.sizes.show_report(choice, report)
+        if not chosen:
+            return
         self.source_card.show_report(report)
         self.target_card.show_report(report)
         bad = sum(item.level == "error" for item in report.items)
@@ -205,98 +263,107 @@ class ConvertPage(ConvertLayout):
         self._show_state(State.READY if report.ok else State.BLOCKED)
 
     def _estimate_next(self) -> None:
-        for planes in PLANES:
-            if planes not in self._reports:
-                self._asked = PreflightJob(source=self._source, out=None, planes=planes)
-                self._checker.start(self._asked)
+        report = self._reports.get(self._choice)
+        if self._checker.busy or report is None or not report.out_bytes:
+            return  # asked again, or no model
+        for preset in PRESETS:
+            if Choice(preset) not in self._tried:
+                self._ask(Choice(preset), None)
                 return
 
     # ---- converting
 
     def convert(self) -> None:
-        """Start the conversion that the page describes."""
-        threads = int(self._settings["threads"])
-        self._run(ConvertJob(source=self._source, out=self._out, planes=self._planes, threads=threads))
+        """Put the conversion that the page describes into the queue."""
+        settings = self._settings
+        self._add(
+            ConvertJob(
+                source=self._source, out=self._out, threads=int(settings["threads"]),
+                method=settings["method"], report=settings["report"], **self._choice.fields(),
+            )
+        )  # fmt: skip
+
+    def resume_into(self, out: str) -> None:
+        """Go on with the stopped conversion into `out`."""
+        job = unfinished_job(out, self._settings["threads"])
+        if job is not None:
+            self._add(job)
 
     def resume(self) -> None:
         """Go on with the stopped conversion of the output folder."""
-        job = self._unfinished()
-        if job is None:
-            self._show_state(self.state)
-            return
-        if self._source != job.source:
-            self._source = job.source
-            self._forget_reports()
-            self.source_card.show_chosen(job.source)
-        self.target_card.cards.choose(job.planes)
-        self._set_out(job.out)
-        self._run(job)
+        self.resume_into(self._out)
+        self._show_state(self.state)
 
-    def _run(self, job: ConvertJob) -> None:
-        self._checker.drop()
+    def _add(self, job: ConvertJob) -> None:
         if storable(job.out):
             self._settings["last_output"] = job.out
         self.to_save.emit()
-        self.console.say(tr("log-converting", name=Path(job.source).name, planes=job.planes, out=job.out))
-        self.run_card.show_running()
-        self._show_state(State.RUNNING)
-        self._converter.start(job)
-        self.area.verticalScrollBar().setValue(0)
+        self.console.say(tr("log-converting", name=Path(job.source).name, out=job.out))
+        self.queue.add(job)
 
-    def stop(self) -> None:
-        """Stop the conversion; what is finished stays for a resume."""
-        if self.state is not State.RUNNING:
-            return
-        self.run_card.show_stopping()
-        self._show_state(State.STOPPING)
-        self._converter.cancel()
+    def escape(self) -> None:
+        """Esc does nothing to hours of work."""
 
-    def _on_convert(self, event: Event) -> None:
-        if isinstance(event, Progress):
-            self.run_card.show_progress(event)
-        elif isinstance(event, Note):
+    def _on_convert(self, item: QueueItem, event: Event) -> None:
+        if isinstance(event, Note):
             self.console.say(note_text(event))
         elif isinstance(event, Finished):
             result = event.result
             self.console.say(tr("log-done", size=format_size(result.file_bytes), out=result.out))
-            self.run_card.show_result(result)
-            self._set_out(
-                default_out(self._source, self._planes, Path(self._out).parent)
-            )  # the old name is taken now
-            self._show_state(State.DONE)
+            if item.job.out == self._out:  # the name is taken now
+                self._new_out(os.path.dirname(self._out))
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):
             self.console.say(tr("log-stopped"))
-            self.run_card.clear()
-            self._show_state(State.STOPPED)
         elif isinstance(event, Failed):
-            error = error_text(event.error)
-            self.console.say(error.text)
-            self.run_card.show_error(error)
-            self._show_state(State.FAILED)
+            self.console.say(error_text(event.error).text)
+        if item is self.run_card.item:
+            self.run_card.show_progress()
 
-    def _ask_discard(self) -> None:
+    def _remove(self, item: QueueItem) -> None:
+        """Out of the queue; undo puts it at the end."""
+        self.queue.remove(item)
+        text = tr("queue-removed", name=item.name)
+        self._shell.say(text, tr("undo"), lambda: self._undo_remove(item))
+
+    def _undo_remove(self, item: QueueItem) -> None:
+        self.queue.add(item.job)
+
+    def discard(self) -> None:
+        """The unfinished conversion goes to the bin, and can be taken back."""
         folder = str(partial_folder(self._out))
-        answer = QMessageBox.question(self, tr("discard-title"), tr("discard-text", folder=folder))
-        if answer == QMessageBox.StandardButton.Yes:
-            if not discard(self._out):
-                QMessageBox.warning(self, tr("discard-title"), tr("discard-failed", folder=folder))
+        if not is_ours(folder):
+            return
+        thing = move_to_trash(folder)
+        if thing is None:
+            self.unfinished.show_warning(tr("delete-failed-title"), tr("delete-failed", path=folder))
+            return
+
+        def undo() -> None:
+            if not take_back(thing):
+                self._shell.say(tr("undo-failed", path=folder))
             self._show_state(self.state)
+
+        self._show_state(self.state)
+        text = tr("deleted", name=Path(folder).name)
+        self._shell.say(text, tr("undo") if thing.can_return else "", undo)
 
     # ---- the window
 
+    def entered(self) -> None:
+        """The page has just been shown."""
+        self.setFocus()
+        self._offer_resume()
+
     def shut_down(self) -> None:
         """Ask all jobs to stop; `idle` tells when they have."""
-        if self.state is State.RUNNING:
-            self.stop()
-        else:
-            self._converter.cancel()
+        self.queue.shut_down()
         self._checker.drop()
 
     def stop_and_wait(self) -> None:
         """Cancel all jobs and block until their threads have ended."""
         self._checker.stop_and_wait()
-        self._converter.stop_and_wait()
+        self.queue.stop_and_wait()
 
     def _on_idle(self) -> None:
         if not self.busy:

@@ -1,178 +1,247 @@
-"""The window: the rail at the left, the pages, and what concerns all of them."""
+"""The window: the rail, the pages, the strip at the bottom, and what concerns all of them."""
 
-from PySide6.QtCore import QByteArray, QEvent, QSize, Qt
-from PySide6.QtGui import QCloseEvent, QKeySequence, QShortcut, QShowEvent
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+from PySide6.QtCore import QByteArray, Qt
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent
 from PySide6.QtWidgets import (
     QApplication,
-    QButtonGroup,
-    QFrame,
     QHBoxLayout,
     QMainWindow,
-    QMessageBox,
     QStackedWidget,
-    QToolButton,
     QVBoxLayout,
     QWidget,
-)  # fmt: skip
+)
 
-from bitconverter.gui import artwork, messages, theme
+from bitconverter.gui import messages, theme
+from bitconverter.gui.awake import Awake
 from bitconverter.gui.chat_page import ChatPage
+from bitconverter.gui.closing import CloseDialog, Tray, tray_there
+from bitconverter.gui.commands import Commands
 from bitconverter.gui.convert_page import ConvertPage
+from bitconverter.gui.drop_overlay import DropOverlay, drop_text
+from bitconverter.gui.dropping import dropped_paths, offer
 from bitconverter.gui.messages import tr
+from bitconverter.gui.page import PageLike, Shell
+from bitconverter.gui.pages import PAGES
+from bitconverter.gui.palette import CommandPalette, Entry
 from bitconverter.gui.qt_words import translate_qt
-from bitconverter.gui.settings_dialog import SettingsDialog
-from bitconverter.gui.widgets import IconLabel, Texts, Toast
+from bitconverter.gui.rail import Rail
+from bitconverter.gui.status_strip import StatusStrip
+from bitconverter.gui.tokens import TEXT_SCALES
+from bitconverter.gui.widgets import Texts, Toast
 from bitconverter.settings import Settings
 
-PAGES = ("chat", "convert")
 LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
-
-
-class RailButton(QToolButton):
-    """An icon over a word."""
-
-    def __init__(self, icon: str) -> None:
-        super().__init__()
-        self._icon = icon
-        self.setProperty("kind", "rail")
-        self.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        self.setIconSize(QSize(24, 24))
-        self.setFixedSize(74, 62)
-        self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.toggled.connect(self._tint)
-        self._tint()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
-            self._tint()
-
-    def _tint(self) -> None:
-        colors = theme.current()
-        self.setIcon(artwork.icon(self._icon, colors.accent if self.isChecked() else colors.muted, size=24))
+USUAL_SIZE = (1180, 780)
 
 
 class MainWindow(QMainWindow):
-    """Holds the pages; a page is a widget that knows its jobs, the window knows neither jobs nor models."""
+    """Holds the pages; a page knows its jobs, the window knows neither jobs nor models."""
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self._settings = settings
         self._texts = Texts()
         self._closing = False
-        self.settings_dialog: SettingsDialog | None = None
+        self._then: Callable[[], None] | None = None
+        self.close_dialog: CloseDialog | None = None
+        self.palette_dialog: CommandPalette | None = None
         self.setWindowTitle(tr("app-name"))
         self.setMinimumSize(*LEAST_SIZE)
-        self.chat, self.convert = ChatPage(settings), ConvertPage(settings)
-        self.pages = QStackedWidget()
-        self.pages.addWidget(self.chat)
-        self.pages.addWidget(self.convert)
-        middle = QWidget()
-        line = QHBoxLayout(middle)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(0)
-        line.addWidget(self._build_rail())
-        line.addWidget(self.pages, 1)
-        self.setCentralWidget(middle)
-        self.toast = Toast(middle)
+        self.setAcceptDrops(True)
+        self.shell = Shell(settings, self)
+        self.activities = self.shell.activities
+        self.awake = Awake(self.shell)
+        self._build_pages()
+        self.rail = Rail(PAGES)
+        self.status = StatusStrip(self.activities)
+        self._lay_out()
+        self.tray = Tray(self)
+        self.commands = Commands(self)
         self._connect()
-        self._shortcuts()
+        self._add_commands()
         self._restore()
         self.show_page(settings["page"])
 
-    def _build_rail(self) -> QFrame:
-        rail = QFrame()
-        rail.setObjectName("rail")
-        rail.setFixedWidth(92)
-        layout = QVBoxLayout(rail)
-        layout.setContentsMargins(9, 16, 8, 14)
-        layout.setSpacing(6)
-        layout.addWidget(IconLabel("mark", "accent", 32), 0, Qt.AlignmentFlag.AlignHCenter)
-        layout.addSpacing(14)
-        self._group = QButtonGroup(self)
-        self.rail_buttons: dict[str, RailButton] = {}
-        for position, name in enumerate(PAGES):
-            button = RailButton(name)
-            button.setCheckable(True)
-            self._texts.set(button.setText, f"page-{name}")
-            self._texts.set(button.setAccessibleName, f"page-{name}")
-            button.setToolTip(f"Ctrl+{position + 1}")
-            self._group.addButton(button, position)
-            self.rail_buttons[name] = button
-            layout.addWidget(button)
-        layout.addStretch()
-        self.settings_button = RailButton("settings")
-        self._texts.set(self.settings_button.setText, "settings")
-        self._texts.set(self.settings_button.setAccessibleName, "settings")
-        self.settings_button.setToolTip("Ctrl+,")
-        self.settings_button.clicked.connect(self.open_settings)
-        layout.addWidget(self.settings_button)
-        self._texts.set(rail.setAccessibleName, "pages")
-        return rail
+    def _build_pages(self) -> None:
+        self.pages = QStackedWidget()
+        self.by_name: dict[str, QWidget] = {}
+        for spec in PAGES:
+            page: QWidget = spec.build(self.shell)
+            self.by_name[spec.name] = page
+            self.pages.addWidget(page)
+        self.chat = cast(ChatPage, self.by_name["chat"])
+        self.convert = cast(ConvertPage, self.by_name["convert"])
+        self.convert.converted.connect(self.chat.offer_model)
+
+    def _lay_out(self) -> None:
+        middle = QWidget()
+        right = QVBoxLayout()
+        right.setSpacing(0)
+        right.addWidget(self.pages, 1)
+        right.addWidget(self.status)
+        line = QHBoxLayout(middle)
+        line.setContentsMargins(0, 0, 0, 0)
+        line.setSpacing(0)
+        line.addWidget(self.rail)
+        line.addLayout(right, 1)
+        self.setCentralWidget(middle)
+        self.toast = Toast(middle)
+        self.overlay = DropOverlay(middle)
 
     def _connect(self) -> None:
-        self._group.idClicked.connect(lambda position: self.show_page(PAGES[position]))
-        self.chat.convert_requested.connect(lambda: self.show_page("convert"))
-        self.convert.chat_requested.connect(self.open_model)
-        self.convert.converted.connect(self.chat.offer_model)
-        self.chat.idle.connect(self._close_when_idle)
-        self.convert.idle.connect(self._close_when_idle)
-        self.chat.drawer.to_save.connect(self._save_settings)
-        self.convert.to_save.connect(self._save_settings)
+        self.rail.chosen.connect(self.show_page)
+        self.status.wanted.connect(self.show_page)
+        self.toast.action.connect(self._act_on_toast)
+        shell = self.shell
+        shell.page_wanted.connect(self.show_page)
+        shell.model_wanted.connect(self.open_model)
+        shell.source_wanted.connect(self.convert_source)
+        shell.resume_wanted.connect(self.resume)
+        shell.files_wanted.connect(self.take_files)
+        shell.setting_changed.connect(self.apply_setting)
+        shell.to_save.connect(self._save_settings)
+        shell.said.connect(self._say)
+        shell.idle.connect(self._close_when_idle)
+        self.activities.turned.connect(lambda _entry: self.rail.show_running(len(self.activities.running)))
+        self.activities.turned.connect(self.tray.show_state)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
 
-    def _shortcuts(self) -> None:
-        for position, name in enumerate(PAGES):
-            shortcut = QShortcut(QKeySequence(f"Ctrl+{position + 1}"), self)
-            shortcut.activated.connect(lambda name=name: self.show_page(name))
-        for keys, action in (
-            ("Ctrl+N", self._new_chat),
-            ("Ctrl+,", self.open_settings),
-            ("Esc", self._escape),
-        ):
-            QShortcut(QKeySequence(keys), self).activated.connect(action)
+    def _add_commands(self) -> None:
+        add = self.commands.add
+        on_rail = [spec for place in ("top", "bottom") for spec in PAGES if spec.place == place]
+        for number, spec in enumerate(on_rail, 1):
+            keys = "Ctrl+," if spec.name == "settings" else f"Ctrl+{number}"
+            add(f"go-{spec.name}", keys, partial(self.show_page, spec.name), spec.icon)
+        for spec in PAGES:
+            if spec.place == "none":
+                keys = "F1" if spec.name == "shortcuts" else ""
+                add(f"go-{spec.name}", keys, partial(self.show_page, spec.name), spec.icon)
+        add("palette", "Ctrl+K", self.open_palette, "search")
+        add("new-chat", "Ctrl+N", self._new_chat, "plus")
+        add("find-chats", "Ctrl+F", self._find_chats, "find")
+        add("stop-or-leave", "Esc", self._escape, "stop")
+        add("text-larger", "Ctrl++", lambda: self._zoom(1), "plus")
+        add("text-smaller", "Ctrl+-", lambda: self._zoom(-1), "search")
+        add("text-usual", "Ctrl+0", lambda: self._zoom(0), "search")
+        add("full-screen", "F11", self._toggle_full_screen, "external")
+        add("undo-last", "Ctrl+Shift+Z", self._act_on_toast, "undo")
+        add("pause-all", "", self.shell.pause_all, "pause")
+        add("quit", "Ctrl+Q", self.close, "close")
 
     # ---- pages
 
     def show_page(self, name: str) -> None:
-        """Show the page `name`."""
-        position = PAGES.index(name)
+        """Show the page `name`; one that is not known (of another version) is the welcome."""
+        page = self.by_name.get(name)
+        if page is None:
+            name, page = "welcome", self.by_name["welcome"]
         self._settings["page"] = name
-        self.pages.setCurrentIndex(position)
-        self.rail_buttons[name].setChecked(True)
-        if name == "chat":
-            self.chat.composer.edit.setFocus()
-        else:
-            self.convert.setFocus()
+        self.pages.setCurrentWidget(page)
+        self.rail.show_chosen(name)
+        self._page(page).entered()
+
+    def _page(self, widget: QWidget) -> PageLike:
+        return widget  # type: ignore[return-value] # each page of PAGES is one
+
+    @property
+    def _all(self) -> list[PageLike]:
+        return [self._page(widget) for widget in self.by_name.values()]
+
+    @property
+    def page_name(self) -> str:
+        """The page that is shown."""
+        return next(name for name, page in self.by_name.items() if page is self.pages.currentWidget())
 
     def open_model(self, path: str) -> None:
         """Show the chat and open the model `path` there."""
         self.show_page("chat")
         self.chat.open_model(path)
 
+    def convert_source(self, path: str) -> None:
+        """Show the conversion of the model `path`."""
+        self.show_page("convert")
+        self.convert.choose_source(path)
+
+    def resume(self, out: str) -> None:
+        """Go on with the unfinished conversion into `out`."""
+        self.show_page("convert")
+        self.convert.resume_into(out)
+
+    def take_files(self, paths: list[str]) -> None:
+        """Named when the program was started, or started again: models are opened in the chat, and the rest is
+        done what is usual for its kind."""
+        self.bring_to_front()
+        for path in paths:
+            self._take(path, "chat")
+
+    def _take(self, path: str, page: str) -> None:
+        drop = offer(path, page)
+        if drop.action == "chat":
+            self.open_model(drop.path)
+        elif drop.kind == "partial":
+            self.resume(drop.path.removesuffix(".partial"))
+        elif drop.action == "convert":
+            self.convert_source(drop.path)
+        elif drop.action == "shelf":
+            self.show_page("shelf")
+            self.by_name["shelf"].add_folder(drop.path)  # type: ignore[attr-defined]
+        elif drop.action == "attach":
+            self.show_page("chat")
+            self.chat.attach_files([drop.path])
+        else:
+            self.toast.show_text(f"{Path(drop.path).name}: {drop_text(drop)}")
+
     def _new_chat(self) -> None:
         self.show_page("chat")
         self.chat.new_chat()
 
+    def _find_chats(self) -> None:
+        self.show_page("chat")
+        self.chat.find_in_chats()
+
     def _escape(self) -> None:
-        if self.pages.currentWidget() is self.chat:
-            self.chat.stop()
-        else:
-            self.convert.stop()
+        current = self.pages.currentWidget()
+        assert current is not None
+        self._page(current).escape()
+
+    def open_palette(self) -> None:
+        """Offer every command and the recent models."""
+        entries = [
+            Entry(command.title(), command.keys, command.icon, command.run)
+            for command in self.commands.all
+            if command.text != "palette"
+        ]
+        for folder in self._settings["recent_models"]:
+            title = tr("chat-with", name=Path(folder).name)
+            entries.append(Entry(title, "", "chat", partial(self.open_model, folder)))
+        self.palette_dialog = CommandPalette(entries, self)
+        self.palette_dialog.open()
+
+    def _toggle_full_screen(self) -> None:
+        self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
+
+    # ---- what is said at the bottom
+
+    def _say(self, text: str, action: str, then: Callable[[], None] | None) -> None:
+        self._then = then
+        self.toast.show_text(text, action)
+
+    def _act_on_toast(self) -> None:
+        then, self._then = self._then, None
+        self.toast.dismiss()
+        if then is not None:
+            then()
 
     # ---- settings
 
     def open_settings(self) -> None:
-        """Show the settings over the window."""
-        dialog = SettingsDialog(self._settings, self)
-        dialog.changed.connect(self.apply_setting)
-        dialog.finished.connect(dialog.deleteLater)
-        dialog.finished.connect(self._settings_closed)
-        self.settings_dialog = dialog
-        dialog.open()
-
-    def _settings_closed(self) -> None:
-        self.settings_dialog = None
+        """Show the settings."""
+        self.show_page("settings")
 
     def apply_setting(self, key: str) -> None:
         """Make the window follow the setting `key`, and keep it."""
@@ -182,6 +251,8 @@ class MainWindow(QMainWindow):
             self.retranslate()
         elif key == "theme":
             self._apply_theme()
+        elif key == "text_scale":
+            self._apply_scale()
         self._save_settings()
 
     def _system_theme_changed(self) -> None:
@@ -192,6 +263,20 @@ class MainWindow(QMainWindow):
         app = QApplication.instance()
         assert isinstance(app, QApplication)
         theme.apply(app, self._settings["theme"])
+
+    def _apply_scale(self) -> None:
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        theme.set_scale(self._settings["text_scale"])
+        theme.use_fonts(app)
+        self._apply_theme()
+
+    def _zoom(self, step: int) -> None:
+        at = TEXT_SCALES.index(self._settings["text_scale"])
+        at = TEXT_SCALES.index(100) if step == 0 else min(max(at + step, 0), len(TEXT_SCALES) - 1)
+        self._settings["text_scale"] = TEXT_SCALES[at]
+        self.shell.setting_changed.emit("text_scale")
+        self.toast.show_text(tr("text-size", percent=TEXT_SCALES[at]))
 
     def _save_settings(self) -> bool:
         try:
@@ -204,17 +289,47 @@ class MainWindow(QMainWindow):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        if self.settings_dialog is not None:
-            self.settings_dialog.retranslate()
-        self.chat.retranslate()
-        self.convert.retranslate()
+        self.rail.retranslate()
+        self.activities.retranslate()
+        self.status.retranslate()
+        self.tray.retranslate()
+        for page in self._all:
+            page.retranslate()
+        self.rail.show_running(len(self.activities.running))
+
+    # ---- dragging onto any page
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:
+        paths = dropped_paths(event.mimeData())
+        if paths:
+            name = Path(paths[0]).name + (f"  +{len(paths) - 1}" if len(paths) > 1 else "")
+            self.overlay.show_drop(offer(paths[0], self.page_name), name)
+            event.acceptProposedAction()
+
+    def dragLeaveEvent(self, event: QDragLeaveEvent) -> None:
+        self.overlay.hide()
+
+    def dropEvent(self, event: QDropEvent) -> None:
+        self.overlay.hide()
+        page = self.page_name
+        for path in dropped_paths(event.mimeData()):
+            self._take(path, page)
+        event.acceptProposedAction()
 
     # ---- opening and closing
 
     def _restore(self) -> None:
         geometry = QByteArray.fromBase64(self._settings["window_geometry"].encode())
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
-            self.resize(1180, 780)
+            self.resize(*USUAL_SIZE)
+
+    def bring_to_front(self) -> None:
+        """Show the window, also out of the tray."""
+        self.tray.leave()
+        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
+        self.show()
+        self.raise_()
+        self.activateWindow()
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
@@ -222,37 +337,72 @@ class MainWindow(QMainWindow):
         if problems:
             self.toast.show_text(tr("settings-damaged", names=", ".join(problems)))
 
+    @property
+    def busy(self) -> bool:
+        """Whether a thread of a page is alive."""
+        return any(page.busy for page in self._all)
+
     def closeEvent(self, event: QCloseEvent) -> None:
-        if not self.chat.busy and not self.convert.busy:
+        if not self.busy:
             self._finish()
             event.accept()
             return
         event.ignore()
-        if self._closing or (self.convert.converting and not self._may_stop()):
+        if self._closing:
             return
-        if not self.chat.busy and not self.convert.busy:  # ended while the question was open
+        choice = self._settings["close_action"]
+        if not self.shell.working or choice == "quit":
+            self.stop_and_close()
+        elif choice == "tray" and tray_there():
+            self.tray.enter()
+        else:
+            self._ask_how_to_close()
+
+    def _ask_how_to_close(self) -> None:
+        if self.close_dialog is not None:
+            return
+        dialog = CloseDialog(tray_there(), self)
+        self.close_dialog = dialog
+        dialog.finished.connect(self._closing_answered)
+        dialog.open()
+
+    def _closing_answered(self) -> None:
+        dialog, self.close_dialog = self.close_dialog, None
+        assert dialog is not None
+        dialog.deleteLater()
+        if dialog.choice and dialog.remember.isChecked():
+            self._settings["close_action"] = dialog.choice
+            self._save_settings()
+        if dialog.choice == "tray":
+            self.tray.enter()
+        elif dialog.choice == "quit":
+            self.stop_and_close()
+
+    def stop_and_close(self) -> None:
+        """Stop every job, which keeps what is finished, and close when the last has stopped."""
+        if not self.busy:  # ended while the question was open
+            self._closing = True
             self.close()
             return
         self._closing = True
         self.setWindowTitle(f"{tr('app-name')} - {tr('closing')}")
         self.toast.show_text(tr("closing"))
-        self.chat.shut_down()
-        self.convert.shut_down()
-
-    def _may_stop(self) -> bool:
-        box = QMessageBox(QMessageBox.Icon.Question, tr("close-title"), tr("close-text"), parent=self)
-        stop = box.addButton(tr("close-yes"), QMessageBox.ButtonRole.AcceptRole)
-        stay = box.addButton(tr("close-no"), QMessageBox.ButtonRole.RejectRole)
-        box.setDefaultButton(stay)  # Enter, pressed for something else, must not stop hours of work
-        box.exec()
-        return box.clickedButton() is stop
+        for page in self._all:
+            page.shut_down()
 
     def _close_when_idle(self) -> None:
-        if self._closing and not self.chat.busy and not self.convert.busy:
+        if self._closing and not self.busy:
+            self.tray.leave()
             self.close()
 
+    def stop_and_wait(self) -> None:
+        """Stop every job and block until all threads have ended; for the last moment of the program."""
+        for page in self._all:
+            page.stop_and_wait()
+        self.awake.let_go()
+
     def _finish(self) -> None:
-        self.chat.stop_and_wait()
-        self.convert.stop_and_wait()
+        self.stop_and_wait()
+        self.tray.leave()
         self._settings["window_geometry"] = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
         self._save_settings()

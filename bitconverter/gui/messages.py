@@ -110,6 +110,12 @@ def note_text(note: Note) -> str:
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
 
 
+def item_text(item: str) -> str:
+    """What a progress event is at: "layer 3" in the language in use, names of tensors and files as they are."""
+    word, _, number = item.partition(" ")
+    return tr("layer-number", layer=number) if word == "layer" and number.isdigit() else item
+
+
 def answer_line(answer: Numbers) -> str:
     """The numbers under an answer."""
     speed, seconds = (

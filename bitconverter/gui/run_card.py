@@ -1,158 +1,139 @@
-"""A conversion at work: progress with the time left, then what came out of it, or why nothing did."""
+"""A conversion at work: its layers, the time left, what to do; then what came out of it, or why nothing did."""
 
-from PySide6.QtCore import QUrl, Signal
-from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QVBoxLayout, QWidget
+from pathlib import Path
 
-from bitconverter.gui.messages import ErrorText, format_duration, format_size, tr
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QProgressBar, QVBoxLayout, QWidget
+
+from bitconverter.gui.activity import Work
+from bitconverter.gui.convert_queue import QueueItem
+from bitconverter.gui.done_view import DoneView
+from bitconverter.gui.layer_strip import LayerStrip
+from bitconverter.gui.messages import format_duration, item_text, tr
 from bitconverter.gui.notice import Notice
-from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, label, row
-from bitconverter.jobs.convert import ConvertResult
-from bitconverter.jobs.job import Progress
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
+
+WORST = 5
 
 
 class RunCard(QFrame):
-    """Shows exactly one of: progress, result, error, stopped."""
+    """Shows one item of the queue, or nothing."""
 
-    chat = Signal(str)
+    pause = Signal()
+    stop = Signal()
+    resume = Signal()
 
     def __init__(self) -> None:
         super().__init__()
         self.setProperty("role", "card")
         self._texts = Texts()
-        self.result: ConvertResult | None = None
-        inner = column(self, 20, 12)
-        self.notice = Notice()
-        self._progress, self._done = self._build_progress(), self._build_done()
-        for part in (self._progress, self._done, self.notice):
+        self.item: QueueItem | None = None
+        self._layers = 0
+        inner = column(self, 20, Space.MEDIUM)
+        self.notice, self.done = Notice(), DoneView()
+        self._work = self._build_work()
+        for part in (self._work, self.notice, self.done):
             inner.addWidget(part)
             part.hide()
         self.hide()
 
-    def _build_progress(self) -> QWidget:
+    def _build_work(self) -> QWidget:
         result = QWidget()
         layout = QVBoxLayout(result)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(9)
-        self._title, self._percent = label("heading"), label("heading")
-        self._item, self._eta = ElidedLabel("muted"), label("muted")
-        self.bar = QProgressBar()
+        self.title, self._percent = ElidedLabel("heading"), label("heading")
+        self.text, self._eta = ElidedLabel("muted"), label("muted")
+        self.worst = label("small", wrap=True)
+        self.strip, self.bar = LayerStrip(), QProgressBar()
         self.bar.setRange(0, 1000)
         self.bar.setTextVisible(False)
         self._texts.set(self.bar.setAccessibleName, "progress")
-        head, foot = row(), row()
-        head.addWidget(self._title, 1)
+        self.pause_button, self.stop_button = Button("", "pause"), Button("", "stop")
+        self.resume_button = Button("primary", "play")
+        for button, key, signal in (
+            (self.resume_button, "resume", self.resume), (self.pause_button, "pause", self.pause),
+            (self.stop_button, "stop-and-keep", self.stop),
+        ):  # fmt: skip
+            self._texts.set(button.setText, key)
+            button.clicked.connect(signal)
+        head, foot, buttons = row(), row(), row(Space.SMALL)
+        head.addWidget(self.title, 1)
         head.addWidget(self._percent)
-        foot.addWidget(self._item, 1)
+        foot.addWidget(self.text, 1)
         foot.addWidget(self._eta)
-        layout.addLayout(head)
-        layout.addWidget(self.bar)
-        layout.addLayout(foot)
-        return result
-
-    def _build_done(self) -> QWidget:
-        result = QWidget()
-        layout = QVBoxLayout(result)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(14)
-        title = label("heading")
-        self._texts.set(title.setText, "done-title")
-        head = row(8)
-        head.addWidget(IconLabel("check", "ok", 22))
-        head.addWidget(title, 1)
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(24)
-        grid.setVerticalSpacing(1)
-        self._numbers = []
-        for position, key in enumerate(("result-before", "result-after", "result-bits", "result-time")):
-            name, number = label("small"), label("number", selectable=True)
-            self._texts.set(name.setText, key)
-            grid.addWidget(number, 0, position)
-            grid.addWidget(name, 1, position)
-            grid.setColumnStretch(position, 1)
-            self._numbers.append(number)
-            self._time_name = name  # the last of them
-        self._where = ElidedLabel("muted")
-        self.chat_button, self.folder_button = Button("primary", "chat"), Button("", "folder")
-        self._texts.set(self.chat_button.setText, "chat-with-it")
-        self._texts.set(self.folder_button.setText, "open-folder")
-        self.chat_button.clicked.connect(self._chat)
-        self.folder_button.clicked.connect(self._open_folder)
-        buttons = row()
-        buttons.addWidget(self.chat_button)
-        buttons.addWidget(self.folder_button)
+        for button in (self.resume_button, self.pause_button, self.stop_button):
+            buttons.addWidget(button)
         buttons.addStretch()
         layout.addLayout(head)
-        layout.addLayout(grid)
-        layout.addWidget(self._where)
+        layout.addWidget(self.strip)
+        layout.addWidget(self.bar)
+        layout.addLayout(foot)
+        layout.addWidget(self.worst)
         layout.addLayout(buttons)
         return result
 
-    def show_running(self) -> None:
-        """A conversion has begun and has not said anything yet."""
-        self._only(self._progress)
-        self._texts.set(self._title.setText, "converting")
-        self.bar.setValue(0)
-        self._percent.setText("0 %")
-        self._item.set_text("")
-        self._eta.setText("")
+    def show_item(self, item: QueueItem | None, layers: int = 0) -> None:
+        """Show `item`, whose model has so many `layers` (0: not known)."""
+        self.item, self._layers = item, layers
+        self.setVisible(item is not None)
+        if item is None:
+            return
+        state = item.state
+        working = state in (Work.RUNNING, Work.PAUSED, Work.WAITING)
+        self._work.setVisible(working)
+        self.done.setVisible(state is Work.DONE)
+        if state is Work.DONE and item.result is not None:
+            self.done.show_result(item.job, item.result)
+        self._show_problem(item)
+        if working:
+            self._show_buttons(item)
+            self.show_progress()
 
-    def show_progress(self, progress: Progress) -> None:
-        """How far it is."""
-        share = progress.done / progress.total if progress.total else 0.0
-        self.bar.setValue(int(share * 1000))
-        self._percent.setText(f"{share:.0%}".replace("%", " %"))
-        self._item.set_text(progress.item)
-        self._eta.setText("" if progress.eta is None else tr("time-left", time=format_duration(progress.eta)))
+    def _show_problem(self, item: QueueItem) -> None:
+        if item.state is Work.FAILED and item.problem is not None:
+            self.notice.show_error(item.problem)
+        elif item.state is Work.PAUSED and item.why:
+            text = item.problem.text if item.problem is not None else tr(f"paused-{item.why}-text")
+            self.notice.show_warning(tr(f"paused-{item.why}"), text)
+        else:
+            self.notice.clear()
 
-    def show_stopping(self) -> None:
-        """Stop was pressed; what is being written is finished first."""
-        self._texts.set(self._title.setText, "stopping")
-        self._eta.setText("")
+    def _show_buttons(self, item: QueueItem) -> None:
+        running, stopping = item.state is Work.RUNNING, bool(item.ending)
+        self.resume_button.setVisible(item.state is Work.PAUSED)
+        self.pause_button.setVisible(running)
+        self.pause_button.setEnabled(not stopping)
+        self.stop_button.setEnabled(not stopping)
+        state = "stopping" if running and stopping else item.state.value
+        self.title.set_text(tr(f"run-{state}", name=Path(item.job.source).name))
 
-    def show_result(self, result: ConvertResult) -> None:
-        """The finished model in numbers."""
-        self._only(self._done)
-        self.result = result
-        self._fill(result)
+    def show_progress(self) -> None:
+        """How far the shown item is."""
+        item = self.item
+        if item is None:
+            return
+        activity = item.activity
+        self.bar.setValue(round(activity.share * 1000))
+        self._percent.setText(f"{activity.share:.0%}".replace("%", " %"))
+        self.text.set_text(item_text(activity.item))
+        running = item.state is Work.RUNNING and not item.ending
+        eta = activity.eta if running else None
+        self._eta.setText("" if eta is None else tr("time-left", time=format_duration(eta)))
+        self.strip.show_layers(self._layers, max(item.layer, 0), item.errors)
+        self._show_worst(item)
 
-    def show_error(self, error: ErrorText) -> None:
-        """It failed."""
-        self._only(self.notice)
-        self.notice.show_error(error)
-
-    def clear(self) -> None:
-        """Nothing runs and nothing is to be told."""
-        self.result = None
-        self.hide()
+    def _show_worst(self, item: QueueItem) -> None:
+        worst = sorted(item.errors.items(), key=lambda pair: -pair[1])[:WORST]
+        names = " · ".join(
+            tr("layer-error-short", layer=layer, error=f"{error:.4f}") for layer, error in worst
+        )
+        self.worst.setText(tr("worst-layers", layers=names) if worst else "")
+        self.worst.setVisible(bool(worst))
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        if self.result is not None:
-            self._fill(self.result)
-
-    def _fill(self, result: ConvertResult) -> None:
-        texts = (
-            format_size(result.source_bytes), format_size(result.file_bytes),
-            f"{result.bits_per_weight:.2f}", format_duration(result.seconds),
-        )  # fmt: skip
-        time_key = "result-time-resumed" if result.resumed_tensors else "result-time"
-        self._texts.set(self._time_name.setText, time_key)
-        for number, text in zip(self._numbers, texts, strict=True):
-            number.setText(text)
-        self._where.set_text(result.out)
-
-    def _only(self, part: QWidget) -> None:
-        self.result = None
-        for each in (self._progress, self._done, self.notice):
-            each.setVisible(each is part)
-        self.show()
-
-    def _chat(self) -> None:
-        if self.result is not None:
-            self.chat.emit(self.result.out)
-
-    def _open_folder(self) -> None:
-        if self.result is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(self.result.out))
+        self.done.retranslate()
+        self.show_item(self.item, self._layers)

@@ -204,8 +204,7 @@ def _wait(condition: Callable[[], bool], what: str) -> None:
 
 
 def _close(window: Any) -> None:
-    window.chat.stop_and_wait()
-    window.convert.stop_and_wait()
+    window.stop_and_wait()
     window.close()
     window.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

@@ -17,7 +17,6 @@ from bitconverter.gui.widgets import (
     frame,
     label,
     row,
-    set_property,
 )
 from bitconverter.jobs.preflight import PreflightReport
 from bitconverter.settings import Settings, storable
@@ -112,6 +111,7 @@ class SourceCard(QWidget):
         head.addWidget(self.file_button, 0, Qt.AlignmentFlag.AlignTop)
         self._state = label("muted")
         self.checks = CheckList()
+        self.checks.tab_after = self.file_button
         self.notice = Notice()
         inner.addLayout(head)
         inner.addWidget(self._state)
@@ -150,15 +150,6 @@ class SourceCard(QWidget):
         """It could not even be looked at."""
         self._state.hide()
         self.notice.show_error(error)
-
-    def set_locked(self, locked: bool) -> None:
-        """While a conversion runs the model stays."""
-        self.folder_button.setDisabled(locked)
-        self.file_button.setDisabled(locked)
-
-    def set_hot(self, hot: bool) -> None:
-        """Something that can be dropped is over the page."""
-        set_property(self._drop, "hot", "true" if hot else "false")
 
     def ask_folder(self) -> None:
         """Let the user pick a model folder."""

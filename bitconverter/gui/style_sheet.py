@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
 
-if TYPE_CHECKING:
-    from bitconverter.gui.theme import Colors
+from bitconverter.gui.tokens import Colors, Radius, Type
 
 
-def style_sheet(c: Colors) -> str:
-    """The sheet for the whole application. Widgets say what they are by the properties
-    `role` (labels, frames) and `kind` (buttons)."""
-    return _base(c) + _buttons(c) + _fields(c) + _parts(c)
+def style_sheet(c: Colors, scale: float = 1.0) -> str:
+    """The sheet for the whole application, every size of letters times `scale`. Widgets say what they are by
+    the properties `role` (labels, frames) and `kind` (buttons)."""
+    sheet = _base(c) + _buttons(c) + _fields(c) + _parts(c) + _lists(c)
+    return re.sub(r"([\d.]+)pt\b", lambda size: f"{float(size[1]) * scale:.4g}pt", sheet)
 
 
 def _base(c: Colors) -> str:
@@ -21,19 +21,19 @@ QMainWindow, QDialog, QWidget#page {{ background: {c.window}; }}
 QScrollArea, QScrollArea > QWidget > QWidget#scrolled {{ background: transparent; border: 0; }}
 QToolTip {{ background: {c.raised}; color: {c.text}; border: 1px solid {c.border}; padding: 5px 8px; }}
 QLabel {{ background: transparent; }}
-QLabel[role="title"] {{ font-size: 19pt; font-weight: 600; }}
-QLabel[role="heading"] {{ font-size: 12pt; font-weight: 600; }}
-QLabel[role="number"] {{ font-size: 15pt; font-weight: 600; }}
+QLabel[role="title"] {{ font-size: {Type.TITLE}pt; font-weight: 600; }}
+QLabel[role="heading"] {{ font-size: {Type.HEADING}pt; font-weight: 600; }}
+QLabel[role="number"] {{ font-size: {Type.NUMBER}pt; font-weight: 600; }}
 QLabel[role="muted"] {{ color: {c.muted}; }}
-QLabel[role="small"] {{ color: {c.muted}; font-size: 9pt; }}
+QLabel[role="small"] {{ color: {c.muted}; font-size: {Type.SMALL}pt; }}
 QLabel[role="error"] {{ color: {c.error}; }}
 QLabel[role="accent"] {{ color: {c.accent}; font-weight: 600; }}
 QLabel[role="step"] {{ background: {c.accent_soft}; color: {c.accent}; border-radius: 13px; font-weight: 600;
   min-width: 26px; max-width: 26px; min-height: 26px; max-height: 26px; }}
 QLabel[role="badge"] {{ background: {c.raised}; color: {c.muted}; border-radius: 9px; padding: 3px 10px;
-  font-size: 9pt; }}
-QFrame[role="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: 12px; }}
-QFrame[role="drop"] {{ background: {c.surface}; border: 2px dashed {c.strong_border}; border-radius: 14px; }}
+  font-size: {Type.SMALL}pt; }}
+QFrame[role="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: {Radius.CARD}px; }}
+QFrame[role="drop"] {{ background: {c.surface}; border: 2px dashed {c.strong_border}; border-radius: {Radius.DROP}px; }}
 QFrame[role="drop"][hot="true"] {{ background: {c.accent_soft}; border-color: {c.accent}; }}
 QFrame[role="error-box"] {{ background: {c.error_soft}; border: 1px solid {c.error}; border-radius: 10px; }}
 QFrame[role="warning-box"] {{ background: {c.warning_soft}; border: 1px solid {c.warning};
@@ -56,7 +56,7 @@ QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::su
 
 def _buttons(c: Colors) -> str:
     return f"""
-QPushButton {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: 8px;
+QPushButton {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: {Radius.BUTTON}px;
   padding: 7px 16px; min-height: 18px; }}
 QPushButton:hover {{ background: {c.raised}; }}
 QPushButton:pressed {{ background: {c.border}; }}
@@ -76,11 +76,11 @@ QPushButton[kind="row"] {{ text-align: left; background: transparent; border-col
   padding: 9px 12px; }}
 QPushButton[kind="row"]:hover {{ background: {c.raised}; }}
 QPushButton[kind="row"]:focus {{ border-color: {c.accent}; }}
-QPushButton[kind="model"] {{ font-size: 12pt; font-weight: 600; background: transparent;
+QPushButton[kind="model"] {{ font-size: {Type.HEADING}pt; font-weight: 600; background: transparent;
   border-color: transparent; padding: 6px 10px; text-align: left; }}
 QPushButton[kind="model"]:hover {{ background: {c.raised}; }}
 QPushButton[kind="model"]:focus {{ border-color: {c.accent}; }}
-QPushButton[kind="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: 12px;
+QPushButton[kind="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: {Radius.CARD}px;
   padding: 0; text-align: left; }}
 QPushButton[kind="card"]:hover {{ border-color: {c.strong_border}; }}
 QPushButton[kind="card"]:focus {{ border-color: {c.accent}; }}
@@ -97,6 +97,10 @@ QPushButton[kind="meter"]:hover {{ background: {c.raised}; }}
 QPushButton[kind="meter"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="meter"][level="near"] {{ color: {c.warning}; font-weight: 600; }}
 QPushButton[kind="meter"][level="over"] {{ color: {c.error}; font-weight: 600; }}
+QPushButton[kind="chip"] {{ border-radius: 15px; padding: 5px 16px; background: transparent; }}
+QPushButton[kind="chip"]:hover {{ background: {c.raised}; }}
+QPushButton[kind="chip"]:checked {{ background: {c.accent_soft}; border-color: {c.accent}; color: {c.accent};
+  font-weight: 600; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 7px; padding: 5px; }}
 QToolButton:hover {{ background: {c.raised}; }}
 QToolButton:focus {{ border-color: {c.accent}; }}
@@ -116,7 +120,7 @@ QToolButton[kind="rail"]:focus {{ border-color: {c.accent}; }}
 def _fields(c: Colors) -> str:
     return f"""
 QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ background: {c.surface};
-  border: 1px solid {c.strong_border}; border-radius: 7px; padding: 5px 8px;
+  border: 1px solid {c.strong_border}; border-radius: {Radius.FIELD}px; padding: 5px 8px;
   selection-background-color: {c.accent}; selection-color: {c.accent_text}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus
   {{ border-color: {c.accent}; }}
@@ -168,4 +172,33 @@ QFrame#toast QLabel {{ color: {c.window}; }}
 QFrame#toast QPushButton {{ background: transparent; border: 0; color: {c.accent_soft}; font-weight: 600;
   text-decoration: underline; padding: 2px 6px; }}
 QFrame#toast QPushButton:focus {{ border: 1px solid {c.window}; }}
+"""
+
+
+def _lists(c: Colors) -> str:
+    return f"""
+QListView, QTreeView {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: {Radius.CARD}px;
+  padding: 6px; outline: 0; }}
+QListView[role="bare"], QTreeView[role="bare"] {{ background: transparent; border: 0; padding: 0; }}
+QListView:focus, QTreeView:focus {{ border-color: {c.accent}; }}
+QListView::item, QTreeView::item {{ border-radius: {Radius.FIELD}px; padding: 6px 8px; color: {c.text}; }}
+QListView::item:selected, QTreeView::item:selected {{ background: {c.accent_soft}; color: {c.text}; }}
+QListView::item:hover:!selected {{ background: {c.raised}; }}
+QTreeView {{ show-decoration-selected: 0; }}
+QTreeView::branch, QTreeView::branch:selected {{ background: transparent; }}
+QFrame#status {{ background: {c.rail}; border: 0; border-top: 1px solid {c.border}; }}
+QFrame#status QProgressBar {{ min-height: 6px; max-height: 6px; border-radius: 3px; }}
+QFrame#palette {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: {Radius.CARD}px; }}
+QFrame#drop-overlay {{ background: {c.accent_soft}; border: 3px dashed {c.accent}; border-radius: {Radius.DROP}px; }}
+QLabel[role="good"] {{ background: {c.ok_soft}; color: {c.ok}; border-radius: 9px; padding: 3px 10px;
+  font-size: {Type.SMALL}pt; font-weight: 600; }}
+QLabel[role="careful"] {{ background: {c.warning_soft}; color: {c.warning}; border-radius: 9px;
+  padding: 3px 10px; font-size: {Type.SMALL}pt; font-weight: 600; }}
+QLabel[role="bad"] {{ background: {c.error_soft}; color: {c.error}; border-radius: 9px; padding: 3px 10px;
+  font-size: {Type.SMALL}pt; font-weight: 600; }}
+QLabel[role="key"] {{ background: {c.raised}; color: {c.text}; border: 1px solid {c.strong_border};
+  border-radius: 5px; padding: 2px 8px; font-size: {Type.SMALL}pt; }}
+QLabel[role="strong"] {{ font-weight: 600; }}
+QFrame[role="missing"] {{ background: {c.raised}; border: 1px dashed {c.strong_border};
+  border-radius: {Radius.CARD}px; }}
 """

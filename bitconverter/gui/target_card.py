@@ -1,4 +1,4 @@
-"""Size, output folder and disk: everything to decide before a conversion starts."""
+"""Size, output folder, disk and time: everything to decide before a conversion starts."""
 
 import os
 from pathlib import Path
@@ -7,33 +7,32 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from bitconverter.gui.messages import format_size, tr
-from bitconverter.gui.plane_cards import PlaneCards
+from bitconverter.gui.size_choice import SizeChoice
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
 from bitconverter.jobs.preflight import PreflightReport
 
 
 class TargetCard(QWidget):
-    """Emits `planes_changed` and `out_changed` when the user decides something."""
+    """Emits `choice_changed` and `out_changed` when the user decides something."""
 
-    planes_changed = Signal(int)
+    choice_changed = Signal()
     out_changed = Signal(str)
 
-    def __init__(self, planes: int) -> None:
+    def __init__(self, preset: str) -> None:
         super().__init__()
         self._texts = Texts()
         self._report: PreflightReport | None = None
-        self.cards = PlaneCards(planes)
-        self.cards.changed.connect(self.planes_changed)
-        title = label("heading")
+        self.sizes = SizeChoice(preset)
+        self.sizes.changed.connect(self.choice_changed)
+        title, out_title = label("heading"), label("heading")
         self._texts.set(title.setText, "size-title")
-        out_title = label("heading")
         self._texts.set(out_title.setText, "out-title")
         self.out = ElidedLabel()
         self._disk = label("small")
         self.out_button = Button("")
         self._texts.set(self.out_button.setText, "change")
         self._texts.set(self.out_button.setAccessibleName, "change-out")
-        self.out_button.clicked.connect(self._ask_out)
+        self.out_button.clicked.connect(self.ask_out)
         box = frame("card")
         inner = column(box, 18, 4)
         words = QVBoxLayout()
@@ -41,7 +40,7 @@ class TargetCard(QWidget):
         words.addWidget(self.out)
         words.addWidget(self._disk)
         line = row(14)
-        line.addWidget(IconLabel("folder", "muted", 22))
+        line.addWidget(IconLabel("disk", "accent", 24))
         line.addLayout(words, 1)
         line.addWidget(self.out_button)
         inner.addLayout(line)
@@ -49,7 +48,7 @@ class TargetCard(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(10)
         layout.addWidget(title)
-        layout.addWidget(self.cards)
+        layout.addWidget(self.sizes)
         layout.addSpacing(8)
         layout.addWidget(out_title)
         layout.addWidget(box)
@@ -69,18 +68,13 @@ class TargetCard(QWidget):
             needed, free = format_size(report.needed_bytes), format_size(report.free_bytes)
             self._disk.setText(tr("disk-line", needed=needed, free=free))
 
-    def set_locked(self, locked: bool) -> None:
-        """While a conversion runs nothing can be decided."""
-        self.cards.setDisabled(locked)
-        self.out_button.setDisabled(locked)
-
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        self.cards.retranslate()
+        self.sizes.retranslate()
         self.show_report(self._report)
 
-    def _ask_out(self) -> None:
+    def ask_out(self) -> None:
         """Pick the folder that shall hold the new one."""
         out = Path(self.out.whole_text())
         parent = QFileDialog.getExistingDirectory(self, tr("choose-out-title"), str(out.parent))
@@ -88,12 +82,11 @@ class TargetCard(QWidget):
             self.out_changed.emit(str(Path(parent) / out.name))
 
 
-def default_out(source: str, planes: int, folder: Path | None = None) -> str:
-    """NAME-ternary-Nplanes in `folder` (default: beside the source), numbered if that is taken."""
+def default_out(source: str, word: str, folder: str = "") -> str:
+    """NAME-ternary-WORD in `folder` ("": beside the source), numbered if that is taken."""
     path = Path(source)
     name = path.stem if path.suffix.lower() == ".gguf" else path.name
-    word = "plane" if planes == 1 else "planes"
-    return free_out(str((folder or path.parent) / f"{name}-ternary-{planes}{word}"))
+    return free_out(str((Path(folder) if folder else path.parent) / f"{name}-ternary-{word}"))
 
 
 def free_out(out: str) -> str:

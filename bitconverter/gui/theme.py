@@ -1,52 +1,16 @@
-"""Light and dark: the colours, the palette and the fonts. One accent colour, all else calm."""
+"""Which colours and letters are in use: light, dark or high contrast, and the text size."""
 
-from dataclasses import dataclass
+import sys
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QSettings, Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
 from PySide6.QtWidgets import QApplication
 
 from bitconverter.gui.style_sheet import style_sheet
+from bitconverter.gui.tokens import CONTRAST, DARK, LIGHT, TEXT_SCALES, Colors, Type
 
+__all__ = ["CONTRAST", "DARK", "LIGHT", "Colors", "apply", "current", "mono_font", "scale", "use_fonts"]
 
-@dataclass(frozen=True)
-class Colors:
-    """Every colour of the window. Text on its background keeps a contrast of 4.5 or more."""
-
-    dark: bool
-    window: str
-    surface: str
-    raised: str
-    rail: str
-    border: str
-    strong_border: str
-    text: str
-    muted: str
-    accent: str
-    accent_hover: str
-    accent_text: str
-    accent_soft: str
-    user: str
-    ok: str
-    warning: str
-    error: str
-    error_soft: str
-    warning_soft: str
-    code: str
-
-
-LIGHT = Colors(
-    dark=False, window="#f6f6f3", surface="#ffffff", raised="#f0f0ec", rail="#eeeeea", border="#e2e2dd",
-    strong_border="#c9cac4", text="#1e2326", muted="#5a636b", accent="#0f766e", accent_hover="#0c5f59",
-    accent_text="#ffffff", accent_soft="#e0f0ee", user="#e3efed", ok="#1a7f37", warning="#8a5a00",
-    error="#b3261e", error_soft="#fbeae8", warning_soft="#fbf2dd", code="#ecece6",
-)  # fmt: skip
-DARK = Colors(
-    dark=True, window="#17191c", surface="#1e2124", raised="#272b2f", rail="#131517", border="#2e3338",
-    strong_border="#454c54", text="#e6e8ea", muted="#a0a8b1", accent="#4dbdb0", accent_hover="#6bcfc3",
-    accent_text="#06231f", accent_soft="#1d3835", user="#20403c", ok="#5cc46f", warning="#e0b03f",
-    error="#f28b82", error_soft="#3a2322", warning_soft="#38301c", code="#101214",
-)  # fmt: skip
 
 _FONTS = ["Segoe UI", "Yu Gothic UI", "Meiryo", "Noto Sans CJK JP", "Noto Sans", "DejaVu Sans"]
 _MONO_FONTS = ["Cascadia Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono", "Noto Sans Mono CJK JP"]
@@ -54,6 +18,7 @@ _MONO_FONTS = ["Cascadia Mono", "Consolas", "Noto Sans Mono", "DejaVu Sans Mono"
 
 class _State:
     colors = LIGHT
+    scale = 100
 
 
 def current() -> Colors:
@@ -66,26 +31,52 @@ def system_is_dark() -> bool:
     return QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark
 
 
-def apply(app: QApplication, choice: str) -> None:
-    """Use `choice` ("auto", "light" or "dark") for the whole application."""
+def system_has_high_contrast() -> bool:
+    """Whether Windows is set to a contrast theme. Qt 6.9 does not say; the registry does."""
+    if sys.platform != "win32":
+        return False
+    place = r"HKEY_CURRENT_USER\Control Panel\Accessibility\HighContrast"
+    flags = QSettings(place, QSettings.Format.NativeFormat).value("Flags", "0")
+    return str(flags).isdigit() and bool(int(str(flags)) & 1)
+
+
+def colors_for(choice: str) -> Colors:
+    """The colours of `choice`: "auto" (as the system), "light", "dark" or "contrast"."""
+    if choice == "contrast" or (choice == "auto" and system_has_high_contrast()):
+        return CONTRAST
     dark = system_is_dark() if choice == "auto" else choice == "dark"
-    _State.colors = DARK if dark else LIGHT
+    return DARK if dark else LIGHT
+
+
+def apply(app: QApplication, choice: str) -> None:
+    """Use the colours of `choice` for the whole application."""
+    _State.colors = colors_for(choice)
     app.setPalette(_palette(_State.colors))
-    sheet = style_sheet(_State.colors)
+    sheet = style_sheet(_State.colors, _State.scale / 100)
     if app.styleSheet() != sheet:  # restyling every widget takes a moment
         app.setStyleSheet(sheet)
+
+
+def scale() -> float:
+    """The text size in use, 1.0 for the usual one."""
+    return _State.scale / 100
+
+
+def set_scale(percent: int) -> None:
+    """Use another text size; use_fonts() and apply() make it seen."""
+    _State.scale = min(max(percent, TEXT_SCALES[0]), TEXT_SCALES[-1])
 
 
 def use_fonts(app: QApplication) -> None:
     """A font with Latin and Japanese letters at a readable size."""
     font = QFont(app.font())
     font.setFamilies(_installed(_FONTS) or [font.family()])
-    font.setPointSizeF(10.5)
+    font.setPointSizeF(Type.BODY * scale())
     font.setStyleHint(QFont.StyleHint.SansSerif)
     app.setFont(font)
 
 
-def mono_font(points: float = 9.5) -> QFont:
+def mono_font(points: float = Type.CODE) -> QFont:
     """The font of code and of the console."""
     font = QFont()
     families = _installed(_MONO_FONTS) or [
@@ -93,7 +84,7 @@ def mono_font(points: float = 9.5) -> QFont:
     ]
     font.setFamilies([*families, *_installed(_FONTS)])
     font.setStyleHint(QFont.StyleHint.Monospace)
-    font.setPointSizeF(points)
+    font.setPointSizeF(points * scale())
     return font
 
 

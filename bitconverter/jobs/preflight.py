@@ -37,6 +37,7 @@ class PreflightReport:
     bits_per_weight: float
     free_bytes: int | None
     needed_bytes: int
+    layers: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,7 @@ def check(
     report = PreflightReport(
         tuple(items), not any(item.level == "error" for item in items), source.name, source.kind,
         info.family if info else "", sum(math.prod(t.shape) for t in plan), source.total_bytes, out_bytes,
-        8 * layer_bytes / linear if linear else 0.0, free, needed,
+        8 * layer_bytes / linear if linear else 0.0, free, needed, info.n_layers if info else 0,
     )  # fmt: skip
     return Checked(report, source, info, tuple(plan), side_files)
 

@@ -6,14 +6,21 @@ import shutil
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtCore import Qt
 
-from bitconverter.gui.convert_page import State
+from bitconverter.gui.activity import Work
+from bitconverter.gui.convert_page import ConvertPage, State
+from bitconverter.gui.layer_strip import error_color
 from bitconverter.gui.main_window import LEAST_SIZE
+from bitconverter.gui.page import Shell
+from bitconverter.gui.size_choice import PRESETS, STEPS, Choice
 from bitconverter.gui.target_card import default_out
-from bitconverter.gui.unfinished import discard, unfinished_job
+from bitconverter.gui.unfinished import is_ours, unfinished_job
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.convert_work import WorkFolder
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Progress
+from bitconverter.jobs.queue_file import load_queue, save_queue
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 
@@ -41,17 +48,26 @@ def _choose(page, qtbot, path):
 
 def _convert(page, qtbot):
     page.convert_button.click()
-    assert page.state is State.RUNNING
+    assert page.queue.current.state is Work.RUNNING
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
 
 
-def _stop_at_first_progress(page):
-    def stop(event):
-        if isinstance(event, Progress):
-            page.stop()
+def _at_first_progress(page, action):
+    """Do `action` once, at the first progress of the next conversion."""
 
-    page._converter.happened.connect(stop)
-    return lambda: page._converter.happened.disconnect(stop)
+    def act(_item, event):
+        if isinstance(event, Progress):
+            page.queue.happened.disconnect(act)
+            action()
+
+    page.queue.happened.connect(act)
+
+
+def _pause(page, qtbot, path):
+    _choose(page, qtbot, path)
+    _at_first_progress(page, page.run_card.pause_button.click)
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
 
 
 def _weights(folder: str) -> str:
@@ -60,49 +76,79 @@ def _weights(folder: str) -> str:
 
 def test_an_empty_page_invites_and_offers_nothing_else(page):
     assert page.state is State.EMPTY
-    assert not page.footer.isVisible() and not page.target_card.isVisible()
+    assert not page.footer.isVisible() and not page.target_card.isVisible() and not page.run_card.isVisible()
 
 
 def test_choosing_a_model_shows_its_checks_and_four_sizes(page, qtbot, source):
     _choose(page, qtbot, source)
     assert page.state is State.READY and page.convert_button.isEnabled()
-    sizes = [page._reports[planes].out_bytes for planes in (1, 2, 3, 4)]
-    assert sizes == sorted(sizes) and len(set(sizes)) == 4
-    assert page.target_card.out.whole_text() == str(source.parent / "モデル 1-ternary-3planes")
-    assert {item.code for item in page._reports[3].items} >= {"architecture", "tokenizer", "disk"}
+    assert set(page._reports) == {Choice(name) for name in PRESETS}
+    assert page._reports[Choice("tiny")].out_bytes < page._reports[Choice("best")].out_bytes
+    assert page.target_card.out.whole_text() == str(source.parent / "モデル 1-ternary-4gb")
+    assert {item.code for item in page._reports[Choice("4gb")].items} >= {"architecture", "tokenizer", "disk"}
+    cards = page.target_card.sizes.cards
+    assert all("B" in card.size_label.text() and card.badge.isVisible() for card in cards.values())
+    assert cards["4gb"].isChecked()
+
+
+def test_the_slider_chooses_any_average(page, qtbot, source):
+    _choose(page, qtbot, source)
+    sizes = page.target_card.sizes
+    sizes.slider.setValue(round(3.2 * STEPS))
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    assert not any(card.isChecked() for card in sizes.cards.values())
+    assert page._reports[page._choice].bits_per_weight == pytest.approx(3.2, abs=0.3)
+    assert page.target_card.out.whole_text().endswith("-ternary-3.20bit")
+    sizes.cards["tiny"].click()
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    assert page.target_card.out.whole_text().endswith("-ternary-tiny") and sizes.cards["tiny"].isChecked()
+    assert sizes.slider.value() == pytest.approx(2.0 * STEPS, abs=STEPS / 2)
 
 
 def test_a_conversion_ends_with_numbers_and_leads_to_the_chat(window, page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
-    assert page.state is State.DONE, page.console.text()
-    out = source.parent / "モデル 1-ternary-3planes"
+    out = source.parent / "モデル 1-ternary-4gb"
+    assert page.queue.last.state is Work.DONE, page.console.text()
     assert (out / "model.safetensors").is_file() and not Path(f"{out}.partial").exists()
-    assert page.run_card.chat_button.isVisible()
-    page.run_card.chat_button.click()
+    assert page.run_card.done.chat_button.isVisible()
+    page.run_card.done.chat_button.click()
     assert window.pages.currentWidget() is window.chat
     qtbot.waitUntil(lambda: not window.chat.busy, timeout=LONG)
     assert window.chat._session is not None and window.chat._session.ternary
     assert page._settings["recent_models"][0] == str(out)
 
 
+def test_the_calibrated_method_colours_the_layers(page, qtbot, source, settings):
+    settings["method"], settings["report"] = "full", True
+    _choose(page, qtbot, source)
+    page.target_card.sizes.slider.setValue(round(3.5 * STEPS))
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    page.convert_button.click()
+    item = page.queue.current
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert item.state is Work.DONE, page.console.text()
+    layers = json.loads((source / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    assert sorted(item.errors) == list(range(layers)) and page.run_card.strip.layers == layers
+    manifest = json.loads((Path(item.job.out) / "manifest.json").read_text(encoding="utf-8"))
+    assert manifest["parameters"]["method"] == "full"
+    quality = page.run_card.done.quality
+    assert quality.isVisible() and len(quality.answers) == len(manifest["report"]["answers"]) == 6
+    page.run_card.done.larger_button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page._choice.bits > 4 and page.state is State.READY
+
+
+def test_a_larger_error_has_another_colour():
+    good, middle, bad = (error_color(error).getRgb() for error in (1e-9, 0.017, 10.0))
+    assert good != middle != bad
+
+
 def test_after_a_conversion_the_next_one_gets_a_free_name(page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
+    assert page.target_card.out.whole_text().endswith("-ternary-4gb-2")
     assert page.convert_button.isEnabled()
-    assert page.target_card.out.whole_text().endswith("-ternary-3planes-2")
-
-
-def test_another_number_of_planes_changes_folder_and_result(page, qtbot, source):
-    _choose(page, qtbot, source)
-    page.target_card.cards._cards[4].click()
-    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
-    assert page.target_card.out.whole_text().endswith("-ternary-4planes")
-    _convert(page, qtbot)
-    manifest = json.loads(
-        (source.parent / "モデル 1-ternary-4planes" / "config.json").read_text(encoding="utf-8")
-    )
-    assert manifest["quantization_config"]["quant_method"] == "ternary_planes"
 
 
 def test_the_output_folder_can_be_changed(page, qtbot, source, tmp_path):
@@ -113,44 +159,141 @@ def test_the_output_folder_can_be_changed(page, qtbot, source, tmp_path):
     assert (tmp_path / "elsewhere" / "name" / "config.json").is_file()
 
 
-def test_a_stopped_conversion_resumes_to_the_same_bytes(page, qtbot, larger, settings):
-    _choose(page, qtbot, larger)
-    release = _stop_at_first_progress(page)
-    page.convert_button.click()
-    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
-    release()
-    assert page.state is State.STOPPED
-    assert page.unfinished.isVisible() and page.resume_button.isVisible()
-    out = page.target_card.out.whole_text()
+def test_a_paused_conversion_resumes_to_the_same_bytes(page, qtbot, larger):
+    _pause(page, qtbot, larger)
+    item = page.queue.current
+    assert item.state is Work.PAUSED and page.run_card.resume_button.isVisible()
+    assert not page.run_card.pause_button.isVisible() and not page.unfinished.isVisible()
+    out = item.job.out
     assert Path(out + ".partial").is_dir() and not Path(out).exists()
-    page.resume_button.click()
+    page.run_card.resume_button.click()
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
-    assert page.state is State.DONE and not page.unfinished.isVisible()
+    assert page.queue.last is item and item.state is Work.DONE
     _convert(page, qtbot)  # the whole way, into the next free name
     assert _weights(out) == _weights(out + "-2")
 
 
-def test_an_unfinished_conversion_of_another_day_is_offered(page, qtbot, larger, settings):
-    from bitconverter.gui.convert_page import ConvertPage
-
+def test_stop_and_keep_leaves_the_work_and_starts_the_next(page, qtbot, larger, source):
     _choose(page, qtbot, larger)
-    release = _stop_at_first_progress(page)
+    first = page._out
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.convert_button.click()
+    page.queue.add(ConvertJob(source=str(source), out=str(source.parent / "next")))
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert Path(first + ".partial").is_dir() and (source.parent / "next" / "config.json").is_file()
+    assert page.queue.items == []
+
+
+def test_a_second_model_waits_and_then_runs(page, qtbot, larger, source):
+    _choose(page, qtbot, larger)
+    page.convert_button.click()
+    page.choose_source(str(source))
+    qtbot.waitUntil(lambda: page.state is State.READY or not page.converting, timeout=LONG)
+    assert page.convert_button.isEnabled()
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (source.parent / "モデル 1-ternary-4gb").is_dir()
+    assert (larger.parent / "大きい model-ternary-4gb").is_dir()
+
+
+def test_the_order_of_the_queue_can_be_changed_and_taking_out_can_be_undone(window, page, tmp_path):
+    queue = page.queue
+    queue._running = object()  # as if one ran: nothing starts
+    jobs = [ConvertJob(source="x", out=str(tmp_path / name)) for name in "abc"]
+    first, second, third = (queue.add(job) for job in jobs)
+    queue._running = first
+    queue.move(third, -1)
+    assert [item.name for item in queue.items] == ["a", "c", "b"]
+    queue.move(third, -1)  # the first place is taken by the running one
+    assert [item.name for item in queue.items] == ["a", "c", "b"]
+    assert len(page.queue_list.rows) == 2 and page.queue_list.isVisible()
+    page.queue_list.removed.emit(third)
+    assert [item.name for item in queue.items] == ["a", "b"]
+    window.toast._button.click()
+    assert [item.name for item in queue.items] == ["a", "b", "c"]
+    assert [(job.out, state) for job, state in load_queue(queue._path)] == [
+        (jobs[0].out, "waiting"), (jobs[1].out, "waiting"), (jobs[2].out, "waiting"),
+    ]  # fmt: skip
+    queue._running = None
+    assert second.state is Work.WAITING
+
+
+def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
+    """As a killed process leaves it: one was running, one was waiting."""
+    jobs = [
+        ConvertJob(source=str(larger), out=str(larger.parent / "one")),
+        ConvertJob(source=str(source), out=str(larger.parent / "two"), calibration=("text.txt",)),
+    ]
+    settings.path.parent.mkdir(parents=True, exist_ok=True)
+    save_queue(settings.path.with_name("queue.json"), [(jobs[0], "running"), (jobs[1], "waiting")])
+    page = ConvertPage(Shell(settings))
+    qtbot.addWidget(page)
+    page.show()
+    assert [item.job for item in page.queue.items] == jobs
+    assert page.run_card.isVisible() and "interrupted" in page.run_card.notice.text()
+    assert not page.busy  # nothing starts unasked
+    page.queue.remove(page.queue.items[1])
+    page.run_card.resume_button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (larger.parent / "one" / "model.safetensors").is_file()
+    assert load_queue(settings.path.with_name("queue.json")) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "[]", "[1]", '[{"state": "running", "job": {"source": 1, "out": "x"}}]',
+     '[{"state": "gone", "job": {"source": "a", "out": "x"}}]',
+     '[{"state": "paused", "job": {"source": "a", "out": "x", "surprise": 1}}]',
+     '[{"state": "paused", "job": {"source": "a", "out": "x", "planes": "4"}}]'],
+)  # fmt: skip
+def test_a_damaged_queue_file_is_an_empty_queue(tmp_path, text):
+    (tmp_path / "queue.json").write_text(text, encoding="utf-8")
+    assert load_queue(tmp_path / "queue.json") == []
+
+
+def test_a_full_disk_pauses_and_the_conversion_goes_on_after_making_room(page, qtbot, larger, monkeypatch):
+    _choose(page, qtbot, larger)
+
+    def full(self, needed):
+        raise UserError("disk-full", "The disk is full.", folder=str(self.path))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkFolder, "check_space", full)
+        page.convert_button.click()
+        qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    item = page.queue.current
+    assert item.state is Work.PAUSED and item.why == "disk-full"
+    assert "disk is full" in page.run_card.notice.text()
+    page.run_card.resume_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert item.state is Work.DONE
+
+
+def test_an_unfinished_conversion_of_another_day_is_offered_and_can_be_discarded(
+    page, qtbot, larger, settings, window, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    _choose(page, qtbot, larger)
+    _at_first_progress(page, page.run_card.stop_button.click)
     page.convert_button.click()
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
-    release()
-    later = ConvertPage(settings)
-    qtbot.addWidget(later)
-    later.show()
-    assert later.unfinished.isVisible() and later.state is State.EMPTY
-    later.resume_button.click()
-    qtbot.waitUntil(lambda: not later.busy, timeout=LONG)
-    assert later.state is State.DONE
+    folder = Path(page._out + ".partial")
+    assert page.unfinished.isVisible() and folder.is_dir()
+    page.discard_button.click()
+    assert not folder.exists() and not page.unfinished.isVisible()
+    window.toast._button.click()
+    assert folder.is_dir() and page.unfinished.isVisible()
+    page.resume_button.click()
+    assert not page.unfinished.isVisible()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert page.queue.last.state is Work.DONE
 
 
 def test_a_work_folder_that_cannot_be_read_is_not_offered(tmp_path):
     out = str(tmp_path / "x")
     assert unfinished_job(out, 0) is None and unfinished_job("", 0) is None
     Path(out + ".partial").mkdir()
+    assert not is_ours(out + ".partial")
     for content in ("{", "[]", '{"job": "Other"}', '{"job": "ConvertJob", "surprise": 1}'):
         Path(out + ".partial", "job.json").write_text(content, encoding="utf-8")
         assert unfinished_job(out, 0) is None
@@ -163,6 +306,20 @@ def test_a_folder_that_is_no_model_is_explained_and_cannot_be_converted(page, qt
     assert page.state is State.BLOCKED and not page.convert_button.isEnabled()
     shown = [label.text() for label in page.source_card.checks.findChildren(type(page.summary).__mro__[1])]
     assert any("config.json" in text for text in shown)
+    assert [button.property("fix") for button in page.source_card.checks.fixes] == ["fix-other"]
+
+
+def test_a_taken_output_has_its_fix_beside_it(page, qtbot, source, tmp_path):
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    (taken / "file").write_bytes(b"")
+    _choose(page, qtbot, source)
+    page.target_card.out_changed.emit(str(taken))
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    assert [button.property("fix") for button in page.source_card.checks.fixes][:1] == ["fix-out"]
+    page._new_out()  # what choosing another folder does
+    page.fix("fix-again")
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
 
 
 def test_a_missing_shard_is_named(page, qtbot, source):
@@ -173,7 +330,8 @@ def test_a_missing_shard_is_named(page, qtbot, source):
     )
     _choose(page, qtbot, source)
     assert page.state is State.BLOCKED
-    assert any("model-00001-of-00002.safetensors" in item.message for item in page._reports[2].items)
+    report = page._reports[page._choice]
+    assert any("model-00001-of-00002.safetensors" in item.message for item in report.items)
 
 
 def test_a_failure_is_explained_and_convert_works_again(page, qtbot, source):
@@ -182,60 +340,30 @@ def test_a_failure_is_explained_and_convert_works_again(page, qtbot, source):
     (source / "model.safetensors").write_bytes(content[: len(content) // 2])
     page.convert_button.click()
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
-    assert page.state is State.FAILED and "model.safetensors" in page.run_card.notice.text()
-    assert page.convert_button.isEnabled()
+    assert page.queue.last.state is Work.FAILED and "model.safetensors" in page.run_card.notice.text()
+    assert page.convert_button.isEnabled() and page.queue.items == []
     (source / "model.safetensors").write_bytes(content)
     _convert(page, qtbot)
-    assert page.state is State.DONE, page.console.text()
+    assert page.queue.last.state is Work.DONE, page.console.text()
 
 
 def test_choosing_another_model_while_one_is_checked_shows_the_last(page, qtbot, source, larger):
     page.choose_source(str(source))
     page.choose_source(str(larger))
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
-    assert page._reports[2].name == larger.name
-
-
-def test_a_dropped_folder_or_file_of_it_is_chosen(page, qtbot, source):
-    for path in (source, source / "config.json"):
-        data = QMimeData()
-        data.setUrls([QUrl.fromLocalFile(str(path))])
-        buttons, keys = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
-        enter = QDragEnterEvent(QPoint(50, 50), Qt.DropAction.CopyAction, data, buttons, keys)
-        page.dragEnterEvent(enter)
-        assert enter.isAccepted()
-        page.dropEvent(QDropEvent(QPointF(50, 50), Qt.DropAction.CopyAction, data, buttons, keys))
-        qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
-        assert page._source == str(source)
-
-
-def test_text_or_a_web_address_is_not_taken(page):
-    data = QMimeData()
-    data.setText("hello")
-    data.setUrls([QUrl("https://example.org/model")])
-    keys = Qt.KeyboardModifier.NoModifier
-    enter = QDragEnterEvent(QPoint(5, 5), Qt.DropAction.CopyAction, data, Qt.MouseButton.LeftButton, keys)
-    enter.ignore()
-    page.dragEnterEvent(enter)
-    assert not enter.isAccepted()
+    assert page._reports[page._choice].name == larger.name
 
 
 def test_the_default_name_is_beside_the_source_and_free(tmp_path):
     (tmp_path / "m").mkdir()
     (tmp_path / "model.Q4.GGUF").write_bytes(b"")
-    assert default_out(str(tmp_path / "m"), 1) == str(tmp_path / "m-ternary-1plane")
-    assert default_out(str(tmp_path / "model.Q4.GGUF"), 4) == str(tmp_path / "model.Q4-ternary-4planes")
-    (tmp_path / "m-ternary-1plane").mkdir()
-    assert default_out(str(tmp_path / "m"), 1) == str(tmp_path / "m-ternary-1plane-2")
-
-
-def test_discarding_moves_only_the_work_folder_of_a_conversion_to_the_trash(tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    out = str(tmp_path / "x")
-    Path(out + ".partial").mkdir()
-    assert not discard(out) and Path(out + ".partial").is_dir()  # no job.json: not ours
-    Path(out + ".partial", "job.json").write_text("{}", encoding="utf-8")
-    assert discard(out) and not Path(out + ".partial").exists()
+    assert default_out(str(tmp_path / "m"), "tiny") == str(tmp_path / "m-ternary-tiny")
+    assert default_out(str(tmp_path / "model.Q4.GGUF"), "best") == str(tmp_path / "model.Q4-ternary-best")
+    assert default_out(str(tmp_path / "m"), "best", str(tmp_path / "out")) == str(
+        tmp_path / "out/m-ternary-best"
+    )
+    (tmp_path / "m-ternary-tiny").mkdir()
+    assert default_out(str(tmp_path / "m"), "tiny") == str(tmp_path / "m-ternary-tiny-2")
 
 
 def test_a_long_name_does_not_push_anything_out_of_a_narrow_window(window, page, qtbot, source):
@@ -250,7 +378,8 @@ def test_the_keyboard_stays_at_the_buttons(window, page, qtbot, larger):
     _choose(page, qtbot, larger)
     page.convert_button.setFocus()
     qtbot.keyClick(page.convert_button, Qt.Key.Key_Space)
-    assert page.state is State.RUNNING and window.focusWidget() is page.stop_button
-    qtbot.keyClick(page.stop_button, Qt.Key.Key_Space)
+    assert page.queue.current.state is Work.RUNNING and window.focusWidget() is page.run_card.pause_button
+    qtbot.keyClick(page.run_card.pause_button, Qt.Key.Key_Space)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
-    assert page.state is State.STOPPED and window.focusWidget() is page.convert_button
+    assert page.queue.current.state is Work.PAUSED
+    assert window.focusWidget() is page.run_card.resume_button

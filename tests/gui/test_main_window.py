@@ -1,93 +1,144 @@
 """The window: pages, shortcuts, languages, themes, errors, and closing with work in progress."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import threading
+import tomllib
 from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QPoint, Qt
-from PySide6.QtGui import QColor
+from PySide6.QtGui import QColor, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractButton,
+    QAbstractItemView,
     QAbstractSpinBox,
     QComboBox,
     QDialogButtonBox,
+    QLineEdit,
     QPlainTextEdit,
     QProgressBar,
+    QSlider,
+    QWidget,
 )
 
-from bitconverter.gui import theme
+from bitconverter.gui import about_page, awake, theme
+from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import LEAST_SIZE, MainWindow
+from bitconverter.gui.pages import PAGES
+from bitconverter.gui.welcome_page import verdict
 from bitconverter.jobs.job import Progress, Token
 from bitconverter.settings import Settings
 
+ROOT = Path(__file__).parents[2]
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+
+
+def _keys_of(window, text: str) -> QKeySequence:
+    return QKeySequence(next(c.keys for c in window.commands.all if c.text == text))
+
+
+def _press(window, qtbot, text: str) -> None:
+    combination = _keys_of(window, text)[0]
+    qtbot.keyClick(window, combination.key(), combination.keyboardModifiers())
 
 
 def test_the_rail_and_the_keyboard_change_the_page(window, qtbot):
     window.activateWindow()
-    qtbot.mouseClick(window.rail_buttons["convert"], Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(window.rail.buttons["convert"], Qt.MouseButton.LeftButton)
     assert window.pages.currentWidget() is window.convert
-    qtbot.keyClick(window, Qt.Key.Key_1, Qt.KeyboardModifier.ControlModifier)
-    assert window.pages.currentWidget() is window.chat and window.rail_buttons["chat"].isChecked()
-    qtbot.keyClick(window, Qt.Key.Key_2, Qt.KeyboardModifier.ControlModifier)
+    _press(window, qtbot, "go-chat")
+    assert window.pages.currentWidget() is window.chat and window.rail.buttons["chat"].isChecked()
+    _press(window, qtbot, "go-convert")
     assert window.pages.currentWidget() is window.convert
-    qtbot.keyClick(window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
+    assert not window.rail.buttons["chat"].isChecked()
+    _press(window, qtbot, "new-chat")
     assert window.pages.currentWidget() is window.chat
 
 
-def test_every_control_has_a_name_for_screen_readers(window):
-    window.open_settings()
-    kinds = (QAbstractButton, QAbstractSpinBox, QComboBox, QPlainTextEdit, QProgressBar)
+@pytest.mark.parametrize("name", [spec.name for spec in PAGES])
+def test_every_page_can_be_reached_and_speaks_both_languages(window, settings, name):
+    window.show_page(name)
+    assert window.page_name == name and settings["page"] == name
+    for language in ("ja", "en"):
+        settings["language"] = language
+        window.apply_setting("language")
+
+
+def test_a_page_of_another_version_is_the_welcome(settings, qtbot):
+    settings["page"] = "sleep"
+    window = MainWindow(settings)
+    qtbot.addWidget(window)
+    assert window.page_name == "welcome"
+    window.stop_and_wait()
+
+
+def test_shortcuts_are_all_different(window):
+    keys = [c.keys for c in window.commands.all if c.keys]
+    assert len(keys) == len(set(keys)) > 10
+    with pytest.raises(ValueError, match="taken"):
+        window.commands.add("quit", keys[0], window.close)
+
+
+@pytest.mark.parametrize("name", [spec.name for spec in PAGES])
+def test_every_control_has_a_name_for_screen_readers(window, name, qtbot):
+    window.show_page(name)
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    kinds = (QAbstractButton, QAbstractSpinBox, QAbstractItemView, QComboBox, QPlainTextEdit, QProgressBar)
     nameless = []
-    for kind in kinds:
-        for widget in window.findChildren(kind):
-            text = widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
-            hidden = widget in (
-                window.chat.notice.copy_button,
-                window.chat.new_chat_button,
-                window.convert.run_card.notice.copy_button,
-                window.convert.unfinished.copy_button,
-                window.convert.source_card.notice.copy_button,
-            )  # named when they are shown
-            if not text and not hidden and not _inside_toast(widget):
-                nameless.append(widget)
+    for widget in window.findChildren(QWidget):
+        if not isinstance(widget, (*kinds, QLineEdit, QSlider)) or not widget.isVisible():
+            continue
+        if isinstance(widget.parent(), QAbstractSpinBox):  # Qt's own field inside; the box has the name
+            continue
+        if isinstance(widget, QSlider) and widget.focusPolicy() == Qt.FocusPolicy.NoFocus:
+            continue  # the field beside it says the same
+        text = widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
+        if not text:
+            nameless.append(widget)
     assert nameless == []
-    window.settings_dialog.close()
-
-
-def _inside_toast(widget) -> bool:
-    return widget.parent() is not None and widget.parent().objectName() == "toast"
 
 
 def test_the_language_changes_at_once_and_back(window, settings):
     window.open_settings()
-    box = window.settings_dialog.boxes["language"]
+    box = window.by_name["settings"].rows["language"].field
     box.setCurrentIndex(box.findData("ja"))
-    assert window.rail_buttons["convert"].text() == "変換"
+    assert window.rail.buttons["convert"].text() == "変換"
     assert window.convert.convert_button.text() == "変換する"
     assert window.chat.composer.edit.placeholderText() == "メッセージを書く…"
-    assert window.settings_dialog.windowTitle() == "設定"
+    assert window.by_name["settings"].title.text() == "設定"
     assert Settings(settings.path)["language"] == "ja"
     box.setCurrentIndex(box.findData("en"))
-    assert window.rail_buttons["convert"].text() == "Convert"
-    window.settings_dialog.close()
+    assert window.rail.buttons["convert"].text() == "Convert"
 
 
 def test_the_theme_changes_at_once(window, qapp):
     window.open_settings()
-    box = window.settings_dialog.boxes["theme"]
-    box.setCurrentIndex(box.findData("dark"))
-    assert theme.current() is theme.DARK and qapp.palette().window().color() == QColor(theme.DARK.window)
-    box.setCurrentIndex(box.findData("light"))
-    assert theme.current() is theme.LIGHT
-    window.settings_dialog.close()
+    box = window.by_name["settings"].rows["theme"].field
+    for name, colors in (("dark", theme.DARK), ("contrast", theme.CONTRAST), ("light", theme.LIGHT)):
+        box.setCurrentIndex(box.findData(name))
+        assert theme.current() is colors and qapp.palette().window().color() == QColor(colors.window)
+
+
+def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, settings, qapp, qtbot):
+    window.activateWindow()
+    usual = qapp.font().pointSizeF()
+    _press(window, qtbot, "text-larger")
+    assert qapp.font().pointSizeF() == pytest.approx(usual * 1.1) and settings["text_scale"] == 110
+    _press(window, qtbot, "text-usual")
+    assert qapp.font().pointSizeF() == pytest.approx(usual)
+    window.open_settings()
+    box = window.by_name["settings"].rows["text_scale"].field
+    assert box.currentData() == 100
+    box.setCurrentIndex(box.findData(200))
+    assert qapp.font().pointSizeF() == pytest.approx(usual * 2)
+    _press(window, qtbot, "text-usual")
 
 
 def _contrast(first: str, second: str) -> float:
@@ -100,7 +151,9 @@ def _contrast(first: str, second: str) -> float:
     return (high + 0.05) / (low + 0.05)
 
 
-@pytest.mark.parametrize("colors", [theme.LIGHT, theme.DARK], ids=["light", "dark"])
+@pytest.mark.parametrize(
+    "colors", [theme.LIGHT, theme.DARK, theme.CONTRAST], ids=["light", "dark", "contrast"]
+)
 def test_text_can_be_read_on_every_background(colors):
     for back in (colors.window, colors.surface, colors.raised, colors.rail, colors.accent_soft, colors.user):
         assert _contrast(colors.text, back) >= 7
@@ -109,7 +162,8 @@ def test_text_can_be_read_on_every_background(colors):
     for front, back in (
         (colors.accent, colors.window), (colors.accent, colors.surface), (colors.accent, colors.accent_soft),
         (colors.accent_text, colors.accent), (colors.error, colors.surface), (colors.ok, colors.surface),
-        (colors.warning, colors.surface), (colors.text, colors.error_soft), (colors.text, colors.warning_soft),
+        (colors.warning, colors.surface), (colors.ok, colors.ok_soft), (colors.error, colors.error_soft),
+        (colors.warning, colors.warning_soft), (colors.text, colors.error_soft), (colors.text, colors.warning_soft),
     ):  # fmt: skip
         assert _contrast(front, back) >= 4.5, (front, back)
 
@@ -147,28 +201,156 @@ def test_closing_during_an_answer_stops_it_and_then_closes(settings, chat_model,
     assert not window.chat.busy
 
 
-@pytest.mark.parametrize("stop", [True, False], ids=["stop", "keep converting"])
-def test_closing_during_a_conversion_asks_first(settings, larger_model, qtbot, tmp_path, monkeypatch, stop):
+@pytest.mark.parametrize("button", ["quit_button", "stay_button"])
+def test_closing_during_a_conversion_asks_first(settings, larger_model, qtbot, tmp_path, button):
     window = MainWindow(settings)
     qtbot.addWidget(window)
     window.show()
     source = Path(shutil.copytree(larger_model, tmp_path / "m"))
     window.convert.choose_source(str(source))
     qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    stop = button == "quit_button"
     asked = []
-    monkeypatch.setattr(window, "_may_stop", lambda: bool(asked.append(1)) or stop)
 
-    def close(event):
+    def close(_item, event):
         if isinstance(event, Progress) and not asked:
             window.close()
+            asked.append(window.close_dialog)
+            getattr(window.close_dialog, button).click()
 
-    window.convert._converter.happened.connect(close)
+    window.convert.queue.happened.connect(close)
     window.convert.convert_button.click()
     qtbot.waitUntil(lambda: not window.convert.converting, timeout=LONG)
-    out = tmp_path / "m-ternary-3planes"
-    assert asked == [1]
-    assert window.isVisible() is not stop and out.exists() is not stop
+    out = tmp_path / "m-ternary-4gb"
+    assert asked and window.isVisible() is not stop and out.exists() is not stop
     assert Path(f"{out}.partial").exists() is stop
+    window.close()
+
+
+def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_path, monkeypatch, qapp):
+    monkeypatch.setattr("bitconverter.gui.main_window.tray_there", lambda: True)
+    window = MainWindow(settings)
+    qtbot.addWidget(window)
+    window.show()
+    source = Path(shutil.copytree(larger_model, tmp_path / "m"))
+    window.convert.choose_source(str(source))
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    hidden = []
+
+    def close(_item, event):
+        if isinstance(event, Progress) and not hidden:
+            window.close()
+            window.close_dialog.remember.setChecked(True)
+            window.close_dialog.tray_button.click()
+            hidden.append(window.isHidden() and not qapp.quitOnLastWindowClosed())
+
+    window.convert.queue.happened.connect(close)
+    window.convert.convert_button.click()
+    qtbot.waitUntil(lambda: not window.convert.converting, timeout=LONG)
+    assert hidden == [True] and (tmp_path / "m-ternary-4gb").is_dir()
+    assert Settings(settings.path)["close_action"] == "tray"
+    window.take_files([])  # as a second start of the program does
+    assert window.isVisible() and qapp.quitOnLastWindowClosed()
+    window.close()
+
+
+def test_the_pc_is_kept_awake_exactly_while_a_job_runs(window, settings):
+    activities, awake = window.activities, window.awake
+    told = []
+    awake.changed.connect(told.append)
+    entry = activities.begin("convert", "m", "convert")
+    assert awake._entered and len(told) == 1
+    settings["keep_awake"] = False
+    window.shell.setting_changed.emit("keep_awake")
+    assert not awake._entered
+    settings["keep_awake"] = True
+    window.shell.setting_changed.emit("keep_awake")
+    assert awake._entered
+    activities.turn(entry, Work.DONE)
+    assert not awake._entered
+
+
+def test_sleep_after_the_last_conversion_can_be_cancelled(window, settings, monkeypatch):
+    started = []
+    monkeypatch.setattr(awake.QProcess, "startDetached", lambda program, _: started.append(program))
+    settings["when_finished"] = "sleep"
+    first, second = (window.activities.begin("convert", name, "convert") for name in "ab")
+    window.activities.turn(first, Work.DONE)
+    assert not window.awake._afterwards.isActive()
+    window.activities.turn(second, Work.DONE)
+    assert window.awake._afterwards.isActive() and window.toast.isVisible()
+    window.toast._button.click()
+    assert not window.awake._afterwards.isActive()
+    window.awake._follow_up()
+    assert started == [awake.after_command("sleep")[0]]
+
+
+def test_the_palette_finds_and_runs_a_command(window, qtbot, settings):
+    settings.add_recent_model("/models/Kaguya 8B")
+    window.open_palette()
+    palette = window.palette_dialog
+    everything = palette.model.rowCount()
+    palette.field.setText("open sett")
+    assert 0 < palette.model.rowCount() < everything
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert window.page_name == "settings" and not palette.isVisible()
+    window.open_palette()
+    window.palette_dialog.field.setText("kaguya")
+    assert window.palette_dialog.model.rowCount() == 1
+    qtbot.keyClick(window.palette_dialog.field, Qt.Key.Key_Escape)
+
+
+def test_the_settings_are_searched_in_the_language_of_now(window, settings):
+    window.open_settings()
+    page = window.by_name["settings"]
+    page.search.setText("theme")
+    assert page.rows["theme"].isVisible() and not page.rows["threads"].isVisible()
+    page.search.setText("zzz")
+    assert page.nothing.isVisible()
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    page.search.setText("スレッド")
+    assert page.rows["threads"].isVisible() and not page.rows["theme"].isVisible()
+    page.search.setText("")
+
+
+def test_reset_puts_the_settings_aside_and_undo_takes_them_back(window, settings):
+    window.open_settings()
+    page = window.by_name["settings"]
+    page.rows["threads"].field.setValue(1)
+    assert settings["threads"] == 1
+    page.reset_button.click()
+    assert settings["threads"] == 0 and page.rows["threads"].field.value() == 0
+    assert len(list(settings.path.parent.glob("settings.old*.json"))) == 1
+    window.toast._button.click()
+    assert settings["threads"] == 1 and page.rows["threads"].field.value() == 1
+    assert not list(settings.path.parent.glob("settings.old*.json"))
+
+
+def test_the_about_page_shows_the_licences_of_what_is_installed(window):
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    named = {re.split(r"[<>=]", text)[0] for text in project["dependencies"]}
+    assert set(about_page.ROOTS) == named
+    window.show_page("about")
+    page = window.by_name["about"]
+    assert (ROOT / "LICENSE").read_text(encoding="utf-8").strip() == page.view.toPlainText().strip()
+    page.parts.setCurrentText("numpy")
+    assert "BSD" in page.view.toPlainText() and len(page.view.toPlainText()) > 1000
+
+
+def test_the_welcome_says_what_this_pc_can_do(window, qtbot):
+    window.show_page("welcome")
+    page = window.by_name["welcome"]
+    qtbot.waitUntil(lambda: page.hardware is not None and not page.busy, timeout=LONG)
+    assert "GB" in page._values[0].text() and all(words.text() for _, words in page.verdicts)
+    gb = 10**9
+    roles = [verdict(8e9, memory * gb)[0] for memory in (2, 4, 8, 16, 64)]
+    assert roles == ["bad", "careful", "good", "good", "good"]
+    page.languages.button(0).click()
+    assert page.title.text() == "BitConverter へようこそ"
+    page.languages.button(1).click()
+    page.convert_card.click()
+    assert window.page_name == "convert"
 
 
 def test_damaged_settings_are_said(settings, qtbot):
@@ -299,7 +481,7 @@ def test_settings_from_a_foreign_hand_do_not_keep_the_window_from_opening(settin
     assert "temperature, top_k" in window.toast._text.text()
     assert window.chat.drawer.numbers["temperature"].value() == 0.7
     window.open_settings()
-    window.settings_dialog.close()
+    window.stop_and_wait()
 
 
 def test_settings_that_cannot_be_saved_are_said_and_stop_nothing(window, settings, qtbot, tmp_path):

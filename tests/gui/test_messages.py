@@ -61,7 +61,7 @@ def test_every_key_in_the_code_exists_and_every_message_is_used():
     listed = set(re.findall(r'"([a-z0-9_-]+)"', text))  # keys that are looked up in tables
     missing = plain - set(MESSAGES)
     assert not missing
-    prefixes = ("note-", "end-", "level-")
+    prefixes = ("note-", "end-", "level-", "go-")
     unused = [
         key
         for key in MESSAGES
@@ -136,7 +136,7 @@ def test_every_check_has_a_japanese_sentence_for_its_fields(key):
         assert text != "English." and all(value in text for value in fields.values())
 
 
-CLI_ONLY = {"benchmark.py", "evaluate.py", "inspect.py", "logits.py", "manifest.py", "opening.py"}
+CLI_ONLY = {"benchmark.py", "evaluate.py", "logits.py", "opening.py"}
 
 
 def _below_the_window() -> str:

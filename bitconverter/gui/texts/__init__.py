@@ -4,10 +4,23 @@
 lacks a language or a field, that no code uses, or that some code uses and is not here.
 """
 
-from bitconverter.gui.texts import chat, convert, errors, history, sampling, settings, train, window
+from bitconverter.gui.texts import (
+    activity,
+    chat,
+    convert,
+    diagnostics,
+    errors,
+    history,
+    sampling,
+    settings,
+    shelf,
+    train,
+    welcome,
+    window,
+)
 from bitconverter.gui.texts.text import join
 
 MESSAGES = join(
-    window.TEXTS, convert.TEXTS, chat.TEXTS, history.TEXTS, sampling.TEXTS, settings.TEXTS, train.TEXTS,
-    errors.TEXTS,
+    window.TEXTS, welcome.TEXTS, activity.TEXTS, shelf.TEXTS, convert.TEXTS, chat.TEXTS, history.TEXTS, sampling.TEXTS,
+    settings.TEXTS, errors.TEXTS, train.TEXTS, diagnostics.TEXTS,
 )  # fmt: skip

@@ -1,0 +1,106 @@
+"""Closing while a job runs: the question, and going on in the tray."""
+
+from PySide6.QtCore import QObject
+from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QCheckBox, QDialog, QMainWindow, QMenu, QSystemTrayIcon, QVBoxLayout, QWidget
+
+from bitconverter.gui import artwork
+from bitconverter.gui.activity import Activity, Work
+from bitconverter.gui.messages import tr
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import Button, label, row
+
+
+def tray_there() -> bool:
+    """Whether this desktop has a tray."""
+    return QSystemTrayIcon.isSystemTrayAvailable()
+
+
+class CloseDialog(QDialog):
+    """`choice` is "tray", "quit" or "" (go on as before)."""
+
+    def __init__(self, with_tray: bool, parent: QWidget) -> None:
+        super().__init__(parent)
+        self.choice = ""
+        self.setWindowTitle(tr("close-title"))
+        text = label(wrap=True)
+        text.setText(tr("close-text"))
+        self.remember = QCheckBox(tr("close-remember"))
+        self.tray_button, self.quit_button = Button("primary"), Button()
+        self.stay_button = Button("quiet")
+        self.tray_button.setVisible(with_tray)
+        foot = row(Space.SMALL)
+        foot.addWidget(self.stay_button)
+        foot.addStretch()
+        for button, key, choice in (
+            (self.quit_button, "close-quit", "quit"),
+            (self.tray_button, "close-tray", "tray"),
+            (self.stay_button, "close-stay", ""),
+        ):
+            button.setText(tr(key))
+            button.clicked.connect(lambda _=False, choice=choice: self._choose(choice))
+        foot.addWidget(self.quit_button)
+        foot.addWidget(self.tray_button)
+        # Enter, pressed for something else, must not stop hours of work
+        (self.tray_button if with_tray else self.stay_button).setDefault(True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(Space.WIDE, Space.WIDE, Space.WIDE, Space.LARGE)
+        layout.setSpacing(Space.LARGE)
+        layout.addWidget(text)
+        layout.addWidget(self.remember)
+        layout.addLayout(foot)
+        self.setMinimumWidth(520)
+
+    def _choose(self, choice: str) -> None:
+        self.choice = choice
+        self.accept()
+
+
+class Tray(QObject):
+    """The icon in the tray: there only while the window is hidden with a job at work."""
+
+    def __init__(self, window: QMainWindow) -> None:
+        super().__init__(window)
+        self._window = window
+        self.icon = QSystemTrayIcon(artwork.app_icon(), self)
+        self._menu = QMenu(window)
+        self._open = self._menu.addAction("")
+        self._quit = self._menu.addAction("")
+        self._open.triggered.connect(self._show_window)
+        self._quit.triggered.connect(self._stop)
+        self.icon.setContextMenu(self._menu)
+        self.icon.activated.connect(self._activated)
+        self.icon.messageClicked.connect(self._show_window)
+        self.retranslate()
+
+    def enter(self) -> None:
+        """Hide the window; the icon stays."""
+        QGuiApplication.setQuitOnLastWindowClosed(False)
+        self.icon.show()
+        self._window.hide()
+
+    def leave(self) -> None:
+        """The window is there again, or the program ends."""
+        QGuiApplication.setQuitOnLastWindowClosed(True)
+        self.icon.hide()
+
+    def show_state(self, entry: Activity) -> None:
+        """A job has begun, paused or ended: the tool tip says so, and a message tells of an end."""
+        self.icon.setToolTip(f"{tr('app-name')}: {entry.title()}")
+        if self.icon.isVisible() and entry.state in (Work.DONE, Work.FAILED):
+            self.icon.showMessage(entry.title(), entry.detail())
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._open.setText(tr("tray-open"))
+        self._quit.setText(tr("tray-quit"))
+
+    def _activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
+        if reason == QSystemTrayIcon.ActivationReason.Trigger:
+            self._show_window()
+
+    def _show_window(self) -> None:
+        self._window.bring_to_front()  # type: ignore[attr-defined]
+
+    def _stop(self) -> None:
+        self._window.stop_and_close()  # type: ignore[attr-defined]

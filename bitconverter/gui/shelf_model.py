@@ -1,0 +1,151 @@
+"""The models on the shelf as a tree: an original, and below it what was made of it."""
+
+import contextlib
+import dataclasses
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtGui import QStandardItem, QStandardItemModel
+
+from bitconverter.gui.messages import format_count, format_size, tr
+from bitconverter.gui.palette import matches
+from bitconverter.jobs.hardware import Fit, fit
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, UNFINISHED, ShelfEntry
+
+ENTRY = int(Qt.ItemDataRole.UserRole)
+ORDERS = {
+    "recent": lambda entry: -entry.changed,
+    "name": lambda entry: entry.name.casefold(),
+    "size": lambda entry: -entry.bytes,
+}
+
+
+class ShelfModel(QStandardItemModel):
+    """Fill it with show(); each item's ENTRY is a ShelfEntry."""
+
+    def show(self, entries: Iterable[ShelfEntry], query: str, order: str) -> None:
+        """Replace everything. Of a family, all are shown when one matches `query`."""
+        self.clear()
+        everything = list(entries)
+        originals = sorted((e for e in everything if e.kind in (ORIGINAL, GGUF)), key=ORDERS[order])
+        rest = sorted((e for e in everything if e.kind not in (ORIGINAL, GGUF)), key=ORDERS[order])
+        families = [(parent, [e for e in rest if parent_of(e, originals) is parent]) for parent in originals]
+        alone = [entry for entry in rest if parent_of(entry, originals) is None]
+        for parent, children in families:
+            if any(matches(query, entry.name) for entry in (parent, *children)):
+                item = _item(parent)
+                for child in children:
+                    item.appendRow(_item(child))
+                self.appendRow(item)
+        for entry in alone:
+            if matches(query, entry.name):
+                self.appendRow(_item(entry))
+
+    def entries(self) -> list[ShelfEntry]:
+        """All that are shown, from top to bottom."""
+        found = []
+        for number in range(self.rowCount()):
+            item = self.item(number)
+            found.append(item.data(ENTRY))
+            found += [item.child(child).data(ENTRY) for child in range(item.rowCount())]
+        return found
+
+
+def parent_of(entry: ShelfEntry, originals: list[ShelfEntry]) -> ShelfEntry | None:
+    """The original that `entry` was made from: of its name and size, best the one beside it."""
+    if entry.kind == UNFINISHED:
+        fitting = [o for o in originals if os.path.realpath(o.path) == os.path.realpath(entry.source)]
+    else:
+        fitting = [o for o in originals if o.name == entry.source]
+    beside = [o for o in fitting if os.path.dirname(o.path) == os.path.dirname(entry.path)]
+    return next(iter(beside or fitting), None)
+
+
+def _item(entry: ShelfEntry) -> QStandardItem:
+    item = QStandardItem(entry.name)
+    item.setData(entry, ENTRY)
+    item.setEditable(False)
+    item.setAccessibleText(", ".join((entry.name, *facts(entry))))
+    return item
+
+
+def facts(entry: ShelfEntry) -> list[str]:
+    """What is to be said of it in one line."""
+    if not entry.there:
+        return [tr("shelf-missing"), entry.path]
+    if entry.damaged:
+        return [tr("shelf-damaged"), entry.damaged]
+    result = [tr(f"kind-of-{entry.kind}")]
+    if entry.kind == UNFINISHED:
+        return [*result, f"{entry.share:.0%}".replace("%", " %"), format_size(entry.bytes)]
+    if entry.parameters:
+        result.append(tr("parameters", count=format_count(entry.parameters)))
+    result.append(format_size(entry.bytes))
+    if entry.kind == CONVERTED and entry.bits:
+        result.append(tr("bits-short", bits=f"{entry.bits:.2f}"))
+    if (change := perplexity_change(entry)) is not None:
+        result.append(tr("perplexity-change", change=f"{change:+.1%}".replace("%", " %")))
+    return result
+
+
+def perplexity_change(entry: ShelfEntry) -> float | None:
+    """By how much of itself the perplexity has grown by the conversion, where its report says so."""
+    if entry.perplexity is None or not entry.source_perplexity:
+        return None
+    return entry.perplexity / entry.source_perplexity - 1
+
+
+def fit_of(entry: ShelfEntry) -> Fit | None:
+    """Whether it runs on this PC; None where that is no question."""
+    if not entry.there or entry.damaged or entry.kind == UNFINISHED or not entry.bytes:
+        return None
+    return fit(2 * entry.bytes if entry.kind == GGUF else entry.bytes)  # a .gguf is unpacked to 16 bits
+
+
+def fit_text(found: Fit) -> str:
+    """The badge's tool tip: the numbers."""
+    return tr(
+        f"fit-{found.level}-tip", needed=format_size(found.needed), total=format_size(found.total)
+    )  # fmt: skip
+
+
+class ShelfMemory:
+    """What was on the shelf the last time, so that a drive that is not there now can be shown grey."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def load(self) -> list[ShelfEntry]:
+        """The last entries; [] when there is no file, or none that can be read."""
+        known = {field.name for field in dataclasses.fields(ShelfEntry)}
+        try:
+            values: Any = json.loads(self._path.read_text(encoding="utf-8"))
+            return [
+                ShelfEntry(**{key: value for key, value in line.items() if key in known}) for line in values
+            ]
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+            return []
+
+    def save(self, entries: Iterable[ShelfEntry]) -> None:
+        """Keep `entries`. It is only a memory: where it cannot be written, it is not."""
+        text = json.dumps([dataclasses.asdict(entry) for entry in entries], ensure_ascii=False)
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
+            temporary = self._path.with_suffix(".tmp")
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(self._path)
+
+
+def with_missing(found: Iterable[ShelfEntry], remembered: Iterable[ShelfEntry]) -> list[ShelfEntry]:
+    """What was found, and what was there before and lies on a drive (or in a folder) that is gone now. A model
+    whose folder is there and which is not in it was removed by its owner."""
+    result = list(found)
+    paths = {entry.path for entry in result}
+    for entry in remembered:
+        if entry.path not in paths and not os.path.isdir(os.path.dirname(entry.path)):
+            result.append(dataclasses.replace(entry, there=False))
+    return result

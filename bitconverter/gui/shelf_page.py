@@ -1,0 +1,385 @@
+"""The shelf: the models of this PC where they lie, what was made of them, and what can be done with each."""
+
+import os
+from pathlib import Path
+
+from PySide6.QtCore import QModelIndex, QSize, Qt, QTimer, QUrl
+from PySide6.QtGui import QDesktopServices, QKeySequence, QShortcut
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFileDialog,
+    QFrame,
+    QLineEdit,
+    QMenu,
+    QTreeView,
+    QWidget,
+)
+
+from bitconverter.gui.activity import Activity
+from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.messages import error_text, tr
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.page import Shell
+from bitconverter.gui.sections import ScrolledPage
+from bitconverter.gui.shelf_delegate import ShelfDelegate
+from bitconverter.gui.shelf_model import ENTRY, ShelfMemory, ShelfModel, facts, fit_of, fit_text, with_missing
+from bitconverter.gui.source_card import start_folder
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.trash import Trashed, move_to_trash, take_back
+from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
+from bitconverter.jobs.inspect import InspectJob
+from bitconverter.jobs.job import Event, Failed, Finished
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, UNFINISHED, ScanJob, ShelfEntry
+from bitconverter.settings import storable
+
+ACTIONS = (
+    ("chat", "chat-with-it", "chat"), ("convert", "convert", "convert"), ("resume", "resume", "play"),
+    ("verify", "verify", "shield"), ("folder", "open-folder", "external"), ("delete", "delete-model", "trash"),
+)  # fmt: skip
+POSSIBLE = {
+    ORIGINAL: ("chat", "convert", "folder", "delete"),
+    GGUF: ("chat", "convert", "folder", "delete"),
+    CONVERTED: ("chat", "verify", "folder", "delete"),
+    UNFINISHED: ("resume", "folder", "delete"),
+}
+
+
+class ShelfPage(ScrolledPage):
+    """Scans when it is shown; `entries` is what it knows."""
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell, "shelf-title", "shelf-subtitle")
+        self.entries: list[ShelfEntry] = []
+        self._memory = ShelfMemory(shell.settings.path.with_name("shelf.json"))
+        self._activity: Activity | None = None
+        self._scanner, self._verifier = JobRunner(self), JobRunner(self)
+        self._scanner.happened.connect(self._on_scan)
+        self._verifier.happened.connect(self._on_verify)
+        for runner in (self._scanner, self._verifier):
+            runner.idle.connect(shell.idle)
+        self._again = QTimer(self, singleShot=True, interval=0)
+        self._again.timeout.connect(self.scan)
+        self._build_head()
+        self.notice = Notice()
+        self.body.addWidget(self.notice)
+        self.body.addWidget(self._build_empty(), 1)
+        self.body.addWidget(self._build_tree(), 1)
+        self.body.addWidget(self._build_details())
+        self.show_entries(self._memory.load())
+        self.retranslate()
+
+    # ---- how it looks
+
+    def _build_head(self) -> None:
+        self.search, self.order = QLineEdit(), QComboBox()
+        self.search.setClearButtonEnabled(True)
+        self.search.setMinimumWidth(100)
+        self.texts.set(self.search.setPlaceholderText, "shelf-search")
+        self.texts.set(self.search.setAccessibleName, "shelf-search")
+        for order in ("recent", "name", "size"):
+            self.order.addItem("", order)
+        self.order.setCurrentIndex(self.order.findData(self.settings["shelf_order"]))
+        self.texts.set(self.order.setAccessibleName, "shelf-order")
+        self.folders_button, self.add_button = Button("", "folder"), Button("primary", "folder-plus")
+        self.texts.set(self.folders_button.setText, "shelf-folders")
+        self.texts.set(self.add_button.setText, "add-folder")
+        self.menu = QMenu(self)
+        self.menu.aboutToShow.connect(self._fill_menu)
+        self.folders_button.clicked.connect(
+            lambda: self.menu.popup(self.folders_button.mapToGlobal(self.folders_button.rect().bottomLeft()))
+        )
+        self.add_button.clicked.connect(self._ask_folder)
+        self.search.textChanged.connect(lambda _: self._show())
+        self.order.currentIndexChanged.connect(self._order_changed)
+        self.head.addWidget(self.folders_button)
+        self.head.addWidget(self.add_button)
+        line = row(Space.SMALL)
+        line.addWidget(self.search, 1)
+        line.addWidget(self.order)
+        self.finder = QWidget()
+        self.finder.setLayout(line)
+        self.body.addWidget(self.finder)
+
+    def _build_empty(self) -> QWidget:
+        self.empty = frame("drop")
+        inner = column(self.empty, Space.PAGE, Space.MEDIUM)
+        title, text = label("heading"), label("muted", wrap=True)
+        self.texts.set(title.setText, "shelf-empty")
+        self.texts.set(text.setText, "shelf-empty-text")
+        text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
+        button = Button("primary", "folder-plus")
+        self.texts.set(button.setText, "add-folder")
+        button.clicked.connect(self._ask_folder)
+        inner.addStretch()
+        inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
+        inner.addWidget(text)
+        inner.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
+        inner.addStretch()
+        return self.empty
+
+    def _build_tree(self) -> QTreeView:
+        self.model = ShelfModel(self)
+        self.tree = QTreeView()
+        self.tree.setModel(self.model)
+        self.tree.setItemDelegate(ShelfDelegate(self.tree))
+        self.tree.setHeaderHidden(True)
+        self.tree.setMinimumHeight(220)
+        self.tree.setIndentation(30)
+        self.tree.setRootIsDecorated(False)
+        self.tree.setItemsExpandable(False)  # a family is always seen whole
+        self.tree.setIconSize(QSize(24, 24))
+        self.tree.setMouseTracking(True)
+        self.tree.setUniformRowHeights(True)
+        self.texts.set(self.tree.setAccessibleName, "shelf-title")
+        self.tree.selectionModel().currentChanged.connect(lambda *_: self._show_details())
+        self.tree.activated.connect(self._activated)
+        remove = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.tree)
+        remove.setContext(Qt.ShortcutContext.WidgetShortcut)  # only with the keyboard in the list
+        remove.activated.connect(lambda: self.act("delete"))
+        return self.tree
+
+    def _build_details(self) -> QFrame:
+        self.details = frame("card")
+        inner = column(self.details, Space.LARGE, Space.SMALL)
+        self.name, self.place = ElidedLabel("heading"), ElidedLabel("small")
+        self.facts, self.verdict = label("muted", wrap=True), label("muted", wrap=True)
+        self.buttons: dict[str, Button] = {}
+        line = row(Space.SMALL)
+        for action, text, icon in ACTIONS:
+            button = Button("primary" if action in ("chat", "resume") else "", icon)
+            self.texts.set(button.setText, text)
+            button.clicked.connect(lambda _=False, action=action: self.act(action))
+            self.buttons[action] = button
+            line.addWidget(button)
+        line.addStretch()
+        for part in (self.name, self.place, self.facts, self.verdict):
+            inner.addWidget(part)
+        inner.addLayout(line)
+        return self.details
+
+    # ---- what is there
+
+    def scan(self) -> None:
+        """Look at the folders again."""
+        folders = dict.fromkeys([*self.settings["model_folders"], *self.settings["recent_models"]])
+        if self.settings["output_folder"]:
+            folders[self.settings["output_folder"]] = None
+        for entry in self.entries:  # what was found beside a source, and is in no folder of the list
+            if entry.there and os.path.exists(entry.path):
+                folders[entry.path] = None
+        if self.settings["last_output"]:
+            folders[f"{self.settings['last_output']}.partial"] = None
+        self._scanner.start(ScanJob(folders=tuple(folders)))
+
+    def scan_soon(self) -> None:
+        """Scan when the events of now are done: a conversion has begun, stopped or ended."""
+        self._again.start()
+
+    def _on_scan(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.show_entries(with_missing(event.result, self.entries))
+            self._memory.save(self.entries)
+        elif isinstance(event, Failed):
+            self.notice.show_error(error_text(event.error))
+
+    def show_entries(self, entries: list[ShelfEntry]) -> None:
+        """Show `entries`, and keep what is chosen."""
+        self.entries = entries
+        self._show()
+
+    def _show(self) -> None:
+        chosen = self.current()
+        self.model.show(self.entries, self.search.text(), self.order.currentData())
+        self.tree.expandAll()
+        self.empty.setVisible(not self.entries)
+        self.tree.setVisible(bool(self.entries))
+        self.finder.setVisible(bool(self.entries))
+        if chosen is not None:
+            self.choose(chosen.path)
+        self._show_details()
+
+    def choose(self, path: str) -> bool:
+        """Mark the model `path`; False when it is not shown."""
+        for index in self._indexes():
+            if index.data(ENTRY).path == path:
+                self.tree.setCurrentIndex(index)
+                return True
+        return False
+
+    def _indexes(self) -> list[QModelIndex]:
+        found = []
+        for number in range(self.model.rowCount()):
+            parent = self.model.index(number, 0)
+            found += [parent, *(self.model.index(n, 0, parent) for n in range(self.model.rowCount(parent)))]
+        return found
+
+    def current(self) -> ShelfEntry | None:
+        """The model that is marked."""
+        index = self.tree.currentIndex()
+        return index.data(ENTRY) if index.isValid() else None
+
+    def _show_details(self) -> None:
+        entry = self.current()
+        self.details.setVisible(entry is not None)
+        if entry is None:
+            return
+        self.name.set_text(entry.name)
+        self.place.set_text(entry.path)
+        self.facts.setText("  ·  ".join(facts(entry)))
+        found = fit_of(entry)
+        self.verdict.setText(fit_text(found) if found else "")
+        self.verdict.setVisible(found is not None)
+        possible = POSSIBLE[entry.kind] if entry.there else ()
+        for action, button in self.buttons.items():
+            usable = action in possible and (not entry.damaged or action in ("folder", "delete"))
+            button.setVisible(usable)
+        self.texts.set(
+            self.buttons["delete"].setText, "discard" if entry.kind == UNFINISHED else "delete-model"
+        )
+        self.buttons["verify"].setEnabled(not self._verifier.busy)
+
+    # ---- what can be done
+
+    def _activated(self, _index: QModelIndex) -> None:
+        entry = self.current()
+        if entry is not None and entry.there:
+            self.act(POSSIBLE[entry.kind][0])
+
+    def act(self, action: str) -> None:
+        """Do `action` with the marked model, if that is possible with it."""
+        entry = self.current()
+        if entry is None or not entry.there or action not in POSSIBLE[entry.kind]:
+            return
+        if action == "chat":
+            self.shell.model_wanted.emit(entry.path)
+        elif action == "convert":
+            self.shell.source_wanted.emit(entry.path)
+        elif action == "resume":
+            self.shell.resume_wanted.emit(entry.path.removesuffix(".partial"))
+        elif action == "verify":
+            self._verify(entry)
+        elif action == "folder":
+            folder = entry.path if os.path.isdir(entry.path) else os.path.dirname(entry.path)
+            QDesktopServices.openUrl(QUrl.fromLocalFile(folder))
+        elif action == "delete":
+            self._delete(entry)
+
+    def _verify(self, entry: ShelfEntry) -> None:
+        if self._verifier.busy:
+            return
+        self.notice.clear()
+        self._activity = self.shell.activities.begin("verify", entry.name, "shelf")
+        self._verifier.start(InspectJob(model=entry.path, verify=True))
+        self._show_details()
+
+    def _on_verify(self, event: Event) -> None:
+        assert self._activity is not None
+        self.shell.activities.happened(self._activity, event)
+        if isinstance(event, Finished):
+            self.shell.say(tr("verified", name=self._activity.name, count=event.result.verified))
+        elif isinstance(event, Failed):
+            self.notice.show_error(error_text(event.error))
+        self._show_details()
+
+    def _delete(self, entry: ShelfEntry) -> None:
+        thing = move_to_trash(entry.path)
+        if thing is None:
+            self.notice.show_warning(tr("delete-failed-title"), tr("delete-failed", path=entry.path))
+            return
+        self.show_entries([each for each in self.entries if each.path != entry.path])
+        self._memory.save(self.entries)
+        text = tr("deleted", name=entry.name)
+        if thing.can_return:
+            self.shell.say(text, tr("undo"), lambda: self._undo_delete(thing, entry))
+        else:
+            self.shell.say(text)
+
+    def _undo_delete(self, thing: Trashed, entry: ShelfEntry) -> None:
+        if not take_back(thing):
+            self.notice.show_warning(tr("undo-failed-title"), tr("undo-failed", path=entry.path))
+            return
+        self.show_entries([*self.entries, entry])
+        self.choose(entry.path)
+        self.scan()
+
+    # ---- folders
+
+    def add_folder(self, path: str) -> None:
+        """Show what is in the folder `path` (or the model `path`), from now on."""
+        path = str(Path(path))
+        folders = self.settings["model_folders"]
+        if path not in folders and storable(path):
+            self.settings["model_folders"] = [*folders, path]
+            self.shell.to_save.emit()
+        self.scan()
+
+    def remove_folder(self, path: str) -> None:
+        """Show what is in it no more; the folder itself stays as it is."""
+        before, entries = self.settings["model_folders"], self.entries
+        self.settings["model_folders"] = [folder for folder in before if folder != path]
+        self.shell.to_save.emit()
+        self.show_entries(
+            [e for e in self.entries if e.path != path and Path(path) not in Path(e.path).parents]
+        )
+        self.scan()
+
+        def undo() -> None:
+            self.settings["model_folders"] = before
+            self.shell.to_save.emit()
+            self.show_entries(entries)
+            self.scan()
+
+        self.shell.say(tr("folder-removed", name=Path(path).name), tr("undo"), undo)
+
+    def _fill_menu(self) -> None:
+        self.menu.clear()
+        folders = self.settings["model_folders"]
+        for folder in folders:
+            action = self.menu.addAction(tr("remove-folder", path=folder.replace("&", "&&")))
+            action.triggered.connect(lambda _=False, folder=folder: self.remove_folder(folder))
+        if not folders:
+            self.menu.addAction(tr("no-folders")).setEnabled(False)
+        self.menu.addSeparator()
+        self.menu.addAction(tr("scan-again")).triggered.connect(self.scan)
+
+    def _ask_folder(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, tr("add-folder"), start_folder(self.settings))
+        if path:
+            self.add_folder(path)
+
+    def _order_changed(self, _index: int) -> None:
+        self.settings["shelf_order"] = self.order.currentData()
+        self.shell.to_save.emit()
+        self._show()
+
+    # ---- the window
+
+    @property
+    def busy(self) -> bool:
+        """Whether it scans or verifies."""
+        return self._scanner.busy or self._verifier.busy
+
+    def entered(self) -> None:
+        """Folders may have changed meanwhile."""
+        self.scan()
+
+    def escape(self) -> None:
+        """Esc stops a verification."""
+        self._verifier.cancel()
+
+    def shut_down(self) -> None:
+        """Stop both."""
+        self._scanner.drop()
+        self._verifier.cancel()
+
+    def stop_and_wait(self) -> None:
+        """Stop both and wait for their threads."""
+        self._scanner.stop_and_wait()
+        self._verifier.stop_and_wait()
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        super().retranslate()
+        for index in range(self.order.count()):
+            self.order.setItemText(index, tr(f"order-{self.order.itemData(index)}"))
+        self._show()

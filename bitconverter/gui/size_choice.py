@@ -1,0 +1,173 @@
+"""How small: four cards in words, and a slider for any average in between."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtWidgets import (
+    QButtonGroup,
+    QHBoxLayout,
+    QPushButton,
+    QSizePolicy,
+    QSlider,
+    QVBoxLayout,
+    QWidget,
+)
+
+from bitconverter.gui.flow import wrapped_height
+from bitconverter.gui.messages import format_size, tr
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import label, row, set_property
+from bitconverter.jobs.hardware import fit
+from bitconverter.jobs.preflight import PreflightReport
+
+PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what each means
+CUSTOM = "custom"
+LEAST_BITS, MOST_BITS = 2.0, 6.4  # of the slider: about one and a half planes, and four
+STEPS = 20  # of the slider, to a bit
+FIT_ROLES = {"good": "good", "tight": "careful", "no": "bad"}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A preset, or CUSTOM with `bits` per weight."""
+
+    preset: str
+    bits: float = 0.0
+
+    def fields(self) -> dict[str, Any]:
+        """What a ConvertJob and a PreflightJob get."""
+        return {"bits": self.bits} if self.preset == CUSTOM else {"preset": self.preset}
+
+    def word(self) -> str:
+        """The end of the new folder's name."""
+        return f"{self.bits:.2f}bit" if self.preset == CUSTOM else self.preset
+
+
+class SizeCard(QPushButton):
+    """One preset. The labels inside do not take the mouse: the whole card is the button."""
+
+    def __init__(self, preset: str) -> None:
+        super().__init__()
+        self.preset = preset
+        self._report: PreflightReport | None = None
+        self.setProperty("kind", "card")
+        self.setCheckable(True)
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
+        self.setCursor(Qt.CursorShape.PointingHandCursor)
+        self.title, self.size_label, self.bits = label("heading"), label("number"), label("small")
+        self.words, self.badge = label("small", wrap=True), label("good")
+        self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(15, 13, 13, 13)
+        layout.setSpacing(3)
+        for part in (self.title, self.size_label, self.bits, self.words):
+            part.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+            layout.addWidget(part)
+        layout.addStretch()
+        self.badge.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+        layout.addWidget(self.badge, 0, Qt.AlignmentFlag.AlignLeft)
+
+    def show_report(self, report: PreflightReport | None) -> None:
+        """What this size would give, None while unknown."""
+        self._report = report
+        self.retranslate()
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        report = self._report
+        self.title.setText(tr(f"size-{self.preset}"))
+        self.words.setText(tr(f"size-{self.preset}-text"))
+        known = report is not None and report.out_bytes > 0
+        self.badge.setVisible(known)
+        if report is None or not known:
+            self.size_label.setText("–")
+            self.bits.setText(" ")
+        else:
+            self.size_label.setText(format_size(report.out_bytes))
+            self.bits.setText(tr("bits-per-weight", bits=f"{report.bits_per_weight:.2f}"))
+            found = fit(report.out_bytes)
+            set_property(
+                self.badge, "role", FIT_ROLES[found.level]
+            )  # before the text: it changes the padding
+            self.badge.setText(tr(f"fit-{found.level}"))
+        parts = (self.title, self.size_label, self.bits, self.words, self.badge)
+        self.setAccessibleName(", ".join(part.text() for part in parts if part.text().strip()))
+
+    def sizeHint(self) -> QSize:
+        return QSize(170, wrapped_height(self, 150))
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(130, self.sizeHint().height())
+
+
+class SizeChoice(QWidget):
+    """Emits `changed` when the user chooses; choose() does not."""
+
+    changed = Signal()
+
+    def __init__(self, preset: str) -> None:
+        super().__init__()
+        self.cards = {name: SizeCard(name) for name in PRESETS}
+        self._group = QButtonGroup(self)
+        self._group.setExclusive(False)  # with the slider none is chosen
+        cards = QHBoxLayout()
+        cards.setSpacing(Space.MEDIUM)
+        for name, card in self.cards.items():
+            self._group.addButton(card)
+            cards.addWidget(card, 1)
+            card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
+        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
+        self.slider.setPageStep(STEPS // 2)
+        self.slider.valueChanged.connect(lambda value: self._picked(Choice(CUSTOM, value / STEPS)))
+        self._slider_name, self.slider_value = label("muted"), label("strong")
+        line = row(Space.MEDIUM)
+        line.addWidget(self._slider_name)
+        line.addWidget(self.slider, 1)
+        line.addWidget(self.slider_value)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(Space.MEDIUM)
+        layout.addLayout(cards)
+        layout.addLayout(line)
+        self.choice = Choice(preset)
+        self.choose(self.choice)
+
+    def choose(self, choice: Choice, bits: float = 0.0) -> None:
+        """Show `choice` without telling; `bits`: where the slider stands for a preset."""
+        self.choice = choice
+        for name, card in self.cards.items():
+            card.setChecked(name == choice.preset)
+        shown = choice.bits if choice.preset == CUSTOM else bits
+        if shown:
+            self.slider.blockSignals(True)
+            self.slider.setValue(round(shown * STEPS))
+            self.slider.blockSignals(False)
+        self.retranslate()
+
+    def _picked(self, choice: Choice) -> None:
+        self.choose(choice)
+        self.changed.emit()
+
+    def show_report(self, choice: Choice, report: PreflightReport | None) -> None:
+        """What `choice` would give."""
+        if choice.preset in self.cards:
+            self.cards[choice.preset].show_report(report)
+        if choice == self.choice and report is not None and report.out_bytes:
+            self.choose(choice, report.bits_per_weight)
+            size = format_size(report.out_bytes)
+            self.slider_value.setText(tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size))
+
+    def forget(self) -> None:
+        """Nothing is known of the sizes: another model was chosen."""
+        for card in self.cards.values():
+            card.show_report(None)
+        self.slider_value.setText("")
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        for card in self.cards.values():
+            card.retranslate()
+        self._slider_name.setText(tr("average-bits"))
+        self.slider.setAccessibleName(tr("average-bits"))

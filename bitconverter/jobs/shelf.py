@@ -1,0 +1,184 @@
+"""What models lie in some folders: originals, conversions of them, unfinished conversions. Nothing is copied.
+
+Reads headers and small JSON files only; everything in them may be damaged, or anybody's.
+"""
+
+import json
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import SafetensorsFile
+from bitconverter.jobs.job import Context, Progress
+
+DEPTH = 4  # folders below the given one: models--X--Y/snapshots/HASH of the download cache
+MOST_MODELS = 2000
+ORIGINAL, GGUF, CONVERTED, UNFINISHED = "original", "gguf", "converted", "unfinished"
+
+
+@dataclass(frozen=True)
+class ShelfEntry:
+    """One model. `source`: the name of the original of a conversion, its path for an unfinished one. Numbers are 0
+    where nothing says them, `perplexity` and `kl` None; `share` 0..1 of an unfinished conversion; `changed`: when,
+    in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used."""
+
+    path: str
+    name: str
+    kind: str
+    bytes: int = 0
+    family: str = ""
+    parameters: int = 0
+    bits: float = 0.0
+    source: str = ""
+    source_bytes: int = 0
+    perplexity: float | None = None
+    source_perplexity: float | None = None
+    kl: float | None = None
+    share: float = 0.0
+    changed: float = 0.0
+    there: bool = True
+    damaged: str = ""
+
+
+@dataclass(frozen=True)
+class ScanJob:
+    """`folders`: a model each, or folders that hold some. The result is a tuple of ShelfEntry, each path once.
+
+    Emits Progress(unit="model").
+    """
+
+    folders: tuple[str, ...]
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> tuple[ShelfEntry, ...]:
+        found: dict[str, ShelfEntry] = {}
+        for folder in self.folders:
+            for path in _models_in(Path(folder), DEPTH, ctx):
+                key = os.path.realpath(path)
+                if key not in found and len(found) < MOST_MODELS:
+                    found[key] = entry_of(path)
+                    ctx.emit(Progress(len(found), len(found) + 1, "model", path.name))
+        return tuple(found.values())
+
+
+def _models_in(folder: Path, depth: int, ctx: Context) -> Iterator[Path]:
+    ctx.cancel.check()
+    if _is_model(folder):
+        yield folder
+        return
+    if depth == 0 or not folder.is_dir():
+        return
+    try:
+        with os.scandir(folder) as entries:
+            inside = sorted(Path(entry.path) for entry in entries if not entry.name.startswith("."))
+    except OSError:
+        return
+    for path in inside:
+        yield from _models_in(path, depth - 1, ctx)
+
+
+def _is_model(path: Path) -> bool:
+    try:
+        if path.is_file():
+            return path.suffix.lower() == ".gguf"
+        if path.name.endswith(".partial"):
+            return (path / "job.json").is_file()
+        return (path / "config.json").is_file() and any(path.glob("*.safetensors*"))
+    except OSError:
+        return False
+
+
+def entry_of(path: Path) -> ShelfEntry:
+    """What is to be told of the model `path`, whatever state it is in."""
+    try:
+        changed = path.stat().st_mtime
+        if path.is_file():
+            return ShelfEntry(str(path), path.stem, GGUF, path.stat().st_size, changed=changed)
+        if path.name.endswith(".partial"):
+            return _unfinished(path, changed)
+        return _folder(path, changed)
+    except (OSError, ValueError, RecursionError, UserError) as error:
+        return ShelfEntry(str(path), path.name, ORIGINAL, damaged=str(error))
+
+
+def _folder(path: Path, changed: float) -> ShelfEntry:
+    config = _object(path / "config.json")
+    weights = [file for file in path.glob("*.safetensors") if file.is_file()]
+    size = sum(file.stat().st_size for file in weights)
+    name, family = _name(path), str(config.get("model_type", ""))
+    quantization = config.get("quantization_config")
+    if not isinstance(quantization, dict) or quantization.get("quant_method") != "ternary_planes":
+        parameters = _parameters(weights)
+        bits = 8 * size / parameters if parameters else 0.0
+        return ShelfEntry(str(path), name, ORIGINAL, size, family, parameters, bits, changed=changed)
+    manifest = _object(path / "manifest.json") if (path / "manifest.json").is_file() else {}
+    totals, source = _part(manifest, "totals"), _part(manifest, "source")
+    quality = _part(_part(manifest, "report"), "all")
+    return ShelfEntry(
+        str(path), name, CONVERTED, size, family, int(_number(totals.get("parameters")) or 0),
+        _number(totals.get("bits_per_weight")) or 0.0, str(source.get("name", "")),
+        int(_number(source.get("bytes")) or 0), _number(quality.get("perplexity")),
+        _number(quality.get("source_perplexity")), _number(quality.get("kl")), changed=changed,
+    )  # fmt: skip
+
+
+def _unfinished(path: Path, changed: float) -> ShelfEntry:
+    job = _object(path / "job.json")
+    done = path / "model" / "model.safetensors"
+    size = done.stat().st_size if done.is_file() else 0
+    name = path.name.removesuffix(".partial")
+    source = str(job.get("source", ""))
+    return ShelfEntry(
+        str(path), name, UNFINISHED, size, source=source, share=_share(path, Path(source)), changed=changed
+    )
+
+
+def _share(work: Path, source: Path) -> float:
+    """How many of the source's matrices are committed, by the journal's lines."""
+    try:
+        lines = (work / "journal.jsonl").read_text(encoding="utf-8").splitlines()
+        weights = [source / name for name in os.listdir(source) if name.endswith(".safetensors")]
+        total = sum(len(SafetensorsFile(file).tensors) for file in weights)
+    except (OSError, ValueError, UserError):
+        return 0.0
+    return min(1.0, max(0, len(lines) - 1) / total) if total else 0.0
+
+
+def _parameters(weights: Iterable[Path]) -> int:
+    """Counted from the headers of the weight files."""
+    return sum(
+        math.prod(tensor.shape) for file in weights for tensor in SafetensorsFile(file).tensors.values()
+    )
+
+
+def _name(path: Path) -> str:
+    """The folder's name; of the download cache, where that is a hash, the model's."""
+    for part in (path.name, *(parent.name for parent in list(path.parents)[:2])):
+        if part.startswith("models--"):
+            return part.removeprefix("models--").partition("--")[2] or part
+    return path.name
+
+
+def _object(path: Path) -> dict[str, Any]:
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} does not hold a JSON object")
+    return value
+
+
+def _part(value: dict[str, Any], key: str) -> dict[str, Any]:
+    part = value.get(key)
+    return part if isinstance(part, dict) else {}
+
+
+def _number(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if math.isfinite(value) else None

@@ -1,0 +1,87 @@
+"""The self-test on the real engine, and what the support file holds."""
+
+import getpass
+import zipfile
+from pathlib import Path
+
+from bitconverter import paths
+from bitconverter.gui.support import contents, redactor
+from bitconverter.jobs import self_test
+from bitconverter.jobs.job import Cancel, Context
+from bitconverter.jobs.self_test_job import SelfTestJob, SelfTestResult
+
+LONG = 60_000
+CODES = ["files", "memory", "engine", "conversion", "chat", "database", "paths"]
+
+
+def _run(folder: Path) -> SelfTestResult:
+    return SelfTestJob(folder=str(folder)).run(Context(lambda _: None, Cancel()))
+
+
+def test_a_sound_installation_passes_and_leaves_nothing(tmp_path):
+    result = _run(tmp_path / "models 場所")
+    assert result.ok, result
+    assert [c.code for c in result.checks] == CODES
+    assert list((tmp_path / "models 場所").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_said_and_the_rest_goes_on(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    result = _run(tmp_path / "file" / "below")
+    assert not result.ok and result.checks[0].problem
+    assert not any(check.problem for check in result.checks[1:])
+
+
+def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
+    monkeypatch.setattr(self_test, "SENTENCE", "別の文")
+    codes = [check.code for check in _run(tmp_path).checks if check.problem]
+    assert "chat" in codes and "files" not in codes
+
+
+def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
+    window.show_page("diagnostics")
+    page = window.by_name["diagnostics"]
+    page.start_button.click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.result.ok and page.lines.count() == len(CODES)
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert page.lines.count() == len(CODES)
+    assert "chat: ok" in page.report()
+
+
+def test_the_support_file_is_seen_first_and_holds_no_name(window, tmp_path, settings):
+    home, user = str(Path.home()), getpass.getuser()
+    settings.add_recent_model(f"{home}/secret model")
+    paths.log_folder().mkdir(parents=True, exist_ok=True)
+    (paths.log_folder() / "native-crash.log").write_text(
+        f"crash in {home}/x by {user}, taro@example.org, hf_abcdefghijklmnopqrst", encoding="utf-8"
+    )
+    window.show_page("diagnostics")
+    page = window.by_name["diagnostics"]
+    assert not page.save_button.isEnabled()
+    page.preview_button.click()
+    assert page.save_button.isEnabled() and page.names.count() == len(page.files) >= 3
+    page.save(str(tmp_path / "support.zip"))
+    with zipfile.ZipFile(tmp_path / "support.zip") as archive:
+        written = {name: archive.read(name).decode("utf-8") for name in archive.namelist()}
+    assert written == page.files and set(written) == set(contents(settings))
+    everything = "\n".join(written.values())
+    assert "secret model" not in everything and home not in everything
+    assert "taro@" not in everything and "abcdefghij" not in everything
+    (paths.log_folder() / "native-crash.log").unlink()
+
+
+def test_names_of_windows_and_other_users_are_taken_out():
+    redact = redactor()
+    assert redact(r"C:\Users\田中　太郎\x.py") == r"C:\Users\<user>\x.py"
+    assert redact("/home/hanako/models") == "/home/<user>/models"
+    assert redact("perplexity 8.61 of model-00001") == "perplexity 8.61 of model-00001"
+
+
+def test_a_file_that_cannot_be_written_is_said(window, tmp_path):
+    window.show_page("diagnostics")
+    page = window.by_name["diagnostics"]
+    page.preview_button.click()
+    page.save(str(tmp_path / "no such folder" / "support.zip"))
+    assert page.notice.isVisible()

@@ -1,0 +1,169 @@
+"""The shelf on real models and a real recycle bin."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QLocale
+
+from bitconverter.gui.shelf_model import ENTRY, facts, parent_of
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
+from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, UNFINISHED, ShelfEntry
+
+LONG = 60_000
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, chat_model) -> Path:
+    """An original, its conversion, and an unfinished one. Copied by each test."""
+    place = tmp_path_factory.mktemp("shelf")
+    source = Path(shutil.copytree(chat_model, place / "original 元"))
+    done = run_job(ConvertJob(source=str(source), out=str(place / "small 小")), lambda _: None, Cancel())
+    assert isinstance(done, Finished)
+    return place
+
+
+@pytest.fixture
+def place(made, tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    return Path(shutil.copytree(made, tmp_path / "models"))
+
+
+@pytest.fixture
+def page(window, place, qtbot):
+    window.show_page("shelf")
+    shelf = window.by_name["shelf"]
+    shelf.add_folder(str(place))
+    qtbot.waitUntil(lambda: not shelf.busy and len(shelf.entries) == 2, timeout=LONG)
+    return shelf
+
+
+def _wait(page, qtbot):
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+
+
+def test_a_conversion_stands_below_its_original_with_its_numbers(page, place, settings):
+    assert settings["model_folders"] == [str(place)]
+    top = page.model.index(0, 0)
+    assert page.model.rowCount() == 1 and top.data(ENTRY).kind == ORIGINAL
+    child = page.model.index(0, 0, top).data(ENTRY)
+    assert child.kind == CONVERTED and child.name == "small 小"
+    text = " ".join(facts(child))
+    assert "bits" in text and "KB" in text
+    page.choose(child.path)
+    assert page.buttons["verify"].isVisible() and not page.buttons["convert"].isVisible()
+    assert "GB" in page.verdict.text()
+
+
+def test_verify_finds_a_changed_byte(window, page, place, qtbot):
+    page.choose(str(place / "small 小"))
+    page.act("verify")
+    _wait(page, qtbot)
+    assert "whole" in window.toast._text.text() and not page.notice.isVisible()
+    weights = place / "small 小" / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 1
+    weights.write_bytes(content)
+    page.act("verify")
+    _wait(page, qtbot)
+    assert page.notice.isVisible() and "model" in page.notice.text()
+
+
+def test_delete_goes_to_the_bin_and_undo_takes_it_back(window, page, place, qtbot):
+    path = place / "small 小"
+    weights = (path / "model.safetensors").read_bytes()
+    page.choose(str(path))
+    page.act("delete")
+    assert not path.exists() and len(page.entries) == 1
+    assert window.toast.isVisible()
+    window.toast._button.click()
+    _wait(page, qtbot)
+    assert (path / "model.safetensors").read_bytes() == weights
+    assert page.current().path == str(path)
+
+
+def test_chat_and_convert_lead_to_their_pages(window, page, place, qtbot):
+    page.choose(str(place / "original 元"))
+    page.act("convert")
+    assert window.page_name == "convert"
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    window.show_page("shelf")
+    page.choose(str(place / "small 小"))
+    page.act("chat")
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    assert window.page_name == "chat" and window.chat._session.ternary
+
+
+def test_a_drive_that_is_gone_is_shown_grey_and_comes_back(page, place, qtbot):
+    away = place.rename(place.with_name("unplugged"))
+    page.scan()
+    _wait(page, qtbot)
+    assert len(page.entries) == 2 and not any(entry.there for entry in page.entries)
+    page.choose(str(place / "small 小"))
+    assert not any(button.isVisible() for button in page.buttons.values())
+    away.rename(place)
+    page.scan()
+    _wait(page, qtbot)
+    assert len(page.entries) == 2 and all(entry.there for entry in page.entries)
+
+
+def test_what_its_owner_removed_is_no_longer_there(page, place, qtbot):
+    shutil.rmtree(place / "small 小")
+    page.scan()
+    _wait(page, qtbot)
+    assert [entry.kind for entry in page.entries] == [ORIGINAL]
+
+
+def test_an_unfinished_conversion_is_resumed_from_the_shelf(window, page, place, larger_model, qtbot):
+    source, cancel = Path(shutil.copytree(larger_model, place / "large")), Cancel()
+    last = run_job(
+        ConvertJob(source=str(source), out=str(place / "half")),
+        lambda event: cancel.request() if isinstance(event, Progress) else None,
+        cancel,
+    )
+    assert not isinstance(last, Finished)
+    page.scan()
+    _wait(page, qtbot)
+    assert page.choose(str(place / "half.partial")) and page.current().kind == UNFINISHED
+    page.act("resume")
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    assert (place / "half" / "model.safetensors").is_file() and not (place / "half.partial").exists()
+
+
+def test_search_keeps_the_family_together_and_the_order_is_kept(page, settings):
+    page.search.setText("小")
+    assert [entry.name for entry in page.model.entries()] == ["original 元", "small 小"]
+    page.search.setText("nothing like it")
+    assert page.model.entries() == []
+    page.search.setText("")
+    page.order.setCurrentIndex(page.order.findData("size"))
+    assert settings["shelf_order"] == "size"
+
+
+def test_removing_a_folder_touches_nothing_and_can_be_undone(window, page, place, qtbot):
+    page.remove_folder(str(place))
+    _wait(page, qtbot)
+    assert page.entries == [] and (place / "small 小").is_dir() and page.empty.isVisible()
+    window.toast._button.click()
+    _wait(page, qtbot)
+    assert len(page.entries) == 2
+
+
+def test_the_change_of_perplexity_is_said_when_the_report_has_it(page, place, qtbot):
+    path = place / "small 小" / "manifest.json"
+    manifest = json.loads(path.read_text(encoding="utf-8"))
+    manifest["report"] = {"all": {"perplexity": 10.6, "source_perplexity": 10.0}}
+    path.write_text(json.dumps(manifest), encoding="utf-8")
+    page.scan()
+    _wait(page, qtbot)
+    entry = next(e for e in page.entries if e.kind == CONVERTED)
+    assert any("+6.0" in fact for fact in facts(entry)), QLocale().name()
+
+
+def test_of_two_originals_of_one_name_the_one_beside_is_the_parent():
+    first, second = (ShelfEntry(f"/{place}/m", "m", ORIGINAL) for place in "ab")
+    assert parent_of(ShelfEntry("/b/small", "small", CONVERTED, source="m"), [first, second]) is second
+    assert parent_of(ShelfEntry("/c/small", "small", CONVERTED, source="m"), [first, second]) is first
+    assert parent_of(ShelfEntry("/c/small", "small", CONVERTED, source="x"), [first, second]) is None
