@@ -1,6 +1,7 @@
 """Screenshots of the real window doing real work: python tools/screenshots.py OUT_FOLDER --model FOLDER_OR_GGUF
 
-Converts the model and talks to the result, in English and Japanese, light and dark. Needs no screen.
+Converts the model and talks to the result, in English and Japanese, light and dark. Needs no screen, but a font
+with Japanese letters. With --guide only the pictures of docs/guide are made, small enough for the repository.
 """
 
 import argparse
@@ -15,6 +16,7 @@ from typing import cast
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import QElapsedTimer, QEventLoop, QTimer
+from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication
 
 from bitconverter.gui.app import prepare
@@ -27,6 +29,12 @@ from bitconverter.settings import Settings
 
 SIZE = (1180, 780)
 LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
+BOTH = (("en", "light"), ("ja", "light"))
+GUIDE = {  # what docs/guide and the README show
+    "welcome": BOTH, "convert-1-empty": BOTH, "convert-3-ready": LOOKS, "convert-4-running": BOTH,
+    "convert-6-done": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH, "settings": BOTH,
+    "diagnostics": BOTH,
+}  # fmt: skip
 PATIENCE_MS = 20 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
 JAPANESE = "「こんにちは、世界」を英語に訳してください。 Please translate this greeting."
@@ -35,18 +43,23 @@ JAPANESE = "「こんにちは、世界」を英語に訳してください。 P
 class Camera:
     """The window in the four looks; each shot is taken in all of them."""
 
-    def __init__(self, app: QApplication, window: MainWindow, settings: Settings, out: Path) -> None:
-        self._app, self.window, self._settings, self._out = app, window, settings, out
+    def __init__(self, window: MainWindow, settings: Settings, out: Path, guide: bool) -> None:
+        self.window, self._settings, self._out, self._guide = window, settings, out, guide
 
     def take(self, name: str, looks: tuple[tuple[str, str], ...] = LOOKS) -> None:
         """Write NAME-language-theme.png for each look; the work goes on meanwhile."""
+        if self._guide:
+            looks = GUIDE.get(name, ())
         for language, look in looks:
             self._settings["language"], self._settings["theme"] = language, look
             for key in ("language", "theme"):
                 self.window.apply_setting(key)
             settle()
             path = self._out / f"{name}-{language}-{look}.png"
-            self.window.grab().save(str(path))
+            picture = self.window.grab().toImage()
+            if self._guide:  # a palette of 256 colours is enough for a window
+                picture = picture.convertToFormat(QImage.Format.Format_Indexed8)
+            picture.save(str(path), "PNG", 0)  # type: ignore[call-overload] # 0: the smallest file
             print(path, flush=True)
 
 
@@ -85,7 +98,7 @@ def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
     page.convert()
     wait("a third of the work", lambda: page.run_card.bar.value() > 330 or not queue.items)
     if queue.items:
-        camera.take("convert-4-running", LOOKS[:1] + LOOKS[3:])
+        camera.take("convert-4-running")
         queue.pause()
         wait("the pause", lambda: not page.converting)
         camera.take("convert-5-paused")
@@ -135,7 +148,7 @@ def shoot_chat(camera: Camera, model: str) -> None:
     wait("the refusal", lambda: page.state is ChatState.READY)
     page.composer.set_text("long, long ago …")
     camera.take("chat-6-context-full", LOOKS[:1] + LOOKS[3:])
-    for name in ("welcome", "activity", "settings", "about", "shortcuts"):
+    for name in ("welcome", "activity", "settings", "diagnostics", "about", "shortcuts"):
         window.show_page(name)
         wait("the page", lambda: not window.busy)
         camera.take(name)
@@ -145,6 +158,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="folder for the pictures")
     parser.add_argument("--model", type=Path, required=True, help="a Hugging Face folder or a .gguf file")
+    parser.add_argument("--guide", action="store_true", help="only the pictures of docs/guide")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
@@ -163,7 +177,7 @@ def main() -> int:
             shutil.copytree(arguments.model, source)
         else:
             shutil.copyfile(arguments.model, source)
-        camera = Camera(app, window, settings, arguments.out)
+        camera = Camera(window, settings, arguments.out, arguments.guide)
         model = shoot_convert(camera, source, work)
         shoot_shelf(camera, work)
         shoot_chat(camera, model)

@@ -21,6 +21,7 @@ from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished import is_ours, unfinished_job
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
+from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
 from bitconverter.settings import storable
 
@@ -52,9 +53,12 @@ class ConvertPage(ConvertLayout):
         self._layers: dict[str, int] = {}  # of a source, by its path
         self._pressed = False  # a button of the running conversion, which stops since
         self._asked: tuple[Choice, bool] | None = None
-        self._checker = JobRunner(self)
+        self._plan: PlanResult | None = None
+        self._checker, self._planner = JobRunner(self), JobRunner(self)
         self._checker.happened.connect(self._on_check)
-        self._checker.idle.connect(self._on_idle)
+        self._planner.happened.connect(self._on_plan)
+        for runner in (self._checker, self._planner):
+            runner.idle.connect(self._on_idle)
         self._connect()
         self._out = str(shell.settings["last_output"])
         self._show_state(State.EMPTY)
@@ -151,8 +155,10 @@ class ConvertPage(ConvertLayout):
         """Look at the model folder or .gguf file `path`."""
         self._source = str(Path(path))
         remember_folder(self._settings, path)
-        self._reports, self._tried = {}, set()
+        self._reports, self._tried, self._plan = {}, set(), None
+        self._planner.drop()
         self.target_card.sizes.forget()
+        self.target_card.show_plan(None)
         if self._choice.preset == CUSTOM:
             self.target_card.sizes.choose(Choice(self._settings["preset"]))
         self.source_card.show_checking(self._source)
@@ -173,7 +179,7 @@ class ConvertPage(ConvertLayout):
     @property
     def busy(self) -> bool:
         """Whether a thread of this page is alive."""
-        return self._checker.busy or self.queue.busy
+        return self._checker.busy or self._planner.busy or self.queue.busy
 
     @property
     def converting(self) -> bool:
@@ -195,6 +201,7 @@ class ConvertPage(ConvertLayout):
         self._out = out
         self.target_card.show_out(out)
         self.target_card.show_report(None)
+        self._show_plan()
 
     def fix(self, name: str) -> None:
         """What a button beside a check offers."""
@@ -270,6 +277,22 @@ class ConvertPage(ConvertLayout):
             if Choice(preset) not in self._tried:
                 self._ask(Choice(preset), None)
                 return
+        if self._plan is None and report.ok and not self.queue.items:  # its timing needs the PC for itself
+            self._planner.start(PlanJob(source=self._source, threads=int(self._settings["threads"])))
+
+    def _on_plan(self, event: Event) -> None:
+        """A plan that fails tells nothing that the checks do not tell."""
+        if isinstance(event, Finished):
+            self._plan = event.result
+            self._show_plan()
+
+    def _show_plan(self) -> None:
+        plan, method = self._plan, str(self._settings["method"])
+        if plan is None:
+            return
+        self.target_card.sizes.show_plan(plan, method)
+        chosen = next((choice for choice in plan.choices if choice.preset == self._choice.preset), None)
+        self.target_card.show_plan(None if chosen is None else (chosen, method))
 
     # ---- converting
 
@@ -298,6 +321,7 @@ class ConvertPage(ConvertLayout):
         if storable(job.out):
             self._settings["last_output"] = job.out
         self.to_save.emit()
+        self._planner.drop()
         self.console.say(tr("log-converting", name=Path(job.source).name, out=job.out))
         self.queue.add(job)
 
@@ -359,10 +383,12 @@ class ConvertPage(ConvertLayout):
         """Ask all jobs to stop; `idle` tells when they have."""
         self.queue.shut_down()
         self._checker.drop()
+        self._planner.drop()
 
     def stop_and_wait(self) -> None:
         """Cancel all jobs and block until their threads have ended."""
         self._checker.stop_and_wait()
+        self._planner.stop_and_wait()
         self.queue.stop_and_wait()
 
     def _on_idle(self) -> None:

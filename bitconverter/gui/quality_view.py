@@ -84,7 +84,7 @@ class QualityView(QWidget):
             self._numbers.addWidget(number, 0, position)
             self._numbers.addWidget(name, 1, position, Qt.AlignmentFlag.AlignTop)
             self._numbers.setColumnStretch(position, 1)
-        self.verdict.setText(tr(f"quality-{_level(kl)}"))
+        self.verdict.setText(tr(f"quality-{quality_level(kl)}"))
 
     def _answer(self, answer: Mapping[str, Any]) -> QFrame:
         box = frame("card")
@@ -116,7 +116,8 @@ def _number(value: Any, digits: int = 2) -> str:
     return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
 
 
-def _level(kl: Any) -> str:
+def quality_level(kl: Any) -> str:
+    """A word for a KL divergence in nats per token: "good", "fair", "poor", or "unknown" for None."""
     if not isinstance(kl, int | float):
         return "unknown"
     return "good" if kl <= KL_GOOD else "fair" if kl <= KL_FAIR else "poor"

@@ -159,7 +159,7 @@ class SettingsPage(ScrolledPage):
         for group in GROUPS:
             self._add_group(group)
         self.nothing = label("muted")
-        self.texts.set(self.nothing.setText, "nothing-found")
+        self.texts.set(self.nothing.setText, "settings-nothing")
         self.nothing.hide()
         self.body.addWidget(self.nothing)
         self.body.addWidget(self._build_places())

@@ -15,10 +15,12 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui.flow import wrapped_height
-from bitconverter.gui.messages import format_size, tr
+from bitconverter.gui.messages import format_duration, format_size, tr
+from bitconverter.gui.quality_view import quality_level
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import label, row, set_property
 from bitconverter.jobs.hardware import fit
+from bitconverter.jobs.plan import PlanChoice, PlanResult
 from bitconverter.jobs.preflight import PreflightReport
 
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what each means
@@ -51,17 +53,20 @@ class SizeCard(QPushButton):
         super().__init__()
         self.preset = preset
         self._report: PreflightReport | None = None
+        self._plan: PlanChoice | None = None
+        self._method = "full"
         self.setProperty("kind", "card")
         self.setCheckable(True)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         self.setCursor(Qt.CursorShape.PointingHandCursor)
         self.title, self.size_label, self.bits = label("heading"), label("number"), label("small")
         self.words, self.badge = label("small", wrap=True), label("good")
+        self.expected = label("small", wrap=True)
         self.words.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(15, 13, 13, 13)
         layout.setSpacing(3)
-        for part in (self.title, self.size_label, self.bits, self.words):
+        for part in (self.title, self.size_label, self.bits, self.words, self.expected):
             part.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
             layout.addWidget(part)
         layout.addStretch()
@@ -73,9 +78,25 @@ class SizeCard(QPushButton):
         self._report = report
         self.retranslate()
 
+    def show_plan(self, plan: PlanChoice | None, method: str) -> None:
+        """What is expected of this size (jobs/plan.py), None while unknown."""
+        self._plan, self._method = plan, method
+        self.retranslate()
+
+    def _expected_text(self) -> str:
+        plan = self._plan
+        if plan is None or plan.problem:
+            return ""
+        full = self._method == "full"
+        kl, seconds = (plan.kl, plan.seconds_full) if full else (plan.kl_fast, plan.seconds_fast)
+        quality = tr(f"expected-{quality_level(kl)}", kl=f"{kl:.2f}")
+        return quality + "\n" + tr("expected-time", time=format_duration(seconds))
+
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         report = self._report
+        self.expected.setText(self._expected_text())
+        self.expected.setVisible(bool(self.expected.text()))
         self.title.setText(tr(f"size-{self.preset}"))
         self.words.setText(tr(f"size-{self.preset}-text"))
         known = report is not None and report.out_bytes > 0
@@ -91,8 +112,9 @@ class SizeCard(QPushButton):
                 self.badge, "role", FIT_ROLES[found.level]
             )  # before the text: it changes the padding
             self.badge.setText(tr(f"fit-{found.level}"))
-        parts = (self.title, self.size_label, self.bits, self.words, self.badge)
+        parts = (self.title, self.size_label, self.bits, self.words, self.expected, self.badge)
         self.setAccessibleName(", ".join(part.text() for part in parts if part.text().strip()))
+        self.updateGeometry()  # the texts may wrap into more lines than before
 
     def sizeHint(self) -> QSize:
         return QSize(170, wrapped_height(self, 150))
@@ -159,10 +181,17 @@ class SizeChoice(QWidget):
             size = format_size(report.out_bytes)
             self.slider_value.setText(tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size))
 
+    def show_plan(self, plan: PlanResult, method: str) -> None:
+        """What is expected of each preset."""
+        for choice in plan.choices:
+            if choice.preset in self.cards:
+                self.cards[choice.preset].show_plan(choice, method)
+
     def forget(self) -> None:
         """Nothing is known of the sizes: another model was chosen."""
         for card in self.cards.values():
             card.show_report(None)
+            card.show_plan(None, "full")
         self.slider_value.setText("")
 
     def retranslate(self) -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
-from bitconverter.gui.messages import format_size, tr
+from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.size_choice import SizeChoice
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
+from bitconverter.jobs.plan import PlanChoice
 from bitconverter.jobs.preflight import PreflightReport
 
 
@@ -28,7 +29,8 @@ class TargetCard(QWidget):
         self._texts.set(title.setText, "size-title")
         self._texts.set(out_title.setText, "out-title")
         self.out = ElidedLabel()
-        self._disk = label("small")
+        self._disk, self._plan_line = label("small"), label("small", wrap=True)
+        self._plan: tuple[PlanChoice, str] | None = None
         self.out_button = Button("")
         self._texts.set(self.out_button.setText, "change")
         self._texts.set(self.out_button.setAccessibleName, "change-out")
@@ -39,6 +41,7 @@ class TargetCard(QWidget):
         words.setSpacing(2)
         words.addWidget(self.out)
         words.addWidget(self._disk)
+        words.addWidget(self._plan_line)
         line = row(14)
         line.addWidget(IconLabel("disk", "accent", 24))
         line.addLayout(words, 1)
@@ -68,11 +71,25 @@ class TargetCard(QWidget):
             needed, free = format_size(report.needed_bytes), format_size(report.free_bytes)
             self._disk.setText(tr("disk-line", needed=needed, free=free))
 
+    def show_plan(self, plan: tuple[PlanChoice, str] | None) -> None:
+        """How long the chosen size takes with a method, and the memory of a chat with the result."""
+        self._plan = plan
+        if plan is None or plan[0].problem:
+            self._plan_line.hide()
+            return
+        choice, method = plan
+        seconds = choice.seconds_full if method == "full" else choice.seconds_fast
+        self._plan_line.setText(
+            tr("plan-line", time=format_duration(seconds), memory=format_size(choice.chat_bytes))
+        )
+        self._plan_line.show()
+
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
         self.sizes.retranslate()
         self.show_report(self._report)
+        self.show_plan(self._plan)
 
     def ask_out(self) -> None:
         """Pick the folder that shall hold the new one."""

@@ -7,7 +7,7 @@ TEXTS: Texts = {
     "page-settings": ("Settings", "設定"),
     "settings": ("Settings", "設定"),
     "search-settings": ("Search the settings", "設定を検索"),
-    "nothing-found": ("Nothing found.", "見つかりませんでした。"),
+    "settings-nothing": ("Nothing found.", "見つかりませんでした。"),
     "set-on": ("On", "オン"),
     "set-group-look": ("Appearance", "表示"),
     "set-group-folders": ("Folders", "フォルダー"),
