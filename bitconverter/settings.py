@@ -78,6 +78,7 @@ SETTINGS: tuple[Setting, ...] = (
         "output_folder", str, "", "Where converted models go, empty for beside the source", group="folders"
     ),
     Setting("model_folders", list, [], "Folders that the shelf shows"),
+    Setting("shelf_models", list, [], "Single models on the shelf: converted, or made by that"),
     Setting("shelf_order", str, "recent", "Order of the shelf", ("recent", "name", "size")),
     Setting("window_geometry", str, "", "Size and place of the window (base64)"),
     Setting("page", str, "welcome", "The page shown at start"),
@@ -100,7 +101,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("max_tokens", int, 1024, "Longest answer", bounds=(1, 8192)),
 )
 _BY_KEY = {setting.key: setting for setting in SETTINGS}
-RECENT_MODELS = 8
+RECENT_MODELS, SHELF_MODELS = 8, 100
 
 
 class Settings:
@@ -153,6 +154,12 @@ class Settings:
             return
         rest = [model for model in self["recent_models"] if model != folder]
         self["recent_models"] = [folder, *rest][:RECENT_MODELS]
+
+    def add_shelf_models(self, *paths: str) -> None:
+        """Remember models for the shelf, the newest first; names that no file can hold are left out."""
+        new = [path for path in paths if storable(path)]
+        rest = [path for path in self["shelf_models"] if path not in new]
+        self["shelf_models"] = [*new, *rest][:SHELF_MODELS]
 
     def set_aside(self) -> Path | None:
         """Start again with the usual values; the old file stays beside the new one, and is returned."""

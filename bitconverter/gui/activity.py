@@ -47,13 +47,15 @@ class Activity:
         """What it does, with what."""
         return tr(f"work-{self.kind}", name=self.name)
 
+    def short(self) -> str:
+        """How far it is, and the time left."""
+        left = "" if self.eta is None else tr("time-left", time=format_duration(self.eta))
+        return "  ·  ".join(part for part in (f"{self.share:.0%}".replace("%", " %"), left) if part)
+
     def detail(self) -> str:
-        """How far it is, or how it ended."""
+        """How far it is and at what, or how it ended."""
         if self.state is Work.RUNNING:
-            parts = [f"{self.share:.0%}".replace("%", " %"), item_text(self.item)]
-            if self.eta is not None:
-                parts.append(tr("time-left", time=format_duration(self.eta)))
-            return "  ·  ".join(part for part in parts if part)
+            return "  ·  ".join(part for part in (self.short(), item_text(self.item)) if part)
         if self.state is Work.FAILED and self.problem is not None:
             return self.problem.text
         if self.state is Work.DONE:

@@ -79,7 +79,7 @@ class CheckList(QWidget):
         line.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
         line.addWidget(text, 1)
         for name in self._fixes_of(item):
-            button = Button("quiet")
+            button = Button("link")
             button.setText(tr(name))
             button.setProperty("fix", name)
             button.clicked.connect(lambda _=False, name=name: self.fix.emit(name))

@@ -38,6 +38,7 @@ class State(Enum):
 class ConvertPage(ConvertLayout):
     """Emits `chat_requested` with the folder of a finished model, `converted` when one is finished."""
 
+    PLANS = True  # times this PC for each source, which takes some seconds; most tests do without
     chat_requested = Signal(str)
     converted = Signal(str)
     idle = Signal()
@@ -277,7 +278,9 @@ class ConvertPage(ConvertLayout):
             if Choice(preset) not in self._tried:
                 self._ask(Choice(preset), None)
                 return
-        if self._plan is None and report.ok and not self.queue.items:  # its timing needs the PC for itself
+        if (
+            self.PLANS and self._plan is None and report.ok and not self.queue.items
+        ):  # its timing needs the PC for itself
             self._planner.start(PlanJob(source=self._source, threads=int(self._settings["threads"])))
 
     def _on_plan(self, event: Event) -> None:
@@ -320,6 +323,7 @@ class ConvertPage(ConvertLayout):
     def _add(self, job: ConvertJob) -> None:
         if storable(job.out):
             self._settings["last_output"] = job.out
+        self._settings.add_shelf_models(job.source, job.out, f"{job.out}.partial")
         self.to_save.emit()
         self._planner.drop()
         self.console.say(tr("log-converting", name=Path(job.source).name, out=job.out))

@@ -161,14 +161,13 @@ class ShelfPage(ScrolledPage):
 
     def scan(self) -> None:
         """Look at the folders again."""
-        folders = dict.fromkeys([*self.settings["model_folders"], *self.settings["recent_models"]])
+        lists = ("model_folders", "recent_models", "shelf_models")
+        folders = dict.fromkeys(path for key in lists for path in self.settings[key])
         if self.settings["output_folder"]:
             folders[self.settings["output_folder"]] = None
         for entry in self.entries:  # what was found beside a source, and is in no folder of the list
             if entry.there and os.path.exists(entry.path):
                 folders[entry.path] = None
-        if self.settings["last_output"]:
-            folders[f"{self.settings['last_output']}.partial"] = None
         self._scanner.start(ScanJob(folders=tuple(folders)))
 
     def scan_soon(self) -> None:

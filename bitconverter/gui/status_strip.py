@@ -80,7 +80,7 @@ class StatusStrip(QFrame):
         if entry is not self._shown:
             return
         self._title.set_text(entry.title())
-        self._detail.setText(entry.detail())
+        self._detail.setText(entry.short())
         self.bar.setValue(round(entry.share * 1000))
 
     def _show_page(self) -> None:

@@ -97,6 +97,10 @@ QPushButton[kind="meter"]:hover {{ background: {c.raised}; }}
 QPushButton[kind="meter"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="meter"][level="near"] {{ color: {c.warning}; font-weight: 600; }}
 QPushButton[kind="meter"][level="over"] {{ color: {c.error}; font-weight: 600; }}
+QPushButton[kind="link"] {{ background: transparent; border-color: transparent; color: {c.accent};
+  padding: 0 6px; min-height: 0; }}
+QPushButton[kind="link"]:hover {{ background: {c.accent_soft}; }}
+QPushButton[kind="link"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="chip"] {{ border-radius: 15px; padding: 5px 16px; background: transparent; }}
 QPushButton[kind="chip"]:hover {{ background: {c.raised}; }}
 QPushButton[kind="chip"]:checked {{ background: {c.accent_soft}; border-color: {c.accent}; color: {c.accent};

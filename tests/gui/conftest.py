@@ -13,6 +13,7 @@ from safetensors.numpy import save_file
 
 from bitconverter.gui.app import prepare
 from bitconverter.gui.chat_log import ChatLog
+from bitconverter.gui.convert_page import ConvertPage
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.settings import Settings
@@ -39,6 +40,7 @@ def settings(tmp_path: Path, qapp, monkeypatch: pytest.MonkeyPatch) -> Settings:
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)  # the windows of earlier tests
     result = Settings(tmp_path / "home 設定" / "settings.json")
     result["language"], result["theme"], result["page"] = "en", "light", "chat"
+    monkeypatch.setattr(ConvertPage, "PLANS", False)
     result["method"], result["report"] = "fast", False  # they take their time, and have a test of their own
     prepare(qapp, result)
     return result

@@ -91,6 +91,17 @@ def test_choosing_a_model_shows_its_checks_and_four_sizes(page, qtbot, source):
     assert cards["4gb"].isChecked()
 
 
+def test_before_the_start_quality_and_time_are_expected(page, qtbot, source, monkeypatch):
+    monkeypatch.setattr(ConvertPage, "PLANS", True)
+    _choose(page, qtbot, source)
+    assert page._plan is not None and len(page._plan.choices) == len(PRESETS)
+    for card in page.target_card.sizes.cards.values():
+        assert "KL" in card.expected.text() and " s" in card.expected.text()
+    assert page.target_card._plan_line.isVisible()
+    page.target_card.sizes.slider.setValue(3 * STEPS)  # nothing is known of any average
+    assert not page.target_card._plan_line.isVisible()
+
+
 def test_the_slider_chooses_any_average(page, qtbot, source):
     _choose(page, qtbot, source)
     sizes = page.target_card.sizes
