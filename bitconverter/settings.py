@@ -62,7 +62,12 @@ SETTINGS: tuple[Setting, ...] = (
     ),
     Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024), group="engine"),
     Setting(
-        "kv_cache", str, "f16", "Precision of the attention cache", ("f16", "int8", "int4", "f32"), group="engine"
+        "kv_cache",
+        str,
+        "f16",
+        "Precision of the attention cache",
+        ("f16", "int8", "int4", "f32"),
+        group="engine",
     ),
     Setting("keep_awake", bool, True, "No sleep while a job runs", group="jobs"),
     Setting(
