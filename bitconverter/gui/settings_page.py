@@ -57,6 +57,8 @@ class SettingRow(QWidget):
     def _build_field(self) -> QWidget:
         if self.setting.choices:
             box = QComboBox()
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+            box.setMinimumContentsLength(10)  # a long choice is cut; its list is as wide as it needs
             for value in self.setting.choices:
                 box.addItem("", value)
             box.currentIndexChanged.connect(lambda _: self._store(box.currentData()))
