@@ -95,7 +95,7 @@ class QualityView(QWidget):
         sides = QGridLayout()
         sides.setHorizontalSpacing(Space.LARGE)
         for position, (key, side) in enumerate(
-            (("kind-original", "source"), ("kind-of-converted", "converted"))
+            (("kind-of-original", "source"), ("kind-of-converted", "converted"))
         ):
             name, text = label("small"), label(wrap=True, selectable=True)
             name.setText(tr(key))

@@ -12,7 +12,7 @@ from bitconverter.jobs.shelf import CONVERTED, GGUF, UNFINISHED, ShelfEntry
 
 ICONS = {CONVERTED: "chip", UNFINISHED: "pause", GGUF: "zip"}
 FIT_COLORS = {"good": ("ok", "ok_soft"), "tight": ("warning", "warning_soft"), "no": ("error", "error_soft")}
-ICON = 24
+ICON, INDENT = 24, 34
 Index = QModelIndex | QPersistentModelIndex
 
 
@@ -25,7 +25,8 @@ class ShelfDelegate(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         entry: ShelfEntry = index.data(ENTRY)
         colors, font = theme.current(), QFont(option.font)  # type: ignore[attr-defined]
-        rect: QRect = option.rect.adjusted(2, 2, -2, -2)  # type: ignore[attr-defined]
+        left = INDENT if index.parent().isValid() else 2  # the view's own would be painted as chosen too
+        rect: QRect = option.rect.adjusted(left, 2, -2, -2)  # type: ignore[attr-defined]
         state = option.state  # type: ignore[attr-defined]
         usable = entry.there and not entry.damaged
         painter.save()

@@ -124,7 +124,7 @@ class ShelfPage(ScrolledPage):
         self.tree.setItemDelegate(ShelfDelegate(self.tree))
         self.tree.setHeaderHidden(True)
         self.tree.setMinimumHeight(220)
-        self.tree.setIndentation(30)
+        self.tree.setIndentation(0)  # the delegate draws it
         self.tree.setRootIsDecorated(False)
         self.tree.setItemsExpandable(False)  # a family is always seen whole
         self.tree.setIconSize(QSize(24, 24))
@@ -361,6 +361,7 @@ class ShelfPage(ScrolledPage):
     def entered(self) -> None:
         """Folders may have changed meanwhile."""
         self.scan()
+        (self.tree if self.entries else self.add_button).setFocus()
 
     def escape(self) -> None:
         """Esc stops a verification."""
