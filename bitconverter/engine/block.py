@@ -143,6 +143,25 @@ class Block:
         )
         return captured
 
+    def input(self, x: F32, name: str, cancel: Cancel | None = None, into: F32 | None = None) -> F32:
+        """One of the inputs of CAPTURES for hidden states x as forward() takes them, f32 [windows * window,
+        widths[name]], in `into` if given. x is not changed; the layer runs only as far as that input needs, so
+        weights behind it do not matter. Raises Cancelled."""
+        self._check_states(x, "x", changed=False)
+        if name not in CAPTURES:
+            raise InvalidError(f"capture {name!r} is not one of {', '.join(CAPTURES)}")
+        out = self._captured(name, x.shape[0] * x.shape[1], into)
+        call(
+            lib.bc_block_input,
+            self.handle,
+            pointer("float", x),
+            x.shape[0],
+            CAPTURES.index(name),
+            pointer("float", out),
+            flag_of(cancel),
+        )
+        return out
+
     def gradients(
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
     ) -> BlockGradients:

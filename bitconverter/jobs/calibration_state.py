@@ -1,7 +1,8 @@
-"""Where a calibrated conversion stands: the hidden states before the next layer, kept whole in the work folder.
+"""Where a calibrated conversion stands, kept whole in the work folder: numbers, and how far they have come.
 
-calibration.state: a line of JSON {"identity", "layer", "shape", "sha256"}, then the f32 values. It is replaced by a
-rename, so it is the old one or the new one; one that does not hold its hash counts as none.
+calibration.state holds the hidden states before the next layer, polish.state the training's parameters: a line of JSON
+{"identity", "layer" (or step), "shape", "sha256"}, then the f32 values. It is replaced by a rename, so it is the old
+one or the new one; one that does not hold its hash counts as none.
 """
 
 import hashlib
@@ -20,8 +21,8 @@ LINE_LIMIT = 4096
 F32 = npt.NDArray[np.float32]
 
 
-def save(folder: Path, identity: str, layer: int, x: F32) -> None:
-    """x f32 [windows, window, hidden]: the input of layer `layer`. Durable when this returns."""
+def save(folder: Path, identity: str, layer: int, x: F32, name: str = NAME) -> None:
+    """x f32 of any shape, e.g. [windows, window, hidden]: the input of layer `layer`. Durable when this returns."""
     data = as_bytes(np.ascontiguousarray(x, dtype="<f4"))
     head = {
         "identity": identity,
@@ -29,20 +30,22 @@ def save(folder: Path, identity: str, layer: int, x: F32) -> None:
         "shape": x.shape,
         "sha256": hashlib.sha256(data).hexdigest(),
     }
-    temporary = folder / (NAME + ".tmp")
+    temporary = folder / (name + ".tmp")
     with open(temporary, "wb") as file:
         file.write(json.dumps(head).encode("ascii") + b"\n")
         file.write(data)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(temporary, folder / NAME)
+    os.replace(temporary, folder / name)
     sync_folder(folder)
 
 
-def load(folder: Path, identity: str, shape: tuple[int, ...]) -> tuple[int, F32] | None:
+def load(
+    folder: Path, identity: str, shape: tuple[int, ...], name: str = NAME
+) -> tuple[int, F32] | None:
     """(layer, its input) if there is a whole state of the same conversion, else None."""
     try:
-        with open(folder / NAME, "rb") as file:
+        with open(folder / name, "rb") as file:
             head = json.loads(file.readline(LINE_LIMIT))
             if head["identity"] != identity or tuple(head["shape"]) != shape:
                 return None

@@ -2,18 +2,23 @@
 
 Killed at any moment and started again, it ends in the same bytes (jobs/convert_work.py).
 
-With the method full, whole decoder layers are rounded at a time, calibrated on text (jobs/convert_layers.py).
+With the method full, whole decoder layers are rounded at a time, calibrated on text (jobs/convert_layers.py), after
+the cost of rounding was measured where a budget of bits is given (jobs/sensitivity.py), and before the polish
+(jobs/convert_polish.py).
 
 Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),
 "skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
 (file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
 "calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
-"dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py);
-"ternary" (matrices: so many are ternary already and kept exactly),
-"report-skipped" (why: the two models cannot be compared here).
+"dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary" (matrices: so
+many are ternary already and kept exactly); "polished" (kl_before,
+kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used); "report-skipped" (why: the
+two models cannot be compared here).
 Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
+Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -28,21 +33,29 @@ from bitconverter.engine import Engine, Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
+from bitconverter.jobs import convert_polish, polish, sensitivity
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
 from bitconverter.jobs.convert_layers import WINDOW, Layers, layer_of, read_calibration
+from bitconverter.jobs.convert_polish import RoundedFile
+from bitconverter.jobs.convert_progress import Stages
 from bitconverter.jobs.convert_tensor import TensorConverter
-from bitconverter.jobs.convert_work import WEIGHTS, WorkFolder
-from bitconverter.jobs.eta import Eta
-from bitconverter.jobs.job import Context, Note, Progress
+from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
+from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of
 from bitconverter.jobs.quality_report import quality_report
 from bitconverter.model import ternary
+from bitconverter.model.allocate import allocate
+from bitconverter.model.budget import average_bits, resolved
 from bitconverter.model.calibration_text import CalibrationText
 from bitconverter.model.plan import DIRECT, PLANES, TensorPlan, estimated_bytes
+from bitconverter.model.source import Source
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
 METHODS = ("full", "fast")
 MOST_WINDOWS = 4096
+POLISH_BELOW = 10**9
+MOST_STEPS = 10_000
 MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
 
@@ -72,6 +85,8 @@ class ConvertJob:
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used.
     `report`: at the end measure the result against the source on built-in text.
+    `polish`: how many steps the scales and norms are trained at the end of method full (0: not; None: polish.STEPS for
+    models below POLISH_BELOW weights).
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
@@ -85,7 +100,8 @@ class ConvertJob:
     method: str = "fast"
     bits: float | None = None
     calibration: tuple[str, ...] = ()
-    calibration_windows: int = 32
+    calibration_windows: int = 64
+    polish: int | None = None
     size: int | None = None
     fit_bytes: int | None = None
     fit_context: int = 4096
@@ -125,7 +141,7 @@ class ConvertJob:
     def _convert(self, ctx: Context, work: WorkFolder) -> int:
         checked = self._checked(ctx)
         source, plan = checked.source, checked.plan
-        assert source is not None and checked.side_files is not None
+        assert source is not None and checked.info is not None and checked.side_files is not None
         for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
             ctx.emit(Note("skipped-tensor", {"tensor": name}))
         plan = ternary.mark(plan, source, ctx.cancel.check)
@@ -133,11 +149,23 @@ class ConvertJob:
         if exact:
             ctx.emit(Note("ternary", {"matrices": exact}))
         checked = replace(checked, plan=plan)
-        assert checked.side_files is not None
         engine = Engine(threads=self.threads, cpu=self.cpu)
-        text = self._calibration_text(ctx, checked)
+        calibrated = self.method == "full" and any(tensor.form == PLANES for tensor in plan)
+        text = self._text(ctx, checked, self.calibration_windows, self.seed) if calibrated else None
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
-        weights = work.begin(fingerprint, plan, ctx.cancel)
+        work.claim(fingerprint)
+        reader = LayerReader(source, checked.info, engine, ctx.cancel)
+        steps = self._polish_steps(plan)
+        wish = resolved(wish_of(self))
+        measures = text is not None and wish.mixed
+        stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
+        if text is not None and wish.mixed:
+            sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
+            known = sensitivity.known(
+                ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
+            )
+            plan = allocate(plan, average_bits(checked.info, list(plan), wish, sizes), known)
+        weights = work.open(plan, ctx.cancel, apart=steps > 0)
         try:
             resumed = len(work.records)
             if resumed:
@@ -145,22 +173,40 @@ class ConvertJob:
             with ExitStack() as stack:
                 layers: Layers | None = None
                 if text is not None:
-                    layers = stack.enter_context(self._layers(ctx, fingerprint, checked, engine, text))
-                self._convert_tensors(ctx, work, weights, engine, checked, layers)
+                    layers = stack.enter_context(self._layers(ctx, fingerprint, checked, plan, engine, text))
+                self._convert_tensors(ctx, work, weights, engine, source, plan, layers, stages)
             weights.finish()
         finally:
             weights.close()
+        parameters, records = self._parameters(text), work.records
+        if steps:
+            rounded = RoundedFile(work.path / ROUNDED, plan, records)
+            lesson = self._text(ctx, checked, polish.WINDOWS + polish.HELD_OUT, self.seed + 1, quiet=True)
+            polished = convert_polish.train(
+                ctx, work.path, rounded, reader, engine, lesson.ids,
+                identity=fingerprint, seed=self.seed, steps=steps, tell=stages.polishing,
+            )  # fmt: skip
+            records = convert_polish.write(ctx, work.model / WEIGHTS, rounded, polished)
+            if polished is not None:
+                parameters["polish"] = {
+                    "steps": steps, "windows": polish.WINDOWS,
+                    "kl_before": polished.kl_before, "kl_after": polished.kl_after,
+                }  # fmt: skip
         write_side_files(work.model, source, checked.side_files, self.seed)
         report = None
         if self.report:
-            parameters = checked.report.parameters
-            report = quality_report(ctx, self.source, work.model, parameters, engine)
-        write_documents(
-            work.model, source, checked.side_files, plan, work.records, self._parameters(text), report
-        )
+            report = quality_report(ctx, self.source, work.model, checked.report.parameters, engine)
+        write_documents(work.model, source, checked.side_files, plan, records, parameters, report)
         self._verify(ctx, work, engine)
         work.publish()
         return resumed
+
+    def _polish_steps(self, plan: tuple[TensorPlan, ...]) -> int:
+        if any(tensor.form == DIRECT for tensor in plan):
+            return 0  # what is exact stays exact
+        if self.method != "full" or self.polish is not None:
+            return (self.polish or 0) if self.method == "full" else 0
+        return polish.STEPS if sum(math.prod(tensor.shape) for tensor in plan) < POLISH_BELOW else 0
 
     def _checked(self, ctx: Context) -> Checked:
         if not 0 <= self.seed < SEEDS:
@@ -179,6 +225,10 @@ class ConvertJob:
                 f"{self.calibration_windows} calibration windows are not possible: give 1 to {MOST_WINDOWS}.",
                 windows=self.calibration_windows,
             )
+        if self.polish is not None and not 0 <= self.polish <= MOST_STEPS:
+            raise UserError(
+                "polish", f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.", polish=self.polish
+            )
         full = self.method == "full"
         # the hidden states of the calibration text, and their next version while it is written
         work_bytes = 2 * 4 * WINDOW * self.calibration_windows if full else 0
@@ -193,21 +243,22 @@ class ConvertJob:
         ctx.cancel.check()
         return checked
 
-    def _calibration_text(self, ctx: Context, checked: Checked) -> CalibrationText | None:
-        if self.method != "full" or all(tensor.form != PLANES for tensor in checked.plan):
-            return None
+    def _text(
+        self, ctx: Context, checked: Checked, windows: int, seed: int, quiet: bool = False
+    ) -> CalibrationText:
         assert checked.source is not None and checked.info is not None and checked.side_files is not None
         return read_calibration(
             ctx, checked.side_files, checked.source.config, checked.info,
-            files=self.calibration, windows=self.calibration_windows, seed=self.seed,
+            files=self.calibration, windows=windows, seed=seed, quiet=quiet,
         )  # fmt: skip
 
     def _layers(
-        self, ctx: Context, fingerprint: str, checked: Checked, engine: Engine, text: CalibrationText
-    ) -> Layers:
+        self, ctx: Context, fingerprint: str, checked: Checked, plan: tuple[TensorPlan, ...], engine: Engine,
+        text: CalibrationText,
+    ) -> Layers:  # fmt: skip
         assert checked.source is not None and checked.info is not None
         return Layers(
-            ctx, self.work_dir, checked.source, checked.info, checked.plan, text,
+            ctx, self.work_dir, checked.source, checked.info, plan, text,
             identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
         )  # fmt: skip
 
@@ -232,38 +283,30 @@ class ConvertJob:
         return {"planes": self.planes} if self.bits is None else {"bits": self.bits}
 
     def _convert_tensors(
-        self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, checked: Checked,
-        layers: Layers | None,
+        self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, source: Source,
+        plan: tuple[TensorPlan, ...], layers: Layers | None, stages: Stages,
     ) -> None:  # fmt: skip
-        source = checked.source
-        assert source is not None
-        sizes = [source.tensors[tensor.name].bytes for tensor in checked.plan]
-        resumed, total = len(work.records), sum(sizes)
+        sizes = [source.tensors[tensor.name].bytes for tensor in plan]
+        resumed = len(work.records)
         done = sum(sizes[:resumed])
-        eta = Eta(done, total)
+        stages.begin_rounding(done)
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
-        told = done
-
-        def tell(count: int, item: str) -> None:
-            nonlocal told
-            told = max(told, count)
-            ctx.emit(Progress(told, total, "byte", item, eta.update(told)))
 
         def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
-            tell(start + int(part * span), f"layer {layer_of(tensor)}")
+            stages.rounding(start + int(part * span), f"layer {layer_of(tensor)}")
 
-        for tensor, size in list(zip(checked.plan, sizes, strict=True))[resumed:]:
+        for tensor, size in list(zip(plan, sizes, strict=True))[resumed:]:
             ctx.cancel.check()
             work.check_space(estimated_bytes([tensor], {tensor.name: size}))
             if layers is not None and tensor.linear:
-                span = _bytes_of_layer(checked.plan, sizes, tensor)
+                span = _bytes_of_layer(plan, sizes, tensor)
                 converter.put(tensor, layers.take(tensor, partial(tell_layer, done, span, tensor)))
             else:
                 for part in converter.steps(tensor):
-                    tell(done + int(size * part), tensor.name)
+                    stages.rounding(done + int(size * part), tensor.name)
             work.commit(weights, converter.record)
             done += size
-        ctx.emit(Progress(total, total, "byte"))
+        stages.rounding(done, "")
 
     def _verify(self, ctx: Context, work: WorkFolder, engine: Engine) -> None:
         """The finished weights must be readable: by the engine, which maps them and checks every tensor."""

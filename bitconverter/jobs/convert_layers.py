@@ -87,9 +87,11 @@ def layer_of(tensor: TensorPlan) -> int:
 
 def read_calibration(
     ctx: Context, source_files: dict[str, Any], config: dict[str, Any], info: ModelInfo,
-    *, files: tuple[str, ...], windows: int, seed: int,
+    *, files: tuple[str, ...], windows: int, seed: int, quiet: bool = False,
 ) -> CalibrationText:  # fmt: skip
-    """The calibration text in the source's tokens, with its tokenizer and chat template (a GGUF's are rebuilt)."""
+    """The calibration text in the source's tokens, with its tokenizer and chat template (a GGUF's are rebuilt).
+
+    Emits Note("calibration") unless `quiet`."""
     with tempfile.TemporaryDirectory(prefix="bitconverter-") as place:
         folder = Path(place)
         for name, content in source_files.items():
@@ -104,7 +106,8 @@ def read_calibration(
             seed=seed,
             vocab=info.vocab_size,
         )
-    ctx.emit(Note("calibration", {"tokens": text.ids.size, "files": ", ".join(text.sources)}))
+    if not quiet:
+        ctx.emit(Note("calibration", {"tokens": text.ids.size, "files": ", ".join(text.sources)}))
     return text
 
 

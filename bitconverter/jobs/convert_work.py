@@ -17,10 +17,11 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.journal import Journal
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
-from bitconverter.jobs import calibration_state
 from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
+ROUNDED = "rounded.safetensors"  # the weight file of a conversion that is polished afterwards
+STATES = ("calibration.state", "polish.state", "sensitivity.json")  # of stages that go on after a stop
 SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
 
 
@@ -42,8 +43,8 @@ class WorkFolder:
         self._journal.close()
         if not leftover:
             with contextlib.suppress(OSError):
-                calibration_state.remove(self.path)
-                (self.path / "job.json").unlink(missing_ok=True)
+                for name in (*STATES, *(f"{name}.tmp" for name in STATES), ROUNDED, "job.json"):
+                    (self.path / name).unlink(missing_ok=True)
                 (self.path / "journal.jsonl").unlink()
                 for entry in [entry for entry in self.path.iterdir() if is_temporary(entry)]:
                     entry.unlink()  # of a process that was killed while it wrote job.json
@@ -63,8 +64,8 @@ class WorkFolder:
         """What is committed, a record per tensor."""
         return [record for record in self._journal.records if "name" in record]
 
-    def begin(self, fingerprint: str, plan: tuple[TensorPlan, ...], cancel: Cancel) -> WeightFile:
-        """Open the weight file behind its last commit; everything uncommitted is thrown away.
+    def claim(self, fingerprint: str) -> None:
+        """Begin the journal, or see that what was begun is this conversion.
 
         Raises UserError("source-changed") when the source is not what it was when the work began.
         """
@@ -89,14 +90,21 @@ class WorkFolder:
             self._journal.cut(len(records) - 1)
         if not records:
             self._journal.append(began)
+
+    def open(self, plan: tuple[TensorPlan, ...], cancel: Cancel, apart: bool) -> WeightFile:
+        """The weight file behind its last commit, after claim(); everything uncommitted is thrown away.
+
+        `apart`: it is ROUNDED of the work folder, and what is polished from it goes into the model's folder later.
+        """
         self.model.mkdir(exist_ok=True)
         for entry in self.model.iterdir():
             if entry.is_dir():
                 shutil.rmtree(entry)
-            elif entry.name != WEIGHTS:
+            elif apart or entry.name != WEIGHTS:
                 entry.unlink()
         names_and_shapes = [part for tensor in plan for part in stored_parts(tensor)]
-        return self._open_weights(header_space(names_and_shapes), plan, cancel)
+        path = self.path / ROUNDED if apart else self.model / WEIGHTS
+        return self._open_weights(path, header_space(names_and_shapes), plan, cancel)
 
     def commit(self, weights: WeightFile, record: dict[str, Any]) -> None:
         """First the tensor's bytes, then the line that says they are there."""
@@ -118,9 +126,10 @@ class WorkFolder:
         os.rename(self.model, self.out)
         sync_folder(self.out.parent)
 
-    def _open_weights(self, space: int, plan: tuple[TensorPlan, ...], cancel: Cancel) -> WeightFile:
+    def _open_weights(
+        self, path: Path, space: int, plan: tuple[TensorPlan, ...], cancel: Cancel
+    ) -> WeightFile:
         """Trust a commit only if its tensor is the planned one and its bytes still have their hash."""
-        path = self.model / WEIGHTS
         committed = [[Part.from_record(p) for p in record["parts"]] for record in self.records]
         weights = WeightFile(path, space, [part for parts in committed for part in parts])
         good = 0

@@ -39,6 +39,7 @@ class Curvature:
     blocks: tuple[Block, ...]
     damping: float
     dead: int  # inputs that are zero on the whole text
+    mean: float  # of x^2 over inputs and tokens: what the blocks' H is scaled by
 
     @property
     def importance(self) -> F32:
@@ -84,7 +85,7 @@ class Moments:
                 continue
             blocks.append(made)
             k += 1
-        return Curvature(tuple(blocks), damping, dead)
+        return Curvature(tuple(blocks), damping, dead, mean / max(1, self.tokens))
 
 
 def _factor(h: F64, damping: float, start: int, stop: int, check: Callable[[], None]) -> Block | None:

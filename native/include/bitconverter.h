@@ -256,6 +256,17 @@ BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const flo
 BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
                             float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
 
+enum bc_input_id {
+    BC_INPUT_QKV = 0, /* of q, k and v */
+    BC_INPUT_O = 1,
+    BC_INPUT_MLP = 2, /* of gate and up */
+    BC_INPUT_DOWN = 3
+};
+
+/* One of these inputs alone, out f32 [tokens, cols], without changing x: the layer runs only as far as that needs. */
+BC_API int bc_block_input(bc_block *block, const float *x, int32_t windows, int32_t input,
+                          float *out, const bc_cancel *cancel, bc_error *err);
+
 /* The two calls below: a stride counts elements from row to row; round is to nearest even; all
  * arithmetic is f32 with rounded products, and neither the threads nor the CPU change a bit. Scales
  * are >= 0; where one is 0, GPTQ gives integers of 0 and descent keeps them. BC_ERR_INVALID names

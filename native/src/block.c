@@ -214,48 +214,72 @@ int bc_block_check(bc_block *b, bc_error *err)
 
 static float *row_of(float *x, int64_t row, int64_t width) { return x ? x + row * width : NULL; }
 
-/* One sequence: its hidden states x f32 [window, hidden] become the layer's output. */
-static void run_window(bc_session *s, float *x, int32_t window, const bc_capture *to)
+static bc_capture rows_of(const bc_config *c, const bc_capture *to, int64_t t)
 {
-    const bc_config *c = &s->model->config;
-    const int64_t hidden = c->hidden, heads = (int64_t)c->n_heads * c->head_dim;
+    const int64_t heads = (int64_t)c->n_heads * c->head_dim;
+    return (bc_capture){ row_of(to->qkv_in, t, c->hidden), row_of(to->o_in, t, heads),
+                         row_of(to->mlp_in, t, c->hidden), row_of(to->down_in, t, c->intermediate),
+                         to->only };
+}
+
+/* One sequence, its hidden states x f32 [window, hidden]; `out` of the same shape gets the layer's
+ * output, and may be x; NULL: nowhere. */
+static void run_window(bc_session *s, const float *x, float *out, int32_t window,
+                       const bc_capture *to)
+{
+    const int64_t hidden = s->model->config.hidden;
     s->position = 0;
     while (s->position < window && !bc_cancelled(s->cancel)) {
         const int32_t t = s->position;
         const int n = window - t < s->n_batch ? window - t : s->n_batch;
         const size_t bytes = (size_t)n * (size_t)hidden * sizeof *x;
-        s->capture =
-            (bc_capture){ row_of(to->qkv_in, t, hidden), row_of(to->o_in, t, heads),
-                          row_of(to->mlp_in, t, hidden), row_of(to->down_in, t, c->intermediate) };
-        memcpy(s->x, row_of(x, t, hidden), bytes);
+        s->capture = rows_of(&s->model->config, to, t);
+        memcpy(s->x, x + t * hidden, bytes);
         bc_session_own_places(s, n);
         bc_rope_table(s, n);
         bc_session_layer(s, 0, n);
-        memcpy(row_of(x, t, hidden), s->x, bytes);
+        if (out) memcpy(out + t * hidden, s->x, bytes);
         s->position += n;
     }
+}
+
+static int run_windows(bc_block *b, const float *x, float *out, int32_t windows,
+                       const bc_capture *to, const bc_cancel *cancel, bc_error *err)
+{
+    if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
+    const int status = bc_block_check(b, err);
+    if (status != BC_OK) return status;
+    bc_session *s = b->session;
+    s->cancel = s->space.cancel = cancel;
+    for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i++) {
+        const int64_t t = i * b->window;
+        const int64_t at = t * b->model.config.hidden;
+        const bc_capture here = rows_of(&b->model.config, to, t);
+        run_window(s, x + at, out ? out + at : NULL, b->window, &here);
+    }
+    s->cancel = s->space.cancel = NULL;
+    s->capture = (bc_capture){ NULL, NULL, NULL, NULL, 0 };
+    if (bc_cancelled(cancel))
+        return bc_fail(err, BC_ERR_CANCELLED, "the layer's forward pass was cancelled");
+    return BC_OK;
 }
 
 int bc_block_forward(bc_block *b, float *x, int32_t windows, float *qkv_in, float *o_in,
                      float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err)
 {
     if (!b || !x) return bc_fail(err, BC_ERR_INVALID, "block or x is NULL");
-    if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
-    const int status = bc_block_check(b, err);
-    if (status != BC_OK) return status;
-    const bc_config *c = &b->model.config;
-    const int64_t heads = (int64_t)c->n_heads * c->head_dim;
-    bc_session *s = b->session;
-    s->cancel = s->space.cancel = cancel;
-    for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i++) {
-        const int64_t t = i * b->window;
-        const bc_capture to = { row_of(qkv_in, t, c->hidden), row_of(o_in, t, heads),
-                                row_of(mlp_in, t, c->hidden), row_of(down_in, t, c->intermediate) };
-        run_window(s, row_of(x, t, c->hidden), b->window, &to);
-    }
-    s->cancel = s->space.cancel = NULL;
-    s->capture = (bc_capture){ NULL, NULL, NULL, NULL };
-    if (bc_cancelled(cancel))
-        return bc_fail(err, BC_ERR_CANCELLED, "the layer's forward pass was cancelled");
-    return BC_OK;
+    const bc_capture to = { qkv_in, o_in, mlp_in, down_in, 0 };
+    return run_windows(b, x, x, windows, &to, cancel, err);
+}
+
+int bc_block_input(bc_block *b, const float *x, int32_t windows, int32_t input, float *out,
+                   const bc_cancel *cancel, bc_error *err)
+{
+    if (!b || !x || !out) return bc_fail(err, BC_ERR_INVALID, "block, x or out is NULL");
+    if (input < BC_INPUT_QKV || input > BC_INPUT_DOWN)
+        return bc_fail(err, BC_ERR_INVALID, "input is %d, must be 0 to 3", input);
+    const bc_capture to = { input == BC_INPUT_QKV ? out : NULL, input == BC_INPUT_O ? out : NULL,
+                            input == BC_INPUT_MLP ? out : NULL, input == BC_INPUT_DOWN ? out : NULL,
+                            1 + input };
+    return run_windows(b, x, NULL, windows, &to, cancel, err);
 }

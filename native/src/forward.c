@@ -70,6 +70,8 @@ static void keep(float *to, const float *from, int n, size_t width)
     if (to) memcpy(to, from, (size_t)n * width * sizeof *to);
 }
 
+static int left_at(const bc_session *s, int input) { return s->capture.only == 1 + input; }
+
 static void attention_block(bc_session *s, int i, int n)
 {
     const bc_config *c = &s->model->config;
@@ -78,12 +80,14 @@ static void attention_block(bc_session *s, int i, int n)
     const size_t q_cols = (size_t)c->n_heads * d, kv_cols = (size_t)c->n_kv_heads * d;
     norm(s, s->h, s->x, layer->attn_norm, n);
     keep(s->capture.qkv_in, s->h, n, hidden);
+    if (left_at(s, BC_INPUT_QKV)) return;
     const bc_product qkv[] = { { &layer->q, s->q, q_cols },
                                { &layer->k, s->k, kv_cols },
                                { &layer->v, s->v, kv_cols } };
     bc_linear_shared(&s->space, qkv, 3, s->h, hidden, n);
     bc_attention(s, i, n);
     keep(s->capture.o_in, s->q, n, q_cols);
+    if (left_at(s, BC_INPUT_O)) return;
     project(s, &layer->o, s->q, s->y, hidden, n);
 }
 
@@ -94,11 +98,13 @@ static void mlp_block(bc_session *s, int i, int n)
     const size_t hidden = (size_t)c->hidden, width = (size_t)c->intermediate;
     norm(s, s->h, s->x, layer->mlp_norm, n);
     keep(s->capture.mlp_in, s->h, n, hidden);
+    if (left_at(s, BC_INPUT_MLP)) return;
     const bc_product both[] = { { &layer->gate, s->gate, width }, { &layer->up, s->up, width } };
     bc_linear_shared(&s->space, both, 2, s->h, hidden, n);
     struct token_work w = { .s = s, .out = s->gate, .in = s->up, .width = c->intermediate };
     bc_pool_run(s->engine->pool, swiglu_token, &w, n);
     keep(s->capture.down_in, s->gate, n, width);
+    if (left_at(s, BC_INPUT_DOWN)) return;
     project(s, &layer->down, s->gate, s->y, hidden, n);
 }
 
@@ -113,8 +119,10 @@ void bc_session_layer(bc_session *s, int layer, int n)
         .s = s, .out = s->x, .in = s->y, .width = s->model->config.hidden
     };
     attention_block(s, layer, n);
+    if (left_at(s, BC_INPUT_QKV) || left_at(s, BC_INPUT_O)) return;
     bc_pool_run(s->engine->pool, add_token, &residual, n);
     mlp_block(s, layer, n);
+    if (s->capture.only) return;
     bc_pool_run(s->engine->pool, add_token, &residual, n);
 }
 

@@ -6,9 +6,11 @@
 #include "linear.h"
 #include "model.h"
 
-/* Where the inputs of a layer's matrices are copied to, f32 [n_batch, cols]; NULL: nowhere. */
+/* Where the inputs of a layer's matrices are copied to, f32 [n_batch, cols]; NULL: nowhere. `only` is 0, or 1 +
+ * an enum bc_input_id: the layer is then left as soon as that input is there. */
 typedef struct bc_capture {
     float *qkv_in, *o_in, *mlp_in, *down_in;
+    int only;
 } bc_capture;
 
 /* Where a token of a batch belongs: almost always the session that runs the batch. */

@@ -286,3 +286,21 @@ def test_a_cancelled_run_says_so_and_the_next_one_works(engine: Engine) -> None:
         block.forward(x.copy(), cancel=cancel)
     block.forward(x, cancel=Cancel())
     np.testing.assert_array_equal(x, want)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_input_alone_is_what_forward_captures(family: str, engine: Engine) -> None:
+    tokens = np.load(GOLDEN / family / "tokens.npy")
+    block = filled(engine, GOLDEN / family, 0, len(tokens))
+    x = np.random.default_rng(3).standard_normal((2, len(tokens), block.hidden_size), np.float32)
+    before = x.copy()
+    captured = block.forward(x.copy())
+    for name in CAPTURES:
+        assert np.array_equal(block.input(x, name), captured[name])
+    assert np.array_equal(x, before)
+    with pytest.raises(InvalidError, match="not one of"):
+        block.input(x, "head")
+    cancel = Cancel()
+    cancel.request()
+    with pytest.raises(Cancelled):
+        block.input(x, "down", cancel)

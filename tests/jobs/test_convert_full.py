@@ -15,13 +15,15 @@ from model_folders import edit_tensors, golden_copy, write_gguf
 
 from bitconverter import engine
 from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.jobs import calibration_state
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.model.source import open_source
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
-FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6}
+FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6, "polish": 0}
+POLISHED: dict[str, Any] = {**FULL, "bits": 3.4, "polish": 5}
 
 
 def convert(source: Path, out: Path, **more: Any) -> tuple[ConvertResult, list[Event]]:
@@ -151,10 +153,10 @@ def test_a_gguf_gives_the_same_weights_as_its_folder(source: Path, tmp_path: Pat
 
 
 KILLER = """
-import os, signal, sys
+import json, os, signal, sys
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, run_job
-source, out, last = sys.argv[1], sys.argv[2], int(sys.argv[3])
+source, out, last, more = sys.argv[1], sys.argv[2], int(sys.argv[3]), json.loads(sys.argv[4])
 count = 0
 def guard(name):
     real = getattr(os, name)
@@ -167,41 +169,46 @@ def guard(name):
     setattr(os, name, wrapper)
 for name in ("fsync", "replace", "rename"):
     guard(name)
-job = ConvertJob(source, out, threads=1, method="full", calibration_windows=6)
+job = ConvertJob(source, out, threads=1, **more)
 print(type(run_job(job, lambda e: None, Cancel())).__name__, count)
 """
 
 
-def run_killer(source: Path, out: Path, last: int) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", KILLER, str(source), str(out), str(last)]
+def run_killer(
+    source: Path, out: Path, last: int, more: dict[str, Any]
+) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", KILLER, str(source), str(out), str(last), json.dumps(more)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
-def test_killed_at_any_moment_and_run_again_it_is_the_same_folder(source: Path, tmp_path: Path) -> None:
-    done = run_killer(source, tmp_path / "whole", -1)
+@pytest.mark.parametrize("more", [FULL, POLISHED], ids=["rounded", "measured and polished"])
+def test_killed_at_any_moment_and_run_again_it_is_the_same_folder(
+    more: dict[str, Any], source: Path, tmp_path: Path
+) -> None:
+    done = run_killer(source, tmp_path / "whole", -1, more)
     assert done.returncode == 0, done.stderr
     word, count = done.stdout.split()
     assert word == "Finished"
     expected = hashes(tmp_path / "whole")
     for moment in range(3, int(count) - 8, max(1, int(count) // 9)):
         out = tmp_path / f"killed {moment}"
-        killed = run_killer(source, out, moment)
+        killed = run_killer(source, out, moment, more)
         assert killed.returncode == -signal.SIGKILL, (moment, killed)
         assert not out.exists()
-        convert(source, out)
+        convert(source, out, **more)
         assert hashes(out) == expected, moment
         assert not Path(f"{out}.partial").exists()
 
 
-def stop_at(source: Path, out: Path, share: float) -> None:
+def stop_at(source: Path, out: Path, share: float, **more: Any) -> None:
     cancel = Cancel()
 
     def emit(event: Event) -> None:
         if isinstance(event, Progress) and event.done > event.total * share:
             cancel.request()
 
-    job = ConvertJob(str(source), str(out), threads=1, **FULL)
+    job = ConvertJob(str(source), str(out), threads=1, **{**FULL, **more})
     assert isinstance(run_job(job, emit, cancel), Stopped)
     assert not out.exists()
 
@@ -216,6 +223,51 @@ def test_stopped_inside_a_layer_it_goes_on_to_the_same_folder(
     _, events = convert(source, out)
     assert any(isinstance(event, Note) and event.code == "resumed" for event in events)
     assert hashes(out) == hashes(tmp_path / "whole")
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
+def test_stopped_while_measured_or_polished_it_goes_on_to_the_same_folder(
+    share: float, source: Path, tmp_path: Path
+) -> None:
+    convert(source, tmp_path / "whole", **POLISHED)
+    out = tmp_path / "out"
+    stop_at(source, out, share, **POLISHED)
+    convert(source, out, **POLISHED)
+    assert hashes(out) == hashes(tmp_path / "whole")
+    assert not Path(f"{out}.partial").exists()
+
+
+def test_the_polish_brings_it_closer_and_says_so(source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "rounded", bits=2.5)
+    _, events = convert(source, tmp_path / "polished", bits=2.5, polish=24)
+    note = next(event for event in events if isinstance(event, Note) and event.code == "polished")
+    assert note.fields["kl_after"] < 0.9 * note.fields["kl_before"]
+    told = manifest(tmp_path / "polished")["parameters"]["polish"]
+    assert told["kl_after"] == note.fields["kl_after"] and told["steps"] == 24
+    before, after = (SafetensorsFile(tmp_path / name / "model.safetensors") for name in ("rounded", "polished"))
+    assert set(before.tensors) - set(after.tensors) <= {n for n in before.tensors if n.startswith("__pad__")}
+    for name in (n for n in before.tensors if n.endswith((".planes", ".int8"))):
+        assert stored(before, name) == stored(after, name)  # the integers stay
+    changed = [n for n in before.tensors if n.endswith(".scales") and stored(before, n) != stored(after, n)]
+    assert len(changed) == 14
+
+
+def stored(file: SafetensorsFile, name: str) -> bytes:
+    entry = file.tensors[name]
+    return file.path.read_bytes()[entry.offset : entry.offset + entry.bytes]
+
+
+def test_a_budget_is_spent_where_the_model_needs_it(source: Path, tmp_path: Path) -> None:
+    """One value matrix counts for nothing, because nothing reads it: it gets no more planes than it must."""
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        tensors["model.layers.1.self_attn.o_proj.weight"][:] = 0
+
+    edit_tensors(source, edit)
+    convert(source, tmp_path / "out", bits=3.4)
+    matrices = manifest(tmp_path / "out")["tensors"]
+    assert matrices["model.layers.1.self_attn.v_proj.planes"]["n_planes"] == 1
+    assert matrices["model.layers.0.self_attn.v_proj.planes"]["n_planes"] > 1
 
 
 @pytest.mark.parametrize("damage", ["missing", "short", "changed"])
@@ -282,6 +334,7 @@ def test_a_weight_that_is_not_a_number_names_its_tensor(value: float, source: Pa
     [
         ({"method": "magic"}, "method"),
         ({"calibration_windows": 0}, "windows"),
+        ({"polish": -1}, "polish"),
         ({"calibration": ("/nowhere/text.txt",)}, "text-unreadable"),
     ],
 )

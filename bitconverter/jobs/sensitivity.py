@@ -1,0 +1,152 @@
+"""What rounding each matrix will cost, measured on the source: where the planes of a budget of bits are best spent.
+
+Rounding W (rotated, row errors e_r) changes the loss by about 1/2 sum_r F_r e_r' H e_r per token, with H = mean of
+x x' over the matrix's inputs and F_r = mean of the squared gradient of the loss (the next token's -log p) with respect
+to the row's output: the Fisher information, taken as if inputs and gradients were independent (K-FAC, Martens and
+Grosse 2015, of which the diagonal of the output side). Calibrated rounding to N planes leaves e_r' H e_r of about
+error(N) |w_r|^2 times the mean of 1 / u_jj^2 (docs/MODEL.md), so all that depends on the matrix is one number.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine import Cancel, Engine, head_cross_entropy, rotate, single_threaded_blas
+from bitconverter.format.atomic import write_json
+from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32
+from bitconverter.model.curvature import Moments
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+NAME = "sensitivity.json"
+CHUNK_TOKENS = 2048  # tokens whose inputs of all matrices are held at a time
+MOST_WINDOWS = 16
+STATE_BYTES = 1024**3  # for the inputs of all layers, which the way back needs
+FORWARD_SHARE, HEAD_SHARE = 0.35, 0.1  # how the time goes, for the progress
+
+
+def known(
+    ctx: Context, folder: Path, fingerprint: str, reader: LayerReader, engine: Engine,
+    ids: npt.NDArray[np.int32], seed: int, tell: Callable[[float], None],
+) -> dict[str, float]:  # fmt: skip
+    """The sensitivities of all matrices, from the work folder `folder` if they were measured there before, for the
+    same source and text (`fingerprint`); else measured on some of the windows ids i32 [windows, window]."""
+    some = windows_for(reader.info.n_layers, reader.info.hidden_size, ids)
+    identity = hashlib.sha256(f"{fingerprint} {hashlib.sha256(some.tobytes()).hexdigest()}".encode()).hexdigest()
+    found = _load(folder, identity)
+    if found is None:
+        if not single_threaded_blas():
+            ctx.emit(Note("blas-threads"))
+        with ThreadPoolExecutor(engine.threads, thread_name_prefix="measure") as pool:
+            found = Sensitivity(reader, engine, seed, ctx.cancel, pool).measure(some, tell)
+        write_json(folder / NAME, {"identity": identity, "matrices": found})
+    tell(1.0)
+    return found
+
+
+def windows_for(layers: int, hidden: int, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Every k-th window of the calibration text ids i32 [windows, window]: as many as memory and time allow."""
+    per_window = ids.shape[1] * hidden * 4 * (layers + 1)
+    count = max(1, min(len(ids), MOST_WINDOWS, STATE_BYTES // per_window))
+    return ids[np.arange(count) * len(ids) // count]
+
+
+def _load(folder: Path, identity: str) -> dict[str, float] | None:
+    try:
+        value = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        if value["identity"] != identity:
+            return None
+        return {str(name): float(number) for name, number in value["matrices"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+class Sensitivity:
+    """Measures in one pass of the source forward and back. Resident: the inputs of all layers, one layer."""
+
+    def __init__(
+        self, reader: LayerReader, engine: Engine, seed: int, cancel: Cancel, pool: Executor
+    ) -> None:
+        self._reader, self._engine, self._seed = reader, engine, seed
+        self._cancel, self._pool = cancel, pool
+        self._row_costs: dict[str, F64] = {}
+
+    def measure(self, ids: npt.NDArray[np.int32], tell: Callable[[float], None]) -> dict[str, float]:
+        """Of every linear matrix by name: its share of the loss, in nats per token, for a relative squared error of 1.
+        ids i32 [windows, window]. Raises Cancelled and what the reader raises."""
+        layers = self._reader.info.n_layers
+        states = np.empty((layers + 1, *ids.shape, self._reader.info.hidden_size), np.float32)
+        states[0] = self._reader.embed(ids)
+        for layer in range(layers):
+            self._forward(layer, states)
+            tell(FORWARD_SHARE * (layer + 1) / layers)
+        dy = self._head(ids, states[-1])
+        tell(FORWARD_SHARE + HEAD_SHARE)
+        found: dict[str, float] = {}
+        for layer in reversed(range(layers)):
+            found |= self._backward(layer, states[layer], dy)
+            tell(1.0 - (1.0 - FORWARD_SHARE - HEAD_SHARE) * layer / layers)
+        return found
+
+    def _forward(self, layer: int, states: F32) -> None:
+        block, weights = self._reader.block(layer, states.shape[2])
+        moments = {name: Moments(width) for name, width in block.widths.items()}
+        for part in self._chunks(states[layer]):
+            x = states[layer, part].copy()
+            inputs = block.forward(x, cancel=self._cancel)
+            states[layer + 1, part] = x
+            for name in list(inputs):
+                self._cancel.check()
+                moments[name].add(rotate(self._engine, inputs.pop(name), seed=self._seed), self._pool)
+        spread = {}
+        for name in list(moments):
+            curvature = moments.pop(name).curvature(self._cancel.check)
+            spread[name] = curvature.mean * float(curvature.importance.mean(dtype=np.float64))
+        for key, (name, of) in MATRICES.items():
+            self._row_costs[f"model.layers.{layer}.{name}.weight"] = _row_squares(weights[key].values) * spread[of]
+
+    def _head(self, ids: npt.NDArray[np.int32], states: F32) -> F32:
+        """The gradient with respect to the last layer's output."""
+        targets = np.full(ids.shape, -1, np.int32)
+        targets[:, :-1] = ids[:, 1:]
+        flat = states.reshape(-1, states.shape[-1])
+        loss = head_cross_entropy(
+            self._engine, self._reader.head(), flat, targets.reshape(-1), cancel=self._cancel
+        )
+        assert loss.dh is not None
+        return loss.dh.reshape(states.shape)
+
+    def _backward(self, layer: int, states: F32, dy: F32) -> dict[str, float]:
+        block, _ = self._reader.block(layer, states.shape[1])
+        gradients = block.gradients(("row_squares",))
+        for part in self._chunks(states):
+            block.backward(states[part], dy[part], gradients, self._cancel)
+        tokens = states.shape[0] * (states.shape[1] - 1)  # each window's last token has no next one
+        found = {}
+        for key, (name, _) in MATRICES.items():
+            full = f"model.layers.{layer}.{name}.weight"
+            found[full] = float(gradients.row_squares[key] @ self._row_costs[full]) / (2 * tokens)
+        return found
+
+    def _chunks(self, states: F32) -> Iterator[slice]:
+        count, window = states.shape[:2]
+        step = max(1, CHUNK_TOKENS // window)
+        for start in range(0, count, step):
+            self._cancel.check()
+            yield slice(start, min(start + step, count))
+
+
+def _row_squares(values: npt.NDArray[np.generic]) -> F64:
+    """f64 [rows]: the sum of the squares of each row; some rows at a time."""
+    pieces = []
+    for start in range(0, len(values), 256):
+        rows = as_f32(values[start : start + 256])
+        pieces.append(np.einsum("rc,rc->r", rows, rows, dtype=np.float64))
+    return np.concatenate(pieces)
