@@ -84,10 +84,11 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration-windows",
         type=_natural,
-        default=32,
+        default=64,
         metavar="W",
         help=texts.OPTIONS["calibration_windows"],
     )
+    parser.add_argument("--polish", type=_natural, metavar="STEPS", help=texts.OPTIONS["polish"])
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
     parser.add_argument("--no-report", action="store_true", help=texts.OPTIONS["no_report"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["check"])

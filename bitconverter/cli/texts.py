@@ -99,6 +99,8 @@ OPTIONS = {
     "to minutes, weaker (default full; fast with --no-tokenizer, because then no text can be read)",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
+    "polish": "train row scales and norms for so many steps at the end of method full (0: not; default: 48 for models "
+    "below a billion weights, else 0)",
     "seed": "of the random rotation; other seeds are as good (default 0)",
     "no_report": "do not compare the result with the source at the end (KL, perplexity, six answers; about a minute "
     "for a small model)",
@@ -141,6 +143,8 @@ NOTES = {
     "check": "{level}: {message}",
     "calibration": "calibrating on {tokens} tokens of {files}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
+    "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",
+    "polish-no-gain": "polish: no gain (KL {kl_before:.4f} before, {kl_after:.4f} after), so it is not used",
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",

@@ -41,7 +41,7 @@ def convert(args: argparse.Namespace) -> int:
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
         need_tokenizer=not args.no_tokenizer, method=args.method or ("fast" if args.no_tokenizer else "full"),
-        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows,
+        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows, polish=args.polish,
         report=not args.no_report and not args.no_tokenizer, **wish,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)

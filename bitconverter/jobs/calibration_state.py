@@ -40,9 +40,7 @@ def save(folder: Path, identity: str, layer: int, x: F32, name: str = NAME) -> N
     sync_folder(folder)
 
 
-def load(
-    folder: Path, identity: str, shape: tuple[int, ...], name: str = NAME
-) -> tuple[int, F32] | None:
+def load(folder: Path, identity: str, shape: tuple[int, ...], name: str = NAME) -> tuple[int, F32] | None:
     """(layer, its input) if there is a whole state of the same conversion, else None."""
     try:
         with open(folder / name, "rb") as file:

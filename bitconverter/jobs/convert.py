@@ -227,7 +227,9 @@ class ConvertJob:
             )
         if self.polish is not None and not 0 <= self.polish <= MOST_STEPS:
             raise UserError(
-                "polish", f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.", polish=self.polish
+                "polish",
+                f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.",
+                polish=self.polish,
             )
         full = self.method == "full"
         # the hidden states of the calibration text, and their next version while it is written

@@ -96,7 +96,9 @@ def student(rounded: RoundedFile, reader: LayerReader, seed: int) -> Student:
         for key, (name, _) in MATRICES.items():
             stem = f"model.layers.{layer}.{name}"
             planes, scales = rounded.parts(stem + ".weight")
-            matrices[key] = StudentMatrix(planes, np.asarray(scales, np.float32), reader.vector(stem + ".bias"))
+            matrices[key] = StudentMatrix(
+                planes, np.asarray(scales, np.float32), reader.vector(stem + ".bias")
+            )
         layers.append(matrices)
         norms.append(reader.norms(layer))
     codes, scales = rounded.parts(names.EMBEDDING if reader.info.tied else names.HEAD)
@@ -106,9 +108,7 @@ def student(rounded: RoundedFile, reader: LayerReader, seed: int) -> Student:
     return Student(layers, norms, head)
 
 
-def write(
-    ctx: Context, path: Path, rounded: RoundedFile, polished: Polished | None
-) -> list[dict[str, Any]]:
+def write(ctx: Context, path: Path, rounded: RoundedFile, polished: Polished | None) -> list[dict[str, Any]]:
     """The weight file `path` with the polished values in their places (None: a copy), whole and synced; the records of
     its tensors."""
     space = header_space([part for tensor in rounded.plan for part in stored_parts(tensor)])
@@ -167,4 +167,3 @@ def _load(work: Path, identity: str, polisher: Polisher) -> int:
         return 0
     polisher.state[:] = found[1]
     return found[0]
-

@@ -1,4 +1,4 @@
-"""One progress over the stages of a conversion: bytes of the source, other stages counted as bytes that take as long."""
+"""One progress over the stages of a conversion: bytes of the source, other stages as bytes that take as long."""
 
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Progress

@@ -110,13 +110,17 @@ class Polisher:
         m += (1 - BETA1) * (gradient - m)
         v += (1 - BETA2) * (gradient * gradient - v)
         size = np.sqrt(v / np.float32(1 - BETA2 ** (number + 1))) + np.float32(EPSILON)
-        theta -= np.float32(self._rate * _schedule(number, self._steps) / (1 - BETA1 ** (number + 1))) * m / size
+        theta -= (
+            np.float32(self._rate * _schedule(number, self._steps) / (1 - BETA1 ** (number + 1))) * m / size
+        )
         return loss
 
     def result(self) -> tuple[dict[str, F32], dict[str, F32]]:
         """(scales by matrix, norm weights), both by tensor name, as trained so far."""
         scales, norms = {}, {}
-        for layer, (matrices, vectors) in enumerate(zip(self._student.layers, self._student.norms, strict=True)):
+        for layer, (matrices, vectors) in enumerate(
+            zip(self._student.layers, self._student.norms, strict=True)
+        ):
             prefix = f"model.layers.{layer}."
             for key, matrix in matrices.items():
                 scales[f"{prefix}{MATRICES[key][0]}.weight"] = self._changed(matrix.scales, layer, key)

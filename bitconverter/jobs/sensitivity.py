@@ -39,7 +39,9 @@ def known(
     """The sensitivities of all matrices, from the work folder `folder` if they were measured there before, for the
     same source and text (`fingerprint`); else measured on some of the windows ids i32 [windows, window]."""
     some = windows_for(reader.info.n_layers, reader.info.hidden_size, ids)
-    identity = hashlib.sha256(f"{fingerprint} {hashlib.sha256(some.tobytes()).hexdigest()}".encode()).hexdigest()
+    identity = hashlib.sha256(
+        f"{fingerprint} {hashlib.sha256(some.tobytes()).hexdigest()}".encode()
+    ).hexdigest()
     found = _load(folder, identity)
     if found is None:
         if not single_threaded_blas():
@@ -110,7 +112,9 @@ class Sensitivity:
             curvature = moments.pop(name).curvature(self._cancel.check)
             spread[name] = curvature.mean * float(curvature.importance.mean(dtype=np.float64))
         for key, (name, of) in MATRICES.items():
-            self._row_costs[f"model.layers.{layer}.{name}.weight"] = _row_squares(weights[key].values) * spread[of]
+            self._row_costs[f"model.layers.{layer}.{name}.weight"] = (
+                _row_squares(weights[key].values) * spread[of]
+            )
 
     def _head(self, ids: npt.NDArray[np.int32], states: F32) -> F32:
         """The gradient with respect to the last layer's output."""

@@ -174,9 +174,7 @@ print(type(run_job(job, lambda e: None, Cancel())).__name__, count)
 """
 
 
-def run_killer(
-    source: Path, out: Path, last: int, more: dict[str, Any]
-) -> subprocess.CompletedProcess[str]:
+def run_killer(source: Path, out: Path, last: int, more: dict[str, Any]) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-c", KILLER, str(source), str(out), str(last), json.dumps(more)]
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
 
@@ -244,7 +242,9 @@ def test_the_polish_brings_it_closer_and_says_so(source: Path, tmp_path: Path) -
     assert note.fields["kl_after"] < 0.9 * note.fields["kl_before"]
     told = manifest(tmp_path / "polished")["parameters"]["polish"]
     assert told["kl_after"] == note.fields["kl_after"] and told["steps"] == 24
-    before, after = (SafetensorsFile(tmp_path / name / "model.safetensors") for name in ("rounded", "polished"))
+    before, after = (
+        SafetensorsFile(tmp_path / name / "model.safetensors") for name in ("rounded", "polished")
+    )
     assert set(before.tensors) - set(after.tensors) <= {n for n in before.tensors if n.startswith("__pad__")}
     for name in (n for n in before.tensors if n.endswith((".planes", ".int8"))):
         assert stored(before, name) == stored(after, name)  # the integers stay

@@ -51,7 +51,9 @@ def test_two_planes_stay_as_close_as_recorded(smollm2: Path, text: Path, tmp_pat
     """Few windows, to be quick: with the default 32 it is closer."""
     results = {}
     for method in ("fast", "full"):
-        job = ConvertJob(str(smollm2), str(tmp_path / method), 2, method=method, calibration_windows=4, polish=0)
+        job = ConvertJob(
+            str(smollm2), str(tmp_path / method), 2, method=method, calibration_windows=4, polish=0
+        )
         assert isinstance(run_job(job, lambda _: None, Cancel()), Finished)
         results[method] = divergence(tmp_path / method, smollm2, text)
     assert results["full"] < RECORDED * 1.15

@@ -82,6 +82,14 @@ TEXTS: Texts = {
         "numpy uses an unknown BLAS: the result may depend on the number of cores.",
         "numpy の BLAS が不明なため、結果がコア数によって変わることがあります。",
     ),
+    "note-polished": (
+        "Scales and norms trained: KL to the source {kl_before} before, {kl_after} after.",
+        "倍率と正規化を学習で整えました。元のモデルとの KL: {kl_before} → {kl_after}",
+    ),
+    "note-polish-no-gain": (
+        "Training scales and norms gained nothing (KL {kl_before} before, {kl_after} after), so it is not used.",
+        "倍率と正規化を学習しても改善しなかった（KL {kl_before} → {kl_after}）ため、採用しません。",
+    ),
     "note-expanding": ("Unpacking {file}", "{file} を展開しています"),
     "step-text-2": ("From the smallest file to the one closest to the original, or any size in between.", "最小のファイルから、元に最も近いものまで。その間の大きさも選べます。"),
     "step-text-3": ("The result runs on this processor. A stopped conversion goes on where it stopped.", "結果はこのプロセッサーで動きます。途中で止めた変換は続きから再開できます。"),
