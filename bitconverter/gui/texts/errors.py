@@ -84,6 +84,7 @@ ERRORS_JA: dict[str, str] = {
     "bits": "1 重みあたり {bits} ビットでは少なすぎます。すべて 1 プレーンでも {least} ビット必要です。",
     "method": "{method} という方法はありません。fast か full を選んでください。",
     "windows": "校正に {windows} 個の区間は使えません。",
+    "polish": "仕上げの学習を {polish} 回行うことはできません。0 から 10000 の間で指定してください。",
     "calibration-short": "校正用の文章 {file} は {tokens} トークンしかありません。少なくとも {needed} トークンの文章を選んでください。",
     "calibration-overflow": "校正用の文章で第 {layer} 層の値が数でなくなりました。元のモデルが壊れている可能性があります。壊れていなければ fast で変換してください。",
     "text-encoding": "{path} は UTF-8 の文章ではありません。UTF-8 で保存し直してください。",
