@@ -5,6 +5,7 @@ made in one go once the training is over. The training's state is kept after eve
 conversion gives the same bytes.
 """
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Engine, Head
+from bitconverter.format.atomic import write_json
 from bitconverter.format.weight_file import Part, WeightFile, header_space
 from bitconverter.jobs import calibration_state
 from bitconverter.jobs.convert_tensor import F16_MAX, F16_MIN
@@ -34,7 +36,7 @@ from bitconverter.model.plan import DENSE, TensorPlan, stored_parts
 
 F32 = npt.NDArray[np.float32]
 SAVE_EVERY = 4  # steps
-STATE = "polish.state"
+STATE, DIVERGENCES = "polish.state", "polish.json"
 _TYPES = {"U8": np.uint8, "I8": np.int8, "F16": np.float16, "F32": np.float32, "BF16": np.uint16}
 TEACH_SHARE, HELD_SHARE = 0.12, 0.03  # how the time goes, for the progress
 COPY_BYTES = 16 * 1024 * 1024
@@ -64,28 +66,42 @@ def train(
     None (and Note("polish-no-gain")) when it did not. Emits Metric("polish_kl", step, value) and, at the end,
     Note("polished", {"kl_before", "kl_after"}).
     """
-    held = np.arange(HELD_OUT) * len(ids) // HELD_OUT + len(ids) // (2 * HELD_OUT)
-    learned = np.setdiff1d(np.arange(len(ids)), held)
     rate = learning_rate(bits_of(rounded.plan))
     polisher = Polisher(student(rounded, reader, seed), reader, engine, seed, rate, steps, ctx.cancel)
-    taught = polisher.teach(ids, lambda part: tell(TEACH_SHARE * part))
-    before = polisher.divergence(ids[held], taught[held])
     first = _load(work, identity, polisher)
-    share = 1.0 - TEACH_SHARE - HELD_SHARE
-    for number in range(first, steps):
-        picked = learned[batch(number, len(learned), seed)]
-        loss = polisher.step(number, ids[picked], taught[picked])
-        ctx.emit(Metric("polish_kl", number, loss))
-        if (number + 1) % SAVE_EVERY == 0:
-            calibration_state.save(work, identity, number + 1, polisher.state, STATE)
-        tell(TEACH_SHARE + share * (number + 1) / steps)
-    after = polisher.divergence(ids[held], taught[held])
+    known = _load_divergences(work, identity) if first == steps else None
+    before, after = known or _train(ctx, work, polisher, ids, identity, seed, first, steps, tell)
     fields = {"kl_before": before, "kl_after": after}
+    write_json(work / DIVERGENCES, {"identity": identity, **fields})
+    tell(1.0)
     if not after < before:
         ctx.emit(Note("polish-no-gain", fields))
         return None
     ctx.emit(Note("polished", fields))
     return Polished(*polisher.result(), before, after)
+
+
+def _train(
+    ctx: Context, work: Path, polisher: Polisher, ids: npt.NDArray[np.int32], identity: str, seed: int,
+    first: int, steps: int, tell: Callable[[float], None],
+) -> tuple[float, float]:  # fmt: skip
+    """The steps from `first` on; the mean KL of the held-out windows before all training and after it."""
+    held = np.arange(HELD_OUT) * len(ids) // HELD_OUT + len(ids) // (2 * HELD_OUT)
+    learned = np.setdiff1d(np.arange(len(ids)), held)
+    taught = polisher.teach(ids, lambda part: tell(TEACH_SHARE * part))
+    state = polisher.state.copy()
+    polisher.state[:] = 0
+    before = polisher.divergence(ids[held], taught[held])
+    polisher.state[:] = state
+    share = 1.0 - TEACH_SHARE - HELD_SHARE
+    for number in range(first, steps):
+        picked = learned[batch(number, len(learned), seed)]
+        loss = polisher.step(number, ids[picked], taught[picked])
+        ctx.emit(Metric("polish_kl", number, loss))
+        if (number + 1) % SAVE_EVERY == 0 or number + 1 == steps:
+            calibration_state.save(work, identity, number + 1, polisher.state, STATE)
+        tell(TEACH_SHARE + share * (number + 1) / steps)
+    return before, polisher.divergence(ids[held], taught[held])
 
 
 def student(rounded: RoundedFile, reader: LayerReader, seed: int) -> Student:
@@ -167,3 +183,14 @@ def _load(work: Path, identity: str, polisher: Polisher) -> int:
         return 0
     polisher.state[:] = found[1]
     return found[0]
+
+
+def _load_divergences(work: Path, identity: str) -> tuple[float, float] | None:
+    """(before, after) of a training that was finished."""
+    try:
+        value = json.loads((work / DIVERGENCES).read_text(encoding="utf-8"))
+        return (
+            (float(value["kl_before"]), float(value["kl_after"])) if value["identity"] == identity else None
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

@@ -21,7 +21,12 @@ from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
 ROUNDED = "rounded.safetensors"  # the weight file of a conversion that is polished afterwards
-STATES = ("calibration.state", "polish.state", "sensitivity.json")  # of stages that go on after a stop
+STATES = (
+    "calibration.state",
+    "polish.state",
+    "polish.json",
+    "sensitivity.json",
+)  # of stages that go on after a stop
 SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
 
 
