@@ -141,7 +141,8 @@ class ConvertJob:
     def _convert(self, ctx: Context, work: WorkFolder) -> int:
         checked = self._checked(ctx)
         source, plan = checked.source, checked.plan
-        assert source is not None and checked.info is not None and checked.side_files is not None
+        info, side_files = checked.info, checked.side_files
+        assert source is not None and info is not None and side_files is not None
         for name in sorted(set(source.tensors) - {tensor.name for tensor in plan}):
             ctx.emit(Note("skipped-tensor", {"tensor": name}))
         plan = ternary.mark(plan, source, ctx.cancel.check)
@@ -154,7 +155,7 @@ class ConvertJob:
         text = self._text(ctx, checked, self.calibration_windows, self.seed) if calibrated else None
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
-        reader = LayerReader(source, checked.info, engine, ctx.cancel)
+        reader = LayerReader(source, info, engine, ctx.cancel)
         steps = self._polish_steps(plan)
         wish = resolved(wish_of(self))
         measures = text is not None and wish.mixed
@@ -164,7 +165,7 @@ class ConvertJob:
             known = sensitivity.known(
                 ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
             )
-            plan = allocate(plan, average_bits(checked.info, list(plan), wish, sizes), known)
+            plan = allocate(plan, average_bits(info, list(plan), wish, sizes), known)
         weights = work.open(plan, ctx.cancel, apart=steps > 0)
         try:
             resumed = len(work.records)
@@ -192,11 +193,11 @@ class ConvertJob:
                     "steps": steps, "windows": polish.WINDOWS,
                     "kl_before": polished.kl_before, "kl_after": polished.kl_after,
                 }  # fmt: skip
-        write_side_files(work.model, source, checked.side_files, self.seed)
+        write_side_files(work.model, source, side_files, self.seed)
         report = None
         if self.report:
             report = quality_report(ctx, self.source, work.model, checked.report.parameters, engine)
-        write_documents(work.model, source, checked.side_files, plan, records, parameters, report)
+        write_documents(work.model, source, side_files, plan, records, parameters, report)
         self._verify(ctx, work, engine)
         work.publish()
         return resumed

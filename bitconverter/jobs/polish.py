@@ -20,7 +20,7 @@ from bitconverter.model import names
 
 F32 = npt.NDArray[np.float32]
 
-WINDOWS = 48  # of the calibration text, trained on again and again
+WINDOWS = 96  # of the calibration text, trained on again and again
 HELD_OUT = 4  # more windows, which tell whether it helped
 BATCH = 4  # windows in a step
 STEPS = 48  # by default

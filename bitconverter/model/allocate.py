@@ -45,7 +45,9 @@ def allocate(
             bits=bits, least=least,
         )  # fmt: skip
     layers = _layers(tensors)
-    known = sensitivity if sensitivity is not None else {tensors[k].name: _typical(tensors[k]) for k in open_ones}
+    known = (
+        sensitivity if sensitivity is not None else {tensors[k].name: _typical(tensors[k]) for k in open_ones}
+    )
     queue = [_upgrade(tensors[k], k, layers, known[tensors[k].name]) for k in open_ones]
     heapq.heapify(queue)
     while queue:
