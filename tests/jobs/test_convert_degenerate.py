@@ -1,0 +1,98 @@
+"""Matrices that give a calibration nothing to go by: a note, a finite result, never a crash."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from model_folders import edit_tensors, golden_copy
+
+from bitconverter.engine import Engine, Model, Session
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, run_job
+
+METHODS = ("fast", "full")
+LAYER = "model.layers.1."
+
+
+def source_with(folder: Path, **changes: Any) -> Path:
+    """A golden model with tensors of layer 1 replaced: name=function of the old values."""
+    golden_copy("llama3.1", folder)
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        for name, change in changes.items():
+            full = (
+                LAYER + name.replace("__", ".") + ".weight"
+                if name != "embedding"
+                else "model.embed_tokens.weight"
+            )
+            tensors[full] = change(tensors[full]).astype(tensors[full].dtype)
+
+    edit_tensors(folder, edit)
+    return folder
+
+
+def convert(source: Path, out: Path, method: str) -> list[Note]:
+    events: list[Event] = []
+    job = ConvertJob(str(source), str(out), planes=2, method=method, threads=1, calibration_windows=2)
+    last = run_job(job, events.append, Cancel())
+    assert isinstance(last, Finished), last
+    tokens = np.load(source / "tokens.npy")
+    logits = Session(Model(Engine(threads=1), out), n_ctx=len(tokens)).forward(tokens, all_positions=True)
+    assert logits is not None and np.isfinite(logits).all()
+    return [event for event in events if isinstance(event, Note)]
+
+
+def zero(w: np.ndarray) -> np.ndarray:
+    return np.zeros_like(w)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_matrix_of_zeros_stays_one(method: str, tmp_path: Path) -> None:
+    notes = convert(source_with(tmp_path / "m", self_attn__v_proj=zero), tmp_path / "out", method)
+    assert [note.fields for note in notes if note.code == "ternary"] == [{"matrices": 1}]
+
+
+def test_inputs_that_are_always_zero_are_told(tmp_path: Path) -> None:
+    """A gate of zeros leaves nothing for down_proj to read."""
+    notes = convert(source_with(tmp_path / "m", mlp__gate_proj=zero), tmp_path / "out", "full")
+    dead = [note.fields for note in notes if note.code == "dead-inputs"]
+    assert [fields["matrix"] for fields in dead] == [LAYER + "mlp.down_proj"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_inputs_that_are_all_the_same_are_no_trouble(method: str, tmp_path: Path) -> None:
+    """One embedding for all tokens: every H has rank one in the first layer."""
+    source = source_with(tmp_path / "m", embedding=lambda w: np.repeat(w[:1], len(w), axis=0))
+    convert(source, tmp_path / "out", method)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_one_huge_weight_and_rows_of_zeros(method: str, tmp_path: Path) -> None:
+    def spoil(w: np.ndarray) -> np.ndarray:
+        w = w.copy()
+        w[0] = 0
+        w[1] = 1e-30
+        w[2, 3] = 3e4
+        return w
+
+    convert(
+        source_with(tmp_path / "m", mlp__up_proj=spoil, self_attn__q_proj=spoil), tmp_path / "out", method
+    )
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_what_is_no_number_is_refused_by_name(method: str, value: float, tmp_path: Path) -> None:
+    def spoil(w: np.ndarray) -> np.ndarray:
+        w = w.copy()
+        w[3, 1] = value
+        return w
+
+    source = source_with(tmp_path / "m", mlp__down_proj=spoil)
+    job = ConvertJob(str(source), str(tmp_path / "out"), method=method, threads=1, calibration_windows=2)
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "weight-not-finite"
+    assert last.error.fields["tensor"] == LAYER + "mlp.down_proj.weight"
