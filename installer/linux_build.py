@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import tempfile
+import time
 from pathlib import Path
 
 import devenv
@@ -20,6 +21,7 @@ from windows_python import folder_bytes
 BUILD = ROOT / "build" / "linux"
 PROGRAM = BUILD / "dist" / "BitConverter"
 DIST = ROOT / "dist" / "linux"
+START_AND_KILL = 50
 
 
 def main() -> None:
@@ -51,25 +53,52 @@ def _python_license() -> Path:
 
 
 def check() -> None:
-    """Unpack it elsewhere and run its self-test without anything of this machine's Python."""
-    say("the self-test of the Linux bundle")
+    """Unpack it elsewhere and try it without anything of this machine's Python."""
+    say("trying the Linux bundle")
     (archive,) = DIST.glob("BitConverter-*-linux-x86_64.tar.gz")
-    with tempfile.TemporaryDirectory(prefix="bitconverter bundle 日本 ") as folder:
+    with tempfile.TemporaryDirectory(prefix="bitconverter bundle 日本 ") as name:
+        folder = Path(name)
         with tarfile.open(archive) as packed:
             packed.extractall(folder, filter="data")
-        out = Path(folder) / "out.json"
-        command = [str(Path(folder) / "BitConverter" / "BitConverter"), "--platform", "offscreen"]
-        env = {"PATH": "/usr/bin:/bin", "HOME": folder, "LANG": "C.UTF-8"}
-        done = subprocess.run(
-            [*command, "--selftest", str(out)], env=env, capture_output=True, text=True, timeout=900
+        (folder / "tmp").mkdir()
+        env = {"PATH": "/usr/bin:/bin", "HOME": name, "TMPDIR": str(folder / "tmp"), "LANG": "C.UTF-8"}
+        env["BITCONVERTER_HOME"] = str(folder / "home")
+        program = [str(folder / "BitConverter" / "BitConverter"), "--platform", "offscreen"]
+        _self_test(program, env, folder / "out.json")
+        _start_and_kill(program, env, folder)
+
+
+def _self_test(program: list[str], env: dict[str, str], out: Path) -> None:
+    done = subprocess.run(
+        [*program, "--selftest", str(out)], env=env, capture_output=True, text=True, timeout=900
+    )
+    if not out.exists():
+        raise SetupError(f"the self-test wrote nothing ({done.returncode}): {done.stderr}")
+    report = json.loads(out.read_text(encoding="utf-8"))
+    failed = {name: part for name, part in report["parts"].items() if not part["ok"]}
+    if failed or done.returncode:
+        raise SetupError(
+            f"the self-test failed ({done.returncode}): {json.dumps(failed, ensure_ascii=False)}"
         )
-        if not out.exists():
-            raise SetupError(f"the self-test wrote nothing ({done.returncode}): {done.stderr}")
-        report = json.loads(out.read_text(encoding="utf-8"))
-        failed = {name: part for name, part in report["parts"].items() if not part["ok"]}
-        if failed or done.returncode:
-            raise SetupError(
-                f"the self-test failed ({done.returncode}): {json.dumps(failed, ensure_ascii=False)}"
-            )
-        seconds = report["parts"]["start"]["seconds_until_shown"]
-        print(f"Linux bundle: {len(report['parts'])} parts of the self-test passed, window after {seconds} s")
+    seconds = report["parts"]["start"]["seconds_until_shown"]
+    print(f"Linux bundle: {len(report['parts'])} parts of the self-test passed, window after {seconds} s")
+
+
+def _start_and_kill(program: list[str], env: dict[str, str], folder: Path) -> None:
+    """Killed in the middle of starting and after it: the next start works, and nothing piles up in TMPDIR."""
+    log = folder / "home" / "logs" / "native-crash.log"
+    for _ in range(START_AND_KILL):
+        log.unlink(missing_ok=True)
+        process = subprocess.Popen(program, env=env)
+        end = time.monotonic() + 300
+        while not log.exists():
+            if process.poll() is not None or time.monotonic() > end:
+                raise SetupError(f"the program did not start (status {process.poll()})")
+            time.sleep(0.01)
+        process.kill()
+        process.wait()
+    # one socket of one name, which the next start takes over
+    left = [path.name for path in (folder / "tmp").iterdir()]
+    if len(left) > 1:
+        raise SetupError(f"{START_AND_KILL} starts left temporary files: {', '.join(left)}")
+    print(f"Linux bundle: started and killed {START_AND_KILL} times; left in TMPDIR: {left}")

@@ -1,5 +1,6 @@
 """The Windows that this runs on, with the same calls as a wine prefix (tools/wine.py)."""
 
+import re
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,18 @@ class ThisWindows:
     def start(self, command: Sequence[str | Path]) -> None:
         """Start a program and do not wait for it."""
         subprocess.Popen([str(word) for word in command], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+
+    def processes(self, name: str) -> list[int]:
+        """Of the program `name` (its file's beginning)."""
+        listing = self.run(["tasklist", "/FO", "CSV", "/NH"]).stdout
+        return [
+            int(number) for number in re.findall(rf'^"{re.escape(name)}[^"]*","(\d+)"', listing, re.MULTILINE)
+        ]
+
+    def kill(self, name: str) -> None:
+        """End that program at once, without asking it."""
+        for number in self.processes(name):
+            self.run(["taskkill", "/F", "/PID", str(number)])
 
     def windows_path(self, path: Path) -> str:
         """The path itself."""

@@ -86,13 +86,13 @@ def _tour(setup: Path, upgrade: Path, steps: Steps) -> None:
     _upgrade(upgrade, steps)
     _while_running(setup, steps)
     _start_and_kill(steps)
-    _remove([])
+    _remove()
     _expect_removed(before)
     _expect_data_kept()
     steps.done("removed; settings, chat and model are still there, nothing else is")
     _install(setup, "/NODESKTOP")
     expect(not list(HOME.rglob("Desktop/*.lnk")), "/NODESKTOP made a shortcut on the desktop")
-    _remove(["/REMOVEDATA"])
+    _remove("/REMOVEDATA")
     expect(not DATA.exists(), f"/REMOVEDATA left {DATA}")
     expect(_model_file().is_file(), "/REMOVEDATA removed the user's model")
     steps.done("installed again without a shortcut, removed with its data; the model is still there")
@@ -146,8 +146,7 @@ def _while_running(setup: Path, steps: Steps) -> None:
     before = {name: _digest(PROGRAM / name) for name in windows_build.files_of(PROGRAM)}
     done = PC.run([PC.windows_path(setup), "/S"])
     expect(done.returncode == RUNNING, f"an upgrade while the program runs ended with {done.returncode}")
-    done = PC.run([PC.windows_path(PROGRAM / "uninstall.exe"), "/S", "_?=" + PC.windows_path(PROGRAM)])
-    expect(done.returncode == RUNNING, f"removing while the program runs ended with {done.returncode}")
+    _uninstall()
     after = {name: _digest(PROGRAM / name) for name in windows_build.files_of(PROGRAM)}
     expect(before == after, "a refused upgrade or removal changed files")
     _kill()
@@ -156,10 +155,16 @@ def _while_running(setup: Path, steps: Steps) -> None:
     steps.done("refused while the program runs, the old version left whole; done after it was closed")
 
 
-def _remove(words: list[str]) -> None:
+def _uninstall(*words: str) -> None:
+    """Run the uninstaller to its end: it goes on from a copy of itself, whose exit code nobody sees."""
     done = PC.run([PC.windows_path(PROGRAM / "uninstall.exe"), "/S", *words])
     expect(done.returncode == 0, f"the uninstaller ended with {done.returncode}: {done.stdout}")
-    _wait(lambda: not PROGRAM.exists(), f"{PROGRAM} is still there")  # it goes on from a copy of itself
+    _wait(lambda: not PC.processes("Un"), "the uninstaller does not end")
+
+
+def _remove(*words: str) -> None:
+    _uninstall(*words)
+    expect(not PROGRAM.exists(), f"{PROGRAM} is still there: {windows_build.files_of(PROGRAM)[:10]}")
 
 
 def _expect_removed(before: set[Path]) -> None:
@@ -236,9 +241,9 @@ def _start() -> None:
 
 
 def _kill() -> None:
-    done = PC.run(["taskkill", "/F", "/IM", "BitConverter.exe"])
-    expect(done.returncode == 0, f"the program could not be ended: {done.stdout}")
-    _wait(lambda: "BitConverter.exe" not in PC.run(["tasklist"]).stdout, "the program is still running")
+    expect(bool(PC.processes("BitConverter.exe")), "the program ended by itself")
+    PC.kill("BitConverter.exe")
+    _wait(lambda: not PC.processes("BitConverter.exe"), "the program is still running")
 
 
 def _start_and_kill(steps: Steps) -> None:

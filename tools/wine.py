@@ -7,8 +7,10 @@ What Debian's wine makes difficult, and why the environment below is as it is:
 - the user's files get their names by the locale: without UTF-8 every letter that is not ASCII is lost.
 """
 
+import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,6 +70,10 @@ class Prefix:
         self.check([loader(), "wineboot", "--init"])
         version = [r"HKCU\Software\Wine", "/v", "Version", "/d", "win10", "/f"]
         self.check([loader(), "reg", "add", *version])
+        for place in self.home.iterdir():
+            if place.is_symlink():  # Desktop, Documents and others all lead to $HOME
+                place.unlink()
+                place.mkdir()
 
     def run(
         self, command: Sequence[str | Path], *, timeout: float = 300, env: dict[str, str] | None = None
@@ -103,6 +109,29 @@ class Prefix:
                 stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
             )
         )  # fmt: skip
+
+    def processes(self, name: str) -> list[int]:
+        """Of the program `name` (its file's beginning), in this prefix, as this machine numbers them.
+
+        wine 8's own tasklist tells nothing.
+        """
+        found = list[int]()
+        prefix = f"WINEPREFIX={self.folder}".encode()
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                program = (folder / "cmdline").read_bytes().split(b"\0")[0].decode("utf-8", "replace")
+                ours = prefix in (folder / "environ").read_bytes().split(b"\0")
+            except OSError:  # it has just ended
+                continue
+            if ours and program.replace("\\", "/").rpartition("/")[2].startswith(name):
+                found.append(int(folder.name))
+        return found
+
+    def kill(self, name: str) -> None:
+        """End that program at once, without asking it."""
+        for number in self.processes(name):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)
 
     def registry(self) -> str:
         """The user's programs' part of the registry, as regedit exports it."""

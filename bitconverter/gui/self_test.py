@@ -23,6 +23,7 @@ from PySide6.QtCore import QCoreApplication, QEvent, QStandardPaths, Qt, QUrl, q
 from PySide6.QtGui import QGuiApplication, QImage, QKeyEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 
+from bitconverter.gui import messages
 from bitconverter.jobs import self_test as parts
 from bitconverter.jobs.self_test import need
 from bitconverter.jobs.self_test_model import SENTENCE
@@ -151,6 +152,7 @@ def _window(folder: Path, model: str, picture: Path) -> dict[str, Any]:
 
     settings = Settings(folder / "home" / "settings.json")
     settings["temperature"], settings["language"] = 0.0, "ja"
+    messages.set_language("ja")
     window = MainWindow(settings)
     window.show()
     try:
