@@ -12,6 +12,8 @@ from bitconverter.store.records import Node
 WIDTH = 820
 NEAR_END = 48  # pixels: closer than this counts as looking at the end
 AT_ONCE = 3  # messages that are built before the window does anything else; a long one takes 10 ms
+MOST_UNASKED = 60  # laying out a column of more takes a while each time; those before come when scrolled to
+NEAR_BEGIN = 800  # pixels
 
 
 class ChatView(QScrollArea):
@@ -34,6 +36,7 @@ class ChatView(QScrollArea):
         self._follow = True
         self._wanted: float | None = None  # where to be when all is built, 0..1
         self._wanted_node: int | None = None
+        self._maximum = 0  # of the scroll bar, before messages were added above
         scrolled, middle = QWidget(), QWidget()
         scrolled.setObjectName("scrolled")
         middle.setMaximumWidth(WIDTH)
@@ -191,10 +194,19 @@ class ChatView(QScrollArea):
             self._show_cut()
             QTimer.singleShot(0, self, self._settle)
             return
+        if not self._wants_more():
+            self._building.stop()
+            self._show_cut()
+            return
         message = self._make(self._pending.pop())
         self._messages.insert(0, message)
         self._column.insertWidget(0, message)
         self._place(message, False)
+
+    def _wants_more(self) -> bool:
+        waited_for = self._wanted is not None or self._wanted_node is not None
+        near = not self._follow and self.verticalScrollBar().value() < NEAR_BEGIN
+        return waited_for or near or len(self._messages) < MOST_UNASKED
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -208,15 +220,20 @@ class ChatView(QScrollArea):
         self._refreshing.stop()
 
     def _moved(self, value: int) -> None:
-        if not self._pending:
-            self._follow = value >= self.verticalScrollBar().maximum() - NEAR_END
-            self.scrolled.emit()
+        self._follow = value >= self.verticalScrollBar().maximum() - NEAR_END
+        if self._pending and not self._building.isActive() and self._wants_more():
+            self._building.start(0)
+        self.scrolled.emit()
 
     def _chosen_by_hand(self) -> None:
         self._wanted = self._wanted_node = None
 
     def _grew(self, least: int, most: int) -> None:
+        bar, before = self.verticalScrollBar(), self._maximum
+        self._maximum = most
         if self._follow:
-            self.verticalScrollBar().setValue(most)
+            bar.setValue(most)
+        elif self._building.isActive() and self._wanted is None and self._wanted_node is None:
+            bar.setValue(bar.value() + most - before)  # what is read stays where it is
         else:
             self._settle()
