@@ -3,11 +3,11 @@
 from datetime import datetime
 
 from PySide6.QtCore import QEvent, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
-from PySide6.QtWidgets import QAbstractItemView, QFrame, QLineEdit, QListView, QMenu, QToolButton, QVBoxLayout
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QToolButton, QVBoxLayout
 
 from bitconverter.gui import artwork, theme
-from bitconverter.gui.history_delegate import HistoryDelegate
+from bitconverter.gui.history_list import HistoryList
 from bitconverter.gui.history_model import ROW, HistoryModel, Row, bin_rows, history_rows, hit_rows
 from bitconverter.gui.messages import tr
 from bitconverter.gui.store_queue import StoreQueue
@@ -17,49 +17,6 @@ from bitconverter.store.records import Chat, Folder, Hit
 
 WIDTH = 250
 FORMATS = ("markdown", "html", "jsonl")
-
-
-class HistoryList(QListView):
-    """A list that opens on a click or Enter, renames with F2 and deletes with Del."""
-
-    chosen = Signal(object)
-    delete = Signal(object)
-    undo = Signal()
-
-    def __init__(self, model: HistoryModel) -> None:
-        super().__init__()
-        self.setModel(model)
-        self.setItemDelegate(HistoryDelegate(self))
-        self.setProperty("role", "bare")
-        self.setUniformItemSizes(False)
-        self.setMouseTracking(True)
-        self.setEditTriggers(QAbstractItemView.EditTrigger.EditKeyPressed)
-        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
-        self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.clicked.connect(self._choose)
-
-    def current_row(self) -> Row | None:
-        """The row that the keyboard is on."""
-        index = self.currentIndex()
-        return index.data(ROW) if index.isValid() else None
-
-    def keyPressEvent(self, event: QKeyEvent) -> None:
-        row = self.current_row()
-        editing = self.state() == QAbstractItemView.State.EditingState
-        if editing or row is None:
-            super().keyPressEvent(event)
-        elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            self.chosen.emit(row)
-        elif event.key() == Qt.Key.Key_Delete:
-            self.delete.emit(row)
-        elif event.matches(QKeySequence.StandardKey.Undo):
-            self.undo.emit()
-        else:
-            super().keyPressEvent(event)
-
-    def _choose(self, index: QModelIndex) -> None:
-        self.chosen.emit(index.data(ROW))
 
 
 class ChatHistory(QFrame):

@@ -73,7 +73,7 @@ class ChatView(QScrollArea):
         kept = 0
         while kept < min(len(turns), len(shown)) and shown[kept] is turns[kept]:
             kept += 1
-        if kept < len(self._pending) or not built:  # another chat, or a change above what is built
+        if kept <= len(self._pending):  # another chat, or a change above what is built
             self._remove(0)
             self._pending = turns[:-AT_ONCE]
             built_from = len(self._pending)

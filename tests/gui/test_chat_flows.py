@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import docx
@@ -367,6 +368,39 @@ def test_enter_never_sends_while_a_word_is_composed(page, qtbot):
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
 
 
+def test_words_are_shown_at_most_thirty_times_a_second(page, qtbot):
+    shown, begun = [], []
+    page.drawer.numbers["max_tokens"].field.setValue(400)
+
+    def watch(event):
+        if isinstance(event, Token) and not begun:
+            begun.append(time.monotonic())
+            text = page.view.last_answer().text
+            show = text.set_markdown
+            text.set_markdown = lambda words: (shown.append(len(words)), show(words))
+
+    page._runner.happened.connect(watch)
+    _ask(page, qtbot, "a long one")
+    seconds = time.monotonic() - begun[0]
+    assert page.log.turns[-1].numbers.tokens == 400
+    assert 0 < len(shown) <= 30 * seconds + 2  # the first, and the last when all is there
+
+
+def test_escape_leaves_the_message_that_is_edited(window, page, qtbot):
+    _ask(page, qtbot, "one")
+    page.composer.set_text("a draft")
+    page.act("edit", page.log.turns[0])
+    page.escape()
+    assert page.composer.text() == "a draft"
+
+
+def test_ctrl_f_goes_to_the_search(window, page, qtbot):
+    page.bar.history_button.click()
+    assert not page.history.isVisible()
+    page.find_in_chats()
+    assert page.history.isVisible()
+
+
 def test_another_chat_can_be_opened_during_an_answer(page, qtbot):
     _ask(page, qtbot, "first chat")
     first = page.log.chat.id
@@ -407,11 +441,20 @@ def test_a_long_chat_is_built_piece_by_piece(window, qtbot):
     for number in range(40):
         parent = nodes[-1].id if nodes else None
         nodes.append(Node("assistant" if number % 2 else "user", f"text {number}", parent, ending="stop"))
+    other = Chat(title="open before")
+    window.chat.store.ask(lambda store: store.import_chat(other, [Node("user", "hello", ending="stop")]))
     window.chat.store.ask(lambda store: store.import_chat(chat, nodes))
-    window.chat.open_chat(chat.id)
     view = window.chat.view
-    qtbot.waitUntil(lambda: bool(view._messages), timeout=LONG)
-    assert len(view._messages) < 40
+    window.chat.open_chat(other.id)
+    qtbot.waitUntil(lambda: len(view._messages) == 1, timeout=LONG)
+    built = []
+    window.chat.view.show_log = lambda *args: (
+        type(view).show_log(view, *args),
+        built.append(len(view._messages)),
+    )
+    window.chat.open_chat(chat.id)
+    qtbot.waitUntil(lambda: bool(built), timeout=LONG)
+    assert built[0] < 10
     qtbot.waitUntil(lambda: len(view._messages) == 40, timeout=LONG)
     assert [m.turn.text for m in view._messages] == [f"text {number}" for number in range(40)]
     assert isinstance(view._messages[0], UserMessage)

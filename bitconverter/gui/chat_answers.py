@@ -1,0 +1,279 @@
+"""Talking: what is sent, what comes back, and what is done with a message."""
+
+from collections.abc import Callable
+
+from bitconverter.gui.chat_context import ChatContext, State
+from bitconverter.gui.chat_layout import ISA_NAMES
+from bitconverter.gui.chat_message import AssistantMessage
+from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.messages import note_text, tr
+from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, Sampling
+from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
+from bitconverter.settings import Settings
+from bitconverter.store.records import Attachment, Node, Numbers
+
+
+class _Running:
+    """The answer that is being made: its node, the text it began with, what was added to the chat for it,
+    the branch from before, and the settings it is made with."""
+
+    def __init__(
+        self, node: Node, added: list[Node], leaf: int | None, sampling: Sampling, system: str
+    ) -> None:
+        self.node, self.added, self.leaf = node, added, leaf
+        self.before, self.numbers_before, self.ending_before = node.text, node.numbers, node.ending
+        self.sampling, self.system = sampling, system
+        self.expected: str | None = None  # the text that it should become, when it is repeated
+
+
+class ChatAnswers(ChatContext):
+    """Runs one job at a time: an answer, or (in ChatPage) the opening of a model."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._running: _Running | None = None
+        self._after_stop: Callable[[], None] | None = None
+        self._runner = JobRunner(self)
+        self._runner.happened.connect(self._on_event)
+
+    def send(self) -> None:
+        """Send what is typed, or the message that has been edited."""
+        text, attachments = self.composer.text(), self.composer.attachments.all()
+        if self._editing is not None:
+            self._send_edited(text, attachments)
+        else:
+            self._send_text(text, attachments)
+
+    def _send_text(self, text: str, attachments: tuple[Attachment, ...] = ()) -> None:
+        if self.state is not State.READY or not (text.strip() or attachments):
+            return
+        leaf = self.log.tree.leaf
+        self._ask(text, attachments, leaf)
+
+    def _ask(self, text: str, attachments: tuple[Attachment, ...], parent: int | None) -> None:
+        leaf = self.log.tree.leaf
+        if not self.log.stored:
+            self.log.change(system_prompt=self.drawer.system_prompt())
+        question = self.log.add("user", text.strip(), parent, attachments)
+        self.composer.set_text("")
+        self.toast.dismiss()
+        self._answer(leaf, [question])
+
+    def _answer(
+        self,
+        leaf: int | None,
+        added: list[Node],
+        sampling: Sampling | None = None,
+        system: str | None = None,
+    ) -> None:
+        """A new answer to the last message; `leaf` is the branch to go back to if nothing comes of it."""
+        sampling = self.drawer.sampling() if sampling is None else sampling
+        system = self.drawer.system_prompt() if system is None else system
+        messages = self.log.messages(system)
+        node = self.log.add("assistant", "", self.log.tree.leaf)
+        self._running = _Running(node, [*added, node], leaf, sampling, system)
+        self._start(AnswerJob(self._ready(), messages, sampling, drop_oldest=self.log.chat.drop_oldest))
+
+    def _start(self, job: AnswerJob) -> None:
+        self.hide_notice()
+        self._show_state(State.ANSWERING)
+        self.view.follow()
+        self._runner.start(job)
+
+    def _ready(self) -> ChatSession:
+        assert self._session is not None
+        return self._session
+
+    def stop(self) -> None:
+        """Stop the answer; what was said so far stays."""
+        if self.state is State.ANSWERING:
+            self._show_state(State.STOPPING)
+            self._runner.cancel()
+
+    # ---- what is done with a message
+
+    def act(self, name: str, node: Node) -> None:
+        """Do what a message's button or menu says: see chat_message.py."""
+        if self.state in (State.ANSWERING, State.STOPPING, State.LOADING):
+            return
+        if name in ("previous", "next"):
+            versions = self.log.tree.versions(node)
+            place = versions.index(node) + (1 if name == "next" else -1)
+            if 0 <= place < len(versions):
+                self.log.show(versions[place])
+                self._show_state(self.state)
+        elif name in ("edit", "edit-answer"):
+            self.edit(node)
+        elif name == "delete":
+            self._delete(node)
+        elif self.state is State.READY:
+            if name == "again":
+                self.answer_again(node)
+            elif name == "repeat":
+                self.repeat(node)
+            elif name == "continue":
+                self.go_on(node)
+
+    def answer_again(self, node: Node | None = None) -> None:
+        """Another answer to the same question, beside `node` (default: the last answer)."""
+        node = node or (self.log.turns[-1] if self.log.turns else None)
+        if self.state is not State.READY or node is None or node.role != "assistant" or node.parent is None:
+            return
+        leaf = self.log.tree.leaf
+        self.log.tree.leaf = node.parent
+        self._answer(leaf, [])
+
+    def repeat(self, node: Node) -> None:
+        """The same answer again, with the settings, the seed and the system prompt that it had."""
+        numbers = node.numbers
+        if self.state is not State.READY or numbers is None or node.parent is None:
+            return
+        sampling = Sampling(
+            temperature=numbers.temperature, top_p=numbers.top_p, top_k=numbers.top_k, min_p=numbers.min_p,
+            repeat_penalty=numbers.repeat_penalty, seed=numbers.seed, max_tokens=numbers.max_tokens,
+        )  # fmt: skip
+        leaf = self.log.tree.leaf
+        self.log.tree.leaf = node.parent
+        self._answer(leaf, [], sampling, numbers.system_prompt)
+        assert self._running is not None
+        self._running.expected = node.text
+
+    def go_on(self, node: Node) -> None:
+        """Let an answer that was cut go on."""
+        if self.state is not State.READY or not self.log.turns or node is not self.log.turns[-1]:
+            return
+        sampling, system = self.drawer.sampling(), self.drawer.system_prompt()
+        messages = self.log.messages(system)
+        self._running = _Running(node, [], self.log.tree.leaf, sampling, system)
+        node.ending = ""
+        self.log.go_on(node)
+        job = AnswerJob(
+            self._ready(), messages, sampling, continues=True, drop_oldest=self.log.chat.drop_oldest
+        )
+        self._start(job)
+
+    def edit(self, node: Node) -> None:
+        """Take a message into the input; sending it makes another version of it, and a branch."""
+        if self._editing is None:
+            self._stash = (self.composer.text(), self.composer.attachments.all())
+        self._editing = node
+        self.composer.show_editing("editing-question" if node.role == "user" else "editing-answer")
+        self.composer.set_text(node.text, node.attachments)
+        self.composer.set_state(self._may_send(), False)
+        self.composer.edit.setFocus()
+
+    def leave_editing(self) -> None:
+        """Leave the message as it was; what was typed before is back."""
+        if self._editing is not None:
+            self._editing = None
+            self.composer.show_editing("")
+            self.composer.set_text(*self._stash)
+            self.composer.set_state(self._may_send(), self.state is State.ANSWERING)
+
+    def _send_edited(self, text: str, attachments: tuple[Attachment, ...]) -> None:
+        node = self._editing
+        assert node is not None
+        if node.role == "user":
+            if self.state is not State.READY:
+                return
+            self.leave_editing()
+            typed = (self.composer.text(), self.composer.attachments.all())
+            self._ask(text, attachments, node.parent)
+            self.composer.set_text(*typed)
+        else:
+            self.leave_editing()
+            self.log.add("assistant", text.strip(), node.parent, ending="stop")
+            self.log.save_now()
+            self._show_state(self.state)
+
+    def _delete(self, node: Node) -> None:
+        bring_back = self.log.delete(node)
+
+        def undo() -> None:
+            bring_back()
+            self._show_state(self.state)
+
+        self._show_state(self.state)
+        self.say(tr("message-deleted"), undo)
+
+    # ---- what the job says
+
+    def _on_event(self, event: Event) -> None:
+        running = self._running
+        if isinstance(event, Token):
+            if running is not None:
+                self.log.write(running.node, event.text)
+                answer = self._answer_widget()
+                if answer is not None:
+                    answer.grew()
+        elif isinstance(event, Progress):
+            answer = self._answer_widget()
+            if answer is not None:
+                answer.show_reading(event.done / max(event.total, 1))
+        elif isinstance(event, Note):
+            if event.code == "left-out":
+                self.view.show_left_out(event.fields["messages"])
+            else:
+                self.say(note_text(event))
+        elif isinstance(event, Finished | Failed | Stopped):
+            self._on_answer_end(event)
+
+    def _answer_widget(self) -> AssistantMessage | None:
+        answer, running = self.view.last_answer(), self._running
+        return answer if answer is not None and running is not None and answer.turn is running.node else None
+
+    def _on_answer_end(self, event: Finished | Failed | Stopped) -> None:
+        running, self._running = self._running, None
+        if running is None:
+            self._show_state(State.READY)
+            return
+        node = running.node
+        if isinstance(event, Finished):
+            answer: Answer = event.result
+            node.text = running.before + answer.text
+            self.log.end(node, answer.finish, self._numbers(running, answer))
+        elif node.text == running.before and running.added:
+            self._give_back(running)
+        elif node.text == running.before:  # nothing came of going on
+            self.log.end(node, running.ending_before, running.numbers_before)
+        else:
+            self.log.end(node, "stopped", running.numbers_before)
+        widget = self.view.last_answer()
+        if widget is not None and widget.turn is node:
+            widget.finish()
+        self._show_state(State.READY)
+        if isinstance(event, Failed):
+            self.complain(event.error, can_drop=len(self.log.turns) > 1 and not self.log.chat.drop_oldest)
+        elif node.ending == "context" and isinstance(event, Finished):
+            self.complain("end-context")
+        elif running.expected is not None and isinstance(event, Finished):
+            self.say(tr("repeated" if node.text == running.expected else "repeated-differs"))
+        after, self._after_stop = self._after_stop, None
+        if after is not None:
+            after()
+
+    def _give_back(self, running: _Running) -> None:
+        """Nothing was said: the question goes back into the input, before what is typed there."""
+        questions = [node for node in running.added if node.role == "user"]
+        self.log.take_away(running.added)
+        if running.leaf is None or running.leaf in self.log.tree:
+            self.log.tree.leaf = running.leaf
+        if questions and self._editing is None:
+            typed, attachments = self.composer.text(), self.composer.attachments.all()
+            text = questions[0].text
+            text = f"{text}\n{typed}" if typed.strip() else text
+            self.composer.set_text(text, [*questions[0].attachments, *attachments])
+
+    def _numbers(self, running: _Running, answer: Answer) -> Numbers:
+        session, sampling, before = self._ready(), running.sampling, running.numbers_before
+        isa = ISA_NAMES.get(session.isa, session.isa)
+        return Numbers(
+            prompt_tokens=answer.prompt_tokens, cached_tokens=answer.cached_tokens,
+            tokens=answer.tokens + (before.tokens if before else 0),
+            prefill_seconds=answer.prefill_seconds + (before.prefill_seconds if before else 0),
+            decode_seconds=answer.decode_seconds + (before.decode_seconds if before else 0),
+            tokens_per_second=answer.tokens_per_second, model=session.name, device=f"CPU {isa}",
+            seed=answer.seed, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k,
+            min_p=sampling.min_p, repeat_penalty=sampling.repeat_penalty,
+            max_tokens=sampling.max_tokens, system_prompt=running.system,
+        )  # fmt: skip
