@@ -52,8 +52,13 @@ class ChatTree:
         return self._nodes[node_id]
 
     def nodes(self) -> list[Node]:
-        """Every message, oldest first."""
-        return sorted(self._nodes.values(), key=lambda n: (n.created, n.id))
+        """Every message; each comes after the one that it follows, whatever the clock said."""
+        result: list[Node] = []
+        pending = self._children.get(None, [])[::-1]
+        while pending:
+            result.append(pending.pop())
+            pending += self._children.get(result[-1].id, [])[::-1]
+        return result
 
     def path(self) -> list[Node]:
         """The branch that is shown, first message first."""

@@ -72,6 +72,15 @@ def test_a_message_that_looks_like_our_marks_comes_back(tmp_path):
     assert [n.text for n in nodes] == ["a", text, "b", text + "\n"]
 
 
+def test_messages_of_one_millisecond_and_of_a_clock_set_back_keep_their_order(tmp_path):
+    question = Node("user", "q", id=900, created=50, ending="stop")
+    answer = Node("assistant", "a", question.id, id=1, created=50, ending="stop")
+    later = Node("user", "l", answer.id, id=5, created=3, ending="stop")
+    tree = ChatTree([question, answer, later], later.id)
+    ((got, nodes),) = read_chats(_write(tmp_path / "x", to_jsonl([(Chat(title="t"), tree)])))
+    assert [n.text for n in ChatTree(nodes, got.leaf).path()] == ["q", "a", "l"]
+
+
 def test_a_page_shows_code_and_lets_no_html_through():
     chat, tree = _talk(
         "<i>q</i>", "```python\nprint('<x>')\n```\n<script>alert(1)</script> ![p](http://x/y.png)"
