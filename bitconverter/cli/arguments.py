@@ -149,6 +149,9 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
     for name, default in (("prompt-tokens", None), ("new-tokens", None), ("repeat", 3)):
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
+    parser.add_argument("--full", action="store_true", help=texts.OPTIONS["full"])
+    parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
+    parser.add_argument("--gguf", metavar="FILE", help=texts.OPTIONS["gguf"])
     _engine_options(parser, kv="f16")
 
 

@@ -79,7 +79,9 @@ HELP = {
         "how fast a model runs here",
         "Load the model, prefill a prompt and decode greedily, several times; the medians are printed, with a hash "
         "of the result, so that a speed-up that changes the answer shows.",
-        "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n\n"
+        "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n"
+        "  bitconverter benchmark small --full\n"
+        "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n\n"
         "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...).",
     ),
 }
@@ -97,6 +99,9 @@ OPTIONS = {
     "(4 planes)",
     "method": "full: calibrated on text, minutes for a small model, hours for a large one; fast: no text, seconds "
     "to minutes, weaker (default full; fast with --no-tokenizer, because then no text can be read)",
+    "full": "a Markdown table: also the memory's speed, one and all threads, long contexts, many sequences at once",
+    "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
+    "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
     "polish": "train row scales and norms for so many steps at the end of method full (0: not; default: 48 for models "

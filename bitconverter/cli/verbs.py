@@ -13,6 +13,7 @@ from bitconverter.cli import DONE, FAILED, WRONG_USE, texts
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
+from bitconverter.jobs.benchmark_sweep import SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.inspect import InspectJob, InspectResult
@@ -81,6 +82,12 @@ def logits(args: argparse.Namespace) -> int:
 
 
 def benchmark(args: argparse.Namespace) -> int:
+    if args.full or args.llama_bench or args.gguf:
+        sweep = SweepJob(
+            args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
+            *((args.prompt_tokens,) if args.prompt_tokens else ()),
+        )  # fmt: skip
+        return _run_and_print(args, sweep, markdown)
     job = BenchmarkJob(
         args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv
     )

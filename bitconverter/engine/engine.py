@@ -1,6 +1,9 @@
 """Engine: one device with its threads and its kernels."""
 
-from bitconverter.engine._native import call, ffi, lib
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.errors import InvalidError, UnsupportedError
 
 CPU_MASKS = {"auto": 0xFFFFFFFF, "scalar": 0, "avx2": 1, "avx512": 3, "avx512-vnni": 7}
@@ -29,3 +32,9 @@ class Engine:
         self.isa: str = ffi.string(info.isa).decode("ascii")
         if cpu != "auto" and info.cpu_flags != CPU_MASKS[cpu]:
             raise UnsupportedError(f"this CPU does not have {cpu}; the best it has is {self.isa}")
+
+    def read(self, data: npt.NDArray[np.uint8]) -> int:
+        """Read bytes on all threads and add them up as 64-bit words: its time is the memory's speed."""
+        total = ffi.new("uint64_t *")
+        call(lib.bc_memory_read, self.handle, pointer("uint8_t", data), data.nbytes, total)
+        return int(total[0])

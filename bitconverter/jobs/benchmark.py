@@ -63,12 +63,15 @@ class BenchmarkJob:
         return None
 
     def run(self, ctx: Context) -> BenchmarkResult:
+        self.check()
+        with model_folder(self.model, ctx) as folder:
+            return self._measure(folder, ctx)
+
+    def check(self) -> None:
         for name in ("prompt_tokens", "new_tokens", "repeat"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError("benchmark", f"{name} must be at least 1, not {value}.")
-        with model_folder(self.model, ctx) as folder:
-            return self._measure(folder, ctx)
 
     def _measure(self, folder: Path, ctx: Context) -> BenchmarkResult:
         start = time.perf_counter()
@@ -78,7 +81,7 @@ class BenchmarkJob:
         session = Session(model, n_ctx=n_prompt + n_new, kv=self.kv)
         session.forward([0], cancel=ctx.cancel)  # touches every weight of a decode once
         load = time.perf_counter() - start
-        prompt = _prompt(n_prompt, model.info.vocab_size)
+        prompt = prompt_ids(n_prompt, model.info.vocab_size)
         prefill, decode = [], []
         for number in range(self.repeat):
             ctx.emit(Progress(number, self.repeat, "run"))
@@ -134,12 +137,17 @@ class BenchmarkJob:
             logits = session.forward(tokens[-1:], cancel=ctx.cancel)
         end = time.perf_counter()
         assert logits is not None
-        digest = hashlib.sha256(np.asarray(tokens, "<i4").tobytes())
-        digest.update(np.ascontiguousarray(logits, "<f4").tobytes())
-        return middle - start, end - middle, digest.hexdigest()[:16]
+        return middle - start, end - middle, answer_hash(tokens, logits)
 
 
-def _prompt(n: int, vocab: int) -> np.ndarray:
+def answer_hash(tokens: list[int], logits: np.ndarray) -> str:
+    """Sixteen hexadecimal digits of the SHA-256 of tokens and logits."""
+    digest = hashlib.sha256(np.asarray(tokens, "<i4").tobytes())
+    digest.update(np.ascontiguousarray(logits, "<f4").tobytes())
+    return digest.hexdigest()[:16]
+
+
+def prompt_ids(n: int, vocab: int) -> np.ndarray:
     """Token ids i32 [n] spread over the vocabulary, the same every time."""
     return (np.arange(n, dtype=np.int64) * 7919 % vocab).astype(np.int32)
 

@@ -82,6 +82,11 @@ BC_API int bc_engine_open(bc_engine **out, const bc_engine_params *params, bc_er
 BC_API void bc_engine_close(bc_engine *engine);
 BC_API void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info);
 
+/* Reads `bytes` bytes on all threads and adds them up (as 64-bit words, modulo 2^64): its time is
+ * what this computer's memory allows a decode that reads as much. */
+BC_API int bc_memory_read(bc_engine *engine, const void *data, int64_t bytes, uint64_t *sum,
+                          bc_error *err);
+
 /* ---- model: a folder's weights, mapped and immutable ---- */
 
 typedef struct bc_model bc_model;

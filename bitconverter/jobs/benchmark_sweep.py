@@ -1,0 +1,260 @@
+"""The wider benchmark: threads, depth of context, sequences at once, against the memory's limit and a peer."""
+
+import mmap
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter.engine import Engine, Model, Session, forward_together
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, peak_rss_bytes, prompt_ids
+from bitconverter.jobs.benchmark import machine as this_machine
+from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.opening import model_folder, open_engine
+from bitconverter.jobs.peer import Peer
+
+PREFILL, DECODE = 512, 32  # tokens
+DEPTHS = (512, 2048, 8192)
+SEQUENCES = (8, 32)
+
+
+@dataclass(frozen=True)
+class SweepRow:
+    """One line. `unit` tok/s, GB/s or s. share: of the bandwidth read in the same sitting, None where it
+    says nothing. peer: the same of llama.cpp; ratio: the median of the rounds' ratios. `result`: a hash
+    of the tokens and logits, so that a wrong answer cannot look fast."""
+
+    what: str
+    threads: int
+    value: float
+    unit: str
+    share: float | None = None
+    peer: float | None = None
+    ratio: float | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True)
+class SweepResult:
+    """peak_rss_bytes: of this process; rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB."""
+
+    model: str
+    rows: tuple[SweepRow, ...]
+    isa: str
+    machine: str
+    peer: str | None
+    weight_bytes: int
+    peak_rss_bytes: int
+    rss_limit_bytes: int
+
+
+@dataclass(frozen=True)
+class SweepJob:
+    """`rounds` times every row in turn, medians. With llama_bench (a program) and gguf (a file of the same
+    shape) the peer's prefill and decode are measured in the same rounds. Emits Progress(unit="run")."""
+
+    model: str
+    threads: int = 0
+    cpu: str = "auto"
+    rounds: int = 3
+    kv: str = "f16"
+    llama_bench: str | None = None
+    gguf: str | None = None
+    prefill_tokens: int = PREFILL
+    decode_tokens: int = DECODE
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> SweepResult:
+        if (self.llama_bench is None) != (self.gguf is None):
+            raise UserError(
+                "benchmark", "--llama-bench and --gguf are given together: a program and its model."
+            )
+        peer = Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
+        BenchmarkJob(self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds).check()
+        with model_folder(self.model, ctx) as folder:
+            return _Sweep(self, folder, ctx, peer).run()
+
+
+class _Sweep:
+    def __init__(self, job: SweepJob, folder: Path, ctx: Context, peer: Peer | None) -> None:
+        self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
+        self.most = open_engine(job.threads, job.cpu).threads
+        self.session_bytes = 0
+        self.done = 0
+
+    def run(self) -> SweepResult:
+        rows: list[SweepRow] = []
+        threads = sorted({1, self.most})
+        for count in threads:
+            rows += self._basic(count)
+        engine = open_engine(self.most, self.job.cpu)
+        model = Model(engine, self.folder)
+        rows += self._depths(model)
+        rows += self._together(model)
+        rows += self._load()
+        weights = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
+        return SweepResult(
+            model=Path(self.job.model).name,
+            rows=tuple(rows),
+            isa=engine.isa,
+            machine=this_machine(),
+            peer=self.peer.name if self.peer else None,
+            weight_bytes=weights,
+            peak_rss_bytes=peak_rss_bytes(),
+            rss_limit_bytes=int(1.05 * weights) + self.session_bytes + 40 * 10**6,
+        )
+
+    def _step(self) -> None:
+        self.ctx.cancel.check()
+        self.done += 1
+        self.ctx.emit(Progress(self.done, self.done + 1, "run"))
+
+    def _session(self, model: Model, n_ctx: int, n_batch: int = 0) -> Session:
+        session = Session(model, n_ctx=n_ctx, n_batch=n_batch, kv=self.job.kv)
+        self.session_bytes = max(self.session_bytes, session.bytes)
+        return session
+
+    def _basic(self, threads: int) -> Iterator[SweepRow]:
+        """Bandwidth, prefill and decode from an empty context, one after the other in every round."""
+        job = self.job
+        model = Model(open_engine(threads, job.cpu), self.folder)
+        n = min(job.prefill_tokens, model.info.max_positions)
+        new = min(job.decode_tokens, model.info.max_positions - 1)
+        session = self._session(model, max(n, new + 1))
+        prompt = prompt_ids(n, model.info.vocab_size)
+        read, prefill, decode, peers = [], [], [], []
+        session.forward([0])
+        for _ in range(job.rounds):
+            self._step()
+            read.append(self._read(model.engine))
+            session.rewind(0)
+            start = time.perf_counter()
+            session.forward(prompt, cancel=self.ctx.cancel)
+            prefill.append(n / (time.perf_counter() - start))
+            session.rewind(0)
+            speed, answer = _decode(session, prompt[:1], new, self.ctx)
+            decode.append(speed)
+            if self.peer is not None:
+                peers.append(self.peer.measure(threads, n, new))
+        band = statistics.median(read)
+        share = statistics.median(decode) * model.info.decode_bytes / 1e9 / band
+        yield SweepRow("reading the weight files", threads, band, "GB/s")
+        yield _paired(f"prefill {n}", threads, prefill, [p[0] for p in peers], None, None)
+        yield _paired(f"decode {new}", threads, decode, [p[1] for p in peers], share, answer)
+
+    def _read(self, engine: Engine) -> float:
+        """GB/s of reading the mapped weight files, as decoding does."""
+        total, seconds = 0, 0.0
+        for path in sorted(self.folder.glob("*.safetensors")):
+            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+                data = np.frombuffer(mapped, np.uint8)
+                engine.read(data)  # maps the pages
+                start = time.perf_counter()
+                engine.read(data)
+                seconds += time.perf_counter() - start
+                total += data.nbytes
+                del data
+        return total / seconds / 1e9
+
+    def _depths(self, model: Model) -> Iterator[SweepRow]:
+        """Decoding after a long prompt. The context is filled once, by tokens that cost no logits."""
+        for depth in DEPTHS:
+            if depth + self.job.decode_tokens > model.info.max_positions:
+                break
+            session = self._session(model, depth + self.job.decode_tokens)
+            session.forward(
+                prompt_ids(depth, model.info.vocab_size), want_logits=False, cancel=self.ctx.cancel
+            )
+            speeds = []
+            for _ in range(self.job.rounds):
+                self._step()
+                session.rewind(depth)
+                speed, answer = _decode(session, np.zeros(1, np.int32), self.job.decode_tokens - 1, self.ctx)
+                speeds.append(speed)
+            yield SweepRow(f"decode at {depth}", self.most, statistics.median(speeds), "tok/s", result=answer)
+
+    def _together(self, model: Model) -> Iterator[SweepRow]:
+        steps = min(8, model.info.max_positions - 1)
+        for count in SEQUENCES:
+            sessions = [self._session(model, steps + 1, count) for _ in range(count)]
+            self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
+            for i, session in enumerate(sessions):
+                session.forward([i % model.info.vocab_size], want_logits=False)
+            speeds = []
+            for _ in range(self.job.rounds):
+                self._step()
+                for session in sessions:
+                    session.rewind(1)
+                start = time.perf_counter()
+                for step in range(steps):
+                    ids = [(7 * i + step) % model.info.vocab_size for i in range(count)]
+                    logits = forward_together(sessions, ids, self.ctx.cancel)
+                speeds.append(count * steps / (time.perf_counter() - start))
+            yield SweepRow(
+                f"decode, {count} sequences", self.most, statistics.median(speeds), "tok/s",
+                result=answer_hash([], logits),
+            )  # fmt: skip
+
+    def _load(self) -> Iterator[SweepRow]:
+        """From nothing to an open model, and to its first token; the files are in the page cache."""
+        loads, firsts = [], []
+        for _ in range(self.job.rounds):
+            self._step()
+            start = time.perf_counter()
+            model = Model(open_engine(self.most, self.job.cpu), self.folder)
+            loads.append(time.perf_counter() - start)
+            self._session(model, 16).forward([0])
+            firsts.append(time.perf_counter() - start)
+        yield SweepRow("load", self.most, statistics.median(loads), "s")
+        yield SweepRow("load and first token", self.most, statistics.median(firsts), "s")
+
+
+def _decode(session: Session, start_ids: np.ndarray, new: int, ctx: Context) -> tuple[float, str]:
+    """tok/s of `new` greedy tokens after start_ids, appended to the session; and the hash of the answer."""
+    logits = session.forward(start_ids, cancel=ctx.cancel)
+    tokens: list[int] = []
+    start = time.perf_counter()
+    for _ in range(new):
+        assert logits is not None
+        tokens.append(int(logits[0].argmax()))
+        logits = session.forward(tokens[-1:], cancel=ctx.cancel)
+    seconds = time.perf_counter() - start
+    assert logits is not None
+    return new / seconds, answer_hash(tokens, logits)
+
+
+def _paired(
+    what: str, threads: int, ours: list[float], theirs: list[float], share: float | None, answer: str | None
+) -> SweepRow:
+    ratio = statistics.median(a / b for a, b in zip(ours, theirs, strict=True)) if theirs else None
+    peer = statistics.median(theirs) if theirs else None
+    return SweepRow(what, threads, statistics.median(ours), "tok/s", share, peer, ratio, answer)
+
+
+def markdown(result: SweepResult) -> str:
+    """The result as a table for a README."""
+    lines = [
+        f"| {result.model} | threads | ours | {result.peer or 'peer'} | ratio | share of reading | result |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in result.rows:
+        peer = "" if row.peer is None else f"{row.peer:.4g}"
+        ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
+        share = "" if row.share is None else f"{100 * row.share:.0f} %"
+        value = f"{row.value:.4g} {row.unit}"
+        lines.append(
+            f"| {row.what} | {row.threads} | {value} | {peer} | {ratio} | {share} | {row.result or ''} |"
+        )
+    mb = 1e6
+    lines.append(
+        f"| peak memory | {result.rows[-1].threads} | {result.peak_rss_bytes / mb:.0f} MB | | | "
+        f"limit {result.rss_limit_bytes / mb:.0f} MB | files {result.weight_bytes / mb:.0f} MB |"
+    )
+    return "\n".join([*lines, "", f"{result.isa}; {result.machine}"])

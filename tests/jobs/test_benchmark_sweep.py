@@ -1,0 +1,67 @@
+"""SweepJob: every row is there, threads do not change an answer, and a peer's program is asked as it must be."""
+
+import stat
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitconverter.cli.main import main
+from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
+from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
+
+PEER = """#!{python}
+import json, sys
+words = sys.argv
+n = {{k: int(words[words.index(k) + 1]) for k in ("-t", "-p", "-n")}}
+print(json.dumps([{{"n_gen": 0, "samples_ts": [n["-p"] * 10.0]}}, {{"n_gen": n["-n"], "samples_ts": [n["-t"] * 3.0]}}]))
+"""
+
+
+def result_of(job: SweepJob) -> SweepResult:
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) -> None:
+    result = result_of(SweepJob(str(tiny_model), threads=2, rounds=1, prefill_tokens=20, decode_tokens=6))
+    rows = {(row.what, row.threads): row for row in result.rows}
+    for what in ("reading the weight files", "prefill 20", "decode 6"):
+        assert rows[what, 1].value > 0 < rows[what, 2].value, what
+    assert rows["decode 6", 1].result == rows["decode 6", 2].result is not None
+    assert all(("decode, 8 sequences", 2) in rows and row.value > 0 for row in result.rows)
+    assert rows["load", 2].value <= rows["load and first token", 2].value
+    assert 0 < result.weight_bytes < result.rss_limit_bytes
+    text = markdown(result)
+    assert len([line for line in text.splitlines() if line.startswith("|")]) == len(result.rows) + 3
+    assert str(rows["decode 6", 2].result) in text
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="the stand-in for llama-bench is a script with a first line"
+)
+def test_a_peer_is_measured_in_the_same_rounds(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    program, gguf = tmp_path / "llama-bench", tmp_path / "same.gguf"
+    program.write_text(PEER.format(python=sys.executable), encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    gguf.write_bytes(b"GGUF")
+    words = ["--llama-bench", str(program), "--gguf", str(gguf), "--threads", "1", "--repeat", "1"]
+    assert main(["benchmark", str(tiny_model), "--prompt-tokens", "16", *words, "--quiet"]) == 0
+    table = capsys.readouterr().out
+    assert "same.gguf" in table
+    prefill = next(line for line in table.splitlines() if line.startswith("| prefill 16"))
+    assert "| 160 |" in prefill and "x |" in prefill
+
+
+def test_a_peer_that_fails_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
+    for job in (
+        SweepJob(str(tiny_model), llama_bench=sys.executable),
+        SweepJob(str(tiny_model), llama_bench=str(tmp_path / "none"), gguf=sys.executable),
+        SweepJob(str(tiny_model), threads=1, rounds=1, llama_bench=sys.executable, gguf=sys.executable),
+    ):
+        last = run_job(job, lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError), last
