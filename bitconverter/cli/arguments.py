@@ -38,6 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
     _convert(_verb(verbs, "convert"))
     _plan(_verb(verbs, "plan"))
     _chat(_verb(verbs, "chat"))
+    _train(_verb(verbs, "train"))
+    _merge(_verb(verbs, "merge"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
     _logits(_verb(verbs, "logits"))
@@ -118,6 +120,25 @@ def _chat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
+
+
+def _train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("lesson", metavar="LESSON", help=texts.OPTIONS["lesson"])
+    parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
+    for name, default in (("layers", 6), ("steps", 30), ("batch", 16), ("window", 256), ("seed", 0)):
+        text = texts.OPTIONS["train_" + name]
+        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
+    parser.add_argument("--rate", type=float, default=3e-3, metavar="X", help=texts.OPTIONS["train_rate"])
+    parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
+    parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])
+    _engine_options(parser)
+
+
+def _merge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("soul", metavar="SOUL", help=texts.OPTIONS["soul"])
+    parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:

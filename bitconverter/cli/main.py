@@ -62,7 +62,10 @@ def _run_verb(args: "argparse.Namespace") -> int:
             status: int = function(args)
         except Ended as ended:
             if ended.status == STOPPED:
-                print(texts.STOPPED_CONVERT if args.verb == "convert" else texts.STOPPED, file=sys.stderr)
+                print(
+                    texts.STOPPED_CONVERT if args.verb in ("convert", "train") else texts.STOPPED,
+                    file=sys.stderr,
+                )
             status = ended.status
         _flush()
         return status

@@ -89,6 +89,8 @@ def _follow(
                 errors.append(error)
                 mean = sum(errors) / len(errors)
                 line.say(texts.LAYER.format(layer=layer + 1, error=error, mean=mean, left=left))
+            case Metric("validation", step, value):
+                line.say(texts.TRAIN_CHECK.format(step=step, value=value))
             case Note(code, fields):
                 line.say(describe_note(code, fields))
             case Token(text) if on_token is not None:

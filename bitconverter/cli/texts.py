@@ -53,6 +53,23 @@ HELP = {
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)",
     ),
+    "train": (
+        "teach a converted model from a text or from examples",
+        "Train row gains of the last layers of MODEL by exact gradients and write them as OUT.soul; MODEL stays as it "
+        "is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given again. "
+        "A tenth of LESSON is held back; what is best on it is kept.",
+        "examples:\n"
+        "  bitconverter train small novel.txt style.soul --steps 200\n"
+        '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
+        "  bitconverter merge small style.soul small-style && bitconverter chat small-style\n\n"
+        'LESSON: a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for each example, of which\n'
+        "the answer is learned.",
+    ),
+    "merge": (
+        "write what was trained into a copy of the model",
+        "Copy MODEL to the new folder OUT with the gains of SOUL in its scales.",
+        "example:\n  bitconverter merge small style.soul small-style",
+    ),
     "evaluate": (
         "perplexity on a text; with a reference, how close the model stays to it",
         "Cut the text into windows of 512 tokens and predict each token from those before it in its window. "
@@ -126,6 +143,19 @@ OPTIONS = {
     "chat_seed": "the same seed and messages give the same answer (default: a new one each time)",
     "max_tokens": "longest answer in tokens (default %(default)s)",
     "context": "tokens that the conversation may take (default: the model's, at most 4096)",
+    "converted": "a folder that `convert` made",
+    "lesson": "what to learn: a UTF-8 text, or a .jsonl of examples",
+    "soul": "the file that `train` wrote",
+    "soul_out": "the file to write; it must not exist yet",
+    "train_layers": "how many of the last layers learn (default %(default)s)",
+    "train_steps": "steps of training (default %(default)s)",
+    "train_batch": "windows or examples that one step sees (default %(default)s)",
+    "train_window": "tokens of a window; examples must fit into it (default %(default)s)",
+    "train_seed": "of the order of windows and of which are held back (default %(default)s)",
+    "train_rate": "how far a step goes (default %(default)s)",
+    "train_decay": "how strongly the gains are pulled back (default %(default)s)",
+    "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
+    "only to tell them apart is learned",
     "text": "a UTF-8 text file",
     "reference": "the model to compare with, usually the one it was converted from: a folder or a .gguf file",
     "eval_tokens": "use only the text's first tokens (default: all)",
@@ -153,6 +183,10 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
+    "train-began": "{parameters} gains learn from {windows} windows ({targets} learned tokens); {checks} are held back",
+    "resumed-training": "going on after step {step}",
+    "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
+    "train-no-gain": "nothing helped: the model was best as it was",
     "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (
@@ -167,6 +201,12 @@ NOTES = {
 }
 
 STOPPED = "stopped"
+TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
+TRAINED = """\
+{out}: {parameters} gains, best after step {best_step} of {steps}, {seconds:.1f} s
+on what was held back {before:.4f} -> {after:.4f} nats per token"""
+TRAINED_NEXT = "use it:  bitconverter merge {quoted_model} {quoted_out} NEW-FOLDER"
+MERGED = "{out}: other scales in {matrices} matrices, {size}"
 STOPPED_CONVERT = "stopped; give the same command again to go on"
 AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"
 OUTPUT_FAILED = "the output cannot be written: {reason}"

@@ -19,8 +19,11 @@ from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
 from bitconverter.jobs.logits import LogitsJob, LogitsResult
+from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_run import TrainResult
 
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
@@ -50,6 +53,18 @@ def convert(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     return _run_and_print(args, PlanJob(args.source, args.threads, args.cpu_mask), _plan_text)
+
+
+def train(args: argparse.Namespace) -> int:
+    job = TrainJob(
+        args.model, args.lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
+        args.seed, args.threads, args.cpu_mask, tuple(args.labels),
+    )  # fmt: skip
+    return _run_and_print(args, job, lambda result: _train_text(result, args.model))
+
+
+def merge(args: argparse.Namespace) -> int:
+    return _run_and_print(args, MergeJob(args.model, args.soul, args.out), _merge_text)
 
 
 def evaluate(args: argparse.Namespace) -> int:
@@ -134,6 +149,16 @@ def _convert_text(result: ConvertResult) -> str:
 def _readable(numbers: dict[str, Any]) -> dict[str, Any]:
     """None is a number beyond all."""
     return {key: math.inf if value is None else value for key, value in numbers.items()}
+
+
+def _train_text(result: TrainResult, model: str) -> str:
+    lines = [texts.TRAINED.format(**asdict(result))]
+    quoted = {"quoted_model": shlex.quote(model), "quoted_out": shlex.quote(result.out)}
+    return "\n".join([*lines, texts.TRAINED_NEXT.format(**quoted)])
+
+
+def _merge_text(result: MergeResult) -> str:
+    return texts.MERGED.format(**asdict(result), size=size(result.file_bytes))
 
 
 def _preflight_text(report: PreflightReport) -> str:

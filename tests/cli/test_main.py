@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -21,7 +22,7 @@ from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 from bitconverter.model import budget
 
-VERBS = ("convert", "plan", "chat", "evaluate", "inspect", "logits", "benchmark")
+VERBS = ("convert", "plan", "chat", "train", "merge", "evaluate", "inspect", "logits", "benchmark")
 SRC = Path(__file__).parents[2]
 
 
@@ -282,6 +283,39 @@ def test_ctrl_c_stops_with_130(small: Path) -> None:
     os.close(master)
     assert texts.STOPPED.encode() in seen
     assert b"Traceback" not in seen
+
+
+def test_train_and_merge(small: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
+    soul, out = tmp_path / "a b.soul", tmp_path / "merged"
+    words = ["train", str(small), str(text), str(soul), "--layers", "1", "--steps", "6", "--batch", "4"]
+    assert main([*words, "--window", "24", "--rate", "0.03"]) == 0
+    printed = capsys.readouterr()
+    assert f"bitconverter merge {shlex.quote(str(small))} {shlex.quote(str(soul))}" in printed.out
+    assert "step 6:" in printed.err and "are held back" in printed.err
+    result = json_of(capsys, "merge", str(small), str(soul), str(out))
+    assert result["matrices"] == 7
+    assert main(["inspect", str(out), "--verify", "--summary", "--quiet"]) == 0
+    assert main(["train", str(small), str(text), str(tmp_path / "b.soul"), "--steps", "0"]) == 1
+    assert "steps is 0" in capsys.readouterr().err
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text(
+        "\n".join(f'{{"prompt": "number {n}", "answer": "o"}}' for n in range(9)), encoding="utf-8"
+    )
+    labels = [
+        "train",
+        str(small),
+        str(rows),
+        str(tmp_path / "c.soul"),
+        "--layers",
+        "1",
+        "--steps",
+        "2",
+        "--labels",
+        "o",
+        "e",
+    ]
+    assert json_of(capsys, *labels)["learned_tokens"] == 2 * 16
 
 
 def every_verb(small: Path, tiny_model: Path, text: Path, tmp_path: Path) -> dict[str, list[str]]:
