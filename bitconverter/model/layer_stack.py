@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import MATRICES, Block, Engine, Head, Model, rotate
+from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.model.hf_source import INDEX, SINGLE
 
@@ -24,7 +25,8 @@ _PLACES = dict.fromkeys("qkvo", "self_attn") | dict.fromkeys(("gate", "up", "dow
 
 
 class LayerStack:
-    """Opens a folder, converted or not, and checks it by opening it as the engine's Model."""
+    """Opens a folder, converted or not, and checks it by opening it as the engine's Model. Raises
+    UserError("layers-direct") for one with direct planes, and what the engine raises."""
 
     def __init__(self, engine: Engine, folder: Path) -> None:
         self.engine = engine
@@ -42,6 +44,13 @@ class LayerStack:
                 if entry.dtype in _DTYPES:
                     part = whole[entry.offset : entry.offset + entry.bytes]
                     self._tensors[name] = part.view(_DTYPES[entry.dtype]).reshape(entry.shape)
+        if any(name.endswith(".direct_planes") for name in self._tensors):
+            raise UserError(
+                "layers-direct",
+                f"{folder.name} has matrices that were ternary before it was converted (direct planes). "
+                "Such models cannot be trained yet; choose another one.",
+                model=folder.name,
+            )
         quantization = self._config.get("quantization_config", {})
         self.seed = int(quantization.get("rotation", {}).get("seed", 0))
 

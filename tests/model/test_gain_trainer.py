@@ -160,6 +160,18 @@ def test_what_cannot_be_trained_is_said(engine: Engine, tmp_path: Path) -> None:
     assert raised.value.code == "train-dense"
 
 
+def test_direct_planes_are_refused(engine: Engine, tmp_path: Path) -> None:
+    """They have no rotation, which a Block cannot be told yet."""
+    folder = converted("smollm2", 1, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    name = "model.layers.0.mlp.up_proj"
+    tensors[name + ".direct_planes"] = tensors.pop(name + ".planes")
+    save_file(tensors, folder / "model.safetensors")
+    with pytest.raises(UserError, match="direct planes") as raised:
+        LayerStack(engine, folder)
+    assert raised.value.code == "layers-direct"
+
+
 def test_shards_and_dense_heads_are_read(engine: Engine) -> None:
     for family in ("llama-new-config", "qwen3-window"):
         stack = LayerStack(engine, GOLDEN / family)

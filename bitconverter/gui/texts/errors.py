@@ -105,6 +105,7 @@ ERRORS_JA: dict[str, str] = {
     "lesson-row": "{path} の {line} 行目は学習できません（{reason}）。各行は {{\"prompt\": \"…\", \"answer\": \"…\"}} の形にしてください。",
     "lesson-short": "{path} から作れた区間は {windows} 個だけで、学習には 2 個以上必要です。もっと長い文章を選ぶか、区間を短くしてください。",
     "lesson-label": "ラベル「{label}」は使えません。ラベルは例（.jsonl）の答えになる、1 トークンで表せる別々の語にしてください。",
+    "layers-direct": "{model} には、変換前から三値だった行列（direct planes）があります。このようなモデルはまだ学習できません。別のモデルを選んでください。",
     "soul-missing": "{path} がありません。ソウルの場所を確認してください。",
     "soul-base": "{soul} は {model} ではなく、別のモデル（{base}）で学習したものです。学習に使った変換済みモデルを選んでください。",
     "merge-shards": "{model} に model.safetensors がありません。1 つのファイルにまとまったモデルだけを結合できます。",
