@@ -175,14 +175,6 @@ class ChatPage(ChatKeeping):
         else:
             self.leave_editing()
 
-    def entered(self) -> None:
-        """The page has just been shown: what is typed goes into the message."""
-        self.composer.edit.setFocus()
-
-    def escape(self) -> None:
-        """Esc stops the answer."""
-        self.stop()
-
     def shut_down(self) -> None:
         """Ask the job to stop; `idle` tells when it has."""
         self._next_model = ""
