@@ -470,6 +470,7 @@ from bitconverter.settings import Settings
 app = QApplication([])
 settings = Settings(__import__("pathlib").Path(sys.argv[1]) / "settings.json")
 settings["max_tokens"] = 4000
+settings["temperature"] = 0.0  # always the same answer, which goes on for longer than the test looks
 prepare(app, settings)
 window = MainWindow(settings)
 window.open_model(sys.argv[2])
