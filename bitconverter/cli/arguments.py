@@ -10,7 +10,7 @@ from bitconverter import __version__
 from bitconverter.cli import texts
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
-METHODS = ("full", "fast")
+METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}

@@ -114,8 +114,9 @@ OPTIONS = {
     "of a chat must fit into",
     "preset": "instead of --planes: tiny (2 bits), 4gb and 8gb (fit 4 GB with 4096 tokens, 8 GB with 8192), best "
     "(4 planes)",
-    "method": "full: calibrated on text, minutes for a small model, hours for a large one; fast: no text, seconds "
-    "to minutes, weaker (default full; fast with --no-tokenizer, because then no text can be read)",
+    "method": "full: calibrated on text, minutes for a small model, hours for a large one; diag: one pass over the "
+    "text, quicker and weaker; fast: no text, seconds to minutes, weaker still (default full; fast with "
+    "--no-tokenizer, because then no text can be read)",
     "full": "a Markdown table: also the memory's speed, one and all threads, long contexts, many sequences at once",
     "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",

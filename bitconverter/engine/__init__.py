@@ -21,6 +21,7 @@ from bitconverter.engine.gradients import (
     HeadLoss,
     head_cross_entropy,
     head_divergence,
+    head_drawn_entropy,
 )
 from bitconverter.engine.logits import logits_divergence, logits_score
 from bitconverter.engine.model import Model, ModelInfo, check_config
@@ -63,6 +64,7 @@ __all__ = [
     "gptq_block",
     "head_cross_entropy",
     "head_divergence",
+    "head_drawn_entropy",
     "logits_divergence",
     "logits_score",
     "planes_matmul",

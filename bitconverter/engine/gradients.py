@@ -179,6 +179,33 @@ def head_cross_entropy(
     return HeadLoss(run.loss, run.dh, run.norm)
 
 
+def head_drawn_entropy(
+    engine: Engine,
+    head: Head,
+    h: F32,
+    seed: int,
+    weights: F32 | None = None,
+    *,
+    gradients: bool = True,
+    cancel: Cancel | None = None,
+) -> HeadLoss:
+    """As head_cross_entropy, with every target drawn from the head's own distribution by (seed, the token's place):
+    the squares of such gradients are in the mean the Fisher information (Kunstner, Balles and Hennig 2019, against
+    the "empirical" one of the text's own tokens)."""
+    run = _Run(head, h, weights, gradients)
+    call(
+        lib.bc_head_drawn_entropy,
+        engine.handle,
+        head.handle,
+        pointer("float", run.h),
+        len(run.loss),
+        seed,
+        *run.outputs,
+        flag_of(cancel),
+    )
+    return HeadLoss(run.loss, run.dh, run.norm)
+
+
 def head_divergence(
     engine: Engine,
     head: Head,

@@ -21,21 +21,20 @@ from bitconverter.engine import (
     ModelInfo,
     planes_pack,
     planes_unpack,
-    quantize_planes,
     rotate,
     single_threaded_blas,
 )
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.convert_tensor import (
-    F16_MAX,
-    F16_MIN,
-    Fitted,
-    direct_planes,
-    dtype_of,
-    fits_f16,
-)
+from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32
+from bitconverter.jobs.rounding import (
+    as_f16_scales,
+    as_f32_scales,
+    kept_exactly,
+    squares,
+    weighted_start,
+)
 from bitconverter.model.calibrated_fit import improve
 from bitconverter.model.curvature import DAMPING, Curvature, Moments
 from bitconverter.model.plan import DIRECT, TensorPlan
@@ -93,7 +92,7 @@ class Calibrator:
             for key, name in readers.items():
                 plan = plans[prefix + name + ".weight"]
                 if plan.form == DIRECT:  # ternary already: nothing is lost, the layer runs with it as it is
-                    made = self._direct(plan, weights[key])
+                    made = kept_exactly(self._engine, plan, weights[key])
                 else:
                     made = self._fit(plan, weights[key], curvature)
                     block.set_planes(key, made.planes, made.scales, seed=self._seed, bias=weights[key].bias)
@@ -103,7 +102,7 @@ class Calibrator:
         for windows in self._chunks():
             block.forward(self.x[windows], (), self._cancel)
         if not np.isfinite(self.x).all():
-            raise _overflow(number)
+            raise overflow(number)
         tell(1.0)
         return fitted
 
@@ -115,32 +114,20 @@ class Calibrator:
             moments.add(rotate(self._engine, inputs, seed=self._seed), self._pool)
         return moments
 
-    def _direct(self, plan: TensorPlan, weight: LayerWeights) -> Fitted:
-        planes, scales, squares = direct_planes(self._engine, weight.values, plan.name)
-        return Fitted(planes, scales, dtype_of(scales), 0.0, squares, 0.0, 0.0, weight.sha256)
-
     def _fit(self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature) -> Fitted:
-        """Scales are f16 values if f16 can hold all of them, else f32 (as in convert_tensor)."""
-        importance = curvature.importance
-        exact = False
-        while True:
-            planes, scales, _ = quantize_planes(
-                self._engine, weight.values, seed=self._seed, n_planes=plan.n_planes, importance=importance,
-                exact_scales=exact, cancel=self._cancel,
-            )  # fmt: skip
-            if exact or fits_f16(scales, zero=True):
-                break
-            exact = True
+        planes, scales, exact = weighted_start(
+            self._engine, weight.values, plan.n_planes, curvature.importance, self._seed, self._cancel
+        )
         w = rotate(self._engine, as_f32(weight.values), seed=self._seed)
         best = improve(
             w, planes_unpack(self._engine, planes, len(w)), scales, curvature, plan.n_planes,
-            storable=_as_f32_scales if exact else _as_f16_scales,
+            storable=as_f32_scales if exact else as_f16_scales,
             engines=self._own_engine, pool=self._pool, cancel=self._cancel,
         )  # fmt: skip
-        error, squares = _squares(w, best.q, best.scales)
+        error, square = squares(w, best.q, best.scales)
         whole = float(best.whole.sum()) or 1.0
         return Fitted(
-            planes_pack(self._engine, best.q, plan.n_planes), best.scales, "F32" if exact else "F16", error, squares,
+            planes_pack(self._engine, best.q, plan.n_planes), best.scales, "F32" if exact else "F16", error, square,
             float(best.cost.sum()) / whole, float(best.start_cost.sum()) / whole, weight.sha256,
         )  # fmt: skip
 
@@ -173,26 +160,8 @@ def calibrator(
         yield Calibrator(ctx, source, info, seed, engine, cpu, pool)
 
 
-def _as_f16_scales(scales: npt.NDArray[np.float64]) -> F32:
-    return np.clip(scales, F16_MIN, F16_MAX).astype(np.float16).astype(np.float32)
-
-
-def _as_f32_scales(scales: npt.NDArray[np.float64]) -> F32:
-    return scales.astype(np.float32)
-
-
-def _squares(w: F32, q: npt.NDArray[np.int8], scales: F32) -> tuple[float, float]:
-    """Sums of the squares of the error and of the weights; row by row in f64."""
-    error = weight = 0.0
-    for start in range(0, len(w), 256):
-        rows = slice(start, start + 256)
-        e = w[rows] - scales[rows, None] * q[rows]
-        error += float(np.einsum("rc,rc->", e, e, dtype=np.float64))
-        weight += float(np.einsum("rc,rc->", w[rows], w[rows], dtype=np.float64))
-    return error, weight
-
-
-def _overflow(layer: int) -> UserError:
+def overflow(layer: int) -> UserError:
+    """The hidden states behind layer `layer` are not finite."""
     return UserError(
         "calibration-overflow",
         f"Layer {layer} gives values that are not numbers on the calibration text. The source may be damaged; "

@@ -2,7 +2,8 @@
 
 Killed at any moment and started again, it ends in the same bytes (jobs/convert_work.py).
 
-With the method full, whole decoder layers are rounded at a time, calibrated on text (jobs/convert_layers.py), after
+With the methods full and diag, whole decoder layers are rounded at a time, calibrated on text
+(jobs/convert_layers.py); with full after
 the cost of rounding was measured where a budget of bits is given (jobs/sensitivity.py), and before the polish
 (jobs/convert_polish.py).
 
@@ -52,7 +53,8 @@ from bitconverter.model.plan import DIRECT, PLANES, TensorPlan, estimated_bytes
 from bitconverter.model.source import Source
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
-METHODS = ("full", "fast")
+METHODS = ("full", "diag", "fast")
+CALIBRATION_WINDOWS = 64
 MOST_WINDOWS = 4096
 POLISH_BELOW = 10**9
 MOST_STEPS = 10_000
@@ -79,7 +81,8 @@ class ConvertJob:
     """`source`: a Hugging Face folder or a .gguf file; `out`: the new folder; `planes`: ternary digits per weight.
 
     `need_tokenizer` False: a source without one is converted too, for work on token ids alone.
-    `method`: "fast" (no data) or "full" (calibrated). `bits`: instead of `planes`, the average bits per linear weight;
+    `method`: "fast" (no data), "diag" (one forward pass on text) or "full" (calibrated layer by layer).
+    `bits`: instead of `planes`, the average bits per linear weight;
     every matrix gets its own number of planes, as with `size` (bytes of the finished weight file), `fit_bytes` (memory
     of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
@@ -100,7 +103,7 @@ class ConvertJob:
     method: str = "fast"
     bits: float | None = None
     calibration: tuple[str, ...] = ()
-    calibration_windows: int = 64
+    calibration_windows: int = CALIBRATION_WINDOWS
     polish: int | None = None
     size: int | None = None
     fit_bytes: int | None = None
@@ -151,16 +154,16 @@ class ConvertJob:
             ctx.emit(Note("ternary", {"matrices": exact}))
         checked = replace(checked, plan=plan)
         engine = Engine(threads=self.threads, cpu=self.cpu)
-        calibrated = self.method == "full" and any(tensor.form == PLANES for tensor in plan)
+        calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
         text = self._text(ctx, checked, self.calibration_windows, self.seed) if calibrated else None
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
         steps = self._polish_steps(plan)
         wish = resolved(wish_of(self))
-        measures = text is not None and wish.mixed
+        measures = self.method == "full" and text is not None and wish.mixed
         stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
-        if text is not None and wish.mixed:
+        if measures and text is not None:
             sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
             known = sensitivity.known(
                 ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
@@ -217,7 +220,7 @@ class ConvertJob:
         if self.method not in METHODS:
             raise UserError(
                 "method",
-                f"There is no method {self.method}: choose {' or '.join(METHODS)}.",
+                f"There is no method {self.method}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.",
                 method=self.method,
             )
         if not 1 <= self.calibration_windows <= MOST_WINDOWS:
@@ -232,10 +235,10 @@ class ConvertJob:
                 f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.",
                 polish=self.polish,
             )
-        full = self.method == "full"
+        calibrated = self.method != "fast"
         # the hidden states of the calibration text, and their next version while it is written
-        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if full else 0
-        checked = check(self.source, self.out, wish_of(self), self.need_tokenizer or full, work_bytes)
+        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if calibrated else 0
+        checked = check(self.source, self.out, wish_of(self), self.need_tokenizer or calibrated, work_bytes)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"
@@ -262,7 +265,7 @@ class ConvertJob:
         assert checked.source is not None and checked.info is not None
         return Layers(
             ctx, self.work_dir, checked.source, checked.info, plan, text,
-            identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
+            method=self.method, identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
         )  # fmt: skip
 
     def _parameters(self, text: CalibrationText | None) -> dict[str, Any]:

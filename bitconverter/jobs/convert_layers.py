@@ -16,8 +16,9 @@ from typing import Any
 from bitconverter.engine import Engine, ModelInfo
 from bitconverter.format.atomic import write_bytes, write_json
 from bitconverter.jobs import calibration_state
-from bitconverter.jobs.calibrate import calibrator
+from bitconverter.jobs.calibrate import Calibrator, calibrator
 from bitconverter.jobs.convert_tensor import Fitted
+from bitconverter.jobs.diagonal import Diagonal
 from bitconverter.jobs.job import Context, Metric, Note
 from bitconverter.model.calibration_text import CalibrationText, calibration_text
 from bitconverter.model.plan import TensorPlan
@@ -32,7 +33,7 @@ class Layers:
 
     def __init__(
         self, ctx: Context, work: Path, source: Source, info: ModelInfo, plan: tuple[TensorPlan, ...],
-        text: CalibrationText, *, identity: str, seed: int, engine: Engine, cpu: str,
+        text: CalibrationText, *, method: str, identity: str, seed: int, engine: Engine, cpu: str,
     ) -> None:  # fmt: skip
         self._ctx, self._work, self._text = ctx, work, text
         self._identity = hashlib.sha256(f"{identity} {text.sha256}".encode()).hexdigest()
@@ -42,7 +43,13 @@ class Layers:
         self._loaded: int | None = None  # the layer whose input came from the work folder
         self._shape = (*text.ids.shape, info.hidden_size)
         self._stack = ExitStack()
-        self._make = lambda: self._stack.enter_context(calibrator(ctx, source, info, seed, engine, cpu))
+
+        def make() -> Calibrator | Diagonal:
+            if method == "diag":
+                return Diagonal(ctx, source, info, seed, engine)
+            return self._stack.enter_context(calibrator(ctx, source, info, seed, engine, cpu))
+
+        self._make = make
 
     def __enter__(self) -> "Layers":
         self._calibrator = self._make()

@@ -7,6 +7,8 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.jobs import polish, sensitivity
+from bitconverter.jobs.convert import CALIBRATION_WINDOWS, POLISH_BELOW
 from bitconverter.jobs.convert_layers import WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.opening import open_engine
@@ -30,8 +32,9 @@ class PlanChoice:
 
     `bits` per linear weight; `file_bytes` of the weight file (at most); `chat_bytes` of memory for a chat of
     min(4096, the model's) tokens, f16 cache; `fits` whether this computer has that; `context` the longest chat in
-    tokens that does; `kl` and `kl_fast` the expected KL divergence to the source with the methods full and fast
-    (model/expected_quality.py); `seconds` of the methods with the quality report.
+    tokens that does; `kl` and `kl_fast` the expected KL divergence to the source with the methods full (with
+    its polish, where that is the default) and fast (model/expected_quality.py); `seconds` of the methods with the
+    quality report.
     """
 
     preset: str
@@ -67,7 +70,7 @@ class PlanJob:
     source: str
     threads: int = 0
     cpu: str = "auto"
-    calibration_windows: int = 32
+    calibration_windows: int = CALIBRATION_WINDOWS
 
     @property
     def work_dir(self) -> Path | None:
@@ -115,8 +118,10 @@ class PlanJob:
         report = _report_seconds(speeds, _weights(plan), source.total_bytes + file_bytes)
         return PlanChoice(
             preset, bits, file_bytes, chat, chat <= memory - SYSTEM, _context(info, file_bytes, memory),
-            expected_kl(bits, _weights(plan)), expected_kl(bits, _weights(plan), "fast"),
-            speeds.seconds("full", tokens) + report, speeds.seconds("fast", tokens) + report,
+            expected_kl(bits, _weights(plan), "polished" if _weights(plan) < POLISH_BELOW else "full"),
+            expected_kl(bits, _weights(plan), "fast"),
+            _full_seconds(speeds, tokens, info, weights=_weights(plan)) + report,
+            speeds.seconds("fast", tokens) + report,
         )  # fmt: skip
 
 
@@ -128,6 +133,19 @@ def _weights(plan: list[TensorPlan] | tuple[TensorPlan, ...]) -> int:
             count *= n
         total += count
     return total
+
+
+def _full_seconds(speeds: Speeds, tokens: int, info: ModelInfo, weights: int) -> float:
+    """Of the method full with a budget of bits: sensitivities, rounding and, for a model below 1 billion, polish."""
+    window = min(WINDOW, info.max_positions)
+    measured = window * sensitivity.windows_possible(
+        info.n_layers, info.hidden_size, window, tokens // window
+    )
+    seconds = speeds.measuring(measured) + speeds.seconds("full", tokens)
+    if weights < POLISH_BELOW:
+        steps = polish.STEPS * polish.BATCH * window
+        seconds += speeds.polishing(steps, (polish.WINDOWS + polish.HELD_OUT) * window)
+    return seconds
 
 
 def _report_seconds(speeds: Speeds, weights: int, both_bytes: int) -> float:

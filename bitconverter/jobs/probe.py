@@ -1,8 +1,8 @@
 """How fast this computer converts: the pieces of a conversion, timed on a few real matrices of the model at hand.
 
-A layer's cost has a part for every calibration token (the forward passes, the sums of the inputs) and a part for the
+A layer's cost has a part for every token of text (passes forward and back, the sums of the inputs) and a part for the
 matrices (factoring H, rounding the rows). Both are measured on layer 0: one window of tokens, and a tile of rows
-per thread of a matrix of each width, then scaled. Nothing is written.
+per thread of a matrix of each width, then scaled; the head on its first rows. Nothing is written.
 """
 
 import json
@@ -17,16 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import (
+    CAPTURES,
     Block,
     Engine,
+    Head,
     ModelInfo,
+    head_drawn_entropy,
     quantize_int8,
     quantize_planes,
     rotate,
     single_threaded_blas,
 )  # fmt: skip
-from bitconverter.jobs.calibrate import MATRICES, as_f32
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.layer_reader import MATRICES, RMS_EPS, as_f32
 from bitconverter.model import names
 from bitconverter.model.calibrated_fit import TILE, improve
 from bitconverter.model.curvature import Curvature, Moments
@@ -38,18 +41,22 @@ F32 = npt.NDArray[np.float32]
 
 WINDOW = 512  # tokens
 PLANES = 2
-FORWARDS = 1.6  # a calibrated layer runs twice, the second time with planes, which are faster
 INT8_ROWS = 4096
 REPEATS, ENOUGH = 4, 1.0  # times a piece is run at most; seconds after which it is not run again
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds: `token` per token and layer (forward and sums); `forward` the forward pass alone; `factor` per layer;
-    `round_full` and `round_fast` per layer; `int8` for embedding and head; `read` for all of the source."""
+    """Seconds. Per token and layer: `forward` (a layer as it is), `inputs` (of its matrices, one kind after another),
+    `sums` of their products, `backward` (with the forward pass that it repeats); `head` per token, the loss and its
+    gradient. Per layer: `factor`, `round_full`, `round_fast`. `int8` for embedding and head; `read` for all of the
+    source."""
 
-    token: float
     forward: float
+    inputs: float
+    sums: float
+    backward: float
+    head: float
     factor: float
     round_full: float
     round_fast: float
@@ -58,13 +65,25 @@ class Speeds:
     layers: int
 
     def seconds(self, method: str, tokens: int) -> float:
-        """Of a conversion by `method`, calibrated on so many tokens."""
+        """Of the rounding by `method`, calibrated on so many tokens."""
         ends = self.int8 + self.read
         if method == "fast":
             return ends + self.layers * self.round_fast
         if method == "diag":
             return ends + self.layers * (tokens * self.forward + self.round_fast)
-        return ends + self.layers * (tokens * self.token + self.factor + self.round_full)
+        per_token = self.inputs + self.sums + self.forward
+        return ends + self.layers * (tokens * per_token + self.factor + self.round_full)
+
+    def measuring(self, tokens: int) -> float:
+        """Of the sensitivities (jobs/sensitivity.py)."""
+        per_token = self.forward + self.sums + self.backward
+        return self.layers * (tokens * per_token + self.factor) + tokens * self.head
+
+    def polishing(self, steps_tokens: int, taught_tokens: int) -> float:
+        """Of the polish (jobs/polish.py): the tokens of all its steps, and those that the source runs over once. Its
+        loss has two heads, and only one of them a way back."""
+        per_step = self.layers * (self.forward + self.backward) + 1.5 * self.head
+        return steps_tokens * per_step + taught_tokens * self.layers * self.forward
 
 
 def probe(ctx: Context, source: Source, info: ModelInfo, engine: Engine, cpu: str) -> Speeds:
@@ -94,8 +113,13 @@ class _Probe:
         read_seconds, weights = self._timed(lambda: self._read_layer(block))
         read_bytes = sum(matrix.nbytes for matrix in weights.values())
         x = self._draw.normal(size=(1, self._window(), self._info.hidden_size)).astype(np.float32)
-        block.forward(x.copy(), cancel=self._ctx.cancel)  # the first touches memory for the first time
-        forward, inputs = self._timed(lambda: block.forward(x.copy(), cancel=self._ctx.cancel))
+        cancel = self._ctx.cancel
+        block.forward(x.copy(), cancel=cancel)  # the first touches memory for the first time
+        forward, _ = self._timed(lambda: block.forward(x.copy(), (), cancel))
+        in_turn, inputs = self._timed(lambda: {name: block.input(x, name, cancel) for name in CAPTURES})
+        backward, _ = self._timed(
+            lambda: block.backward(x, np.ones_like(x), block.gradients(("row_squares",)), cancel)
+        )
         self._tell(1)
         moments = {name: Moments(width) for name, width in block.widths.items()}
         sums, _ = self._timed(lambda: self._sum(moments, inputs))
@@ -112,7 +136,8 @@ class _Probe:
         self._tell(3)
         tokens = x.shape[0] * x.shape[1]
         return Speeds(
-            (FORWARDS * forward + sums) / tokens, forward / tokens, factor, round_full, round_fast,
+            forward / tokens, in_turn / tokens, sums / tokens, backward / tokens, self._head_seconds(x[0]),
+            factor, round_full, round_fast,
             self._int8_seconds(), read_seconds * self._source.total_bytes / max(read_bytes, 1), self._info.n_layers,
         )  # fmt: skip
 
@@ -168,6 +193,17 @@ class _Probe:
         fast, scales = self._timed(plain)
         full, _ = self._timed(calibrated)
         return (full + fast) / len(rows), fast / len(rows)
+
+    def _head_seconds(self, h: F32) -> float:
+        """Per token, from the first rows of the head."""
+        name = names.EMBEDDING if self._info.tied else names.HEAD
+        rows = min(INT8_ROWS, self._info.vocab_size)
+        norm = np.ones(self._info.hidden_size, np.float32)
+        head = Head(norm, self._source.read_rows(name, 0, rows), RMS_EPS)
+        seconds, _ = self._timed(
+            lambda: head_drawn_entropy(self._engine, head, h, 0, cancel=self._ctx.cancel)
+        )
+        return seconds / len(h) * self._info.vocab_size / rows
 
     def _int8_seconds(self) -> float:
         """Of the embedding and, if it is separate, the head."""

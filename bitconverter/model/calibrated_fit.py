@@ -27,7 +27,7 @@ I8 = npt.NDArray[np.int8]
 
 TILE = 256  # rows
 COLUMNS = 128  # worked on at a time inside a tile; the columns behind them wait for one product
-SWEEPS = 3
+SWEEPS = 6
 
 
 @dataclass

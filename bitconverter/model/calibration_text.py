@@ -22,7 +22,7 @@ from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.tokenizer import Tokenizer
 
 # shares of the windows
-MIX = {"prose.txt": 10, "docs.txt": 6, "code.txt": 8, "chat.json": 6, "japanese.txt": 3}
+MIX = {"prose.txt": 10, "docs.txt": 9, "code.txt": 7, "chat.json": 5, "japanese.txt": 3}
 TODAY = datetime(2026, 1, 1)  # for templates that tell the date: the same on every day
 
 

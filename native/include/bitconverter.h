@@ -341,11 +341,15 @@ typedef struct bc_head {
  *   dh f32 [tokens, hidden] (out; NULL: the losses only; it may be h); dnorm f64 [hidden] +=, or
  *   NULL.
  * loss_t = -log softmax(logits_t)[targets[t]], or KL(softmax(teacher's) || softmax(logits_t)) with
- * the teacher's own h, norm and weights over the same vocabulary. */
+ * the teacher's own h, norm and weights over the same vocabulary. drawn: token t's target is drawn
+ * from softmax(logits_t) by (seed, t); the gradients' squares then are the Fisher information. */
 BC_API int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h,
                                  int64_t tokens, const int32_t *targets, const float *w,
                                  double *loss, float *dh, double *dnorm, const bc_cancel *cancel,
                                  bc_error *err);
+BC_API int bc_head_drawn_entropy(bc_engine *engine, const bc_head *head, const float *h,
+                                 int64_t tokens, uint64_t seed, const float *w, double *loss,
+                                 float *dh, double *dnorm, const bc_cancel *cancel, bc_error *err);
 BC_API int bc_head_divergence(bc_engine *engine, const bc_head *head, const float *h,
                               int64_t tokens, const bc_head *teacher, const float *teacher_h,
                               const float *w, double *loss, float *dh, double *dnorm,

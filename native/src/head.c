@@ -9,6 +9,7 @@
 #include "gradient_sums.h"
 #include "linear_back.h"
 #include "platform.h"
+#include "random.h"
 
 enum { CHUNK_LOGITS = 8 << 20, MAX_CHUNK = 256, MIN_CHUNK = 12, LEAST_WIDTH = 64 };
 enum { MAX_HIDDEN = 1 << 20, MAX_VOCAB = 1 << 24 };
@@ -28,7 +29,8 @@ struct head_work {
     running_head student, teacher;
     int chunk, has_teacher;
     const float *h, *teacher_h, *w;
-    const int32_t *targets;
+    const int32_t *targets; /* NULL and no teacher: drawn from the head's own distribution */
+    uint64_t draw_seed;
     double *loss, *dnorm;
     float *dh;
     const bc_cancel *cancel;
@@ -194,6 +196,41 @@ static void entropy_row(void *arg, int64_t i, int thread)
     x[target] -= weight;
 }
 
+/* The token at which the running sum of `weights` f32 [n], which add up to sum, first exceeds a number
+ * drawn from 0 <= u < sum: token v with probability weights[v] / sum. */
+static int32_t draw_token(const float *weights, int32_t n, double sum, uint64_t seed, int64_t place)
+{
+    const uint64_t bits = bc_random_mix(seed + (uint64_t)(place + 1) * BC_RANDOM_STEP);
+    const double wanted = (double)(bits >> 11) * 0x1p-53 * sum;
+    double so_far = 0;
+    int32_t last = 0; /* rounding may leave the running sum below sum: then the last possible one */
+    for (int32_t v = 0; v < n; v++) {
+        if (weights[v] <= 0.0f) continue;
+        so_far += (double)weights[v];
+        last = v;
+        if (so_far > wanted) break;
+    }
+    return last;
+}
+
+/* As entropy_row, with a target drawn from the distribution itself. */
+static void drawn_row(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    const struct head_work *w = arg;
+    const int32_t vocab = w->student.of->vocab;
+    const int64_t place = w->counted[i];
+    const float weight = w->w ? w->w[place] : 1.0f;
+    float *x = w->student.logits + (size_t)i * (size_t)vocab, top;
+    const double sum = w->engine->k.exp_sum(x, &top, x, vocab);
+    const int32_t target = draw_token(x, vocab, sum, w->draw_seed, place);
+    w->loss[place] = log(sum / (double)x[target]);
+    if (!w->dh) return;
+    const float scale = (float)((double)weight / sum);
+    for (int32_t v = 0; v < vocab; v++) x[v] *= scale;
+    x[target] -= weight;
+}
+
 static void divergence_row(void *arg, int64_t i, int thread)
 {
     const struct head_work *w = arg;
@@ -233,7 +270,8 @@ static void run_chunk(struct head_work *w)
     head_logits(w, s, w->h);
     if (w->has_teacher) head_logits(w, &w->teacher, w->teacher_h);
     if (bc_cancelled(w->cancel)) return;
-    bc_pool_run(w->engine->pool, w->has_teacher ? divergence_row : entropy_row, w, w->n);
+    bc_pool_run(w->engine->pool,
+                w->has_teacher ? divergence_row : (w->targets ? entropy_row : drawn_row), w, w->n);
     if (!w->dh) return;
     const bc_back_product product = { &s->weight, s->logits, (size_t)s->of->vocab };
     bc_linear_back(&s->space, &product, 1, w->rotated, w->dy, w->n);
@@ -285,6 +323,17 @@ int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h
 {
     if (!targets) return bc_fail(err, BC_ERR_INVALID, "targets is NULL");
     struct head_work work = { .engine = engine, .h = h, .targets = targets, .w = w, .loss = loss };
+    work.dh = dh;
+    work.dnorm = dnorm;
+    work.cancel = cancel;
+    return head_loss(&work, head, NULL, tokens, err);
+}
+
+int bc_head_drawn_entropy(bc_engine *engine, const bc_head *head, const float *h, int64_t tokens,
+                          uint64_t seed, const float *w, double *loss, float *dh, double *dnorm,
+                          const bc_cancel *cancel, bc_error *err)
+{
+    struct head_work work = { .engine = engine, .h = h, .draw_seed = seed, .w = w, .loss = loss };
     work.dh = dh;
     work.dnorm = dnorm;
     work.cancel = cancel;

@@ -95,6 +95,8 @@ static void check_heads(bc_engine *e)
     for (int i = 0; i < 3 * HIDDEN; i++) h[i] = (float)(i % 5) - 2;
 #define ENTROPY(engine, head, h_, n, targets_, loss_, cancel_)                                     \
     bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, cancel_, &err)
+#define DRAWN(head, h_, loss_, cancel_)                                                            \
+    bc_head_drawn_entropy(e, head, h_, 3, 5, w, loss_, dh, dnorm, cancel_, &err)
 #define DIVERGENCE(head, teacher, their_h)                                                         \
     bc_head_divergence(e, head, h, 3, teacher, their_h, NULL, loss, dh, dnorm, NULL, &err)
     CHECK(ENTROPY(e, &dense, h, 3, targets, loss, NULL) == BC_OK);
@@ -104,6 +106,12 @@ static void check_heads(bc_engine *e)
     CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, &err) ==
           BC_OK); /* in place */
     CHECK(ENTROPY(e, &dense, h, 0, targets, loss, NULL) == BC_OK);
+    CHECK(DRAWN(&dense, h, loss, NULL) == BC_OK && loss[0] > 0 && loss[1] == 0);
+    CHECK(DRAWN(&coded, h, loss, NULL) == BC_OK && loss[2] > 0);
+    REFUSED(BC_ERR_INVALID, DRAWN(NULL, h, loss, NULL));
+    REFUSED(BC_ERR_INVALID, DRAWN(&dense, NULL, loss, NULL));
+    REFUSED(BC_ERR_INVALID, DRAWN(&dense, h, NULL, NULL));
+    REFUSED(BC_ERR_CANCELLED, DRAWN(&dense, h, loss, &cancel));
     CHECK(DIVERGENCE(&coded, &dense, h) == BC_OK && isfinite(loss[0]));
     REFUSED(BC_ERR_INVALID, ENTROPY(NULL, &dense, h, 3, targets, loss, NULL));
     REFUSED(BC_ERR_INVALID, ENTROPY(e, NULL, h, 3, targets, loss, NULL));

@@ -19,6 +19,7 @@ from bitconverter.engine import (
     UnsupportedError,
     head_cross_entropy,
     head_divergence,
+    head_drawn_entropy,
 )
 
 EPS = 1e-5
@@ -283,3 +284,47 @@ def test_misuse_is_a_sentence(engine: Engine) -> None:
             np.zeros((1, 8), np.float32),
             targets[:1],
         )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("kind", ["f32", "int8"])
+def test_drawn_entropy(kind: str, isa: str) -> None:
+    """Losses and gradients are those of the cross-entropy for some targets, and these follow the distribution."""
+    try:
+        engine = Engine(2, isa)
+    except UnsupportedError:
+        pytest.skip(f"this CPU has no {isa}")
+    head, n = make_head(kind, 11, 48, 1), 4000
+    h = np.repeat(tokens_for(11, 48, 1, 2)[0], n, axis=0)
+    weights = np.random.default_rng(3).choice([0.0, 0.5, 2.0], n).astype(np.float32)
+    logs = log_softmax(Reference(head).logits(h[:1]))[0]
+    run = head_drawn_entropy(engine, head, h, 7, weights)
+    counted = weights > 0
+    drawn = np.abs(run.loss[:, None] + logs).argmin(-1)
+    assert (run.loss[~counted] == 0).all()
+    same = head_cross_entropy(engine, head, h, np.where(counted, drawn, -1).astype(np.int32), weights)
+    close(run.loss, same.loss, 1e-6)
+    assert same.dh is not None and same.norm is not None
+    close(run.dh, same.dh, 1e-6)
+    close(run.norm, same.norm, 1e-6)
+    share = np.bincount(drawn[counted], minlength=11) / counted.sum()
+    assert np.abs(share - np.exp(logs)).max() < 4 * np.sqrt(0.25 / counted.sum())
+
+
+def test_drawn_targets_depend_on_the_seed_and_the_place_alone(engine: Engine) -> None:
+    head = make_head("f32", 307, 48, 3)
+    h = tokens_for(307, 48, 290, 5)[0]
+    one = head_drawn_entropy(engine, head, h, 1)
+    np.testing.assert_array_equal(one.loss, head_drawn_entropy(Engine(3), head, h, 1).loss)
+    np.testing.assert_array_equal(one.loss[:40], head_drawn_entropy(engine, head, h[:40], 1).loss)
+    assert (one.loss != head_drawn_entropy(engine, head, h, 2).loss).mean() > 0.5
+
+
+def test_a_certain_token_is_the_one_drawn(engine: Engine) -> None:
+    """All other probabilities are zero in f32."""
+    weights = np.zeros((5, 8), np.float32)
+    weights[3] = 1000
+    head = Head(np.ones(8, np.float32), weights, EPS)
+    run = head_drawn_entropy(engine, head, np.ones((64, 8), np.float32), 5)
+    np.testing.assert_array_equal(run.loss, 0)
+    assert run.dh is not None and np.abs(run.dh).max() == 0

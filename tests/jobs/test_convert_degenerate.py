@@ -12,7 +12,7 @@ from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, run_job
 
-METHODS = ("fast", "full")
+METHODS = ("fast", "diag", "full")
 LAYER = "model.layers.1."
 
 
@@ -54,9 +54,10 @@ def test_a_matrix_of_zeros_stays_one(method: str, tmp_path: Path) -> None:
     assert [note.fields for note in notes if note.code == "ternary"] == [{"matrices": 1}]
 
 
-def test_inputs_that_are_always_zero_are_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["diag", "full"])
+def test_inputs_that_are_always_zero_are_told(method: str, tmp_path: Path) -> None:
     """A gate of zeros leaves nothing for down_proj to read."""
-    notes = convert(source_with(tmp_path / "m", mlp__gate_proj=zero), tmp_path / "out", "full")
+    notes = convert(source_with(tmp_path / "m", mlp__gate_proj=zero), tmp_path / "out", method)
     dead = [note.fields for note in notes if note.code == "dead-inputs"]
     assert [fields["matrix"] for fields in dead] == [LAYER + "mlp.down_proj"]
 

@@ -1,0 +1,93 @@
+"""The method diag: one forward pass of the source tells how large every input is; no more of H than its diagonal.
+
+The rows are fitted with their columns weighted by the mean square of the input that they meet (rotated), plus a
+damping. Between `fast` (no text) and `full` (jobs/calibrate.py) in quality and in time. Resident: the hidden states,
+one layer.
+"""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine import Engine, ModelInfo, planes_unpack, rotate
+from bitconverter.jobs.calibrate import CHUNK_TOKENS, overflow
+from bitconverter.jobs.convert_tensor import Fitted
+from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32
+from bitconverter.jobs.rounding import kept_exactly, squares, weighted_start
+from bitconverter.model.curvature import DAMPING
+from bitconverter.model.plan import DIRECT, TensorPlan
+from bitconverter.model.source import Source
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+
+FORWARD_SHARE = 0.5  # how a layer's time goes, for the progress
+
+
+class Diagonal:
+    """Rounds the layers in order; `x` f32 [windows, window, hidden] is the next layer's input, of the source."""
+
+    def __init__(self, ctx: Context, source: Source, info: ModelInfo, seed: int, engine: Engine) -> None:
+        self._ctx, self._cancel = ctx, ctx.cancel
+        self._seed, self._engine = seed, engine
+        self._reader = LayerReader(source, info, engine, ctx.cancel)
+        self.x: F32 = np.empty((0, 0, 0), np.float32)
+
+    def embed(self, ids: npt.NDArray[np.int32]) -> None:
+        """The first layer's input."""
+        self.x = self._reader.embed(ids)
+
+    def layer(
+        self, number: int, plans: dict[str, TensorPlan], tell: Callable[[float], None]
+    ) -> dict[str, Fitted]:
+        """Round layer `number` (all its matrices, by name) and advance `x`. `tell` hears how much is done, 0 to 1."""
+        prefix = f"model.layers.{number}."
+        block, weights = self._reader.block(number, self.x.shape[1])
+        sums = {name: np.zeros(width) for name, width in block.widths.items()}
+        tokens = self.x.shape[0] * self.x.shape[1]
+        for windows in self._chunks():
+            part = self.x[windows]
+            for name, inputs in block.forward(part, cancel=self._cancel).items():
+                rotated = rotate(self._engine, inputs, seed=self._seed)
+                sums[name] += np.einsum("tc,tc->c", rotated, rotated, dtype=np.float64)
+            self.x[windows] = part
+            tell(FORWARD_SHARE * windows.stop / len(self.x))
+        if not np.isfinite(self.x).all():
+            raise overflow(number)
+        fitted = {}
+        for k, (key, (name, of)) in enumerate(MATRICES.items()):
+            plan = plans[prefix + name + ".weight"]
+            if plan.form == DIRECT:
+                fitted[plan.name] = kept_exactly(self._engine, plan, weights[key])
+            else:
+                fitted[plan.name] = self._fit(plan, weights[key], self._importance(plan, sums[of] / tokens))
+            tell(FORWARD_SHARE + (1 - FORWARD_SHARE) * (k + 1) / len(MATRICES))
+        return fitted
+
+    def _importance(self, plan: TensorPlan, mean_squares: F64) -> F32:
+        dead = int((mean_squares <= 0).sum())
+        if dead:
+            self._ctx.emit(Note("dead-inputs", {"matrix": plan.name.removesuffix(".weight"), "inputs": dead}))
+        mean = float(mean_squares.mean()) or 1.0
+        return (mean_squares / mean + DAMPING).astype(np.float32)
+
+    def _fit(self, plan: TensorPlan, weight: LayerWeights, importance: F32) -> Fitted:
+        planes, scales, exact = weighted_start(
+            self._engine, weight.values, plan.n_planes, importance, self._seed, self._cancel
+        )
+        w = rotate(self._engine, as_f32(weight.values), seed=self._seed)
+        q = planes_unpack(self._engine, planes, len(w))
+        error, square = squares(w, q, scales)
+        cost, whole = squares(w, q, scales, importance)
+        relative = cost / (whole or 1.0)
+        dtype = "F32" if exact else "F16"
+        return Fitted(planes, scales, dtype, error, square, relative, relative, weight.sha256)
+
+    def _chunks(self) -> Iterator[slice]:
+        count, window = self.x.shape[:2]
+        step = max(1, CHUNK_TOKENS // window)
+        for start in range(0, count, step):
+            self._cancel.check()
+            yield slice(start, min(start + step, count))

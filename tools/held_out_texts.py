@@ -1,0 +1,87 @@
+"""The texts on which conversions are judged: prose, documentation and code from Debian packages, as three files.
+
+    apt-get install r-cran-janeaustenr postgresql-doc-15 python3.11-doc libpython3.11-stdlib
+    python tools/held_out_texts.py OUT
+
+prose.txt: six novels of Jane Austen; docs.txt: PostgreSQL's and Python's documentation; code.txt: Python's standard
+library. Of every novel, page or module a piece, so that 8,192 tokens hold some of each. None of it is in the
+calibration text that comes with the program.
+"""
+
+import argparse
+import html.parser
+import subprocess
+import sys
+from pathlib import Path
+
+NOVELS = ("sensesensibility", "prideprejudice", "mansfieldpark", "emma", "northangerabbey", "persuasion")
+NOVEL_LINES = slice(2000, 2160)
+POSTGRES = Path("/usr/share/doc/postgresql-doc-15/html")
+PYTHON = Path("/usr/share/doc/python3.11/html")
+PAGES = (
+    *(
+        POSTGRES / f"{name}.html"
+        for name in ("mvcc-intro", "indexes-types", "sql-createtrigger", "wal-intro")
+    ),
+    *(PYTHON / "library" / f"{name}.html" for name in ("argparse", "contextlib", "sched", "heapq")),
+)
+LIBRARY = Path("/usr/lib/python3.11")
+MODULES = ("textwrap", "queue", "shelve", "fractions", "tempfile", "configparser", "difflib", "mailbox")
+PIECE = 7000  # characters of a page or a module
+SKIPPED = 1500  # of its beginning: menus, licences
+
+
+class _Text(html.parser.HTMLParser):
+    """The words of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._hidden = 0
+        self.pieces: list[str] = []
+
+    def handle_starttag(self, tag: str, _attributes: object) -> None:
+        self._hidden += tag in ("script", "style")
+
+    def handle_endtag(self, tag: str) -> None:
+        self._hidden -= tag in ("script", "style")
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden:
+            self.pieces.append(data)
+
+
+def words_of(page: Path) -> str:
+    reader = _Text()
+    reader.feed(page.read_text(encoding="utf-8"))
+    return "\n".join(" ".join(line.split()) for line in "".join(reader.pieces).splitlines() if line.strip())
+
+
+def novel(name: str) -> str:
+    script = f"library(janeaustenr); writeLines(enc2utf8({name}))"
+    done = subprocess.run(["Rscript", "-e", script], check=True, capture_output=True)
+    return "\n".join(done.stdout.decode("utf-8").splitlines()[NOVEL_LINES])
+
+
+def piece(text: str) -> str:
+    """Whole lines."""
+    start = text.index("\n", SKIPPED) + 1
+    return text[start : text.rfind("\n", start, start + PIECE)]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("out", type=Path)
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "prose": [novel(name) for name in NOVELS],
+        "docs": [piece(words_of(page)) for page in PAGES],
+        "code": [piece((LIBRARY / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES],
+    }
+    for name, pieces in texts.items():
+        (out / f"{name}.txt").write_text("\n\n".join(pieces) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
