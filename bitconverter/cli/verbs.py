@@ -35,6 +35,8 @@ def convert(args: argparse.Namespace) -> int:
         "planes": DEFAULT_PLANES if args.planes is None else args.planes,
         "bits": args.bits, "size": args.size, "preset": args.preset,
         "fit_bytes": memory, "fit_context": context, "fit_kv": kv,
+        "method": args.method or ("fast" if args.no_tokenizer else "full"),
+        "calibration_windows": args.calibration_windows, "polish": args.polish,
     }  # fmt: skip
     if args.check:
         report: PreflightReport = run(
@@ -44,8 +46,7 @@ def convert(args: argparse.Namespace) -> int:
         return DONE if report.ok else FAILED
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
-        need_tokenizer=not args.no_tokenizer, method=args.method or ("fast" if args.no_tokenizer else "full"),
-        calibration=tuple(args.calibration), calibration_windows=args.calibration_windows, polish=args.polish,
+        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
         report=not args.no_report and not args.no_tokenizer, **wish,
     )  # fmt: skip
     return _run_and_print(args, job, _convert_text)

@@ -240,7 +240,11 @@ class ConvertPage(ConvertLayout):
     def _ask(self, choice: Choice, out: str | None) -> None:
         self._asked = (choice, out is not None)
         self._tried.add(choice)
-        self._checker.start(PreflightJob(source=self._source, out=out, **choice.fields()))
+        self._checker.start(
+            PreflightJob(
+                source=self._source, out=out, method=str(self._settings["method"]), **choice.fields()
+            )
+        )
 
     def _on_check(self, event: Event) -> None:
         assert self._asked is not None

@@ -19,7 +19,6 @@ Metric("output_error", layer, value): after each calibrated layer, the mean of i
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
-import math
 import sys
 import time
 from contextlib import ExitStack
@@ -36,14 +35,14 @@ from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
 from bitconverter.jobs import convert_polish, polish, sensitivity
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
-from bitconverter.jobs.convert_layers import WINDOW, Layers, layer_of, read_calibration
+from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, Layers, layer_of, read_calibration
 from bitconverter.jobs.convert_polish import RoundedFile
 from bitconverter.jobs.convert_progress import Stages
 from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
-from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of
+from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import quality_report
 from bitconverter.model import ternary
 from bitconverter.model.allocate import allocate
@@ -54,9 +53,7 @@ from bitconverter.model.source import Source
 
 SEEDS = 2**53  # integers that JSON readers keep exactly
 METHODS = ("full", "diag", "fast")
-CALIBRATION_WINDOWS = 64
 MOST_WINDOWS = 4096
-POLISH_BELOW = 10**9
 MOST_STEPS = 10_000
 MAPPING_SPARE = 128 * 1024 * 1024  # bytes of address space the engine needs beside the mapped file
 
@@ -89,7 +86,7 @@ class ConvertJob:
     program), `calibration_windows` windows of 512 tokens are used.
     `report`: at the end measure the result against the source on built-in text.
     `polish`: how many steps the scales and norms are trained at the end of method full (0: not; None: polish.STEPS for
-    models below POLISH_BELOW weights).
+    models below polish.BELOW weights).
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
@@ -159,7 +156,7 @@ class ConvertJob:
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
-        steps = self._polish_steps(plan)
+        steps = polish.steps_for(plan, self.method, self.polish)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None and wish.mixed
         stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
@@ -205,13 +202,6 @@ class ConvertJob:
         work.publish()
         return resumed
 
-    def _polish_steps(self, plan: tuple[TensorPlan, ...]) -> int:
-        if any(tensor.form == DIRECT for tensor in plan):
-            return 0  # what is exact stays exact
-        if self.method != "full" or self.polish is not None:
-            return (self.polish or 0) if self.method == "full" else 0
-        return polish.STEPS if sum(math.prod(tensor.shape) for tensor in plan) < POLISH_BELOW else 0
-
     def _checked(self, ctx: Context) -> Checked:
         if not 0 <= self.seed < SEEDS:
             raise UserError(
@@ -235,10 +225,8 @@ class ConvertJob:
                 f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.",
                 polish=self.polish,
             )
-        calibrated = self.method != "fast"
-        # the hidden states of the calibration text, and their next version while it is written
-        work_bytes = 2 * 4 * WINDOW * self.calibration_windows if calibrated else 0
-        checked = check(self.source, self.out, wish_of(self), self.need_tokenizer or calibrated, work_bytes)
+        need_tokenizer = self.need_tokenizer or self.method != "fast"
+        checked = check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"

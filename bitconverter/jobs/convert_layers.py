@@ -25,6 +25,7 @@ from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
 
 WINDOW = 512  # tokens
+CALIBRATION_WINDOWS = 64  # by default
 Tell = Callable[[float], None]  # how much of a layer is done, 0 to 1
 
 

@@ -8,8 +8,7 @@ import psutil
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import polish, sensitivity
-from bitconverter.jobs.convert import CALIBRATION_WINDOWS, POLISH_BELOW
-from bitconverter.jobs.convert_layers import WINDOW
+from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.preflight import check
@@ -118,7 +117,7 @@ class PlanJob:
         report = _report_seconds(speeds, _weights(plan), source.total_bytes + file_bytes)
         return PlanChoice(
             preset, bits, file_bytes, chat, chat <= memory - SYSTEM, _context(info, file_bytes, memory),
-            expected_kl(bits, _weights(plan), "polished" if _weights(plan) < POLISH_BELOW else "full"),
+            expected_kl(bits, _weights(plan), "polished" if _weights(plan) < polish.BELOW else "full"),
             expected_kl(bits, _weights(plan), "fast"),
             _full_seconds(speeds, tokens, info, weights=_weights(plan)) + report,
             speeds.seconds("fast", tokens) + report,
@@ -142,7 +141,7 @@ def _full_seconds(speeds: Speeds, tokens: int, info: ModelInfo, weights: int) ->
         info.n_layers, info.hidden_size, window, tokens // window
     )
     seconds = speeds.measuring(measured) + speeds.seconds("full", tokens)
-    if weights < POLISH_BELOW:
+    if weights < polish.BELOW:
         steps = polish.STEPS * polish.BATCH * window
         seconds += speeds.polishing(steps, (polish.WINDOWS + polish.HELD_OUT) * window)
     return seconds

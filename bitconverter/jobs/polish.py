@@ -7,7 +7,7 @@ the converted model's own, int8 inputs and all; the rounding of inputs counts as
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bitconverter.engine import Block, Cancel, Engine, Head, head_divergence
 from bitconverter.jobs.layer_reader import MATRICES, NORMS, LayerReader
 from bitconverter.model import names
+from bitconverter.model.plan import DIRECT, TensorPlan
 
 F32 = npt.NDArray[np.float32]
 
@@ -24,6 +25,7 @@ WINDOWS = 96  # of the calibration text, trained on again and again
 HELD_OUT = 4  # more windows, which tell whether it helped
 BATCH = 4  # windows in a step
 STEPS = 48  # by default
+BELOW = 10**9  # weights of a model: larger ones are polished on request
 WARM_UP = 4  # steps
 LAST_RATE = 0.1  # of the learning rate, at the end of a cosine
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
@@ -57,6 +59,17 @@ class Polished:
     norms: dict[str, F32]
     kl_before: float
     kl_after: float
+
+
+def steps_for(plan: Iterable[TensorPlan], method: str, wished: int | None) -> int:
+    """How many steps a conversion polishes; `wished` None: STEPS with the method full below BELOW weights. What is
+    ternary already stays exact, so a model with such matrices is not polished."""
+    tensors = list(plan)
+    if method != "full" or any(tensor.form == DIRECT for tensor in tensors):
+        return 0
+    if wished is not None:
+        return wished
+    return STEPS if sum(math.prod(tensor.shape) for tensor in tensors) < BELOW else 0
 
 
 def learning_rate(bits: float) -> float:

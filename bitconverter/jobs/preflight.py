@@ -1,5 +1,6 @@
 """What is known before a conversion starts: is the source whole and supported, is there a place for the result."""
 
+import contextlib
 import math
 import os
 import shutil
@@ -10,7 +11,9 @@ from typing import Any
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
+from bitconverter.jobs.polish import steps_for
 from bitconverter.model.budget import Fit, Wish, check_wish, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
@@ -65,6 +68,9 @@ class PreflightJob:
     fit_context: int = 4096
     fit_kv: str = "f16"
     preset: str | None = None
+    method: str = "full"
+    calibration_windows: int = CALIBRATION_WINDOWS
+    polish: int | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -72,7 +78,25 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, wish_of(self), self.need_tokenizer).report
+        return check(self.source, self.out, wish_of(self), work_of(self), self.need_tokenizer).report
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a conversion does beyond plain rounding, as far as it takes room in the work folder."""
+
+    method: str = "fast"
+    windows: int = 0
+    polish: int | None = None
+
+    def bytes(self, plan: list[TensorPlan], hidden: int, out_bytes: int) -> int:
+        """The hidden states of the calibration text, and their next version while it is written; before a polish the
+        rounded weights."""
+        states = 0 if self.method == "fast" else 2 * 4 * WINDOW * self.windows * hidden
+        return states + (out_bytes if steps_for(plan, self.method, self.polish) else 0)
+
+
+NO_WORK = Work()
 
 
 def partial_folder(out: str) -> Path:
@@ -86,17 +110,15 @@ def wish_of(job: Any) -> Wish:
     return Wish(job.planes, job.bits, job.size, fit, job.preset)
 
 
-def check(
-    source_path: str,
-    out: str | None,
-    wish: Wish,
-    need_tokenizer: bool = True,
-    work_bytes_per_unit: int = 0,
-) -> Checked:
-    """All checks. Raises UserError only for a wish that cannot be (model/budget.py); the rest are items.
+def work_of(job: Any) -> Work:
+    """What a job with the fields of PreflightJob does on the way."""
+    return Work(job.method, job.calibration_windows, job.polish)
 
-    `work_bytes_per_unit` of the hidden size are needed in the work folder beside the result.
-    """
+
+def check(
+    source_path: str, out: str | None, wish: Wish, work: Work = NO_WORK, need_tokenizer: bool = True
+) -> Checked:
+    """All checks. Raises UserError only for a wish that cannot be (model/budget.py); the rest are items."""
     check_wish(wish)
     try:
         source = open_source(source_path)
@@ -118,10 +140,10 @@ def check(
         out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
     free: int | None = None
-    work_bytes = work_bytes_per_unit * info.hidden_size if info else 0
-    needed = math.ceil(out_bytes * SPACE_FACTOR) + work_bytes
+    all_bytes = out_bytes + (work.bytes(plan, info.hidden_size, out_bytes) if info else 0)
+    needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
-        needed = max(0, math.ceil((out_bytes - _size_of_work(out)) * SPACE_FACTOR)) + work_bytes
+        needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))
         more, free = _check_target(source.path, Path(out), needed)
         items += more
     report = PreflightReport(
@@ -201,11 +223,14 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def _size_of_work(out: str) -> int:
-    """Bytes of an unfinished conversion's weight file, which need not be free any more."""
-    try:
-        return (partial_folder(out) / "model" / "model.safetensors").stat().st_size
-    except OSError:  # none there, or a path that cannot be: the target's own check says so
-        return 0
+    """Bytes of an unfinished conversion's weight files, which need not be free any more."""
+    total = 0
+    for name in ("model/model.safetensors", "rounded.safetensors"):
+        with contextlib.suppress(
+            OSError
+        ):  # none there, or a path that cannot be: the target's own check says so
+            total += (partial_folder(out) / name).stat().st_size
+    return total
 
 
 def _size(content: bytes | Path) -> int:

@@ -389,3 +389,21 @@ def test_a_tokenizer_value_of_any_type_gives_a_report(key: str, file: str, sourc
     for value in [*WRONG, [{"name": [], "template": "x"}], [{"name": "default", "template": 5}]]:
         (source / file).write_text(json.dumps({key: value}), encoding="utf-8")
         assert report(source).items
+
+
+def test_the_room_that_a_method_needs_on_the_way_is_counted(source: Path, tmp_path: Path) -> None:
+    """The hidden states of the calibration text twice, and before a polish the rounded weights."""
+
+    def needed(**more: Any) -> int:
+        last = run_job(PreflightJob(str(source), str(tmp_path / "out"), **more), lambda _: None, Cancel())
+        assert isinstance(last, Finished)
+        return int(last.result.needed_bytes)
+
+    out_bytes = report(source, tmp_path / "out", planes=3).out_bytes
+    fast = needed(method="fast")
+    states = 2 * 4 * 512 * 64 * 32
+    assert out_bytes < fast < 1.1 * out_bytes
+    assert needed(method="diag") == pytest.approx(fast + 1.05 * states, rel=1e-3)
+    assert needed(method="full", polish=0) == needed(method="diag")
+    assert needed(method="full") == pytest.approx(2 * fast + 1.05 * states, rel=1e-3)
+    assert needed(method="full", calibration_windows=32, polish=0) < needed(method="full", polish=0)
