@@ -144,6 +144,7 @@ class SizeChoice(QWidget):
         self.slider.setPageStep(STEPS // 2)
         self.slider.valueChanged.connect(lambda value: self._picked(Choice(CUSTOM, value / STEPS)))
         self._slider_name, self.slider_value = label("muted"), label("strong")
+        self._shown: PreflightReport | None = None  # whose bits and size stand beside the slider
         line = row(Space.MEDIUM)
         line.addWidget(self._slider_name)
         line.addWidget(self.slider, 1)
@@ -177,9 +178,8 @@ class SizeChoice(QWidget):
         if choice.preset in self.cards:
             self.cards[choice.preset].show_report(report)
         if choice == self.choice and report is not None and report.out_bytes:
+            self._shown = report
             self.choose(choice, report.bits_per_weight)
-            size = format_size(report.out_bytes)
-            self.slider_value.setText(tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size))
 
     def show_plan(self, plan: PlanResult, method: str) -> None:
         """What is expected of each preset."""
@@ -192,11 +192,21 @@ class SizeChoice(QWidget):
         for card in self.cards.values():
             card.show_report(None)
             card.show_plan(None, "full")
-        self.slider_value.setText("")
+        self._shown = None
+        self.retranslate()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         for card in self.cards.values():
             card.retranslate()
         self._slider_name.setText(tr("average-bits"))
+        self.slider_value.setText(self._value_text())
         self.slider.setAccessibleName(tr("average-bits"))
+        self.slider.setAccessibleDescription(self.slider_value.text())
+
+    def _value_text(self) -> str:
+        report = self._shown
+        if report is None:
+            return ""
+        size = format_size(report.out_bytes)
+        return tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size)

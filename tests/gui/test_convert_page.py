@@ -116,6 +116,15 @@ def test_the_slider_chooses_any_average(page, qtbot, source):
     assert sizes.slider.value() == pytest.approx(2.0 * STEPS, abs=STEPS / 2)
 
 
+def test_the_number_beside_the_slider_follows_the_language(window, page, qtbot, source, settings):
+    _choose(page, qtbot, source)
+    value = page.target_card.sizes.slider_value
+    assert "bits" in value.text()
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "ビット" in value.text() and "bits" not in value.text()
+
+
 def test_a_conversion_ends_with_numbers_and_leads_to_the_chat(window, page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
