@@ -115,7 +115,7 @@ def test_the_conversion_from_its_checks_to_its_end(window, settings, source, qtb
     page.choose_source(str(empty))
     qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
     assert _stays(window, settings) == set()
-    (source / "chat_template.jinja").write_text("{% broken", encoding="utf-8")  # a warning has its sentence too
+    (source / "chat_template.jinja").write_text("{% broken", encoding="utf-8")  # a warning
     page.choose_source(str(source))
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
     assert _stays(window, settings) == set()
@@ -155,7 +155,7 @@ def test_the_chat_with_an_answer_a_problem_and_the_list(window, settings, source
     page.leave_editing()
     page.composer.set_text("z" * 5000)
     page.send()
-    qtbot.waitUntil(lambda: page.notice.isVisible(), timeout=LONG)
+    qtbot.waitUntil(page.notice.isVisible, timeout=LONG)
     assert _stays(window, settings) == set()
 
 
