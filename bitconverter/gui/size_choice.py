@@ -87,10 +87,14 @@ class SizeCard(QPushButton):
         plan = self._plan
         if plan is None or plan.problem:
             return ""
-        full = self._method == "full"
-        kl, seconds = (plan.kl, plan.seconds_full) if full else (plan.kl_fast, plan.seconds_fast)
-        quality = tr(f"expected-{quality_level(kl)}", kl=f"{kl:.2f}")
-        return quality + "\n" + tr("expected-time", time=format_duration(seconds))
+        cost = plan.cost(self._method)
+        return "\n".join(
+            (
+                quality_text(plan, self._method),
+                speed_text(plan),
+                tr("expected-time", time=format_duration(cost.seconds)),
+            )
+        )
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
@@ -121,6 +125,18 @@ class SizeCard(QPushButton):
 
     def minimumSizeHint(self) -> QSize:
         return QSize(130, self.sizeHint().height())
+
+
+def quality_text(plan: PlanChoice, method: str) -> str:
+    """How close to the original it is expected to be."""
+    kl = plan.cost(method).kl
+    return tr(f"expected-{quality_level(kl)}", kl=f"{kl:.2f}")
+
+
+def speed_text(plan: PlanChoice) -> str:
+    """How fast answers are expected to come on this PC."""
+    speed = plan.tokens_per_second
+    return tr("expected-speed", speed=f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}")
 
 
 class SizeChoice(QWidget):
