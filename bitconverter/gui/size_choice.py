@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QHBoxLayout,
+    QGridLayout,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -14,7 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from bitconverter.gui.flow import wrapped_height
+from bitconverter.gui import theme
+from bitconverter.gui.flow import LETTERS_CHANGED, wrapped_height
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.quality_view import quality_level
 from bitconverter.gui.tokens import Space
@@ -26,6 +28,7 @@ from bitconverter.jobs.preflight import PreflightReport
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what each means
 CUSTOM = "custom"
 LEAST_BITS, MOST_BITS = 2.0, 6.4  # of the slider: about one and a half planes, and four
+LEAST_CARD = 140  # logical pixels at a text size of 100 %: with less, the words of a card are a column
 STEPS = 20  # of the slider, to a bit
 FIT_ROLES = {"good": "good", "tight": "careful", "no": "bad"}
 
@@ -149,11 +152,11 @@ class SizeChoice(QWidget):
         self.cards = {name: SizeCard(name) for name in PRESETS}
         self._group = QButtonGroup(self)
         self._group.setExclusive(False)  # with the slider none is chosen
-        cards = QHBoxLayout()
+        self._grid = cards = QGridLayout()
         cards.setSpacing(Space.MEDIUM)
+        self._columns = 0
         for name, card in self.cards.items():
             self._group.addButton(card)
-            cards.addWidget(card, 1)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
@@ -172,6 +175,27 @@ class SizeChoice(QWidget):
         layout.addLayout(line)
         self.choice = Choice(preset)
         self.choose(self.choice)
+        self._arrange()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._arrange()
+
+    def _arrange(self) -> None:
+        """All in a row, or two below two where letters are large."""
+        columns = len(PRESETS) if self.width() >= LEAST_CARD * len(PRESETS) * theme.scale() else 2
+        if columns == self._columns:
+            return
+        self._columns = columns
+        for number, card in enumerate(self.cards.values()):
+            self._grid.addWidget(card, number // columns, number % columns)
+        for column in range(len(PRESETS)):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
 
     def choose(self, choice: Choice, bits: float = 0.0) -> None:
         """Show `choice` without telling; `bits`: where the slider stands for a preset."""
