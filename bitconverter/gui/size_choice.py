@@ -158,6 +158,7 @@ class SizeChoice(QWidget):
         for name, card in self.cards.items():
             self._group.addButton(card)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
+        self._arrange()  # before what stands below it: Tab goes in this order
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
         self.slider.setPageStep(STEPS // 2)
@@ -175,7 +176,6 @@ class SizeChoice(QWidget):
         layout.addLayout(line)
         self.choice = Choice(preset)
         self.choose(self.choice)
-        self._arrange()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)

@@ -175,10 +175,13 @@ class Watchdog:
         return self.longest
 
 
+@pytest.mark.parametrize("method", ["fast", "full"])
 def test_the_window_is_never_blocked_by_a_conversion_or_a_chat(
-    window, settings, larger_model, qtbot, tmp_path
+    window, settings, larger_model, chat_model, qtbot, tmp_path, method
 ):
-    source = Path(shutil.copytree(larger_model, tmp_path / "m"))
+    """The method full with its report, on a smaller model: its many events and its long end are the same."""
+    settings["method"], settings["report"] = method, method == "full"
+    source = Path(shutil.copytree(larger_model if method == "fast" else chat_model, tmp_path / "m"))
     page = window.convert
     window.show_page("convert")
     page.choose_source(str(source))
