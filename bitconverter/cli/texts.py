@@ -42,8 +42,8 @@ HELP = {
         "Time a few matrices of SOURCE on this computer and print an estimate for every preset; nothing is converted "
         "or written.",
         "example:\n  bitconverter plan Llama-3.2-1B-Instruct\n\n"
-        "--json gives: memory_bytes, choices (preset, bits, file_bytes, chat_bytes, fits, context, kl, kl_fast,\n"
-        "seconds_full, seconds_fast, problem).",
+        "--json gives: memory_bytes, choices and averages (preset, bits, file_bytes, chat_bytes, fits, context, kl,\n"
+        "kl_fast, seconds_full, seconds_fast, peak_full, peak_fast, tokens_per_second, problem).",
     ),
     "chat": (
         "talk to a model",
@@ -235,13 +235,14 @@ CONVERTED_NEXT = "try it:  bitconverter chat {quoted_out}"
 LAYER = "layer {layer}: error {error:.5f} of its outputs, {mean:.5f} on average so far{left}"
 PLANNED = """\
 {name}: {family}, {parameters:,} parameters, {source_size}; this computer: {memory} of memory, {threads} threads"""
-PLAN_HEADER = ("preset", "bits", "file", "chat takes", "KL", "full", "fast", "here")
+PLAN_HEADER = ("preset", "bits", "file", "chat takes", "tok/s", "KL", "full", "fast", "memory", "here")
 PLAN_FITS = "chats of up to {context} tokens"
 PLAN_FITS_NOT = "too large for this computer's memory"
 PLAN_END = """\
 Estimates. KL: of the method full, nats per token to the source (0.05 is hard to notice, 0.3 is weaker, above 1 is
 poor), from measurements on a small model. full, fast: the time with each method, measured on a few matrices here.
-chat takes: memory with 4096 tokens. bitconverter convert SOURCE OUT --preset NAME"""
+chat takes: memory with 4096 tokens. memory: of the
+conversion, with full. tok/s: of an answer here. bitconverter convert SOURCE OUT --preset NAME"""
 EVALUATED = "perplexity            {perplexity:.4f}   on {tokens} tokens ({tokens_per_second:.0f} tok/s)"
 EVALUATED_REFERENCE = """\
 reference perplexity  {reference_perplexity:.4f}

@@ -180,20 +180,21 @@ def _plan_text(result: PlanResult) -> str:
     rows: list[tuple[Any, ...]] = [texts.PLAN_HEADER]
     for choice in result.choices:
         if choice.problem:
-            rows.append((choice.preset, "-", "-", "-", "-", "-", "-", "-"))
+            rows.append((choice.preset, *"-" * (len(texts.PLAN_HEADER) - 1)))
             continue
         fits = texts.PLAN_FITS.format(context=choice.context) if choice.fits else texts.PLAN_FITS_NOT
         rows.append(
             (
                 choice.preset, f"{choice.bits:.2f}", size(choice.file_bytes), size(choice.chat_bytes),
-                f"{choice.kl:.3g}", duration(choice.seconds_full), duration(choice.seconds_fast), fits,
+                f"{choice.tokens_per_second:.3g}", f"{choice.kl:.3g}", duration(choice.seconds_full),
+                duration(choice.seconds_fast), size(choice.peak_full), fits,
             )
         )  # fmt: skip
     problems = [f"{choice.preset}: {choice.problem}" for choice in result.choices if choice.problem]
     head = texts.PLANNED.format(
         **asdict(result), source_size=size(result.source_bytes), memory=size(result.memory_bytes)
     )
-    return "\n".join([head, as_table(rows, right={1, 2, 3, 4, 5, 6}), *problems, texts.PLAN_END])
+    return "\n".join([head, as_table(rows, right=set(range(1, 9))), *problems, texts.PLAN_END])
 
 
 def _evaluate_text(result: EvaluateResult) -> str:

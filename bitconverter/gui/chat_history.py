@@ -34,7 +34,6 @@ class ChatHistory(QFrame):
     def __init__(self, store: StoreQueue) -> None:
         super().__init__()
         self.setObjectName("history")
-        self.setFixedWidth(WIDTH)
         self._store = store
         self._texts = Texts()
         self._chats: list[Chat] = []

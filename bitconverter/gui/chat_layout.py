@@ -2,20 +2,24 @@
 
 from collections.abc import Callable
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QResizeEvent
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from bitconverter import paths
+from bitconverter.gui import theme
+from bitconverter.gui.chat_history import WIDTH as HISTORY_WIDTH
 from bitconverter.gui.chat_history import ChatHistory
 from bitconverter.gui.chat_start import ChatStart
 from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.dropping import chat_takes, dropped_model, is_model
+from bitconverter.gui.flow import LETTERS_CHANGED
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.prompt_preview import PromptPreview
+from bitconverter.gui.sampling_drawer import WIDTH as DRAWER_WIDTH
 from bitconverter.gui.sampling_drawer import SamplingDrawer
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
@@ -23,7 +27,8 @@ from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
 from bitconverter.settings import Settings
 
-ROOM_FOR_DRAWER = 780  # pixels of the page; below, the chat would be a strip
+# pixels of the page at a text size of 100 %; below, the chat would be a strip
+ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
 ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
@@ -42,6 +47,7 @@ class ChatLayout(QWidget):
         self.setAcceptDrops(True)
         self._settings = settings
         self._room: tuple[bool, ...] = ()
+        self._asked = ""  # "history" or "drawer": what was opened by hand last
         self._problem: Exception | str | None = None
         self._undo: Callable[[], None] | None = None
         self.preview: PromptPreview | None = None
@@ -89,7 +95,7 @@ class ChatLayout(QWidget):
         page.addWidget(self.bar)
         page.addLayout(body, 1)
         self.toast = Toast(self)
-        self._place_sides("")
+        self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))
         self.view.copy.connect(self._copy)
@@ -168,28 +174,48 @@ class ChatLayout(QWidget):
 
     def _toggle(self, side: str, shown: bool) -> None:
         self._settings[f"{side}_open"] = shown
-        self._place_sides(side if shown else "")
+        self._asked = side if shown else ""
+        self._place_sides()
         self.drawer.to_save.emit()
 
-    def _place_sides(self, asked: str) -> None:
-        """Beside the chat where there is room. In a narrow window only what has just been `asked` for."""
+    def _place_sides(self) -> None:
+        """Beside the chat where there is room. In a narrow window only what was asked for last."""
+        asked = self._asked
         history, drawer = bool(self._settings["history_open"]), bool(self._settings["drawer_open"])
-        width = self.width()
-        if history and drawer and width < ROOM_FOR_BOTH:
+        for_history, for_drawer, for_both = self._rooms()
+        if history and drawer and not for_both:
             history, drawer = asked == "history", asked != "history"
-        history = history and (width >= ROOM_FOR_HISTORY or asked == "history")
-        drawer = drawer and (width >= ROOM_FOR_DRAWER or asked == "drawer")
+        history = history and (for_history or asked == "history")
+        drawer = drawer and (for_drawer or asked == "drawer")
+        self.history.setFixedWidth(self._side(HISTORY_WIDTH))
+        self.drawer.fit_to(self._side(DRAWER_WIDTH))
         self.history.setVisible(history)
         self.drawer.setVisible(drawer)
         self.bar.show_buttons(history, drawer)
 
+    def _rooms(self) -> tuple[bool, bool, bool]:
+        """Whether there is room for the history, the drawer, both."""
+        width = self.width() / theme.scale()
+        return width >= ROOM_FOR_HISTORY, width >= ROOM_FOR_DRAWER, width >= ROOM_FOR_BOTH
+
+    def _side(self, width: int) -> int:
+        """Of something beside the chat: wider with larger letters, at most half of the page."""
+        return min(round(width * max(theme.scale(), 1.0)), max(width, self.width() // 2))
+
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        width = self.width()
-        room = (width >= ROOM_FOR_HISTORY, width >= ROOM_FOR_DRAWER, width >= ROOM_FOR_BOTH)
-        if room != self._room:
-            self._room = room
-            self._place_sides("")
+        self._follow_room()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._follow_room()
+
+    def _follow_room(self) -> None:
+        rooms = self._rooms()
+        if rooms != self._room:
+            self._room, self._asked = rooms, ""
+        self._place_sides()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

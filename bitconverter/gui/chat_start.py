@@ -2,14 +2,36 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFrame, QProgressBar, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtCore import QEvent, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QProgressBar,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
+from bitconverter.gui import theme
+from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.model_bar import existing_models
-from bitconverter.gui.widgets import Button, IconLabel, Texts, column, frame, label, row, set_property
+from bitconverter.gui.widgets import (
+    Button,
+    ElidedButton,
+    IconLabel,
+    Texts,
+    column,
+    frame,
+    label,
+    row,
+    set_property,
+)
 from bitconverter.settings import Settings
 
+WIDTHS = (520, 360, 560)  # of the faces, logical pixels at a text size of 100 %
+DROP_MARGIN = 34
 SUGGESTIONS = ("suggestion-1", "suggestion-2", "suggestion-3")
 
 
@@ -33,10 +55,9 @@ class ChatStart(QStackedWidget):
 
     def _build_no_model(self) -> QWidget:
         result = QWidget()
-        result.setFixedWidth(520)
         outer = column(result, 0, 14)
         self._drop = frame("drop")
-        inner = column(self._drop, 34, 10)
+        inner = column(self._drop, DROP_MARGIN, 10)
         title, text = label("heading"), label("muted", wrap=True)
         self._texts.set(title.setText, "chat-empty-title")
         self._texts.set(text.setText, "chat-empty-text")
@@ -46,7 +67,7 @@ class ChatStart(QStackedWidget):
         self._texts.set(self.convert_button.setText, "convert-a-model")
         self.open_button.clicked.connect(self.browse)
         self.convert_button.clicked.connect(self.convert)
-        buttons = row()
+        self._buttons = buttons = row()
         buttons.addStretch()
         buttons.addWidget(self.open_button)
         buttons.addWidget(self.convert_button)
@@ -64,7 +85,6 @@ class ChatStart(QStackedWidget):
 
     def _build_loading(self) -> QWidget:
         result = QWidget()
-        result.setFixedWidth(360)
         inner = column(result, 0, 14)
         self._loading = label("heading", wrap=True)
         self._loading.setAlignment(Qt.AlignmentFlag.AlignHCenter)
@@ -78,22 +98,38 @@ class ChatStart(QStackedWidget):
 
     def _build_ready(self) -> QWidget:
         result = QWidget()
-        result.setFixedWidth(560)
         inner = column(result, 0, 8)
-        title = label("title")
+        title = label("title", wrap=True)
+        title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._texts.set(title.setText, "ready-title")
         self._ready = label("muted", wrap=True)
         self._ready.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(IconLabel("mark", "accent", 44), 0, Qt.AlignmentFlag.AlignHCenter)
-        inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
+        inner.addWidget(title)
         inner.addWidget(self._ready)
         inner.addSpacing(14)
         for key in SUGGESTIONS:
-            button = Button("", "chat")
-            self._texts.set(button.setText, key)
+            button = ElidedButton("", "chat")
+            self._texts.set(button.set_text, key)
             button.clicked.connect(lambda _=False, key=key: self.suggested.emit(tr(key)))
             inner.addWidget(button)
         return result
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place_buttons()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._place_buttons()
+
+    def _place_buttons(self) -> None:
+        """Side by side where there is room for both, else under each other; all as wide as the letters want."""
+        for face, width in zip(self._pages, WIDTHS, strict=True):
+            face.setMaximumWidth(round(width * theme.scale()))
+        room = min(self.width(), self._pages[0].maximumWidth()) - 2 * DROP_MARGIN
+        beside_or_below(self._buttons, (self.open_button, self.convert_button), room)
 
     def show_no_model(self) -> None:
         """Invite to choose one; recent ones are a click away."""
@@ -108,9 +144,9 @@ class ChatStart(QStackedWidget):
             title.setText(tr("recent-models"))
             self._recent_lines.addWidget(title)
         for folder in recent:
-            button = Button("row", "folder")
-            button.setText(Path(folder).name.replace("&", "&&"))
-            button.setToolTip(folder)
+            button = ElidedButton("row", "folder")
+            button.set_text(Path(folder).name)
+            button.setAccessibleDescription(folder)
             button.clicked.connect(lambda _=False, folder=folder: self.picked.emit(folder))
             self._recent_lines.addWidget(button)
         self._recent.setVisible(bool(recent))
@@ -135,6 +171,7 @@ class ChatStart(QStackedWidget):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        self._place_buttons()
         index = self.currentIndex()
         if index == 0:
             self.show_no_model()
@@ -144,14 +181,21 @@ class ChatStart(QStackedWidget):
             self.show_ready(self._name)
 
 
-def _centred(widget: QWidget) -> QWidget:
-    result = QWidget()
+def _centred(widget: QWidget) -> QScrollArea:
+    """In the middle where there is room for it, else scrolled."""
+    inside = QWidget()
+    inside.setObjectName("scrolled")
     line = row(0)
-    line.addStretch()
-    line.addWidget(widget)  # no alignment: that would lose the height that wrapped lines need
-    line.addStretch()
-    outer = QVBoxLayout(result)
+    line.addStretch(1)
+    line.addWidget(widget, 100)  # no alignment: that would lose the height that wrapped lines need
+    line.addStretch(1)
+    outer = QVBoxLayout(inside)
     outer.addStretch(2)
     outer.addLayout(line)
     outer.addStretch(3)
+    result = QScrollArea()
+    result.setWidgetResizable(True)
+    result.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    result.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    result.setWidget(inside)
     return result

@@ -4,9 +4,17 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QInputMethodEvent, QKeyEvent, QResizeEvent
-from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QProgressBar, QSizePolicy, QVBoxLayout
+from PySide6.QtWidgets import (
+    QFrame,
+    QLabel,
+    QPlainTextEdit,
+    QProgressBar,
+    QSizePolicy,
+    QVBoxLayout,
+)
 
 from bitconverter.gui.attachments import AttachmentBar
+from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.moods import MoodButtons
 from bitconverter.gui.widgets import (
@@ -20,6 +28,8 @@ from bitconverter.gui.widgets import (
 )
 from bitconverter.jobs.chat import Prompt
 from bitconverter.store.records import Attachment
+
+METER = 70  # pixels
 
 
 class MessageEdit(QPlainTextEdit):
@@ -139,7 +149,7 @@ class Composer(QFrame):
         self.moods = MoodButtons()
         self.meter = QProgressBar()
         self.meter.setTextVisible(False)
-        self.meter.setFixedWidth(70)
+        self.meter.setFixedWidth(METER)
         self._used = Button("meter")
         self._used.clicked.connect(self.preview)
         self._hint = _Hint()
@@ -172,21 +182,39 @@ class Composer(QFrame):
         words.addWidget(self._editing_text)
         words.addStretch()
         words.addWidget(self.leave_button)
-        foot = row(8)
-        foot.addWidget(self.attach_button)
-        foot.addWidget(self.moods)
-        foot.addWidget(self._hint, 1)
-        foot.addWidget(self._used)
-        foot.addWidget(self.meter)
-        foot.addSpacing(4)
-        foot.addWidget(self.button)
+        self._foot, chosen, counted = row(8), row(8), row(8)
+        chosen.addWidget(self.attach_button)
+        chosen.addWidget(self.moods)
+        chosen.addWidget(self._hint, 1)
+        counted.addStretch()
+        counted.addWidget(self._used)
+        counted.addWidget(self.meter)
+        counted.addSpacing(4)
+        counted.addWidget(self.button)
+        self._foot.addLayout(chosen, 1)
+        self._foot.addLayout(counted)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 9, 9, 9)
         layout.setSpacing(4)
         layout.addWidget(self._banner)
         layout.addWidget(self.attachments)
         layout.addWidget(self.edit)
-        layout.addLayout(foot)
+        layout.addLayout(self._foot)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fold()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._fold()
+
+    def _fold(self) -> None:
+        """The meter and the button stand below the moods where there is no room for all of them in a line."""
+        beside_or_below(
+            self._foot, (self.attach_button, self.moods, self._used, self.button), self.width() - METER - 40
+        )
 
     def text(self) -> str:
         """What is typed."""
@@ -229,6 +257,7 @@ class Composer(QFrame):
         set_property(self.meter, "level", level)
         set_property(self._used, "level", level)
         self._used.setText(f"{prompt.tokens:,} / {prompt.n_ctx:,}")
+        self._fold()
         key = {"over": "context-over-tip", "near": "context-near-tip"}.get(level, "context-tip")
         text = tr(key, used=f"{prompt.tokens:,}", most=f"{prompt.n_ctx:,}", room=f"{prompt.room:,}")
         if prompt.left_out:

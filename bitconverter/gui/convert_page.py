@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QApplication
 from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_layout import ConvertLayout
 from bitconverter.gui.convert_queue import ConvertQueue, QueueItem
+from bitconverter.gui.estimate import Figures, expected
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_size, note_text, tr
 from bitconverter.gui.page import Shell
@@ -21,7 +22,7 @@ from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished import is_ours, unfinished_job
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
-from bitconverter.jobs.plan import PlanJob, PlanResult
+from bitconverter.jobs.plan import PlanChoice, PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport, partial_folder
 from bitconverter.settings import storable
 
@@ -298,19 +299,30 @@ class ConvertPage(ConvertLayout):
         if plan is None:
             return
         self.target_card.sizes.show_plan(plan, method)
-        chosen = next((choice for choice in plan.choices if choice.preset == self._choice.preset), None)
+        chosen = self._planned()
         self.target_card.show_plan(None if chosen is None else (chosen, method))
+
+    def _planned(self) -> PlanChoice | None:
+        """What is expected of the choice of now, None while unknown."""
+        if self._plan is None:
+            return None
+        if self._choice.preset == CUSTOM:
+            return self._plan.nearest(self._choice.bits)
+        found = next((choice for choice in self._plan.choices if choice.preset == self._choice.preset), None)
+        return None if found is None or found.problem else found
 
     # ---- converting
 
     def convert(self) -> None:
         """Put the conversion that the page describes into the queue."""
-        settings = self._settings
+        settings, plan = self._settings, self._planned()
+        figures = None if plan is None or not settings["report"] else expected(plan, str(settings["method"]))
         self._add(
             ConvertJob(
                 source=self._source, out=self._out, threads=int(settings["threads"]),
                 method=settings["method"], report=settings["report"], **self._choice.fields(),
-            )
+            ),
+            figures,
         )  # fmt: skip
 
     def resume_into(self, out: str) -> None:
@@ -324,14 +336,14 @@ class ConvertPage(ConvertLayout):
         self.resume_into(self._out)
         self._show_state(self.state)
 
-    def _add(self, job: ConvertJob) -> None:
+    def _add(self, job: ConvertJob, figures: Figures | None = None) -> None:
         if storable(job.out):
             self._settings["last_output"] = job.out
         self._settings.add_shelf_models(job.source, job.out, f"{job.out}.partial")
         self.to_save.emit()
         self._planner.drop()
         self.console.say(tr("log-converting", name=Path(job.source).name, out=job.out))
-        self.queue.add(job)
+        self.queue.add(job, figures)
 
     def escape(self) -> None:
         """Esc does nothing to hours of work."""
@@ -359,7 +371,7 @@ class ConvertPage(ConvertLayout):
         self._shell.say(text, tr("undo"), lambda: self._undo_remove(item))
 
     def _undo_remove(self, item: QueueItem) -> None:
-        self.queue.add(item.job)
+        self.queue.add(item.job, item.expected)
 
     def discard(self) -> None:
         """The unfinished conversion goes to the bin, and can be taken back."""

@@ -1,27 +1,36 @@
 """The queue of conversions: one runs, the others wait. It survives closing and a crash (jobs/queue_file.py)."""
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from bitconverter.gui.activity import LIVE, Activity, Work
+from bitconverter.gui.estimate import Figures
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import ErrorText, error_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.hardware import own_memory
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Progress, Stopped
 from bitconverter.jobs.queue_file import load_queue, save_queue
+
+MEMORY_MS = 200  # between two looks at the memory that a conversion takes
 
 
 @dataclass(eq=False)
 class QueueItem:
     """One conversion. `why`: of a paused one "", "disk-full" or "interrupted"; `errors`: of layers, as they come;
-    `ending`: what Stopped will mean ("pause", "stop", or "" at closing)."""
+    `ending`: what Stopped will mean ("pause", "stop", or "" at closing). `expected` before it; `seconds` of all its
+    runs since it was put into the queue, and `memory`, the most that it took beside the program."""
 
     job: ConvertJob
     activity: Activity
+    expected: Figures | None = None
+    seconds: float = 0.0
+    memory: int = 0
     why: str = ""
     ending: str = ""
     errors: dict[int, float] = field(default_factory=dict)
@@ -38,6 +47,13 @@ class QueueItem:
     def name(self) -> str:
         """The folder that it makes."""
         return Path(self.job.out).name
+
+    def measured(self) -> Figures | None:
+        """What happened, once it is done; of the KL divergence only where the report has it."""
+        if self.result is None:
+            return None
+        numbers = (self.result.report or {}).get("all") or {}
+        return Figures(self.seconds, self.memory, self.result.file_bytes, numbers.get("kl"))
 
 
 class ConvertQueue(QObject):
@@ -56,6 +72,9 @@ class ConvertQueue(QObject):
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self.idle)
         self._running: QueueItem | None = None
+        self._began, self._memory_before = 0.0, 0  # of the running one
+        self._watch = QTimer(self, interval=MEMORY_MS)
+        self._watch.timeout.connect(self._look_at_memory)
         self.items: list[QueueItem] = []
         self.last: QueueItem | None = None  # the one that ended last
         self._load()
@@ -83,14 +102,15 @@ class ConvertQueue(QObject):
 
     # ---- what can be done
 
-    def add(self, job: ConvertJob) -> QueueItem:
+    def add(self, job: ConvertJob, expected: Figures | None = None) -> QueueItem:
         """Put `job` at the end; it starts when nothing else is there. A job for a folder that is in the queue
-        already (a stopped one that goes on) takes its place."""
+        already (a stopped one that goes on) takes its place. `expected` is kept to be compared at the end."""
         for item in self.items:
             if item.job.out == job.out:
                 self.resume(item)
                 return item
-        item = QueueItem(job, self._shell.activities.begin("convert", Path(job.out).name, "convert"))
+        activity = self._shell.activities.begin("convert", Path(job.out).name, "convert")
+        item = QueueItem(job, activity, expected)
         self._shell.activities.turn(item.activity, Work.WAITING)
         self.items.append(item)
         self._next()
@@ -161,6 +181,8 @@ class ConvertQueue(QObject):
         if item is not None and self._running is None and item.state is Work.WAITING:
             self._running, self.last = item, None
             item.ending, item.problem = "", None
+            self._began, self._memory_before = time.monotonic(), own_memory()
+            self._watch.start()
             self._shell.activities.turn(item.activity, Work.RUNNING)
             self._runner.start(item.job)
         self._save()
@@ -174,6 +196,9 @@ class ConvertQueue(QObject):
         elif isinstance(event, Metric) and event.name == "output_error":
             item.errors[event.step] = event.value
         if isinstance(event, Finished | Failed | Stopped):
+            self._look_at_memory()
+            self._watch.stop()
+            item.seconds += time.monotonic() - self._began
             self._running = None
             self._over(item, event)
             item.ending = ""
@@ -182,6 +207,10 @@ class ConvertQueue(QObject):
         self.happened.emit(item, event)
         if isinstance(event, Finished | Failed | Stopped):
             self._next()
+
+    def _look_at_memory(self) -> None:
+        if self._running is not None:
+            self._running.memory = max(self._running.memory, own_memory() - self._memory_before)
 
     def _over(self, item: QueueItem, event: Finished | Failed | Stopped) -> None:
         activities = self._shell.activities

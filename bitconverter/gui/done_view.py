@@ -4,6 +4,7 @@ from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QGridLayout, QVBoxLayout, QWidget
 
+from bitconverter.gui.estimate import EstimateView, Figures
 from bitconverter.gui.messages import format_duration, format_size
 from bitconverter.gui.quality_view import QualityView
 from bitconverter.gui.size_choice import MOST_BITS
@@ -58,13 +59,16 @@ class DoneView(QWidget):
         buttons.addStretch()
         layout.addLayout(head)
         layout.addLayout(grid)
-        self.quality = QualityView()
+        self.quality, self.estimate = QualityView(), EstimateView()
         layout.addWidget(self._where)
         layout.addLayout(buttons)
         layout.addWidget(self.quality)
+        layout.addWidget(self.estimate)
 
-    def show_result(self, job: ConvertJob, result: ConvertResult) -> None:
-        """The finished model in numbers."""
+    def show_result(
+        self, job: ConvertJob, result: ConvertResult, before: Figures | None, after: Figures | None
+    ) -> None:
+        """The finished model in numbers; what was expected `before`, what was measured `after`."""
         self.job, self.result = job, result
         texts = (
             format_size(result.source_bytes), format_size(result.file_bytes),
@@ -77,12 +81,14 @@ class DoneView(QWidget):
         self._where.set_text(result.out)
         self.larger_button.setVisible(result.bits_per_weight + 0.5 < MOST_BITS)
         self.quality.show_report(result.report)
+        self.estimate.show_figures(before, after)
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
         if self.job is not None and self.result is not None:
-            self.show_result(self.job, self.result)
+            self.show_result(self.job, self.result, self.estimate.before, self.estimate.after)
+        self.estimate.retranslate()
 
     def _chat(self) -> None:
         if self.result is not None:

@@ -1,6 +1,12 @@
-"""Heights of widgets whose text wraps."""
+"""Sizes that follow the letters."""
 
-from PySide6.QtWidgets import QWidget
+from collections.abc import Sequence
+
+from PySide6.QtCore import QEvent
+from PySide6.QtWidgets import QBoxLayout, QWidget
+
+# of a change of the text size: the application's font first, then the style sheet
+LETTERS_CHANGED = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
 
 
 def wrapped_height(widget: QWidget, least_width: int) -> int:
@@ -8,3 +14,10 @@ def wrapped_height(widget: QWidget, least_width: int) -> int:
     layout = widget.layout()
     assert layout is not None
     return layout.heightForWidth(max(widget.width(), least_width)) + 4
+
+
+def beside_or_below(line: QBoxLayout, parts: Sequence[QWidget], room: int) -> None:
+    """Lay `parts` out in a line where all of them fit into `room` pixels, else under each other."""
+    needed = sum(part.sizeHint().width() for part in parts) + line.spacing() * (len(parts) + 1)
+    across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+    line.setDirection(across if needed <= room else down)

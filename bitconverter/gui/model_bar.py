@@ -3,13 +3,19 @@
 import os
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal
+from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QSizePolicy, QWidget
 
+from bitconverter.gui import theme
+from bitconverter.gui.flow import LETTERS_CHANGED
 from bitconverter.gui.messages import tr
 from bitconverter.gui.widgets import Button, IconButton, Texts, label
 from bitconverter.settings import Settings
+
+LEAST_NAME = (
+    180  # logical pixels at a text size of 100 %: a longer name may be cut to this, not the badges kept
+)
 
 
 class ModelBar(QFrame):
@@ -25,6 +31,7 @@ class ModelBar(QFrame):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.setObjectName("top-bar")
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._settings = settings
         self._texts = Texts()
         self._name = ""
@@ -49,13 +56,14 @@ class ModelBar(QFrame):
         line = QHBoxLayout(self)
         line.setContentsMargins(14, 8, 14, 8)
         line.setSpacing(8)
-        line.addWidget(self.history_button)
-        line.addWidget(self.model_button)
-        line.addWidget(self._kind)
-        line.addWidget(self._device)
+        # aligned: else the lowest of them, an icon, would be as high as the line may be
+        line.addWidget(self.history_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self.model_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self._kind, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self._device, 0, Qt.AlignmentFlag.AlignVCenter)
         line.addStretch()
-        line.addWidget(self.new_button)
-        line.addWidget(self.drawer_button)
+        line.addWidget(self.new_button, 0, Qt.AlignmentFlag.AlignVCenter)
+        line.addWidget(self.drawer_button, 0, Qt.AlignmentFlag.AlignVCenter)
         self.show_model("", "", "", "")
 
     def show_model(self, name: str, kind: str, device: str, device_tip: str) -> None:
@@ -63,10 +71,9 @@ class ModelBar(QFrame):
         self._name = name
         self.model_button.setAccessibleName(tr("choose-model", name=name or tr("no-model")))
         self._kind.setText(kind)
-        self._kind.setVisible(bool(kind))
         self._device.setText(device)
         self._device.setToolTip(device_tip)
-        self._device.setVisible(bool(device))
+        self.model_button.setAccessibleDescription("  ·  ".join(part for part in (kind, device) if part))
         self._elide()
 
     def show_buttons(self, history: bool, drawer: bool) -> None:
@@ -81,14 +88,33 @@ class ModelBar(QFrame):
         self._elide()
 
     def _elide(self) -> None:
-        """A long name gives way to what is beside it: the window may be narrow."""
-        others = (self.history_button, self._kind, self._device, self.new_button, self.drawer_button)
-        taken = sum(part.sizeHint().width() + 8 for part in others if not part.isHidden())
-        room = max(self.width() - taken - 90, 90)
+        """A long name gives way to what is beside it, and the badges to a name that would be cut to nothing: the
+        window may be narrow, and the letters large."""
         name = self._name or tr("no-model")
-        cut = self.model_button.fontMetrics().elidedText(name, Qt.TextElideMode.ElideMiddle, room)
+        letters = self.model_button.fontMetrics()
+        least = min(letters.horizontalAdvance(name), round(LEAST_NAME * theme.scale()))
+        room = self._room(badges=2)
+        badges = 2
+        while badges and room < least:
+            badges -= 1
+            room = self._room(badges)
+        self._kind.setVisible(bool(self._kind.text()) and badges > 0)
+        self._device.setVisible(bool(self._device.text()) and badges > 1)
+        cut = letters.elidedText(name, Qt.TextElideMode.ElideMiddle, max(room, 60))
         self.model_button.setText(cut.replace("&", "&&"))
         self.model_button.setToolTip(name if cut != name else "")
+
+    def _room(self, badges: int) -> int:
+        """For the name's letters, beside so many of the badges."""
+        parts: list[QWidget] = [self.history_button, self.new_button, self.drawer_button]
+        parts += [badge for badge in (self._kind, self._device)[:badges] if badge.text()]
+        taken = sum(part.sizeHint().width() + 8 for part in parts)
+        return self.width() - taken - round(70 * theme.scale())  # its own edges and arrow
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            QTimer.singleShot(0, self, self._elide)  # when the button knows of it as well
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

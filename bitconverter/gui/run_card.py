@@ -85,7 +85,7 @@ class RunCard(QFrame):
         self._work.setVisible(working)
         self.done.setVisible(state is Work.DONE)
         if state is Work.DONE and item.result is not None:
-            self.done.show_result(item.job, item.result)
+            self.done.show_result(item.job, item.result, item.expected, item.measured())
         self._show_problem(item)
         if working:
             self._show_buttons(item)

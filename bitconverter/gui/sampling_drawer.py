@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
+    QBoxLayout,
     QCheckBox,
     QDoubleSpinBox,
     QFrame,
@@ -16,6 +17,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )  # fmt: skip
 
+from bitconverter.gui import theme
 from bitconverter.gui.moods import MOODS, mood_of
 from bitconverter.gui.prompt_presets import PresetButton
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
@@ -44,6 +46,8 @@ _RANGES = (
 )
 _DEFAULTS = {setting.key: setting.default for setting in SETTINGS}
 LARGEST_SEED = 2**31 - 1
+WIDTH = 300  # logical pixels at a text size of 100 %
+LARGE = 1.3  # text size from which there is no room for a button beside a heading
 
 
 class _Number(QWidget):
@@ -62,7 +66,6 @@ class _Number(QWidget):
         self.field.setSingleStep(1 / span.steps)
         self.field.setKeyboardTracking(False)
         self.field.setAlignment(Qt.AlignmentFlag.AlignRight)
-        self.field.setFixedWidth(78)
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(span.least * span.steps), round(span.most * span.steps))
         self.slider.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # the field is what the keyboard uses
@@ -78,6 +81,10 @@ class _Number(QWidget):
         layout.addWidget(self.slider)
         self.field.setValue(value)
         self._field_moved(self.field.value())
+
+    def fit(self) -> None:
+        """The field is as wide as its numbers in the text size of now."""
+        self.field.setFixedWidth(round(78 * theme.scale()))
 
     def value(self) -> float:
         return float(self.field.value())
@@ -104,7 +111,6 @@ class SamplingDrawer(QFrame):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.setObjectName("drawer")
-        self.setFixedWidth(300)
         self._settings = settings
         self._texts = Texts()
         self._save = QTimer(self)
@@ -132,13 +138,13 @@ class SamplingDrawer(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(area)
+        self.fit_to(round(WIDTH * theme.scale()))
 
     def _add_prompt(self, inner: QVBoxLayout) -> None:
         title = label("heading")
         self._texts.set(title.setText, "system-prompt")
         self.prompt = QPlainTextEdit(self._settings["system_prompt"])
         self.prompt.setTabChangesFocus(True)
-        self.prompt.setFixedHeight(92)
         self._texts.set(self.prompt.setPlaceholderText, "system-prompt-hint")
         self._texts.set(self.prompt.setAccessibleName, "system-prompt")
         self.prompt.textChanged.connect(self._store)
@@ -149,7 +155,7 @@ class SamplingDrawer(QFrame):
         self.presets.chosen.connect(self.prompt.setPlainText)
         self.presets.set_text(self.prompt.toPlainText())
         self.preview_button.clicked.connect(self.preview)
-        head = row(0)
+        self._prompt_head = head = row(0)
         head.addWidget(title, 1)
         head.addWidget(self.presets)
         inner.addLayout(head)
@@ -181,7 +187,6 @@ class SamplingDrawer(QFrame):
         self.seed.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.seed.setRange(0, LARGEST_SEED)
         self.seed.setKeyboardTracking(False)
-        self.seed.setFixedWidth(110)
         self.seed.setValue(min(max(self._settings["seed"], 0), LARGEST_SEED))
         self.seed_random.setChecked(self._settings["seed_random"])
         self.seed.setDisabled(self.seed_random.isChecked())
@@ -200,6 +205,16 @@ class SamplingDrawer(QFrame):
         self._texts.set(self.drop_box.setToolTip, "drop-oldest-tip")
         self.drop_box.clicked.connect(self.drop_oldest)
         inner.addWidget(self.drop_box)
+
+    def fit_to(self, width: int) -> None:
+        """Be so wide; with large letters, names stand above their fields and buttons."""
+        self.setFixedWidth(width)
+        for number in self.numbers.values():
+            number.fit()
+        self.seed.setFixedWidth(round(110 * theme.scale()))
+        self.prompt.setFixedHeight(round(92 * theme.scale()))
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        self._prompt_head.setDirection(across if theme.scale() <= LARGE else down)
 
     def sampling(self) -> Sampling:
         """What is set; a random seed is one that can be typed into the field to get the answer again."""

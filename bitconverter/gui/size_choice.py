@@ -3,10 +3,11 @@
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QHBoxLayout,
+    QGridLayout,
     QPushButton,
     QSizePolicy,
     QSlider,
@@ -14,7 +15,8 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from bitconverter.gui.flow import wrapped_height
+from bitconverter.gui import theme
+from bitconverter.gui.flow import LETTERS_CHANGED, wrapped_height
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.quality_view import quality_level
 from bitconverter.gui.tokens import Space
@@ -26,6 +28,7 @@ from bitconverter.jobs.preflight import PreflightReport
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what each means
 CUSTOM = "custom"
 LEAST_BITS, MOST_BITS = 2.0, 6.4  # of the slider: about one and a half planes, and four
+LEAST_CARD = 140  # logical pixels at a text size of 100 %: with less, the words of a card are a column
 STEPS = 20  # of the slider, to a bit
 FIT_ROLES = {"good": "good", "tight": "careful", "no": "bad"}
 
@@ -87,10 +90,14 @@ class SizeCard(QPushButton):
         plan = self._plan
         if plan is None or plan.problem:
             return ""
-        full = self._method == "full"
-        kl, seconds = (plan.kl, plan.seconds_full) if full else (plan.kl_fast, plan.seconds_fast)
-        quality = tr(f"expected-{quality_level(kl)}", kl=f"{kl:.2f}")
-        return quality + "\n" + tr("expected-time", time=format_duration(seconds))
+        cost = plan.cost(self._method)
+        return "\n".join(
+            (
+                quality_text(plan, self._method),
+                speed_text(plan),
+                tr("expected-time", time=format_duration(cost.seconds)),
+            )
+        )
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
@@ -123,6 +130,18 @@ class SizeCard(QPushButton):
         return QSize(130, self.sizeHint().height())
 
 
+def quality_text(plan: PlanChoice, method: str) -> str:
+    """How close to the original it is expected to be."""
+    kl = plan.cost(method).kl
+    return tr(f"expected-{quality_level(kl)}", kl=f"{kl:.2f}")
+
+
+def speed_text(plan: PlanChoice) -> str:
+    """How fast answers are expected to come on this PC."""
+    speed = plan.tokens_per_second
+    return tr("expected-speed", speed=f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}")
+
+
 class SizeChoice(QWidget):
     """Emits `changed` when the user chooses; choose() does not."""
 
@@ -133,17 +152,19 @@ class SizeChoice(QWidget):
         self.cards = {name: SizeCard(name) for name in PRESETS}
         self._group = QButtonGroup(self)
         self._group.setExclusive(False)  # with the slider none is chosen
-        cards = QHBoxLayout()
+        self._grid = cards = QGridLayout()
         cards.setSpacing(Space.MEDIUM)
+        self._columns = 0
         for name, card in self.cards.items():
             self._group.addButton(card)
-            cards.addWidget(card, 1)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
+        self._arrange()  # before what stands below it: Tab goes in this order
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
         self.slider.setPageStep(STEPS // 2)
         self.slider.valueChanged.connect(lambda value: self._picked(Choice(CUSTOM, value / STEPS)))
         self._slider_name, self.slider_value = label("muted"), label("strong")
+        self._shown: PreflightReport | None = None  # whose bits and size stand beside the slider
         line = row(Space.MEDIUM)
         line.addWidget(self._slider_name)
         line.addWidget(self.slider, 1)
@@ -155,6 +176,26 @@ class SizeChoice(QWidget):
         layout.addLayout(line)
         self.choice = Choice(preset)
         self.choose(self.choice)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._arrange()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._arrange()
+
+    def _arrange(self) -> None:
+        """All in a row, or two below two where letters are large."""
+        columns = len(PRESETS) if self.width() >= LEAST_CARD * len(PRESETS) * theme.scale() else 2
+        if columns == self._columns:
+            return
+        self._columns = columns
+        for number, card in enumerate(self.cards.values()):
+            self._grid.addWidget(card, number // columns, number % columns)
+        for column in range(len(PRESETS)):
+            self._grid.setColumnStretch(column, 1 if column < columns else 0)
 
     def choose(self, choice: Choice, bits: float = 0.0) -> None:
         """Show `choice` without telling; `bits`: where the slider stands for a preset."""
@@ -177,9 +218,8 @@ class SizeChoice(QWidget):
         if choice.preset in self.cards:
             self.cards[choice.preset].show_report(report)
         if choice == self.choice and report is not None and report.out_bytes:
+            self._shown = report
             self.choose(choice, report.bits_per_weight)
-            size = format_size(report.out_bytes)
-            self.slider_value.setText(tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size))
 
     def show_plan(self, plan: PlanResult, method: str) -> None:
         """What is expected of each preset."""
@@ -192,11 +232,21 @@ class SizeChoice(QWidget):
         for card in self.cards.values():
             card.show_report(None)
             card.show_plan(None, "full")
-        self.slider_value.setText("")
+        self._shown = None
+        self.retranslate()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         for card in self.cards.values():
             card.retranslate()
         self._slider_name.setText(tr("average-bits"))
+        self.slider_value.setText(self._value_text())
         self.slider.setAccessibleName(tr("average-bits"))
+        self.slider.setAccessibleDescription(self.slider_value.text())
+
+    def _value_text(self) -> str:
+        report = self._shown
+        if report is None:
+            return ""
+        size = format_size(report.out_bytes)
+        return tr("bits-and-size", bits=f"{report.bits_per_weight:.2f}", size=size)

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QStandardPaths, Qt, Signal
+from PySide6.QtCore import QEvent, QStandardPaths, Qt, Signal
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui.check_list import CheckList
+from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.widgets import (
@@ -20,6 +22,8 @@ from bitconverter.gui.widgets import (
 )
 from bitconverter.jobs.preflight import PreflightReport
 from bitconverter.settings import Settings, storable
+
+DROP_MARGIN = 36
 
 
 class SourceCard(QWidget):
@@ -46,7 +50,7 @@ class SourceCard(QWidget):
     def _build_drop(self) -> QFrame:
         result = frame("drop")
         result.setMinimumHeight(290)
-        inner = column(result, 36, 10)
+        inner = column(result, DROP_MARGIN, 10)
         inner.addStretch()
         title, text = label("heading"), label("muted", wrap=True)
         self._texts.set(title.setText, "drop-title")
@@ -57,7 +61,8 @@ class SourceCard(QWidget):
         self._texts.set(file.setText, "choose-gguf")
         folder.clicked.connect(self.ask_folder)
         file.clicked.connect(self.ask_file)
-        buttons = row()
+        self._drop_buttons = (folder, file)
+        self._buttons = buttons = row()
         buttons.addStretch()
         buttons.addWidget(folder)
         buttons.addWidget(file)
@@ -70,11 +75,20 @@ class SourceCard(QWidget):
         inner.addStretch()
         return result
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
+
     def _build_steps(self) -> QHBoxLayout:
         """What will happen, in three steps."""
         result = row(22)
         for number in (1, 2, 3):
-            badge, title, text = label("step"), label("heading"), label("muted", wrap=True)
+            badge, title, text = label("step"), label("heading", wrap=True), label("muted", wrap=True)
             badge.setText(str(number))
             badge.setAlignment(Qt.AlignmentFlag.AlignCenter)
             self._texts.set(title.setText, f"step-title-{number}")

@@ -6,15 +6,19 @@ import re
 
 from bitconverter.gui.tokens import Colors, Radius, Type
 
+LINE = 21  # pixels of a line of letters, at a text size of 100 %
+STEP = 26  # pixels of the round number of a step, at a text size of 100 %
+
 
 def style_sheet(c: Colors, scale: float = 1.0) -> str:
     """The sheet for the whole application, every size of letters times `scale`. Widgets say what they are by
     the properties `role` (labels, frames) and `kind` (buttons)."""
-    sheet = _base(c) + _buttons(c) + _fields(c) + _parts(c) + _lists(c)
+    sheet = _base(c, scale) + _buttons(c, scale) + _fields(c) + _parts(c) + _lists(c)
     return re.sub(r"([\d.]+)pt\b", lambda size: f"{float(size[1]) * scale:.4g}pt", sheet)
 
 
-def _base(c: Colors) -> str:
+def _base(c: Colors, scale: float) -> str:
+    step = round(STEP * scale)
     return f"""
 QWidget {{ color: {c.text}; }}
 QMainWindow, QDialog, QWidget#page {{ background: {c.window}; }}
@@ -28,8 +32,8 @@ QLabel[role="muted"] {{ color: {c.muted}; }}
 QLabel[role="small"] {{ color: {c.muted}; font-size: {Type.SMALL}pt; }}
 QLabel[role="error"] {{ color: {c.error}; }}
 QLabel[role="accent"] {{ color: {c.accent}; font-weight: 600; }}
-QLabel[role="step"] {{ background: {c.accent_soft}; color: {c.accent}; border-radius: 13px; font-weight: 600;
-  min-width: 26px; max-width: 26px; min-height: 26px; max-height: 26px; }}
+QLabel[role="step"] {{ background: {c.accent_soft}; color: {c.accent}; border-radius: {step // 2}px; font-weight: 600;
+  min-width: {step}px; max-width: {step}px; min-height: {step}px; max-height: {step}px; }}
 QLabel[role="badge"] {{ background: {c.raised}; color: {c.muted}; border-radius: 9px; padding: 3px 10px;
   font-size: {Type.SMALL}pt; }}
 QFrame[role="card"] {{ background: {c.surface}; border: 1px solid {c.border}; border-radius: {Radius.CARD}px; }}
@@ -54,10 +58,11 @@ QScrollBar::add-line, QScrollBar::sub-line, QScrollBar::add-page, QScrollBar::su
 """
 
 
-def _buttons(c: Colors) -> str:
+def _buttons(c: Colors, scale: float) -> str:
+    line = round(LINE * scale)  # a least height set here is all that a layout keeps for a button
     return f"""
 QPushButton {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: {Radius.BUTTON}px;
-  padding: 7px 16px; min-height: 18px; }}
+  padding: 7px 16px; min-height: {line}px; }}
 QPushButton:hover {{ background: {c.raised}; }}
 QPushButton:pressed {{ background: {c.border}; }}
 QPushButton:focus {{ border-color: {c.accent}; }}

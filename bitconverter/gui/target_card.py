@@ -7,7 +7,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
 
 from bitconverter.gui.messages import format_duration, format_size, tr
-from bitconverter.gui.size_choice import SizeChoice
+from bitconverter.gui.size_choice import SizeChoice, quality_text, speed_text
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
 from bitconverter.jobs.plan import PlanChoice
 from bitconverter.jobs.preflight import PreflightReport
@@ -72,16 +72,24 @@ class TargetCard(QWidget):
             self._disk.setText(tr("disk-line", needed=needed, free=free))
 
     def show_plan(self, plan: tuple[PlanChoice, str] | None) -> None:
-        """How long the chosen size takes with a method, and the memory of a chat with the result."""
+        """What is expected of the chosen size with a method: quality and speed of the result, time and memory of the
+        conversion, memory of a chat."""
         self._plan = plan
         if plan is None or plan[0].problem:
             self._plan_line.hide()
             return
         choice, method = plan
-        seconds = choice.seconds_full if method == "full" else choice.seconds_fast
-        self._plan_line.setText(
-            tr("plan-line", time=format_duration(seconds), memory=format_size(choice.chat_bytes))
+        cost = choice.cost(method)
+        took = tr(
+            "plan-line",
+            time=format_duration(cost.seconds),
+            work=format_size(cost.peak_bytes),
+            memory=format_size(choice.chat_bytes),
         )
+        lines = [took]
+        if not choice.preset:  # the cards say it of the others
+            lines.insert(0, f"{quality_text(choice, method)}  ·  {speed_text(choice)}")
+        self._plan_line.setText("\n".join(lines))
         self._plan_line.show()
 
     def retranslate(self) -> None:

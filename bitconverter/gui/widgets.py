@@ -117,6 +117,42 @@ class Button(QPushButton):
         self.setIconSize(QSize(18 + gap, 18))
 
 
+class ElidedButton(Button):
+    """A button whose text is cut at its end where there is no room for it; the whole text is the tool tip."""
+
+    def __init__(self, kind: str = "", icon: str = "") -> None:
+        super().__init__(kind, icon)
+        self._whole = ""
+        self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
+
+    def set_text(self, text: str) -> None:
+        """The whole text."""
+        self._whole = text
+        self.setAccessibleName(text)
+        self.updateGeometry()
+        self._elide()
+
+    def sizeHint(self) -> QSize:
+        cut, whole = (self.fontMetrics().horizontalAdvance(text) for text in (self.text(), self._whole))
+        hint = super().sizeHint()
+        return QSize(hint.width() - cut + whole, hint.height())
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(120, self.sizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._elide()
+
+    def _elide(self) -> None:
+        letters = self.fontMetrics()
+        edges = super().sizeHint().width() - letters.horizontalAdvance(self.text())
+        cut = letters.elidedText(self._whole, Qt.TextElideMode.ElideRight, max(self.width() - edges, 40))
+        self.setToolTip(self._whole if cut != self._whole else "")
+        if cut.replace("&", "&&") != self.text():
+            self.setText(cut.replace("&", "&&"))
+
+
 class IconButton(QToolButton):
     """A tool button that is only an icon; its tool tip is its accessible name as well."""
 

@@ -74,6 +74,14 @@ def bits_that_fit(parameters: int, memory: int, share: float = COMFORT) -> float
     return max(0.0, min(16.0, 8 * room / parameters))
 
 
+def own_memory() -> int:
+    """Bytes of memory that this process has for itself: without files that are only mapped (models)."""
+    memory = psutil.Process().memory_info()
+    if sys.platform == "win32":
+        return int(memory.private)
+    return int(memory.rss - getattr(memory, "shared", 0))
+
+
 def gpu_names() -> tuple[str, ...]:
     """NVIDIA cards by what the driver leaves for everyone to read (Linux), all cards by the registry (Windows).
     () where nothing is told: the engine does not use them yet."""

@@ -8,21 +8,40 @@ import psutil
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import polish, sensitivity
+from bitconverter.jobs.conversion_memory import peak_bytes
 from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.preflight import check
 from bitconverter.jobs.probe import Speeds, probe
 from bitconverter.jobs.quality_report import amounts
-from bitconverter.model.budget import PRESETS, PROGRAM, Wish, overhead_bytes, planned, session_bytes
+from bitconverter.model.budget import (
+    PRESETS,
+    PROGRAM,
+    Wish,
+    overhead_bytes,
+    planned,
+    resolved,
+    session_bytes,
+)
 from bitconverter.model.expected_quality import expected_kl
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.source import Source
 
 CONTEXT = 4096  # tokens of the chat whose memory is told
+AVERAGES = tuple(round(2.0 + 0.2 * step, 1) for step in range(23))  # bits, to four planes
+BITS_OF_A_PLANE = 1.6  # a byte holds five
 SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
-MEMORY_SPEED = 8e9  # bytes of weights per second while decoding: of a plain PC
 REPORT_FORWARDS = 1.6  # the report runs both models on its texts
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What one method is expected to give and take: KL divergence, seconds, bytes of memory."""
+
+    kl: float
+    seconds: float
+    peak_bytes: int
 
 
 @dataclass(frozen=True)
@@ -31,9 +50,10 @@ class PlanChoice:
 
     `bits` per linear weight; `file_bytes` of the weight file (at most); `chat_bytes` of memory for a chat of
     min(4096, the model's) tokens, f16 cache; `fits` whether this computer has that; `context` the longest chat in
-    tokens that does; `kl` and `kl_fast` the expected KL divergence to the source with the methods full (with
-    its polish, where that is the default) and fast (model/expected_quality.py); `seconds` of the methods with the
-    quality report.
+    tokens that does; `kl` and `kl_fast` the expected KL divergence to the source with the methods full (with its
+    polish, where that is the default) and fast (model/expected_quality.py); `seconds` of the methods with the quality
+    report; `peak` bytes of memory that they take beside the program; `tokens_per_second` of the first words of an
+    answer on this computer.
     """
 
     preset: str
@@ -46,12 +66,22 @@ class PlanChoice:
     kl_fast: float = 0.0
     seconds_full: float = 0.0
     seconds_fast: float = 0.0
+    peak_full: int = 0
+    peak_fast: int = 0
+    tokens_per_second: float = 0.0
     problem: str = ""
+
+    def cost(self, method: str) -> Cost:
+        """Of the method "full" or "fast"."""
+        if method == "full":
+            return Cost(self.kl, self.seconds_full, self.peak_full)
+        return Cost(self.kl_fast, self.seconds_fast, self.peak_fast)
 
 
 @dataclass(frozen=True)
 class PlanResult:
-    """`memory_bytes` of this computer; `choices` in the order of PRESETS; an estimate, all of it."""
+    """`memory_bytes` of this computer; `choices` in the order of PRESETS; `averages` of AVERAGES bits, those that are
+    possible, their `preset` ""; an estimate, all of it."""
 
     name: str
     family: str
@@ -60,6 +90,11 @@ class PlanResult:
     memory_bytes: int
     threads: int
     choices: tuple[PlanChoice, ...]
+    averages: tuple[PlanChoice, ...] = ()
+
+    def nearest(self, bits: float) -> PlanChoice | None:
+        """What is expected of an average of so many bits; None where no average is possible."""
+        return min(self.averages, key=lambda choice: abs(choice.bits - bits), default=None)
 
 
 @dataclass(frozen=True)
@@ -87,7 +122,8 @@ class PlanJob:
         engine = open_engine(self.threads, self.cpu)
         speeds = probe(ctx, source, info, engine, self.cpu)
         memory = psutil.virtual_memory().total
-        choices = tuple(self._choice(name, source, info, speeds, memory) for name in PRESETS)
+        choices = tuple(self._choice(name, PRESETS[name], source, info, speeds, memory) for name in PRESETS)
+        averages = (self._choice("", Wish(bits=bits), source, info, speeds, memory) for bits in AVERAGES)
         report = checked.report
         return PlanResult(
             report.name,
@@ -97,31 +133,58 @@ class PlanJob:
             memory,
             engine.threads,
             choices,
+            tuple(choice for choice in averages if not choice.problem),
         )
 
     def _choice(
-        self, preset: str, source: Source, info: ModelInfo, speeds: Speeds, memory: int
+        self, preset: str, wish: Wish, source: Source, info: ModelInfo, speeds: Speeds, memory: int
     ) -> PlanChoice:
         sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
         try:
-            plan = planned(info, Wish(preset=preset), sizes)
+            plan = planned(info, wish, sizes)
         except UserError as error:
             return PlanChoice(preset, problem=str(error))
         linear = [tensor for tensor in plan if tensor.linear]
         layer_bytes = estimated_bytes(linear, {})
         file_bytes = overhead_bytes(list(plan), sizes) + layer_bytes
-        weights = _weights(linear)
-        bits = 8 * layer_bytes / weights
+        bits = 8 * layer_bytes / _weights(linear)
         chat = file_bytes + PROGRAM + session_bytes(info, min(CONTEXT, info.max_positions), "f16")
-        tokens = self.calibration_windows * min(WINDOW, info.max_positions)
         report = _report_seconds(speeds, _weights(plan), source.total_bytes + file_bytes)
+        speed = speeds.tokens_per_second(
+            bits / BITS_OF_A_PLANE, layer_bytes / info.n_layers, info.vocab_size * info.hidden_size
+        )
+        window = min(WINDOW, info.max_positions)
+        measured = self._measured(resolved(wish), info, window)
+        polished = _weights(plan) < polish.BELOW
+        stored = source.total_bytes // max(_weights(plan), 1)
+
+        def peak(method: str) -> int:
+            return peak_bytes(
+                info, max(stored, 2), method=method, windows=self.calibration_windows, window=window,
+                measured=measured, polished=polished,
+            )  # fmt: skip
+
         return PlanChoice(
             preset, bits, file_bytes, chat, chat <= memory - SYSTEM, _context(info, file_bytes, memory),
-            expected_kl(bits, _weights(plan), "polished" if _weights(plan) < polish.BELOW else "full"),
+            expected_kl(bits, _weights(plan), "polished" if polished else "full"),
             expected_kl(bits, _weights(plan), "fast"),
-            _full_seconds(speeds, tokens, info, weights=_weights(plan)) + report,
-            speeds.seconds("fast", tokens) + report,
+            self._seconds_full(window, measured, polished, speeds) + report,
+            speeds.seconds("fast", 0) + report, peak("full"), peak("fast"), speed,
         )  # fmt: skip
+
+    def _seconds_full(self, window: int, measured: int, polished: bool, speeds: Speeds) -> float:
+        """Of the method full, as ConvertJob does it."""
+        seconds = speeds.seconds("full", self.calibration_windows * window)
+        if measured:
+            seconds += speeds.measuring(measured * window)
+        return seconds + (speeds.polishing(polish.STEPS, window) if polished else 0.0)
+
+    def _measured(self, wish: Wish, info: ModelInfo, window: int) -> int:
+        """Windows that the sensitivities are measured on; 0 where every matrix gets the same planes."""
+        if not wish.mixed:
+            return 0
+        windows = self.calibration_windows
+        return sensitivity.windows_possible(info.n_layers, info.hidden_size, window, windows)
 
 
 def _weights(plan: list[TensorPlan] | tuple[TensorPlan, ...]) -> int:
@@ -134,24 +197,11 @@ def _weights(plan: list[TensorPlan] | tuple[TensorPlan, ...]) -> int:
     return total
 
 
-def _full_seconds(speeds: Speeds, tokens: int, info: ModelInfo, weights: int) -> float:
-    """Of the method full with a budget of bits: sensitivities, rounding and, for a model below 1 billion, polish."""
-    window = min(WINDOW, info.max_positions)
-    measured = window * sensitivity.windows_possible(
-        info.n_layers, info.hidden_size, window, tokens // window
-    )
-    seconds = speeds.measuring(measured) + speeds.seconds("full", tokens)
-    if weights < polish.BELOW:
-        steps = polish.STEPS * polish.BATCH * window
-        seconds += speeds.polishing(steps, (polish.WINDOWS + polish.HELD_OUT) * window)
-    return seconds
-
-
 def _report_seconds(speeds: Speeds, weights: int, both_bytes: int) -> float:
     """Three texts through both models, six answers of each, whose weights are read once a token."""
     amount = amounts(weights)
     texts = 3 * amount.text * REPORT_FORWARDS * speeds.forward * speeds.layers
-    return texts + 6 * amount.answer * both_bytes / MEMORY_SPEED
+    return texts + 6 * amount.answer * both_bytes / speeds.memory
 
 
 def _context(info: ModelInfo, file_bytes: int, memory: int) -> int:

@@ -1,8 +1,9 @@
-"""How fast this computer converts: the pieces of a conversion, timed on a few real matrices of the model at hand.
+"""How fast this computer converts and talks: the pieces of both, timed on a few real matrices of the model at hand.
 
-A layer's cost has a part for every token of text (passes forward and back, the sums of the inputs) and a part for the
-matrices (factoring H, rounding the rows). Both are measured on layer 0: one window of tokens, and a tile of rows
-per thread of a matrix of each width, then scaled; the head on its first rows. Nothing is written.
+A layer's cost has a part for every calibration token (the forward passes, the sums of the inputs) and a part for the
+matrices (factoring H, rounding the rows); measuring the sensitivities and the polish are passes forward and back. All
+are measured on layer 0: one window of tokens, and a tile of rows per thread of a matrix of each width, then scaled.
+Nothing is written.
 """
 
 import json
@@ -22,14 +23,16 @@ from bitconverter.engine import (
     Engine,
     Head,
     ModelInfo,
+    head_divergence,
     head_drawn_entropy,
     quantize_int8,
     quantize_planes,
     rotate,
     single_threaded_blas,
 )  # fmt: skip
+from bitconverter.jobs import polish
 from bitconverter.jobs.job import Context, Progress
-from bitconverter.jobs.layer_reader import MATRICES, RMS_EPS, as_f32
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32
 from bitconverter.model import names
 from bitconverter.model.calibrated_fit import TILE, improve
 from bitconverter.model.curvature import Curvature, Moments
@@ -40,28 +43,38 @@ Matrix = npt.NDArray[Any]
 F32 = npt.NDArray[np.float32]
 
 WINDOW = 512  # tokens
+BACK_WINDOW = 128  # of the passes back, which take several times as long
+HEAD_TOKENS = 64
 PLANES = 2
 INT8_ROWS = 4096
+MEMORY_BYTES = 128 * 1024 * 1024  # read to learn the memory's speed: more than a cache holds
 REPEATS, ENOUGH = 4, 1.0  # times a piece is run at most; seconds after which it is not run again
+TOKEN_REPEATS = 100  # of a single token through a layer, which takes microseconds
 
 
 @dataclass(frozen=True)
 class Speeds:
-    """Seconds. Per token and layer: `forward` (a layer as it is), `inputs` (of its matrices, one kind after another),
-    `sums` of their products, `backward` (with the forward pass that it repeats); `head` per token, the loss and its
-    gradient. Per layer: `factor`, `round_full`, `round_fast`. `int8` for embedding and head; `read` for all of the
-    source."""
+    """Seconds. Per token and layer: `token` of the calibration (all forward passes and the sums), `forward` of the
+    source, `backward` of the source with what the sensitivities take, `student` of a rounded layer forward and back,
+    `student_forward` of it. Per layer: `factor`, `round_full`, `round_fast`. Per token: `head` and `divergence` of the
+    loss with its gradient. `int8` for embedding and head; `read` for all of the source. A single token through a
+    rounded layer takes `decode` + `decode_plane` times its planes, or what reading it takes (`memory`: bytes/s)."""
 
+    token: float
     forward: float
-    inputs: float
-    sums: float
     backward: float
-    head: float
+    student: float
+    student_forward: float
     factor: float
     round_full: float
     round_fast: float
+    head: float
+    divergence: float
     int8: float
     read: float
+    decode: float
+    decode_plane: float
+    memory: float
     layers: int
 
     def seconds(self, method: str, tokens: int) -> float:
@@ -69,21 +82,26 @@ class Speeds:
         ends = self.int8 + self.read
         if method == "fast":
             return ends + self.layers * self.round_fast
-        if method == "diag":
-            return ends + self.layers * (tokens * self.forward + self.round_fast)
-        per_token = self.inputs + self.sums + self.forward
-        return ends + self.layers * (tokens * per_token + self.factor + self.round_full)
+        return ends + self.layers * (tokens * self.token + self.factor + self.round_full)
 
     def measuring(self, tokens: int) -> float:
-        """Of the sensitivities (jobs/sensitivity.py)."""
-        per_token = self.forward + self.sums + self.backward
-        return self.layers * (tokens * per_token + self.factor) + tokens * self.head
+        """Of the sensitivities (jobs/sensitivity.py), measured on so many tokens."""
+        passes = self.layers * (tokens * (self.token + self.backward) + self.factor)
+        return 2 * self.read + passes + tokens * self.head
 
-    def polishing(self, steps_tokens: int, taught_tokens: int) -> float:
-        """Of the polish (jobs/polish.py): the tokens of all its steps, and those that the source runs over once. Its
-        loss has two heads, and only one of them a way back."""
-        per_step = self.layers * (self.forward + self.backward) + 1.5 * self.head
-        return steps_tokens * per_step + taught_tokens * self.layers * self.forward
+    def polishing(self, steps: int, window: int) -> float:
+        """Of so many steps of the polish (jobs/polish.py), on windows of so many tokens."""
+        taught = (polish.WINDOWS + polish.HELD_OUT) * window
+        held = 2 * polish.HELD_OUT * window
+        learned = steps * polish.BATCH * window
+        teach = self.read + self.layers * taught * self.forward
+        look = held * (self.layers * self.student_forward + self.divergence)
+        return teach + look + learned * (self.layers * self.student + self.divergence)
+
+    def tokens_per_second(self, planes: float, layer_bytes: float, head_bytes: float) -> float:
+        """Of an answer at its beginning: layers with so many planes on average, `layer_bytes` each, and the head."""
+        layer = max(self.decode + planes * self.decode_plane, layer_bytes / self.memory)
+        return 1.0 / (self.layers * layer + head_bytes / self.memory)
 
 
 def probe(ctx: Context, source: Source, info: ModelInfo, engine: Engine, cpu: str) -> Speeds:
@@ -105,20 +123,22 @@ class _Probe:
     ) -> None:
         self._ctx, self._source, self._info = ctx, source, info
         self._engine, self._cpu, self._pool = engine, cpu, pool
+        self._reader = LayerReader(source, info, engine, ctx.cancel)
         self._draw = np.random.Generator(np.random.PCG64(0))
 
     def run(self) -> Speeds:
         self._tell(0)
-        block = Block(self._engine, json.dumps(self._source.config).encode(), 0, self._window())
-        read_seconds, weights = self._timed(lambda: self._read_layer(block))
+        window = self._window()
+        block = self._block(window)
+        read_seconds, weights = self._timed(self._read_layer)
         read_bytes = sum(matrix.nbytes for matrix in weights.values())
-        x = self._draw.normal(size=(1, self._window(), self._info.hidden_size)).astype(np.float32)
-        cancel = self._ctx.cancel
-        block.forward(x.copy(), cancel=cancel)  # the first touches memory for the first time
-        forward, _ = self._timed(lambda: block.forward(x.copy(), (), cancel))
-        in_turn, inputs = self._timed(lambda: {name: block.input(x, name, cancel) for name in CAPTURES})
-        backward, _ = self._timed(
-            lambda: block.backward(x, np.ones_like(x), block.gradients(("row_squares",)), cancel)
+        self._set_dense(block, weights)
+        x = self._states(1, window)
+        block.forward(x.copy(), cancel=self._ctx.cancel)  # the first touches memory for the first time
+        forward, inputs = self._timed(lambda: block.forward(x.copy(), cancel=self._ctx.cancel))
+        passes = sum(
+            self._timed(lambda name=name: block.input(x, name, self._ctx.cancel))[0]  # type: ignore[misc]
+            for name in CAPTURES
         )
         self._tell(1)
         moments = {name: Moments(width) for name, width in block.widths.items()}
@@ -126,6 +146,9 @@ class _Probe:
         factor, curvatures = self._timed(
             lambda: {name: m.curvature(self._ctx.cancel.check) for name, m in moments.items()}
         )
+        short = self._block(min(BACK_WINDOW, window))
+        self._set_dense(short, weights)
+        backward = self._backward(short, ("row_squares",))
         self._tell(2)
         per_row: dict[int, tuple[float, float]] = {}  # by columns: calibrated, plain
         for key, (_, input_name) in MATRICES.items():
@@ -134,40 +157,95 @@ class _Probe:
         round_full = sum(len(w) * per_row[w.shape[1]][0] for w in weights.values())
         round_fast = sum(len(w) * per_row[w.shape[1]][1] for w in weights.values())
         self._tell(3)
-        tokens = x.shape[0] * x.shape[1]
+        rounded = {
+            key: quantize_planes(self._engine, w, seed=0, n_planes=PLANES, cancel=self._ctx.cancel)[:2]
+            for key, w in weights.items()
+        }
+        student = self._student(rounded, window)
+        student_forward, _ = self._timed(lambda: student.forward(x.copy(), (), self._ctx.cancel))
+        student_back = self._backward(self._student(rounded, short.window), ("gain", "norms"))
+        self._tell(4)
+        decode = [self._one_token(rounded, times) for times in (1, 2)]
+        head, divergence = self._head_seconds()
         return Speeds(
-            forward / tokens, in_turn / tokens, sums / tokens, backward / tokens, self._head_seconds(x[0]),
-            factor, round_full, round_fast,
-            self._int8_seconds(), read_seconds * self._source.total_bytes / max(read_bytes, 1), self._info.n_layers,
+            token=(passes + forward + sums) / window, forward=forward / window, backward=backward,
+            student=student_forward / window + student_back, student_forward=student_forward / window,
+            factor=factor, round_full=round_full, round_fast=round_fast, head=head, divergence=divergence,
+            int8=self._int8_seconds(), read=read_seconds * self._source.total_bytes / max(read_bytes, 1),
+            decode=max(2 * decode[0] - decode[1], 0.0), decode_plane=(decode[1] - decode[0]) / PLANES,
+            memory=self._memory(), layers=self._info.n_layers,
         )  # fmt: skip
+
+    def _block(self, window: int) -> Block:
+        """Layer 0 without matrices."""
+        block = Block(self._engine, json.dumps(self._source.config).encode(), 0, window)
+        norms = self._reader.norms(0)
+        block.set_norms(norms["attn_norm"], norms["mlp_norm"], norms.get("q_norm"), norms.get("k_norm"))
+        return block
+
+    def _states(self, windows: int, window: int) -> F32:
+        return self._draw.normal(size=(windows, window, self._info.hidden_size)).astype(np.float32)
+
+    def _student(self, rounded: dict[str, tuple[Any, F32]], window: int, times: int = 1) -> Block:
+        """Layer 0 with planes, `times` as many."""
+        block = self._block(window)
+        for key, (planes, scales) in rounded.items():
+            many = np.concatenate([planes] * times)
+            block.set_planes(key, many, scales, seed=0, bias=self._bias(key))
+        return block
+
+    def _backward(self, block: Block, want: tuple[str, ...]) -> float:
+        """Seconds per token of a pass back, which computes the forward pass again inside."""
+        gradients = block.gradients(want)
+        x, dy = self._states(1, block.window), self._states(1, block.window)
+        seconds, _ = self._timed(lambda: block.backward(x, dy, gradients, self._ctx.cancel))
+        return seconds / block.window
+
+    def _one_token(self, rounded: dict[str, tuple[Any, F32]], times: int) -> float:
+        """Seconds of one token through the layer with `times` PLANES planes."""
+        block, x = self._student(rounded, 1, times), self._states(1, 1)
+        began = time.monotonic()
+        found: list[float] = []
+        while len(found) < 3 or (len(found) < TOKEN_REPEATS and time.monotonic() - began < ENOUGH):
+            start = time.perf_counter()
+            block.forward(x.copy(), ())
+            found.append(time.perf_counter() - start)
+        return float(np.median(found))
+
+    def _head_seconds(self) -> tuple[float, float]:
+        """Per token: the loss of a drawn token, and the divergence between two heads, with gradients."""
+        head: Head = self._reader.head()
+        states = self._states(1, HEAD_TOKENS)[0]
+        cancel = self._ctx.cancel
+        loss, _ = self._timed(lambda: head_drawn_entropy(self._engine, head, states, 0, cancel=cancel))
+        both, _ = self._timed(
+            lambda: head_divergence(self._engine, head, states, head, states, cancel=cancel)
+        )
+        return loss / HEAD_TOKENS, both / HEAD_TOKENS
+
+    def _memory(self) -> float:
+        """Bytes that all threads together read in a second."""
+        data = np.ones(MEMORY_BYTES, np.uint8)
+        seconds, _ = self._timed(lambda: self._engine.read(data))
+        return MEMORY_BYTES / seconds
 
     def _window(self) -> int:
         return min(WINDOW, self._info.max_positions)
 
-    def _read_layer(self, block: Block) -> dict[str, Matrix]:
-        expected = names.expected_tensors(self._info)
-        prefix = "model.layers.0."
-
-        def read(name: str) -> Matrix | None:
-            if prefix + name not in expected:
-                return None
-            self._ctx.cancel.check()
-            return self._source.read_rows(prefix + name, 0, self._source.tensors[prefix + name].shape[0])
-
-        def vector(name: str) -> F32 | None:
-            values = read(name)
-            return None if values is None else as_f32(values)
-
-        first, second = vector("input_layernorm.weight"), vector("post_attention_layernorm.weight")
-        assert first is not None and second is not None
-        block.set_norms(first, second, vector("self_attn.q_norm.weight"), vector("self_attn.k_norm.weight"))
+    def _read_layer(self) -> dict[str, Matrix]:
         weights = {}
         for key, (name, _) in MATRICES.items():
-            values = read(name + ".weight")
-            assert values is not None
-            weights[key] = values
-            block.set_dense(key, values, vector(name + ".bias"))
+            self._ctx.cancel.check()
+            stem = f"model.layers.0.{name}.weight"
+            weights[key] = self._source.read_rows(stem, 0, self._source.tensors[stem].shape[0])
         return weights
+
+    def _set_dense(self, block: Block, weights: dict[str, Matrix]) -> None:
+        for key, values in weights.items():
+            block.set_dense(key, values, self._bias(key))
+
+    def _bias(self, key: str) -> F32 | None:
+        return self._reader.vector(f"model.layers.0.{MATRICES[key][0]}.bias")
 
     def _sum(self, moments: dict[str, Moments], inputs: dict[str, F32]) -> None:
         for name, values in inputs.items():
@@ -194,17 +272,6 @@ class _Probe:
         full, _ = self._timed(calibrated)
         return (full + fast) / len(rows), fast / len(rows)
 
-    def _head_seconds(self, h: F32) -> float:
-        """Per token, from the first rows of the head."""
-        name = names.EMBEDDING if self._info.tied else names.HEAD
-        rows = min(INT8_ROWS, self._info.vocab_size)
-        norm = np.ones(self._info.hidden_size, np.float32)
-        head = Head(norm, self._source.read_rows(name, 0, rows), RMS_EPS)
-        seconds, _ = self._timed(
-            lambda: head_drawn_entropy(self._engine, head, h, 0, cancel=self._ctx.cancel)
-        )
-        return seconds / len(h) * self._info.vocab_size / rows
-
     def _int8_seconds(self) -> float:
         """Of the embedding and, if it is separate, the head."""
         rows = min(INT8_ROWS, self._info.vocab_size)
@@ -226,4 +293,4 @@ class _Probe:
 
     def _tell(self, step: int) -> None:
         self._ctx.cancel.check()
-        self._ctx.emit(Progress(step, 3, "step", "timing this computer"))
+        self._ctx.emit(Progress(step, 4, "step", "timing this computer"))

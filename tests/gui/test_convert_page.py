@@ -96,10 +96,34 @@ def test_before_the_start_quality_and_time_are_expected(page, qtbot, source, mon
     _choose(page, qtbot, source)
     assert page._plan is not None and len(page._plan.choices) == len(PRESETS)
     for card in page.target_card.sizes.cards.values():
-        assert "KL" in card.expected.text() and " s" in card.expected.text()
-    assert page.target_card._plan_line.isVisible()
-    page.target_card.sizes.slider.setValue(3 * STEPS)  # nothing is known of any average
-    assert not page.target_card._plan_line.isVisible()
+        said = card.expected.text()
+        assert "KL" in said and "tokens a second" in said and " s on this PC" in said
+    line = page.target_card._plan_line
+    assert line.isVisible() and "of memory" in line.text() and "KL" not in line.text()
+    page.target_card.sizes.slider.setValue(5 * STEPS)
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    assert line.isVisible() and "KL" in line.text() and "tokens a second" in line.text()
+
+
+def test_at_the_end_what_was_expected_stands_beside_what_happened(page, qtbot, source, settings, monkeypatch):
+    monkeypatch.setattr(ConvertPage, "PLANS", True)
+    settings["report"] = True
+    _choose(page, qtbot, source)
+    _convert(page, qtbot)
+    view, item = page.run_card.done.estimate, page.queue.last
+    assert view.isVisible() and view.before is not None and view.after == item.measured()
+    assert 0 < item.seconds < item.activity.ended - item.activity.started + 1
+    assert view.after.file_bytes == item.result.file_bytes <= 1.3 * view.before.file_bytes
+    assert view.after.kl == item.result.report["all"]["kl"]
+    for name, cells in view.rows:
+        assert name.isVisible() and all(cell.text() for cell in cells)
+    assert all(cells[2].text().endswith("%") and cells[2].text()[0] in "+-" for _, cells in view.rows)
+
+
+def test_a_conversion_that_nothing_was_expected_of_is_not_compared(page, qtbot, source):
+    _choose(page, qtbot, source)
+    _convert(page, qtbot)
+    assert page.run_card.done.isVisible() and not page.run_card.done.estimate.isVisible()
 
 
 def test_the_slider_chooses_any_average(page, qtbot, source):
@@ -114,6 +138,15 @@ def test_the_slider_chooses_any_average(page, qtbot, source):
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
     assert page.target_card.out.whole_text().endswith("-ternary-tiny") and sizes.cards["tiny"].isChecked()
     assert sizes.slider.value() == pytest.approx(2.0 * STEPS, abs=STEPS / 2)
+
+
+def test_the_number_beside_the_slider_follows_the_language(window, page, qtbot, source, settings):
+    _choose(page, qtbot, source)
+    value = page.target_card.sizes.slider_value
+    assert "bits" in value.text()
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "ビット" in value.text() and "bits" not in value.text()
 
 
 def test_a_conversion_ends_with_numbers_and_leads_to_the_chat(window, page, qtbot, source):

@@ -10,6 +10,7 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 
 from bitconverter.gui.drop_overlay import drop_text
 from bitconverter.gui.dropping import ACTIONS, kind_of, offer
+from bitconverter.gui.pages import PAGES
 
 LONG = 60_000
 EXTENSIONS = {
@@ -113,6 +114,28 @@ def test_on_the_chat_the_same_model_is_opened(window, things, qtbot):
     assert window.page_name == "chat"
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
     assert window.chat._session is not None
+
+
+PLACES = {"chat": "chat", "convert": "convert", "shelf": "shelf", "attach": "chat"}  # where an action leads
+
+
+@pytest.mark.parametrize("page", [spec.name for spec in PAGES])
+def test_each_kind_dropped_on_each_page_is_taken_or_explained(window, things, qtbot, page):
+    """By real events, as the window system sends them."""
+    for kind, path in things.items():
+        window.show_page(page)
+        window.toast.dismiss()
+        data = _mime(path)
+        assert _enter(window, data) and window.overlay.isVisible(), kind
+        said = window.overlay.text.text()
+        _drop(window, data)
+        assert not window.overlay.isVisible()
+        action = offer(str(path), page).action
+        if action:
+            assert window.page_name == PLACES[action], (kind, page)
+        else:
+            assert window.page_name == page and said in window.toast._text.text(), (kind, page)
+        qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
 
 
 @pytest.mark.parametrize("kind", ["lesson", "soul", "archive", "folder", "other"])

@@ -13,18 +13,8 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QColor, QKeySequence
-from PySide6.QtWidgets import (
-    QAbstractButton,
-    QAbstractItemView,
-    QAbstractSpinBox,
-    QComboBox,
-    QDialogButtonBox,
-    QLineEdit,
-    QPlainTextEdit,
-    QProgressBar,
-    QSlider,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialogButtonBox
+from window_checks import nameless
 
 from bitconverter.gui import about_page, awake, theme
 from bitconverter.gui.activity import Work
@@ -90,19 +80,7 @@ def test_shortcuts_are_all_different(window):
 def test_every_control_has_a_name_for_screen_readers(window, name, qtbot):
     window.show_page(name)
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
-    kinds = (QAbstractButton, QAbstractSpinBox, QAbstractItemView, QComboBox, QPlainTextEdit, QProgressBar)
-    nameless = []
-    for widget in window.findChildren(QWidget):
-        if not isinstance(widget, (*kinds, QLineEdit, QSlider)) or not widget.isVisible():
-            continue
-        if isinstance(widget.parent(), QAbstractSpinBox):  # Qt's own field inside; the box has the name
-            continue
-        if isinstance(widget, QSlider) and widget.focusPolicy() == Qt.FocusPolicy.NoFocus:
-            continue  # the field beside it says the same
-        text = widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
-        if not text:
-            nameless.append(widget)
-    assert nameless == []
+    assert nameless(window) == []
 
 
 def test_the_language_changes_at_once_and_back(window, settings):

@@ -73,6 +73,40 @@ def test_every_key_in_the_code_exists_and_every_message_is_used():
     assert not unused
 
 
+# names, and words that both languages write alike
+ALIKE = {
+    "app-name", "set-language-en", "kind-of-gguf", "export-markdown", "export-html", "export-jsonl",
+    "sampling-top_p", "sampling-top_k", "sampling-min_p",
+}  # fmt: skip
+
+
+def test_no_message_waits_for_its_translation():
+    """Japanese has Japanese letters, and is not the English sentence again."""
+    letters = re.compile("[ぁ-んァ-ヶ一-龠]")
+    fieldless = {key: re.sub(r"\{[^}]*\}", "", forms[-1]) for key, forms in MESSAGES.items()}
+    unfinished = {
+        key for key, text in fieldless.items() if re.search("[A-Za-z]{2}", text) and not letters.search(text)
+    }
+    assert unfinished - ALIKE == set()
+
+
+SHOWING = re.compile(
+    r"\.(?:setText|set_text|setToolTip|setAccessibleName|setAccessibleDescription|setPlaceholderText|"
+    r'setWindowTitle|addItem|addAction|showMessage|show_text|say)\(\s*f?"([^"]*)"'
+)
+
+
+def test_no_sentence_is_written_in_the_code():
+    """What is shown comes from gui/texts, in both languages."""
+    found = []
+    for path in SOURCES:
+        for shown in SHOWING.findall(path.read_text(encoding="utf-8")):
+            words = re.sub(r"\{[^}]*\}|Ctrl|BitConverter|Python|Qt", "", shown)  # names, and a key
+            if re.search("[A-Za-z]{3}", words):
+                found.append(f"{path.name}: {shown}")
+    assert found == []
+
+
 def test_japanese_is_spoken_after_the_language_is_chosen():
     messages.set_language("ja")
     assert tr("convert") == "変換する"

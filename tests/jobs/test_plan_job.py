@@ -34,7 +34,13 @@ def test_every_preset_has_size_quality_time_and_memory(family: str, tmp_path: Pa
         assert choice.fits and choice.context > 0
         assert 0 < choice.kl < choice.kl_fast
         assert choice.seconds_full > choice.seconds_fast > 0
+        assert choice.peak_full >= choice.peak_fast > 0 and choice.tokens_per_second > 0
+        assert choice.cost("full").kl == choice.kl and choice.cost("fast").seconds == choice.seconds_fast
     assert list(tmp_path.iterdir()) == [tmp_path / "m"]  # nothing is written
+    bits = [choice.bits for choice in result.averages]
+    assert bits == sorted(bits) and len(bits) > 5
+    nearest = result.nearest(4.0)
+    assert nearest is not None and abs(nearest.bits - 4.0) < 0.3
 
 
 def test_the_size_is_what_a_conversion_writes(tmp_path: Path) -> None:
@@ -65,16 +71,25 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
     assert isinstance(run_job(job, stop, cancel), Stopped)
 
 
+SPEEDS = Speeds(
+    token=0.001, forward=0.0004, backward=0.002, student=0.003, student_forward=0.0005, factor=1.0, round_full=2.0,
+    round_fast=0.5, head=0.01, divergence=0.02, int8=3.0, read=4.0, decode=0.001, decode_plane=0.002, memory=1e9,
+    layers=10,
+)  # fmt: skip
+
+
 def test_times_add_up() -> None:
-    speeds = Speeds(
-        forward=0.0004, inputs=0.0005, sums=0.0001, backward=0.001, head=0.01,
-        factor=1.0, round_full=2.0, round_fast=0.5, int8=3.0, read=4.0, layers=10,
-    )  # fmt: skip
-    assert speeds.seconds("fast", 1000) == pytest.approx(7 + 5)
-    assert speeds.seconds("diag", 1000) == pytest.approx(7 + 10 * 0.9)
-    assert speeds.seconds("full", 1000) == pytest.approx(7 + 10 * 4)
-    assert speeds.measuring(1000) == pytest.approx(10 * (1.5 + 1) + 10)
-    assert speeds.polishing(1000, 500) == pytest.approx(10 * 1.4 + 15 + 10 * 0.2)
+    assert SPEEDS.seconds("fast", 1000) == pytest.approx(7 + 5)
+    assert SPEEDS.seconds("full", 1000) == pytest.approx(7 + 10 * 4)
+    assert SPEEDS.measuring(1000) == pytest.approx(8 + 10 * (3 + 1) + 10)
+    teach = 4 + 10 * 100 * 10 * 0.0004
+    look = 2 * 4 * 10 * (10 * 0.0005 + 0.02)
+    assert SPEEDS.polishing(3, 10) == pytest.approx(teach + look + 3 * 4 * 10 * (10 * 0.003 + 0.02))
+
+
+def test_an_answer_is_as_slow_as_reading_the_weights_at_least() -> None:
+    assert SPEEDS.tokens_per_second(2, 1e6, 10e6) == pytest.approx(1 / (10 * 0.005 + 0.01))
+    assert SPEEDS.tokens_per_second(2, 1e8, 10e6) == pytest.approx(1 / (10 * 0.1 + 0.01))
 
 
 @pytest.mark.parametrize("method", MEASURED)

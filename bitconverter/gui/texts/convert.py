@@ -148,5 +148,16 @@ TEXTS: Texts = {
     "expected-fair": ("Close to the original (KL about {kl})", "元に近い見込み（KL 約{kl}）"),
     "expected-poor": ("Clearly worse than the original (KL about {kl})", "元より、はっきり劣る見込み（KL 約{kl}）"),
     "expected-time": ("about {time} on this PC", "このPCで約{time}"),
-    "plan-line": ("Takes about {time} · a chat with the result needs {memory} of memory", "約{time}かかります · 会話に必要なメモリー {memory}"),
+    "expected-speed": ("about {speed} tokens a second", "毎秒 約{speed} トークン"),
+    "plan-line": (
+        "Takes about {time} and {work} of memory · a chat with the result needs {memory}",
+        "変換は約{time}、メモリー約 {work} · 会話に必要なメモリー {memory}",
+    ),
+    "compare-title": ("Expected and measured", "見込みと実際"),
+    "compare-expected": ("expected", "見込み"),
+    "compare-measured": ("measured", "実際"),
+    "compare-time": ("time", "時間"),
+    "compare-memory": ("memory of the conversion", "変換のメモリー"),
+    "compare-file": ("size of the weights", "重みの大きさ"),
+    "compare-kl": ("KL divergence", "KL"),
 }  # fmt: skip

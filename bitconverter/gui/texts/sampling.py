@@ -30,7 +30,7 @@ TEXTS: Texts = {
     "mood-precise-tip": ("Keeps to the likeliest words: for facts, code, translation.", "最も確からしい言葉を選びます。事実、コード、翻訳に。"),
     "mood-balanced-tip": ("The usual settings.", "標準の設定です。"),
     "mood-free-tip": ("Takes unusual words too: for ideas and stories.", "珍しい言葉も選びます。発想や物語に。"),
-    "drop-oldest": ("Full context: leave out the oldest", "文脈がいっぱいなら古い順に省く"),
+    "drop-oldest": ("When full, drop the oldest", "いっぱいなら古い順に省く"),
     "drop-oldest-tip": (
         "For this chat. Otherwise you are asked when the context is full.",
         "この会話だけの設定です。オフなら、いっぱいになったときに選べます。",

@@ -1,0 +1,80 @@
+"""The memory that a conversion takes at most, told before it: the largest of its stages.
+
+Of each stage only what grows with the model or the text is counted, as the code of that stage allocates it; files
+that are mapped do not count, the system takes their pages back when it needs them.
+"""
+
+import itertools
+
+from bitconverter.engine import ModelInfo
+from bitconverter.jobs import polish
+from bitconverter.jobs.calibrate import CHUNK_TOKENS
+from bitconverter.jobs.layer_reader import SLAB_BYTES
+from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
+from bitconverter.model.budget import session_bytes
+from bitconverter.model.curvature import block_edges
+
+WORK = 90 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
+FACTOR_BYTES = (
+    48  # of an entry of H while it is factored: sums, scaled, factor and inverse in f64, h and u in f32
+)
+FIT_BYTES = (
+    18  # of a weight of the matrix that is rounded: itself twice in f32, its integers, what they are tried on
+)
+REPORT_LOGITS = 4  # arrays f32 [window, vocabulary] of both models and their scores
+
+
+def peak_bytes(
+    info: ModelInfo, stored: int, *, method: str, windows: int, window: int, measured: int, polished: bool
+) -> int:
+    """`stored`: bytes of a weight in the source; `windows` of `window` tokens are calibrated on, `measured` of them
+    for the sensitivities (0: not at all). With the quality report."""
+    report = 2 * session_bytes(info, min(REPORT_WINDOW, info.max_positions), "f16")
+    report += REPORT_LOGITS * 4 * min(REPORT_WINDOW, info.max_positions) * info.vocab_size
+    largest = 4 * info.hidden_size * max(info.vocab_size, info.intermediate_size)
+    stages = [report, 2 * min(SLAB_BYTES, largest)]
+    if method == "fast":
+        return WORK + max(stages)
+    hidden = 4 * window * info.hidden_size  # of a window's states
+    layer = stored * _layer_weights(info)
+    inputs = 4 * CHUNK_TOKENS * sum(_widths(info))
+    rounding = windows * hidden + layer + max(_fit(info) + _factor(info), inputs)
+    stages.append(rounding)
+    if measured:
+        moments = 8 * sum(_block_entries(width) for width in _widths(info))
+        stages.append(
+            windows * 8 * window
+            + (info.n_layers + 2) * measured * hidden
+            + layer
+            + inputs
+            + max(moments, _factor(info))
+        )
+    if polished:
+        taught = (polish.WINDOWS + polish.HELD_OUT) * hidden
+        head = (stored + 1) * info.vocab_size * info.hidden_size
+        stages.append(taught + polish.BATCH * hidden * (info.n_layers + 3) + head + inputs + layer)
+    return WORK + max(stages)
+
+
+def _widths(info: ModelInfo) -> tuple[int, ...]:
+    heads = info.n_heads * info.head_dim
+    return (info.hidden_size, heads, info.hidden_size, info.intermediate_size)
+
+
+def _layer_weights(info: ModelInfo) -> int:
+    heads, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
+    return info.hidden_size * (2 * heads + 2 * kv + 3 * info.intermediate_size)
+
+
+def _fit(info: ModelInfo) -> int:
+    return FIT_BYTES * info.hidden_size * max(info.intermediate_size, info.n_heads * info.head_dim)
+
+
+def _factor(info: ModelInfo) -> int:
+    """Of the widest input's H."""
+    return FACTOR_BYTES * max(_block_entries(width) for width in _widths(info))
+
+
+def _block_entries(width: int) -> int:
+    edges = block_edges(width)
+    return max((b - a) ** 2 for a, b in itertools.pairwise(edges)) * (1 if len(edges) == 2 else 2)
