@@ -312,17 +312,18 @@ class ConvertPage(ConvertLayout):
 
     # ---- converting
 
-    def convert(self) -> None:
-        """Put the conversion that the page describes into the queue."""
-        settings, plan = self._settings, self._planned()
-        figures = None if plan is None or not settings["report"] else expected(plan, str(settings["method"]))
-        self._add(
-            ConvertJob(
-                source=self._source, out=self._out, threads=int(settings["threads"]),
-                method=settings["method"], report=settings["report"], **self._choice.fields(),
-            ),
-            figures,
+    def job(self) -> ConvertJob:
+        """The conversion that the page describes."""
+        settings = self._settings
+        return ConvertJob(
+            source=self._source, out=self._out, threads=int(settings["threads"]),
+            method=settings["method"], report=settings["report"], **self._choice.fields(),
         )  # fmt: skip
+
+    def convert(self) -> None:
+        """Put it into the queue, with what is expected of it."""
+        plan = self._planned() if self._settings["report"] else None  # the estimate is of one with its report
+        self._add(self.job(), None if plan is None else expected(plan, str(self._settings["method"])))
 
     def resume_into(self, out: str) -> None:
         """Go on with the stopped conversion into `out`."""
