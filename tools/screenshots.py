@@ -1,7 +1,8 @@
 """Screenshots of the real window doing real work: python tools/screenshots.py OUT_FOLDER --model FOLDER_OR_GGUF
 
-Converts the model and talks to the result, in English and Japanese, light and dark. Needs no screen, but a font
-with Japanese letters. With --guide only the pictures of docs/guide are made.
+Converts the model and talks to the result: every screen in its main states, in English and Japanese, light and dark.
+Needs no screen, but a font with Japanese letters. With --guide only the pictures of docs/guide are made. The
+models lie in --place, whose name is seen in the pictures.
 """
 
 import argparse
@@ -10,13 +11,15 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
-from PySide6.QtCore import QElapsedTimer, QEventLoop, QTimer
-from PySide6.QtGui import QImage
+import numpy as np
+from PySide6.QtCore import QElapsedTimer, QEventLoop, Qt, QTimer
+from PySide6.QtGui import QImage, qRgb
 from PySide6.QtWidgets import QApplication
 
 from bitconverter.gui.app import prepare
@@ -31,8 +34,8 @@ LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
 BOTH = (("en", "light"), ("ja", "light"))
 GUIDE = {  # what docs/guide and the README show
     "welcome": BOTH, "convert-1-empty": BOTH, "convert-3-ready": LOOKS, "convert-4-running": BOTH,
-    "convert-6-done": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH, "settings": BOTH,
-    "diagnostics": BOTH,
+    "convert-6-done": BOTH, "convert-7-compared": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH,
+    "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
 PATIENCE_MS = 20 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
@@ -55,8 +58,18 @@ class Camera:
                 self.window.apply_setting(key)
             settle()
             path = self._out / f"{name}-{language}-{look}.png"
-            self.window.grab().toImage().convertToFormat(QImage.Format.Format_RGB888).save(str(path))
+            few_colors(self.window.grab().toImage()).save(str(path))
             print(path, flush=True)
+
+
+def few_colors(image: QImage) -> QImage:
+    """The picture in its 256 most frequent colours: a window has few, and the file becomes a third as large."""
+    image = image.convertToFormat(QImage.Format.Format_RGB32)
+    pixels = np.frombuffer(image.constBits(), np.uint32).reshape(image.height(), -1)[:, : image.width()]
+    colors, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
+    often = colors[np.argsort(-counts, kind="stable")[:256]]
+    table = [qRgb(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in often]
+    return image.convertToFormat(QImage.Format.Format_Indexed8, table, Qt.ImageConversionFlag.ThresholdDither)
 
 
 def settle() -> None:
@@ -78,7 +91,7 @@ def wait(what: str, condition: Callable[[], bool]) -> None:
     settle()
 
 
-def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
+def shoot_convert(camera: Camera, source: Path, folder: Path, short: bool) -> str:
     """The convert page from empty to done; returns the converted folder."""
     page, queue = camera.window.convert, camera.window.convert.queue
     camera.window.show_page("convert")
@@ -88,10 +101,14 @@ def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
     camera.take("convert-2-blocked")
     page.choose_source(str(source))
     wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
-    page.target_card.sizes.cards["8gb"].click()
+    page.target_card.sizes.cards["4gb"].click()
     wait("the checks", lambda: page.state is ConvertState.READY and not page.busy)
     camera.take("convert-3-ready")
-    page.convert()
+    job = page.job()
+    if short:  # less text, nothing trained: other figures than those that were expected
+        page.queue.add(replace(job, calibration_windows=8, polish=0))
+    else:
+        page.convert()
     wait("a third of the work", lambda: page.run_card.bar.value() > 330 or not queue.items)
     if queue.items:
         camera.take("convert-4-running")
@@ -101,6 +118,10 @@ def shoot_convert(camera: Camera, source: Path, folder: Path) -> str:
         queue.resume_current()
     wait("the end", lambda: not page.converting)
     camera.take("convert-6-done")
+    estimate = page.run_card.done.estimate
+    page.area.ensureWidgetVisible(estimate, 0, 240)
+    camera.take("convert-7-compared")
+    page.area.verticalScrollBar().setValue(0)
     done = queue.last
     if done is None or done.result is None:
         sys.exit(page.console.text())
@@ -139,6 +160,13 @@ def shoot_chat(camera: Camera, model: str) -> None:
     wait("the answer", lambda: page.state is ChatState.READY)
     page.view.verticalScrollBar().setValue(0)
     camera.take("chat-5-answered")
+    page.bar.drawer_button.click()
+    camera.take("chat-6-settings")
+    page.bar.drawer_button.click()
+    page.history.search.setText("世界")
+    wait("what is found", lambda: any(row.message for row in page.history.model.rows()))
+    camera.take("chat-7-search", LOOKS[2:3])
+    page.history.search.clear()
     for name in ("welcome", "activity", "settings", "diagnostics", "about", "shortcuts"):
         window.show_page(name)
         wait("the page", lambda: not window.busy)
@@ -151,10 +179,15 @@ def main() -> int:
     parser.add_argument("--model", type=Path, required=True, help="a Hugging Face folder or a .gguf file")
     parser.add_argument("--method", choices=("full", "fast"), default="full", help="of the conversion")
     parser.add_argument("--guide", action="store_true", help="only the pictures of docs/guide")
+    parser.add_argument("--short", action="store_true", help="calibrate on less text, without the polish")
+    parser.add_argument("--place", type=Path, default=Path("/srv/models"), help="a new folder for the models")
+    parser.add_argument("--name", help="of the model's folder in the pictures")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     app = QApplication(sys.argv[:1])
+    arguments.place.mkdir(parents=True)
     place = Path(tempfile.mkdtemp(prefix="screenshots-"))
+    os.environ["BITCONVERTER_HOME"] = str(place)
     settings = Settings(place / "settings.json")
     settings["language"], settings["theme"], settings["method"] = "en", "light", arguments.method
     prepare(app, settings)
@@ -162,20 +195,20 @@ def main() -> int:
     window.resize(*SIZE)
     window.show()
     try:
-        work = place / "モデル"
-        work.mkdir()
-        source = work / arguments.model.name
+        work = arguments.place
+        source = work / (arguments.name or arguments.model.name)
         if arguments.model.is_dir():
             shutil.copytree(arguments.model, source)
         else:
             shutil.copyfile(arguments.model, source)
         camera = Camera(window, settings, arguments.out, arguments.guide)
-        model = shoot_convert(camera, source, work)
+        model = shoot_convert(camera, source, work, arguments.short)
         shoot_shelf(camera, work)
         shoot_chat(camera, model)
     finally:
         window.stop_and_wait()
-        shutil.rmtree(place, ignore_errors=True)
+        for folder in (place, arguments.place):
+            shutil.rmtree(folder, ignore_errors=True)
     return 0
 
 

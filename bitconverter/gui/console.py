@@ -1,7 +1,10 @@
 """The log of what happens, with the time of each line; read-only, to be copied."""
 
+from collections import deque
+from collections.abc import Callable
+
 from PySide6.QtCore import Qt, QTime
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QTextCursor
 from PySide6.QtWidgets import QPlainTextEdit, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
@@ -9,16 +12,19 @@ from bitconverter.gui.widgets import Button, Texts, label, row
 
 
 class Console(QWidget):
-    """Lines are kept as they were said; a change of language touches only later ones."""
+    """Each line is kept as what says it, so that a change of language says all of them again."""
+
+    MOST = 5000  # lines
 
     def __init__(self) -> None:
         super().__init__()
         self._texts = Texts()
+        self._lines: deque[tuple[str, Callable[[], str]]] = deque(maxlen=self.MOST)
         self.view = QPlainTextEdit()
         self.view.setObjectName("console")
         self.view.setReadOnly(True)
         self.view.setFont(theme.mono_font())
-        self.view.setMaximumBlockCount(5000)
+        self.view.setMaximumBlockCount(self.MOST)
         self.view.setMinimumHeight(150)
         self.view.setTabChangesFocus(True)
         self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.WidgetWidth)
@@ -40,17 +46,24 @@ class Console(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.view)
 
-    def say(self, text: str) -> None:
-        """Add a line."""
-        self.view.appendPlainText(f"{QTime.currentTime().toString('HH:mm:ss')}  {text}")
+    def say(self, line: Callable[[], str]) -> None:
+        """Add a line: what `line` returns now, and again after a change of language."""
+        self._lines.append((QTime.currentTime().toString("HH:mm:ss"), line))
+        self.view.appendPlainText(_shown(*self._lines[-1]))
 
     def text(self) -> str:
         """All lines."""
         return self.view.toPlainText()
 
     def retranslate(self) -> None:
-        """Say title and buttons again in the language of now."""
+        """Say everything again in the language of now."""
         self._texts.refresh()
+        self.view.setPlainText("\n".join(_shown(*line) for line in self._lines))
+        self.view.moveCursor(QTextCursor.MoveOperation.End)
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text())
+
+
+def _shown(when: str, line: Callable[[], str]) -> str:
+    return f"{when}  {line()}"

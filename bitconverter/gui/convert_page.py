@@ -2,7 +2,9 @@
 
 import os
 from enum import Enum, auto
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
@@ -164,7 +166,7 @@ class ConvertPage(ConvertLayout):
         if self._choice.preset == CUSTOM:
             self.target_card.sizes.choose(Choice(self._settings["preset"]))
         self.source_card.show_checking(self._source)
-        self.console.say(tr("log-checking", path=self._source))
+        self._log("log-checking", path=self._source)
         self._new_out()
         self._check()
 
@@ -255,7 +257,8 @@ class ConvertPage(ConvertLayout):
         elif isinstance(event, Failed) and chosen:
             error = error_text(event.error)
             self.source_card.show_error(error)
-            self.console.say(error.text)
+            problem = event.error
+            self.console.say(lambda: error_text(problem).text)
             self._show_state(State.BLOCKED)
         if isinstance(event, Finished | Failed):
             self._estimate_next()
@@ -270,9 +273,9 @@ class ConvertPage(ConvertLayout):
         self.target_card.show_report(report)
         bad = sum(item.level == "error" for item in report.items)
         if report.ok:
-            self.console.say(tr("log-ready", name=report.name, facts=facts_text(report)))
+            self.console.say(lambda: tr("log-ready", name=report.name, facts=facts_text(report)))
         else:
-            self.console.say(tr("log-blocked", count=bad))
+            self._log("log-blocked", count=bad)
         self._show_state(State.READY if report.ok else State.BLOCKED)
 
     def _estimate_next(self) -> None:
@@ -313,17 +316,18 @@ class ConvertPage(ConvertLayout):
 
     # ---- converting
 
-    def convert(self) -> None:
-        """Put the conversion that the page describes into the queue."""
-        settings, plan = self._settings, self._planned()
-        figures = None if plan is None or not settings["report"] else expected(plan, str(settings["method"]))
-        self._add(
-            ConvertJob(
-                source=self._source, out=self._out, threads=int(settings["threads"]),
-                method=settings["method"], report=settings["report"], **self._choice.fields(),
-            ),
-            figures,
+    def job(self) -> ConvertJob:
+        """The conversion that the page describes."""
+        settings = self._settings
+        return ConvertJob(
+            source=self._source, out=self._out, threads=int(settings["threads"]),
+            method=settings["method"], report=settings["report"], **self._choice.fields(),
         )  # fmt: skip
+
+    def convert(self) -> None:
+        """Put it into the queue, with what is expected of it."""
+        plan = self._planned() if self._settings["report"] else None  # the estimate is of one with its report
+        self._add(self.job(), None if plan is None else expected(plan, str(self._settings["method"])))
 
     def resume_into(self, out: str) -> None:
         """Go on with the stopped conversion into `out`."""
@@ -342,25 +346,31 @@ class ConvertPage(ConvertLayout):
         self._settings.add_shelf_models(job.source, job.out, f"{job.out}.partial")
         self.to_save.emit()
         self._planner.drop()
-        self.console.say(tr("log-converting", name=Path(job.source).name, out=job.out))
+        self._log("log-converting", name=Path(job.source).name, out=job.out)
         self.queue.add(job, figures)
+
+    def _log(self, key: str, **fields: Any) -> None:
+        """A line in the console."""
+        self.console.say(partial(tr, key, **fields))
 
     def escape(self) -> None:
         """Esc does nothing to hours of work."""
 
     def _on_convert(self, item: QueueItem, event: Event) -> None:
         if isinstance(event, Note):
-            self.console.say(note_text(event))
+            note = event
+            self.console.say(lambda: note_text(note))
         elif isinstance(event, Finished):
             result = event.result
-            self.console.say(tr("log-done", size=format_size(result.file_bytes), out=result.out))
+            self._log("log-done", size=format_size(result.file_bytes), out=result.out)
             if item.job.out == self._out:  # the name is taken now
                 self._new_out(os.path.dirname(self._out))
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):
-            self.console.say(tr("log-stopped"))
+            self._log("log-stopped")
         elif isinstance(event, Failed):
-            self.console.say(error_text(event.error).text)
+            problem = event.error
+            self.console.say(lambda: error_text(problem).text)
         if item is self.run_card.item:
             self.run_card.show_progress()
 

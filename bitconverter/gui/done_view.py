@@ -62,19 +62,22 @@ class DoneView(QWidget):
         self.quality, self.estimate = QualityView(), EstimateView()
         layout.addWidget(self._where)
         layout.addLayout(buttons)
+        self.quality.below_numbers.addWidget(self.estimate)
         layout.addWidget(self.quality)
-        layout.addWidget(self.estimate)
 
     def show_result(
         self, job: ConvertJob, result: ConvertResult, before: Figures | None, after: Figures | None
     ) -> None:
         """The finished model in numbers; what was expected `before`, what was measured `after`."""
         self.job, self.result = job, result
+        seconds = result.seconds if after is None else max(after.seconds, result.seconds)
         texts = (
             format_size(result.source_bytes), format_size(result.file_bytes),
-            f"{result.bits_per_weight:.2f}", format_duration(result.seconds),
+            f"{result.bits_per_weight:.2f}", format_duration(seconds),
         )  # fmt: skip
-        time_key = "result-time-resumed" if result.resumed_tensors else "result-time"
+        # what was done before the program was started is not in either
+        whole = not result.resumed_tensors or seconds > result.seconds + 1
+        time_key = "result-time" if whole else "result-time-resumed"
         self._texts.set(self._time_name.setText, time_key)
         for number, text in zip(self._numbers, texts, strict=True):
             number.setText(text)

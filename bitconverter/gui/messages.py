@@ -4,6 +4,7 @@ The jobs' own sentences are English; what a code means in Japanese is in gui/tex
 that is not there is shown with the job's own sentence.
 """
 
+import re
 import traceback
 from dataclasses import dataclass
 from typing import Any
@@ -111,9 +112,14 @@ def note_text(note: Note) -> str:
 
 
 def item_text(item: str) -> str:
-    """What a progress event is at: "layer 3" in the language in use, names of tensors and files as they are."""
-    word, _, number = item.partition(" ")
-    return tr("layer-number", layer=number) if word == "layer" and number.isdigit() else item
+    """What a progress event is at, in the language in use; names of files and of other tensors as they are."""
+    layer = re.match(r"(?:layer |model\.layers\.)(\d+)", item)
+    if layer:
+        return tr("layer-number", layer=layer[1])
+    stage, _, part = item.partition(": ")
+    if f"item-{stage}" in MESSAGES:
+        return tr(f"item-{stage}") + (f": {tr(f'item-{part}')}" if f"item-{part}" in MESSAGES else "")
+    return item
 
 
 def answer_line(answer: Numbers) -> str:

@@ -31,6 +31,8 @@ class QualityView(QWidget):
         layout.addWidget(self.title)
         layout.addLayout(self._numbers)
         layout.addWidget(self.verdict)
+        self.below_numbers = QVBoxLayout()
+        layout.addLayout(self.below_numbers)
         layout.addWidget(self._answers_title)
         layout.addLayout(self._answers)
         self.answers: list[QFrame] = []

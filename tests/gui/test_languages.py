@@ -4,15 +4,16 @@ import shutil
 from pathlib import Path
 
 import pytest
-from window_checks import left_in_english, nameless
+from window_checks import JAPANESE, left_in_english, nameless
 
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.closing import CloseDialog
 from bitconverter.gui.convert_page import ConvertPage, State
+from bitconverter.gui.messages import item_text
 from bitconverter.gui.pages import PAGES
 from bitconverter.jobs.convert import ConvertJob
 
-LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+LONG = 180_000  # milliseconds; a bound for a broken program, not a promise
 
 
 def _speak(window, settings, language: str) -> None:
@@ -64,6 +65,8 @@ def test_the_conversion_from_its_checks_to_its_end(window, settings, source, qtb
     page.choose_source(str(source))
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
     assert _faults(window, settings) == set()
+    items = set()
+    page.queue.happened.connect(lambda _, event: items.add(getattr(event, "item", "")))
     page.convert_button.click()
     page.queue.add(ConvertJob(source=str(source), out=str(source.parent / "second"), planes=2))
     assert _faults(window, settings) == set()
@@ -74,6 +77,11 @@ def test_the_conversion_from_its_checks_to_its_end(window, settings, source, qtb
     page.queue.resume_current()
     qtbot.waitUntil(lambda: not page.busy and page.queue.last is not None, timeout=LONG)
     assert page.run_card.done.isVisible() and page.run_card.done.quality.answers
+    _speak(window, settings, "ja")
+    assert {"sensitivity", "quality report: japanese"} < items
+    assert [item for item in items if item and not JAPANESE.search(item_text(item))] == []
+    log = page.console.text().splitlines()
+    assert len(log) > 5 and [line for line in log if not JAPANESE.search(line)] == []
     assert _faults(window, settings) == set()
     for name in ("shelf", "activity"):
         window.show_page(name)
