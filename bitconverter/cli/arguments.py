@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plan(_verb(verbs, "plan"))
     _chat(_verb(verbs, "chat"))
     _train(_verb(verbs, "train"))
+    _replay(_verb(verbs, "replay"))
     _merge(_verb(verbs, "merge"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
@@ -129,10 +130,25 @@ def _train(parser: argparse.ArgumentParser) -> None:
     for name, default in (("layers", 6), ("steps", 30), ("batch", 16), ("window", 256), ("seed", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
-    parser.add_argument("--rate", type=float, default=3e-3, metavar="X", help=texts.OPTIONS["train_rate"])
+    parser.add_argument("--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"])
+    parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
     parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
+    parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
+    parser.add_argument("--epsilon", type=float, default=2e-2, metavar="X", help=texts.OPTIONS["train_epsilon"])
+    parser.add_argument(
+        "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
+    )
+    for name, default in (("directions", 1), ("warmup", 3), ("patience", 0)):
+        text = texts.OPTIONS["train_" + name]
+        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])
     _engine_options(parser)
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("log", metavar="LOG", help=texts.OPTIONS["step_log"])
+    parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:

@@ -162,6 +162,41 @@ class Block:
         )
         return out
 
+    def windows(
+        self,
+        x: F32,
+        lengths: npt.NDArray[np.int32],
+        scales: Mapping[str, F32] | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """As forward(), for windows of `lengths` i32 [windows] tokens, 1 to `window` each, one after the other: x f32
+        [sum of lengths, hidden] is replaced.
+
+        `scales` by matrix name (planes), f32 [replicas, rows]: the windows are then so many equal shares, and each has
+        its row of scales in place of the matrix's own. They share the planes and their decoding.
+        """
+        counts = np.ascontiguousarray(lengths, np.int32)
+        given = {name: np.ascontiguousarray(rows, np.float32) for name, rows in (scales or {}).items()}
+        replicas = {len(rows) for rows in given.values()} or {1}
+        for name, rows in given.items():
+            if rows.ndim != 2 or rows.shape[1] != self._shape(name)[0] or len(replicas) > 1:
+                raise InvalidError(f"scales of shape {rows.shape} for {name} of {self._shape(name)}")
+        if x.dtype != np.float32 or x.shape != (int(counts.sum()), self.hidden_size) or counts.ndim != 1:
+            raise InvalidError(f"x is {x.dtype} {x.shape}, must be float32 [sum of lengths, {self.hidden_size}]")
+        if not (x.flags.c_contiguous and x.flags.writeable):
+            raise InvalidError("x is changed in place: it must be C-contiguous and writable")
+        table = ffi.new("float *[]", [_or_null(given.get(name)) for name in MATRICES])
+        call(
+            lib.bc_block_windows,
+            self.handle,
+            pointer("float", x),
+            pointer("int32_t", counts),
+            len(counts),
+            table if given else ffi.NULL,
+            replicas.pop(),
+            flag_of(cancel),
+        )
+
     def gradients(
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
     ) -> BlockGradients:

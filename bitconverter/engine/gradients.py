@@ -142,11 +142,13 @@ class Head:
 @dataclass(frozen=True)
 class HeadLoss:
     """loss f64 [tokens] in nats, without the tokens' weights; dh f32 [tokens, hidden] and norm f64 [hidden], the
-    gradients of sum(weights * loss), or None if they were not asked for."""
+    gradients of sum(weights * loss), or None if they were not asked for. hits i32 [tokens], of cross-entropy: 1
+    where no other token is more probable than the target."""
 
     loss: F64
     dh: F32 | None
     norm: F64 | None
+    hits: npt.NDArray[np.int32] | None = None
 
 
 def head_cross_entropy(
@@ -166,6 +168,7 @@ def head_cross_entropy(
     run = _Run(head, h, weights, gradients)
     if wanted.shape != run.loss.shape:
         raise InvalidError(f"targets of shape {wanted.shape} for {len(run.loss)} tokens")
+    hits = np.zeros(wanted.shape, np.int32)
     call(
         lib.bc_head_cross_entropy,
         engine.handle,
@@ -174,9 +177,10 @@ def head_cross_entropy(
         len(run.loss),
         pointer("int32_t", wanted),
         *run.outputs,
+        pointer("int32_t", hits),
         flag_of(cancel),
     )
-    return HeadLoss(run.loss, run.dh, run.norm)
+    return HeadLoss(run.loss, run.dh, run.norm, hits)
 
 
 def head_divergence(

@@ -23,6 +23,27 @@ MAX_LOG_GAIN = 4.0  # rows grow or shrink at most 55 times: far beyond what trai
 
 
 @dataclass(frozen=True)
+class Batch:
+    """Windows without what follows their last learned token, one after the other: hidden f32 [tokens, hidden] into the
+    first trained layer, lengths i32 [windows], targets i32 [tokens] (-1: nothing is learned there)."""
+
+    hidden: F32
+    lengths: I32
+    targets: I32
+
+
+@dataclass(frozen=True)
+class Score:
+    """loss: the sum of -log p over `tokens` targets, in nats; right: the windows of which every target is the most
+    probable token, of the `windows` that have any."""
+
+    loss: float
+    tokens: int
+    right: int
+    windows: int
+
+
+@dataclass(frozen=True)
 class Step:
     """loss: the mean of -log p over `tokens` targets, in nats; gradient f64 [n], of that mean."""
 
@@ -74,12 +95,14 @@ class GainTrainer:
         self.size = sum(len(base) for base in self._base.values())
         self.parameters = np.zeros(self.size)
 
-    def prefix(self, tokens: I32, cancel: Cancel | None = None) -> F32:
-        """tokens i32 [windows, window] -> hidden states f32 [windows, window, hidden] into the first trained layer."""
-        x = self.stack.embed(tokens)
+    def batch(self, tokens: I32, targets: I32, cancel: Cancel | None = None) -> Batch:
+        """tokens and targets i32 [windows, window], through the layers that do not learn."""
+        lengths = learned_lengths(targets)
+        kept = np.arange(self.window) < lengths[:, None]
+        x = self.stack.embed(tokens[kept])
         for layer in range(self.trained.start):
-            self.stack.block(layer, self.window).forward(x, capture=(), cancel=cancel)
-        return x
+            self.stack.block(layer, self.window).windows(x, lengths, cancel=cancel)
+        return Batch(x, lengths, targets[kept])
 
     def set_parameters(self, parameters: F64) -> None:
         self.parameters = np.clip(parameters, -MAX_LOG_GAIN, MAX_LOG_GAIN)
@@ -92,35 +115,40 @@ class GainTrainer:
             self.stack.prefix(*key): np.exp(part).astype(np.float32) for key, part in self._parts(parameters)
         }
 
-    def losses(self, prefix: F32, targets: I32, cancel: Cancel | None = None) -> tuple[float, int]:
-        """Sum of -log p over the targets i32 [windows, window] (-1: none), and how many they are."""
-        x = np.array(prefix, np.float32)
+    def score(self, batch: Batch, cancel: Cancel | None = None) -> Score:
+        x = batch.hidden.copy()
         for block in self._blocks:
-            block.forward(x, capture=(), cancel=cancel)
-        flat, wanted = x.reshape(-1, x.shape[2]), self._wanted(targets)
-        run = head_cross_entropy(self.stack.engine, self._head, flat, wanted, gradients=False, cancel=cancel)
-        return float(run.loss.sum()), int((wanted >= 0).sum())
+            block.windows(x, batch.lengths, cancel=cancel)
+        return self._scores(x, batch, 1, cancel)[0]
 
-    def step(self, prefix: F32, targets: I32, cancel: Cancel | None = None) -> Step:
+    def replicas(self, batch: Batch, parameters: F64, cancel: Cancel | None = None) -> list[Score]:
+        """The score with each row of parameters f64 [replicas, n] in place of what set_parameters() was given: one
+        forward pass, in which the replicas share the planes."""
+        n = len(parameters)
+        x, lengths = np.tile(batch.hidden, (n, 1)), np.tile(batch.lengths, n)
+        scales: dict[tuple[int, str], F32] = {}
+        for i, row in enumerate(np.clip(parameters, -MAX_LOG_GAIN, MAX_LOG_GAIN)):
+            for key, part in self._parts(row):
+                rows = scales.setdefault(key, np.empty((n, len(part)), np.float32))
+                rows[i] = self._base[key] * np.exp(part)
+        for layer, block in zip(self.trained, self._blocks, strict=True):
+            own = {matrix: scales[layer, matrix] for matrix in MATRICES}
+            block.windows(x, lengths, own, cancel)
+        return self._scores(x, batch, n, cancel)
+
+    def step(self, batch: Batch, cancel: Cancel | None = None) -> Step:
         """Loss and gradient on these windows."""
-        wanted = self._wanted(targets)
+        wanted = self._wanted(batch.targets)
         count = int((wanted >= 0).sum())
-        x = np.array(prefix, np.float32)
+        x = batch.hidden.copy()
         inputs = []
         for block in self._blocks:
-            inputs.append(x.copy())
-            block.forward(x, capture=(), cancel=cancel)
-        weights = np.full(targets.size, 1 / max(1, count), np.float32)
-        run = head_cross_entropy(
-            self.stack.engine,
-            self._head,
-            x.reshape(-1, x.shape[2]),
-            wanted,
-            weights,
-            cancel=cancel,
-        )
+            inputs.append(self._spread(x, batch))
+            block.windows(x, batch.lengths, cancel=cancel)
+        weights = np.full(wanted.size, 1 / max(1, count), np.float32)
+        run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
         assert run.dh is not None
-        dy = run.dh.reshape(x.shape)
+        dy = self._spread(run.dh, batch)
         for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
             for gain in sums.gain.values():
                 gain[:] = 0
@@ -128,11 +156,42 @@ class GainTrainer:
         parts = [sums.gain[matrix] for sums in self._gradients for matrix in MATRICES]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
 
+    def _spread(self, packed: F32, batch: Batch) -> F32:
+        """Packed rows as f32 [windows, window, hidden]; zeros behind the end of each."""
+        spread = np.zeros((len(batch.lengths), self.window, packed.shape[1]), np.float32)
+        spread[np.arange(self.window) < batch.lengths[:, None]] = packed
+        return spread
+
+    def _scores(self, x: F32, batch: Batch, replicas: int, cancel: Cancel | None) -> list[Score]:
+        wanted = self._wanted(batch.targets)
+        run = head_cross_entropy(
+            self.stack.engine, self._head, x, np.tile(wanted, replicas), gradients=False, cancel=cancel
+        )
+        assert run.hits is not None
+        starts = np.cumsum(batch.lengths) - batch.lengths
+        learned = np.add.reduceat(wanted >= 0, starts, dtype=np.int64)
+        scores = []
+        for loss, hits in zip(run.loss.reshape(replicas, -1), run.hits.reshape(replicas, -1), strict=True):
+            right = np.add.reduceat(hits, starts, dtype=np.int64) == learned
+            scores.append(
+                Score(
+                    float(loss.sum()), int(learned.sum()),
+                    int((right & (learned > 0)).sum()), int((learned > 0).sum()),
+                )
+            )  # fmt: skip
+        return scores
+
     def _wanted(self, targets: I32) -> I32:
-        """Places in the head i32 [tokens], -1: none."""
-        flat = targets.reshape(-1)
-        return np.where(flat >= 0, self._places[flat], -1).astype(np.int32)
+        """Places in the head, -1: none."""
+        return np.where(targets >= 0, self._places[targets], -1).astype(np.int32)
 
     def _parts(self, parameters: F64) -> list[tuple[tuple[int, str], F64]]:
         stops = np.cumsum([len(base) for base in self._base.values()])[:-1]
         return list(zip(self._base, np.split(parameters, stops), strict=True))
+
+
+def learned_lengths(targets: I32) -> I32:
+    """How many tokens of each window count, targets i32 [windows, window]: up to the last that is learned, at least 1."""
+    width = targets.shape[1]
+    last = width - np.argmax(targets[:, ::-1] >= 0, axis=1)
+    return np.where((targets >= 0).any(axis=1), last, 1).astype(np.int32)

@@ -261,6 +261,14 @@ BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const flo
 BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
                             float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
 
+/* The same over windows of different lengths, each 1..window, packed one after the other: x f32 [sum of lengths,
+ * hidden], in place. The windows are `replicas` equal shares one after the other; scales[m], m by enum bc_matrix_id,
+ * f32 [replicas, rows], are then the row scales of matrix m (planes) for each share; NULL: its own for all of them.
+ * Replicas share the planes and the decoding of them. */
+BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, int32_t windows,
+                            const float *const *scales, int32_t replicas, const bc_cancel *cancel,
+                            bc_error *err);
+
 enum bc_input_id {
     BC_INPUT_QKV = 0, /* of q, k and v */
     BC_INPUT_O = 1,
@@ -339,13 +347,14 @@ typedef struct bc_head {
  *   h f32 [tokens, hidden]: hidden states before the last norm; w f32 [tokens], NULL for 1;
  *   loss f64 [tokens] (out, without w; 0 where w is 0 or the target -1, which cost no time);
  *   dh f32 [tokens, hidden] (out; NULL: the losses only; it may be h); dnorm f64 [hidden] +=, or
- *   NULL.
+ *   NULL; hits i32 [tokens] (out, 1: no logit is above the target's; 0 where loss is 0 for its lack of weight),
+ *   or NULL.
  * loss_t = -log softmax(logits_t)[targets[t]], or KL(softmax(teacher's) || softmax(logits_t)) with
  * the teacher's own h, norm and weights over the same vocabulary. */
 BC_API int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h,
                                  int64_t tokens, const int32_t *targets, const float *w,
-                                 double *loss, float *dh, double *dnorm, const bc_cancel *cancel,
-                                 bc_error *err);
+                                 double *loss, float *dh, double *dnorm, int32_t *hits,
+                                 const bc_cancel *cancel, bc_error *err);
 BC_API int bc_head_divergence(bc_engine *engine, const bc_head *head, const float *h,
                               int64_t tokens, const bc_head *teacher, const float *teacher_h,
                               const float *w, double *loss, float *dh, double *dnorm,

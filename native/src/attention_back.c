@@ -203,23 +203,29 @@ static void probabilities(const bc_attention_job *j, struct space *s, const floa
     }
 }
 
-static struct space space_of(const bc_attention_job *j, int thread)
+/* A thread's part of the scratch, which is for windows of j->window, laid out for one of `window`. */
+static struct space space_of(const bc_attention_job *j, int window, int thread)
 {
     struct space s;
     const size_t floats = bc_attention_scratch(j->config, j->window);
-    lay_out(&s, j->scratch + (size_t)thread * floats, j->config, j->window);
+    lay_out(&s, j->scratch + (size_t)thread * floats, j->config, window);
     return s;
 }
 
 static void forward_head(void *arg, int64_t item, int thread)
 {
-    const bc_attention_job *j = arg;
-    const bc_config *c = j->config;
+    const bc_attention_job *whole = arg;
+    const bc_config *c = whole->config;
+    const int64_t window = item / c->n_heads;
+    const int32_t *starts = whole->starts;
+    bc_attention_job own = *whole;
+    if (starts) own.window = starts[window + 1] - starts[window];
+    const bc_attention_job *j = &own;
     const int d = c->head_dim, head = (int)(item % c->n_heads);
-    const size_t token = (size_t)(item / c->n_heads) * (size_t)j->window;
+    const size_t token = (size_t)(starts ? starts[window] : window * j->window);
     const size_t out_width = (size_t)c->n_heads * (size_t)d;
     const float *qkv = j->qkv + token * row_width(c);
-    struct space s = space_of(j, thread);
+    struct space s = space_of(whole, j->window, thread);
     load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 0);
     for (int t = 0; t < j->window && !bc_cancelled(j->cancel); t += TILE) {
         const struct tile at = tile_at(j, t);
@@ -286,7 +292,7 @@ static void backward_head(void *arg, int64_t item, int thread)
     const size_t token = (size_t)(item / c->n_heads) * (size_t)window, width = row_width(c);
     const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
     const float *qkv = j->qkv + token * width, factor = 1.0f / sqrtf((float)d);
-    struct space s = space_of(j, thread);
+    struct space s = space_of(j, window, thread);
     const size_t keys = up((size_t)window);
     load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 1);
     memset(s.dk, 0, keys * (size_t)d * sizeof(float));

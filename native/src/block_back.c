@@ -310,9 +310,9 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     status = bc_block_back_ready(b, group, err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
-    struct back_call call = { .b = b, .w = b->back, .engine = b->model.engine, .c = c };
+    struct back_call call = { .b = b,   .w = b->model.engine->back, .engine = b->model.engine, .c = c };
     call.grads = grads ? grads : &NOTHING;
-    call.cancel = b->back->space.cancel = cancel;
+    call.cancel = call.w->space.cancel = cancel;
     call.hidden = (size_t)c->hidden;
     call.mlp = (size_t)c->intermediate;
     call.q_cols = (size_t)c->n_heads * (size_t)c->head_dim;
@@ -325,7 +325,7 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
         call.dy = dy + (size_t)call.first_token * call.hidden;
         run_group(&call);
     }
-    b->back->space.cancel = NULL;
+    call.w->space.cancel = NULL;
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the layer's backward pass was cancelled");
     return BC_OK;

@@ -114,8 +114,12 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
                            size_t dot_stride, int64_t r0, int64_t r1, int t0, int t1)
 {
     const bc_activations *act = &lw->s->act;
-    const float *scales = p->weight->scales + r0, *bias = p->weight->bias;
+    const bc_weight *w = p->weight;
+    const float *bias = w->bias;
+    const int32_t *replica = w->replica_scales ? lw->s->replica : NULL;
     for (int t = t0; t < t1; t++) {
+        const float *scales =
+            (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
         for (int64_t r = 0; r < r1 - r0; r++) y[r] = (float)dot[r] * (scales[r] * act->scale[t]);

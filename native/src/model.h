@@ -45,6 +45,7 @@ typedef struct bc_weight {
     size_t plane_stride;         /* bytes from plane to plane */
     float *scales;               /* f32 [rows], owned; NULL when dense */
     float *bias;                 /* f32 [rows], owned; NULL: none */
+    const float *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
     const bc_rotation *rotation; /* of its input; NULL when dense */
 } bc_weight;
 

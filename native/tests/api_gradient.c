@@ -94,14 +94,14 @@ static void check_heads(bc_engine *e)
     dense.rms_eps = coded.rms_eps = 1e-5F;
     for (int i = 0; i < 3 * HIDDEN; i++) h[i] = (float)(i % 5) - 2;
 #define ENTROPY(engine, head, h_, n, targets_, loss_, cancel_)                                     \
-    bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, cancel_, &err)
+    bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, NULL, cancel_, &err)
 #define DIVERGENCE(head, teacher, their_h)                                                         \
     bc_head_divergence(e, head, h, 3, teacher, their_h, NULL, loss, dh, dnorm, NULL, &err)
     CHECK(ENTROPY(e, &dense, h, 3, targets, loss, NULL) == BC_OK);
     CHECK(loss[0] > 0 && loss[1] == 0 && loss[2] == 0 && dh[2 * HIDDEN] == 0);
-    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, &err) ==
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, NULL, &err) ==
           BC_OK);
-    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, &err) ==
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, NULL, &err) ==
           BC_OK); /* in place */
     CHECK(ENTROPY(e, &dense, h, 0, targets, loss, NULL) == BC_OK);
     CHECK(DIVERGENCE(&coded, &dense, h) == BC_OK && isfinite(loss[0]));

@@ -111,6 +111,9 @@ ERRORS_JA: dict[str, str] = {
     "merge-shards": "{model} に model.safetensors がありません。1 つのファイルにまとまったモデルだけを結合できます。",
     "lesson-changed": "{folder} の学習を始めたあとで、モデル、教材またはこのプログラムが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
     "soul-broken": "{path} は使えるソウルではありません。もう一度コピーしてください。",
+    "steps-missing": "{path} がありません。学習の記録（.steps）の場所を確認してください。",
+    "steps-broken": "{path} は使える学習の記録ではありません。もう一度コピーしてください。",
+    "steps-base": "{log} は {model} ではなく、別のモデル（{base}）の学習の記録です。学習に使った変換済みモデルを選んでください。",
     "preflight": "変換を始められません。上の一覧の問題を直してください。",
 }  # fmt: skip
 
