@@ -181,10 +181,7 @@ class Block:
         for name, rows in given.items():
             if rows.ndim != 2 or rows.shape[1] != self._shape(name)[0] or len(replicas) > 1:
                 raise InvalidError(f"scales of shape {rows.shape} for {name} of {self._shape(name)}")
-        if x.dtype != np.float32 or x.shape != (int(counts.sum()), self.hidden_size) or counts.ndim != 1:
-            raise InvalidError(f"x is {x.dtype} {x.shape}, must be float32 [sum of lengths, {self.hidden_size}]")
-        if not (x.flags.c_contiguous and x.flags.writeable):
-            raise InvalidError("x is changed in place: it must be C-contiguous and writable")
+        self._check_packed(x, counts, "x", changed=True)
         table = ffi.new("float *[]", [_or_null(given.get(name)) for name in MATRICES])
         call(
             lib.bc_block_windows,
@@ -204,28 +201,41 @@ class Block:
         return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices)
 
     def backward(
-        self, x: F32, dy: F32, to: BlockGradients | None = None, cancel: Cancel | None = None
+        self,
+        x: F32,
+        dy: F32,
+        to: BlockGradients | None = None,
+        cancel: Cancel | None = None,
+        lengths: npt.NDArray[np.int32] | None = None,
     ) -> None:
         """Replace dy f32 [windows, window, hidden], the gradient with respect to this layer's output, by that with
-        respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted.
+        respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted. With
+        `lengths`, x and dy are packed as in windows().
 
         The forward pass is computed again inside. The rounding of inputs to int8 before planes counts as the
         identity. Raises Cancelled on cancel; dy and `to` are then partly changed.
         """
-        self._check_states(x, "x", changed=False)
-        self._check_states(dy, "dy", changed=True)
+        if lengths is None:
+            counts = np.full(len(x), self.window, np.int32)
+            self._check_states(x, "x", changed=False)
+            self._check_states(dy, "dy", changed=True)
+        else:
+            counts = np.ascontiguousarray(lengths, np.int32)
+            self._check_packed(x, counts, "x", changed=False)
+            self._check_packed(dy, counts, "dy", changed=True)
         if x.shape != dy.shape or np.shares_memory(x, dy):
             raise InvalidError(f"x of shape {x.shape} and dy of {dy.shape} must be two arrays of one shape")
         if to is not None and (to.shapes, to.norm_lengths) != (self.shapes, self.norms):
             raise InvalidError("these gradients were made for a layer of other shapes")
-        if to is not None and to.tokens not in (None, x.shape[0] * x.shape[1]):
-            raise InvalidError(f"gradients for {to.tokens} tokens, and x has {x.shape[0] * x.shape[1]}")
+        if to is not None and to.tokens not in (None, int(counts.sum())):
+            raise InvalidError(f"gradients for {to.tokens} tokens, and x has {counts.sum()}")
         call(
             lib.bc_block_backward,
             self.handle,
             pointer("float", x),
             pointer("float", dy),
-            x.shape[0],
+            len(counts),
+            pointer("int32_t", counts),
             ffi.NULL if to is None else to.struct,
             flag_of(cancel),
         )
@@ -239,6 +249,14 @@ class Block:
             raise InvalidError(f"{name} is changed in place: it must be C-contiguous and writable")
         if not x.flags.c_contiguous:
             raise InvalidError(f"{name} must be C-contiguous")
+
+    def _check_packed(self, x: F32, lengths: npt.NDArray[np.int32], name: str, changed: bool) -> None:
+        if lengths.ndim != 1 or x.dtype != np.float32 or x.shape != (int(lengths.sum()), self.hidden_size):
+            raise InvalidError(
+                f"{name} is {x.dtype} {x.shape}, must be float32 [sum of lengths, {self.hidden_size}]"
+            )
+        if not (x.flags.c_contiguous and (x.flags.writeable or not changed)):
+            raise InvalidError(f"{name} must be C-contiguous{' and writable' if changed else ''}")
 
     def _captured(self, name: str, tokens: int, given: F32 | None) -> F32:
         shape = (tokens, self.widths[name])

@@ -143,24 +143,18 @@ class GainTrainer:
         x = batch.hidden.copy()
         inputs = []
         for block in self._blocks:
-            inputs.append(self._spread(x, batch))
+            inputs.append(x.copy())
             block.windows(x, batch.lengths, cancel=cancel)
         weights = np.full(wanted.size, 1 / max(1, count), np.float32)
         run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
         assert run.dh is not None
-        dy = self._spread(run.dh, batch)
+        dy = run.dh
         for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
             for gain in sums.gain.values():
                 gain[:] = 0
-            block.backward(into, dy, sums, cancel=cancel)
+            block.backward(into, dy, sums, cancel, batch.lengths)
         parts = [sums.gain[matrix] for sums in self._gradients for matrix in MATRICES]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
-
-    def _spread(self, packed: F32, batch: Batch) -> F32:
-        """Packed rows as f32 [windows, window, hidden]; zeros behind the end of each."""
-        spread = np.zeros((len(batch.lengths), self.window, packed.shape[1]), np.float32)
-        spread[np.arange(self.window) < batch.lengths[:, None]] = packed
-        return spread
 
     def _scores(self, x: F32, batch: Batch, replicas: int, cancel: Cancel | None) -> list[Score]:
         wanted = self._wanted(batch.targets)

@@ -325,11 +325,12 @@ typedef struct bc_block_grads {
     float *qkv_in, *o_in, *mlp_in, *down_in; /* [tokens, cols] =, or NULL: as bc_block_forward */
 } bc_block_grads;
 
-/* x f32 [windows, window, hidden]: the layer's input; dy of the same shape: in, the gradient with
- * respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
+/* x f32 [windows, window, hidden]: the layer's input, or as bc_block_windows where lengths is not NULL; dy of the
+ * same shape: in, the gradient with respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
  * computed again inside. The rounding of a matrix's input to int8 counts as the identity. grads
  * may be NULL. */
 BC_API int bc_block_backward(bc_block *block, const float *x, float *dy, int32_t windows,
+                             const int32_t *lengths,
                              const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err);
 
 /* The last norm and the head: logits = W (RMSNorm(h) * norm). */

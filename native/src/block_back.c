@@ -24,7 +24,7 @@ struct back_call {
     const float *x;
     float *dy;
     int64_t first_token; /* in the caller's arrays */
-    int tokens;
+    int tokens, n_windows;
     size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
 };
 
@@ -271,7 +271,9 @@ static void run_group(const struct back_call *call)
         .config = call->c,
         .layer = &call->b->layer,
         .window = call->b->window,
-        .n_windows = call->tokens / call->b->window,
+        .n_windows = call->n_windows,
+        .starts = w->starts,
+        .positions = w->positions,
         .cancel = call->cancel,
         .cos = w->cos,
         .sin = w->sin,
@@ -294,23 +296,58 @@ static void run_group(const struct back_call *call)
     in_batches(call, inputs_backward);
 }
 
-int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
-                      const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err)
+/* Windows first.. that fit into one group: their starts and the tokens' positions. */
+static int fill_group(bc_block_back *w, const int32_t *lengths, int32_t first, int32_t windows)
 {
-    if (!b || !x || !dy) return bc_fail(err, BC_ERR_INVALID, "block, x or dy is NULL");
+    const int most = w->n_windows * w->window;
+    int n = 0;
+    w->starts[0] = 0;
+    for (int32_t i = first; i < windows; i++, n++) {
+        const int length = lengths ? lengths[i] : w->window;
+        if (w->starts[n] + length > most) break;
+        w->starts[n + 1] = w->starts[n] + length;
+        for (int t = 0; t < length; t++) w->positions[w->starts[n] + t] = t;
+    }
+    return n;
+}
+
+static int check(bc_block *b, int32_t windows, const int32_t *lengths, const bc_block_grads *grads,
+                 bc_error *err)
+{
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
-    int status = bc_block_check(b, err);
+    for (int32_t i = 0; lengths && i < windows; i++)
+        if (lengths[i] < 1 || lengths[i] > b->window)
+            return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,
+                           lengths[i], b->window);
+    const int status = bc_block_check(b, err);
     if (status != BC_OK) return status;
     if (grads && !b->model.config.qk_norm && (grads->q_norm || grads->k_norm))
         return bc_fail(err, BC_ERR_INVALID, "this %s model does not have a q_norm and a k_norm",
                        b->model.info.family);
-    if (windows == 0) return BC_OK;
-    int group = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
-    group = group < windows ? group : windows;
-    status = bc_block_back_ready(b, group, err);
+    return BC_OK;
+}
+
+/* How many whole windows a group holds: no more than there are tokens for. */
+static int group_windows(const bc_block *b, int32_t windows, const int32_t *lengths)
+{
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
+    const int64_t needed = (tokens + b->window - 1) / b->window;
+    const int most = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
+    return needed < most ? (int)needed : most;
+}
+
+int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
+                      const int32_t *lengths, const bc_block_grads *grads, const bc_cancel *cancel,
+                      bc_error *err)
+{
+    if (!b || !x || !dy) return bc_fail(err, BC_ERR_INVALID, "block, x or dy is NULL");
+    int status = check(b, windows, lengths, grads, err);
+    if (status != BC_OK || windows == 0) return status;
+    status = bc_block_back_ready(b, group_windows(b, windows, lengths), err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
-    struct back_call call = { .b = b,   .w = b->model.engine->back, .engine = b->model.engine, .c = c };
+    struct back_call call = { .b = b, .w = b->model.engine->back, .engine = b->model.engine, .c = c };
     call.grads = grads ? grads : &NOTHING;
     call.cancel = call.w->space.cancel = cancel;
     call.hidden = (size_t)c->hidden;
@@ -318,12 +355,17 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     call.q_cols = (size_t)c->n_heads * (size_t)c->head_dim;
     call.kv_cols = (size_t)c->n_kv_heads * (size_t)c->head_dim;
     call.width = call.q_cols + 2 * call.kv_cols;
-    for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i += group) {
-        call.first_token = i * b->window;
-        call.tokens = (int)(windows - i < group ? windows - i : group) * b->window;
-        call.x = x + (size_t)call.first_token * call.hidden;
-        call.dy = dy + (size_t)call.first_token * call.hidden;
+    call.x = x;
+    call.dy = dy;
+    for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
+        const int n = fill_group(call.w, lengths, i, windows);
+        call.tokens = call.w->starts[n];
+        call.n_windows = n;
         run_group(&call);
+        call.first_token += call.tokens;
+        call.x += (size_t)call.tokens * call.hidden;
+        call.dy += (size_t)call.tokens * call.hidden;
+        i += n;
     }
     call.w->space.cancel = NULL;
     if (bc_cancelled(cancel))

@@ -19,6 +19,7 @@ typedef struct bc_block_back {
     float *inv_freq;                /* [head_dim / 2] */
     float *cos, *sin, *minus_sin;   /* [window, head_dim / 2] */
     float *scratch;                 /* of attention */
+    int32_t *starts, *positions;    /* [tokens + 1], [tokens] */
     /* of a batch */
     float *h, *dh;              /* [n_batch, hidden] */
     float *gate_up, *d_gate_up; /* [n_batch, 2 * intermediate] */

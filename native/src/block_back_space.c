@@ -21,6 +21,8 @@ void bc_block_back_free(bc_block_back *w)
                              w->inverse_rms };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_aligned_free(w->d_norms);
+    bc_aligned_free(w->starts);
+    bc_aligned_free(w->positions);
     bc_linear_space_free(&w->space);
     free(w);
 }
@@ -51,6 +53,9 @@ static void take_group(bc_block_back *w, const bc_block *b, int *failed)
     w->sin = take((size_t)b->window * d / 2, failed);
     w->minus_sin = take((size_t)b->window * d / 2, failed);
     w->scratch = take(threads * bc_attention_scratch(c, b->window), failed);
+    w->starts = bc_aligned_alloc((tokens + 1) * sizeof *w->starts);
+    w->positions = bc_aligned_alloc(tokens * sizeof *w->positions);
+    if (!w->starts || !w->positions) *failed = 1;
     if (!c->qk_norm) return;
     w->d_norms = bc_aligned_alloc(tokens * 2 * d * sizeof *w->d_norms);
     if (!w->d_norms) *failed = 1;

@@ -55,24 +55,24 @@ static void check_backward(bc_engine *e)
         dy[i] = (float)(i % 5) - 2;
     }
     CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no weights */
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no weights */
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_dense(b, i, weights, BC_F32, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no norms */
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no norms */
     CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(NULL, x, dy, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, &heads, NULL, &err)); /* no q_norm */
-    REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, &cancel, &err));
-    CHECK(bc_block_backward(b, x, dy, 0, &all, NULL, &err) == BC_OK);
-    CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, &err) == BC_OK); /* then more windows */
-    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_backward(NULL, x, dy, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, &heads, NULL, &err)); /* no q_norm */
+    REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, NULL, &cancel, &err));
+    CHECK(bc_block_backward(b, x, dy, 0, NULL, &all, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, NULL, &err) == BC_OK); /* then more windows */
+    CHECK(bc_block_backward(b, x, dy, 2, NULL, &all, NULL, &err) == BC_OK);
     CHECK(isfinite(dy[TOKENS * HIDDEN - 1]) && all.matrix[BC_MATRIX_UP].gain[9] != 0);
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_planes(b, i, planes, weights, 1 + i % 4, 1, NULL, &err) == BC_OK);
-    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 2, NULL, &all, NULL, &err) == BC_OK);
     CHECK(isfinite(dy[TOKENS * HIDDEN - 1]));
     bc_block_close(b);
     free_grads(&all);
