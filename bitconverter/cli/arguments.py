@@ -119,6 +119,7 @@ def _chat(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
     parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
+    parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
 
@@ -130,11 +131,15 @@ def _train(parser: argparse.ArgumentParser) -> None:
     for name, default in (("layers", 6), ("steps", 30), ("batch", 16), ("window", 256), ("seed", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
-    parser.add_argument("--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"])
+    parser.add_argument(
+        "--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"]
+    )
     parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
     parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
     parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
-    parser.add_argument("--epsilon", type=float, default=2e-2, metavar="X", help=texts.OPTIONS["train_epsilon"])
+    parser.add_argument(
+        "--epsilon", type=float, default=2e-2, metavar="X", help=texts.OPTIONS["train_epsilon"]
+    )
     parser.add_argument(
         "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
     )

@@ -55,11 +55,13 @@ HELP = {
     ),
     "train": (
         "teach a converted model from a text or from examples",
-        "Train row gains of the last layers of MODEL and write them as OUT.soul; MODEL stays as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given again. "
-        "A tenth of LESSON is held back; what is best on it is kept.",
+        "Train row gains of the last layers of MODEL and write them as OUT.soul; MODEL stays as it is. Stopped by "
+        "Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given again. A tenth "
+        "of LESSON is held back; what is best on it is kept.",
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
+        "  bitconverter chat small --soul style.soul\n"
         "  bitconverter merge small style.soul small-style && bitconverter chat small-style\n\n"
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
@@ -69,8 +71,8 @@ HELP = {
     ),
     "replay": (
         "make a soul again from the step log of its training",
-        "Go through a training with --engine mezo again by the numbers that it wrote down, without its lesson; OUT.soul "
-        "has the same bytes as the soul of that training.",
+        "Go through a training with --engine mezo again by the numbers that it wrote down, without its lesson; "
+        "OUT.soul has the same bytes as the soul of that training.",
         "example:\n  bitconverter replay small taste.soul.steps again.soul",
     ),
     "merge": (
@@ -153,6 +155,7 @@ OPTIONS = {
     "context": "tokens that the conversation may take (default: the model's, at most 4096)",
     "converted": "a folder that `convert` made",
     "lesson": "what to learn: a UTF-8 text, or a .jsonl of examples",
+    "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
     "soul": "the file that `train` wrote",
     "soul_out": "the file to write; it must not exist yet",
     "train_layers": "how many of the last layers learn (default %(default)s)",
@@ -226,7 +229,7 @@ TRAINED = """\
 on what was held back {before:.4f} -> {after:.4f} nats per token, {accuracy_before:.1%} -> {accuracy_after:.1%} right"""
 TRAINED_LOG = "every step is written down in {log}"
 REPLAYED = "{out}: {parameters} gains, after step {best_step} of {steps}"
-TRAINED_NEXT = "use it:  bitconverter merge {quoted_model} {quoted_out} NEW-FOLDER"
+TRAINED_NEXT = "use it:  bitconverter chat {quoted_model} --soul {quoted_out}"
 MERGED = "{out}: other scales in {matrices} matrices, {size}"
 STOPPED_CONVERT = "stopped; give the same command again to go on"
 AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"

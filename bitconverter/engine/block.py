@@ -10,12 +10,11 @@ from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.gradients import BlockGradients
-from bitconverter.engine.model import check_config
+from bitconverter.engine.model import MATRICES, check_config
 from bitconverter.engine.quantize import DTYPES, ROWS_PER_BYTE, Matrix
 
 F32 = npt.NDArray[np.float32]
 
-MATRICES = ("q", "k", "v", "o", "gate", "up", "down")  # by enum bc_matrix_id
 CAPTURES = ("qkv", "o", "mlp", "down")  # the four different inputs of the seven matrices
 
 

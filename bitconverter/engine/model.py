@@ -4,8 +4,14 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bitconverter.engine._native import call, ffi, lib
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.engine import Engine
+from bitconverter.engine.errors import InvalidError
+
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")  # by enum bc_matrix_id
 
 
 @dataclass(frozen=True)
@@ -67,3 +73,26 @@ class Model:
         native = ffi.new("bc_model_info *")
         lib.bc_model_get_info(self.handle, native)
         self.info = _info(native)
+
+    def rows(self, matrix: str) -> int:
+        """Of matrix `matrix` (of MATRICES) of any layer."""
+        info = self.info
+        q, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
+        rows = (q, kv, kv, info.hidden_size, info.intermediate_size, info.intermediate_size, info.hidden_size)
+        return dict(zip(MATRICES, rows, strict=True))[matrix]
+
+    def set_gain(self, layer: int, matrix: str, gain: npt.NDArray[np.float32] | None) -> None:
+        """Multiply the rows of a matrix (planes) by gain f32 [rows], positive and finite; None: as it was opened. What
+        sessions have computed before stays in their caches, so rewind them."""
+        if matrix not in MATRICES:
+            raise InvalidError(f"matrix {matrix!r} is not one of {', '.join(MATRICES)}")
+        if gain is not None and gain.shape != (self.rows(matrix),):
+            raise InvalidError(f"gains of shape {gain.shape} for {matrix} of {self.rows(matrix)} rows")
+        factors = None if gain is None else np.ascontiguousarray(gain, np.float32)
+        call(
+            lib.bc_model_set_gain,
+            self.handle,
+            layer,
+            MATRICES.index(matrix),
+            ffi.NULL if factors is None else pointer("float", factors),
+        )

@@ -51,14 +51,13 @@ def log_bytes(log: StepLog) -> bytes:
 def read_log(path: Path) -> StepLog:
     """Raises FormatError saying what is wrong with the file; OSError if it cannot be read at all."""
     data = path.read_bytes()
-    line, newline, body = data[:MOST_HEADER].partition(b"\n")[0], data[:MOST_HEADER].find(b"\n"), b""
+    newline = data[:MOST_HEADER].find(b"\n")
     if newline < 0:
         raise _broken(path, "it has no first line")
     if hashlib.sha256(data[:-32]).digest() != data[-32:]:
         raise _broken(path, "its bytes are not those that were written")
-    body = data[newline + 1 : -32]
     try:
-        return _parsed(json.loads(line), body)
+        return _parsed(json.loads(data[:newline]), data[newline + 1 : -32])
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise _broken(path, str(error) or type(error).__name__) from None
 
@@ -77,6 +76,8 @@ def _parsed(head: Any, body: bytes) -> StepLog:
     if (restored < -1).any() or (restored >= np.arange(1, steps + 1)).any():
         raise ValueError("it goes back to steps that were not made")
     notes, base = head["notes"], (head["base_name"], head["base_sha256"])
+    if not isinstance(notes, dict):
+        raise ValueError("its notes are none")
     if not all(isinstance(text, str) for text in (*base, *notes, *notes.values())):
         raise ValueError("a text in it is none")
     epsilon = float(head["epsilon"])

@@ -20,9 +20,10 @@ from bitconverter.format.atomic import sync_folder, write_json
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
-from bitconverter.format.soul_file import Soul, read_soul, weights_hash
+from bitconverter.format.soul_file import Soul
 from bitconverter.format.weight_file import WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.souls import soul_for
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
@@ -94,23 +95,13 @@ def _work_folder(path: Path) -> Iterator[Path]:
 
 
 def _checked_soul(path: Path, source: Path, ctx: Context) -> Soul:
-    if not path.is_file():
-        raise UserError("soul-missing", f"There is no {path}. Check the path of the soul.", path=str(path))
-    soul = read_soul(path)
     if not (source / WEIGHTS).is_file():
         raise UserError(
             "merge-shards",
             f"{source} has no {WEIGHTS}. Only models in one file are merged.",
             model=str(source),
         )
-    if weights_hash(source.glob("*.safetensors"), ctx.cancel.check) != soul.base_sha256:
-        raise UserError(
-            "soul-base",
-            f"{path.name} was trained on another model ({soul.base_name or 'without a name'}) than {source}. "
-            "Give the converted model that it was trained on.",
-            soul=path.name, base=soul.base_name, model=str(source),
-        )  # fmt: skip
-    return soul
+    return soul_for(path, source, ctx)
 
 
 def _copy_weights(source: Path, target: Path, soul: Soul, ctx: Context) -> dict[str, Any]:

@@ -41,7 +41,10 @@ class TrainJob(TrainSettings):
 
 
 def _check(job: TrainJob) -> None:
-    for name, value, known in (("engine", job.engine, tuple(RATES)), ("objective", job.objective, OBJECTIVES)):
+    for name, value, known in (
+        ("engine", job.engine, tuple(RATES)),
+        ("objective", job.objective, OBJECTIVES),
+    ):
         if value not in known:
             raise _setting(name, value, " or ".join(known))
     whole = {

@@ -58,9 +58,9 @@ class TrainSettings:
     write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
     that the answers of examples are, each one token, to be told apart; the loss is over these alone.
 
-    engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo": forward
-    passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective` "loss"
-    or "accuracy" (model/mezo.py). rate and clip None: what suits the engine (RATES, CLIPS). The rate rises over
+    engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
+    forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
+    "loss" or "accuracy" (model/mezo.py). rate and clip None: what suits the engine (RATES, CLIPS). The rate rises over
     `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
     does not.
 
@@ -138,9 +138,7 @@ class TrainRun:
             self.tokens, self.targets, self.tokens.shape, self.base_sha256, __version__
         )
         hidden = self.stack.info.hidden_size
-        self.prefix = Prefix(
-            job.work_dir, f"{self.key} {self.trainer.trained.start}", self.lengths, hidden
-        )
+        self.prefix = Prefix(job.work_dir, f"{self.key} {self.trainer.trained.start}", self.lengths, hidden)
         self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = self._begin()
 
@@ -311,7 +309,7 @@ class TrainRun:
         """Write the soul, and before it the step log; those that an earlier run of this job wrote before it was
         killed are the same."""
         state, job = self.state, self.job
-        accuracy = dict((step, right) for step, _, right in state.checks)
+        accuracy = {step: right for step, _, right in state.checks}
         notes = {
             "tool": f"bitconverter {__version__}", "lesson": Path(job.lesson).name, "engine": job.engine,
             "layers": str(job.layers), "steps": str(state.step), "best_step": str(state.best_step),
@@ -333,7 +331,7 @@ class TrainRun:
     def result(self, seconds: float) -> TrainResult:
         state = self.state
         learned = [self._places(step) for step in range(state.step)]
-        accuracy = dict((step, right) for step, _, right in state.checks)
+        accuracy = {step: right for step, _, right in state.checks}
         log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
             self.job.out, log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],

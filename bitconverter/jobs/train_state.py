@@ -30,8 +30,8 @@ PREFIX_HEAD = 4096  # bytes before the values: a line of JSON, filled up with sp
 @dataclass
 class State:
     """After `step` steps of the run that `key` names (model, lesson, program). losses: [step, loss] of every step;
-    checks: [step, validation loss, accuracy]. `best`: the parameters of the lowest validation loss, at `best_step`. `slower`:
-    how often the rate was halved."""
+    checks: [step, validation loss, accuracy]. `best`: the parameters of the lowest validation loss, at `best_step`.
+    `slower`: how often the rate was halved."""
 
     key: str
     parameters: F64
@@ -139,4 +139,3 @@ def present(work_dir: Path) -> bool:
 def remove(work_dir: Path) -> None:
     checkpoints(work_dir).remove()
     (work_dir / PREFIX).unlink(missing_ok=True)
-

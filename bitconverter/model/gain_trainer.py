@@ -185,7 +185,7 @@ class GainTrainer:
 
 
 def learned_lengths(targets: I32) -> I32:
-    """How many tokens of each window count, targets i32 [windows, window]: up to the last that is learned, at least 1."""
+    """How many tokens of each window count, at least 1, for targets i32 [windows, window]: up to the last one."""
     width = targets.shape[1]
     last = width - np.argmax(targets[:, ::-1] >= 0, axis=1)
     return np.where((targets >= 0).any(axis=1), last, 1).astype(np.int32)

@@ -28,7 +28,7 @@ def signs(seed: int, step: int, direction: int, n: int) -> F64:
         start = _mixed(start + _GOLDEN * (word + 1) & _MASK)
     counters = np.arange(1, -(-n // 64) + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(start)
     bits = np.unpackbits(_mix(counters).astype("<u8").view(np.uint8), bitorder="little", count=n)
-    return bits * 2.0 - 1.0
+    return np.asarray(bits * 2.0 - 1.0, np.float64)
 
 
 def _mixed(word: int) -> int:

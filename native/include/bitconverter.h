@@ -114,6 +114,10 @@ BC_API int bc_config_check(const char *config_json, size_t length, bc_model_info
 /* Opens a Hugging Face folder as it is, or a converted one (docs/FORMAT.md). */
 BC_API int bc_model_open(bc_model **out, bc_engine *engine, const char *folder, bc_error *err);
 BC_API void bc_model_close(bc_model *model); /* after its sessions */
+/* y of matrix `matrix` (enum bc_matrix_id, planes) of a layer becomes gain * (W x) + bias, gain f32 [rows], copied;
+ * NULL: as it was opened. What sessions of the model have computed before stays in their caches: rewind them. */
+BC_API int bc_model_set_gain(bc_model *model, int32_t layer, int32_t matrix, const float *gain,
+                             bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 /* ---- session: one timeline of tokens over a model ---- */
@@ -330,8 +334,8 @@ typedef struct bc_block_grads {
  * computed again inside. The rounding of a matrix's input to int8 counts as the identity. grads
  * may be NULL. */
 BC_API int bc_block_backward(bc_block *block, const float *x, float *dy, int32_t windows,
-                             const int32_t *lengths,
-                             const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err);
+                             const int32_t *lengths, const bc_block_grads *grads,
+                             const bc_cancel *cancel, bc_error *err);
 
 /* The last norm and the head: logits = W (RMSNorm(h) * norm). */
 typedef struct bc_head {

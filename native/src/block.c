@@ -246,7 +246,8 @@ static int run_windows(bc_block *b, const float *x, float *out, int32_t windows,
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
     int status = bc_block_check(b, err);
     const bc_session_params params = { b->window, BATCH, BC_KV_F32 };
-    if (status == BC_OK && !b->session) status = bc_session_open(&b->session, &b->model, &params, err);
+    if (status == BC_OK && !b->session)
+        status = bc_session_open(&b->session, &b->model, &params, err);
     if (status != BC_OK) return status;
     bc_session *s = b->session;
     s->cancel = s->space.cancel = cancel;

@@ -7,8 +7,8 @@
 enum { BC_N_MATRICES = 7 };
 
 struct bc_block {
-    bc_model model; /* owns its config, nothing else */
-    bc_layer layer; /* all borrowed */
+    bc_model model;      /* owns its config, nothing else */
+    bc_layer layer;      /* all borrowed */
     bc_session *session; /* of one window; NULL before the first forward pass */
     bc_rotation rotations[BC_N_MATRICES];
     uint64_t seeds[BC_N_MATRICES]; /* of the matrices that are planes */

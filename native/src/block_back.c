@@ -347,7 +347,9 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     status = bc_block_back_ready(b, group_windows(b, windows, lengths), err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
-    struct back_call call = { .b = b, .w = b->model.engine->back, .engine = b->model.engine, .c = c };
+    struct back_call call = {
+        .b = b, .w = b->model.engine->back, .engine = b->model.engine, .c = c
+    };
     call.grads = grads ? grads : &NOTHING;
     call.cancel = call.w->space.cancel = cancel;
     call.hidden = (size_t)c->hidden;

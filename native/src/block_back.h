@@ -7,7 +7,8 @@
 
 typedef struct bc_block_back {
     int n_windows, n_batch;
-    int hidden, mlp, n_heads, n_kv_heads, head_dim, qk_norm, window; /* of the layers that it fits */
+    int hidden, mlp, n_heads, n_kv_heads, head_dim, qk_norm,
+        window; /* of the layers that it fits */
     bc_linear_space space;
     /* of a group of windows, tokens = n_windows * window */
     float *qkv, *d_qkv;             /* [tokens, R], see attention_back.h */

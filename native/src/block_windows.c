@@ -18,13 +18,14 @@ enum { GROUP_TOKENS = 1024, BATCH = 256, LEAST_WIDTH = 64 };
 
 /* Kept in the engine. */
 typedef struct bc_block_space {
-    int hidden, mlp, q_cols, width, head_dim, window, tokens, n_batch; /* width: of q, k and v side by side */
+    int hidden, mlp, q_cols, width, head_dim, window, tokens,
+        n_batch; /* width: of q, k and v side by side */
     bc_linear_space space;
-    float *qkv, *attention;         /* [tokens, width], [tokens, q_cols] */
-    float *inv_freq, *cos, *sin;    /* [head_dim / 2], [window, head_dim / 2] twice */
-    float *scratch;                 /* of attention */
-    float *h, *gate, *up, *y;       /* [n_batch, hidden or mlp] */
-    int32_t *starts, *replica;      /* [tokens + 1], [tokens] */
+    float *qkv, *attention;      /* [tokens, width], [tokens, q_cols] */
+    float *inv_freq, *cos, *sin; /* [head_dim / 2], [window, head_dim / 2] twice */
+    float *scratch;              /* of attention */
+    float *h, *gate, *up, *y;    /* [n_batch, hidden or mlp] */
+    int32_t *starts, *replica;   /* [tokens + 1], [tokens] */
 } bc_block_space;
 
 struct windows_call {
@@ -40,8 +41,8 @@ struct windows_call {
 void bc_block_space_free(bc_block_space *w)
 {
     if (!w) return;
-    void *const owned[] = { w->qkv,     w->attention, w->inv_freq, w->cos, w->sin,    w->scratch,
-                            w->h,       w->gate,      w->up,       w->y,   w->starts, w->replica };
+    void *const owned[] = { w->qkv, w->attention, w->inv_freq, w->cos, w->sin,    w->scratch,
+                            w->h,   w->gate,      w->up,       w->y,   w->starts, w->replica };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_linear_space_free(&w->space);
     free(w);
@@ -92,8 +93,8 @@ static int space_ready(bc_block *b, int tokens, bc_error *err)
                                   .window = b->window };
     bc_block_space *w = engine->windows;
     const int fits = w && w->tokens >= tokens && w->hidden == like.hidden && w->mlp == like.mlp &&
-                     w->q_cols == q_cols && w->width == like.width && w->head_dim == like.head_dim &&
-                     w->window == like.window;
+                     w->q_cols == q_cols && w->width == like.width &&
+                     w->head_dim == like.head_dim && w->window == like.window;
     if (!fits) {
         bc_block_space_free(w);
         engine->windows = NULL;
@@ -278,11 +279,9 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
     const int most = b->window > GROUP_TOKENS ? b->window : GROUP_TOKENS;
     status = space_ready(b, tokens < most ? (int)tokens : most, err);
     if (status != BC_OK) return status;
-    struct windows_call call = { .b = b,
-                                 .w = b->model.engine->windows,
-                                 .engine = b->model.engine,
-                                 .x = x,
-                                 .cancel = cancel };
+    struct windows_call call = {
+        .b = b, .w = b->model.engine->windows, .engine = b->model.engine, .x = x, .cancel = cancel
+    };
     call.w->space.cancel = cancel;
     for (int i = 0; scales && i < BC_N_MATRICES; i++)
         bc_block_weight(b, i)->replica_scales = scales[i];

@@ -118,8 +118,7 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
     const float *bias = w->bias;
     const int32_t *replica = w->replica_scales ? lw->s->replica : NULL;
     for (int t = t0; t < t1; t++) {
-        const float *scales =
-            (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
+        const float *scales = (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
         for (int64_t r = 0; r < r1 - r0; r++) y[r] = (float)dot[r] * (scales[r] * act->scale[t]);

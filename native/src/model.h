@@ -41,11 +41,13 @@ typedef struct bc_weight {
     int dtype;    /* enum bc_dtype, dense only */
     int n_planes; /* planes only */
     int64_t rows, cols;
-    const void *data;            /* mapped: dense [rows, cols], int8 [rows, cols], or planes */
-    size_t plane_stride;         /* bytes from plane to plane */
-    float *scales;               /* f32 [rows], owned; NULL when dense */
-    float *bias;                 /* f32 [rows], owned; NULL: none */
-    const float *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
+    const void *data;     /* mapped: dense [rows, cols], int8 [rows, cols], or planes */
+    size_t plane_stride;  /* bytes from plane to plane */
+    float *scales;        /* f32 [rows], owned; NULL when dense */
+    float *stored_scales; /* f32 [rows], owned: what scales were, while a gain is set; NULL */
+    float *bias;          /* f32 [rows], owned; NULL: none */
+    const float
+        *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
     const bc_rotation *rotation; /* of its input; NULL when dense */
 } bc_weight;
 

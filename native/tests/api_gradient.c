@@ -55,7 +55,8 @@ static void check_backward(bc_engine *e)
         dy[i] = (float)(i % 5) - 2;
     }
     CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no weights */
+    REFUSED(BC_ERR_INVALID,
+            bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no weights */
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_dense(b, i, weights, BC_F32, NULL, &err) == BC_OK);
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no norms */
@@ -64,7 +65,8 @@ static void check_backward(bc_engine *e)
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, &heads, NULL, &err)); /* no q_norm */
+    REFUSED(BC_ERR_INVALID,
+            bc_block_backward(b, x, dy, 2, NULL, &heads, NULL, &err)); /* no q_norm */
     REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, NULL, &cancel, &err));
     CHECK(bc_block_backward(b, x, dy, 0, NULL, &all, NULL, &err) == BC_OK);
     CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, NULL, &err) == BC_OK); /* then more windows */
@@ -99,8 +101,8 @@ static void check_heads(bc_engine *e)
     bc_head_divergence(e, head, h, 3, teacher, their_h, NULL, loss, dh, dnorm, NULL, &err)
     CHECK(ENTROPY(e, &dense, h, 3, targets, loss, NULL) == BC_OK);
     CHECK(loss[0] > 0 && loss[1] == 0 && loss[2] == 0 && dh[2 * HIDDEN] == 0);
-    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, NULL, &err) ==
-          BC_OK);
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, NULL,
+                                &err) == BC_OK);
     CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, NULL, &err) ==
           BC_OK); /* in place */
     CHECK(ENTROPY(e, &dense, h, 0, targets, loss, NULL) == BC_OK);

@@ -149,7 +149,9 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(model: Path, tmp_pat
     assert Path(job.out).read_bytes() == Path(make_job(model, whole).out).read_bytes()
 
 
-def test_damaged_checkpoints_are_set_aside_and_the_newest_good_one_is_used(job: TrainJob, model: Path, tmp_path: Path) -> None:
+def test_damaged_checkpoints_are_set_aside_and_the_newest_good_one_is_used(
+    job: TrainJob, model: Path, tmp_path: Path
+) -> None:
     whole = tmp_path / "whole"
     whole.mkdir()
     (whole / "lesson.txt").write_text(TEXT, encoding="utf-8")
@@ -163,7 +165,9 @@ def test_damaged_checkpoints_are_set_aside_and_the_newest_good_one_is_used(job: 
     (checkpoints.folder / f"step-{second:08d}" / "DONE").unlink()
     events: list[Event] = []
     finish(job, events)
-    bad = [event.fields["name"] for event in events if isinstance(event, Note) and event.code == "checkpoint-bad"]
+    bad = [
+        event.fields["name"] for event in events if isinstance(event, Note) and event.code == "checkpoint-bad"
+    ]
     assert bad == [f"step-{newest:08d}.bad", f"step-{second:08d}.bad"]
     assert Note("resumed-training", {"step": third}) in events
     assert Path(job.out).read_bytes() == Path(make_job(model, whole).out).read_bytes()
@@ -200,9 +204,7 @@ def test_a_jump_of_the_loss_goes_back_to_the_best(
     ]
     assert slower == [2, 4] and result.after < result.before
     Path(job.out).unlink()
-    monkeypatch.setattr(
-        train_run.GainTrainer, "step", lambda self, *a: Step(np.inf, 1, np.zeros(self.size))
-    )
+    monkeypatch.setattr(train_run.GainTrainer, "step", lambda self, *a: Step(np.inf, 1, np.zeros(self.size)))
     assert error_of(job).code == "train-diverged"
 
 

@@ -118,7 +118,10 @@ def test_replicas_are_what_their_parameters_give_alone(engine: Engine, family: s
 def test_right_is_the_most_probable_in_every_token(engine: Engine, tmp_path: Path) -> None:
     folder = converted("smollm2", 4, tmp_path / "model")
     tokens, _ = windows(folder, 4)
-    session, targets = Session(Model(engine, folder), n_ctx=WINDOW, kv="f32"), np.full(tokens.shape, -1, np.int32)
+    session, targets = (
+        Session(Model(engine, folder), n_ctx=WINDOW, kv="f32"),
+        np.full(tokens.shape, -1, np.int32),
+    )
     for window, wanted in zip(tokens, targets, strict=True):
         session.rewind(0)
         logits = session.forward(window, all_positions=True)
