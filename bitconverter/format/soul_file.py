@@ -17,6 +17,7 @@ F32 = npt.NDArray[np.float32]
 
 FORMAT = {"format": "bitconverter-soul", "format_version": "1", "adapter": "gain"}
 ENDING = ".gain"
+PIECE = 1 << 20  # bytes read between two looks at the cancel flag
 SPACE = 4096  # the header is padded to a multiple of this
 MOST_HEADER = 1 << 20
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -38,7 +39,7 @@ def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: No
     sha = hashlib.sha256()
     for path in sorted(files):
         with open(path, "rb") as file:
-            while piece := file.read(16 * 1024 * 1024):
+            while piece := file.read(PIECE):
                 between()
                 sha.update(piece)
     return sha.hexdigest()
