@@ -12,6 +12,7 @@ from bitconverter.cli import texts
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
 METHODS = ("full", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -133,6 +134,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument(
         "--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"]
+    )
+    parser.add_argument(
+        "--adapter", choices=("gain", "lora"), default="gain", help=texts.OPTIONS["train_adapter"]
+    )
+    parser.add_argument("--rank", type=_natural, default=8, metavar="N", help=texts.OPTIONS["train_rank"])
+    parser.add_argument(
+        "--targets", nargs="+", choices=MATRICES, default=("q", "v"), help=texts.OPTIONS["train_targets"]
     )
     parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
     parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])

@@ -55,9 +55,9 @@ HELP = {
     ),
     "train": (
         "teach a converted model from a text or from examples",
-        "Train row gains of the last layers of MODEL and write them as OUT.soul; MODEL stays as it is. Stopped by "
-        "Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given again. A tenth "
-        "of LESSON is held back; what is best on it is kept.",
+        "Train row gains, or low-rank additions, of the last layers of MODEL and write them as OUT.soul; MODEL stays "
+        "as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given "
+        "again. A tenth of LESSON is held back; what is best on it is kept.",
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
@@ -164,7 +164,10 @@ OPTIONS = {
     "train_window": "tokens of a window; examples must fit into it (default %(default)s)",
     "train_seed": "of the order of windows and of which are held back (default %(default)s)",
     "train_engine": "how to learn: by exact gradients, or by forward passes alone (default %(default)s)",
-    "train_rate": "how far a step goes (default: 0.003 for exact, 0.01 for mezo)",
+    "train_adapter": "what learns: the gain of every row, or low-rank additions to --targets (default %(default)s)",
+    "train_rank": "lora: the rank of an addition (default %(default)s)",
+    "train_targets": "lora: the matrices of a layer that get one (default q v)",
+    "train_rate": "how far a step goes (default: 0.01 for gains, 0.001 for lora)",
     "train_clip": "exact: the largest norm of a gradient (default 1); mezo: the largest slope (default 100)",
     "train_epsilon": "mezo: how far to look to both sides (default %(default)s)",
     "train_directions": "mezo: directions to look along in a step (default %(default)s)",
@@ -202,7 +205,9 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
-    "train-began": "{parameters} gains learn from {windows} windows ({targets} learned tokens); {checks} are held back",
+    "train-began": (
+        "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
+    ),
     "resumed-training": "going on after step {step}",
     "checkpoint-bad": "a damaged checkpoint was set aside as {name}; the newest good one is used",
     "train-plateau": "no gain in the last {checks} checks: ended after step {step}",
@@ -225,10 +230,10 @@ STOPPED = "stopped"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAINED = """\
-{out}: {parameters} gains, best after step {best_step} of {steps}, {seconds:.1f} s
+{out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s
 on what was held back {before:.4f} -> {after:.4f} nats per token, {accuracy_before:.1%} -> {accuracy_after:.1%} right"""
 TRAINED_LOG = "every step is written down in {log}"
-REPLAYED = "{out}: {parameters} gains, after step {best_step} of {steps}"
+REPLAYED = "{out}: {parameters} parameters, after step {best_step} of {steps}"
 TRAINED_NEXT = "use it:  bitconverter chat {quoted_model} --soul {quoted_out}"
 MERGED = "{out}: other scales in {matrices} matrices, {size}"
 STOPPED_CONVERT = "stopped; give the same command again to go on"

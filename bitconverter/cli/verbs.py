@@ -60,7 +60,8 @@ def train(args: argparse.Namespace) -> int:
     job = TrainJob(
         args.model, args.lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
         args.seed, args.threads, args.cpu_mask, tuple(args.labels), args.engine, args.epsilon, args.directions,
-        args.clip, args.objective, args.warmup, args.patience,
+        args.clip, args.objective, args.warmup, args.patience, args.adapter, args.rank,
+        tuple(args.targets),
     )  # fmt: skip
     return _run_and_print(args, job, lambda result: _train_text(result, args.model))
 

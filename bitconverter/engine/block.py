@@ -10,7 +10,7 @@ from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.gradients import BlockGradients
-from bitconverter.engine.model import MATRICES, check_config
+from bitconverter.engine.model import MATRICES, check_config, lora_pair, matrix_shapes
 from bitconverter.engine.quantize import DTYPES, ROWS_PER_BYTE, Matrix
 
 F32 = npt.NDArray[np.float32]
@@ -44,16 +44,15 @@ class Block:
         self.window = window
         info = check_config(config_json)
         hidden, mlp = info.hidden_size, info.intermediate_size
-        q, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
-        rows = dict(zip(MATRICES, (q, kv, kv, hidden, mlp, mlp, hidden), strict=True))
-        cols = dict(zip(MATRICES, (hidden, hidden, hidden, q, hidden, hidden, mlp), strict=True))
+        q = info.n_heads * info.head_dim
         self.hidden_size = hidden
         self.head_dim = info.head_dim
         heads = {"q_norm": info.head_dim, "k_norm": info.head_dim} if info.qk_norm else {}
         self.norms: dict[str, int] = {"attn_norm": hidden, "mlp_norm": hidden} | heads
-        self.shapes: dict[str, tuple[int, int]] = {name: (rows[name], cols[name]) for name in MATRICES}
+        self.shapes = matrix_shapes(info)
         self.widths: dict[str, int] = {"qkv": hidden, "o": q, "mlp": hidden, "down": mlp}
         self._borrowed: dict[str, object] = {}
+        self._ranks: dict[str, int] = {}
 
     def set_dense(self, name: str, weights: Matrix, bias: F32 | None = None) -> None:
         """Matrix `name` (of MATRICES): weights [rows, cols] as float32, float16, or uint16 holding bfloat16;
@@ -98,6 +97,17 @@ class Block:
             _or_null(vector),
         )
         self._borrowed[name] = (packed, gains, vector)
+
+    def set_lora(self, name: str, a: F32 | None, b: F32 | None = None) -> None:
+        """Add B (A x) to matrix `name`: a f32 [rank, cols] and b f32 [rank, rows], which is B transposed; None: take it
+        off. Set after the matrix itself. C-contiguous arrays are kept: what changes in them shows in the next call."""
+        rows, cols = self._shape(name)
+        pair = lora_pair(a, b, rows, cols)
+        rank = 0 if pair is None else len(pair[0])
+        pointers = (ffi.NULL, ffi.NULL) if pair is None else tuple(pointer("float", part) for part in pair)
+        call(lib.bc_block_set_lora, self.handle, MATRICES.index(name), *pointers, rank)
+        self._borrowed[f"lora of {name}"] = pair
+        self._ranks[name] = rank
 
     def set_norms(
         self, attn_norm: F32, mlp_norm: F32, q_norm: F32 | None = None, k_norm: F32 | None = None
@@ -197,7 +207,7 @@ class Block:
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
     ) -> BlockGradients:
         """Zeroed arrays for backward(); `tokens` of one call, where something per token is wanted."""
-        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices)
+        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices, self._ranks)
 
     def backward(
         self,
@@ -226,6 +236,8 @@ class Block:
             raise InvalidError(f"x of shape {x.shape} and dy of {dy.shape} must be two arrays of one shape")
         if to is not None and (to.shapes, to.norm_lengths) != (self.shapes, self.norms):
             raise InvalidError("these gradients were made for a layer of other shapes")
+        if to is not None and any(len(a) != self._ranks.get(name, 0) for name, (a, _) in to.lora.items()):
+            raise InvalidError("these gradients were made for additions of other ranks")
         if to is not None and to.tokens not in (None, int(counts.sum())):
             raise InvalidError(f"gradients for {to.tokens} tokens, and x has {counts.sum()}")
         call(

@@ -13,6 +13,7 @@ import numpy.typing as npt
 from bitconverter.format.errors import FormatError
 
 MAGIC = {"format": "bitconverter-steps", "format_version": 1}
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 MOST_HEADER = 1 << 16
 MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
 
@@ -21,11 +22,14 @@ MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
 class StepLog:
     """slopes f32 [steps, directions] as model/mezo.py gives them, rates f64 [steps] (0: the step changed nothing),
     restored i32 [steps]: the step whose state was taken up again then, -1: none. best_step: the state that became the
-    soul. layers: how many learned; notes: the soul's."""
+    soul. layers: how many learned; adapter ("gain" or "lora"), rank, targets: what of them; notes: the soul's."""
 
     base_name: str
     base_sha256: str
     layers: int
+    adapter: str
+    rank: int
+    targets: tuple[str, ...]
     seed: int
     epsilon: float
     best_step: int
@@ -40,7 +44,8 @@ def log_bytes(log: StepLog) -> bytes:
     steps, directions = log.slopes.shape
     head = {
         **MAGIC, "steps": steps, "directions": directions, "base_name": log.base_name, "base_sha256": log.base_sha256,
-        "layers": log.layers, "seed": log.seed, "epsilon": log.epsilon, "best_step": log.best_step, "notes": log.notes,
+        "layers": log.layers, "adapter": log.adapter, "rank": log.rank, "targets": list(log.targets),
+        "seed": log.seed, "epsilon": log.epsilon, "best_step": log.best_step, "notes": log.notes,
     }  # fmt: skip
     data = json.dumps(head, ensure_ascii=True).encode() + b"\n"
     data += log.rates.astype("<f8").tobytes() + log.restored.astype("<i4").tobytes()
@@ -83,9 +88,14 @@ def _parsed(head: Any, body: bytes) -> StepLog:
     epsilon = float(head["epsilon"])
     if not 0 < epsilon < 10:
         raise ValueError(f"its epsilon is {epsilon}")
+    targets = head["targets"]
+    if head["adapter"] not in ("gain", "lora") or not isinstance(targets, list) or len(targets) > 7:
+        raise ValueError("what learned is not known")
+    if not all(target in MATRICES for target in targets) or not _whole(head, "rank", 256):
+        raise ValueError("what learned is not known")
     return StepLog(
-        *base, _whole(head, "layers", 10**6), _whole(head, "seed", 2**53), epsilon, _whole(head, "best_step", steps),
-        dict(notes), slopes.reshape(steps, directions), rates, restored,
+        *base, _whole(head, "layers", 10**6), head["adapter"], head["rank"], tuple(targets),
+        _whole(head, "seed", 2**53), epsilon, _whole(head, "best_step", steps), dict(notes), slopes.reshape(steps, directions), rates, restored,
     )  # fmt: skip
 
 

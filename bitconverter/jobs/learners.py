@@ -1,5 +1,6 @@
 """The two ways to move parameters: by exact gradients (AdamW), or by forward passes alone (MeZO)."""
 
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -7,10 +8,30 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel
 from bitconverter.model.adamw import AdamW
-from bitconverter.model.gain_trainer import Batch, GainTrainer, Score
+from bitconverter.model.block_trainer import Batch, BlockTrainer, Score
+from bitconverter.model.gain_trainer import GainTrainer
+from bitconverter.model.layer_stack import LayerStack
+from bitconverter.model.lora_trainer import LoraTrainer
 from bitconverter.model.mezo import Mezo
 
 F64 = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class AdapterKind:
+    """kind "gain": row gains of every matrix; "lora": additions of `rank` to the matrices `targets` (of MATRICES)."""
+
+    kind: str
+    rank: int
+    targets: tuple[str, ...]
+
+    def trainer(
+        self, stack: LayerStack, layers: int, window: int, choices: tuple[int, ...] = ()
+    ) -> BlockTrainer:
+        """Raises UserError: "train-layers", "train-dense"."""
+        if self.kind == "gain":
+            return GainTrainer(stack, layers, window, choices)
+        return LoraTrainer(stack, layers, window, choices, self.rank, self.targets)
 
 
 class Learner(Protocol):
@@ -34,7 +55,7 @@ class Learner(Protocol):
 
 
 class ExactLearner:
-    def __init__(self, trainer: GainTrainer, decay: float, clip: float) -> None:
+    def __init__(self, trainer: BlockTrainer, decay: float, clip: float) -> None:
         self._trainer = trainer
         self._optimizer = AdamW(trainer.size, decay, clip)
         self._gradient = np.zeros(0)
@@ -64,7 +85,7 @@ class MezoLearner:
     """Keeps what a step log holds, and nothing else. objective: "loss", or "accuracy": the share of windows that are
     not right in every learned token."""
 
-    def __init__(self, trainer: GainTrainer, mezo: Mezo, objective: str) -> None:
+    def __init__(self, trainer: BlockTrainer, mezo: Mezo, objective: str) -> None:
         self._trainer, self._mezo, self._objective = trainer, mezo, objective
         self._slopes = np.zeros(mezo.directions, np.float32)
         self.slopes: list[npt.NDArray[np.float32]] = []

@@ -53,8 +53,8 @@ class MergeJob:
         return Path(self.out + ".partial")
 
     def run(self, ctx: Context) -> MergeResult:
-        """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-shards",
-        "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
+        """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
+        "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
             if out.exists():
@@ -101,7 +101,15 @@ def _checked_soul(path: Path, source: Path, ctx: Context) -> Soul:
             f"{source} has no {WEIGHTS}. Only models in one file are merged.",
             model=str(source),
         )
-    return soul_for(path, source, ctx)
+    soul = soul_for(path, source, ctx)
+    if soul.lora:
+        raise UserError(
+            "merge-lora",
+            f"{path.name} holds low-rank additions, which cannot be written into ternary planes without rounding them "
+            "away. Use it as it is (bitconverter chat MODEL --soul FILE), or train row gains.",
+            soul=path.name,
+        )
+    return soul
 
 
 def _copy_weights(source: Path, target: Path, soul: Soul, ctx: Context) -> dict[str, Any]:

@@ -3,16 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul, soul_bytes, weights_hash
 from bitconverter.format.step_log import StepLog, read_log
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.learners import AdapterKind
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.train_run import output_exists
-from bitconverter.model.gain_trainer import F64, GainTrainer
+from bitconverter.model.block_trainer import F64
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.mezo import Mezo
 
@@ -57,18 +56,18 @@ class ReplayJob:
                 f"{source}. Give the converted model that was trained.",
                 log=path.name, base=log.base_name, model=str(source),
             )  # fmt: skip
-        trainer = GainTrainer(stack, log.layers, window=1)
-        gains = trainer.gains(_best(log, trainer.size, ctx))
-        write_bytes(out, soul_bytes(Soul(gains, log.base_name, log.base_sha256, log.notes)))
+        trainer = AdapterKind(log.adapter, log.rank, log.targets).trainer(stack, log.layers, window=1)
+        made = trainer.adapters(_best(log, trainer.start(log.seed), ctx))
+        soul = Soul(made.gains, log.base_name, log.base_sha256, log.notes, made.lora)
+        write_bytes(out, soul_bytes(soul))
         return ReplayResult(self.out, len(log.rates), log.best_step, trainer.size)
 
 
-def _best(log: StepLog, size: int, ctx: Context) -> F64:
-    """The parameters after step log.best_step."""
+def _best(log: StepLog, parameters: F64, ctx: Context) -> F64:
+    """The parameters after step log.best_step, from those at the beginning."""
     steps, directions = log.slopes.shape
     mezo = Mezo(log.seed, log.epsilon, directions, 0.0)
     wanted = {log.best_step, *(int(step) for step in log.restored)}
-    parameters = np.zeros(size)
     kept = {0: parameters.copy()}
     for step in range(log.best_step):
         ctx.cancel.check()

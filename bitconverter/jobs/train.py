@@ -1,4 +1,4 @@
-"""Train a converted model's row gains on a text or on examples; a soul is the result.
+"""Train row gains or low-rank additions of a converted model on a text or on examples; a soul is the result.
 
 Only the last layers learn; what comes into them is computed once and kept on disk. Killed at any moment and started
 again, a run ends in the same bytes on the same kind of processor (jobs/train_run.py).
@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitconverter.engine import MATRICES
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.train_run import (
-    RATES,
+    CLIPS,
     TrainResult,
     TrainRun,
     TrainSettings,
@@ -24,6 +25,7 @@ from bitconverter.jobs.train_run import (
 )
 
 OBJECTIVES = ("loss", "accuracy")
+ADAPTERS = ("gain", "lora")
 
 
 @dataclass(frozen=True)
@@ -41,10 +43,13 @@ class TrainJob(TrainSettings):
 
 
 def _check(job: TrainJob) -> None:
-    for name, value, known in (
-        ("engine", job.engine, tuple(RATES)),
+    words = [
+        ("engine", job.engine, tuple(CLIPS)),
         ("objective", job.objective, OBJECTIVES),
-    ):
+        ("adapter", job.adapter, ADAPTERS),
+        *(("targets", target, MATRICES) for target in job.targets),
+    ]
+    for name, value, known in words:
         if value not in known:
             raise _setting(name, value, " or ".join(known))
     whole = {
@@ -54,6 +59,8 @@ def _check(job: TrainJob) -> None:
         "directions": (job.directions, 1, 1024),
         "warmup": (job.warmup, 0, 10**6),
         "patience": (job.patience, 0, 10**6),
+        "rank": (job.rank, 1, 256),
+        "targets": (len(job.targets), 1, len(MATRICES)),
     }
     for name, (number, least, most) in whole.items():
         if not least <= number <= most:

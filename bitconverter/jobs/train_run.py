@@ -28,11 +28,11 @@ from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
-from bitconverter.jobs.learners import ExactLearner, Learner, MezoLearner
+from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.train_state import Prefix, State
 from bitconverter.model.adamw import Schedule
-from bitconverter.model.gain_trainer import Batch, GainTrainer, learned_lengths
+from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.lessons import label_tokens, read_lessons
 from bitconverter.model.mezo import Mezo
@@ -48,7 +48,7 @@ HELD = 0.1  # the share of windows to check with
 RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
-RATES = {"exact": 3e-3, "mezo": 1e-2}
+RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 1e-2, ("mezo", "lora"): 1e-3}
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
@@ -56,7 +56,8 @@ CLIPS = {"exact": 1.0, "mezo": 100.0}
 class TrainSettings:
     """`model`: a converted folder; `lesson`: a UTF-8 .txt, or a .jsonl of {"prompt", "answer"}; `out`: the soul to
     write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
-    that the answers of examples are, each one token, to be told apart; the loss is over these alone.
+    that the answers of examples are, each one token, to be told apart; the loss is over these alone. adapter "gain":
+    row gains of every matrix learn; "lora": additions of `rank` to the matrices `targets` (of MATRICES).
 
     engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
     forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
@@ -87,6 +88,9 @@ class TrainSettings:
     objective: str = "loss"
     warmup: int = 3
     patience: int = 0
+    adapter: str = "gain"
+    rank: int = 8
+    targets: tuple[str, ...] = ("q", "v")
 
     @property
     def work_dir(self) -> Path:
@@ -128,9 +132,12 @@ class TrainRun:
         self.tokens = np.concatenate([learn.tokens, check.tokens])
         self.targets = np.concatenate([learn.targets, check.targets])
         self.lengths = learned_lengths(self.targets)
-        self.trainer = GainTrainer(self.stack, job.layers, self.window, tuple(labels.values()))
+        kind = AdapterKind(job.adapter, job.rank, job.targets)
+        self.trainer = kind.trainer(self.stack, job.layers, self.window, tuple(labels.values()))
         self.schedule = Schedule(
-            RATES[job.engine] if job.rate is None else job.rate, job.steps, min(job.warmup, job.steps // 2)
+            RATES[job.engine, job.adapter] if job.rate is None else job.rate,
+            job.steps,
+            min(job.warmup, job.steps // 2),
         )
         self.learner = _learner(job, self.trainer)
         self.base_sha256 = weights_hash(folder.glob("*.safetensors"), self.cancel.check)
@@ -146,7 +153,7 @@ class TrainRun:
 
     def _begin(self) -> State:
         """The newest saved state that is whole, or a new one."""
-        zeros = np.zeros(self.trainer.size)
+        start = self.trainer.start(self.job.seed)
         for step in self.checkpoints.steps():
             state = self._saved(step)
             if state is None:
@@ -161,7 +168,7 @@ class TrainRun:
                 )
             self.ctx.emit(Note("resumed-training", {"step": state.step}))
             return state
-        return State(self.key, zeros, zeros.copy())
+        return State(self.key, start, start.copy())
 
     def _saved(self, step: int) -> State | None:
         files = self.checkpoints.load(step)
@@ -316,12 +323,13 @@ class TrainRun:
             "loss_before": repr(state.checks[0][1]), "loss_after": repr(state.best_loss),
             "accuracy_before": repr(accuracy[0]), "accuracy_after": repr(accuracy[state.best_step]),
         }  # fmt: skip
-        soul = Soul(self.trainer.gains(state.best), self.stack.folder.name, self.base_sha256, notes)
+        made = self.trainer.adapters(state.best)
+        soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora)
         if isinstance(self.learner, MezoLearner):
             kept = self.learner.state()
             log = StepLog(
-                soul.base_name, self.base_sha256, job.layers, job.seed, job.epsilon, state.best_step, notes,
-                kept["slopes"], kept["rates"], kept["restored"],
+                soul.base_name, self.base_sha256, job.layers, job.adapter, job.rank, job.targets, job.seed,
+                job.epsilon, state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
             _write_new(log_path(job.out), log_bytes(log))
         _write_new(Path(job.out), soul_bytes(soul))
@@ -345,7 +353,7 @@ def log_path(soul: str) -> Path:
     return Path(soul + ".steps")
 
 
-def _learner(job: TrainSettings, trainer: GainTrainer) -> Learner:
+def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:
     clip = CLIPS[job.engine] if job.clip is None else job.clip
     if job.engine == "exact":
         return ExactLearner(trainer, job.decay, clip)

@@ -118,6 +118,10 @@ BC_API void bc_model_close(bc_model *model); /* after its sessions */
  * NULL: as it was opened. What sessions of the model have computed before stays in their caches: rewind them. */
 BC_API int bc_model_set_gain(bc_model *model, int32_t layer, int32_t matrix, const float *gain,
                              bc_error *err);
+/* The same for y = W x + bias + B (A x), see bc_block_set_lora: a and b are borrowed until the next call for this
+ * matrix or until the model is closed. */
+BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, const float *a,
+                             const float *b, int32_t rank, bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 /* ---- session: one timeline of tokens over a model ---- */
@@ -258,6 +262,11 @@ BC_API int bc_block_set_planes(bc_block *block, int32_t matrix, const uint8_t *p
 BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const float *mlp_norm,
                               const float *q_norm, const float *k_norm, bc_error *err);
 
+/* y of a matrix becomes W x + bias + B (A x) (Hu et al. 2021): a f32 [rank, cols], b f32 [rank, rows] (B', so that
+ * both lie alike), borrowed like weights; rank 1 to 256, or 0 for none. Setting the matrix again takes it off. */
+BC_API int bc_block_set_lora(bc_block *block, int32_t matrix, const float *a, const float *b,
+                             int32_t rank, bc_error *err);
+
 /* x f32 [windows, window, hidden] -> the layer's output, in place (in part, after a cancel); every
  * window is a sequence of its own. Where not NULL, the inputs of the matrices are kept, unrotated:
  * qkv_in and mlp_in f32 [tokens, hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens,
@@ -320,6 +329,8 @@ typedef struct bc_matrix_grads {
     double *row_squares;  /* [rows] += sum_t dy[t][r]^2 */
     float *token_squares; /* [tokens] += sum_r dy[t][r]^2 */
     float *dy;            /* [tokens, rows] = dy */
+    double *lora_a;       /* [rank, cols] +=: of bc_block_set_lora's a and b */
+    double *lora_b;       /* [rank, rows] += */
 } bc_matrix_grads;
 
 typedef struct bc_block_grads {

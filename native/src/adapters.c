@@ -50,3 +50,27 @@ int bc_model_set_gain(bc_model *m, int32_t layer, int32_t matrix, const float *g
     w->stored_scales = gain ? stored : NULL;
     return BC_OK;
 }
+
+static int set_lora(bc_weight *w, const float *a, const float *b, int32_t rank, bc_error *err)
+{
+    if (rank < 0 || rank > BC_MAX_RANK)
+        return bc_fail(err, BC_ERR_INVALID, "rank is %d, must be 0 to %d", rank, BC_MAX_RANK);
+    if (rank && (!a || !b)) return bc_fail(err, BC_ERR_INVALID, "a or b is NULL");
+    w->lora = (bc_lora){ .a = a, .b = b, .rank = rank };
+    return BC_OK;
+}
+
+int bc_model_set_lora(bc_model *m, int32_t layer, int32_t matrix, const float *a, const float *b,
+                      int32_t rank, bc_error *err)
+{
+    const int status = check(m, layer, matrix, err);
+    return status != BC_OK ? status : set_lora(weight_of(m, layer, matrix), a, b, rank, err);
+}
+
+int bc_block_set_lora(bc_block *b, int32_t matrix, const float *a, const float *b_across,
+                      int32_t rank, bc_error *err)
+{
+    if (!b) return bc_fail(err, BC_ERR_INVALID, "block is NULL");
+    const int status = check(&b->model, 0, matrix, err);
+    return status != BC_OK ? status : set_lora(bc_block_weight(b, matrix), a, b_across, rank, err);
+}

@@ -9,6 +9,7 @@
 #include "attention_back.h"
 #include "error.h"
 #include "gradient_sums.h"
+#include "lora.h"
 
 enum { GROUP_TOKENS = 1024 };
 
@@ -133,6 +134,22 @@ static void sum_matrix(const struct back_call *call, int matrix, const float *dy
     bc_matrix_sums_add(&sums);
 }
 
+/* What goes through matrix `matrix`'s low-rank addition, x f32 [n, cols] its input: into dx. */
+static void lora_back(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
+                      const float *x, float *dx, int n)
+{
+    const bc_matrix_grads *to = &call->grads->matrix[matrix];
+    const bc_lora_back back = { .weight = bc_block_weight(call->b, matrix),
+                                .dy = dy,
+                                .dy_stride = dy_stride,
+                                .x = x,
+                                .dx = dx,
+                                .a = to->lora_a,
+                                .b = to->lora_b,
+                                .n = n };
+    bc_lora_backward(call->engine, &back);
+}
+
 /* ---- forwards ---- */
 
 static void attention_inputs(const struct back_call *call, int64_t t, int n)
@@ -212,11 +229,14 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
                                      { &layer->up, w->d_gate_up + call->mlp, width } };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
     bc_linear_back(&w->space, &down, 1, w->rotated, w->d_product, n);
+    lora_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
     per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
     sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
     sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
                t, n);
     bc_linear_back(&w->space, both, 2, w->rotated, w->dh, n);
+    for (int i = 0; i < 2; i++)
+        lora_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
 }
 
@@ -228,6 +248,8 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
     bc_linear_back(&w->space, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
+    lora_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
+              w->d_attention + (size_t)t * call->q_cols, n);
 }
 
 static void inputs_backward(const struct back_call *call, int64_t t, int n)
@@ -243,6 +265,14 @@ static void inputs_backward(const struct back_call *call, int64_t t, int n)
         sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
                    n);
     bc_linear_back(&w->space, products, 3, w->rotated, w->dh, n);
+    if (layer->q.lora.rank || layer->k.lora.rank || layer->v.lora.rank)
+        per_token(call, norm_token,
+                  (struct token_work){ .norm = layer->attn_norm,
+                                       .in = call->x + (size_t)t * call->hidden,
+                                       .out = w->h },
+                  n); /* the input again */
+    for (int i = 0; i < 3; i++)
+        lora_back(call, BC_MATRIX_Q + i, products[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->attn_norm, call->x, call->grads->attn_norm, t, n);
 }
 
@@ -324,6 +354,10 @@ static int check(bc_block *b, int32_t windows, const int32_t *lengths, const bc_
     if (grads && !b->model.config.qk_norm && (grads->q_norm || grads->k_norm))
         return bc_fail(err, BC_ERR_INVALID, "this %s model does not have a q_norm and a k_norm",
                        b->model.info.family);
+    for (int i = 0; grads && i < BC_N_MATRICES; i++)
+        if (grads->matrix[i].gain && bc_block_weight(b, i)->lora.rank)
+            return bc_fail(err, BC_ERR_INVALID,
+                           "matrix %d has a low-rank addition: its gain has no gradient here", i);
     return BC_OK;
 }
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "lora.h"
 #include "platform.h"
 
 /* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
@@ -235,6 +236,7 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
         lw.first_item[i + 1] = lw.first_item[i] + items;
     }
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
+    bc_lora_forward(s->engine, products, count, x, x_stride, n);
 }
 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,

@@ -35,6 +35,13 @@ typedef struct bc_config {
 
 enum bc_weight_kind { BC_WEIGHT_DENSE, BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
 
+/* y += B (A x): A f32 [rank, cols] and B' f32 [rank, rows], borrowed; rank 0: none. */
+#define BC_MAX_RANK 256
+typedef struct bc_lora {
+    const float *a, *b;
+    int rank;
+} bc_lora;
+
 /* A linear map y = W x + bias, W [rows, cols]. */
 typedef struct bc_weight {
     int kind;
@@ -49,6 +56,7 @@ typedef struct bc_weight {
     const float
         *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
     const bc_rotation *rotation; /* of its input; NULL when dense */
+    bc_lora lora;
 } bc_weight;
 
 typedef struct bc_layer {

@@ -16,7 +16,7 @@ def make(steps: int, directions: int = 1) -> StepLog:
     rng = np.random.default_rng(0)
     restored = np.full(steps, -1, np.int32)
     return StepLog(
-        "モデル", "ab" * 32, 6, 5, 0.02, steps // 2, {"lesson": "本.txt"},
+        "モデル", "ab" * 32, 6, "lora", 4, ("q", "up"), 5, 0.02, steps // 2, {"lesson": "本.txt"},
         rng.standard_normal((steps, directions)).astype(np.float32), rng.random(steps), restored,
     )  # fmt: skip
 

@@ -11,11 +11,11 @@ from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul, weights_hash
-from bitconverter.jobs import train_run, train_state
+from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
-from bitconverter.model.gain_trainer import Step
+from bitconverter.model.block_trainer import BlockTrainer, Step
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 
@@ -187,16 +187,16 @@ def test_a_changed_lesson_or_setting_is_noticed(job: TrainJob, model: Path, tmp_
 def test_a_jump_of_the_loss_goes_back_to_the_best(
     job: TrainJob, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., Step] = train_run.GainTrainer.step
+    real: Callable[..., Step] = BlockTrainer.step
     calls = 0
 
-    def step(self: train_run.GainTrainer, *args: object) -> Step:
+    def step(self: BlockTrainer, *args: object) -> Step:
         nonlocal calls
         calls += 1
         good = real(self, *args)
         return Step(np.nan, good.tokens, good.gradient) if calls in (3, 5) else good
 
-    monkeypatch.setattr(train_run.GainTrainer, "step", step)
+    monkeypatch.setattr(BlockTrainer, "step", step)
     events: list[Event] = []
     result = finish(job, events)
     slower = [
@@ -204,7 +204,7 @@ def test_a_jump_of_the_loss_goes_back_to_the_best(
     ]
     assert slower == [2, 4] and result.after < result.before
     Path(job.out).unlink()
-    monkeypatch.setattr(train_run.GainTrainer, "step", lambda self, *a: Step(np.inf, 1, np.zeros(self.size)))
+    monkeypatch.setattr(BlockTrainer, "step", lambda self, *a: Step(np.inf, 1, np.zeros(self.size)))
     assert error_of(job).code == "train-diverged"
 
 
@@ -232,6 +232,10 @@ def test_when_nothing_helps_it_says_so(model: Path, tmp_path: Path) -> None:
         ({"epsilon": 0.0}, "train-setting"),
         ({"clip": -1.0}, "train-setting"),
         ({"patience": -1}, "train-setting"),
+        ({"adapter": "magic"}, "train-setting"),
+        ({"rank": 0}, "train-setting"),
+        ({"targets": ("q", "x")}, "train-setting"),
+        ({"targets": ()}, "train-setting"),
         ({"layers": 9}, "train-layers"),
         ({"threads": -1}, "threads"),
     ],

@@ -12,7 +12,7 @@ from bitconverter.jobs import learners
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.model.gain_trainer import Score
+from bitconverter.model.block_trainer import Score
 
 ROWS = "\n".join(f'{{"prompt": "the number {n} is", "answer": "o"}}' for n in range(40))
 

@@ -13,7 +13,8 @@ from safetensors.numpy import load_file, save_file
 from bitconverter.engine import Engine, Model, Session, logits_score
 from bitconverter.format.errors import UserError
 from bitconverter.model.adamw import AdamW, Schedule
-from bitconverter.model.gain_trainer import Batch, GainTrainer, learned_lengths
+from bitconverter.model.block_trainer import Batch, learned_lengths
+from bitconverter.model.gain_trainer import GainTrainer
 from bitconverter.model.layer_stack import LayerStack
 
 SEED, WINDOW = 3, 24
@@ -78,12 +79,13 @@ def test_gains_are_factors_of_the_stored_scales(engine: Engine, tmp_path: Path) 
     trainer = GainTrainer(LayerStack(engine, folder), 1, WINDOW)
     batch = trainer.batch(tokens, targets)
     before, _ = loss_of(trainer, batch)
-    trainer.set_parameters(np.random.default_rng(2).normal(0, 1.0, trainer.size))
+    parameters = np.random.default_rng(2).normal(0, 1.0, trainer.size)
+    trainer.set_parameters(parameters)
     loss, _ = loss_of(trainer, batch)
     merged = tmp_path / "merged"
     shutil.copytree(folder, merged)
     tensors = load_file(merged / "model.safetensors")
-    gains = trainer.gains(trainer.parameters)
+    gains = trainer.adapters(parameters).gains
     assert set(gains) == {
         name.removesuffix(".scales") for name in tensors if ".layers.1." in name and "scales" in name
     }

@@ -5,8 +5,8 @@ from bitconverter.gui.texts.text import Texts
 
 TEXTS: Texts = {
     "note-train-began": (
-        "Training {parameters} gains on {windows} windows ({targets} learned tokens); {checks} windows are held back.",
-        "{windows} 個の区間（学習するトークン {targets} 個）で {parameters} 個のゲインを学習します。{checks} 個の区間は確認用に取っておきます。",
+        "Training {parameters} parameters on {windows} windows ({targets} learned tokens); {checks} windows are held back.",
+        "{windows} 個の区間（学習するトークン {targets} 個）で {parameters} 個のパラメーターを学習します。{checks} 個の区間は確認用に取っておきます。",
     ),
     "note-resumed-training": ("Going on after step {step}.", "{step} 歩目の続きから始めます。"),
     "note-train-slower": (
