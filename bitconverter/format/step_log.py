@@ -95,7 +95,8 @@ def _parsed(head: Any, body: bytes) -> StepLog:
         raise ValueError("what learned is not known")
     return StepLog(
         *base, _whole(head, "layers", 10**6), head["adapter"], head["rank"], tuple(targets),
-        _whole(head, "seed", 2**53), epsilon, _whole(head, "best_step", steps), dict(notes), slopes.reshape(steps, directions), rates, restored,
+        _whole(head, "seed", 2**53), epsilon, _whole(head, "best_step", steps), dict(notes),
+        slopes.reshape(steps, directions), rates, restored,
     )  # fmt: skip
 
 
