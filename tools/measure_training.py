@@ -4,8 +4,9 @@ Usage: python tools/measure_training.py MODEL LESSON [--threads 2] [--seeds 0 1]
 
 MODEL is a converted folder, LESSON the folder that tools/sentiment_lesson.py makes. Every run is the command line's own
 `bitconverter train` in a process of its own, from its start to its end; then the soul is put on the model and every row
-of test.jsonl is asked for the more probable label. Peak RSS is the operating system's, of the whole process; inference
-is `bitconverter chat` with one question.
+of test.jsonl is asked for the more probable label. CPU seconds are those of all threads together, so on a machine that
+does nothing else they are at most `--threads` times the seconds. Peak RSS is the operating system's, of the whole
+process; inference is `bitconverter chat` with one question.
 """
 
 import argparse
@@ -28,7 +29,7 @@ from bitconverter.model.soul import put_on
 from bitconverter.model.tokenizer import Tokenizer
 
 LABELS = (" great", " terrible")
-EXACT = ["--engine", "exact", "--layers", "6", "--steps", "30", "--batch", "16", "--rate", "0.03"]
+EXACT = ["--engine", "exact", "--layers", "6", "--steps", "30", "--batch", "32", "--rate", "0.05"]
 MEZO = ["--engine", "mezo", "--layers", "6", "--batch", "16", "--rate", "0.02", "--epsilon", "0.02"]
 PROBE_STEPS = (10, 40)
 
@@ -36,6 +37,7 @@ PROBE_STEPS = (10, 40)
 @dataclass(frozen=True)
 class Run:
     seconds: float
+    cpu_seconds: float
     peak_rss: int
     result: dict[str, float]
 
@@ -54,7 +56,7 @@ def run(words: list[str]) -> Run:
     if child.returncode:
         sys.exit(f"{' '.join(words)} failed")
     result = json.loads(text) if "--json" in words else {}
-    return Run(seconds, usage.ru_maxrss * 1024, result)
+    return Run(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024, result)
 
 
 def train(model: Path, lesson: Path, soul: Path, seed: int, threads: int, words: list[str]) -> Run:
@@ -84,13 +86,13 @@ def accuracy(model_path: Path, soul: Path | None, lesson: Path, threads: int) ->
     return right / len(rows.splitlines())
 
 
-def exact(args: argparse.Namespace, seed: int, folder: Path) -> tuple[str, float, float]:
+def exact(args: argparse.Namespace, seed: int, folder: Path) -> tuple[str, float, Run]:
     soul = folder / f"exact-{seed}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, EXACT)
-    return "exact, 30 steps", accuracy(args.model, soul, args.lesson, args.threads), done.seconds
+    return "exact, 30 steps", accuracy(args.model, soul, args.lesson, args.threads), done
 
 
-def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, float]:
+def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, Run]:
     """As many steps as two short runs say there is time for."""
     times = []
     for steps in PROBE_STEPS:
@@ -102,7 +104,7 @@ def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> t
     steps = max(1, int((seconds - times[0]) / each) + PROBE_STEPS[0])
     soul = folder / f"mezo-{seed}-{seconds}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, [*MEZO, "--steps", str(steps)])
-    return f"MeZO, {steps} steps", accuracy(args.model, soul, args.lesson, args.threads), done.seconds
+    return f"MeZO, {steps} steps", accuracy(args.model, soul, args.lesson, args.threads), done
 
 
 def memory(args: argparse.Namespace, folder: Path) -> list[str]:
@@ -130,20 +132,23 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("| run | accuracy on test.jsonl | seconds |\n|---|---|---|", flush=True)
-        print(f"| untrained | {accuracy(args.model, None, args.lesson, args.threads):.1%} | |", flush=True)
+        print("| run | accuracy on test.jsonl | seconds | CPU seconds |\n|---|---|---|---|", flush=True)
+        print(f"| untrained | {accuracy(args.model, None, args.lesson, args.threads):.1%} | | |", flush=True)
         for kind in [kind for kind in args.only if kind != "memory"]:
             found = []
             for seed in args.seeds:
-                label, right, seconds = (
+                label, right, done = (
                     exact(args, seed, folder)
                     if kind == "exact"
                     else mezo(args, seed, folder, float(kind.split("-")[1]))
                 )
                 found.append(right)
-                print(f"| {label}, seed {seed} | {right:.1%} | {seconds:.1f} |", flush=True)
+                print(
+                    f"| {label}, seed {seed} | {right:.1%} | {done.seconds:.1f} | {done.cpu_seconds:.1f} |",
+                    flush=True,
+                )
             if len(found) > 1:
-                print(f"| {kind}, median of {len(found)} | {statistics.median(found):.1%} | |", flush=True)
+                print(f"| {kind}, median of {len(found)} | {statistics.median(found):.1%} | | |", flush=True)
         if "memory" in args.only:
             print("\n| process | peak RSS | over inference |\n|---|---|---|", flush=True)
             print("\n".join(memory(args, folder)), flush=True)

@@ -182,6 +182,21 @@ def test_a_model_takes_them_and_gives_them_back(engine: Engine, tmp_path: Path) 
     np.testing.assert_array_equal(logits(model), before)
 
 
+def test_one_token_at_a_time_gives_the_same_logits(engine: Engine, tmp_path: Path) -> None:
+    write_converted(GOLDEN / "smollm2", tmp_path / "model", 2, seed=SEED)
+    model, tokens = Model(engine, tmp_path / "model"), [5, 17, 3, 60, 9, 11]
+    for name, pair in additions(filled(engine, GOLDEN / "smollm2", 0, WINDOW)).items():
+        model.set_lora(0, name, *pair)
+    together = Session(model, n_ctx=8).forward(tokens, all_positions=True)
+    session, alone = Session(model, n_ctx=8), []
+    for token in tokens:
+        logits = session.forward([token])
+        assert logits is not None
+        alone.append(np.ravel(logits))
+    assert together is not None
+    np.testing.assert_array_equal(np.stack(alone), together)
+
+
 def test_misuse_is_a_sentence(engine: Engine) -> None:
     block, model = filled(engine, GOLDEN / "smollm2", 0, WINDOW), Model(engine, GOLDEN / "smollm2")
     rows, cols = block.shapes["q"]
