@@ -2,7 +2,7 @@
 
 Usage: python tools/compare_training.py MODEL SOURCE --torch-python PATH [--threads 2] [--rounds 3]
 
-MODEL is a converted folder, SOURCE the bf16 folder that it was made from, PATH a Python that has torch and transformers.
+MODEL is a converted folder, SOURCE the bf16 folder that it was made from, PATH a Python with torch and transformers.
 Steps: MeZO with 1 x 256 tokens, gains of all layers (ours) or all weights (torch, as published: the perturbation is
 drawn again from its seed, four passes over the weights); AdamW on all weights with the same tokens (torch); exact
 LoRA of rank 8 on q and v of all layers with 8 x 128 tokens (both, torch with AdamW on the factors). bf16 in torch.
