@@ -20,8 +20,8 @@ static bc_block_grads all_grads(void)
     bc_block_grads g = { .attn_norm = doubles(HIDDEN), .mlp_norm = doubles(HIDDEN) };
     for (int i = 0; i < 7; i++) {
         const size_t n = (size_t)rows[i];
-        g.matrix[i] = (bc_matrix_grads){ doubles(n), doubles(n), doubles(n), floats(TOKENS),
-                                         floats(TOKENS * n) };
+        g.matrix[i] = (bc_matrix_grads){ doubles(n),         doubles(n), doubles(n), floats(TOKENS),
+                                         floats(TOKENS * n), NULL,       NULL };
     }
     g.qkv_in = floats(TOKENS * HIDDEN);
     g.o_in = floats(TOKENS * 12);
