@@ -12,6 +12,7 @@ from bitconverter.cli import texts
 CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -39,6 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     _plan(_verb(verbs, "plan"))
     _chat(_verb(verbs, "chat"))
     _train(_verb(verbs, "train"))
+    _replay(_verb(verbs, "replay"))
     _merge(_verb(verbs, "merge"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
@@ -118,6 +120,7 @@ def _chat(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
     parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
+    parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
 
@@ -129,10 +132,36 @@ def _train(parser: argparse.ArgumentParser) -> None:
     for name, default in (("layers", 6), ("steps", 30), ("batch", 16), ("window", 256), ("seed", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
-    parser.add_argument("--rate", type=float, default=3e-3, metavar="X", help=texts.OPTIONS["train_rate"])
+    parser.add_argument(
+        "--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"]
+    )
+    parser.add_argument(
+        "--adapter", choices=("gain", "lora"), default="gain", help=texts.OPTIONS["train_adapter"]
+    )
+    parser.add_argument("--rank", type=_natural, default=8, metavar="N", help=texts.OPTIONS["train_rank"])
+    parser.add_argument(
+        "--targets", nargs="+", choices=MATRICES, default=("q", "v"), help=texts.OPTIONS["train_targets"]
+    )
+    parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
     parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
+    parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
+    parser.add_argument(
+        "--epsilon", type=float, default=2e-2, metavar="X", help=texts.OPTIONS["train_epsilon"]
+    )
+    parser.add_argument(
+        "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
+    )
+    for name, default in (("directions", 1), ("warmup", 3), ("patience", 0)):
+        text = texts.OPTIONS["train_" + name]
+        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])
     _engine_options(parser)
+
+
+def _replay(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("log", metavar="LOG", help=texts.OPTIONS["step_log"])
+    parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:

@@ -13,7 +13,7 @@ from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, 
 def chat(args: argparse.Namespace) -> int:
     line = ProgressLine(quiet=args.quiet)
     loaded: ChatSession = run(
-        LoadChatJob(args.model, args.threads, args.cpu_mask, args.context, args.kv), line
+        LoadChatJob(args.model, args.threads, args.cpu_mask, args.context, args.kv, args.soul), line
     )
     try:
         return (

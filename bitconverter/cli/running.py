@@ -91,6 +91,8 @@ def _follow(
                 line.say(texts.LAYER.format(layer=layer + 1, error=error, mean=mean, left=left))
             case Metric("validation", step, value):
                 line.say(texts.TRAIN_CHECK.format(step=step, value=value))
+            case Metric("accuracy", step, value):
+                line.say(texts.TRAIN_RIGHT.format(step=step, value=value))
             case Note(code, fields):
                 line.say(describe_note(code, fields))
             case Token(text) if on_token is not None:

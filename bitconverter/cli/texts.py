@@ -55,15 +55,25 @@ HELP = {
     ),
     "train": (
         "teach a converted model from a text or from examples",
-        "Train row gains of the last layers of MODEL by exact gradients and write them as OUT.soul; MODEL stays as it "
-        "is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given again. "
-        "A tenth of LESSON is held back; what is best on it is kept.",
+        "Train row gains, or low-rank additions, of the last layers of MODEL and write them as OUT.soul; MODEL stays "
+        "as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given "
+        "again. A tenth of LESSON is held back; what is best on it is kept.",
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
+        "  bitconverter chat small --soul style.soul\n"
         "  bitconverter merge small style.soul small-style && bitconverter chat small-style\n\n"
+        "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
+        "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
+        "same soul again.\n\n"
         'LESSON: a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for each example, of which\n'
         "the answer is learned.",
+    ),
+    "replay": (
+        "make a soul again from the step log of its training",
+        "Go through a training with --engine mezo again by the numbers that it wrote down, without its lesson; "
+        "OUT.soul has the same bytes as the soul of that training.",
+        "example:\n  bitconverter replay small taste.soul.steps again.soul",
     ),
     "merge": (
         "write what was trained into a copy of the model",
@@ -146,6 +156,7 @@ OPTIONS = {
     "context": "tokens that the conversation may take (default: the model's, at most 4096)",
     "converted": "a folder that `convert` made",
     "lesson": "what to learn: a UTF-8 text, or a .jsonl of examples",
+    "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
     "soul": "the file that `train` wrote",
     "soul_out": "the file to write; it must not exist yet",
     "train_layers": "how many of the last layers learn (default %(default)s)",
@@ -153,7 +164,18 @@ OPTIONS = {
     "train_batch": "windows or examples that one step sees (default %(default)s)",
     "train_window": "tokens of a window; examples must fit into it (default %(default)s)",
     "train_seed": "of the order of windows and of which are held back (default %(default)s)",
-    "train_rate": "how far a step goes (default %(default)s)",
+    "train_engine": "how to learn: by exact gradients, or by forward passes alone (default %(default)s)",
+    "train_adapter": "what learns: the gain of every row, or low-rank additions to --targets (default %(default)s)",
+    "train_rank": "lora: the rank of an addition (default %(default)s)",
+    "train_targets": "lora: the matrices of a layer that get one (default q v)",
+    "train_rate": "how far a step goes (default: 0.01 for gains, 0.001 for lora)",
+    "train_clip": "exact: the largest norm of a gradient (default 1); mezo: the largest slope (default 100)",
+    "train_epsilon": "mezo: how far to look to both sides (default %(default)s)",
+    "train_directions": "mezo: directions to look along in a step (default %(default)s)",
+    "train_objective": "mezo: make the loss small, or more examples right in every token (default %(default)s)",
+    "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
+    "train_patience": "end after so many of the ten checks without a gain, 0: never (default %(default)s)",
+    "step_log": "the .steps file that `train --engine mezo` wrote",
     "train_decay": "how strongly the gains are pulled back (default %(default)s)",
     "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
     "only to tell them apart is learned",
@@ -184,8 +206,12 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
-    "train-began": "{parameters} gains learn from {windows} windows ({targets} learned tokens); {checks} are held back",
+    "train-began": (
+        "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
+    ),
     "resumed-training": "going on after step {step}",
+    "checkpoint-bad": "a damaged checkpoint was set aside as {name}; the newest good one is used",
+    "train-plateau": "no gain in the last {checks} checks: ended after step {step}",
     "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
     "train-no-gain": "nothing helped: the model was best as it was",
     "report-skipped": "the result was not compared with the source: {why}",
@@ -203,10 +229,13 @@ NOTES = {
 
 STOPPED = "stopped"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
+TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAINED = """\
-{out}: {parameters} gains, best after step {best_step} of {steps}, {seconds:.1f} s
-on what was held back {before:.4f} -> {after:.4f} nats per token"""
-TRAINED_NEXT = "use it:  bitconverter merge {quoted_model} {quoted_out} NEW-FOLDER"
+{out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s
+on what was held back {before:.4f} -> {after:.4f} nats per token, {accuracy_before:.1%} -> {accuracy_after:.1%} right"""
+TRAINED_LOG = "every step is written down in {log}"
+REPLAYED = "{out}: {parameters} parameters, after step {best_step} of {steps}"
+TRAINED_NEXT = "use it:  bitconverter chat {quoted_model} --soul {quoted_out}"
 MERGED = "{out}: other scales in {matrices} matrices, {size}"
 STOPPED_CONVERT = "stopped; give the same command again to go on"
 AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"

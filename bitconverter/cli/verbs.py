@@ -22,6 +22,7 @@ from bitconverter.jobs.logits import LogitsJob, LogitsResult
 from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
 
@@ -59,9 +60,15 @@ def plan(args: argparse.Namespace) -> int:
 def train(args: argparse.Namespace) -> int:
     job = TrainJob(
         args.model, args.lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
-        args.seed, args.threads, args.cpu_mask, tuple(args.labels),
+        args.seed, args.threads, args.cpu_mask, tuple(args.labels), args.engine, args.epsilon, args.directions,
+        args.clip, args.objective, args.warmup, args.patience, args.adapter, args.rank,
+        tuple(args.targets),
     )  # fmt: skip
     return _run_and_print(args, job, lambda result: _train_text(result, args.model))
+
+
+def replay(args: argparse.Namespace) -> int:
+    return _run_and_print(args, ReplayJob(args.model, args.log, args.out), _replay_text)
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -155,7 +162,13 @@ def _readable(numbers: dict[str, Any]) -> dict[str, Any]:
 def _train_text(result: TrainResult, model: str) -> str:
     lines = [texts.TRAINED.format(**asdict(result))]
     quoted = {"quoted_model": shlex.quote(model), "quoted_out": shlex.quote(result.out)}
+    if result.log:
+        lines.append(texts.TRAINED_LOG.format(log=result.log))
     return "\n".join([*lines, texts.TRAINED_NEXT.format(**quoted)])
+
+
+def _replay_text(result: ReplayResult) -> str:
+    return texts.REPLAYED.format(**asdict(result))
 
 
 def _merge_text(result: MergeResult) -> str:

@@ -24,7 +24,7 @@ from bitconverter.engine.gradients import (
     head_drawn_entropy,
 )
 from bitconverter.engine.logits import logits_divergence, logits_score
-from bitconverter.engine.model import Model, ModelInfo, check_config
+from bitconverter.engine.model import Model, ModelInfo, check_config, matrix_shapes
 from bitconverter.engine.quantize import (
     planes_matmul,
     planes_unpack,
@@ -67,6 +67,7 @@ __all__ = [
     "head_drawn_entropy",
     "logits_divergence",
     "logits_score",
+    "matrix_shapes",
     "planes_matmul",
     "planes_pack",
     "planes_unpack",

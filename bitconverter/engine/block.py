@@ -10,12 +10,11 @@ from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.gradients import BlockGradients
-from bitconverter.engine.model import check_config
+from bitconverter.engine.model import MATRICES, check_config, lora_pair, matrix_shapes
 from bitconverter.engine.quantize import DTYPES, ROWS_PER_BYTE, Matrix
 
 F32 = npt.NDArray[np.float32]
 
-MATRICES = ("q", "k", "v", "o", "gate", "up", "down")  # by enum bc_matrix_id
 CAPTURES = ("qkv", "o", "mlp", "down")  # the four different inputs of the seven matrices
 
 
@@ -45,16 +44,15 @@ class Block:
         self.window = window
         info = check_config(config_json)
         hidden, mlp = info.hidden_size, info.intermediate_size
-        q, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
-        rows = dict(zip(MATRICES, (q, kv, kv, hidden, mlp, mlp, hidden), strict=True))
-        cols = dict(zip(MATRICES, (hidden, hidden, hidden, q, hidden, hidden, mlp), strict=True))
+        q = info.n_heads * info.head_dim
         self.hidden_size = hidden
         self.head_dim = info.head_dim
         heads = {"q_norm": info.head_dim, "k_norm": info.head_dim} if info.qk_norm else {}
         self.norms: dict[str, int] = {"attn_norm": hidden, "mlp_norm": hidden} | heads
-        self.shapes: dict[str, tuple[int, int]] = {name: (rows[name], cols[name]) for name in MATRICES}
+        self.shapes = matrix_shapes(info)
         self.widths: dict[str, int] = {"qkv": hidden, "o": q, "mlp": hidden, "down": mlp}
         self._borrowed: dict[str, object] = {}
+        self._ranks: dict[str, int] = {}
 
     def set_dense(self, name: str, weights: Matrix, bias: F32 | None = None) -> None:
         """Matrix `name` (of MATRICES): weights [rows, cols] as float32, float16, or uint16 holding bfloat16;
@@ -99,6 +97,17 @@ class Block:
             _or_null(vector),
         )
         self._borrowed[name] = (packed, gains, vector)
+
+    def set_lora(self, name: str, a: F32 | None, b: F32 | None = None) -> None:
+        """Add B (A x) to matrix `name`: a f32 [rank, cols] and b f32 [rank, rows], which is B transposed; None: take it
+        off. Set after the matrix itself. C-contiguous arrays are kept: what changes in them shows in the next call."""
+        rows, cols = self._shape(name)
+        pair = lora_pair(a, b, rows, cols)
+        rank = 0 if pair is None else len(pair[0])
+        pointers = (ffi.NULL, ffi.NULL) if pair is None else tuple(pointer("float", part) for part in pair)
+        call(lib.bc_block_set_lora, self.handle, MATRICES.index(name), *pointers, rank)
+        self._borrowed[f"lora of {name}"] = pair
+        self._ranks[name] = rank
 
     def set_norms(
         self, attn_norm: F32, mlp_norm: F32, q_norm: F32 | None = None, k_norm: F32 | None = None
@@ -162,35 +171,82 @@ class Block:
         )
         return out
 
+    def windows(
+        self,
+        x: F32,
+        lengths: npt.NDArray[np.int32],
+        scales: Mapping[str, F32] | None = None,
+        cancel: Cancel | None = None,
+    ) -> None:
+        """As forward(), for windows of `lengths` i32 [windows] tokens, 1 to `window` each, one after the other: x f32
+        [sum of lengths, hidden] is replaced.
+
+        `scales` by matrix name (planes), f32 [replicas, rows]: the windows are then so many equal shares, and each has
+        its row of scales in place of the matrix's own. They share the planes and their decoding.
+        """
+        counts = np.ascontiguousarray(lengths, np.int32)
+        given = {name: np.ascontiguousarray(rows, np.float32) for name, rows in (scales or {}).items()}
+        replicas = {len(rows) for rows in given.values()} or {1}
+        for name, rows in given.items():
+            if rows.ndim != 2 or rows.shape[1] != self._shape(name)[0] or len(replicas) > 1:
+                raise InvalidError(f"scales of shape {rows.shape} for {name} of {self._shape(name)}")
+        self._check_packed(x, counts, "x", changed=True)
+        table = ffi.new("float *[]", [_or_null(given.get(name)) for name in MATRICES])
+        call(
+            lib.bc_block_windows,
+            self.handle,
+            pointer("float", x),
+            pointer("int32_t", counts),
+            len(counts),
+            table if given else ffi.NULL,
+            replicas.pop(),
+            flag_of(cancel),
+        )
+
     def gradients(
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
     ) -> BlockGradients:
         """Zeroed arrays for backward(); `tokens` of one call, where something per token is wanted."""
-        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices)
+        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices, self._ranks)
 
     def backward(
-        self, x: F32, dy: F32, to: BlockGradients | None = None, cancel: Cancel | None = None
+        self,
+        x: F32,
+        dy: F32,
+        to: BlockGradients | None = None,
+        cancel: Cancel | None = None,
+        lengths: npt.NDArray[np.int32] | None = None,
     ) -> None:
         """Replace dy f32 [windows, window, hidden], the gradient with respect to this layer's output, by that with
-        respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted.
+        respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted. With
+        `lengths`, x and dy are packed as in windows().
 
         The forward pass is computed again inside. The rounding of inputs to int8 before planes counts as the
         identity. Raises Cancelled on cancel; dy and `to` are then partly changed.
         """
-        self._check_states(x, "x", changed=False)
-        self._check_states(dy, "dy", changed=True)
+        if lengths is None:
+            counts = np.full(len(x), self.window, np.int32)
+            self._check_states(x, "x", changed=False)
+            self._check_states(dy, "dy", changed=True)
+        else:
+            counts = np.ascontiguousarray(lengths, np.int32)
+            self._check_packed(x, counts, "x", changed=False)
+            self._check_packed(dy, counts, "dy", changed=True)
         if x.shape != dy.shape or np.shares_memory(x, dy):
             raise InvalidError(f"x of shape {x.shape} and dy of {dy.shape} must be two arrays of one shape")
         if to is not None and (to.shapes, to.norm_lengths) != (self.shapes, self.norms):
             raise InvalidError("these gradients were made for a layer of other shapes")
-        if to is not None and to.tokens not in (None, x.shape[0] * x.shape[1]):
-            raise InvalidError(f"gradients for {to.tokens} tokens, and x has {x.shape[0] * x.shape[1]}")
+        if to is not None and any(len(a) != self._ranks.get(name, 0) for name, (a, _) in to.lora.items()):
+            raise InvalidError("these gradients were made for additions of other ranks")
+        if to is not None and to.tokens not in (None, int(counts.sum())):
+            raise InvalidError(f"gradients for {to.tokens} tokens, and x has {counts.sum()}")
         call(
             lib.bc_block_backward,
             self.handle,
             pointer("float", x),
             pointer("float", dy),
-            x.shape[0],
+            len(counts),
+            pointer("int32_t", counts),
             ffi.NULL if to is None else to.struct,
             flag_of(cancel),
         )
@@ -204,6 +260,14 @@ class Block:
             raise InvalidError(f"{name} is changed in place: it must be C-contiguous and writable")
         if not x.flags.c_contiguous:
             raise InvalidError(f"{name} must be C-contiguous")
+
+    def _check_packed(self, x: F32, lengths: npt.NDArray[np.int32], name: str, changed: bool) -> None:
+        if lengths.ndim != 1 or x.dtype != np.float32 or x.shape != (int(lengths.sum()), self.hidden_size):
+            raise InvalidError(
+                f"{name} is {x.dtype} {x.shape}, must be float32 [sum of lengths, {self.hidden_size}]"
+            )
+        if not (x.flags.c_contiguous and (x.flags.writeable or not changed)):
+            raise InvalidError(f"{name} must be C-contiguous{' and writable' if changed else ''}")
 
     def _captured(self, name: str, tokens: int, given: F32 | None) -> F32:
         shape = (tokens, self.widths[name])

@@ -1,6 +1,6 @@
 """Where the gradients of a layer go, and the losses over the vocabulary with theirs (docs/MODEL.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +16,7 @@ from bitconverter.engine.quantize import DTYPES, Matrix
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-WANTS = ("gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
+WANTS = ("lora", "gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
 
 
 class BlockGradients:
@@ -28,6 +28,7 @@ class BlockGradients:
         row_squares    f64 [rows]     += sum_t dy^2
         token_squares  f32 [tokens]   += sum over rows of dy^2
         dy             f32 [tokens, rows]  overwritten
+        lora           f64 [rank, cols] and [rank, rows]  +=: of a and b of Block.set_lora(), where there is one
 
     by norm name (attn_norm, mlp_norm; q_norm, k_norm where the family has them), and by input (CAPTURES):
 
@@ -46,6 +47,7 @@ class BlockGradients:
         want: Sequence[str],
         tokens: int,
         matrices: Sequence[str],
+        ranks: Mapping[str, int],
     ) -> None:
         for name, known in ((want, WANTS), (matrices, tuple(shapes))):
             unknown = [word for word in name if word not in known]
@@ -65,6 +67,10 @@ class BlockGradients:
         self.dy: dict[str, F32] = {}
         self.norms: dict[str, F64] = {}
         self.inputs: dict[str, F32] = {}
+        self.lora: dict[str, tuple[F64, F64]] = {}
+        for name in rows if "lora" in want else ():
+            if rank := ranks.get(name, 0):
+                self.lora[name] = np.zeros((rank, shapes[name][1])), np.zeros((rank, shapes[name][0]))
         if "token_squares" in want:
             self.token_squares = {name: np.zeros(tokens, np.float32) for name in rows}
         if "dy" in want:
@@ -84,6 +90,9 @@ class BlockGradients:
         for field_name in ("token_squares", "dy"):
             for matrix, floats in getattr(self, field_name).items():
                 setattr(struct.matrix[names.index(matrix)], field_name, pointer("float", floats))
+        for matrix, (a, b) in self.lora.items():
+            grads = struct.matrix[names.index(matrix)]
+            grads.lora_a, grads.lora_b = pointer("double", a), pointer("double", b)
         for norm, sums in self.norms.items():
             setattr(struct, norm, pointer("double", sums))
         for name, kept in self.inputs.items():
@@ -142,11 +151,13 @@ class Head:
 @dataclass(frozen=True)
 class HeadLoss:
     """loss f64 [tokens] in nats, without the tokens' weights; dh f32 [tokens, hidden] and norm f64 [hidden], the
-    gradients of sum(weights * loss), or None if they were not asked for."""
+    gradients of sum(weights * loss), or None if they were not asked for. hits i32 [tokens], of cross-entropy: 1
+    where no other token is more probable than the target."""
 
     loss: F64
     dh: F32 | None
     norm: F64 | None
+    hits: npt.NDArray[np.int32] | None = None
 
 
 def head_cross_entropy(
@@ -166,6 +177,7 @@ def head_cross_entropy(
     run = _Run(head, h, weights, gradients)
     if wanted.shape != run.loss.shape:
         raise InvalidError(f"targets of shape {wanted.shape} for {len(run.loss)} tokens")
+    hits = np.zeros(wanted.shape, np.int32)
     call(
         lib.bc_head_cross_entropy,
         engine.handle,
@@ -174,9 +186,10 @@ def head_cross_entropy(
         len(run.loss),
         pointer("int32_t", wanted),
         *run.outputs,
+        pointer("int32_t", hits),
         flag_of(cancel),
     )
-    return HeadLoss(run.loss, run.dh, run.norm)
+    return HeadLoss(run.loss, run.dh, run.norm, hits)
 
 
 def head_drawn_entropy(

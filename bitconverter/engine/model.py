@@ -4,8 +4,14 @@ import os
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bitconverter.engine._native import call, ffi, lib
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.engine import Engine
+from bitconverter.engine.errors import InvalidError
+
+MATRICES = ("q", "k", "v", "o", "gate", "up", "down")  # by enum bc_matrix_id
 
 
 @dataclass(frozen=True)
@@ -56,6 +62,29 @@ def check_config(config_json: bytes) -> ModelInfo:
     return _info(native)
 
 
+def matrix_shapes(info: ModelInfo) -> dict[str, tuple[int, int]]:
+    """[rows, cols] of the matrices of any layer, by name (MATRICES)."""
+    hidden, mlp = info.hidden_size, info.intermediate_size
+    q, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
+    rows = (q, kv, kv, hidden, mlp, mlp, hidden)
+    cols = (hidden, hidden, hidden, q, hidden, hidden, mlp)
+    return dict(zip(MATRICES, zip(rows, cols, strict=True), strict=True))
+
+
+def lora_pair(
+    a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None, rows: int, cols: int
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]] | None:
+    """Both as the engine takes them. Raises InvalidError for shapes that do not fit."""
+    if a is None and b is None:
+        return None
+    if a is None or b is None or a.ndim != 2 or a.shape[1] != cols or b.shape != (len(a), rows) or not len(a):
+        shapes = [None if part is None else part.shape for part in (a, b)]
+        raise InvalidError(
+            f"a low-rank addition of {shapes[0]} and {shapes[1]} to a matrix of {(rows, cols)}"
+        )
+    return np.ascontiguousarray(a, np.float32), np.ascontiguousarray(b, np.float32)
+
+
 class Model:
     """A Hugging Face folder as it is (bf16, f16, f32), or a converted one. Holds its engine."""
 
@@ -67,3 +96,37 @@ class Model:
         native = ffi.new("bc_model_info *")
         lib.bc_model_get_info(self.handle, native)
         self.info = _info(native)
+        self._borrowed: dict[tuple[int, str], object] = {}
+
+    def rows(self, matrix: str) -> int:
+        """Of matrix `matrix` (of MATRICES) of any layer."""
+        return matrix_shapes(self.info)[matrix][0]
+
+    def set_gain(self, layer: int, matrix: str, gain: npt.NDArray[np.float32] | None) -> None:
+        """Multiply the rows of a matrix (planes) by gain f32 [rows], positive and finite; None: as it was opened. What
+        sessions have computed before stays in their caches, so rewind them."""
+        if matrix not in MATRICES:
+            raise InvalidError(f"matrix {matrix!r} is not one of {', '.join(MATRICES)}")
+        if gain is not None and gain.shape != (self.rows(matrix),):
+            raise InvalidError(f"gains of shape {gain.shape} for {matrix} of {self.rows(matrix)} rows")
+        factors = None if gain is None else np.ascontiguousarray(gain, np.float32)
+        call(
+            lib.bc_model_set_gain,
+            self.handle,
+            layer,
+            MATRICES.index(matrix),
+            ffi.NULL if factors is None else pointer("float", factors),
+        )
+
+    def set_lora(
+        self, layer: int, matrix: str, a: npt.NDArray[np.float32] | None, b: npt.NDArray[np.float32] | None
+    ) -> None:
+        """Add B (A x) to a matrix: a f32 [rank, cols] and b f32 [rank, rows], which is B transposed; None: take it off.
+        What sessions have computed before stays in their caches, so rewind them."""
+        if matrix not in MATRICES:
+            raise InvalidError(f"matrix {matrix!r} is not one of {', '.join(MATRICES)}")
+        pair = lora_pair(a, b, *matrix_shapes(self.info)[matrix])
+        rank = 0 if pair is None else len(pair[0])
+        pointers = (ffi.NULL, ffi.NULL) if pair is None else tuple(pointer("float", part) for part in pair)
+        call(lib.bc_model_set_lora, self.handle, layer, MATRICES.index(matrix), *pointers, rank)
+        self._borrowed[layer, matrix] = pair

@@ -3,7 +3,7 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,22 +15,34 @@ from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, a
 
 F32 = npt.NDArray[np.float32]
 
-FORMAT = {"format": "bitconverter-soul", "format_version": "1", "adapter": "gain"}
-ENDING = ".gain"
+FORMAT = {"format": "bitconverter-soul", "format_version": "1"}
+GAIN, LORA_A, LORA_B = ".gain", ".lora_a", ".lora_b"
+PIECE = 1 << 20  # bytes read between two looks at the cancel flag
 SPACE = 4096  # the header is padded to a multiple of this
 MOST_HEADER = 1 << 20
+MOST_RANK = 256
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
+class Adapters:
+    """What was trained, one of both, by matrix name without .weight: gains, f32 [rows], factors of the rows' scales,
+    positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite."""
+
+    gains: dict[str, F32] = field(default_factory=dict)
+    lora: dict[str, tuple[F32, F32]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Soul:
-    """gains: {matrix name without .weight: f32 [rows]}, factors of the rows' scales, positive and finite;
+    """gains and lora as in Adapters;
     base_sha256: weights_hash() of the model that they belong to; notes: free text by key."""
 
     gains: dict[str, F32]
     base_name: str
     base_sha256: str
     notes: dict[str, str]
+    lora: dict[str, tuple[F32, F32]] = field(default_factory=dict)
 
 
 def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: None) -> str:
@@ -38,7 +50,7 @@ def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: No
     sha = hashlib.sha256()
     for path in sorted(files):
         with open(path, "rb") as file:
-            while piece := file.read(16 * 1024 * 1024):
+            while piece := file.read(PIECE):
                 between()
                 sha.update(piece)
     return sha.hexdigest()
@@ -46,8 +58,16 @@ def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: No
 
 def soul_bytes(soul: Soul) -> bytes:
     """The file's content; it depends on the soul alone."""
-    arrays = {name + ENDING: np.ascontiguousarray(gain, "<f4") for name, gain in sorted(soul.gains.items())}
-    metadata = {**FORMAT, "base_name": soul.base_name, "base_sha256": soul.base_sha256}
+    parts = {name + GAIN: gain for name, gain in soul.gains.items()}
+    for name, (a, b) in soul.lora.items():
+        parts |= {name + LORA_A: a, name + LORA_B: b}
+    arrays = {name: np.ascontiguousarray(part, "<f4") for name, part in sorted(parts.items())}
+    metadata = {
+        **FORMAT,
+        "adapter": "lora" if soul.lora else "gain",
+        "base_name": soul.base_name,
+        "base_sha256": soul.base_sha256,
+    }
     metadata |= {f"note.{key}": text for key, text in sorted(soul.notes.items())}
 
     def entries(offset: int) -> list[TensorEntry]:
@@ -69,19 +89,52 @@ def read_soul(path: Path) -> Soul:
     for key, value in FORMAT.items():
         if metadata.get(key) != value:
             raise _broken(path, f"its {key} is {str(metadata.get(key))[:60]!r}, must be {value!r}")
+    kind = metadata.get("adapter", "")
+    if kind not in _READERS:
+        raise _broken(path, f"its adapter is {kind[:60]!r}, must be {' or '.join(map(repr, _READERS))}")
     base = metadata.get("base_sha256", "")
     if not _SHA256.fullmatch(base):
         raise _broken(path, "it does not say which model it belongs to")
+    adapters = _READERS[kind](path, file)
+    notes = {key.removeprefix("note."): text for key, text in metadata.items() if key.startswith("note.")}
+    return Soul(adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora)
+
+
+def _read_gains(path: Path, file: SafetensorsFile) -> Adapters:
     gains = {}
     for name, entry in file.tensors.items():
-        if not name.endswith(ENDING) or entry.dtype != "F32" or len(entry.shape) != 1:
+        if not name.endswith(GAIN) or entry.dtype != "F32" or len(entry.shape) != 1:
             raise _broken(path, f"its tensor {name[:80]!r} is not a row of gains")
         gain = file.read_rows(name, 0, entry.shape[0]).astype(np.float32)
         if not (np.isfinite(gain).all() and (gain > 0).all()):
             raise _broken(path, f"the gains of {name[:80]!r} are not all positive numbers")
-        gains[name.removesuffix(ENDING)] = gain
-    notes = {key.removeprefix("note."): text for key, text in metadata.items() if key.startswith("note.")}
-    return Soul(gains, metadata.get("base_name", ""), base, notes)
+        gains[name.removesuffix(GAIN)] = gain
+    return Adapters(gains)
+
+
+def _read_lora(path: Path, file: SafetensorsFile) -> Adapters:
+    lora = {}
+    for name, entry in file.tensors.items():
+        if not name.endswith((LORA_A, LORA_B)) or entry.dtype != "F32" or len(entry.shape) != 2:
+            raise _broken(path, f"its tensor {name[:80]!r} is not a part of a low-rank addition")
+    for name in [name.removesuffix(LORA_A) for name in file.tensors if name.endswith(LORA_A)]:
+        if name + LORA_B not in file.tensors:
+            raise _broken(path, f"{name[:80]!r} has only one part of its addition")
+        a, b = (
+            file.read_rows(part, 0, file.tensors[part].shape[0]).astype(np.float32)
+            for part in (name + LORA_A, name + LORA_B)
+        )
+        if a.shape[0] != b.shape[1] or not 1 <= a.shape[0] <= MOST_RANK:
+            raise _broken(path, f"the ranks of {name[:80]!r} are {a.shape[0]} and {b.shape[1]}")
+        if not (np.isfinite(a).all() and np.isfinite(b).all()):
+            raise _broken(path, f"the addition to {name[:80]!r} is not all numbers")
+        lora[name] = a, b
+    if 2 * len(lora) != len(file.tensors):
+        raise _broken(path, "it has a part of an addition alone")
+    return Adapters(lora=lora)
+
+
+_READERS = {"gain": _read_gains, "lora": _read_lora}
 
 
 def _broken(path: Path, reason: str, **fields: Any) -> FormatError:

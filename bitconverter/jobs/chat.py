@@ -13,7 +13,9 @@ from bitconverter.format.errors import UserError
 from bitconverter.jobs.chat_session import ChatSession, Message
 from bitconverter.jobs.job import Context, Note, Progress, Token
 from bitconverter.jobs.opening import model_folder, open_engine
+from bitconverter.jobs.souls import soul_for
 from bitconverter.model.chat_template import load_chat_template
+from bitconverter.model.soul import put_on
 from bitconverter.model.text_stream import TextStream
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -82,6 +84,7 @@ def answer_room(n_ctx: int, max_tokens: int) -> int:
 class LoadChatJob:
     """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
 
+    `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it.
     n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
     when nothing in the folder says how the model ends an answer.
     """
@@ -91,6 +94,7 @@ class LoadChatJob:
     cpu: str = "auto"
     n_ctx: int = 0
     kv: str = "f16"
+    soul: str = ""
 
     @property
     def work_dir(self) -> Path | None:
@@ -106,11 +110,14 @@ class LoadChatJob:
             model = Model(open_engine(self.threads, self.cpu), folder)
             tokenizer.check_fits(model.info.vocab_size)
             self._check_context(model.info.max_positions)
+            soul = soul_for(Path(self.soul), folder, ctx) if self.soul else None
+            if soul:
+                put_on(model, soul)
             session = Session(model, n_ctx=self.n_ctx, kv=self.kv)
             if not tokenizer.eos_ids:
                 ctx.emit(Note("no-end-token"))
             name = Path(self.model).resolve().name
-            return ChatSession(name, session, tokenizer, template, resources.pop_all())
+            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul)
 
     def _check_context(self, max_positions: int) -> None:
         if not 0 <= self.n_ctx <= max_positions:

@@ -12,7 +12,9 @@ from dataclasses import dataclass
 
 from bitconverter.engine import Cancel, Session
 from bitconverter.format.errors import UserError
+from bitconverter.format.soul_file import Soul
 from bitconverter.model.chat_template import ChatTemplate
+from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.tokenizer import Tokenizer
 
 
@@ -28,9 +30,10 @@ class ChatSession:
     """A loaded model with the conversation it holds. One answer at a time; `count_tokens` at any time."""
 
     def __init__(
-        self, name: str, session: Session, tokenizer: Tokenizer, template: ChatTemplate, resources: ExitStack
-    ) -> None:
-        """`resources` is closed with the session, after the model is."""
+        self, name: str, session: Session, tokenizer: Tokenizer, template: ChatTemplate, resources: ExitStack,
+        soul: Soul | None = None,
+    ) -> None:  # fmt: skip
+        """`resources` is closed with the session, after the model is; `soul` is on the model already."""
         model = session.model
         self.name = name
         self.family = model.info.family
@@ -45,6 +48,8 @@ class ChatSession:
         self._held: list[int] = []  # the tokens that the session's cache holds
         self._lock = threading.Lock()
         self._resources = resources
+        self._soul = soul
+        self.soul_is_on = soul is not None
 
     def prompt_text(self, messages: Sequence[Message], continues: bool = False) -> str:
         """What the model sees of the conversation, up to where the assistant begins to speak; `continues`:
@@ -105,6 +110,18 @@ class ChatSession:
             yield self._session
         finally:
             self._lock.release()
+
+    def use_soul(self, on: bool) -> None:
+        """With the soul that it was loaded with, or the model as it is: the next answer reads its conversation anew.
+
+        Raises UserError: "chat-busy", "chat-closed"."""
+        with self.exclusive() as session:
+            if self._soul is None or on == self.soul_is_on:
+                return
+            (put_on if on else take_off)(session.model, self._soul)
+            self.soul_is_on = on
+            session.rewind(0)
+            self._held.clear()
 
     def feed(self, session: Session, tokens: list[int], cancel: Cancel) -> None:
         """Append to the cache; after a cancel both sides still agree on what it holds."""

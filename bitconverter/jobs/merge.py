@@ -20,9 +20,10 @@ from bitconverter.format.atomic import sync_folder, write_json
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
-from bitconverter.format.soul_file import Soul, read_soul, weights_hash
+from bitconverter.format.soul_file import Soul
 from bitconverter.format.weight_file import WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.souls import soul_for
 
 WEIGHTS = "model.safetensors"
 MANIFEST = "manifest.json"
@@ -52,8 +53,8 @@ class MergeJob:
         return Path(self.out + ".partial")
 
     def run(self, ctx: Context) -> MergeResult:
-        """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-shards",
-        "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
+        """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
+        "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
             if out.exists():
@@ -94,22 +95,20 @@ def _work_folder(path: Path) -> Iterator[Path]:
 
 
 def _checked_soul(path: Path, source: Path, ctx: Context) -> Soul:
-    if not path.is_file():
-        raise UserError("soul-missing", f"There is no {path}. Check the path of the soul.", path=str(path))
-    soul = read_soul(path)
     if not (source / WEIGHTS).is_file():
         raise UserError(
             "merge-shards",
             f"{source} has no {WEIGHTS}. Only models in one file are merged.",
             model=str(source),
         )
-    if weights_hash(source.glob("*.safetensors"), ctx.cancel.check) != soul.base_sha256:
+    soul = soul_for(path, source, ctx)
+    if soul.lora:
         raise UserError(
-            "soul-base",
-            f"{path.name} was trained on another model ({soul.base_name or 'without a name'}) than {source}. "
-            "Give the converted model that it was trained on.",
-            soul=path.name, base=soul.base_name, model=str(source),
-        )  # fmt: skip
+            "merge-lora",
+            f"{path.name} holds low-rank additions, which cannot be written into ternary planes without rounding them "
+            "away. Use it as it is (bitconverter chat MODEL --soul FILE), or train row gains.",
+            soul=path.name,
+        )
     return soul
 
 

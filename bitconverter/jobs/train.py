@@ -1,4 +1,4 @@
-"""Train a converted model's row gains on a text or on examples: exact gradients, AdamW, a soul as the result.
+"""Train row gains or low-rank additions of a converted model on a text or on examples; a soul is the result.
 
 Only the last layers learn; what comes into them is computed once and kept on disk. Killed at any moment and started
 again, a run ends in the same bytes on the same kind of processor (jobs/train_run.py).
@@ -7,79 +7,77 @@ again, a run ends in the same bytes on the same kind of processor (jobs/train_ru
 import contextlib
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
+from bitconverter.engine import MATRICES
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context
-from bitconverter.jobs.train_run import Settings, TrainResult, TrainRun, output_exists
+from bitconverter.jobs.train_run import (
+    CLIPS,
+    TrainResult,
+    TrainRun,
+    TrainSettings,
+    log_path,
+    output_exists,
+)
+
+OBJECTIVES = ("loss", "accuracy")
+ADAPTERS = ("gain", "lora")
 
 
 @dataclass(frozen=True)
-class TrainJob:
-    """`model`: a converted folder; `lesson`: a UTF-8 .txt, or a .jsonl of {"prompt", "answer"}; `out`: the soul to
-    write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
-    that the answers of examples are, each one token, to be told apart; the loss is over these alone.
-
-    `threads` does not change the result, so it may differ when a run is continued.
-    """
-
-    model: str
-    lesson: str
-    out: str
-    layers: int = 6
-    steps: int = 30
-    batch: int = 16
-    window: int = 256
-    rate: float = 3e-3
-    decay: float = 0.0
-    seed: int = 0
-    threads: int = field(default=0, metadata={"identity": False})
-    cpu: str = "auto"
-    labels: tuple[str, ...] = ()
-
-    @property
-    def work_dir(self) -> Path:
-        return Path(self.out + ".partial")
-
+class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
         "train-diverged", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError; Cancelled."""
         started = time.monotonic()
         with _work_folder(self.work_dir):
-            self._check()
-            with contextlib.closing(TrainRun(self._settings(), ctx)) as run:
-                run.go()
-                run.publish()
-                return run.result(time.monotonic() - started)
+            _check(self)
+            run = TrainRun(self, ctx)
+            run.go()
+            run.publish()
+            return run.result(time.monotonic() - started)
 
-    def _settings(self) -> Settings:
-        return Settings(
-            Path(self.model), self.lesson, Path(self.out), self.work_dir, self.layers, self.steps, self.batch,
-            self.window, self.rate, self.decay, self.seed, self.threads, self.cpu,
-            self.labels,
-        )  # fmt: skip
 
-    def _check(self) -> None:
-        whole = {
-            "steps": (self.steps, 1, 10**6),
-            "batch": (self.batch, 1, 4096),
-            "window": (self.window, 2, 1 << 20),
-        }
-        for name, (value, least, most) in whole.items():
-            if not least <= value <= most:
-                raise _setting(name, value, f"{least} to {most}")
-        for name, real, top in (("rate", self.rate, 1.0), ("decay", self.decay, 10.0)):
-            if not 0 <= real <= top:
-                raise _setting(name, real, f"0 to {top:g}")
-        if len(self.labels) == 1:
-            raise _setting("labels", self.labels[0], "two or more words, or none")
-        if not 0 <= self.seed < 2**53:
-            raise _setting("seed", self.seed, "0 to 2^53 - 1")
-        if Path(self.out).exists() and not train_state.present(self.work_dir):
-            raise output_exists(self.out)
+def _check(job: TrainJob) -> None:
+    words = [
+        ("engine", job.engine, tuple(CLIPS)),
+        ("objective", job.objective, OBJECTIVES),
+        ("adapter", job.adapter, ADAPTERS),
+        *(("targets", target, MATRICES) for target in job.targets),
+    ]
+    for name, value, known in words:
+        if value not in known:
+            raise _setting(name, value, " or ".join(known))
+    whole = {
+        "steps": (job.steps, 1, 10**6),
+        "batch": (job.batch, 1, 4096),
+        "window": (job.window, 2, 1 << 20),
+        "directions": (job.directions, 1, 1024),
+        "warmup": (job.warmup, 0, 10**6),
+        "patience": (job.patience, 0, 10**6),
+        "rank": (job.rank, 1, 256),
+        "targets": (len(job.targets), 1, len(MATRICES)),
+    }
+    for name, (number, least, most) in whole.items():
+        if not least <= number <= most:
+            raise _setting(name, number, f"{least} to {most}")
+    real = {"rate": (job.rate, 1.0), "decay": (job.decay, 10.0), "clip": (job.clip, 1e6)}
+    for name, (size, top) in real.items():
+        if size is not None and not 0 <= size <= top:
+            raise _setting(name, size, f"0 to {top:g}")
+    if not 1e-6 <= job.epsilon <= 1:
+        raise _setting("epsilon", job.epsilon, "1e-6 to 1")
+    if len(job.labels) == 1:
+        raise _setting("labels", job.labels[0], "two or more words, or none")
+    if not 0 <= job.seed < 2**53:
+        raise _setting("seed", job.seed, "0 to 2^53 - 1")
+    for path in (Path(job.out), log_path(job.out)):
+        if path.exists() and not train_state.present(job.work_dir):
+            raise output_exists(str(path))
 
 
 @contextlib.contextmanager

@@ -3,17 +3,17 @@
 The order of the examples, the checks and the rate depend on the step alone, so a run that was broken off goes on as if
 it had not been.
 
-Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "train-slower" (step, rate: the
-loss was no number or jumped; the best state is taken up again at half the rate), "train-no-gain" (the model was best
-as it was). Metric("loss", step, value) after every step, Metric("validation", step, value) at every check, in nats
-per learned token.
+Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "checkpoint-bad" (name: one
+that is damaged was set aside), "train-slower" (step, rate: the loss was no number or jumped; the best state is taken
+up again at half the rate), "train-plateau" (step, checks: nothing got better for so long), "train-no-gain" (the model
+was best as it was). Metric("loss", step, value) after every step; at every check Metric("validation", step, value), in
+nats per learned token, and Metric("accuracy", step, value), the share of windows that are right in every token.
 """
 
-import hashlib
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,66 +24,101 @@ from bitconverter.engine import Cancelled
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul, soul_bytes, weights_hash
+from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
+from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.train_state import Prefix, State
-from bitconverter.model.adamw import AdamW, Schedule
-from bitconverter.model.gain_trainer import GainTrainer, Step
+from bitconverter.model.adamw import Schedule
+from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.lessons import label_tokens, read_lessons
+from bitconverter.model.mezo import Mezo
 from bitconverter.model.tokenizer import Tokenizer
 
 F32 = npt.NDArray[np.float32]
+I64 = npt.NDArray[np.int64]
 
 SAVE_SECONDS = 20.0  # at most so much work is done again after a kill
 CHECKS = 10  # looks at the validation windows in a run, beside the one at its start
 CHECK_TOKENS = 8192  # at most so many tokens are looked at
 HELD = 0.1  # the share of windows to check with
-RUN_TOKENS = 4096  # the tokens whose hidden states are held at a time outside of steps
+RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
+RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 1e-2, ("mezo", "lora"): 1e-3}
+CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """The parameters of a TrainJob, checked."""
+class TrainSettings:
+    """`model`: a converted folder; `lesson`: a UTF-8 .txt, or a .jsonl of {"prompt", "answer"}; `out`: the soul to
+    write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
+    that the answers of examples are, each one token, to be told apart; the loss is over these alone. adapter "gain":
+    row gains of every matrix learn; "lora": additions of `rank` to the matrices `targets` (of MATRICES).
 
-    model: Path
+    engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
+    forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
+    "loss" or "accuracy" (model/mezo.py). rate and clip None: what suits the engine (RATES, CLIPS). The rate rises over
+    `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
+    does not.
+
+    `threads` does not change the result, so it may differ when a run is continued.
+    """
+
+    model: str
     lesson: str
-    out: Path
-    work_dir: Path
-    layers: int
-    steps: int
-    batch: int
-    window: int
-    rate: float
-    decay: float
-    seed: int
-    threads: int
-    cpu: str
+    out: str
+    layers: int = 6
+    steps: int = 30
+    batch: int = 16
+    window: int = 256
+    rate: float | None = None
+    decay: float = 0.0
+    seed: int = 0
+    threads: int = field(default=0, metadata={"identity": False})
+    cpu: str = "auto"
     labels: tuple[str, ...] = ()
+    engine: str = "exact"
+    epsilon: float = 2e-2
+    directions: int = 1
+    clip: float | None = None
+    objective: str = "loss"
+    warmup: int = 3
+    patience: int = 0
+    adapter: str = "gain"
+    rank: int = 8
+    targets: tuple[str, ...] = ("q", "v")
+
+    @property
+    def work_dir(self) -> Path:
+        return Path(self.out + ".partial")
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Losses in nats per learned token on the windows held back, before and at the best step."""
+    """Losses in nats per learned token on the windows held back, before and at the best step, and the share of these
+    windows that are right in every token. `log`: the step log, if there is one (engine "mezo")."""
 
     out: str
+    log: str | None
     steps: int
     best_step: int
     before: float
     after: float
+    accuracy_before: float
+    accuracy_after: float
     parameters: int
     learned_tokens: int
     seconds: float
 
 
 class TrainRun:
-    def __init__(self, job: Settings, ctx: Context) -> None:
+    def __init__(self, job: TrainSettings, ctx: Context) -> None:
         self.job, self.ctx, self.cancel = job, ctx, ctx.cancel
-        folder = job.model
+        folder = Path(job.model)
         self.stack = LayerStack(open_engine(job.threads, job.cpu), folder)
         tokenizer = Tokenizer(folder)
         tokenizer.check_fits(self.stack.info.vocab_size)
@@ -96,50 +131,67 @@ class TrainRun:
         self.n_learn, self.n_check = len(learn.tokens), len(check.tokens)
         self.tokens = np.concatenate([learn.tokens, check.tokens])
         self.targets = np.concatenate([learn.targets, check.targets])
-        self.trainer = GainTrainer(self.stack, job.layers, self.window, tuple(labels.values()))
-        self.schedule = Schedule(job.rate, job.steps, warmup=min(3, job.steps // 2))
-        self.optimizer = AdamW(self.trainer.size, job.decay)
+        self.lengths = learned_lengths(self.targets)
+        kind = AdapterKind(job.adapter, job.rank, job.targets)
+        self.trainer = kind.trainer(self.stack, job.layers, self.window, tuple(labels.values()))
+        self.schedule = Schedule(
+            RATES[job.engine, job.adapter] if job.rate is None else job.rate,
+            job.steps,
+            min(job.warmup, job.steps // 2),
+        )
+        self.learner = _learner(job, self.trainer)
         self.base_sha256 = weights_hash(folder.glob("*.safetensors"), self.cancel.check)
-        self.prefix = Prefix(job.work_dir, (len(self.tokens), self.window, self.stack.info.hidden_size))
+        self.key = train_state.run_key(
+            self.tokens, self.targets, self.tokens.shape, self.base_sha256, __version__
+        )
+        hidden = self.stack.info.hidden_size
+        self.prefix = Prefix(job.work_dir, f"{self.key} {self.trainer.trained.start}", self.lengths, hidden)
+        self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = self._begin()
-
-    def close(self) -> None:
-        self.prefix.close()
 
     # ---- beginning ----
 
     def _begin(self) -> State:
-        """The saved state, or a new one."""
-        key = hashlib.sha256(self.tokens.tobytes() + self.targets.tobytes())
-        key.update(f"{self.base_sha256} {self.tokens.shape} {__version__}".encode())
-        zeros = np.zeros(self.trainer.size)
-        found = train_state.load(self.job.work_dir, self.trainer.size)
-        if found is None:
-            return State(key.hexdigest(), zeros, zeros.copy())
-        state, arrays = found
-        if state.key != key.hexdigest():
-            raise UserError(
-                "lesson-changed",
-                f"The model, the lesson or this program has changed since the unfinished training in "
-                f"{self.job.work_dir} began. Remove that folder to start again from the beginning.",
-                folder=str(self.job.work_dir),
-            )
-        self.optimizer.restore(arrays)
-        self.ctx.emit(Note("resumed-training", {"step": state.step}))
+        """The newest saved state that is whole, or a new one."""
+        start = self.trainer.start(self.job.seed)
+        for step in self.checkpoints.steps():
+            state = self._saved(step)
+            if state is None:
+                self.ctx.emit(Note("checkpoint-bad", {"name": self.checkpoints.set_aside(step)}))
+                continue
+            if state.key != self.key:
+                raise UserError(
+                    "lesson-changed",
+                    f"The model, the lesson or this program has changed since the unfinished training in "
+                    f"{self.job.work_dir} began. Remove that folder to start again from the beginning.",
+                    folder=str(self.job.work_dir),
+                )
+            self.ctx.emit(Note("resumed-training", {"step": state.step}))
+            return state
+        return State(self.key, start, start.copy())
+
+    def _saved(self, step: int) -> State | None:
+        files = self.checkpoints.load(step)
+        if files is None or train_state.STATE not in files:
+            return None
+        try:
+            state, learner = train_state.parse(files[train_state.STATE], self.trainer.size)
+            self.learner.restore(learner)
+        except (ValueError, KeyError):
+            return None
         return state
 
-    def _hidden(self) -> F32:
-        """The prefix activations of all windows, made once."""
-        if self.prefix.array is None:
+    def _write_prefix(self) -> None:
+        """The hidden states of all windows, made once."""
+        if not self.prefix.ready:
             self.prefix.write(self._prefix_parts())
-        assert self.prefix.array is not None
-        return self.prefix.array
 
     def _prefix_parts(self) -> Iterator[F32]:
         size = max(1, RUN_TOKENS // self.window)
         eta = Eta(0, len(self.tokens))
         for start in range(0, len(self.tokens), size):
-            yield self.trainer.prefix(self.tokens[start : start + size], self.cancel)
+            part = slice(start, start + size)
+            yield self.trainer.batch(self.tokens[part], self.targets[part], self.cancel).hidden
             done = min(start + size, len(self.tokens))
             self.ctx.emit(Progress(done, len(self.tokens), "window", "prefix", eta.update(done)))
 
@@ -147,21 +199,21 @@ class TrainRun:
 
     def go(self) -> None:
         state, steps = self.state, self.job.steps
-        hidden = self._hidden()
+        self._write_prefix()
         self.trainer.set_parameters(state.parameters)
-        if not state.checks:
-            self._check(hidden)
         self.ctx.emit(Note("train-began", {
             "windows": self.n_learn, "checks": self.n_check, "parameters": self.trainer.size,
             "targets": int((self.targets[: self.n_learn] >= 0).sum()),
         }))  # fmt: skip
         saved, eta = time.monotonic(), Eta(state.step, steps)
-        every = max(1, steps // CHECKS)
         try:
-            while state.step < steps:
-                self._step(hidden)
-                if state.step % every == 0 or state.step == steps:
-                    self._check(hidden)
+            while True:
+                if self._check_due() and self._check():
+                    self._save(best=True)
+                    saved = time.monotonic()
+                if state.step >= steps or self._on_plateau():
+                    break
+                self._step()
                 self.ctx.emit(Progress(state.step, steps, "step", eta=eta.update(state.step)))
                 if time.monotonic() - saved >= SAVE_SECONDS:
                     self._save()
@@ -171,35 +223,40 @@ class TrainRun:
             raise
         self._save()
 
-    def _step(self, hidden: F32) -> None:
+    def _step(self) -> None:
         state = self.state
-        which = self._batch(state.step)
-        step = self.trainer.step(hidden[which], self.targets[which], self.cancel)
-        if self._lost(step):
+        loss = self.learner.look(state.parameters, self._batch_at(state.step), state.step, self.cancel)
+        if self._lost(loss):
             self._slow_down()
         else:
-            self.optimizer.update(state.parameters, step.gradient, self._rate())
+            self.learner.move(state.parameters, state.step, self._rate())
         self.trainer.set_parameters(state.parameters)
         state.step += 1
-        state.losses.append((state.step, step.loss))
-        self.ctx.emit(Metric("loss", state.step, step.loss))
+        state.losses.append((state.step, loss))
+        self.ctx.emit(Metric("loss", state.step, loss))
 
     def _rate(self) -> float:
         return self.schedule.at(self.state.step) * 0.5**self.state.slower
 
-    def _batch(self, step: int) -> npt.NDArray[np.int64]:
+    def _batch_at(self, step: int) -> Batch:
+        return self._windows(self._places(step))
+
+    def _windows(self, which: I64) -> Batch:
+        lengths = self.lengths[which]
+        targets = self.targets[which][np.arange(self.window) < lengths[:, None]]
+        return Batch(self.prefix.read(which), lengths, targets)
+
+    def _places(self, step: int) -> I64:
         """The windows of a step: epoch after epoch, each in an order of its own."""
         places = range(step * self.job.batch, (step + 1) * self.job.batch)
-        orders: dict[int, npt.NDArray[np.int64]] = {}
+        orders: dict[int, I64] = {}
         for epoch in {place // self.n_learn for place in places}:
             orders[epoch] = np.random.default_rng([self.job.seed, epoch]).permutation(self.n_learn)
         return np.array([orders[place // self.n_learn][place % self.n_learn] for place in places])
 
-    def _lost(self, step: Step) -> bool:
-        start = self.state.losses[0][1] if self.state.losses else step.loss
-        return not (
-            math.isfinite(step.loss) and np.isfinite(step.gradient).all() and step.loss <= start + JUMP
-        )
+    def _lost(self, loss: float) -> bool:
+        start = self.state.losses[0][1] if self.state.losses else loss
+        return not (math.isfinite(loss) and loss <= start + JUMP)
 
     def _slow_down(self) -> None:
         state = self.state
@@ -212,54 +269,101 @@ class TrainRun:
                 step=state.step,
             )
         state.parameters = state.best.copy()
-        self.optimizer.forget()
+        self.learner.skip(state.step, state.best_step)
         self.ctx.emit(Note("train-slower", {"step": state.step, "rate": self._rate()}))
 
-    def _check(self, hidden: F32) -> None:
-        """The loss on the windows held back; the best parameters are kept."""
-        state, total, count = self.state, 0.0, 0
+    # ---- the checks ----
+
+    def _check_due(self) -> bool:
+        state = self.state
+        if state.checks and state.checks[-1][0] == state.step:
+            return False
+        return state.step % max(1, self.job.steps // CHECKS) == 0 or state.step == self.job.steps
+
+    def _check(self) -> bool:
+        """The loss on the windows held back; whether it is the lowest so far, whose parameters are kept."""
+        state, loss, count, right, windows = self.state, 0.0, 0, 0, 0
         size = max(1, RUN_TOKENS // self.window)
         for start in range(self.n_learn, len(self.tokens), size):
-            part = slice(start, start + size)
-            loss, n = self.trainer.losses(hidden[part], self.targets[part], self.cancel)
-            total, count = total + loss, count + n
-        value = total / max(1, count)
-        state.checks.append((state.step, value))
-        if value < state.best_loss or not state.checks[1:]:
-            state.best, state.best_loss = state.parameters.copy(), value
+            part = np.arange(start, min(start + size, len(self.tokens)))
+            score = self.trainer.score(self._windows(part), self.cancel)
+            loss, count = loss + score.loss, count + score.tokens
+            right, windows = right + score.right, windows + score.windows
+        value, accuracy = loss / max(1, count), right / max(1, windows)
+        better = value < state.best_loss or not state.checks
+        state.checks.append((state.step, value, accuracy))
+        if better:
+            state.best, state.best_loss, state.best_step = state.parameters.copy(), value, state.step
         self.ctx.emit(Metric("validation", state.step, value))
+        self.ctx.emit(Metric("accuracy", state.step, accuracy))
+        return better
 
-    def _save(self) -> None:
-        self.state.save(self.job.work_dir, self.optimizer.state())
+    def _on_plateau(self) -> bool:
+        state = self.state
+        since = sum(step > state.best_step for step, _, _ in state.checks)
+        if not 0 < self.job.patience <= since:
+            return False
+        self.ctx.emit(Note("train-plateau", {"step": state.step, "checks": since}))
+        return True
+
+    def _save(self, best: bool = False) -> None:
+        files = {train_state.STATE: self.state.file(self.learner.state())}
+        self.checkpoints.save(self.state.step, files, best)
 
     # ---- the end ----
 
     def publish(self) -> None:
-        """Write the soul; one that an earlier run of this job wrote before it was killed is the same."""
-        state, out = self.state, self.job.out
+        """Write the soul, and before it the step log; those that an earlier run of this job wrote before it was
+        killed are the same."""
+        state, job = self.state, self.job
+        accuracy = {step: right for step, _, right in state.checks}
         notes = {
-            "tool": f"bitconverter {__version__}", "lesson": Path(self.job.lesson).name,
-            "layers": str(self.job.layers), "steps": str(state.step), "best_step": str(self._best_step()),
+            "tool": f"bitconverter {__version__}", "lesson": Path(job.lesson).name, "engine": job.engine,
+            "layers": str(job.layers), "steps": str(state.step), "best_step": str(state.best_step),
             "loss_before": repr(state.checks[0][1]), "loss_after": repr(state.best_loss),
+            "accuracy_before": repr(accuracy[0]), "accuracy_after": repr(accuracy[state.best_step]),
         }  # fmt: skip
-        soul = Soul(self.trainer.gains(state.best), self.stack.folder.name, self.base_sha256, notes)
-        data = soul_bytes(soul)
-        if out.exists() and out.read_bytes() != data:
-            raise output_exists(str(self.job.out))
-        write_bytes(out, data)
-        if self._best_step() == 0:
+        made = self.trainer.adapters(state.best)
+        soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora)
+        if isinstance(self.learner, MezoLearner):
+            kept = self.learner.state()
+            log = StepLog(
+                soul.base_name, self.base_sha256, job.layers, job.adapter, job.rank, job.targets, job.seed,
+                job.epsilon, state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
+            )  # fmt: skip
+            _write_new(log_path(job.out), log_bytes(log))
+        _write_new(Path(job.out), soul_bytes(soul))
+        if state.best_step == 0:
             self.ctx.emit(Note("train-no-gain"))
-
-    def _best_step(self) -> int:
-        return min((loss, step) for step, loss in self.state.checks)[1]
 
     def result(self, seconds: float) -> TrainResult:
         state = self.state
-        learned = [self._batch(step) for step in range(state.step)]
+        learned = [self._places(step) for step in range(state.step)]
+        accuracy = {step: right for step, _, right in state.checks}
+        log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
-            str(self.job.out), state.step, self._best_step(), state.checks[0][1], state.best_loss, self.trainer.size,
+            self.job.out, log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
+            accuracy[state.best_step], self.trainer.size,
             int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
         )  # fmt: skip
+
+
+def log_path(soul: str) -> Path:
+    """Where the step log of a soul lies."""
+    return Path(soul + ".steps")
+
+
+def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:
+    clip = CLIPS[job.engine] if job.clip is None else job.clip
+    if job.engine == "exact":
+        return ExactLearner(trainer, job.decay, clip)
+    return MezoLearner(trainer, Mezo(job.seed, job.epsilon, job.directions, clip), job.objective)
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    if path.exists() and path.read_bytes() != data:
+        raise output_exists(str(path))
+    write_bytes(path, data)
 
 
 def output_exists(path: str) -> UserError:

@@ -114,6 +114,14 @@ BC_API int bc_config_check(const char *config_json, size_t length, bc_model_info
 /* Opens a Hugging Face folder as it is, or a converted one (docs/FORMAT.md). */
 BC_API int bc_model_open(bc_model **out, bc_engine *engine, const char *folder, bc_error *err);
 BC_API void bc_model_close(bc_model *model); /* after its sessions */
+/* y of matrix `matrix` (enum bc_matrix_id, planes) of a layer becomes gain * (W x) + bias, gain f32 [rows], copied;
+ * NULL: as it was opened. What sessions of the model have computed before stays in their caches: rewind them. */
+BC_API int bc_model_set_gain(bc_model *model, int32_t layer, int32_t matrix, const float *gain,
+                             bc_error *err);
+/* The same for y = W x + bias + B (A x), see bc_block_set_lora: a and b are borrowed until the next call for this
+ * matrix or until the model is closed. */
+BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, const float *a,
+                             const float *b, int32_t rank, bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 /* ---- session: one timeline of tokens over a model ---- */
@@ -254,12 +262,25 @@ BC_API int bc_block_set_planes(bc_block *block, int32_t matrix, const uint8_t *p
 BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const float *mlp_norm,
                               const float *q_norm, const float *k_norm, bc_error *err);
 
+/* y of a matrix becomes W x + bias + B (A x) (Hu et al. 2021): a f32 [rank, cols], b f32 [rank, rows] (B', so that
+ * both lie alike), borrowed like weights; rank 1 to 256, or 0 for none. Setting the matrix again takes it off. */
+BC_API int bc_block_set_lora(bc_block *block, int32_t matrix, const float *a, const float *b,
+                             int32_t rank, bc_error *err);
+
 /* x f32 [windows, window, hidden] -> the layer's output, in place (in part, after a cancel); every
  * window is a sequence of its own. Where not NULL, the inputs of the matrices are kept, unrotated:
  * qkv_in and mlp_in f32 [tokens, hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens,
  * intermediate]. */
 BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
                             float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
+
+/* The same over windows of different lengths, each 1..window, packed one after the other: x f32 [sum of lengths,
+ * hidden], in place. The windows are `replicas` equal shares one after the other; scales[m], m by enum bc_matrix_id,
+ * f32 [replicas, rows], are then the row scales of matrix m (planes) for each share; NULL: its own for all of them.
+ * Replicas share the planes and the decoding of them. */
+BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, int32_t windows,
+                            const float *const *scales, int32_t replicas, const bc_cancel *cancel,
+                            bc_error *err);
 
 enum bc_input_id {
     BC_INPUT_QKV = 0, /* of q, k and v */
@@ -308,6 +329,8 @@ typedef struct bc_matrix_grads {
     double *row_squares;  /* [rows] += sum_t dy[t][r]^2 */
     float *token_squares; /* [tokens] += sum_r dy[t][r]^2 */
     float *dy;            /* [tokens, rows] = dy */
+    double *lora_a;       /* [rank, cols] +=: of bc_block_set_lora's a and b */
+    double *lora_b;       /* [rank, rows] += */
 } bc_matrix_grads;
 
 typedef struct bc_block_grads {
@@ -317,12 +340,13 @@ typedef struct bc_block_grads {
     float *qkv_in, *o_in, *mlp_in, *down_in; /* [tokens, cols] =, or NULL: as bc_block_forward */
 } bc_block_grads;
 
-/* x f32 [windows, window, hidden]: the layer's input; dy of the same shape: in, the gradient with
- * respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
+/* x f32 [windows, window, hidden]: the layer's input, or as bc_block_windows where lengths is not NULL; dy of the
+ * same shape: in, the gradient with respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
  * computed again inside. The rounding of a matrix's input to int8 counts as the identity. grads
  * may be NULL. */
 BC_API int bc_block_backward(bc_block *block, const float *x, float *dy, int32_t windows,
-                             const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err);
+                             const int32_t *lengths, const bc_block_grads *grads,
+                             const bc_cancel *cancel, bc_error *err);
 
 /* The last norm and the head: logits = W (RMSNorm(h) * norm). */
 typedef struct bc_head {
@@ -339,14 +363,15 @@ typedef struct bc_head {
  *   h f32 [tokens, hidden]: hidden states before the last norm; w f32 [tokens], NULL for 1;
  *   loss f64 [tokens] (out, without w; 0 where w is 0 or the target -1, which cost no time);
  *   dh f32 [tokens, hidden] (out; NULL: the losses only; it may be h); dnorm f64 [hidden] +=, or
- *   NULL.
+ *   NULL; hits i32 [tokens] (out, 1: no logit is above the target's; 0 where loss is 0 for its lack of weight),
+ *   or NULL.
  * loss_t = -log softmax(logits_t)[targets[t]], or KL(softmax(teacher's) || softmax(logits_t)) with
  * the teacher's own h, norm and weights over the same vocabulary. drawn: token t's target is drawn
  * from softmax(logits_t) by (seed, t); the gradients' squares then are the Fisher information. */
 BC_API int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h,
                                  int64_t tokens, const int32_t *targets, const float *w,
-                                 double *loss, float *dh, double *dnorm, const bc_cancel *cancel,
-                                 bc_error *err);
+                                 double *loss, float *dh, double *dnorm, int32_t *hits,
+                                 const bc_cancel *cancel, bc_error *err);
 BC_API int bc_head_drawn_entropy(bc_engine *engine, const bc_head *head, const float *h,
                                  int64_t tokens, uint64_t seed, const float *w, double *loss,
                                  float *dh, double *dnorm, const bc_cancel *cancel, bc_error *err);

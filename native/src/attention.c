@@ -21,15 +21,14 @@ static float llama3_frequency(const bc_config *c, float inv_freq)
     return (1.0f - smooth) * inv_freq / c->rope_factor + smooth * inv_freq;
 }
 
-void bc_rope_init(bc_session *s)
+void bc_rope_frequencies(const bc_config *c, float *inv_freq)
 {
-    const bc_config *c = &s->model->config;
     for (int i = 0; i < c->head_dim / 2; i++) {
         const float exponent = (float)(2 * i) / (float)c->head_dim;
         float f = 1.0f / (float)pow((double)c->rope_theta, (double)exponent);
         if (c->rope_type == BC_ROPE_LINEAR) f /= c->rope_factor;
         if (c->rope_type == BC_ROPE_LLAMA3) f = llama3_frequency(c, f);
-        s->inv_freq[i] = f;
+        inv_freq[i] = f;
     }
 }
 

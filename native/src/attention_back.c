@@ -203,23 +203,34 @@ static void probabilities(const bc_attention_job *j, struct space *s, const floa
     }
 }
 
-static struct space space_of(const bc_attention_job *j, int thread)
+/* A thread's part of the scratch, which is for windows of j->window, laid out for one of `window`. */
+static struct space space_of(const bc_attention_job *j, int window, int thread)
 {
     struct space s;
     const size_t floats = bc_attention_scratch(j->config, j->window);
-    lay_out(&s, j->scratch + (size_t)thread * floats, j->config, j->window);
+    lay_out(&s, j->scratch + (size_t)thread * floats, j->config, window);
     return s;
+}
+
+/* The job with the length of window i, which begins at *token. */
+static bc_attention_job one_window(const bc_attention_job *job, int64_t i, size_t *token)
+{
+    bc_attention_job own = *job;
+    if (job->starts) own.window = job->starts[i + 1] - job->starts[i];
+    *token = job->starts ? (size_t)job->starts[i] : (size_t)i * (size_t)job->window;
+    return own;
 }
 
 static void forward_head(void *arg, int64_t item, int thread)
 {
-    const bc_attention_job *j = arg;
-    const bc_config *c = j->config;
+    const bc_attention_job *whole = arg;
+    const bc_config *c = whole->config;
+    size_t token;
+    const bc_attention_job own = one_window(whole, item / c->n_heads, &token), *j = &own;
     const int d = c->head_dim, head = (int)(item % c->n_heads);
-    const size_t token = (size_t)(item / c->n_heads) * (size_t)j->window;
     const size_t out_width = (size_t)c->n_heads * (size_t)d;
     const float *qkv = j->qkv + token * row_width(c);
-    struct space s = space_of(j, thread);
+    struct space s = space_of(whole, j->window, thread);
     load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 0);
     for (int t = 0; t < j->window && !bc_cancelled(j->cancel); t += TILE) {
         const struct tile at = tile_at(j, t);
@@ -280,13 +291,15 @@ static void backward_tile(const bc_attention_job *j, struct space *s, const floa
 
 static void backward_head(void *arg, int64_t item, int thread)
 {
-    const bc_attention_job *j = arg;
-    const bc_config *c = j->config;
+    const bc_attention_job *whole = arg;
+    const bc_config *c = whole->config;
+    size_t token;
+    const bc_attention_job own = one_window(whole, item / c->n_heads, &token), *j = &own;
     const int d = c->head_dim, head = (int)(item % c->n_heads), window = j->window;
-    const size_t token = (size_t)(item / c->n_heads) * (size_t)window, width = row_width(c);
+    const size_t width = row_width(c);
     const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
     const float *qkv = j->qkv + token * width, factor = 1.0f / sqrtf((float)d);
-    struct space s = space_of(j, thread);
+    struct space s = space_of(whole, window, thread);
     const size_t keys = up((size_t)window);
     load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 1);
     memset(s.dk, 0, keys * (size_t)d * sizeof(float));
@@ -331,7 +344,8 @@ static void finish_token(void *arg, int64_t token, int thread)
     const bc_attention_job *j = arg;
     const bc_config *c = j->config;
     const bc_kernels *k = &j->engine->k;
-    const int d = c->head_dim, group = c->n_heads / c->n_kv_heads, t = (int)(token % j->window);
+    const int d = c->head_dim, group = c->n_heads / c->n_kv_heads;
+    const int t = j->positions ? j->positions[token] : (int)(token % j->window);
     float *dq = j->d_qkv + (size_t)token * row_width(c);
     float *dk = dq + c->n_heads * d, *dv = dk + c->n_kv_heads * d;
     const float *q = j->qkv + (size_t)token * row_width(c), *key = q + c->n_heads * d;
@@ -357,7 +371,7 @@ static void finish_token(void *arg, int64_t token, int thread)
 void bc_attention_backward(const bc_attention_job *job, double *q_norm, double *k_norm)
 {
     bc_attention_job j = *job;
-    const int64_t tokens = (int64_t)j.n_windows * j.window;
+    const int64_t tokens = j.starts ? j.starts[j.n_windows] : (int64_t)j.n_windows * j.window;
     const int d = j.config->head_dim;
     bc_pool_run(j.engine->pool, backward_head, &j, (int64_t)j.n_windows * j.config->n_heads);
     if (bc_cancelled(j.cancel)) return;

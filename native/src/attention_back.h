@@ -12,6 +12,9 @@ typedef struct bc_attention_job {
     const bc_config *config;
     const bc_layer *layer;
     int window, n_windows;
+    const int32_t *
+        starts; /* [n_windows + 1]: where windows of different lengths begin; NULL: all are whole */
+    const int32_t *positions; /* [tokens], with starts; backwards only */
     const bc_cancel *cancel;
     const float *cos, *sin, *minus_sin; /* [window, head_dim / 2] */
     const float *qkv;                   /* [tokens, R] */

@@ -68,13 +68,11 @@ int bc_block_open(bc_block **out, bc_engine *engine, const char *config_json, si
     bc_config_describe(&b->model.config, &b->model.info);
     status = keep_layer(&b->model.config, layer, window, err);
     if (status == BC_OK) {
-        const bc_session_params params = { window, BATCH, BC_KV_F32 };
         b->model.engine = engine;
         b->model.layers = &b->layer;
         b->window = window;
         for (int i = 0; i < N_MATRICES; i++)
             *bc_block_weight(b, i) = empty_weight(&b->model.config, i);
-        status = bc_session_open(&b->session, &b->model, &params, err);
     }
     if (status == BC_OK)
         *out = b;
@@ -87,7 +85,6 @@ void bc_block_close(bc_block *b)
 {
     if (!b) return;
     bc_session_close(b->session);
-    bc_block_back_free(b->back);
     for (int i = 0; i < N_MATRICES; i++) bc_rotation_free(&b->rotations[i]);
     bc_config_free(&b->model.config);
     free(b);
@@ -247,7 +244,10 @@ static int run_windows(bc_block *b, const float *x, float *out, int32_t windows,
                        const bc_capture *to, const bc_cancel *cancel, bc_error *err)
 {
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
-    const int status = bc_block_check(b, err);
+    int status = bc_block_check(b, err);
+    const bc_session_params params = { b->window, BATCH, BC_KV_F32 };
+    if (status == BC_OK && !b->session)
+        status = bc_session_open(&b->session, &b->model, &params, err);
     if (status != BC_OK) return status;
     bc_session *s = b->session;
     s->cancel = s->space.cancel = cancel;

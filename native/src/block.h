@@ -7,21 +7,17 @@
 enum { BC_N_MATRICES = 7 };
 
 struct bc_block {
-    bc_model model; /* owns its config, nothing else */
-    bc_layer layer; /* all borrowed */
-    bc_session *session;
+    bc_model model;      /* owns its config, nothing else */
+    bc_layer layer;      /* all borrowed */
+    bc_session *session; /* of one window; NULL before the first forward pass */
     bc_rotation rotations[BC_N_MATRICES];
     uint64_t seeds[BC_N_MATRICES]; /* of the matrices that are planes */
     int32_t window;
-    struct bc_block_back *back; /* work space of bc_block_backward; NULL before its first call */
 };
 
 bc_weight *bc_block_weight(bc_block *b, int matrix);
 
 /* All weights are there and fit each other. */
 int bc_block_check(bc_block *b, bc_error *err);
-
-/* block_back_space.c */
-void bc_block_back_free(struct bc_block_back *back);
 
 #endif

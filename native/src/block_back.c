@@ -9,6 +9,7 @@
 #include "attention_back.h"
 #include "error.h"
 #include "gradient_sums.h"
+#include "lora.h"
 
 enum { GROUP_TOKENS = 1024 };
 
@@ -24,7 +25,7 @@ struct back_call {
     const float *x;
     float *dy;
     int64_t first_token; /* in the caller's arrays */
-    int tokens;
+    int tokens, n_windows;
     size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
 };
 
@@ -133,6 +134,22 @@ static void sum_matrix(const struct back_call *call, int matrix, const float *dy
     bc_matrix_sums_add(&sums);
 }
 
+/* What goes through matrix `matrix`'s low-rank addition, x f32 [n, cols] its input: into dx. */
+static void lora_back(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
+                      const float *x, float *dx, int n)
+{
+    const bc_matrix_grads *to = &call->grads->matrix[matrix];
+    const bc_lora_back back = { .weight = bc_block_weight(call->b, matrix),
+                                .dy = dy,
+                                .dy_stride = dy_stride,
+                                .x = x,
+                                .dx = dx,
+                                .a = to->lora_a,
+                                .b = to->lora_b,
+                                .n = n };
+    bc_lora_backward(call->engine, &back);
+}
+
 /* ---- forwards ---- */
 
 static void attention_inputs(const struct back_call *call, int64_t t, int n)
@@ -212,11 +229,14 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
                                      { &layer->up, w->d_gate_up + call->mlp, width } };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
     bc_linear_back(&w->space, &down, 1, w->rotated, w->d_product, n);
+    lora_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
     per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
     sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
     sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
                t, n);
     bc_linear_back(&w->space, both, 2, w->rotated, w->dh, n);
+    for (int i = 0; i < 2; i++)
+        lora_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
 }
 
@@ -228,6 +248,8 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
     bc_linear_back(&w->space, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
+    lora_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
+              w->d_attention + (size_t)t * call->q_cols, n);
 }
 
 static void inputs_backward(const struct back_call *call, int64_t t, int n)
@@ -243,6 +265,14 @@ static void inputs_backward(const struct back_call *call, int64_t t, int n)
         sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
                    n);
     bc_linear_back(&w->space, products, 3, w->rotated, w->dh, n);
+    if (layer->q.lora.rank || layer->k.lora.rank || layer->v.lora.rank)
+        per_token(call, norm_token,
+                  (struct token_work){ .norm = layer->attn_norm,
+                                       .in = call->x + (size_t)t * call->hidden,
+                                       .out = w->h },
+                  n); /* the input again */
+    for (int i = 0; i < 3; i++)
+        lora_back(call, BC_MATRIX_Q + i, products[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->attn_norm, call->x, call->grads->attn_norm, t, n);
 }
 
@@ -271,7 +301,9 @@ static void run_group(const struct back_call *call)
         .config = call->c,
         .layer = &call->b->layer,
         .window = call->b->window,
-        .n_windows = call->tokens / call->b->window,
+        .n_windows = call->n_windows,
+        .starts = w->starts,
+        .positions = w->positions,
         .cancel = call->cancel,
         .cos = w->cos,
         .sin = w->sin,
@@ -294,38 +326,84 @@ static void run_group(const struct back_call *call)
     in_batches(call, inputs_backward);
 }
 
-int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
-                      const bc_block_grads *grads, const bc_cancel *cancel, bc_error *err)
+/* Windows first.. that fit into one group: their starts and the tokens' positions. */
+static int fill_group(bc_block_back *w, const int32_t *lengths, int32_t first, int32_t windows)
 {
-    if (!b || !x || !dy) return bc_fail(err, BC_ERR_INVALID, "block, x or dy is NULL");
+    const int most = w->n_windows * w->window;
+    int n = 0;
+    w->starts[0] = 0;
+    for (int32_t i = first; i < windows; i++, n++) {
+        const int length = lengths ? lengths[i] : w->window;
+        if (w->starts[n] + length > most) break;
+        w->starts[n + 1] = w->starts[n] + length;
+        for (int t = 0; t < length; t++) w->positions[w->starts[n] + t] = t;
+    }
+    return n;
+}
+
+static int check(bc_block *b, int32_t windows, const int32_t *lengths, const bc_block_grads *grads,
+                 bc_error *err)
+{
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
-    int status = bc_block_check(b, err);
+    for (int32_t i = 0; lengths && i < windows; i++)
+        if (lengths[i] < 1 || lengths[i] > b->window)
+            return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,
+                           lengths[i], b->window);
+    const int status = bc_block_check(b, err);
     if (status != BC_OK) return status;
     if (grads && !b->model.config.qk_norm && (grads->q_norm || grads->k_norm))
         return bc_fail(err, BC_ERR_INVALID, "this %s model does not have a q_norm and a k_norm",
                        b->model.info.family);
-    if (windows == 0) return BC_OK;
-    int group = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
-    group = group < windows ? group : windows;
-    status = bc_block_back_ready(b, group, err);
+    for (int i = 0; grads && i < BC_N_MATRICES; i++)
+        if (grads->matrix[i].gain && bc_block_weight(b, i)->lora.rank)
+            return bc_fail(err, BC_ERR_INVALID,
+                           "matrix %d has a low-rank addition: its gain has no gradient here", i);
+    return BC_OK;
+}
+
+/* How many whole windows a group holds: no more than there are tokens for. */
+static int group_windows(const bc_block *b, int32_t windows, const int32_t *lengths)
+{
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
+    const int64_t needed = (tokens + b->window - 1) / b->window;
+    const int most = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
+    return needed < most ? (int)needed : most;
+}
+
+int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
+                      const int32_t *lengths, const bc_block_grads *grads, const bc_cancel *cancel,
+                      bc_error *err)
+{
+    if (!b || !x || !dy) return bc_fail(err, BC_ERR_INVALID, "block, x or dy is NULL");
+    int status = check(b, windows, lengths, grads, err);
+    if (status != BC_OK || windows == 0) return status;
+    status = bc_block_back_ready(b, group_windows(b, windows, lengths), err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
-    struct back_call call = { .b = b, .w = b->back, .engine = b->model.engine, .c = c };
+    struct back_call call = {
+        .b = b, .w = b->model.engine->back, .engine = b->model.engine, .c = c
+    };
     call.grads = grads ? grads : &NOTHING;
-    call.cancel = b->back->space.cancel = cancel;
+    call.cancel = call.w->space.cancel = cancel;
     call.hidden = (size_t)c->hidden;
     call.mlp = (size_t)c->intermediate;
     call.q_cols = (size_t)c->n_heads * (size_t)c->head_dim;
     call.kv_cols = (size_t)c->n_kv_heads * (size_t)c->head_dim;
     call.width = call.q_cols + 2 * call.kv_cols;
-    for (int64_t i = 0; i < windows && !bc_cancelled(cancel); i += group) {
-        call.first_token = i * b->window;
-        call.tokens = (int)(windows - i < group ? windows - i : group) * b->window;
-        call.x = x + (size_t)call.first_token * call.hidden;
-        call.dy = dy + (size_t)call.first_token * call.hidden;
+    call.x = x;
+    call.dy = dy;
+    for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
+        const int n = fill_group(call.w, lengths, i, windows);
+        call.tokens = call.w->starts[n];
+        call.n_windows = n;
         run_group(&call);
+        call.first_token += call.tokens;
+        call.x += (size_t)call.tokens * call.hidden;
+        call.dy += (size_t)call.tokens * call.hidden;
+        i += n;
     }
-    b->back->space.cancel = NULL;
+    call.w->space.cancel = NULL;
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the layer's backward pass was cancelled");
     return BC_OK;

@@ -7,6 +7,8 @@
 
 typedef struct bc_block_back {
     int n_windows, n_batch;
+    int hidden, mlp, n_heads, n_kv_heads, head_dim, qk_norm,
+        window; /* of the layers that it fits */
     bc_linear_space space;
     /* of a group of windows, tokens = n_windows * window */
     float *qkv, *d_qkv;             /* [tokens, R], see attention_back.h */
@@ -15,8 +17,10 @@ typedef struct bc_block_back {
     float *middle;                  /* [tokens, hidden]: between attention and MLP */
     float *o_out;                   /* [tokens, hidden] */
     double *d_norms;                /* [tokens, 2, head_dim], with q_norm */
+    float *inv_freq;                /* [head_dim / 2] */
     float *cos, *sin, *minus_sin;   /* [window, head_dim / 2] */
     float *scratch;                 /* of attention */
+    int32_t *starts, *positions;    /* [tokens + 1], [tokens] */
     /* of a batch */
     float *h, *dh;              /* [n_batch, hidden] */
     float *gate_up, *d_gate_up; /* [n_batch, 2 * intermediate] */
@@ -26,7 +30,7 @@ typedef struct bc_block_back {
     float *inverse_rms;         /* [n_batch] */
 } bc_block_back;
 
-/* b->back for groups of n_windows, kept for the next call. */
+/* The engine's work space for this layer and groups of n_windows, kept for the next call. */
 int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err);
 
 #endif

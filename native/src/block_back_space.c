@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "attention_back.h"
+#include "block_space.h"
 #include "error.h"
 #include "platform.h"
 
@@ -13,13 +14,15 @@ enum { BATCH = 256, LEAST_WIDTH = 64 };
 void bc_block_back_free(bc_block_back *w)
 {
     if (!w) return;
-    float *const owned[] = { w->qkv,        w->d_qkv,   w->attention, w->d_attention, w->d_keys,
-                             w->d_values,   w->middle,  w->o_out,     w->cos,         w->sin,
-                             w->minus_sin,  w->scratch, w->h,         w->dh,          w->gate_up,
-                             w->d_gate_up,  w->product, w->d_product, w->down_out,    w->rotated,
-                             w->inverse_rms };
+    float *const owned[] = { w->qkv,      w->d_qkv,      w->attention, w->d_attention, w->d_keys,
+                             w->d_values, w->middle,     w->o_out,     w->inv_freq,    w->cos,
+                             w->sin,      w->minus_sin,  w->scratch,   w->h,           w->dh,
+                             w->gate_up,  w->d_gate_up,  w->product,   w->d_product,   w->down_out,
+                             w->rotated,  w->inverse_rms };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_aligned_free(w->d_norms);
+    bc_aligned_free(w->starts);
+    bc_aligned_free(w->positions);
     bc_linear_space_free(&w->space);
     free(w);
 }
@@ -45,10 +48,14 @@ static void take_group(bc_block_back *w, const bc_block *b, int *failed)
     w->d_values = take(tokens * q_cols, failed);
     w->middle = take(tokens * (size_t)c->hidden, failed);
     w->o_out = take(tokens * (size_t)c->hidden, failed);
+    w->inv_freq = take(d / 2, failed);
     w->cos = take((size_t)b->window * d / 2, failed);
     w->sin = take((size_t)b->window * d / 2, failed);
     w->minus_sin = take((size_t)b->window * d / 2, failed);
     w->scratch = take(threads * bc_attention_scratch(c, b->window), failed);
+    w->starts = bc_aligned_alloc((tokens + 1) * sizeof *w->starts);
+    w->positions = bc_aligned_alloc(tokens * sizeof *w->positions);
+    if (!w->starts || !w->positions) *failed = 1;
     if (!c->qk_norm) return;
     w->d_norms = bc_aligned_alloc(tokens * 2 * d * sizeof *w->d_norms);
     if (!w->d_norms) *failed = 1;
@@ -74,13 +81,14 @@ static void take_batch(bc_block_back *w, const bc_config *c, bc_engine *engine, 
         *failed = 1;
 }
 
-/* The same angles as bc_rope_table's. */
-static void fill_rope(bc_block_back *w, const bc_session *s, int window)
+/* The same angles as bc_rope_table's. Layers of other models may have the same sizes. */
+static void fill_rope(bc_block_back *w, const bc_config *c)
 {
-    const int half = s->model->config.head_dim / 2;
-    for (int t = 0; t < window; t++) {
+    const int half = c->head_dim / 2;
+    bc_rope_frequencies(c, w->inv_freq);
+    for (int t = 0; t < w->window; t++) {
         for (int i = 0; i < half; i++) {
-            const float angle = (float)t * s->inv_freq[i];
+            const float angle = (float)t * w->inv_freq[i];
             w->cos[t * half + i] = (float)cos((double)angle);
             w->sin[t * half + i] = (float)sin((double)angle);
             w->minus_sin[t * half + i] = -w->sin[t * half + i];
@@ -88,26 +96,44 @@ static void fill_rope(bc_block_back *w, const bc_session *s, int window)
     }
 }
 
+static int fits(const bc_block_back *w, const bc_block *b, int n_windows)
+{
+    const bc_config *c = &b->model.config;
+    return w && w->n_windows >= n_windows && w->window == b->window && w->hidden == c->hidden &&
+           w->mlp == c->intermediate && w->n_heads == c->n_heads &&
+           w->n_kv_heads == c->n_kv_heads && w->head_dim == c->head_dim && w->qk_norm == c->qk_norm;
+}
+
 int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err)
 {
-    if (b->back && b->back->n_windows >= n_windows) return BC_OK;
-    bc_block_back_free(b->back);
-    b->back = NULL;
-    bc_block_back *w = calloc(1, sizeof *w);
-    int failed = !w;
-    if (w) {
-        w->n_windows = n_windows;
-        w->n_batch = n_windows * b->window < BATCH ? n_windows * b->window : BATCH;
-        take_group(w, b, &failed);
-        take_batch(w, &b->model.config, b->model.engine, &failed);
+    const bc_config *c = &b->model.config;
+    bc_engine *engine = b->model.engine;
+    if (!fits(engine->back, b, n_windows)) {
+        bc_block_back_free(engine->back);
+        engine->back = NULL;
+        bc_block_back *w = calloc(1, sizeof *w);
+        int failed = !w;
+        if (w) {
+            *w = (bc_block_back){ .hidden = c->hidden,
+                                  .mlp = c->intermediate,
+                                  .n_heads = c->n_heads,
+                                  .n_kv_heads = c->n_kv_heads,
+                                  .head_dim = c->head_dim,
+                                  .qk_norm = c->qk_norm,
+                                  .window = b->window,
+                                  .n_windows = n_windows };
+            w->n_batch = n_windows * b->window < BATCH ? n_windows * b->window : BATCH;
+            take_group(w, b, &failed);
+            take_batch(w, c, engine, &failed);
+        }
+        if (failed) {
+            bc_block_back_free(w);
+            return bc_fail(err, BC_ERR_NOMEM,
+                           "no memory for the gradients of windows of %d tokens; use shorter ones",
+                           b->window);
+        }
+        engine->back = w;
     }
-    if (failed) {
-        bc_block_back_free(w);
-        return bc_fail(err, BC_ERR_NOMEM,
-                       "no memory for the gradients of windows of %d tokens; use shorter ones",
-                       b->window);
-    }
-    fill_rope(w, b->session, b->window);
-    b->back = w;
+    fill_rope(engine->back, c);
     return BC_OK;
 }

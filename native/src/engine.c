@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "block_space.h"
 #include "cpu.h"
 #include "error.h"
 #include "platform.h"
@@ -45,6 +46,8 @@ int bc_engine_open(bc_engine **out, const bc_engine_params *params, bc_error *er
 void bc_engine_close(bc_engine *engine)
 {
     if (!engine) return;
+    bc_block_back_free(engine->back);
+    bc_block_space_free(engine->windows);
     bc_pool_free(engine->pool);
     free(engine);
 }

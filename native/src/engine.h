@@ -10,6 +10,10 @@ struct bc_engine {
     bc_kernels k;
     bc_pool *pool;
     uint32_t cpu_flags;
+    /* work space of a layer's gradient and of its forward pass over windows, kept for the next call of any layer:
+     * one call at a time runs on an engine */
+    struct bc_block_back *back;
+    struct bc_block_space *windows;
 };
 
 /* Returns when `cancel` is no longer paused, or requested. */

@@ -32,6 +32,7 @@ struct head_work {
     const int32_t *targets; /* NULL and no teacher: drawn from the head's own distribution */
     uint64_t draw_seed;
     double *loss, *dnorm;
+    int32_t *hits;
     float *dh;
     const bc_cancel *cancel;
     float *dy, *rotated; /* [chunk, hidden] */
@@ -190,6 +191,7 @@ static void entropy_row(void *arg, int64_t i, int thread)
     float top;
     const double sum = w->engine->k.exp_sum(x, &top, x, vocab);
     w->loss[w->counted[i]] = log(sum) + ((double)top - (double)at_target);
+    if (w->hits) w->hits[w->counted[i]] = at_target >= top;
     if (!w->dh) return;
     const float scale = (float)((double)weight / sum);
     for (int32_t v = 0; v < vocab; v++) x[v] *= scale;
@@ -291,6 +293,7 @@ static void run(struct head_work *w, int64_t tokens)
     for (int64_t t = 0; t < tokens && !bc_cancelled(w->cancel);) {
         for (w->n = 0; t < tokens && w->n < w->chunk; t++) {
             w->loss[t] = 0;
+            if (w->hits) w->hits[t] = 0;
             if (counts(w, t))
                 w->counted[w->n++] = t;
             else if (w->dh)
@@ -319,10 +322,11 @@ static int head_loss(struct head_work *w, const bc_head *student, const bc_head 
 
 int bc_head_cross_entropy(bc_engine *engine, const bc_head *head, const float *h, int64_t tokens,
                           const int32_t *targets, const float *w, double *loss, float *dh,
-                          double *dnorm, const bc_cancel *cancel, bc_error *err)
+                          double *dnorm, int32_t *hits, const bc_cancel *cancel, bc_error *err)
 {
     if (!targets) return bc_fail(err, BC_ERR_INVALID, "targets is NULL");
     struct head_work work = { .engine = engine, .h = h, .targets = targets, .w = w, .loss = loss };
+    work.hits = hits;
     work.dh = dh;
     work.dnorm = dnorm;
     work.cancel = cancel;

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "lora.h"
 #include "platform.h"
 
 /* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
@@ -114,8 +115,11 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
                            size_t dot_stride, int64_t r0, int64_t r1, int t0, int t1)
 {
     const bc_activations *act = &lw->s->act;
-    const float *scales = p->weight->scales + r0, *bias = p->weight->bias;
+    const bc_weight *w = p->weight;
+    const float *bias = w->bias;
+    const int32_t *replica = w->replica_scales ? lw->s->replica : NULL;
     for (int t = t0; t < t1; t++) {
+        const float *scales = (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
         for (int64_t r = 0; r < r1 - r0; r++) y[r] = (float)dot[r] * (scales[r] * act->scale[t]);
@@ -232,6 +236,7 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
         lw.first_item[i + 1] = lw.first_item[i] + items;
     }
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
+    bc_lora_forward(s->engine, products, count, x, x_stride, n);
 }
 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,

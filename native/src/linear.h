@@ -24,6 +24,8 @@ typedef struct bc_linear_space {
     int32_t *tiles; /* [threads, n_batch * BC_PANEL_ROWS]: its products */
     bc_activations act;
     int64_t bytes;
+    const int32_t
+        *replica; /* [n] of the batch's tokens: whose replica_scales hold; NULL: none do */
     const bc_cancel *cancel; /* when requested, results are incomplete */
 } bc_linear_space;
 

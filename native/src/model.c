@@ -156,6 +156,7 @@ int bc_model_open(bc_model **out, bc_engine *engine, const char *folder, bc_erro
 static void free_weight(bc_weight *w)
 {
     free(w->scales);
+    free(w->stored_scales);
     free(w->bias);
 }
 

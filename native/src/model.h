@@ -35,17 +35,28 @@ typedef struct bc_config {
 
 enum bc_weight_kind { BC_WEIGHT_DENSE, BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
 
+/* y += B (A x): A f32 [rank, cols] and B' f32 [rank, rows], borrowed; rank 0: none. */
+#define BC_MAX_RANK 256
+typedef struct bc_lora {
+    const float *a, *b;
+    int rank;
+} bc_lora;
+
 /* A linear map y = W x + bias, W [rows, cols]. */
 typedef struct bc_weight {
     int kind;
     int dtype;    /* enum bc_dtype, dense only */
     int n_planes; /* planes only */
     int64_t rows, cols;
-    const void *data;            /* mapped: dense [rows, cols], int8 [rows, cols], or planes */
-    size_t plane_stride;         /* bytes from plane to plane */
-    float *scales;               /* f32 [rows], owned; NULL when dense */
-    float *bias;                 /* f32 [rows], owned; NULL: none */
+    const void *data;     /* mapped: dense [rows, cols], int8 [rows, cols], or planes */
+    size_t plane_stride;  /* bytes from plane to plane */
+    float *scales;        /* f32 [rows], owned; NULL when dense */
+    float *stored_scales; /* f32 [rows], owned: what scales were, while a gain is set; NULL */
+    float *bias;          /* f32 [rows], owned; NULL: none */
+    const float
+        *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
     const bc_rotation *rotation; /* of its input; NULL when dense */
+    bc_lora lora;
 } bc_weight;
 
 typedef struct bc_layer {

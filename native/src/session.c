@@ -127,7 +127,7 @@ int bc_session_open(bc_session **out, bc_model *model, const bc_session_params *
                        "free; use a smaller context",
                        s->n_ctx, (long long)(m.bytes >> 20));
     }
-    bc_rope_init(s);
+    bc_rope_frequencies(c, s->inv_freq);
     *out = s;
     return BC_OK;
 }

@@ -60,8 +60,8 @@ void bc_session_own_places(bc_session *s, int n);
 void bc_session_layer(bc_session *s, int layer, int n);
 
 /* attention.c: s->q, s->k, s->v of n tokens at s->places -> the caches and s->q. */
-void bc_rope_init(bc_session *s);
-void bc_rope_table(bc_session *s, int n); /* of s->places */
+void bc_rope_frequencies(const bc_config *config, float *inv_freq); /* [head_dim / 2] */
+void bc_rope_table(bc_session *s, int n);                           /* of s->places */
 void bc_attention(bc_session *s, int layer, int n);
 int64_t bc_attention_floats(const bc_session *s); /* how many s->attention has */
 

@@ -20,8 +20,8 @@ static bc_block_grads all_grads(void)
     bc_block_grads g = { .attn_norm = doubles(HIDDEN), .mlp_norm = doubles(HIDDEN) };
     for (int i = 0; i < 7; i++) {
         const size_t n = (size_t)rows[i];
-        g.matrix[i] = (bc_matrix_grads){ doubles(n), doubles(n), doubles(n), floats(TOKENS),
-                                         floats(TOKENS * n) };
+        g.matrix[i] = (bc_matrix_grads){ doubles(n),         doubles(n), doubles(n), floats(TOKENS),
+                                         floats(TOKENS * n), NULL,       NULL };
     }
     g.qkv_in = floats(TOKENS * HIDDEN);
     g.o_in = floats(TOKENS * 12);
@@ -55,29 +55,86 @@ static void check_backward(bc_engine *e)
         dy[i] = (float)(i % 5) - 2;
     }
     CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no weights */
+    REFUSED(BC_ERR_INVALID,
+            bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no weights */
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_dense(b, i, weights, BC_F32, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, &err)); /* no norms */
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, NULL, NULL, &err)); /* no norms */
     CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_backward(NULL, x, dy, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, &heads, NULL, &err)); /* no q_norm */
-    REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, &cancel, &err));
-    CHECK(bc_block_backward(b, x, dy, 0, &all, NULL, &err) == BC_OK);
-    CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, &err) == BC_OK); /* then more windows */
-    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_backward(NULL, x, dy, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, NULL, dy, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, NULL, 2, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, -1, NULL, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID,
+            bc_block_backward(b, x, dy, 2, NULL, &heads, NULL, &err)); /* no q_norm */
+    REFUSED(BC_ERR_CANCELLED, bc_block_backward(b, x, dy, 2, NULL, NULL, &cancel, &err));
+    CHECK(bc_block_backward(b, x, dy, 0, NULL, &all, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 1, NULL, NULL, NULL, &err) == BC_OK); /* then more windows */
+    CHECK(bc_block_backward(b, x, dy, 2, NULL, &all, NULL, &err) == BC_OK);
     CHECK(isfinite(dy[TOKENS * HIDDEN - 1]) && all.matrix[BC_MATRIX_UP].gain[9] != 0);
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_planes(b, i, planes, weights, 1 + i % 4, 1, NULL, &err) == BC_OK);
-    CHECK(bc_block_backward(b, x, dy, 2, &all, NULL, &err) == BC_OK);
+    CHECK(bc_block_backward(b, x, dy, 2, NULL, &all, NULL, &err) == BC_OK);
     CHECK(isfinite(dy[TOKENS * HIDDEN - 1]));
     bc_block_close(b);
     free_grads(&all);
     free(x);
     free(dy);
+}
+
+/* Windows of different lengths, replicas, low-rank additions. */
+static void check_windows(bc_engine *e)
+{
+    bc_block *b = NULL;
+    const char *text = test_config("llama", "");
+    const int32_t lengths[4] = { 5, 1, 5, 1 }, zero[1] = { 0 }, long_[1] = { WINDOW + 1 };
+    enum { PACKED = 12, RANK = 3 };
+    float *x = floats(PACKED * HIDDEN), *dy = floats(PACKED * HIDDEN), *scales = floats(2 * 12);
+    float *a = floats(RANK * 12), *across = floats(RANK * 12);
+    double *da = doubles(RANK * HIDDEN), *db = doubles(RANK * 12);
+    const float *own[7] = { scales };
+    bc_block_grads grads = { 0 };
+    bc_cancel cancel = { .requested = 1 };
+    for (int i = 0; i < PACKED * HIDDEN; i++) x[i] = dy[i] = (float)(i % 7) - 3;
+    for (int i = 0; i < 2 * 12; i++) scales[i] = 0.1F * (float)(1 + i);
+    for (int i = 0; i < RANK * 12; i++) a[i] = across[i] = (float)(i % 5) - 2;
+    CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID,
+            bc_block_windows(b, x, lengths, 4, NULL, 1, NULL, &err)); /* no weights */
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
+        CHECK(bc_block_set_planes(b, i, planes, weights, 2, 1, NULL, &err) == BC_OK);
+    CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_windows(NULL, x, lengths, 4, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, NULL, lengths, 4, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, NULL, 4, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, -1, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, zero, 1, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, long_, 1, NULL, 1, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 3, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 0, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, NULL, 2, NULL, &err));
+    REFUSED(BC_ERR_CANCELLED, bc_block_windows(b, x, lengths, 4, own, 2, &cancel, &err));
+    CHECK(bc_block_windows(b, x, lengths, 0, NULL, 1, NULL, &err) == BC_OK);
+    CHECK(bc_block_windows(b, x, lengths, 2, NULL, 1, NULL, &err) == BC_OK); /* then more */
+    CHECK(bc_block_windows(b, x, lengths, 4, own, 2, NULL, &err) == BC_OK);
+    CHECK(isfinite(x[PACKED * HIDDEN - 1]));
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 1, zero, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_lora(NULL, 0, a, across, RANK, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_lora(b, 7, a, across, RANK, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_lora(b, 0, NULL, across, RANK, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_lora(b, 0, a, across, 257, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_lora(b, 0, a, across, -1, &err));
+    CHECK(bc_block_set_lora(b, BC_MATRIX_Q, a, across, RANK, &err) == BC_OK);
+    grads.matrix[BC_MATRIX_Q].lora_a = da;
+    grads.matrix[BC_MATRIX_Q].lora_b = db;
+    CHECK(bc_block_backward(b, x, dy, 4, lengths, &grads, NULL, &err) == BC_OK);
+    CHECK(isfinite(dy[PACKED * HIDDEN - 1]) && da[RANK * HIDDEN - 1] != 0);
+    grads.matrix[BC_MATRIX_Q].gain = db;
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 4, lengths, &grads, NULL, &err));
+    CHECK(bc_block_set_lora(b, BC_MATRIX_Q, NULL, NULL, 0, &err) == BC_OK);
+    bc_block_close(b);
+    void *const owned[] = { x, dy, scales, a, across, da, db };
+    for (int i = 0; i < 7; i++) free(owned[i]);
 }
 
 static void check_heads(bc_engine *e)
@@ -94,16 +151,16 @@ static void check_heads(bc_engine *e)
     dense.rms_eps = coded.rms_eps = 1e-5F;
     for (int i = 0; i < 3 * HIDDEN; i++) h[i] = (float)(i % 5) - 2;
 #define ENTROPY(engine, head, h_, n, targets_, loss_, cancel_)                                     \
-    bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, cancel_, &err)
+    bc_head_cross_entropy(engine, head, h_, n, targets_, w, loss_, dh, dnorm, NULL, cancel_, &err)
 #define DRAWN(head, h_, loss_, cancel_)                                                            \
     bc_head_drawn_entropy(e, head, h_, 3, 5, w, loss_, dh, dnorm, cancel_, &err)
 #define DIVERGENCE(head, teacher, their_h)                                                         \
     bc_head_divergence(e, head, h, 3, teacher, their_h, NULL, loss, dh, dnorm, NULL, &err)
     CHECK(ENTROPY(e, &dense, h, 3, targets, loss, NULL) == BC_OK);
     CHECK(loss[0] > 0 && loss[1] == 0 && loss[2] == 0 && dh[2 * HIDDEN] == 0);
-    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, &err) ==
-          BC_OK);
-    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, &err) ==
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, NULL, NULL, NULL, NULL,
+                                &err) == BC_OK);
+    CHECK(bc_head_cross_entropy(e, &coded, h, 3, targets, NULL, loss, h, NULL, NULL, NULL, &err) ==
           BC_OK); /* in place */
     CHECK(ENTROPY(e, &dense, h, 0, targets, loss, NULL) == BC_OK);
     CHECK(DRAWN(&dense, h, loss, NULL) == BC_OK && loss[0] > 0 && loss[1] == 0);
@@ -148,5 +205,6 @@ static void check_heads(bc_engine *e)
 void check_gradients(bc_engine *e)
 {
     check_backward(e);
+    check_windows(e);
     check_heads(e);
 }

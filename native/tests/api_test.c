@@ -93,6 +93,22 @@ static void check_model(bc_engine *engine)
     bc_model_get_info(NULL, NULL);
 }
 
+/* The model is dense: it has no gains; low-rank additions it takes. */
+static void check_adapters(bc_model *model)
+{
+    static const float numbers[12 * 8];
+    REFUSED(BC_ERR_INVALID, bc_model_set_gain(NULL, 0, 0, numbers, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_gain(model, -1, 0, numbers, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_gain(model, 99, 0, numbers, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_gain(model, 0, 7, numbers, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_gain(model, 0, 0, numbers, &err)); /* no planes */
+    REFUSED(BC_ERR_INVALID, bc_model_set_lora(NULL, 0, 0, numbers, numbers, 1, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_lora(model, 0, -1, numbers, numbers, 1, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_lora(model, 0, 0, numbers, NULL, 1, &err));
+    CHECK(bc_model_set_lora(model, 0, 0, numbers, numbers, 1, &err) == BC_OK);
+    CHECK(bc_model_set_lora(model, 0, 0, NULL, NULL, 0, &err) == BC_OK);
+}
+
 static void check_session_params(bc_model *model)
 {
     static const struct {
@@ -163,6 +179,7 @@ static void check_session(bc_engine *engine)
     bc_session *session = NULL;
     bc_session_params params;
     if (!model) return;
+    check_adapters(model);
     check_session_params(model);
     for (int kv = 0; kv < 3; kv++) {
         bc_session_params_init(&params);

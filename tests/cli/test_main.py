@@ -22,7 +22,7 @@ from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 from bitconverter.model import budget
 
-VERBS = ("convert", "plan", "chat", "train", "merge", "evaluate", "inspect", "logits", "benchmark")
+VERBS = ("convert", "plan", "chat", "train", "replay", "merge", "evaluate", "inspect", "logits", "benchmark")
 SRC = Path(__file__).parents[2]
 
 
@@ -291,7 +291,7 @@ def test_train_and_merge(small: Path, text: Path, tmp_path: Path, capsys: pytest
     words = ["train", str(small), str(text), str(soul), "--layers", "1", "--steps", "6", "--batch", "4"]
     assert main([*words, "--window", "24", "--rate", "0.03"]) == 0
     printed = capsys.readouterr()
-    assert f"bitconverter merge {shlex.quote(str(small))} {shlex.quote(str(soul))}" in printed.out
+    assert f"bitconverter chat {shlex.quote(str(small))} --soul {shlex.quote(str(soul))}" in printed.out
     assert "step 6:" in printed.err and "are held back" in printed.err
     result = json_of(capsys, "merge", str(small), str(soul), str(out))
     assert result["matrices"] == 7
@@ -316,6 +316,18 @@ def test_train_and_merge(small: Path, text: Path, tmp_path: Path, capsys: pytest
         "e",
     ]
     assert json_of(capsys, *labels)["learned_tokens"] == 2 * 16
+
+
+def test_train_by_forward_passes_and_replay(
+    small: Path, text: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text.write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
+    soul, again = tmp_path / "a.soul", tmp_path / "b.soul"
+    words = ["train", str(small), str(text), str(soul), "--layers", "1", "--steps", "4", "--batch", "4"]
+    assert main([*words, "--window", "24", "--engine", "mezo", "--directions", "2"]) == 0
+    assert f"{soul}.steps" in capsys.readouterr().out
+    result = json_of(capsys, "replay", str(small), f"{soul}.steps", str(again))
+    assert result["steps"] == 4 and again.read_bytes() == soul.read_bytes()
 
 
 def every_verb(small: Path, tiny_model: Path, text: Path, tmp_path: Path) -> dict[str, list[str]]:

@@ -27,7 +27,7 @@ def test_a_soul_comes_back(tmp_path: Path) -> None:
 
 def stored(tmp_path: Path, metadata: dict[str, str], **tensors: np.ndarray) -> Path:
     path = tmp_path / "b.soul"
-    base = {**FORMAT, "base_name": "x", "base_sha256": "ab" * 32}
+    base = {**FORMAT, "adapter": "gain", "base_name": "x", "base_sha256": "ab" * 32}
     save_file({name.replace("_", "."): value for name, value in tensors.items()}, path, {**base, **metadata})
     return path
 
@@ -40,7 +40,8 @@ ONES = np.ones(2, np.float32)
     [
         ({"format": "other"}, {"a_gain": ONES}, "format is 'other'"),
         ({"format_version": "2"}, {"a_gain": ONES}, "format_version is '2'"),
-        ({"adapter": "lora"}, {"a_gain": ONES}, "adapter is 'lora'"),
+        ({"adapter": "planes"}, {"a_gain": ONES}, "adapter is 'planes'"),
+        ({"adapter": "lora"}, {"a_gain": ONES}, "not a part of a low-rank"),
         ({"base_sha256": "xyz"}, {"a_gain": ONES}, "which model"),
         ({}, {"a_gain": ONES.astype(np.float16)}, "not a row of gains"),
         ({}, {"a_gain": np.ones((2, 2), np.float32)}, "not a row of gains"),
@@ -55,6 +56,44 @@ def test_what_is_no_soul_is_refused(
     tmp_path: Path, metadata: dict[str, str], tensors: dict[str, np.ndarray], reason: str
 ) -> None:
     path = stored(tmp_path, metadata, **tensors)
+    with pytest.raises(FormatError, match=reason):
+        read_soul(path)
+
+
+def test_a_soul_of_low_rank_additions_comes_back(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(1), tmp_path / "a.soul"
+    lora = {"b": tuple(rng.standard_normal(s).astype(np.float32) for s in ((2, 5), (3, 2)))}
+    soul = Soul({}, "base", "ab" * 32, {}, lora)  # type: ignore[arg-type]
+    path.write_bytes(soul_bytes(soul))
+    back = read_soul(path)
+    assert not back.gains and soul_bytes(back) == soul_bytes(soul)
+    for got, want in zip(back.lora["b"], lora["b"], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
+A, B = np.ones((2, 5), np.float32), np.ones((3, 2), np.float32)
+
+
+@pytest.mark.parametrize(
+    "tensors, reason",
+    [
+        ({"a.lora_a": A}, "only one part"),
+        ({"a.lora_b": B}, "a part of an addition alone"),
+        ({"a.lora_a": A[0], "a.lora_b": B}, "not a part"),
+        ({"a.lora_a": A.astype(np.float16), "a.lora_b": B}, "not a part"),
+        ({"a.lora_a": A[:1], "a.lora_b": B}, "ranks of 'a' are 1 and 2"),
+        ({"a.lora_a": A[:0], "a.lora_b": B[:, :0]}, "ranks of 'a' are 0"),
+        ({"a.lora_a": np.ones((257, 1), np.float32), "a.lora_b": np.ones((1, 257), np.float32)}, "are 257"),
+        ({"a.lora_a": A * np.nan, "a.lora_b": B}, "not all numbers"),
+        ({"a.lora_a": A, "a.lora_b": B, "a.gain": ONES}, "not a part"),
+    ],
+)
+def test_low_rank_additions_that_cannot_be_are_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray], reason: str
+) -> None:
+    path = tmp_path / "b.soul"
+    metadata = {**FORMAT, "adapter": "lora", "base_name": "x", "base_sha256": "ab" * 32}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata)
     with pytest.raises(FormatError, match=reason):
         read_soul(path)
 

@@ -54,8 +54,8 @@ def loss(model: Path, lesson: Path) -> float:
     stack = LayerStack(Engine(2), model)
     lessons = read_lessons(str(lesson), Tokenizer(model), 24, Cancel())
     trainer = GainTrainer(stack, 1, 24)
-    total, count = trainer.losses(trainer.prefix(lessons.tokens), lessons.targets)
-    return total / count
+    score = trainer.score(trainer.batch(lessons.tokens, lessons.targets))
+    return score.loss / score.tokens
 
 
 def test_the_merged_model_has_learned(trained: Path, tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul, weights_hash
-from bitconverter.jobs import train_run, train_state
+from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
+from bitconverter.model.block_trainer import BlockTrainer, Step
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 
@@ -63,6 +64,8 @@ def test_it_learns_and_leaves_a_soul(job: TrainJob, model: Path) -> None:
     checks = [event for event in events if isinstance(event, Metric) and event.name == "validation"]
     assert [event.step for event in losses] == list(range(1, 9))
     assert [event.step for event in checks] == list(range(9))
+    right = [event for event in events if isinstance(event, Metric) and event.name == "accuracy"]
+    assert [event.step for event in right] == list(range(9)) and right[0].value == result.accuracy_before
     assert checks[0].value == result.before and min(c.value for c in checks) == result.after
     assert [e.done for e in events if isinstance(e, Progress) and e.unit == "step"] == list(range(1, 9))
     assert "train-began" in [e.code for e in events if isinstance(e, Note)]
@@ -120,20 +123,23 @@ def test_cancelled_and_continued_it_ends_in_the_same_bytes(model: Path, tmp_path
     assert not job.work_dir.exists()
 
 
-def test_killed_and_started_again_it_ends_in_the_same_bytes(model: Path, tmp_path: Path) -> None:
-    """SIGKILL at any moment; at most SAVE_SECONDS are lost (here: none are saved but the steps' own)."""
+@pytest.mark.parametrize("changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 2}])
+def test_killed_and_started_again_it_ends_in_the_same_bytes(
+    model: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """SIGKILL after a random event, again and again; every step is saved, so that each run goes on a little."""
     whole, parts = tmp_path / "whole", tmp_path / "parts"
     for folder in (whole, parts):
         folder.mkdir()
         (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
-    finish(make_job(model, whole))
-    job = make_job(model, parts)
+    finish(make_job(model, whole, **changes))
+    job = make_job(model, parts, **changes)
     program = (
         "import sys; from bitconverter.jobs import train_run; train_run.SAVE_SECONDS = 0.0\n"
         "from bitconverter.jobs.job import Cancel, run_job; from bitconverter.jobs.train import TrainJob\n"
         f"run_job({job!r}, lambda event: print(event, flush=True), Cancel())"
     )
-    for lines in (2, 6, 13):
+    for lines in np.random.default_rng(len(changes)).integers(1, 12, 5):
         with subprocess.Popen(
             [sys.executable, "-c", program], stdout=subprocess.PIPE, cwd=Path(__file__).parents[2]
         ) as child:
@@ -141,19 +147,34 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(model: Path, tmp_pat
             for _ in range(lines):
                 child.stdout.readline()
             child.kill()
-    assert not Path(job.out).exists()
-    finish(job)
+    if job.work_dir.exists():  # else a last run came to its end before it was killed
+        finish(job)
     assert Path(job.out).read_bytes() == Path(make_job(model, whole).out).read_bytes()
 
 
-def test_a_damaged_state_is_set_aside(job: TrainJob, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_damaged_checkpoints_are_set_aside_and_the_newest_good_one_is_used(
+    job: TrainJob, model: Path, tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    (whole / "lesson.txt").write_text(TEXT, encoding="utf-8")
+    finish(make_job(model, whole))
     cancel = Cancel()
-    run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
-    state = job.work_dir / train_state.STATE
-    state.write_bytes(state.read_bytes()[:-100])
+    run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 6 else None, cancel)
+    checkpoints = train_state.checkpoints(job.work_dir)
+    newest, second, third = checkpoints.steps()[:3]
+    damaged = checkpoints.folder / f"step-{newest:08d}"
+    (damaged / train_state.STATE).write_bytes((damaged / train_state.STATE).read_bytes()[:-100])
+    (checkpoints.folder / f"step-{second:08d}" / "DONE").unlink()
     events: list[Event] = []
     finish(job, events)
-    assert not any(isinstance(e, Note) and e.code == "resumed-training" for e in events)
+    bad = [
+        event.fields["name"] for event in events if isinstance(event, Note) and event.code == "checkpoint-bad"
+    ]
+    assert bad == [f"step-{newest:08d}.bad", f"step-{second:08d}.bad"]
+    assert Note("resumed-training", {"step": third}) in events
+    assert Path(job.out).read_bytes() == Path(make_job(model, whole).out).read_bytes()
+    assert not job.work_dir.exists()
 
 
 def test_a_changed_lesson_or_setting_is_noticed(job: TrainJob, model: Path, tmp_path: Path) -> None:
@@ -169,16 +190,16 @@ def test_a_changed_lesson_or_setting_is_noticed(job: TrainJob, model: Path, tmp_
 def test_a_jump_of_the_loss_goes_back_to_the_best(
     job: TrainJob, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real: Callable[..., train_run.Step] = train_run.GainTrainer.step
+    real: Callable[..., Step] = BlockTrainer.step
     calls = 0
 
-    def step(self: train_run.GainTrainer, *args: object) -> train_run.Step:
+    def step(self: BlockTrainer, *args: object) -> Step:
         nonlocal calls
         calls += 1
         good = real(self, *args)
-        return train_run.Step(np.nan, good.tokens, good.gradient) if calls in (3, 5) else good
+        return Step(np.nan, good.tokens, good.gradient) if calls in (3, 5) else good
 
-    monkeypatch.setattr(train_run.GainTrainer, "step", step)
+    monkeypatch.setattr(BlockTrainer, "step", step)
     events: list[Event] = []
     result = finish(job, events)
     slower = [
@@ -186,9 +207,7 @@ def test_a_jump_of_the_loss_goes_back_to_the_best(
     ]
     assert slower == [2, 4] and result.after < result.before
     Path(job.out).unlink()
-    monkeypatch.setattr(
-        train_run.GainTrainer, "step", lambda self, *a: train_run.Step(np.inf, 1, np.zeros(self.size))
-    )
+    monkeypatch.setattr(BlockTrainer, "step", lambda self, *a: Step(np.inf, 1, np.zeros(self.size)))
     assert error_of(job).code == "train-diverged"
 
 
@@ -210,6 +229,16 @@ def test_when_nothing_helps_it_says_so(model: Path, tmp_path: Path) -> None:
         ({"rate": -1.0}, "train-setting"),
         ({"decay": 11.0}, "train-setting"),
         ({"seed": -1}, "train-setting"),
+        ({"engine": "magic"}, "train-setting"),
+        ({"objective": "joy"}, "train-setting"),
+        ({"directions": 0}, "train-setting"),
+        ({"epsilon": 0.0}, "train-setting"),
+        ({"clip": -1.0}, "train-setting"),
+        ({"patience": -1}, "train-setting"),
+        ({"adapter": "magic"}, "train-setting"),
+        ({"rank": 0}, "train-setting"),
+        ({"targets": ("q", "x")}, "train-setting"),
+        ({"targets": ()}, "train-setting"),
         ({"layers": 9}, "train-layers"),
         ({"threads": -1}, "threads"),
     ],

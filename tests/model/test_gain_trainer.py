@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save_file
 from bitconverter.engine import Engine, Model, Session, logits_score
 from bitconverter.format.errors import UserError
 from bitconverter.model.adamw import AdamW, Schedule
+from bitconverter.model.block_trainer import Batch, learned_lengths
 from bitconverter.model.gain_trainer import GainTrainer
 from bitconverter.model.layer_stack import LayerStack
 
@@ -51,6 +52,11 @@ def session_loss(engine: Engine, folder: Path, tokens: np.ndarray, targets: np.n
     return total
 
 
+def loss_of(trainer: GainTrainer, batch: Batch) -> tuple[float, int]:
+    score = trainer.score(batch)
+    return score.loss, score.tokens
+
+
 @pytest.mark.parametrize(
     "family, layers", [("smollm2", 1), ("qwen2-window", 2), ("qwen3", 2), ("llama-bias", 1)]
 )
@@ -58,10 +64,11 @@ def test_losses_are_those_of_the_model(engine: Engine, family: str, layers: int,
     folder = converted(family, 3, tmp_path / "model")
     tokens, targets = windows(folder)
     trainer = GainTrainer(LayerStack(engine, folder), layers, WINDOW)
-    loss, count = trainer.losses(trainer.prefix(tokens), targets)
+    batch = trainer.batch(tokens, targets)
+    loss, count = loss_of(trainer, batch)
     assert count == (targets >= 0).sum()
     assert loss == pytest.approx(session_loss(engine, folder, tokens, targets), rel=2e-3)  # int8 steps
-    step = trainer.step(trainer.prefix(tokens), targets)
+    step = trainer.step(batch)
     assert step.loss * step.tokens == pytest.approx(loss, rel=1e-9)
 
 
@@ -70,13 +77,15 @@ def test_gains_are_factors_of_the_stored_scales(engine: Engine, tmp_path: Path) 
     folder = converted("qwen3", 2, tmp_path / "model")
     tokens, targets = windows(folder)
     trainer = GainTrainer(LayerStack(engine, folder), 1, WINDOW)
-    before, _ = trainer.losses(trainer.prefix(tokens), targets)
-    trainer.set_parameters(np.random.default_rng(2).normal(0, 1.0, trainer.size))
-    loss, _ = trainer.losses(trainer.prefix(tokens), targets)
+    batch = trainer.batch(tokens, targets)
+    before, _ = loss_of(trainer, batch)
+    parameters = np.random.default_rng(2).normal(0, 1.0, trainer.size)
+    trainer.set_parameters(parameters)
+    loss, _ = loss_of(trainer, batch)
     merged = tmp_path / "merged"
     shutil.copytree(folder, merged)
     tensors = load_file(merged / "model.safetensors")
-    gains = trainer.gains(trainer.parameters)
+    gains = trainer.adapters(parameters).gains
     assert set(gains) == {
         name.removesuffix(".scales") for name in tensors if ".layers.1." in name and "scales" in name
     }
@@ -86,7 +95,49 @@ def test_gains_are_factors_of_the_stored_scales(engine: Engine, tmp_path: Path) 
     assert loss == pytest.approx(session_loss(engine, merged, tokens, targets), rel=2e-3)
     assert abs(loss - before) > 0.02 * before
     trainer.set_parameters(np.zeros(trainer.size))
-    assert trainer.losses(trainer.prefix(tokens), targets)[0] == before
+    assert loss_of(trainer, batch)[0] == before
+
+
+@pytest.mark.parametrize("family", ["smollm2", "qwen2-window"])
+def test_replicas_are_what_their_parameters_give_alone(engine: Engine, family: str, tmp_path: Path) -> None:
+    """Bit for bit, for windows of different lengths: one forward pass instead of three."""
+    folder = converted(family, 2, tmp_path / "model")
+    tokens, targets = windows(folder, 7)
+    targets[2, 5:] = -1
+    targets[4] = -1
+    trainer = GainTrainer(LayerStack(engine, folder), 2, WINDOW)
+    batch = trainer.batch(tokens, targets)
+    assert batch.lengths[2] <= 5 and batch.lengths[4] == 1
+    rows = np.random.default_rng(6).normal(0, 0.3, (3, trainer.size))
+    scores = trainer.replicas(batch, rows)
+    assert len({score.loss for score in scores}) == 3
+    for row, score in zip(rows, scores, strict=True):
+        trainer.set_parameters(row)
+        assert trainer.score(batch) == score
+    assert scores[0].windows == 6
+
+
+def test_right_is_the_most_probable_in_every_token(engine: Engine, tmp_path: Path) -> None:
+    folder = converted("smollm2", 4, tmp_path / "model")
+    tokens, _ = windows(folder, 4)
+    session, targets = (
+        Session(Model(engine, folder), n_ctx=WINDOW, kv="f32"),
+        np.full(tokens.shape, -1, np.int32),
+    )
+    for window, wanted in zip(tokens, targets, strict=True):
+        session.rewind(0)
+        logits = session.forward(window, all_positions=True)
+        assert logits is not None
+        wanted[-3:] = logits[-3:].argmax(axis=1)
+    trainer = GainTrainer(LayerStack(engine, folder), 1, WINDOW)
+    assert trainer.score(trainer.batch(tokens, targets)).right == 4
+    targets[1, -2] = (targets[1, -2] + 1) % 100
+    assert trainer.score(trainer.batch(tokens, targets)).right == 3
+
+
+def test_windows_end_with_what_is_learned() -> None:
+    targets = np.array([[-1, 3, -1, 4], [5, -1, -1, -1], [-1, -1, -1, -1]], np.int32)
+    np.testing.assert_array_equal(learned_lengths(targets), [4, 1, 1])
 
 
 def test_the_gradient_is_the_slope(engine: Engine, tmp_path: Path) -> None:
@@ -94,13 +145,13 @@ def test_the_gradient_is_the_slope(engine: Engine, tmp_path: Path) -> None:
     folder = converted("smollm2", 4, tmp_path / "model")
     tokens, targets = windows(folder, 60)
     trainer = GainTrainer(LayerStack(engine, folder), 2, WINDOW)
-    prefix = trainer.prefix(tokens)
-    gradient = trainer.step(prefix, targets).gradient
+    batch = trainer.batch(tokens, targets)
+    gradient = trainer.step(batch).gradient
     direction = gradient / np.linalg.norm(gradient)
     ends = []
     for size in (0.1, -0.1):
         trainer.set_parameters(size * direction)
-        loss, count = trainer.losses(prefix, targets)
+        loss, count = loss_of(trainer, batch)
         ends.append(loss / count)
     assert (ends[0] - ends[1]) / 0.2 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
 
@@ -112,7 +163,8 @@ def test_choices_are_all_there_is_to_choose_from(engine: Engine, tmp_path: Path)
     targets = np.full(tokens.shape, -1, np.int32)
     targets[:, -1] = (60, 17, 3)
     trainer = GainTrainer(LayerStack(engine, folder), 1, WINDOW, choices)
-    loss, count = trainer.losses(trainer.prefix(tokens), targets)
+    batch = trainer.batch(tokens, targets)
+    loss, count = loss_of(trainer, batch)
     session, want = Session(Model(engine, folder), n_ctx=WINDOW, kv="f32"), 0.0
     for window, wanted in zip(tokens, targets[:, -1], strict=True):
         session.rewind(0)
@@ -121,17 +173,17 @@ def test_choices_are_all_there_is_to_choose_from(engine: Engine, tmp_path: Path)
         few = np.ascontiguousarray(logits.reshape(1, -1)[:, list(choices)])
         want += float(logits_score(engine, few, np.array([choices.index(wanted)], np.int32))[0][0])
     assert count == 3 and loss == pytest.approx(want, rel=2e-2, abs=2e-2)
-    assert trainer.step(trainer.prefix(tokens), targets).loss == pytest.approx(loss / 3)
+    assert trainer.step(batch).loss == pytest.approx(loss / 3)
 
 
 def test_descent_learns_a_text_by_heart(engine: Engine, tmp_path: Path) -> None:
     folder = converted("smollm2", 2, tmp_path / "model")
     tokens, targets = windows(folder)
     trainer = GainTrainer(LayerStack(engine, folder), 2, WINDOW)
-    prefix, optimizer = trainer.prefix(tokens), AdamW(trainer.size)
+    batch, optimizer = trainer.batch(tokens, targets), AdamW(trainer.size)
     parameters, losses = np.zeros(trainer.size), []
     for _ in range(15):
-        step = trainer.step(prefix, targets)
+        step = trainer.step(batch)
         losses.append(step.loss)
         optimizer.update(parameters, step.gradient, 0.03)
         trainer.set_parameters(parameters)
@@ -144,7 +196,7 @@ def test_threads_do_not_change_a_bit(tmp_path: Path) -> None:
     steps = []
     for threads in (1, 3):
         trainer = GainTrainer(LayerStack(Engine(threads), folder), 2, WINDOW)
-        steps.append(trainer.step(trainer.prefix(tokens), targets))
+        steps.append(trainer.step(trainer.batch(tokens, targets)))
     assert steps[0].loss == steps[1].loss
     np.testing.assert_array_equal(steps[0].gradient, steps[1].gradient)
 

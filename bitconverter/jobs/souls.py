@@ -1,0 +1,23 @@
+"""Reading a soul for the model that it belongs to."""
+
+from pathlib import Path
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.soul_file import Soul, read_soul, weights_hash
+from bitconverter.jobs.job import Context
+
+
+def soul_for(path: Path, model: Path, ctx: Context) -> Soul:
+    """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it was trained on another model than the folder
+    `model`); Cancelled."""
+    if not path.is_file():
+        raise UserError("soul-missing", f"There is no {path}. Check the path of the soul.", path=str(path))
+    soul = read_soul(path)
+    if weights_hash(model.glob("*.safetensors"), ctx.cancel.check) != soul.base_sha256:
+        raise UserError(
+            "soul-base",
+            f"{path.name} was trained on another model ({soul.base_name or 'without a name'}) than {model}. "
+            "Give the converted model that it was trained on.",
+            soul=path.name, base=soul.base_name, model=str(model),
+        )  # fmt: skip
+    return soul

@@ -1,0 +1,175 @@
+"""The last layers of a converted model with something small that learns; its planes never change.
+
+The layers before the trained ones never change either, so what comes out of them is made once (`batch`).
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.engine import MATRICES, Block, BlockGradients, Cancel, head_cross_entropy
+from bitconverter.format.errors import UserError
+from bitconverter.format.soul_file import Adapters
+from bitconverter.model.layer_stack import LayerStack
+
+F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
+I32 = npt.NDArray[np.int32]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Windows without what follows their last learned token, one after the other: hidden f32 [tokens, hidden] into the
+    first trained layer, lengths i32 [windows], targets i32 [tokens] (-1: nothing is learned there)."""
+
+    hidden: F32
+    lengths: I32
+    targets: I32
+
+
+@dataclass(frozen=True)
+class Score:
+    """loss: the sum of -log p over `tokens` targets, in nats; right: the windows of which every target is the most
+    probable token, of the `windows` that have any."""
+
+    loss: float
+    tokens: int
+    right: int
+    windows: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """loss: the mean of -log p over `tokens` targets, in nats; gradient f64 [n], of that mean."""
+
+    loss: float
+    tokens: int
+    gradient: F64
+
+
+class BlockTrainer(ABC):
+    """The last `layers` layers over windows of at most `window` tokens; `size` parameters, f64, count from
+    set_parameters() on.
+
+    `choices`: token ids; p is then a distribution over these alone, and every target is one of them.
+    """
+
+    def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
+        n = stack.info.n_layers
+        if not 1 <= layers <= n:
+            raise UserError(
+                "train-layers",
+                f"{layers} layers cannot be trained: this model has 1 to {n}.",
+                layers=layers,
+                most=n,
+            )
+        self.stack, self.window = stack, window
+        self.trained = range(n - layers, n)
+        self._head = stack.head(np.array(choices, np.int32) if choices else None)
+        self._places = np.arange(stack.info.vocab_size, dtype=np.int32)  # of a token in the head
+        if choices:
+            self._places[:] = -1
+            self._places[list(choices)] = range(len(choices))
+        for layer in self.trained:
+            for matrix in MATRICES:
+                if not stack.is_planes(layer, matrix):
+                    raise UserError(
+                        "train-dense",
+                        f"{stack.folder.name} is not converted, and only converted models are trained. "
+                        "Convert it first.",
+                        model=stack.folder.name,
+                    )
+        self._blocks: list[Block] = []  # what the subclass makes
+        self._gradients: list[BlockGradients] = []
+        self.size = 0
+
+    @abstractmethod
+    def start(self, seed: int) -> F64:
+        """The parameters to begin with: those of the model as it is."""
+
+    @abstractmethod
+    def set_parameters(self, parameters: F64) -> None:
+        """They count from now on."""
+
+    @abstractmethod
+    def adapters(self, parameters: F64) -> Adapters:
+        """As a soul holds them."""
+
+    @abstractmethod
+    def replicas(self, batch: "Batch", parameters: F64, cancel: Cancel | None = None) -> list["Score"]:
+        """The score with each row of parameters f64 [replicas, n]. What set_parameters() was given may be gone."""
+
+    @abstractmethod
+    def _zero(self, sums: BlockGradients) -> None:
+        """Before sums of another batch."""
+
+    @abstractmethod
+    def _gradient(self, sums: BlockGradients) -> list[F64]:
+        """A layer's part of the gradient, in the order of the parameters."""
+
+    def batch(self, tokens: I32, targets: I32, cancel: Cancel | None = None) -> Batch:
+        """tokens and targets i32 [windows, window], through the layers that do not learn."""
+        lengths = learned_lengths(targets)
+        kept = np.arange(self.window) < lengths[:, None]
+        x = self.stack.embed(tokens[kept])
+        for layer in range(self.trained.start):
+            self.stack.block(layer, self.window).windows(x, lengths, cancel=cancel)
+        return Batch(x, lengths, targets[kept])
+
+    def score(self, batch: Batch, cancel: Cancel | None = None) -> Score:
+        x = batch.hidden.copy()
+        for block in self._blocks:
+            block.windows(x, batch.lengths, cancel=cancel)
+        return self._scores(x, batch, 1, cancel)[0]
+
+    def step(self, batch: Batch, cancel: Cancel | None = None) -> Step:
+        """Loss and gradient on these windows."""
+        wanted = self._wanted(batch.targets)
+        count = int((wanted >= 0).sum())
+        x = batch.hidden.copy()
+        inputs = []
+        for block in self._blocks:
+            inputs.append(x.copy())
+            block.windows(x, batch.lengths, cancel=cancel)
+        weights = np.full(wanted.size, 1 / max(1, count), np.float32)
+        run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
+        assert run.dh is not None
+        dy = run.dh
+        for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
+            self._zero(sums)
+            block.backward(into, dy, sums, cancel, batch.lengths)
+        parts = [part for sums in self._gradients for part in self._gradient(sums)]
+        return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
+
+    def _scores(self, x: F32, batch: Batch, replicas: int, cancel: Cancel | None) -> list[Score]:
+        wanted = self._wanted(batch.targets)
+        run = head_cross_entropy(
+            self.stack.engine, self._head, x, np.tile(wanted, replicas), gradients=False, cancel=cancel
+        )
+        assert run.hits is not None
+        starts = np.cumsum(batch.lengths) - batch.lengths
+        learned = np.add.reduceat(wanted >= 0, starts, dtype=np.int64)
+        scores = []
+        for loss, hits in zip(run.loss.reshape(replicas, -1), run.hits.reshape(replicas, -1), strict=True):
+            right = np.add.reduceat(hits, starts, dtype=np.int64) == learned
+            scores.append(
+                Score(
+                    float(loss.sum()), int(learned.sum()),
+                    int((right & (learned > 0)).sum()), int((learned > 0).sum()),
+                )
+            )  # fmt: skip
+        return scores
+
+    def _wanted(self, targets: I32) -> I32:
+        """Places in the head, -1: none."""
+        return np.where(targets >= 0, self._places[targets], -1).astype(np.int32)
+
+
+def learned_lengths(targets: I32) -> I32:
+    """How many tokens of each window count, at least 1, for targets i32 [windows, window]: up to the last one."""
+    width = targets.shape[1]
+    last = width - np.argmax(targets[:, ::-1] >= 0, axis=1)
+    return np.where((targets >= 0).any(axis=1), last, 1).astype(np.int32)

@@ -1,0 +1,71 @@
+"""Descent without a gradient: two forward passes a direction (MeZO, Malladi et al. 2023, after SPSA, Spall 1992).
+
+A direction is a vector u of signs, drawn anew from (seed, step, direction, parameter) whenever it is needed and never
+kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded by `clip`, the parameters move by -rate / D sum_j c_j u_j.
+f is any number that a forward pass gives. Signs in place of the paper's Gaussians: E u u' = 1 holds for both, and signs
+are the same bits on every machine.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+F64 = npt.NDArray[np.float64]
+F32 = npt.NDArray[np.float32]
+U64 = npt.NDArray[np.uint64]
+
+_GOLDEN = 0x9E3779B97F4A7C15
+_MASK = (1 << 64) - 1
+
+
+def signs(seed: int, step: int, direction: int, n: int) -> F64:
+    """u f64 [n] of -1 and 1. Bit i % 64 of the i / 64-th number of a splitmix64 stream (Steele, Lea, Flood 2014) that
+    begins where (seed, step, direction) hash to."""
+    start = 0
+    for word in (seed, step, direction):
+        start = _mixed(start + _GOLDEN * (word + 1) & _MASK)
+    counters = np.arange(1, -(-n // 64) + 1, dtype=np.uint64) * np.uint64(_GOLDEN) + np.uint64(start)
+    bits = np.unpackbits(_mix(counters).astype("<u8").view(np.uint8), bitorder="little", count=n)
+    return np.asarray(bits * 2.0 - 1.0, np.float64)
+
+
+def _mixed(word: int) -> int:
+    return int(_mix(np.array([word], np.uint64))[0])
+
+
+def _mix(x: U64) -> U64:
+    """splitmix64's finaliser."""
+    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return x ^ (x >> np.uint64(31))
+
+
+@dataclass(frozen=True)
+class Mezo:
+    """`epsilon`: the step to both sides; `directions` of one step; `clip`: the largest |c|."""
+
+    seed: int
+    epsilon: float
+    directions: int
+    clip: float
+
+    def places(self, parameters: F64, step: int) -> F64:
+        """Where to look, f64 [2 * directions, n]: a + eps u_1, a - eps u_1, a + eps u_2, ..."""
+        rows = []
+        for j in range(self.directions):
+            u = self.epsilon * signs(self.seed, step, j, len(parameters))
+            rows += [parameters + u, parameters - u]
+        return np.stack(rows)
+
+    def slopes(self, values: Sequence[float]) -> F32:
+        """c f32 [directions] of f at places(); NaN where f is no number."""
+        ends = np.array(values, np.float64).reshape(-1, 2)
+        c = (ends[:, 0] - ends[:, 1]) / (2 * self.epsilon)
+        return np.clip(c, -self.clip, self.clip).astype(np.float32)
+
+    def move(self, parameters: F64, step: int, slopes: F32, rate: float) -> None:
+        """Change parameters in place; the same on every machine."""
+        for j, c in enumerate(slopes):
+            parameters -= (rate / self.directions * float(c)) * signs(self.seed, step, j, len(parameters))

@@ -1,0 +1,76 @@
+/* adapters.c - what training adds to an opened model, put on and taken off again. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "block.h"
+#include "error.h"
+
+static bc_weight *weight_of(bc_model *m, int32_t layer, int32_t matrix)
+{
+    bc_layer *l = &m->layers[layer];
+    bc_weight *const weights[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
+    return weights[matrix];
+}
+
+static int check(const bc_model *m, int32_t layer, int32_t matrix, bc_error *err)
+{
+    if (!m) return bc_fail(err, BC_ERR_INVALID, "model is NULL");
+    if (layer < 0 || layer >= m->config.n_layers)
+        return bc_fail(err, BC_ERR_INVALID, "layer is %d, this model has layers 0 to %d", layer,
+                       m->config.n_layers - 1);
+    if (matrix < 0 || matrix >= BC_N_MATRICES)
+        return bc_fail(err, BC_ERR_INVALID, "matrix is %d, must be 0 to %d", matrix,
+                       BC_N_MATRICES - 1);
+    return BC_OK;
+}
+
+int bc_model_set_gain(bc_model *m, int32_t layer, int32_t matrix, const float *gain, bc_error *err)
+{
+    const int status = check(m, layer, matrix, err);
+    if (status != BC_OK) return status;
+    bc_weight *w = weight_of(m, layer, matrix);
+    if (w->kind != BC_WEIGHT_PLANES)
+        return bc_fail(err, BC_ERR_INVALID, "matrix %d of layer %d is not planes and has no gains",
+                       matrix, layer);
+    float *stored = w->stored_scales ? w->stored_scales : w->scales, *scaled = NULL;
+    if (gain) {
+        scaled = malloc((size_t)w->rows * sizeof *scaled);
+        if (!scaled)
+            return bc_fail(err, BC_ERR_NOMEM, "no memory for %lld gains", (long long)w->rows);
+        for (int64_t r = 0; r < w->rows; r++) {
+            scaled[r] = stored[r] * gain[r];
+            if (isfinite(gain[r]) && gain[r] > 0 && isfinite(scaled[r])) continue;
+            free(scaled);
+            return bc_fail(err, BC_ERR_INVALID, "gain %lld is %g, or too large for its scale %g",
+                           (long long)r, (double)gain[r], (double)stored[r]);
+        }
+    }
+    if (w->stored_scales) free(w->scales);
+    w->scales = gain ? scaled : stored;
+    w->stored_scales = gain ? stored : NULL;
+    return BC_OK;
+}
+
+static int set_lora(bc_weight *w, const float *a, const float *b, int32_t rank, bc_error *err)
+{
+    if (rank < 0 || rank > BC_MAX_RANK)
+        return bc_fail(err, BC_ERR_INVALID, "rank is %d, must be 0 to %d", rank, BC_MAX_RANK);
+    if (rank && (!a || !b)) return bc_fail(err, BC_ERR_INVALID, "a or b is NULL");
+    w->lora = (bc_lora){ .a = a, .b = b, .rank = rank };
+    return BC_OK;
+}
+
+int bc_model_set_lora(bc_model *m, int32_t layer, int32_t matrix, const float *a, const float *b,
+                      int32_t rank, bc_error *err)
+{
+    const int status = check(m, layer, matrix, err);
+    return status != BC_OK ? status : set_lora(weight_of(m, layer, matrix), a, b, rank, err);
+}
+
+int bc_block_set_lora(bc_block *b, int32_t matrix, const float *a, const float *b_across,
+                      int32_t rank, bc_error *err)
+{
+    if (!b) return bc_fail(err, BC_ERR_INVALID, "block is NULL");
+    const int status = check(&b->model, 0, matrix, err);
+    return status != BC_OK ? status : set_lora(bc_block_weight(b, matrix), a, b_across, rank, err);
+}
