@@ -4,6 +4,17 @@
 from bitconverter.gui.texts.text import Texts
 
 TEXTS: Texts = {
+    "note-row-rejected": ("{path}, line {line}: {reason}; {fix}.", "{path} {line} 行目: {reason}。{fix}。"),
+    "note-file-read": ("{path}: {used} of {rows} rows are used.", "{path}: {rows} 行のうち {used} 行を使います。"),
+    "note-files-left-out": (
+        "{count} file of another kind is left out.",
+        "{count} files of other kinds are left out.",
+        "種類の違う {count} 個のファイルは使いません。",
+    ),
+    "note-lesson-no-end-token": (
+        "This model has no token that ends a text: it will not learn to stop.",
+        "このモデルには文の終わりのトークンがないため、答えを終えることは学習できません。",
+    ),
     "note-train-began": (
         "Training {parameters} gains on {windows} windows ({targets} learned tokens); {checks} windows are held back.",
         "{windows} 個の区間（学習するトークン {targets} 個）で {parameters} 個のゲインを学習します。{checks} 個の区間は確認用に取っておきます。",
