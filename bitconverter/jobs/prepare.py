@@ -30,6 +30,7 @@ from bitconverter.model.tokenizer import Tokenizer
 
 STYLES = ("auto", "chat", "plain")
 MOST_LISTED = 1000  # rejected rows in a result and in notes; the file beside the pack has all
+MOST_LABELS = 32  # different answers of a material that is for sorting
 ROWS_BETWEEN = 50  # rows between two looks at the cancel flag
 
 
@@ -64,7 +65,8 @@ class FileReport:
 class PrepareResult:
     """Counts over all files: rows = used + rejected. `out` and `rejects` are "" where nothing was written; `problems`
     holds the first MOST_LISTED rejected rows; `learned` of `tokens` are learned; `held` of `entries` are held back;
-    `longest`: the tokens of the longest example; `templated`: rows went through the model's chat template."""
+    `longest`: the tokens of the longest example; `templated`: rows went through the model's chat template; `labels`:
+    the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ()."""
 
     out: str
     rejects: str
@@ -81,6 +83,7 @@ class PrepareResult:
     examples: int
     longest: int
     templated: bool
+    labels: tuple[str, ...]
     files: tuple[FileReport, ...]
     problems: tuple[Rejected, ...]
     previews: tuple[Preview, ...]
@@ -154,6 +157,7 @@ class _Preparation:
         self._lines: list[bytes] = []  # of the file of rejected rows
         self._seen: dict[bytes, tuple[str, int]] = {}
         self._mendable = 0
+        self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
 
     def run(self) -> PrepareResult:
         inputs, left_out = find_inputs(self.job.inputs)
@@ -194,6 +198,7 @@ class _Preparation:
             used += 1
             mended += bool(mendings)
             self.builder.add(encoded, number, line)
+            self._note_answer(encoded)
             if len(self.previews) < self.job.preview:
                 self.previews.append(preview(self.tokenizer, encoded, entry.name, line))
         self.files.append(FileReport(entry.name, encoding, count, used, count - used, mended))
@@ -256,6 +261,23 @@ class _Preparation:
         first = self._seen.setdefault(key, (path, line))
         return None if first == (path, line) else RowProblem("same-as", path=first[0], other=first[1])
 
+    def _note_answer(self, encoded: Encoded) -> None:
+        if self._answers is None:
+            return
+        pairs = zip(encoded.ids, encoded.learned, strict=True)
+        answer = [i for i, learned in pairs if learned and i not in self.tokenizer.eos_ids]
+        if encoded.kind != EXAMPLE or len(answer) != 1 or len(self._answers | set(answer)) > MOST_LABELS:
+            self._answers = None
+        else:
+            self._answers.add(answer[0])
+
+    def _labels(self) -> tuple[str, ...]:
+        """The answers as texts, if each is read back as its one token."""
+        tokens = sorted(self._answers or ())
+        texts = tuple(self.tokenizer.decode([token]) for token in tokens)
+        whole = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return texts if len(texts) > 1 and whole == [[token] for token in tokens] else ()
+
     def _reject(self, path: str, line: int, problem: RowProblem, source: str) -> None:
         rejected = Rejected(
             path,
@@ -313,8 +335,8 @@ class _Preparation:
             tokens=0 if pack is None else len(pack.tokens), learned=0 if pack is None else int(pack.mask.sum()),
             entries=0 if pack is None else len(pack), held=0 if pack is None else int(pack.held.sum()),
             texts=len(rows) - len(examples), examples=len(examples), longest=max(examples, default=0),
-            templated=self.template is not None, files=tuple(self.files), problems=tuple(self.problems),
-            previews=tuple(self.previews),
+            templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
+            problems=tuple(self.problems), previews=tuple(self.previews),
         )  # fmt: skip
 
     def _pack(self, inputs: list[Input]) -> Pack:

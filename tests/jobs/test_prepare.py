@@ -182,6 +182,14 @@ def test_the_same_files_and_seed_give_the_same_bytes(model: Path, tmp_path: Path
     assert contents[0] == contents[1] != contents[2]
 
 
+def test_answers_of_single_tokens_are_labels(model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{k}?", "answer": "y" if k % 2 else "n"} for k in range(6)]
+    assert set(finish(job_for(model, tmp_path, lines(*rows), out="")).labels) == {"y", "n"}
+    for more in ({"prompt": "a?", "answer": "maybe"}, {"text": "a"}):
+        assert finish(job_for(model, tmp_path, lines(*rows, more), out="")).labels == ()
+    assert finish(job_for(model, tmp_path, lines(*rows[:1]), out="")).labels == ()
+
+
 def test_plain_leaves_the_template_out(model: Path, tmp_path: Path) -> None:
     result = finish(job_for(model, tmp_path, lines(GOOD), style="plain", preview=1, out=""))
     assert not result.templated

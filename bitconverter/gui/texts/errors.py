@@ -109,6 +109,7 @@ ERRORS_JA: dict[str, str] = {
     "soul-missing": "{path} がありません。ソウルの場所を確認してください。",
     "soul-base": "{soul} は {model} ではなく、別のモデル（{base}）で学習したものです。学習に使った変換済みモデルを選んでください。",
     "merge-shards": "{model} に model.safetensors がありません。1 つのファイルにまとまったモデルだけを結合できます。",
+    "train-nothing-yet": "{folder} の学習はまだ 1 歩も進んでいないため、残せるものがありません。続けてください。",
     "lesson-changed": "{folder} の学習を始めたあとで、モデル、教材またはこのプログラムが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
     "prepare-setting": "{name} に {value} は使えません。{allowed} にしてください。",
     "prepare-nothing": "これらのファイルから学習できるものがありません。{rows} 行のうち使える行はありませんでした（{why}）。行を直してもう一度試してください。",
