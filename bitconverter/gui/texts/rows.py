@@ -1,6 +1,16 @@
 # ruff: noqa: E501 - sentences are kept in one piece
 """Why a row of a lesson is not used, and what would help, in Japanese. English is the job's own (format/row_problem.py)."""
 
+# what a value is, where a text should be
+KINDS_JA = {
+    "a list": "リスト",
+    "an object": "オブジェクト",
+    "a text": "文",
+    "null": "値なし",
+    "true": "真偽値 true",
+    "false": "真偽値 false",
+}
+
 # code -> (reason, fix)
 ROWS_JA: dict[str, tuple[str, str]] = {
     "not-json": ("JSON として読めません（{why}）", "1 行に 1 つの JSON オブジェクトを書いてください"),
