@@ -64,6 +64,7 @@ class TrainPage(TrainLayout):
         self.result: PrepareResult | None = None
         self.estimate: TrainingEstimate | None = None
         self._mend = False
+        self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._job: TrainJob | None = None
         self._activity: Activity | None = None
         self._ending = ""  # what Stopped will mean: "pause", "keep", or "" at closing
@@ -88,7 +89,7 @@ class TrainPage(TrainLayout):
         self.models.activated.connect(lambda _: self._model_changed())
         self.model_button.clicked.connect(self._ask_model)
         self.convert_button.clicked.connect(lambda: self._shell.page_wanted.emit("convert"))
-        self.aims.changed.connect(lambda _: self._show())
+        self.aims.changed.connect(self._choose_aim)
         self.strengths.changed.connect(lambda _: self._show())
         for field in (self.steps, self.layers, self.rate):
             field.valueChanged.connect(lambda _: self._show())
@@ -202,12 +203,10 @@ class TrainPage(TrainLayout):
         if isinstance(event, Finished):
             self.result = event.result
             self.material.show_result(event.result)
-            if event.result.labels:
-                self.aims.choose("sort")
-            elif not event.result.examples:
-                self.aims.choose("style")
-            elif self.aims.choice == "sort":
-                self.aims.choose("answers")
+            if not self._aim_chosen:
+                self.aims.choose(
+                    "sort" if event.result.labels else "answers" if event.result.examples else "style"
+                )
             if self._usable and self.ESTIMATES:
                 self._estimator.start(EstimateTrainingJob(self._prepare_job(), self._train_job("", "", 1)))
         elif isinstance(event, Failed):
@@ -241,6 +240,10 @@ class TrainPage(TrainLayout):
         self._show_advice()
         self._show_strengths()
         self._summarise()
+
+    def _choose_aim(self, _name: str) -> None:
+        self._aim_chosen = True
+        self._show()
 
     def _show_advice(self) -> None:
         if self.result is None:
@@ -544,7 +547,7 @@ class TrainPage(TrainLayout):
 
     def _again(self) -> None:
         self.taught.show_taught(None)
-        self._job, self.state = None, State.FORM
+        self._job, self.state, self._aim_chosen = None, State.FORM, False
         self._show()
 
     # ---- the window
