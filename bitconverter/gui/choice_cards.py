@@ -1,6 +1,6 @@
 """A row of cards of which one is chosen: a title and a few words each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QSizePolicy, QVBoxLayout, QWidget
@@ -61,13 +61,13 @@ class ChoiceCard(QPushButton):
 
 
 class ChoiceCards(QWidget):
-    """`prefix`-NAME are the messages of the card NAME. Emits `changed` when the user chooses; choose() does not."""
+    """`keys`: name of each card and its message. Emits `changed` when the user chooses; choose() does not."""
 
     changed = Signal(str)
 
-    def __init__(self, prefix: str, names: Sequence[str]) -> None:
+    def __init__(self, keys: Mapping[str, str]) -> None:
         super().__init__()
-        self.cards = {name: ChoiceCard(f"{prefix}-{name}") for name in names}
+        self.cards = {name: ChoiceCard(key) for name, key in keys.items()}
         self._group = QButtonGroup(self)
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
@@ -76,7 +76,7 @@ class ChoiceCards(QWidget):
             self._group.addButton(card)
             line.addWidget(card, 1)
             card.clicked.connect(lambda _=False, name=name: self.changed.emit(name))
-        self.choose(names[0])
+        self.choose(next(iter(keys)))
 
     @property
     def choice(self) -> str:

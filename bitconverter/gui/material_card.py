@@ -69,6 +69,7 @@ class MaterialCard(QWidget):
         ):
             self._texts.set(button.setText, key)
             button.clicked.connect(lambda _=False, action=action: action())
+        for button in (self.files_button, self.folder_button):
             buttons.addWidget(button)
         buttons.addStretch()
         inner.addStretch()
@@ -77,6 +78,7 @@ class MaterialCard(QWidget):
         inner.addWidget(text)
         inner.addSpacing(Space.SMALL)
         inner.addLayout(buttons)
+        inner.addWidget(self.sample_button, 0, Qt.AlignmentFlag.AlignHCenter)
         inner.addStretch()
         return result
 

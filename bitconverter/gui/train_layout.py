@@ -7,6 +7,7 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDoubleSpinBox,
     QFrame,
+    QGridLayout,
     QHBoxLayout,
     QScrollArea,
     QSpinBox,
@@ -36,8 +37,8 @@ from bitconverter.settings import Settings
 if TYPE_CHECKING:
     from bitconverter.gui.train_card import TrainCard
 
-AIMS = ("style", "answers", "sort")
-STRENGTHS = ("short", "night", "custom")
+AIMS = {"style": "aim-style", "answers": "aim-answers", "sort": "aim-sort"}
+STRENGTHS = {"short": "strength-short", "night": "strength-night", "custom": "strength-custom"}
 
 
 class TrainLayout(QWidget):
@@ -138,7 +139,7 @@ class TrainLayout(QWidget):
         inner = column(self.aim_part, 0, Space.SMALL)
         title = label("heading")
         self._texts.set(title.setText, "aim-title")
-        self.aims = ChoiceCards("aim", AIMS)
+        self.aims = ChoiceCards(AIMS)
         self.advice = label("muted", wrap=True)
         inner.addWidget(title)
         inner.addWidget(self.aims)
@@ -150,7 +151,7 @@ class TrainLayout(QWidget):
         inner = column(self.strength_part, 0, Space.SMALL)
         title = label("heading")
         self._texts.set(title.setText, "strength-title")
-        self.strengths = ChoiceCards("strength", STRENGTHS)
+        self.strengths = ChoiceCards(STRENGTHS)
         self.honest = label("muted", wrap=True)
         inner.addWidget(title)
         inner.addWidget(self.strengths)
@@ -161,9 +162,10 @@ class TrainLayout(QWidget):
     def _build_custom(self) -> QFrame:
         """The expert's numbers."""
         self.custom = frame("card")
-        line = QHBoxLayout(self.custom)
-        line.setContentsMargins(18, 12, 18, 12)
-        line.setSpacing(Space.MEDIUM)
+        grid = QGridLayout(self.custom)
+        grid.setContentsMargins(18, 12, 18, 14)
+        grid.setHorizontalSpacing(Space.WIDE)
+        grid.setVerticalSpacing(Space.TINY)
         self.steps, self.layers, self.rate = QSpinBox(), QSpinBox(), QDoubleSpinBox()
         self.steps.setRange(1, 1_000_000)
         self.steps.setValue(100)
@@ -173,18 +175,15 @@ class TrainLayout(QWidget):
         self.rate.setRange(0.00001, 1.0)
         self.rate.setSingleStep(0.001)
         self.rate.setValue(0.003)
-        for field, key in (
-            (self.steps, "custom-steps"),
-            (self.layers, "custom-layers"),
-            (self.rate, "custom-rate"),
-        ):
-            name = label()
+        fields = ((self.steps, "custom-steps"), (self.layers, "custom-layers"), (self.rate, "custom-rate"))
+        for place, (field, key) in enumerate(fields):
+            name = label("small")
             self._texts.set(name.setText, key)
             self._texts.set(field.setToolTip, f"{key}-tip")
             self._texts.set(field.setAccessibleName, key)
-            line.addWidget(name)
-            line.addWidget(field)
-        line.addStretch()
+            grid.addWidget(name, 0, place)
+            grid.addWidget(field, 1, place)
+            grid.setColumnStretch(place, 1)
         return self.custom
 
     def _build_footer(self) -> QFrame:

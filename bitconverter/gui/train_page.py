@@ -249,13 +249,13 @@ class TrainPage(TrainLayout):
         if self.result is None:
             return
         result, aim = self.result, self.aims.choice
-        key = f"advice-{aim}"
-        if aim == "answers" and not result.examples:
-            key = "advice-answers-texts"
-        elif aim == "sort" and not result.labels:
-            key = "advice-sort-no"
         words = ", ".join(label.strip() for label in result.labels[:6])
-        parts = [tr(key, labels=words)]
+        if aim == "answers" and not result.examples:
+            parts = [tr("advice-answers-texts")]
+        elif aim == "sort" and not result.labels:
+            parts = [tr("advice-sort-no")]
+        else:
+            parts = [tr(f"advice-{aim}", labels=words)]
         if result.examples and result.used < FEW_ROWS:
             parts.append(tr("advice-few", count=result.used))
         self.advice.setText(" ".join(parts))
