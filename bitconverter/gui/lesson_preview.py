@@ -2,7 +2,7 @@
 
 from html import escape
 
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, QSizeF
 from PySide6.QtWidgets import QTextBrowser, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
@@ -11,7 +11,7 @@ from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import IconButton, label, row
 from bitconverter.jobs.prepare import Preview
 
-HEIGHT = 190  # logical pixels
+LEAST, MOST = 48, 200  # logical pixels of height: as high as the row, within these
 
 
 class LessonPreview(QWidget):
@@ -27,7 +27,7 @@ class LessonPreview(QWidget):
         self.later.clicked.connect(lambda: self._go(1))
         self.view = QTextBrowser()
         self.view.setOpenLinks(False)
-        self.view.setFixedHeight(HEIGHT)
+        self.view.document().documentLayout().documentSizeChanged.connect(self._fit)
         self.view.setFont(theme.mono_font())
         head = row(Space.SMALL)
         head.addWidget(self.title, 1)
@@ -75,6 +75,10 @@ class LessonPreview(QWidget):
             tr("preview-where", file=shown.file, line=shown.line, tokens=shown.tokens, learned=shown.learned)
         )
         self.view.setHtml(_html(shown))
+
+    def _fit(self, size: QSizeF) -> None:
+        height = round(size.height()) + 2 * self.view.frameWidth() + 2
+        self.view.setFixedHeight(min(max(height, LEAST), MOST))
 
 
 def _html(shown: Preview) -> str:

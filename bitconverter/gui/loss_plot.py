@@ -33,7 +33,7 @@ class LossPlot(QWidget):
         super().__init__()
         self.losses: list[tuple[int, float]] = []
         self.checks: list[tuple[int, float]] = []
-        self.plot = pyqtgraph.PlotWidget(background=None)
+        self.plot = pyqtgraph.PlotWidget()
         self.plot.setFixedHeight(HEIGHT)
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
@@ -69,6 +69,11 @@ class LossPlot(QWidget):
         points.append((step, value))
         self._draw()
 
+    def show_points(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
+        """All of a training at once."""
+        self.losses, self.checks = list(losses), list(checks)
+        self._draw()
+
     def best_check(self) -> tuple[int, float] | None:
         """(step, value) of the lowest validation loss."""
         return min(self.checks, key=lambda point: (point[1], point[0])) if self.checks else None
@@ -93,11 +98,12 @@ class LossPlot(QWidget):
         font.setPointSizeF(max(6.0, font.pointSizeF() * 0.85))
         for name, key in (("bottom", "curve-step"), ("left", "curve-nats")):
             axis = self.plot.getAxis(name)
-            axis.setPen(qcolor(c.border))
+            axis.setPen(qcolor(c.strong_border))
             axis.setTextPen(qcolor(c.muted))
             axis.setTickFont(font)
             axis.setLabel(tr(key), **{"color": c.muted, "font-size": f"{font.pointSizeF():.4g}pt"})
             axis.enableAutoSIPrefix(False)
+        self.plot.setBackground(qcolor(c.surface))
         self.plot.showGrid(x=False, y=True, alpha=0.18 if c.dark else 0.12)
         self.plot.setAccessibleName(tr("curves"))
         self._draw()

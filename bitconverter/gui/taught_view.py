@@ -2,15 +2,19 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit
+from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout
 
 from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, label, row
+
+if TYPE_CHECKING:
+    from bitconverter.gui.loss_plot import LossPlot
 
 LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
 
@@ -90,14 +94,26 @@ class TaughtView(QFrame):
             buttons.addWidget(button)
         buttons.addStretch()
         self.notice = Notice()
+        self._curves = QVBoxLayout()
+        self.plot: LossPlot | None = None
         inner.addLayout(head)
         inner.addLayout(grid)
         inner.addWidget(self.words)
+        inner.addLayout(self._curves)
         inner.addLayout(naming)
         inner.addWidget(self._where)
         inner.addWidget(self.notice)
         inner.addLayout(buttons)
         self.hide()
+
+    def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
+        """The curves of the whole training: (step, nats per token)."""
+        if self.plot is None:
+            from bitconverter.gui.loss_plot import LossPlot  # takes half a second to load, and is by now
+
+            self.plot = LossPlot()
+            self._curves.addWidget(self.plot)
+        self.plot.show_points(losses, checks)
 
     def show_taught(self, taught: Taught | None) -> None:
         """What came out; None hides it."""
@@ -120,6 +136,8 @@ class TaughtView(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        if self.plot is not None:
+            self.plot.retranslate()
         taught = self.taught
         if taught is None:
             return

@@ -416,6 +416,7 @@ class TrainPage(TrainLayout):
                 result.out, job.model, result.before, result.after, result.best_step, result.steps, seconds
             )
         )
+        self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)
         self.console.say(tr("log-taught", soul=result.out))
         self._show()
 

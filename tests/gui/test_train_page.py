@@ -225,6 +225,7 @@ def test_from_files_to_a_soul_to_a_chat(page, window, qtbot, tmp_path):
     assert soul.is_file() and soul.with_suffix(".u32").is_file()
     taught = page.taught.taught
     assert taught is not None and taught.after < taught.before
+    assert page.taught.plot is not None and len(page.taught.plot.losses) == 12
     assert page.taught.numbers[1].text() == f"{taught.after:.3f}"
     assert "Step 12:" in page.console.text() and window.shell.settings[KEY] == ""
     qtbot.mouseClick(page.taught.use_button, Qt.MouseButton.LeftButton)
