@@ -87,7 +87,7 @@ class LossPlot(QWidget):
         """Say everything again in the language, and draw it in the colours, of now."""
         c = theme.current()
         marks = {
-            "raw": (c.strong_border, "●"),
+            "raw": (c.muted, "●"),
             "smooth": (c.accent, "━"),
             "check": (c.warning, "◆"),
             "best": (c.ok, "★"),
@@ -113,7 +113,7 @@ class LossPlot(QWidget):
         steps, values = [s for s, _ in self.losses], [v for _, v in self.losses]
         checks = [s for s, _ in self.checks], [v for _, v in self.checks]
         dot: dict[str, Any] = {"symbol": "o", "symbolSize": 4, "symbolPen": None}
-        self.raw.setData(steps, values, pen=None, symbolBrush=qcolor(c.strong_border), **dot)
+        self.raw.setData(steps, values, pen=None, symbolBrush=qcolor(c.muted, 0.45), **dot)
         self.smooth.setData(steps, smoothed(values), pen=_pen(c.accent, 2.2))
         self.check.setData(
             *checks,

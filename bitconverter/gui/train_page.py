@@ -329,7 +329,8 @@ class TrainPage(TrainLayout):
         if self._job is not None and self.state is State.PAUSED:
             self.console.say(tr("log-resumed"))
             self._begin()
-            self._trainer.start(self._job)
+            prepared = os.path.exists(self._job.lesson) or not self.paths  # else it was paused before
+            self._trainer.start(self._job if prepared else self._prepare_job(self._job.lesson))
 
     def _begin(self) -> None:
         assert self._job is not None
