@@ -27,6 +27,7 @@ from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State as ConvertState
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.shelf_page import ShelfPage
+from bitconverter.gui.train_page import State as TrainState
 from bitconverter.settings import Settings
 
 SIZE = (1180, 780)
@@ -34,8 +35,8 @@ LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
 BOTH = (("en", "light"), ("ja", "light"))
 GUIDE = {  # what docs/guide and the README show
     "welcome": BOTH, "convert-1-empty": BOTH, "convert-3-ready": LOOKS, "convert-4-running": BOTH,
-    "convert-6-done": BOTH, "convert-7-compared": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH,
-    "settings": BOTH, "diagnostics": BOTH,
+    "convert-6-done": BOTH, "convert-7-compared": BOTH, "train-2-ready": BOTH, "train-4-done": BOTH, "shelf": LOOKS,
+    "chat-5-answered": LOOKS, "activity": BOTH, "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
 PATIENCE_MS = 20 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
@@ -139,6 +140,24 @@ def shoot_shelf(camera: Camera, folder: Path) -> None:
     camera.take("shelf")
 
 
+def shoot_train(camera: Camera, model: str) -> None:
+    """The train page from empty to a finished training of the sample lesson."""
+    page = camera.window.train
+    camera.window.show_page("train")
+    page.choose_model(model)
+    camera.take("train-1-empty")
+    page.take_sample()
+    wait("the estimate", lambda: not page.busy)
+    camera.take("train-2-ready")
+    page.strengths.cards["custom"].click()
+    page.steps.setValue(40)
+    page.train()
+    wait("half of the steps", lambda: len(page.card.plot.losses) >= 20 or page.state is TrainState.DONE)
+    camera.take("train-3-running")
+    wait("the end", lambda: not page.busy)
+    camera.take("train-4-done")
+
+
 def shoot_chat(camera: Camera, model: str) -> None:
     """The chat page from empty to two answers, and the settings."""
     window, page = camera.window, camera.window.chat
@@ -204,6 +223,7 @@ def main() -> int:
         camera = Camera(window, settings, arguments.out, arguments.guide)
         model = shoot_convert(camera, source, work, arguments.short)
         shoot_shelf(camera, work)
+        shoot_train(camera, model)
         shoot_chat(camera, model)
     finally:
         window.stop_and_wait()

@@ -39,6 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     _convert(_verb(verbs, "convert"))
     _plan(_verb(verbs, "plan"))
     _chat(_verb(verbs, "chat"))
+    _prepare(_verb(verbs, "prepare"))
     _train(_verb(verbs, "train"))
     _replay(_verb(verbs, "replay"))
     _merge(_verb(verbs, "merge"))
@@ -123,6 +124,23 @@ def _chat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
+
+
+def _prepare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["prepare_model"])
+    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=texts.OPTIONS["prepare_inputs"])
+    parser.add_argument("out", metavar="OUT.u32", help=texts.OPTIONS["pack_out"])
+    for name, default in (("window", 256), ("seed", 0), ("preview", 0)):
+        text = texts.OPTIONS["prepare_" + name]
+        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
+    parser.add_argument(
+        "--held", type=float, default=0.1, metavar="SHARE", help=texts.OPTIONS["prepare_held"]
+    )
+    parser.add_argument("--plain", action="store_true", help=texts.OPTIONS["prepare_plain"])
+    parser.add_argument("--system", "-s", default="", metavar="TEXT", help=texts.OPTIONS["prepare_system"])
+    parser.add_argument("--fix", action="store_true", help=texts.OPTIONS["prepare_fix"])
+    parser.add_argument("--pack", action="store_true", help=texts.OPTIONS["prepare_pack"])
+    parser.add_argument("--licence", default="", metavar="TEXT", help=texts.OPTIONS["prepare_licence"])
 
 
 def _train(parser: argparse.ArgumentParser) -> None:

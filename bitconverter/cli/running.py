@@ -120,6 +120,8 @@ def _interrupt_cancels(cancel: Cancel) -> Iterator[None]:
 
 def describe_note(code: str, fields: dict[str, Any]) -> str:
     """The sentence for a note; an unknown one shows its code and fields."""
+    if code == "file-read":
+        fields = {**fields, "encoding": f" ({fields['encoding']})" if fields["encoding"] else ""}
     try:
         return texts.NOTES[code].format(**fields)
     except KeyError:

@@ -53,6 +53,22 @@ HELP = {
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)",
     ),
+    "prepare": (
+        "make texts, examples and conversations ready for training",
+        "Read INPUTs (files and folders of .txt, .md, .jsonl, .json, .csv, .tsv; a raw .u32 with its .mask) and write "
+        "them as token ids of MODEL's tokenizer into OUT.u32. Each row is used or rejected; rejected ones are named "
+        "with line and reason and saved as OUT.rejected.jsonl. Of examples and conversations only the answers are "
+        "learned, of texts everything.",
+        "examples:\n"
+        "  bitconverter prepare small lessons.jsonl lessons.u32 --preview 3     (looks only, writes nothing)\n"
+        "  bitconverter prepare small lessons.jsonl more.csv lessons.u32 --fix\n"
+        "  bitconverter prepare small notes/ notes.u32\n"
+        "  bitconverter train small lessons.u32 lessons.soul\n\n"
+        'Rows: {"prompt", "answer"} (also question, input/output, ...), Alpaca {"instruction", "input", "output"},\n'
+        'ShareGPT {"conversations"}, OpenAI {"messages"}, {"text"}. A table\'s first line names its columns. UTF-8,\n'
+        "UTF-16, cp932 and EUC-JP are told apart.\n\n"
+        "--json gives: rows, used, rejected, mended, tokens, learned, files, problems, previews (and more).",
+    ),
     "train": (
         "teach a converted model from a text or from examples",
         "Train row gains, or low-rank additions, of the last layers of MODEL and write them as OUT.soul; MODEL stays "
@@ -66,8 +82,8 @@ HELP = {
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
         "same soul again.\n\n"
-        'LESSON: a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for each example, of which\n'
-        "the answer is learned.",
+        'LESSON: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."}\n'
+        "for each example, of which the answer is learned.",
     ),
     "replay": (
         "make a soul again from the step log of its training",
@@ -155,8 +171,22 @@ OPTIONS = {
     "max_tokens": "longest answer in tokens (default %(default)s)",
     "context": "tokens that the conversation may take (default: the model's, at most 4096)",
     "converted": "a folder that `convert` made",
-    "lesson": "what to learn: a UTF-8 text, or a .jsonl of examples",
     "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
+    "lesson": "what to learn: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl of examples",
+    "prepare_model": "the model that is to learn: its tokenizer and its chat template are used",
+    "prepare_inputs": "files and folders",
+    "pack_out": "the pack to write; it must not exist yet",
+    "prepare_window": "tokens that an example may have; longer ones are rejected (default %(default)s)",
+    "prepare_seed": "of what is held back to check with (default %(default)s)",
+    "prepare_preview": "show the first N rows as the model will see them, what is learned between \u00ab and \u00bb; "
+    "write nothing",
+    "prepare_held": "the share that is held back to check with (default %(default)s)",
+    "prepare_plain": "join prompt and answer as they are, without the model's chat template",
+    "prepare_system": "the instruction placed before conversations that have none",
+    "prepare_fix": "put right what can be put right by itself (numbers as texts, Python's quotes, turns without an "
+    "answer)",
+    "prepare_pack": "let examples share a window: faster, but they see each other",
+    "prepare_licence": "the licence of the material, to be kept with it",
     "soul": "the file that `train` wrote",
     "soul_out": "the file to write; it must not exist yet",
     "train_layers": "how many of the last layers learn (default %(default)s)",
@@ -206,6 +236,10 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
+    "row-rejected": "{path}, line {line}: {reason}; {fix}",
+    "file-read": "{path}{encoding}: {used} of {rows} rows are used",
+    "files-left-out": "{count} files of the folders are of other kinds and left out",
+    "lesson-no-end-token": "this model has no token that ends a text: it will not learn to stop",
     "train-began": (
         "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
     ),
@@ -228,6 +262,17 @@ NOTES = {
 }
 
 STOPPED = "stopped"
+PREPARED = """\
+{rows} rows = {used} used + {rejected} rejected; {mended} were put right
+{tokens} tokens, {learned} of them learned; {held} of {entries} entries are held back to check with"""
+PREPARED_TEMPLATE = "rows go through the model's chat template"
+PREPARED_PLAIN = "no chat template: prompt and answer are joined as they are"
+PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
+PREPARED_REJECTS = "rejected rows: {rejects}"
+PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"
+PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
+PREVIEW_HEAD = "--- {file}, line {line}: {tokens} tokens, {learned} learned"
+PREVIEW_LEARNED = "\u00ab{text}\u00bb"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAINED = """\

@@ -22,6 +22,7 @@ from bitconverter.jobs.logits import LogitsJob, LogitsResult
 from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
@@ -55,6 +56,14 @@ def convert(args: argparse.Namespace) -> int:
 
 def plan(args: argparse.Namespace) -> int:
     return _run_and_print(args, PlanJob(args.source, args.threads, args.cpu_mask), _plan_text)
+
+
+def prepare(args: argparse.Namespace) -> int:
+    job = PrepareJob(
+        args.model, tuple(args.inputs), "" if args.preview else args.out, args.window, args.held, args.seed,
+        "plain" if args.plain else "auto", args.system, args.fix, args.pack, args.preview, args.licence,
+    )  # fmt: skip
+    return _run_and_print(args, job, lambda result: _prepare_text(result, args))
 
 
 def train(args: argparse.Namespace) -> int:
@@ -157,6 +166,26 @@ def _convert_text(result: ConvertResult) -> str:
 def _readable(numbers: dict[str, Any]) -> dict[str, Any]:
     """None is a number beyond all."""
     return {key: math.inf if value is None else value for key, value in numbers.items()}
+
+
+def _prepare_text(result: PrepareResult, args: argparse.Namespace) -> str:
+    lines = [line for shown in result.previews for line in (*_preview_lines(shown), "")]
+    lines.append(texts.PREPARED_TEMPLATE if result.templated else texts.PREPARED_PLAIN)
+    lines.append(texts.PREPARED.format(**vars(result)))
+    if result.mendable:
+        lines.append(texts.PREPARED_MENDABLE.format(mendable=result.mendable))
+    if result.rejects:
+        lines.append(texts.PREPARED_REJECTS.format(rejects=result.rejects))
+    quoted = {"quoted_model": shlex.quote(args.model), "quoted_out": shlex.quote(args.out)}
+    end = texts.PREPARED_NEXT if result.out else texts.PREPARED_LOOKED
+    return "\n".join([*lines, end.format(out=args.out, **quoted)])
+
+
+def _preview_lines(shown: Preview) -> list[str]:
+    text = "".join(
+        texts.PREVIEW_LEARNED.format(text=piece) if learned else piece for piece, learned in shown.pieces
+    )
+    return [texts.PREVIEW_HEAD.format(**vars(shown)), text + (" ..." if shown.cut else "")]
 
 
 def _train_text(result: TrainResult, model: str) -> str:

@@ -1,8 +1,27 @@
 """Text files that a user gives us."""
 
+import re
+from dataclasses import dataclass
 from pathlib import Path
 
+import charset_normalizer
+
 from bitconverter.format.errors import UserError
+
+LOOKED_AT = 200_000  # bytes that decide about an encoding that nothing in the file tells
+OTHERS = ["cp932", "euc_jp", "utf_16_le", "utf_16_be", "cp1252", "gb18030", "big5", "euc_kr", "cp1251"]
+_KANA = re.compile("[\u3041-\u30ff]")
+_NOT_ASCII = re.compile("[^\\x00-\\x7f]")
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A file's text, its encoding by Python's name, and whether some bytes did not fit ("�" stands for them)."""
+
+    text: str
+    encoding: str
+    damaged: bool = False
 
 
 def read_text(path: str) -> str:
@@ -19,3 +38,60 @@ def read_text(path: str) -> str:
         raise UserError(
             "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
         ) from error
+
+
+def decode_text(data: bytes) -> Decoded | None:
+    """The text of a file in UTF-8, UTF-16, ISO-2022-JP, EUC-JP, cp932 or what looks most like it; None: no text.
+
+    UTF-8 with a few broken bytes is UTF-8. Of the two Japanese encodings without a mark the one that gives kana is
+    taken: Japanese without any is rare, and other languages' text gives hardly any by chance.
+    """
+    for found in (_by_mark(data), _utf8(data), _japanese(data), _guessed(data)):
+        if found is not None:
+            return found if "\0" not in found.text else None
+    return None
+
+
+def _by_mark(data: bytes) -> Decoded | None:
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return _lenient(data, "utf_16")
+    if data[:3] == b"\xef\xbb\xbf":
+        return _lenient(data, "utf_8_sig")
+    if b"\x1b$" in data:  # an escape sequence of Japanese mail, all of whose bytes are ASCII
+        return _strict(data, "iso2022_jp")
+    return None
+
+
+def _utf8(data: bytes) -> Decoded | None:
+    text = data.decode("utf-8", "surrogateescape")
+    broken = len(_HALVES.findall(text))
+    if 8 * broken > len(_NOT_ASCII.findall(text)) - broken:
+        return None
+    return None if "\0" in text else _lenient(data, "utf_8")
+
+
+def _japanese(data: bytes) -> Decoded | None:
+    for encoding in ("euc_jp", "cp932"):  # cp932 takes nearly all of EUC-JP for half-width kana
+        found = _strict(data, encoding)
+        if found is None or "\0" in found.text:
+            continue
+        if 20 * len(_KANA.findall(found.text)) > len(_NOT_ASCII.findall(found.text)):
+            return found
+    return None
+
+
+def _guessed(data: bytes) -> Decoded | None:
+    best = charset_normalizer.from_bytes(data[:LOOKED_AT], cp_isolation=OTHERS).best()
+    return None if best is None else _lenient(data, best.encoding)
+
+
+def _strict(data: bytes, encoding: str) -> Decoded | None:
+    try:
+        return Decoded(data.decode(encoding), encoding)
+    except UnicodeDecodeError:
+        return None
+
+
+def _lenient(data: bytes, encoding: str) -> Decoded:
+    found = _strict(data, encoding)
+    return found if found is not None else Decoded(data.decode(encoding, "replace"), encoding, True)

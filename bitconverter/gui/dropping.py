@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import QMimeData
 
 ATTACHMENTS = (".txt", ".md", ".markdown", ".pdf", ".docx", ".log")
-LESSONS = (".jsonl", ".csv", ".tsv")
+LESSONS = (".jsonl", ".json", ".csv", ".tsv")
 LETTERS = (".mbox", ".eml", ".msg")
 OF_A_MODEL = (".safetensors", ".json", ".jinja", ".model")
 MOST_LOOKED_AT = 500  # entries of a folder of which nobody knows what it is
@@ -17,11 +17,14 @@ MOST_LOOKED_AT = 500  # entries of a folder of which nobody knows what it is
 ACTIONS: dict[str, tuple[str, ...]] = {
     "original": ("convert", "chat", "shelf"),
     "gguf": ("convert", "chat", "shelf"),
-    "converted": ("chat", "shelf"),
+    "converted": ("chat", "shelf", "train"),
     "partial": ("convert",),
     "models": ("shelf",),
-    "text": ("attach",),
+    "text": ("attach", "train"),
+    "lesson": ("train",),
 }
+# what only this page does something with
+ONLY_THERE = {"folder": "train"}
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,8 @@ def offer(path: str, page: str = "") -> Drop:
     path = standing_for(path)
     kind = kind_of(path)
     actions = ACTIONS.get(kind, ())
+    if ONLY_THERE.get(kind) == page:
+        return Drop(path, kind, page)
     return Drop(path, kind, page if page in actions else (actions[0] if actions else ""))
 
 

@@ -32,6 +32,7 @@ from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.rail import Rail
 from bitconverter.gui.status_strip import StatusStrip
 from bitconverter.gui.tokens import TEXT_SCALES
+from bitconverter.gui.train_page import TrainPage
 from bitconverter.gui.widgets import Texts, Toast
 from bitconverter.settings import Settings
 
@@ -76,6 +77,7 @@ class MainWindow(QMainWindow):
             self.pages.addWidget(page)
         self.chat = cast(ChatPage, self.by_name["chat"])
         self.convert = cast(ConvertPage, self.by_name["convert"])
+        self.train = cast(TrainPage, self.by_name["train"])
         self.convert.converted.connect(self.chat.offer_model)
 
     def _lay_out(self) -> None:
@@ -193,6 +195,9 @@ class MainWindow(QMainWindow):
         elif drop.action == "attach":
             self.show_page("chat")
             self.chat.attach_files([drop.path])
+        elif drop.action == "train":
+            self.show_page("train")
+            self.train.add_material([drop.path])
         else:
             self.toast.show_text(f"{Path(drop.path).name}: {drop_text(drop)}")
 

@@ -13,6 +13,7 @@ from PySide6.QtCore import QLocale
 
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
+from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
@@ -100,14 +101,29 @@ def check_text(item: CheckItem) -> str:
     return item.message
 
 
+def row_text(code: str, fields: dict[str, Any], reason: str, fix: str) -> tuple[str, str]:
+    """Why a row of a lesson is not used, and what would help; `reason` and `fix` are the job's own words."""
+    if _State.language == "ja" and code in ROWS_JA:
+        found = str(fields.get("found", ""))
+        fields = {**fields, "found": KINDS_JA.get(found, found.replace("the number ", "数値 "))}
+        filled = [_filled(template, fields) for template in ROWS_JA[code]]
+        if filled[0] is not None and filled[1] is not None:
+            return filled[0], filled[1]
+    return reason, fix
+
+
 def note_text(note: Note) -> str:
     """A note as a line of the console."""
     if note.code == "check":
         item = CheckItem(note.fields["code"], note.fields["level"], note.fields["message"], {})
         return tr("note-check", message=check_text(item))
+    fields = note.fields
+    if note.code == "row-rejected":
+        reason, fix = row_text(fields["code"], fields["fields"], fields["reason"], fields["fix"])
+        fields = {"path": fields["path"], "line": fields["line"], "reason": reason, "fix": fix}
     key = f"note-{note.code}"
     if key in MESSAGES:
-        return tr(key, **note.fields)
+        return tr(key, **fields)
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
 
 

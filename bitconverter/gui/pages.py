@@ -9,6 +9,7 @@ from bitconverter.gui.page import PageSpec, Shell
 from bitconverter.gui.settings_page import SettingsPage
 from bitconverter.gui.shelf_page import ShelfPage
 from bitconverter.gui.shortcuts_page import ShortcutsPage
+from bitconverter.gui.train_page import TrainPage
 from bitconverter.gui.welcome_page import WelcomePage
 
 
@@ -28,11 +29,19 @@ def _convert(shell: Shell) -> ConvertPage:
     return page
 
 
+def _train(shell: Shell) -> TrainPage:
+    page = TrainPage(shell)
+    page.idle.connect(shell.idle)
+    page.to_save.connect(shell.to_save)
+    return page
+
+
 PAGES: tuple[PageSpec, ...] = (
     PageSpec("welcome", "star", WelcomePage, place="none"),
     PageSpec("shelf", "shelf", ShelfPage),
     PageSpec("chat", "chat", _chat),
     PageSpec("convert", "convert", _convert),
+    PageSpec("train", "train", _train),
     PageSpec("activity", "activity", ActivityPage, place="bottom"),
     PageSpec("settings", "settings", SettingsPage, place="bottom"),
     PageSpec("shortcuts", "keyboard", ShortcutsPage, place="none"),

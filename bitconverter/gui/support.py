@@ -18,6 +18,7 @@ from bitconverter.settings import SETTINGS, Settings
 MOST_LOG = 200_000  # characters of each log: its end
 PRIVATE = {
     "recent_models",
+    "last_training",
     "shelf_models",
     "model_folders",
     "last_output",

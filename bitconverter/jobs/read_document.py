@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import charset_normalizer
 import docx
 import pypdf
 from docx.document import Document as WordDocument
@@ -14,14 +13,12 @@ from docx.table import Table
 
 from bitconverter.engine import Cancelled
 from bitconverter.format.errors import UserError
+from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
 
 FILE_LIMIT = 100_000_000  # bytes
 TEXT_LIMIT = 2_000_000  # letters; a context of 128 Ki tokens holds about a quarter of that
 UNPACKED_LIMIT = 400_000_000  # bytes of a Word file's parts: a zip may promise anything
-ENCODINGS = [
-    "cp932", "euc_jp", "iso2022_jp", "utf_16_le", "utf_16_be", "cp1252", "gb18030", "big5", "euc_kr", "cp1251",
-]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -101,32 +98,15 @@ def _check_length(path: Path, letters: int) -> None:
 
 
 def _plain(path: Path, data: bytes) -> tuple[str, str]:
-    """(text, its encoding). UTF-8 is tried first: what fits it by chance is too rare to matter."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings = ["utf_16"]
-    elif data[:3] == b"\xef\xbb\xbf":
-        encodings = ["utf_8_sig"]
-    elif b"\x1b$" in data:  # an escape sequence of Japanese mail, all of whose bytes are ASCII
-        encodings = ["iso2022_jp"]
-    else:
-        encodings = ["utf_8"]
-    for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-            if "\0" not in text:
-                return text, encoding
-        except UnicodeDecodeError:
-            pass
-    best = charset_normalizer.from_bytes(data[:200_000], cp_isolation=ENCODINGS).best()
-    if best is not None:
-        text = data.decode(best.encoding, "replace")
-        if "\0" not in text:
-            return text, best.encoding
-    raise UserError(
-        "document-binary",
-        f"{path.name} is no text that can be read. Text, Markdown, PDF and Word (.docx) files can be attached.",
-        file=path.name,
-    )
+    """(text, its encoding)."""
+    found = decode_text(data)
+    if found is None:
+        raise UserError(
+            "document-binary",
+            f"{path.name} is no text that can be read. Text, Markdown, PDF and Word (.docx) files can be attached.",
+            file=path.name,
+        )
+    return found.text, found.encoding
 
 
 def _broken(path: Path, error: BaseException) -> UserError:

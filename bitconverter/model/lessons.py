@@ -2,7 +2,8 @@
 
 A .jsonl file holds one example a line, {"prompt": "...", "answer": "..."}: only the answer and the end-of-text token
 behind it are learned, and an example is a window of its own, filled up at its end. Any other file is plain text, cut
-into whole windows, of which every token is learned.
+into whole windows, of which every token is learned. A .u32 is a pack that `prepare` made: it says itself what is
+learned and what is held back.
 
 With labels, an example's answer is one of these words, each a single token, and it alone is learned.
 """
@@ -10,6 +11,7 @@ With labels, an example's answer is one of these words, each a single token, and
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +19,9 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack
 from bitconverter.format.text_file import read_text
+from bitconverter.model.lesson_pack import pack_windows
 from bitconverter.model.tokenizer import Tokenizer
 
 I32 = npt.NDArray[np.int32]
@@ -28,28 +32,37 @@ ROUND = 16  # windows of examples have a multiple of this many tokens
 
 @dataclass(frozen=True)
 class Lessons:
-    """tokens and targets i32 [n, window]; targets[i, t] is what should follow tokens[i, t], -1: nothing is learned."""
+    """tokens and targets i32 [n, window]; targets[i, t] is what should follow tokens[i, t], -1: nothing is learned.
+    held bool [n]: what is to be checked with, if that is settled."""
 
     tokens: I32
     targets: I32
+    held: npt.NDArray[np.bool_] | None = None
 
     def split(self, share: float, seed: int) -> tuple["Lessons", "Lessons"]:
-        """(to learn from, to check with): `share` of the windows, at least one of two or more, drawn by the seed."""
+        """(to learn from, to check with): as settled by `held`, else `share` of the windows, at least one of two or
+        more, drawn by the seed."""
         n = len(self.tokens)
+        if self.held is not None and self.held.any() and not self.held.all():
+            return self.take(np.flatnonzero(~self.held)), self.take(np.flatnonzero(self.held))
         order = np.random.default_rng(seed).permutation(n)
         held = min(n - 1, max(1, round(share * n)))
         check, learn = np.sort(order[:held]), np.sort(order[held:])
         return self.take(learn), self.take(check)
 
     def take(self, which: npt.NDArray[np.int64]) -> "Lessons":
-        return Lessons(self.tokens[which], self.targets[which])
+        held = None if self.held is None else self.held[which]
+        return Lessons(self.tokens[which], self.targets[which], held)
 
 
 def read_lessons(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
 ) -> Lessons:
     """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "text-encoding", "lesson-row" (path,
-    line, reason), "lesson-short", "lesson-label" (labels need examples)."""
+    line, reason), "lesson-short", "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer",
+    "pack-window"."""
+    if path.lower().endswith(".u32"):
+        return _packed(path, tokenizer, window, cancel, labels or {})
     text = read_text(path)
     rows = None
     if path.lower().endswith(".jsonl"):
@@ -63,6 +76,10 @@ def read_lessons(
     lessons = (
         _plain(tokenizer.encode(text, add_special_tokens=False), window) if rows is None else _padded(rows)
     )
+    return _enough(path, lessons, window)
+
+
+def _enough(path: str, lessons: Lessons, window: int) -> Lessons:
     if len(lessons.tokens) < 2:
         raise UserError(
             "lesson-short",
@@ -71,6 +88,64 @@ def read_lessons(
             path=path, windows=len(lessons.tokens),
         )  # fmt: skip
     return lessons
+
+
+def _packed(
+    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
+) -> Lessons:
+    try:
+        pack = read_pack(Path(path), cancel.check)
+    except OSError as error:
+        raise UserError(
+            "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
+        ) from error
+    if pack.tokenizer_sha256 != tokenizer.sha256:
+        raise UserError(
+            "pack-tokenizer",
+            f"{path} was prepared for a model with another tokenizer than {tokenizer.folder.name}. "
+            "Prepare the material again with this model.",
+            path=path, model=tokenizer.folder.name,
+        )  # fmt: skip
+    examples = pack.kinds == EXAMPLE
+    longest = int((pack.offsets[1:] - pack.offsets[:-1])[examples].max(initial=0)) - 1
+    if longest > window:
+        raise UserError(
+            "pack-window",
+            f"The longest example of {path} needs a window of {longest} tokens, and this training has {window}. "
+            f"Train with --window {longest} or prepare the material with a smaller one.",
+            path=path, needed=longest, window=window,
+        )  # fmt: skip
+    if labels:
+        _check_labels(path, pack, tokenizer, labels)
+    windows = pack_windows(pack, window)
+    targets = _first_targets(windows.targets) if labels else windows.targets
+    return _enough(path, Lessons(windows.tokens, targets, windows.held), window)
+
+
+def _check_labels(path: str, pack: Pack, tokenizer: Tokenizer, labels: Mapping[str, int]) -> None:
+    """Every entry is an example with a window of its own whose answer is one label, and perhaps an end token."""
+    if pack.together or not (pack.kinds == EXAMPLE).all():
+        raise UserError(
+            "lesson-label",
+            f"Labels go with examples that have a window each: prepare {path} from examples alone, without --pack.",
+            label=next(iter(labels)),
+        )
+    for number in range(len(pack)):
+        tokens, mask = pack.entry(number)
+        answer = [int(token) for token in tokens[mask == 1]]
+        if answer[:1] and answer[0] in labels.values() and set(answer[1:]) <= tokenizer.eos_ids:
+            continue
+        file, line = (int(place) for place in pack.places[number])
+        text = tokenizer.decode([token for token in answer if token not in tokenizer.eos_ids])
+        raise _bad_row(pack.files[file], line, f"its answer {text!r} is not one of the labels")
+
+
+def _first_targets(targets: I32) -> I32:
+    """Of each window the first target alone."""
+    out = np.full_like(targets, -1)
+    for i, place in enumerate((targets >= 0).argmax(axis=1)):
+        out[i, place] = targets[i, place]
+    return out
 
 
 def label_tokens(tokenizer: Tokenizer, labels: Sequence[str]) -> dict[str, int]:

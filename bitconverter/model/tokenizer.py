@@ -1,5 +1,6 @@
 """A model folder's tokenizer: text to token ids and back, and which ids end an answer."""
 
+import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from functools import cached_property
@@ -110,6 +111,47 @@ class Tokenizer:
             [_whole_characters(text)], add_special_tokens=add_special_tokens
         )
         return list(encoding.ids)
+
+    def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Ids of `text` without added ones, and for each the part of the text (start, stop) that it stands for.
+
+        `text` must hold no lone surrogates: replacing them would shift the places.
+        """
+        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+        return list(encoding.ids), list(encoding.offsets)
+
+    @cached_property
+    def _plain(self) -> tokenizers.Tokenizer:
+        copy = tokenizers.Tokenizer.from_str(self._tokenizer.to_str())
+        copy.encode_special_tokens = True
+        return copy
+
+    def encode_plainly(self, text: str) -> list[int]:
+        """Ids of a text in which the spelling of a special token (<s>, <|im_end|>) is nothing but letters."""
+        (encoding,) = self._plain.encode_batch([_whole_characters(text)], add_special_tokens=False)
+        return list(encoding.ids)
+
+    def begin_ids(self) -> list[int]:
+        """What the tokenizer puts before a text of its own accord: the begin token, or nothing."""
+        added = self.encode("", add_special_tokens=True)[:1]
+        return added if added == [self.bos_id] else []
+
+    @property
+    def end_id(self) -> int | None:
+        """The token that ends a text: eos_token, else the smallest of what the model's files call so."""
+        named = self._named_id("eos_token")
+        return named if named is not None else min(self.eos_ids, default=None)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of tokenizer.json's bytes: what was encoded with one must not be learned by the model of another."""
+        return hashlib.sha256((self.folder / "tokenizer.json").read_bytes()).hexdigest()
+
+    @cached_property
+    def special_texts(self) -> tuple[str, ...]:
+        """The spelling of every special token, which a text must not hold by accident."""
+        table = self._tokenizer.get_added_tokens_decoder()
+        return tuple(sorted({token.content for token in table.values() if token.special and token.content}))
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of `ids`; broken UTF-8 becomes U+FFFD."""

@@ -22,7 +22,9 @@ from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 from bitconverter.model import budget
 
-VERBS = ("convert", "plan", "chat", "train", "replay", "merge", "evaluate", "inspect", "logits", "benchmark")
+VERBS = (
+    "convert", "plan", "chat", "prepare", "train", "replay", "merge", "evaluate", "inspect", "logits", "benchmark",
+)  # fmt: skip
 SRC = Path(__file__).parents[2]
 
 
@@ -483,3 +485,28 @@ def test_the_parts_of_a_fit() -> None:
 
 def test_presets_are_those_of_the_program() -> None:
     assert set(PRESETS) == set(budget.PRESETS)
+
+
+def test_prepare_names_bad_rows_and_train_takes_the_pack(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = [json.dumps({"prompt": f"{k}?", "answer": f"{k}."}) for k in range(20)]
+    Path("rows.jsonl").write_text("\n".join([*rows, "{"]), encoding="utf-8")
+    words = ["prepare", str(small), "rows.jsonl", "rows.u32"]
+    assert main([*words, "--preview", "2"]) == 0
+    shown = capsys.readouterr()
+    assert (
+        "--- rows.jsonl, line 2:" in shown.out
+        and "1?\u00ab1." in shown.out
+        and "nothing was written" in shown.out
+    )
+    assert "rows.jsonl, line 21: it is not JSON" in shown.err
+    assert not Path("rows.u32").exists()
+    result = json_of(capsys, *words)
+    assert (result["rows"], result["used"], result["rejected"]) == (21, 20, 1)
+    assert result["problems"][0]["code"] == "not-json" and Path("rows.rejected.jsonl").is_file()
+    trained = json_of(capsys, "train", str(small), "rows.u32", "a.soul", "--layers", "1", "--steps", "3")
+    assert trained["steps"] == 3 and Path("a.soul").is_file()
+    assert main([*words]) == 1
+    assert "rows.u32 is there already" in capsys.readouterr().err

@@ -9,7 +9,7 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 
 from bitconverter.gui.drop_overlay import drop_text
-from bitconverter.gui.dropping import ACTIONS, kind_of, offer
+from bitconverter.gui.dropping import ACTIONS, ONLY_THERE, kind_of, offer
 from bitconverter.gui.pages import PAGES
 
 LONG = 60_000
@@ -63,13 +63,15 @@ def test_a_damaged_config_is_still_an_original_and_is_explained_by_the_checks(tm
         assert kind_of(str(tmp_path)) == "original"
 
 
-@pytest.mark.parametrize("page", ["chat", "convert", "welcome", "activity", "settings", ""])
+@pytest.mark.parametrize("page", ["chat", "convert", "train", "welcome", "activity", "settings", ""])
 def test_the_drop_matrix(things, page):
     """Each kind on each page has one action, or a sentence that says why not."""
     usual = {kind: actions[0] for kind, actions in ACTIONS.items()}
     for kind, path in things.items():
         drop = offer(str(path), page)
         expected = page if page in ACTIONS.get(kind, ()) else usual.get(kind, "")
+        if ONLY_THERE.get(kind) == page:
+            expected = page
         assert drop.action == expected, (kind, page)
         assert drop_text(drop)
 
@@ -138,7 +140,7 @@ def test_each_kind_dropped_on_each_page_is_taken_or_explained(window, things, qt
         qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
 
 
-@pytest.mark.parametrize("kind", ["lesson", "soul", "archive", "folder", "other"])
+@pytest.mark.parametrize("kind", ["soul", "archive", "folder", "other"])
 def test_what_cannot_be_used_is_explained(window, things, kind):
     window.show_page("convert")
     _drop(window, _mime(things[kind]))

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 
 import bitconverter.gui
+from bitconverter.format.row_problem import REASONS
 from bitconverter.gui import messages
 from bitconverter.gui.messages import check_text, error_text, note_text, tr
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
+from bitconverter.gui.texts.rows import ROWS_JA
 from bitconverter.gui.texts.text import join
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
@@ -186,6 +188,22 @@ def test_every_error_and_note_that_the_window_can_meet_is_spoken_in_japanese():
     assert len(errors) > 20 and len(notes) > 3
     assert errors - set(ERRORS_JA) == set()
     assert {f"note-{code}" for code in notes} - set(MESSAGES) == set()
+
+
+@pytest.mark.parametrize("code", sorted(REASONS))
+def test_every_reason_against_a_row_is_spoken_in_japanese(code):
+    assert [_fields(text) for text in ROWS_JA[code]] == [_fields(text) for text in REASONS[code]]
+    fields = {name: f"<{name}>" for text in REASONS[code] for name in _fields(text)}
+    messages.set_language("ja")
+    note = Note("row-rejected", {
+        "path": "a.jsonl", "line": 3, "code": code, "fields": fields, "reason": "English", "fix": "English",
+    })  # fmt: skip
+    text = note_text(note)
+    assert (
+        "English" not in text and "a.jsonl 3 行目" in text and all(value in text for value in fields.values())
+    )
+    messages.set_language("en")
+    assert note_text(note) == "a.jsonl, line 3: English; English."
 
 
 def test_notes_become_lines_and_unknown_ones_are_not_lost():

@@ -1,5 +1,6 @@
 """TrainJob: it learns, it says what it does, and broken off anywhere it ends in the same bytes."""
 
+import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul, weights_hash
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
+from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
 from bitconverter.model.block_trainer import BlockTrainer, Step
@@ -81,6 +83,23 @@ def test_examples_are_learned_too(model: Path, tmp_path: Path) -> None:
     job = TrainJob(str(model), str(path), str(tmp_path / "a.soul"), 2, 6, 8, 64, 0.03)
     result = finish(job)
     assert result.after < result.before
+
+
+def test_a_pack_is_learned_and_its_own_share_is_held_back(model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"number {n}", "answer": " odd" if n % 2 else " even"} for n in range(20)]
+    (tmp_path / "rows.json").write_text(json.dumps(rows), encoding="utf-8")
+    pack = tmp_path / "教材.u32"
+    prepared = run_job(
+        PrepareJob(str(model), (str(tmp_path / "rows.json"),), str(pack), share=0.25),
+        lambda _: None,
+        Cancel(),
+    )
+    assert isinstance(prepared, Finished), prepared
+    events: list[Event] = []
+    result = finish(TrainJob(str(model), str(pack), str(tmp_path / "a.soul"), 2, 6, 8, 256, 0.03), events)
+    assert result.after < result.before
+    (began,) = [event for event in events if isinstance(event, Note) and event.code == "train-began"]
+    assert (began.fields["windows"], began.fields["checks"]) == (15, 5)
 
 
 def test_labels_are_told_apart(model: Path, tmp_path: Path) -> None:

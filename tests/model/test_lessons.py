@@ -1,5 +1,6 @@
 """Text and examples as windows: what is learned, and which rows are refused."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -8,6 +9,11 @@ import pytest
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import write_pack
+from bitconverter.format.row_problem import Mending
+from bitconverter.model.lesson_encoder import LessonEncoder
+from bitconverter.model.lesson_pack import PackBuilder
+from bitconverter.model.lesson_shapes import shape_of
 from bitconverter.model.lessons import Lessons, label_tokens, read_lessons
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -112,3 +118,61 @@ def test_the_split_depends_on_the_seed_alone() -> None:
     assert not np.array_equal(learn.tokens, other.tokens)
     learn, check = Lessons(tokens[:2], tokens[:2]).split(0.1, 5)
     assert len(learn.tokens) == len(check.tokens) == 1
+
+
+def packed(
+    folder: Path, tokenizer: Tokenizer, rows: list[dict[str, str]], window: int = 32, **changes: object
+) -> str:
+    encoder = LessonEncoder(tokenizer, None, window)
+    builder = PackBuilder(window, bool(changes.pop("together", False)))
+    for number, row in enumerate(rows, 1):
+        builder.add(encoder.encode(shape_of(row, Mending(False))), 0, number)
+    pack = builder.pack(["rows.jsonl"], "a", tokenizer.sha256, 0.1, 0, {})
+    write_pack(folder / "a.u32", dataclasses.replace(pack, **changes))
+    return str(folder / "a.u32")
+
+
+ROWS = [{"prompt": f"{k}?", "answer": "y" if k % 2 else "n"} for k in range(20)]
+
+
+def test_a_pack_is_a_lesson_with_its_own_split(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    path = packed(tmp_path, tokenizer, ROWS)
+    lessons = read_lessons(path, tokenizer, 32, Cancel())
+    assert lessons.held is not None and lessons.held.sum() == 2
+    learn, check = lessons.split(0.5, 7)  # the pack's own share and seed count
+    assert (len(learn.tokens), len(check.tokens)) == (18, 2)
+    for tokens, targets in zip(lessons.tokens, lessons.targets, strict=True):
+        (place,) = np.flatnonzero(targets >= 0)[:1]
+        assert tokenizer.decode(tokens[: place + 1].tolist()).endswith("?")
+
+
+def test_a_pack_with_labels(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    labels = label_tokens(tokenizer, ("y", "n"))
+    lessons = read_lessons(packed(tmp_path, tokenizer, ROWS), tokenizer, 32, Cancel(), labels)
+    assert ((lessons.targets >= 0).sum(axis=1) == 1).all()
+    assert set(lessons.targets[lessons.targets >= 0].tolist()) == set(labels.values())
+    bad = packed(tmp_path, tokenizer, [*ROWS, {"prompt": "a?", "answer": "maybe"}])
+    with pytest.raises(UserError, match=r"rows\.jsonl, line 21 .*'maybe'"):
+        read_lessons(bad, tokenizer, 32, Cancel(), labels)
+    for rows, together in (([*ROWS, {"text": "a text"}], False), (ROWS, True)):
+        with pytest.raises(UserError) as raised:
+            path = packed(tmp_path, tokenizer, rows, together=together)
+            read_lessons(path, tokenizer, 32, Cancel(), labels)
+        assert raised.value.code == "lesson-label"
+
+
+def test_a_pack_that_does_not_fit_is_refused(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    long = [*ROWS, {"prompt": "a" * 30, "answer": "y"}]
+    with pytest.raises(UserError, match="--window 31") as raised:
+        read_lessons(packed(tmp_path, tokenizer, long), tokenizer, 16, Cancel())
+    assert raised.value.code == "pack-window"
+    with pytest.raises(UserError) as raised:
+        path = packed(tmp_path, tokenizer, ROWS, tokenizer_sha256="cd" * 32)
+        read_lessons(path, tokenizer, 32, Cancel())
+    assert raised.value.code == "pack-tokenizer"
+    with pytest.raises(UserError) as raised:
+        read_lessons(str(tmp_path / "none.u32"), tokenizer, 32, Cancel())
+    assert raised.value.code == "text-unreadable"
+    with pytest.raises(UserError) as raised:
+        read_lessons(packed(tmp_path, tokenizer, ROWS[:1]), tokenizer, 32, Cancel())
+    assert raised.value.code == "lesson-short"

@@ -42,7 +42,6 @@ TEXTS: Texts = {
     "drop-convert": ("Will be converted", "変換します"),
     "drop-shelf": ("Goes on the shelf, in place", "今の場所のまま棚に並べます"),
     "drop-attach": ("Will be read in the chat", "会話で読み込みます"),
-    "drop-no-lesson": ("Lessons can be learned only in a later version", "教材からの学習は、今後のバージョンで対応します"),
     "drop-no-letters": ("Letters can be read only in a later version", "メールの取り込みは、今後のバージョンで対応します"),
     "drop-no-soul": ("Souls can be used only in a later version", "ソウルには、今後のバージョンで対応します"),
     "drop-no-knowledge": ("Knowledge packs can be used only in a later version", "知識パックには、今後のバージョンで対応します"),

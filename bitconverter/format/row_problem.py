@@ -1,0 +1,106 @@
+"""Why a row of a lesson cannot be learned, and what would help: a code with fields, and its English sentences."""
+
+from typing import Any
+
+# code -> (what is wrong, what to do). A code of MENDED is put right by itself when that is asked for.
+REASONS: dict[str, tuple[str, str]] = {
+    "not-json": ("it is not JSON ({why})", "write one JSON object in the line"),
+    "python-dict": (
+        "it is not JSON but looks like a Python dictionary",
+        "use double quotes around names and texts",
+    ),
+    "trailing-comma": ("it is JSON with a comma behind it", "remove the comma"),
+    "not-object": (
+        "it is {found}, not a JSON object",
+        "put the fields between braces, with their names",
+    ),
+    "rest-unreadable": (
+        "the JSON is broken here ({why}), so nothing behind it is read",
+        "repair this place, or write one object a line (.jsonl)",
+    ),
+    "csv-broken": ("its quotation marks do not match ({why})", 'double each " inside a quoted cell'),
+    "csv-columns": (
+        "it has {found} cells, the first line has {expected}",
+        "put cells with commas or line ends between quotation marks",
+    ),
+    "damaged-letters": (
+        "some of its bytes are no {encoding}",
+        "open the file in an editor, repair this line and save it as UTF-8",
+    ),
+    "unknown-fields": (
+        "its fields ({found}) are none that are known",
+        "name them prompt and answer, or messages, conversations, instruction and output, or text",
+    ),
+    "field-missing": ("it has no {field}", "add it, or remove the row"),
+    "field-empty": ("its {field} is empty", "fill it in, or remove the row"),
+    "field-number": ("its {field} is {found}, not a text", "put it between quotation marks"),
+    "field-kind": ("its {field} is {found}, not a text", "write it as a text"),
+    "role-unknown": ("{found} in {field} is no role", "use system, user and assistant"),
+    "role-tool": (
+        "it uses {found} in {field}, and calls of tools cannot be learned yet",
+        "remove these turns, or the row",
+    ),
+    "no-answer": ("nobody answers in it", "add a turn of the assistant, or remove the row"),
+    "begins-with-answer": ("it begins with an answer", "remove what comes before the first question"),
+    "ends-with-question": ("its last turn has no answer", "remove the last turn, or answer it"),
+    "half-character": ("its {field} holds half a character (a lone surrogate)", "write the text again"),
+    "special-token": (
+        "its {field} holds {found}, which has a meaning of its own for this model",
+        "remove it: the model's template adds what is needed",
+    ),
+    "template-refused": ("the model's chat template does not accept it: {why}", "change its turns"),
+    "needs-template": (
+        "it is a conversation, and this model has no chat template",
+        "take a model made for chat, or rows with a prompt and an answer",
+    ),
+    "too-long": (
+        "it has {tokens} tokens, and a window holds {most}",
+        "shorten it, or prepare with --window {needed}",
+    ),
+    "no-tokens": ("its {field} gives no token", "fill it in, or remove the row"),
+    "same-as": ("it is the same as {path}, line {other}", "remove one of them"),
+    "nothing-learned": ("nothing in it is marked to be learned", "mark its answer in the .mask file"),
+    "empty-file": ("there is nothing in it", "remove the file"),
+}  # fmt: skip
+MENDED = frozenset(
+    {
+        "python-dict", "trailing-comma", "field-number", "begins-with-answer", "ends-with-question",
+        "half-character",
+    }
+)  # fmt: skip
+
+
+class RowProblem(Exception):
+    """`line` counts from 1; `field` names the place in the row, "" for all of it."""
+
+    def __init__(self, code: str, field: str = "", *, line: int = 0, **fields: Any) -> None:
+        super().__init__(code)
+        self.code, self.field, self.line = code, field, line
+        self.fields = {"field": field, **fields}
+
+    @property
+    def mends(self) -> bool:
+        """Whether asking for repairs would use this row."""
+        return self.code in MENDED
+
+    def reason(self) -> str:
+        """What is wrong, in English, as a part of a sentence."""
+        return REASONS[self.code][0].format(**self.fields)
+
+    def fix(self) -> str:
+        """What to do about it."""
+        return REASONS[self.code][1].format(**self.fields)
+
+
+class Mending:
+    """Collects what is put right. Every repair goes through `mend`, which refuses when none is wanted."""
+
+    def __init__(self, wanted: bool) -> None:
+        self.wanted = wanted
+        self.done: list[str] = []
+
+    def mend(self, problem: RowProblem) -> None:
+        """Note that `problem` is put right; raise it instead when that is not wanted."""
+        if not self.wanted:
+            raise problem
+        self.done.append(problem.code)

@@ -1,0 +1,167 @@
+"""A finished training: better or not, in a number and in words, and what to do with the soul."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import QUrl, Signal
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout
+
+from bitconverter.gui.messages import ErrorText, format_duration, tr
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, label, row
+
+if TYPE_CHECKING:
+    from bitconverter.gui.loss_plot import LossPlot
+
+LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
+
+
+@dataclass(frozen=True)
+class Taught:
+    """What a training gave: losses on what was held back, the steps that it had and the best one."""
+
+    soul: str
+    model: str
+    before: float
+    after: float
+    best_step: int
+    steps: int
+    seconds: float
+
+
+def verdict(taught: Taught) -> str:
+    """ "none", "little", "some" or "much": how much better it predicts what it never saw."""
+    if taught.best_step == 0 or taught.after >= taught.before:
+        return "none"
+    share = 1 - taught.after / taught.before
+    return "little" if share < LITTLE else "some" if share < MUCH else "much"
+
+
+class TaughtView(QFrame):
+    """Emits `use` (chat with it), `undo` (away with it), `renamed` with a new name, `again` (teach something else)."""
+
+    use = Signal()
+    undo = Signal()
+    renamed = Signal(str)
+    again = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self._texts = Texts()
+        self.taught: Taught | None = None
+        inner = column(self, 20, Space.MEDIUM)
+        self.title, self.words = label("heading", wrap=True), label("muted", wrap=True)
+        self._icon = IconLabel("check", "ok", 22)
+        head = row(Space.SMALL)
+        head.addWidget(self._icon)
+        head.addWidget(self.title, 1)
+        grid = QGridLayout()
+        grid.setHorizontalSpacing(Space.WIDE)
+        grid.setVerticalSpacing(1)
+        self.numbers = []
+        for position, key in enumerate(("taught-before", "taught-after", "taught-best", "taught-time")):
+            name, number = label("small"), label("number", selectable=True)
+            self._texts.set(name.setText, key)
+            grid.addWidget(number, 0, position)
+            grid.addWidget(name, 1, position)
+            grid.setColumnStretch(position, 1)
+            self.numbers.append(number)
+        name_label = label("small")
+        self._texts.set(name_label.setText, "taught-name")
+        self.name = QLineEdit()
+        self.name.setMaxLength(80)
+        self.name.editingFinished.connect(self._rename)
+        self._texts.set(self.name.setAccessibleName, "taught-name")
+        self._where = ElidedLabel("small")
+        naming = row(Space.SMALL)
+        naming.addWidget(name_label)
+        naming.addWidget(self.name, 1)
+        self.use_button, self.undo_button = Button("primary", "chat"), Button("", "undo")
+        self.folder_button, self.again_button = Button("", "folder"), Button("quiet", "plus")
+        buttons = row(Space.SMALL)
+        for button, key, action in (
+            (self.use_button, "taught-use", self.use.emit),
+            (self.undo_button, "taught-undo", self.undo.emit),
+            (self.folder_button, "open-folder", self._open_folder),
+            (self.again_button, "taught-again", self.again.emit),
+        ):
+            self._texts.set(button.setText, key)
+            button.clicked.connect(lambda _=False, action=action: action())
+            buttons.addWidget(button)
+        buttons.addStretch()
+        self.notice = Notice()
+        self._curves = QVBoxLayout()
+        self.plot: LossPlot | None = None
+        inner.addLayout(head)
+        inner.addLayout(grid)
+        inner.addWidget(self.words)
+        inner.addLayout(self._curves)
+        inner.addLayout(naming)
+        inner.addWidget(self._where)
+        inner.addWidget(self.notice)
+        inner.addLayout(buttons)
+        self.hide()
+
+    def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
+        """The curves of the whole training: (step, nats per token)."""
+        if self.plot is None:
+            from bitconverter.gui.loss_plot import LossPlot  # takes half a second to load, and is by now
+
+            self.plot = LossPlot()
+            self._curves.addWidget(self.plot)
+        self.plot.show_points(losses, checks)
+
+    def show_taught(self, taught: Taught | None) -> None:
+        """What came out; None hides it."""
+        self.taught = taught
+        self.notice.clear()
+        self.setVisible(taught is not None)
+        self.retranslate()
+
+    def show_busy(self, busy: bool) -> None:
+        """While the model with the soul in it is being made."""
+        for button in (self.use_button, self.undo_button, self.again_button):
+            button.setEnabled(not busy)
+        self.name.setEnabled(not busy)
+        self._texts.set(self.use_button.setText, "taught-making" if busy else "taught-use")
+
+    def show_error(self, error: ErrorText) -> None:
+        """What was asked for could not be done."""
+        self.notice.show_error(error)
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        if self.plot is not None:
+            self.plot.retranslate()
+        taught = self.taught
+        if taught is None:
+            return
+        found = verdict(taught)
+        self._icon.show_icon(*(("warning", "warning") if found == "none" else ("check", "ok")))
+        self.title.setText(tr(f"taught-{found}"))
+        share = (
+            f"{max(0.0, 1 - taught.after / taught.before):.0%}".replace("%", " %") if taught.before else "0 %"
+        )
+        self.words.setText(tr(f"taught-{found}-text", share=share))
+        texts = (
+            f"{taught.before:.3f}", f"{taught.after:.3f}", f"{taught.best_step} / {taught.steps}",
+            format_duration(taught.seconds),
+        )  # fmt: skip
+        for number, text in zip(self.numbers, texts, strict=True):
+            number.setText(text)
+        if not self.name.hasFocus():
+            self.name.setText(Path(taught.soul).stem)
+        self._where.set_text(taught.soul)
+
+    def _rename(self) -> None:
+        if self.taught is not None and self.name.text().strip() not in ("", Path(self.taught.soul).stem):
+            self.renamed.emit(self.name.text().strip())
+
+    def _open_folder(self) -> None:
+        if self.taught is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self.taught.soul).parent)))

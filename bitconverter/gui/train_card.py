@@ -1,0 +1,148 @@
+"""A training at work: its curves, where it is, the time left, and what to do."""
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QWidget
+
+from bitconverter.gui.loss_plot import LossPlot
+from bitconverter.gui.messages import ErrorText, format_duration, tr
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
+
+PHASES = ("preparing", "running", "pausing", "paused", "stopping")
+
+
+class TrainCard(QFrame):
+    """Emits what its buttons ask for. `phase` is one of PHASES, or "" while there is nothing to show."""
+
+    pause = Signal()
+    resume = Signal()
+    keep = Signal()
+    discard = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self._texts = Texts()
+        self._name, self.phase = "", ""
+        self._eta: float | None = None
+        self._done, self._total, self._item = 0, 0, ""
+        self._build()
+        self.hide()
+
+    def _build(self) -> None:
+
+        inner = column(self, 20, Space.MEDIUM)
+        self.title, self._percent = ElidedLabel("heading"), label("heading")
+        self.plot, self.bar = LossPlot(), QProgressBar()
+        self.bar.setRange(0, 1000)
+        self.bar.setTextVisible(False)
+        self._texts.set(self.bar.setAccessibleName, "progress")
+        self.text, self.eta = ElidedLabel("muted"), label("muted")
+        self.notice = Notice()
+        self.pause_button, self.keep_button = Button("", "pause"), Button("", "stop")
+        self.resume_button, self.discard_button = Button("primary", "play"), Button("quiet", "trash")
+        head, foot, buttons = row(), row(), row(Space.SMALL)
+        head.addWidget(self.title, 1)
+        head.addWidget(self._percent)
+        foot.addWidget(self.text, 1)
+        foot.addWidget(self.eta)
+        for button, key, signal in (
+            (self.resume_button, "resume", self.resume), (self.pause_button, "pause", self.pause),
+            (self.keep_button, "train-keep", self.keep), (self.discard_button, "discard", self.discard),
+        ):  # fmt: skip
+            self._texts.set(button.setText, key)
+            button.clicked.connect(signal)
+            buttons.addWidget(button)
+        buttons.addStretch()
+        inner.addLayout(head)
+        inner.addWidget(self._build_numbers())
+        inner.addWidget(self.plot)
+        inner.addWidget(self.bar)
+        inner.addLayout(foot)
+        inner.addWidget(self.notice)
+        inner.addLayout(buttons)
+
+    def _build_numbers(self) -> QWidget:
+        result = QWidget()
+        grid = QGridLayout(result)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(Space.WIDE)
+        grid.setVerticalSpacing(1)
+        self.numbers = {}
+        for position, key in enumerate(("now-before", "now-best", "now-best-step")):
+            name, number = label("small"), label("number", selectable=True)
+            self._texts.set(name.setText, key)
+            grid.addWidget(number, 0, position)
+            grid.addWidget(name, 1, position)
+            grid.setColumnStretch(position, 1)
+            self.numbers[key] = number
+        return result
+
+    # ---- what is shown
+
+    def begin(self, name: str) -> None:
+        """A training called `name` begins, or goes on: its curves so far are told again."""
+        self._name = name
+        self.plot.clear()
+        self.notice.clear()
+        self._show_numbers()
+        self.show_phase("preparing")
+
+    def show_phase(self, phase: str) -> None:
+        """One of PHASES, or "" for nothing."""
+        self.phase = phase
+        self.setVisible(bool(phase))
+        if not phase:
+            return
+        if phase == "preparing":
+            self._done, self._total, self._item, self._eta = 0, 0, "", None
+        self.title.set_text(tr(f"train-{phase}", name=self._name))
+        self.pause_button.setVisible(phase in ("preparing", "running", "pausing"))
+        self.pause_button.setEnabled(phase in ("preparing", "running"))
+        self.resume_button.setVisible(phase == "paused")
+        self.discard_button.setVisible(phase == "paused")
+        self.keep_button.setVisible(phase != "preparing")
+        self.keep_button.setEnabled(phase in ("running", "paused") and bool(self.plot.checks))
+        self.show_progress(self._done, self._total, self._item, self._eta)
+
+    def show_progress(self, done: int, total: int, item: str, eta: float | None) -> None:
+        """How far it is; `item`: "step", or what comes before the first."""
+        self._done, self._total, self._item, self._eta = done, total, item, eta
+        share = done / total if total else 0.0
+        self.bar.setValue(round(share * 1000))
+        self._percent.setText(f"{share:.0%}".replace("%", " %") if total else "")
+        if item == "step":
+            self.text.set_text(tr("train-step", step=done, steps=total))
+        else:
+            self.text.set_text(tr("train-reading"))
+        show = eta is not None and self.phase in ("preparing", "running")
+        self.eta.setText(tr("time-left", time=format_duration(eta)) if show and eta is not None else "")
+
+    def add_point(self, name: str, step: int, value: float) -> None:
+        """A number for the curves: "loss" or "validation"."""
+        self.plot.add(name, step, value)
+        self.keep_button.setEnabled(self.phase in ("running", "paused") and bool(self.plot.checks))
+        self._show_numbers()
+
+    def show_paused(self, problem: ErrorText | None, why: str = "") -> None:
+        """It waits to go on; because of `problem`, or of `why` ("interrupted")."""
+        self.show_phase("paused")
+        if problem is not None:
+            self.notice.show_error(problem)
+        elif why:
+            self.notice.show_warning(tr(f"train-{why}"), tr(f"train-{why}-text"))
+        else:
+            self.notice.clear()
+
+    def _show_numbers(self) -> None:
+        checks, best = self.plot.checks, self.plot.best_check()
+        self.numbers["now-before"].setText(f"{checks[0][1]:.3f}" if checks else "–")
+        self.numbers["now-best"].setText(f"{best[1]:.3f}" if best else "–")
+        self.numbers["now-best-step"].setText(str(best[0]) if best else "–")
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        self.plot.retranslate()
+        self.show_phase(self.phase)

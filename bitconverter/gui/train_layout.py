@@ -1,0 +1,218 @@
+"""How the train page looks: its parts and where they are. What they do is train_page.py's."""
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import (
+    QComboBox,
+    QDoubleSpinBox,
+    QFrame,
+    QGridLayout,
+    QHBoxLayout,
+    QScrollArea,
+    QSpinBox,
+    QVBoxLayout,
+    QWidget,
+)
+
+from bitconverter.gui.choice_cards import ChoiceCards
+from bitconverter.gui.console import Console
+from bitconverter.gui.material_card import MaterialCard
+from bitconverter.gui.notice import Notice
+from bitconverter.gui.taught_view import TaughtView
+from bitconverter.gui.tokens import PAGE_WIDTH, Space
+from bitconverter.gui.widgets import (
+    Button,
+    ElidedLabel,
+    IconLabel,
+    Texts,
+    column,
+    frame,
+    keep_in_line,
+    label,
+    row,
+)
+from bitconverter.settings import Settings
+
+if TYPE_CHECKING:
+    from bitconverter.gui.train_card import TrainCard
+
+AIMS = {"style": "aim-style", "answers": "aim-answers", "sort": "aim-sort"}
+STRENGTHS = {"short": "strength-short", "night": "strength-night", "custom": "strength-custom"}
+
+
+class TrainLayout(QWidget):
+    """The parts of the page: the form, and over it the training that runs or has ended."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.setObjectName("page")
+        self.setFocusPolicy(Qt.FocusPolicy.ClickFocus)  # nothing is highlighted before Tab is pressed
+        self._settings = settings
+        self._texts = Texts()
+        self._card: TrainCard | None = None
+        self._build()
+
+    @property
+    def card(self) -> "TrainCard":
+        """The training at work; made when there is one: the library of its curves takes half a second to load."""
+        if self._card is None:
+            from bitconverter.gui.train_card import TrainCard
+
+            self._card = TrainCard()
+            self._at_work.addWidget(self._card)
+            self._connect_card(self._card)
+        return self._card
+
+    def _connect_card(self, card: "TrainCard") -> None:
+        """The page listens to it."""
+
+    def _build(self) -> None:
+        title, subtitle = label("title"), label("muted", wrap=True)
+        self._texts.set(title.setText, "train-title")
+        self._texts.set(subtitle.setText, "train-subtitle")
+        self.taught, self.console, self.problem = TaughtView(), Console(), Notice()
+        self._at_work = QVBoxLayout()
+        self.material = MaterialCard(self._settings)
+        self.form = QWidget()
+        form = column(self.form, 0, Space.LARGE)
+        for part in (self._build_model(), self.material, self._build_aim(), self._build_strength()):
+            form.addWidget(part)
+        scrolled = QWidget()
+        scrolled.setObjectName("scrolled")
+        middle = QWidget()
+        middle.setMaximumWidth(PAGE_WIDTH)
+        layout = QVBoxLayout(middle)
+        layout.setContentsMargins(Space.PAGE, 28, Space.PAGE, 28)
+        layout.setSpacing(Space.LARGE)
+        layout.addWidget(title)
+        layout.addWidget(subtitle)
+        layout.addWidget(self.problem)
+        layout.addLayout(self._at_work)
+        for part in (self.taught, self.form, self.console):
+            layout.addWidget(part)
+        layout.addStretch()
+        outer = QHBoxLayout(scrolled)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addStretch(1)
+        outer.addWidget(middle, 100)
+        outer.addStretch(1)
+        self.area = QScrollArea()
+        self.area.setWidgetResizable(True)
+        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        self.area.setWidget(scrolled)
+        page = QVBoxLayout(self)
+        page.setContentsMargins(0, 0, 0, 0)
+        page.setSpacing(0)
+        page.addWidget(self.area, 1)
+        page.addWidget(self._build_footer())
+
+    def _build_model(self) -> QFrame:
+        """Which model learns."""
+        result = frame("card")
+        inner = column(result, 18, Space.SMALL)
+        name = label("heading")
+        self._texts.set(name.setText, "train-model")
+        self.models = QComboBox()
+        self.models.setMinimumWidth(120)
+        self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self._texts.set(self.models.setAccessibleName, "train-model")
+        self.model_button = Button("", "folder")
+        self._texts.set(self.model_button.setText, "train-other-model")
+        self.no_model = label("muted", wrap=True)
+        self._texts.set(self.no_model.setText, "train-no-model")
+        self.convert_button = Button("primary", "convert")
+        self._texts.set(self.convert_button.setText, "train-convert-first")
+        head, line = row(Space.MEDIUM), row(Space.MEDIUM)
+        head.addWidget(IconLabel("chip", "accent", 24))
+        head.addWidget(name)
+        head.addWidget(self.models, 1)
+        head.addStretch()
+        head.addWidget(self.model_button)
+        line.addWidget(self.no_model, 1)
+        line.addWidget(self.convert_button)
+        inner.addLayout(head)
+        inner.addLayout(line)
+        return result
+
+    def _build_aim(self) -> QWidget:
+        self.aim_part = QWidget()
+        inner = column(self.aim_part, 0, Space.SMALL)
+        title = label("heading")
+        self._texts.set(title.setText, "aim-title")
+        self.aims = ChoiceCards(AIMS)
+        self.advice = label("muted", wrap=True)
+        inner.addWidget(title)
+        inner.addWidget(self.aims)
+        inner.addWidget(self.advice)
+        return self.aim_part
+
+    def _build_strength(self) -> QWidget:
+        self.strength_part = QWidget()
+        inner = column(self.strength_part, 0, Space.SMALL)
+        title = label("heading")
+        self._texts.set(title.setText, "strength-title")
+        self.strengths = ChoiceCards(STRENGTHS)
+        self.honest = label("muted", wrap=True)
+        inner.addWidget(title)
+        inner.addWidget(self.strengths)
+        inner.addWidget(self._build_custom())
+        inner.addWidget(self.honest)
+        return self.strength_part
+
+    def _build_custom(self) -> QFrame:
+        """The expert's numbers."""
+        self.custom = frame("card")
+        grid = QGridLayout(self.custom)
+        grid.setContentsMargins(18, 12, 18, 14)
+        grid.setHorizontalSpacing(Space.WIDE)
+        grid.setVerticalSpacing(Space.TINY)
+        self.steps, self.layers, self.rate = QSpinBox(), QSpinBox(), QDoubleSpinBox()
+        self.steps.setRange(1, 1_000_000)
+        self.steps.setValue(100)
+        self.layers.setRange(1, 1000)
+        self.layers.setValue(6)
+        self.rate.setDecimals(5)
+        self.rate.setRange(0.00001, 1.0)
+        self.rate.setSingleStep(0.001)
+        self.rate.setValue(0.003)
+        fields = ((self.steps, "custom-steps"), (self.layers, "custom-layers"), (self.rate, "custom-rate"))
+        for place, (field, key) in enumerate(fields):
+            name = label("small")
+            self._texts.set(name.setText, key)
+            self._texts.set(field.setToolTip, f"{key}-tip")
+            self._texts.set(field.setAccessibleName, key)
+            grid.addWidget(name, 0, place)
+            grid.addWidget(field, 1, place)
+            grid.setColumnStretch(place, 1)
+        return self.custom
+
+    def _build_footer(self) -> QFrame:
+        """What is about to happen, and the button for it; always in sight."""
+        self.footer = QFrame()
+        self.footer.setObjectName("footer")
+        self.summary = ElidedLabel("muted")
+        self.train_button = Button("primary", "train")
+        self._texts.set(self.train_button.setText, "train-start")
+        inner = QWidget()
+        inner.setMaximumWidth(PAGE_WIDTH)
+        line = QHBoxLayout(inner)
+        line.setContentsMargins(Space.PAGE, 12, Space.PAGE, 12)
+        line.addWidget(self.summary, 1)
+        line.addWidget(self.train_button)
+        outer = QHBoxLayout(self.footer)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addStretch(1)
+        outer.addWidget(inner, 100)
+        outer.addStretch(1)
+        keep_in_line(self.area, outer)
+        return self.footer
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        for part in (self.material, self.aims, self.strengths, self.taught, self.console):
+            part.retranslate()
+        if self._card is not None:
+            self._card.retranslate()

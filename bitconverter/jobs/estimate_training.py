@@ -1,0 +1,122 @@
+"""How long a training would take here: a few steps of it on a part of the lesson, in a folder that goes away."""
+
+import dataclasses
+import itertools
+import math
+import statistics
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import Pack, read_pack, write_pack
+from bitconverter.jobs.job import Context, Event, Metric
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.model.lesson_pack import pack_windows
+
+TRIED_STEPS = 3
+MOST_TRIED = 64  # entries of the lesson that are tried on
+MOST_PASSES = 20  # over the lesson: more only memorise it
+LEAST_STEPS = 10
+
+
+@dataclass(frozen=True)
+class TrainingEstimate:
+    """`before`: seconds until the first step; `step`: seconds of one. `windows` are learned from; `useful`: so many
+    steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for."""
+
+    before: float
+    step: float
+    windows: int
+    batch: int
+    useful: int
+    layers: int
+
+    def seconds(self, steps: int) -> float:
+        """Of a whole training."""
+        return self.before + steps * self.step
+
+    def steps_in(self, seconds: float) -> int:
+        """The steps that fit into so many seconds, no more than are useful and no fewer than LEAST_STEPS."""
+        fit = math.floor((seconds - self.before) / max(self.step, 1e-6))
+        return max(LEAST_STEPS, min(fit, self.useful))
+
+
+@dataclass(frozen=True)
+class EstimateTrainingJob:
+    """`prepare` says what the lesson is made of (its `out` is not used), `train` with which settings (its lesson, out
+    and steps are not used)."""
+
+    prepare: PrepareJob
+    train: TrainJob
+
+    @property
+    def work_dir(self) -> None:
+        return None
+
+    def run(self, ctx: Context) -> TrainingEstimate:
+        """Raises what the two jobs raise; Cancelled."""
+        with tempfile.TemporaryDirectory(prefix="bitconverter-") as name:
+            whole, part = Path(name) / "whole.u32", Path(name) / "part.u32"
+            silent = Context(lambda _: None, ctx.cancel)
+            dataclasses.replace(self.prepare, out=str(whole), preview=0).run(silent)
+            pack = read_pack(whole, ctx.cancel.check)
+            windows = pack_windows(pack, self.train.window)
+            learned = max(1, int((~windows.held).sum()))
+            sample = _sample(pack)
+            tried = len(pack_windows(sample, self.train.window).tokens)
+            write_pack(part, sample)
+            try:
+                return self._measure(
+                    ctx, part, learned, len(windows.tokens) / max(1, tried), self.train.layers
+                )
+            except UserError as error:
+                if error.code != "train-layers":
+                    raise
+                return self._measure(
+                    ctx, part, learned, len(windows.tokens) / max(1, tried), int(error.fields["most"])
+                )
+
+    def _measure(
+        self, ctx: Context, lesson: Path, windows: int, times: float, layers: int
+    ) -> TrainingEstimate:
+        """`times`: how much larger the whole lesson is than the part in the file `lesson`."""
+        moments: list[tuple[str, float]] = []
+
+        def listen(event: Event) -> None:
+            if isinstance(event, Metric) and event.name in ("loss", "validation"):
+                moments.append((event.name, time.monotonic()))
+
+        batch = min(self.train.batch, windows)
+        out = str(lesson.with_name(f"tried-{layers}.soul"))
+        job = dataclasses.replace(
+            self.train, lesson=str(lesson), out=out, steps=TRIED_STEPS, layers=layers, batch=batch
+        )
+        began = time.monotonic()
+        job.work_dir.mkdir(parents=True, exist_ok=True)
+        job.run(Context(listen, ctx.cancel))
+        steps = [at - before for (_, before), (kind, at) in itertools.pairwise(moments) if kind == "loss"]
+        useful = max(LEAST_STEPS, math.ceil(MOST_PASSES * windows / batch))
+        before = (moments[0][1] - began) * max(1.0, times)
+        return TrainingEstimate(before, statistics.median(steps), windows, batch, useful, layers)
+
+
+def _sample(pack: Pack) -> Pack:
+    """At most MOST_TRIED entries of the whole, spread evenly, one of them held back if any is."""
+    count = len(pack)
+    which = np.unique(np.linspace(0, count - 1, min(count, MOST_TRIED)).round().astype(int))
+    held = np.flatnonzero(pack.held)[:1]
+    which = np.unique(np.concatenate([which, held]))
+    parts = [pack.entry(int(number)) for number in which]
+    lengths = [len(tokens) for tokens, _ in parts]
+    return dataclasses.replace(
+        pack,
+        tokens=np.concatenate([tokens for tokens, _ in parts]),
+        mask=np.concatenate([mask for _, mask in parts]),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64),
+        kinds=pack.kinds[which], held=pack.held[which], places=pack.places[which],
+    )  # fmt: skip

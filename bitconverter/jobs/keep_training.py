@@ -1,0 +1,41 @@
+"""End a training that was stopped before its last step: its best state so far becomes the soul."""
+
+import time
+from dataclasses import dataclass
+
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import train_state
+from bitconverter.jobs.job import Context
+from bitconverter.jobs.train import TrainJob, _work_folder
+from bitconverter.jobs.train_run import TrainResult, TrainRun
+
+
+@dataclass(frozen=True)
+class KeepTrainingJob:
+    """`train`: the job that was stopped, as it was started. Its work folder is removed when the soul is written."""
+
+    train: TrainJob
+
+    @property
+    def work_dir(self) -> None:
+        return None
+
+    def run(self, ctx: Context) -> TrainResult:
+        """Raises UserError("train-nothing-yet") for one that has not come to a step; else what TrainJob raises."""
+        started = time.monotonic()
+        if not train_state.present(self.train.work_dir):
+            raise _nothing_yet(self.train)
+        with _work_folder(self.train.work_dir):
+            run = TrainRun(self.train, ctx)
+            if not run.state.checks:
+                raise _nothing_yet(self.train)
+            run.publish()
+            return run.result(time.monotonic() - started)
+
+
+def _nothing_yet(job: TrainJob) -> UserError:
+    return UserError(
+        "train-nothing-yet",
+        f"The training in {job.work_dir} has not come to a step yet, so there is nothing to keep. Let it go on.",
+        folder=str(job.work_dir),
+    )

@@ -1,0 +1,379 @@
+"""Make a lesson ready: files of texts, examples and conversations become one pack of token ids.
+
+Every row is used or rejected, and every rejected one is named with its file, line, field, reason and what would help.
+"""
+
+import dataclasses
+import hashlib
+import itertools
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from bitconverter import __version__
+from bitconverter.format.atomic import write_bytes
+from bitconverter.format.errors import UserError
+from bitconverter.format.lesson_rows import BadRow, Row, read_rows
+from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_raw, write_pack
+from bitconverter.format.row_problem import Mending, RowProblem
+from bitconverter.jobs.job import Context, Note, Progress
+from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
+from bitconverter.model.chat_template import ChatTemplate, load_chat_template
+from bitconverter.model.lesson_encoder import Encoded, LessonEncoder
+from bitconverter.model.lesson_pack import PackBuilder
+from bitconverter.model.lesson_preview import Preview, preview
+from bitconverter.model.lesson_shapes import Document, shape_of
+from bitconverter.model.tokenizer import Tokenizer
+
+STYLES = ("auto", "chat", "plain")
+MOST_LISTED = 1000  # rejected rows in a result and in notes; the file beside the pack has all
+MOST_LABELS = 32  # different answers of a material that is for sorting
+ROWS_BETWEEN = 50  # rows between two looks at the cancel flag
+
+
+@dataclass(frozen=True)
+class Rejected:
+    """One row that is not used. `code` and `fields` are of format/row_problem.py, `reason` and `fix` its English;
+    `mends`: asking for repairs would use it."""
+
+    file: str
+    line: int
+    field: str
+    code: str
+    reason: str
+    fix: str
+    mends: bool
+    fields: dict[str, object] = dataclasses.field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class FileReport:
+    """rows = used + rejected; `mended` of the used ones were put right; `encoding` "" for raw token ids."""
+
+    name: str
+    encoding: str
+    rows: int
+    used: int
+    rejected: int
+    mended: int
+
+
+@dataclass(frozen=True)
+class PrepareResult:
+    """Counts over all files: rows = used + rejected. `out` and `rejects` are "" where nothing was written; `problems`
+    holds the first MOST_LISTED rejected rows; `learned` of `tokens` are learned; `held` of `entries` are held back;
+    `longest`: the tokens of the longest example; `templated`: rows went through the model's chat template; `labels`:
+    the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ()."""
+
+    out: str
+    rejects: str
+    rows: int
+    used: int
+    rejected: int
+    mended: int
+    mendable: int
+    tokens: int
+    learned: int
+    entries: int
+    held: int
+    texts: int
+    examples: int
+    longest: int
+    templated: bool
+    labels: tuple[str, ...]
+    files: tuple[FileReport, ...]
+    problems: tuple[Rejected, ...]
+    previews: tuple[Preview, ...]
+
+
+@dataclass(frozen=True)
+class PrepareJob:
+    """`inputs`: files and folders; `out`: the pack to write, NAME.u32, or "" to look only. `window`: an example may
+    have so many tokens and one more; `share` of the entries is held back, drawn by `seed`. `style`: "chat" puts rows
+    through the model's chat template, "plain" joins prompt and answer as they are, "auto" is "chat" where the model
+    has a template. `system` is set before conversations that have none. `mend`: put right what can be put right by
+    itself. `together`: examples share windows. `preview`: so many rows as the model will see them.
+    """
+
+    model: str
+    inputs: tuple[str, ...]
+    out: str = ""
+    window: int = 256
+    share: float = 0.1
+    seed: int = 0
+    style: str = "auto"
+    system: str = ""
+    mend: bool = False
+    together: bool = False
+    preview: int = 0
+    licence: str = ""
+
+    @property
+    def work_dir(self) -> None:
+        return None
+
+    def run(self, ctx: Context) -> PrepareResult:
+        """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
+        Note("files-left-out"), Note("lesson-no-end-token").
+
+        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", those of find_inputs(), read_input(),
+        of the tokenizer and the template, "raw-u32"; Cancelled.
+        """
+        self._check()
+        return _Preparation(self, ctx).run()
+
+    def _check(self) -> None:
+        for name, value, least, most in (
+            ("window", self.window, 2, 1 << 20), ("seed", self.seed, 0, 2**53 - 1), ("held", self.share, 0, 0.9),
+        ):  # fmt: skip
+            if not least <= value <= most:
+                raise _setting(name, value, f"{least} to {most}")
+        if self.style not in STYLES:
+            raise _setting("style", self.style, ", ".join(STYLES))
+        if self.out and not self.out.lower().endswith(RAW):
+            raise _setting("out", self.out, f"a name that ends in {RAW}")
+        if self.out and Path(self.out).exists():
+            raise UserError(
+                "output-exists",
+                f"{self.out} is there already. Choose another name or remove it.",
+                path=self.out,
+            )
+
+
+class _Preparation:
+    def __init__(self, job: PrepareJob, ctx: Context) -> None:
+        self.job, self.ctx = job, ctx
+        folder = Path(job.model)
+        self.tokenizer = Tokenizer(folder)
+        self.template = _template(folder, job.style)
+        self.encoder = LessonEncoder(self.tokenizer, self.template, job.window, job.system)
+        self.builder = PackBuilder(job.window, job.together)
+        self.problems: list[Rejected] = []
+        self.previews: list[Preview] = []
+        self.files: list[FileReport] = []
+        self._lines: list[bytes] = []  # of the file of rejected rows
+        self._seen: dict[bytes, tuple[str, int]] = {}
+        self._mendable = 0
+        self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
+
+    def run(self) -> PrepareResult:
+        inputs, left_out = find_inputs(self.job.inputs)
+        if left_out:
+            self.ctx.emit(Note("files-left-out", {"count": left_out}))
+        if self.tokenizer.end_id is None:
+            self.ctx.emit(Note("lesson-no-end-token"))
+        total, done = sum(entry.size for entry in inputs), 0
+        for number, entry in enumerate(inputs):
+            self.ctx.emit(Progress(done, max(1, total), "byte", entry.name))
+            self._file(number, entry)
+            done += entry.size
+        self.ctx.emit(Progress(max(1, total), max(1, total), "byte"))
+        return self._finish(inputs)
+
+    # ---- rows
+
+    def _file(self, number: int, entry: Input) -> None:
+        self.ctx.cancel.check()
+        if entry.path.suffix.lower() == RAW:
+            encoding, rows = "", self._raw_rows(entry)
+        else:
+            decoded = read_input(entry)
+            encoding, rows = (
+                decoded.encoding,
+                self._text_rows(entry, read_rows(entry.path, decoded, self.job.mend)),
+            )
+        count = used = mended = 0
+        for line, encoded, problem, source, mendings in rows:
+            if count % ROWS_BETWEEN == 0:
+                self.ctx.cancel.check()
+            count += 1
+            problem = problem or self._twice(encoded, entry.name, line)
+            if problem is not None or encoded is None:
+                assert problem is not None
+                self._reject(entry.name, line, problem, source)
+                continue
+            used += 1
+            mended += bool(mendings)
+            self.builder.add(encoded, number, line)
+            self._note_answer(encoded)
+            if len(self.previews) < self.job.preview:
+                self.previews.append(preview(self.tokenizer, encoded, entry.name, line))
+        self.files.append(FileReport(entry.name, encoding, count, used, count - used, mended))
+        self.ctx.emit(Note("file-read", {
+            "path": entry.name, "encoding": encoding, "rows": count, "used": used, "rejected": count - used,
+        }))  # fmt: skip
+
+    def _text_rows(self, entry: Input, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
+        for row in rows:
+            if isinstance(row, BadRow):
+                yield row.problem.line or row.line, None, row.problem, row.source, ()
+                continue
+            mending = Mending(self.job.mend)
+            try:
+                shape = shape_of(row.value, mending)
+                encoded = self.encoder.encode(shape)
+            except RowProblem as problem:
+                yield row.line, None, problem, row.source, ()
+                continue
+            assert isinstance(shape, Document) == (encoded.kind == TEXT)
+            yield row.line, encoded, None, row.source, (*row.mended, *mending.done)
+
+    def _raw_rows(self, entry: Input) -> Iterator["_Outcome"]:
+        """The parts between end tokens; with a mask those that fit into a window are examples."""
+        try:
+            tokens, mask = read_raw(entry.path)
+        except OSError as error:
+            raise UserError(
+                "lesson-file-missing",
+                f"{entry.path} cannot be read: {error.strerror or error}.",
+                path=str(entry.path),
+            ) from error
+        top = int(tokens.max())
+        if top >= self.tokenizer.vocab_size:
+            raise UserError(
+                "raw-tokenizer",
+                f"{entry.path} holds the token {top}, and the tokenizer of {self.tokenizer.folder.name} has only "
+                f"{self.tokenizer.vocab_size}: it was made for another model. Prepare its text with this one.",
+                path=str(entry.path), token=top, vocab=self.tokenizer.vocab_size,
+            )  # fmt: skip
+        ends = np.flatnonzero(np.isin(tokens, sorted(self.tokenizer.eos_ids))) + 1
+        bounds = [0, *(int(end) for end in ends if end < len(tokens)), len(tokens)]
+        for number, (start, stop) in enumerate(itertools.pairwise(bounds), 1):
+            part = tokens[start:stop].tolist()
+            learned = [True] * len(part) if mask is None else (mask[start:stop] == 1).tolist()
+            learned[0] = False
+            if not any(learned):
+                yield number, None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
+                continue
+            kind = EXAMPLE if mask is not None and len(part) <= self.job.window + 1 else TEXT
+            yield number, Encoded(part, learned, kind), None, "", ()
+
+    def _twice(self, encoded: Encoded | None, path: str, line: int) -> RowProblem | None:
+        """A problem if an earlier row gave the same."""
+        if encoded is None:
+            return None
+        key = hashlib.blake2b(
+            np.array(encoded.ids, "<u4").tobytes() + bytes(encoded.learned), digest_size=16
+        ).digest()
+        first = self._seen.setdefault(key, (path, line))
+        return None if first == (path, line) else RowProblem("same-as", path=first[0], other=first[1])
+
+    def _note_answer(self, encoded: Encoded) -> None:
+        if self._answers is None:
+            return
+        pairs = zip(encoded.ids, encoded.learned, strict=True)
+        answer = [i for i, learned in pairs if learned and i not in self.tokenizer.eos_ids]
+        if encoded.kind != EXAMPLE or len(answer) != 1 or len(self._answers | set(answer)) > MOST_LABELS:
+            self._answers = None
+        else:
+            self._answers.add(answer[0])
+
+    def _labels(self) -> tuple[str, ...]:
+        """The answers as texts, if each is read back as its one token."""
+        tokens = sorted(self._answers or ())
+        texts = tuple(self.tokenizer.decode([token]) for token in tokens)
+        whole = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
+        return texts if len(texts) > 1 and whole == [[token] for token in tokens] else ()
+
+    def _reject(self, path: str, line: int, problem: RowProblem, source: str) -> None:
+        rejected = Rejected(
+            path,
+            line,
+            problem.field,
+            problem.code,
+            problem.reason(),
+            problem.fix(),
+            problem.mends,
+            problem.fields,
+        )
+        self._mendable += problem.mends
+        record = {
+            "file": path, "line": line, "field": problem.field, "code": problem.code, "reason": rejected.reason,
+            "fix": rejected.fix, "row": source,
+        }  # fmt: skip
+        text = json.dumps(record, ensure_ascii=False) + "\n"
+        self._lines.append(text.encode("utf-8", "backslashreplace"))
+        if len(self.problems) < MOST_LISTED:
+            self.problems.append(rejected)
+            self.ctx.emit(Note("row-rejected", {
+                "path": path, "line": line, "row_field": problem.field, "code": problem.code,
+                "reason": rejected.reason, "fix": rejected.fix, "fields": problem.fields,
+            }))  # fmt: skip
+
+    # ---- the end
+
+    def _finish(self, inputs: list[Input]) -> PrepareResult:
+        job, rows = self.job, self.builder.rows
+        used, count = sum(f.used for f in self.files), sum(f.rows for f in self.files)
+        if not used and job.out:
+            first = self.problems[0] if self.problems else None
+            why = (
+                f"{first.file}, line {first.line}: {first.reason}"
+                if first
+                else "there is no row in the files"
+            )
+            raise UserError(
+                "prepare-nothing",
+                f"Nothing can be learned from these files: of {count} rows none can be used ({why}). "
+                "Look at them with --preview 3, or try --fix.",
+                rows=count, why=why,
+            )  # fmt: skip
+        pack = self._pack(inputs) if used else None
+        rejects = ""
+        if job.out and pack is not None:
+            if self._lines:
+                rejects = str(Path(job.out).with_suffix(REJECTED))
+                write_bytes(Path(rejects), b"".join(self._lines))
+            write_pack(Path(job.out), pack)
+        examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
+        return PrepareResult(
+            out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
+            mended=sum(f.mended for f in self.files), mendable=self._mendable,
+            tokens=0 if pack is None else len(pack.tokens), learned=0 if pack is None else int(pack.mask.sum()),
+            entries=0 if pack is None else len(pack), held=0 if pack is None else int(pack.held.sum()),
+            texts=len(rows) - len(examples), examples=len(examples), longest=max(examples, default=0),
+            templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
+            problems=tuple(self.problems), previews=tuple(self.previews),
+        )  # fmt: skip
+
+    def _pack(self, inputs: list[Input]) -> Pack:
+        job = self.job
+        notes = {
+            "tool": f"bitconverter {__version__}", "model": Path(job.model).name, "seed": str(job.seed),
+            "share": repr(job.share), "style": "plain" if self.template is None else "chat",
+            "licence": job.licence, "system": job.system,
+        }  # fmt: skip
+        return self.builder.pack(
+            [entry.name for entry in inputs],
+            Path(job.out).stem,
+            self.tokenizer.sha256,
+            job.share,
+            job.seed,
+            notes,
+        )
+
+
+# line, what it gives or what is wrong with it, its text, what was put right
+_Outcome = tuple[int, Encoded | None, RowProblem | None, str, tuple[str, ...]]
+
+
+def _template(folder: Path, style: str) -> ChatTemplate | None:
+    if style == "plain":
+        return None
+    try:
+        return load_chat_template(folder)
+    except UserError as error:
+        if error.code == "no-chat-template" and style == "auto":
+            return None
+        raise
+
+
+def _setting(name: str, value: object, allowed: str) -> UserError:
+    return UserError(
+        "prepare-setting",
+        f"{name} is {value}, must be {allowed}.",
+        name=name, value=value, allowed=allowed,
+    )  # fmt: skip

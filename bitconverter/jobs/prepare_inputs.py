@@ -1,0 +1,116 @@
+"""The files that a lesson is made of: what was named, and what lies in the folders that were named."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.lesson_rows import KINDS
+from bitconverter.format.pack_file import looks_raw
+from bitconverter.format.text_file import Decoded, decode_text
+
+RAW = ".u32"
+REJECTED = ".rejected.jsonl"  # what an earlier preparation left beside its pack
+FILE_LIMIT = 1_000_000_000  # bytes of one file: it is held in memory, several times
+
+
+@dataclass(frozen=True)
+class Input:
+    """`name` is how the file is called to people: relative to the folder that was named."""
+
+    path: Path
+    name: str
+    size: int
+
+
+def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
+    """(the files in order, how many others in the folders were left out).
+
+    Raises UserError: "lesson-file-missing", "lesson-kind", "lesson-folder-empty", "lesson-large", "lesson-pack".
+    """
+    found: dict[Path, Input] = {}
+    left_out = 0
+    for text in named:
+        path = Path(text)
+        if path.is_dir():
+            inside, others = _in_folder(path)
+            left_out += others
+        else:
+            inside = [_named(path)]
+        for entry in inside:
+            found.setdefault(entry.path.absolute(), entry)
+    return list(found.values()), left_out
+
+
+def read_input(entry: Input) -> Decoded:
+    """The text of a file. Raises UserError("lesson-file-missing", "lesson-binary")."""
+    try:
+        data = entry.path.read_bytes()
+    except OSError as error:
+        raise _missing(entry.path, error) from error
+    decoded = decode_text(data)
+    if decoded is None:
+        raise UserError(
+            "lesson-binary",
+            f"{entry.path} is no text that can be read. Save it as UTF-8 text and try again.",
+            path=str(entry.path),
+        )
+    return decoded
+
+
+def _named(path: Path) -> Input:
+    try:
+        size = path.stat().st_size
+        raw = path.suffix.lower() == RAW and looks_raw(path)
+    except OSError as error:
+        raise _missing(path, error) from error
+    if path.suffix.lower() == RAW and not raw:
+        raise UserError(
+            "lesson-pack",
+            f"{path} is a pack already: give it to train as it is. To add to it, prepare the files that it was made "
+            "of together with the new ones.",
+            path=str(path),
+        )
+    if path.suffix.lower() not in (*KINDS, RAW):
+        raise UserError(
+            "lesson-kind",
+            f"{path.name} is none of the files that lessons are made of: {', '.join(KINDS)}, raw .u32. "
+            "Save it as one of these.",
+            path=str(path), kinds=", ".join(KINDS),
+        )  # fmt: skip
+    if size > FILE_LIMIT:
+        raise UserError(
+            "lesson-large",
+            f"{path} has {size} bytes, and at most {FILE_LIMIT} of one file can be read. Divide it into several.",
+            path=str(path), size=size, limit=FILE_LIMIT,
+        )  # fmt: skip
+    return Input(path, path.name, size)
+
+
+def _in_folder(folder: Path) -> tuple[list[Input], int]:
+    files: list[Path] = []
+    others = 0
+    for place, folders, names in os.walk(folder):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            if name.lower().endswith(KINDS) and not name.startswith(".") and not name.endswith(REJECTED):
+                files.append(Path(place) / name)
+            else:
+                others += 1
+    if not files:
+        raise UserError(
+            "lesson-folder-empty",
+            f"There is no file for lessons in {folder}: {', '.join(KINDS)}. Choose another folder.",
+            folder=str(folder), kinds=", ".join(KINDS),
+        )  # fmt: skip
+    entries = [_named(path) for path in files]
+    return [Input(e.path, e.path.relative_to(folder).as_posix(), e.size) for e in entries], others
+
+
+def _missing(path: Path, error: OSError) -> UserError:
+    return UserError(
+        "lesson-file-missing",
+        f"{path} cannot be read: {error.strerror or error}. Check that it is there and may be read.",
+        path=str(path),
+    )

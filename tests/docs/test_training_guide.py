@@ -1,0 +1,99 @@
+"""Every command of the training guide works, on a tiny model and the files that the guide itself shows."""
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tokenizers
+from conftest import write_byte_tokenizer
+from model_folders import edit_config, edit_tensors
+
+from bitconverter.cli.main import main
+
+DOCS = Path(__file__).parents[2] / "docs"
+GUIDES = ("TRAINING_GUIDE.md", "TRAINING_GUIDE.ja.md")
+TEMPLATE = (
+    "{% for m in messages %}[{{ m.role[0] }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[a]{% endif %}"
+)
+LAYERS = 6  # as many as are trained unless something else is said
+
+
+@pytest.fixture(scope="module")
+def source(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny model as the guide's: deeper, with a template and with " great" and " terrible" as single tokens."""
+    folder = tmp_path_factory.mktemp("guide") / "SmolLM2-135M-Instruct"
+    shutil.copytree(tiny_model, folder)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    edit_config(folder, max_position_embeddings=4096, num_hidden_layers=LAYERS)
+    edit_tensors(folder, _deepen)
+    write_byte_tokenizer(folder, config["vocab_size"] - 2)
+    table = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    table.add_tokens([" great", " terrible"])
+    table.save(str(folder / "tokenizer.json"))
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+def _deepen(tensors: dict[str, np.ndarray]) -> None:
+    """Every layer is like the first."""
+    first = {name: value for name, value in tensors.items() if name.startswith("model.layers.0.")}
+    for layer in range(LAYERS):
+        tensors |= {name.replace(".0.", f".{layer}.", 1): value for name, value in first.items()}
+
+
+def blocks(guide: str) -> list[tuple[str, str, str]]:
+    """(language, file name, text) of every code block, in order."""
+    text = (DOCS / guide).read_text(encoding="utf-8")
+    return re.findall(r"^```(\w+) ?([\w./]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_command_of_the_guide_works(
+    guide: str,
+    source: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(source, tmp_path / source.name)
+    told: dict[str, str] = {}
+    for language, name, text in blocks(guide):
+        if name:
+            Path(name).parent.mkdir(exist_ok=True)
+            Path(name).write_text(text, encoding="utf-8")
+            continue
+        assert language == "console"
+        for line in text.splitlines():
+            program, *words = shlex.split(line)
+            assert program == "bitconverter"
+            assert main(words) == 0, capsys.readouterr().err
+            told[line] = capsys.readouterr().out
+    preview = next(out for line, out in told.items() if "--preview" in line)
+    assert preview.count("«") == 2
+    counted = next(out for line, out in told.items() if "more.csv" in line)
+    assert "9 rows = 8 used + 1 rejected" in counted and "9 rows = 8 used + 1 rejected" in "".join(
+        (DOCS / guide).read_text(encoding="utf-8")
+    )
+    (rejected,) = Path("lessons.rejected.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(rejected)["line"] == 4
+    for soul in ("tea", "style", "taste"):
+        assert Path(f"{soul}.soul").is_file()
+
+
+def test_both_guides_say_the_same_commands() -> None:
+    def commands(guide: str) -> list[str]:
+        return [
+            re.sub(r'--prompt ".*?"', "", text)
+            for language, _, text in blocks(guide)
+            if language == "console"
+        ]
+
+    english, japanese = (commands(guide) for guide in GUIDES)
+    assert english == japanese and len(english) >= 8

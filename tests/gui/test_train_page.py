@@ -1,0 +1,386 @@
+"""The train page on the real engine and a tiny model: from files to a soul, and every way out between."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import write_byte_tokenizer
+from model_folders import edit_config
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QLabel
+from reference.converted import write_converted
+
+from bitconverter.gui import train_page as train_page_module
+from bitconverter.gui.activity import Work
+from bitconverter.gui.loss_plot import LossPlot, smoothed
+from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.taught_view import Taught, verdict
+from bitconverter.gui.train_page import State, TrainPage
+from bitconverter.gui.trash import Trashed
+from bitconverter.gui.unfinished_training import KEY, recall, remember
+from bitconverter.jobs.train import TrainJob
+
+LONG = 120_000
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted model with a chat template, long enough for windows of 512 tokens."""
+    source = tmp_path_factory.mktemp("teach") / "source"
+    shutil.copytree(tiny_model, source)
+    edit_config(source, max_position_embeddings=4096)
+    folder = source.parent / "小さな 生徒 🙂"
+    write_converted(source, folder, 2, seed=3)
+    write_byte_tokenizer(
+        folder, json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    )
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def page(window: MainWindow, converted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> TrainPage:
+    """The page with its model chosen; souls go into a folder of the test. Nothing is estimated."""
+    monkeypatch.setattr(TrainPage, "ESTIMATES", False)
+    (tmp_path / "souls").mkdir()
+    window.shell.settings["output_folder"] = str(tmp_path / "souls")
+    window.show_page("train")
+    window.train.choose_model(str(converted))
+    return window.train
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bin of the test's own; take_back() finds things there."""
+    place = tmp_path / "bin"
+    place.mkdir()
+
+    def move(path: str) -> Trashed:
+        target = place / Path(path).name
+        shutil.move(path, target)
+        return Trashed(path, str(target))
+
+    monkeypatch.setattr(train_page_module, "move_to_trash", move)
+    return place
+
+
+def rows(count: int = 24) -> str:
+    return "\n".join(
+        json.dumps({"prompt": f"the number {k}", "answer": "odd." if k % 2 else "even."})
+        for k in range(count)
+    )
+
+
+def write(tmp_path: Path, text: str, name: str = "教材.jsonl") -> str:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    return str(tmp_path / name)
+
+
+def read(page: TrainPage, qtbot, *paths: str) -> None:
+    page.add_material(list(paths))
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+
+
+def choose_steps(page: TrainPage, steps: int) -> None:
+    qtbot_click(page.strengths.cards["custom"])
+    page.steps.setValue(steps)
+    page.layers.setValue(1)
+    page.rate.setValue(0.03)
+
+
+def qtbot_click(button) -> None:
+    button.click()
+
+
+def start(page: TrainPage, qtbot, tmp_path: Path, steps: int) -> None:
+    read(page, qtbot, write(tmp_path, rows()))
+    choose_steps(page, steps)
+    qtbot.mouseClick(page.train_button, Qt.MouseButton.LeftButton)
+    assert page.state is State.WORKING
+
+
+def until_steps(page: TrainPage, qtbot, count: int) -> None:
+    qtbot.waitUntil(lambda: len(page.card.plot.losses) >= count, timeout=LONG)
+
+
+def test_without_a_converted_model_it_says_what_to_do(window, qtbot):
+    window.show_page("train")
+    page = window.train
+    assert page.no_model.isVisible() and page.convert_button.isVisible() and not page.models.isVisible()
+    qtbot.mouseClick(page.convert_button, Qt.MouseButton.LeftButton)
+    assert window.page_name == "convert"
+
+
+def test_a_model_that_is_not_converted_is_refused_with_a_word(window, chat_model):
+    window.show_page("train")
+    window.train.choose_model(str(chat_model))
+    assert window.train.model == "" and window.toast.isVisible()
+
+
+def test_bad_rows_are_named_and_put_right_with_one_button(page, qtbot, tmp_path):
+    bad = '\n{"prompt": "x", "answer": 3}\n{"prompt": "y"}'
+    read(page, qtbot, write(tmp_path, rows() + bad))
+    material = page.material
+    assert "26 rows: 24 can be used, 2 cannot" in material.summary.text()
+    assert not material.problems.isVisible()
+    qtbot.mouseClick(material.open_button, Qt.MouseButton.LeftButton)
+    texts = [label.text() for label in material.problems.findChildren(QLabel)]
+    assert "教材.jsonl, line 25: its answer is the number 3, not a text" in texts
+    assert (
+        "教材.jsonl, line 26: it has no answer" in texts
+        and "What to do: put it between quotation marks" in texts
+    )
+    qtbot.mouseClick(material.mend_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (
+        "25 can be used, 1 cannot" in material.summary.text() and "1 was put right" in material.summary.text()
+    )
+    assert not material.mend_button.isVisible()
+
+
+def test_bad_rows_are_named_in_japanese(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, rows() + '\n{"prompt": "x", "answer": [1]}'))
+    qtbot.mouseClick(page.material.open_button, Qt.MouseButton.LeftButton)
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    texts = [label.text() for label in page.material.problems.findChildren(QLabel)]
+    assert "教材.jsonl 25 行目: answer が文ではありません（リスト）" in texts
+
+
+def test_the_preview_marks_what_is_learned(page, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, rows()))
+    preview = page.material.preview
+    assert preview.isVisible() and "u:the number 0" in preview.view.toPlainText()
+    html = preview.view.toHtml()
+    at = html.index("even.")
+    assert "underline" in html[html.rindex("<span", 0, at) : at]
+    asked = html.index("the number 0")
+    assert "underline" not in html[html.rindex("<span", 0, asked) : asked]
+    assert not preview.earlier.isEnabled()
+    qtbot.mouseClick(preview.later, Qt.MouseButton.LeftButton)
+    assert "the number 1" in preview.view.toPlainText() and "line 2" in preview.where.text()
+
+
+def test_material_can_be_removed_and_the_sample_taken(page, qtbot, tmp_path):
+    path = write(tmp_path, rows())
+    read(page, qtbot, path)
+    assert page.train_button.isVisible()
+    page.material.removed.emit(path)
+    assert page.paths == [] and not page.train_button.isVisible() and page.material.files_button.isVisible()
+    qtbot.mouseClick(page.material.sample_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.result is not None and (page.result.rows, page.result.used) == (16, 16)
+
+
+def test_what_cannot_be_read_is_said(page, qtbot, tmp_path):
+    (tmp_path / "a.txt").write_bytes(bytes(range(256)) * 20)
+    read(page, qtbot, str(tmp_path / "a.txt"))
+    assert "a.txt is no text" in page.material.notice.text() and not page.train_button.isEnabled()
+
+
+def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
+    assert page.aims.choice == "style"
+    page.material.removed.emit(str(tmp_path / "a.txt"))
+    labels = "\n".join(json.dumps({"prompt": f"{k}", "answer": "y" if k % 2 else "n"}) for k in range(20))
+    read(page, qtbot, write(tmp_path, labels))
+    assert page.aims.choice == "sort" and "n, y" in page.advice.text() and "too few" in page.advice.text()
+    page.aims.cards["style"].click()  # from here on it is the user's
+    read(page, qtbot, write(tmp_path, labels.replace('"y"', '"yes."'), "b.jsonl"))
+    assert page.aims.choice == "style"
+    page.aims.cards["sort"].click()
+    assert "not a few single words" in page.advice.text()
+    page.material.removed.emit(str(tmp_path / "b.jsonl"))
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    choose_steps(page, 3)
+    page.train()
+    assert page._job is not None and set(page._job.labels) == {"n", "y"}
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+
+
+def test_an_estimate_gives_steps_and_times(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    read(page, qtbot, write(tmp_path, rows()))
+    assert page.estimate is not None
+    fact = page.strengths.cards["short"].fact.text()
+    assert f"{page.estimate.useful} steps" in fact and "about" in fact
+    assert "learning by heart" in page.honest.text()  # so small a material is learned in seconds
+    assert page.train_button.isEnabled() and f"in {page.estimate.useful} steps" in page.summary.whole_text()
+
+
+def test_from_files_to_a_soul_to_a_chat(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 12)
+    assert not page.form.isVisible() and page.card.isVisible()
+    entry = window.activities.entries[0]
+    assert entry.state is Work.RUNNING and window.shell.working
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert [step for step, _ in page.card.plot.losses] == list(range(1, 13))
+    assert entry.state is Work.DONE and page.taught.isVisible() and not page.card.isVisible()
+    soul = tmp_path / "souls" / "小さな 生徒 🙂-answers.soul"
+    assert soul.is_file() and soul.with_suffix(".u32").is_file()
+    taught = page.taught.taught
+    assert taught is not None and taught.after < taught.before
+    assert page.taught.plot is not None and len(page.taught.plot.losses) == 12
+    assert page.taught.numbers[1].text() == f"{taught.after:.3f}"
+    assert "Step 12:" in page.console.text() and window.shell.settings[KEY] == ""
+    qtbot.mouseClick(page.taught.use_button, Qt.MouseButton.LeftButton)
+    assert not page.taught.use_button.isEnabled()
+    qtbot.waitUntil(lambda: window.page_name == "chat" and not window.busy, timeout=LONG)
+    made = Path(taught.model).parent / soul.stem
+    assert window.shell.settings["recent_models"][0] == str(made)
+    shutil.rmtree(made)
+
+
+def test_a_soul_is_named_and_taken_back(page, window, qtbot, tmp_path, bin_folder):
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    souls = tmp_path / "souls"
+    page.taught.name.setText("お茶: 屋")
+    page.taught.name.editingFinished.emit()
+    assert (souls / "お茶_ 屋.soul").is_file() and page.taught.taught.soul == str(souls / "お茶_ 屋.soul")
+    (souls / "taken.soul").write_bytes(b"x")
+    page.taught.name.setText("taken")
+    page.taught.name.editingFinished.emit()
+    assert (souls / "taken.soul").read_bytes() == b"x" and (souls / "お茶_ 屋.soul").is_file()
+    qtbot.mouseClick(page.taught.undo_button, Qt.MouseButton.LeftButton)
+    assert not (souls / "お茶_ 屋.soul").exists() and page.state is State.FORM and page.form.isVisible()
+    window._act_on_toast()
+    assert (souls / "お茶_ 屋.soul").is_file() and page.taught.isVisible()
+
+
+def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 40)
+    until_steps(page, qtbot, 3)
+    qtbot.mouseClick(page.card.pause_button, Qt.MouseButton.LeftButton)
+    assert not page.card.pause_button.isEnabled()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    assert window.activities.entries[0].state is Work.PAUSED and not window.shell.working
+    assert recall(window.shell.settings) == page._job
+    done = len(page.card.plot.losses)
+    qtbot.mouseClick(page.card.resume_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert page.card.plot.losses[-1][0] == 40 and done < 40
+    assert len(window.activities.entries) == 1
+
+
+def test_stop_and_keep_gives_the_best_so_far(page, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 5)
+    qtbot.mouseClick(page.card.keep_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    taught = page.taught.taught
+    assert taught is not None and 5 <= taught.steps < 5000 and Path(taught.soul).is_file()
+    assert not Path(taught.soul + ".partial").exists()
+
+
+def test_a_paused_one_is_kept_too(page, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 2)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    qtbot.mouseClick(page.card.keep_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+
+
+def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, bin_folder):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 2)
+    window.shell.pause_all()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    work = page._job.work_dir
+    qtbot.mouseClick(page.card.discard_button, Qt.MouseButton.LeftButton)
+    assert not work.exists() and page.state is State.FORM and recall(window.shell.settings) is None
+    window._act_on_toast()
+    assert work.is_dir() and page.state is State.PAUSED
+
+
+def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 2)
+    job = page._job
+    window.stop_and_wait()
+    again = MainWindow(settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    try:
+        assert again.train.state is State.PAUSED and again.train._job == job
+        assert "ended during this training" in again.train.card.notice.text()
+        qtbot.mouseClick(again.train.card.resume_button, Qt.MouseButton.LeftButton)
+        until_steps(again.train, qtbot, 1)
+        assert again.train.card.plot.losses[0][0] > 1
+    finally:
+        again.stop_and_wait()
+
+
+def test_a_failure_says_its_sentence_and_gives_the_form_back(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, rows()))
+    choose_steps(page, 4)
+    page.layers.setValue(40)
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.FORM and not page.busy, timeout=LONG)
+    assert "40 layers cannot be trained" in page.problem.text()
+    assert window.activities.entries[0].state is Work.FAILED
+    page.layers.setValue(1)
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert page.taught.taught.soul.endswith("-answers-2.soul")  # the pack of the first one is still there
+
+
+def test_files_are_dropped_on_the_page(page, window, qtbot, tmp_path):
+    path = write(tmp_path, rows())
+    (tmp_path / "notes").mkdir()
+    write(tmp_path / "notes", "a text about tea. " * 50, "a.txt")
+    for thing in (path, str(tmp_path / "notes")):
+        window._take(thing, "train")
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (
+        page.paths == [path, str(tmp_path / "notes")] and page.result is not None and page.result.used == 25
+    )
+
+
+def test_what_was_remembered_is_not_trusted(settings):
+    job = TrainJob("m", "l", "o", labels=("a", "b"))
+    remember(settings, job)
+    assert recall(settings) is None  # there is no work folder
+    for text in ("{", "[]", "3", '{"model": 1, "lesson": "l", "out": "o"}', '{"model": "m"}',
+                 '{"model": "m", "lesson": "l", "out": "o", "steps": "many"}',
+                 '{"model": "m", "lesson": "l", "out": "o", "more": 1}'):  # fmt: skip
+        settings[KEY] = text
+        assert recall(settings) is None
+
+
+def test_the_curves(qtbot, settings):
+    plot = LossPlot()
+    qtbot.addWidget(plot)
+    for step, value in ((1, 4.0), (2, 3.0), (3, 3.5)):
+        plot.add("loss", step, value)
+    for step, value in ((0, 4.0), (2, 2.0), (3, 2.5)):
+        plot.add("validation", step, value)
+    assert plot.best_check() == (2, 2.0)
+    assert plot.best.getData()[0].tolist() == [2] and plot.raw.getData()[1].tolist() == [4.0, 3.0, 3.5]
+    plot.add("loss", 2, 1.0)  # told again after a pause
+    assert plot.losses == [(1, 4.0), (2, 1.0)]
+    plot.clear()
+    assert plot.best_check() is None
+    assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
+    assert smoothed([4.0, 0.0])[1] == pytest.approx(4 * 0.85 / 1.85)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "best", "word"),
+    [
+        (2.0, 2.0, 0, "none"),
+        (2.0, 2.1, 3, "none"),
+        (2.0, 1.99, 3, "little"),
+        (2.0, 1.8, 3, "some"),
+        (2.0, 1.0, 3, "much"),
+    ],
+)
+def test_the_verdict_is_in_words(before, after, best, word):
+    assert verdict(Taught("a.soul", "m", before, after, best, 5, 1.0)) == word

@@ -1,0 +1,103 @@
+"""What a training would take, found out by trying; and a training that is ended early and kept."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import pytest
+from reference.converted import write_converted
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.soul_file import read_soul
+from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Progress, Stopped, run_job
+from bitconverter.jobs.keep_training import KeepTrainingJob
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.train import TrainJob
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("estimate") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    return folder
+
+
+def jobs(model: Path, tmp_path: Path, rows: int = 40, **changes: object) -> tuple[PrepareJob, TrainJob]:
+    path = tmp_path / "rows.jsonl"
+    lines = [
+        json.dumps({"prompt": f"number {k}", "answer": " odd" if k % 2 else " even"}) for k in range(rows)
+    ]
+    path.write_text("\n".join(lines), encoding="utf-8")
+    prepare = PrepareJob(str(model), (str(path),), window=64)
+    settings = {"layers": 1, "steps": 8, "batch": 4, "window": 64, "rate": 0.03, "threads": 2} | changes
+    return prepare, TrainJob(str(model), str(tmp_path / "rows.u32"), str(tmp_path / "a.soul"), **settings)  # type: ignore[arg-type]
+
+
+def finish(job: Job, events: list[Event] | None = None) -> object:
+    last = run_job(job, (events if events is not None else []).append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def test_an_estimate_leaves_nothing_behind(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "temporary"
+    place.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(place))
+    prepare, train = jobs(model, tmp_path)
+    found = finish(EstimateTrainingJob(prepare, train))
+    assert isinstance(found, TrainingEstimate)
+    assert (found.windows, found.batch, found.layers) == (36, 4, 1)
+    assert found.useful == 20 * 36 // 4 and found.before > 0 < found.step
+    assert not list(place.iterdir()) and not list(tmp_path.glob("*.soul*"))
+
+
+def test_more_layers_than_there_are_become_all_of_them(model: Path, tmp_path: Path) -> None:
+    found = finish(EstimateTrainingJob(*jobs(model, tmp_path, layers=6)))
+    assert isinstance(found, TrainingEstimate) and found.layers == 2
+
+
+def test_steps_of_a_time() -> None:
+    estimate = TrainingEstimate(before=10.0, step=2.0, windows=100, batch=10, useful=200, layers=6)
+    assert estimate.steps_in(110.0) == 50 and estimate.seconds(50) == 110.0
+    assert estimate.steps_in(10**6) == 200  # no more than is useful
+    assert estimate.steps_in(1.0) == 10
+
+
+@pytest.mark.parametrize("stop_at", [1, 5])
+def test_a_training_that_was_stopped_is_kept_as_it_is(model: Path, tmp_path: Path, stop_at: int) -> None:
+    prepare, train = jobs(model, tmp_path)
+    finish(PrepareJob(prepare.model, prepare.inputs, train.lesson, window=64))
+    cancel, checks = Cancel(), []
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "validation":
+            checks.append(event.value)
+        if isinstance(event, Metric) and event.name == "loss" and event.step == stop_at:
+            cancel.request()
+
+    assert isinstance(run_job(train, emit, cancel), Stopped)
+    result = finish(KeepTrainingJob(train))
+    assert result.before == checks[0] and result.after == min(checks)  # type: ignore[attr-defined]
+    assert read_soul(Path(train.out)).base_name == model.name
+    assert not train.work_dir.exists()
+
+
+def test_what_has_not_begun_cannot_be_kept(model: Path, tmp_path: Path) -> None:
+    prepare, train = jobs(model, tmp_path)
+    finish(PrepareJob(prepare.model, prepare.inputs, train.lesson, window=64))
+    last = run_job(KeepTrainingJob(train), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "train-nothing-yet" and not train.work_dir.exists()
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == "prefix":
+            cancel.request()
+
+    assert isinstance(run_job(train, emit, cancel), Stopped)
+    last = run_job(KeepTrainingJob(train), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "train-nothing-yet"

@@ -1,0 +1,319 @@
+"""PrepareJob: every row is used or named with its reason, and what is written is what was shown."""
+
+import dataclasses
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tokenizers
+from conftest import write_byte_tokenizer
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import EXAMPLE, TEXT, read_pack
+from bitconverter.jobs import prepare
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
+from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.model.tokenizer import Tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}</s>{% endfor %}"
+    "{% if add_generation_prompt %}a:{% endif %}"
+)
+GOOD = {"prompt": "two?", "answer": "2."}
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a tokenizer that has an end token, and a chat template."""
+    folder = tmp_path_factory.mktemp("prepare") / "モデル"
+    folder.mkdir()
+    shutil.copyfile(tiny_model / "config.json", folder / "config.json")
+    write_byte_tokenizer(folder)
+    table = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    table.add_special_tokens(["</s>"])
+    table.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}), encoding="utf-8")
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+def finish(job: PrepareJob, events: list[Event] | None = None) -> PrepareResult:
+    last = run_job(job, (events if events is not None else []).append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def error_of(job: PrepareJob) -> UserError:
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    return last.error
+
+
+def lines(*rows: Any) -> str:
+    return "".join(
+        (row if isinstance(row, str) else json.dumps(row, ensure_ascii=False)) + "\n" for row in rows
+    )
+
+
+def job_for(
+    model: Path, tmp_path: Path, content: str, name: str = "教材.jsonl", **changes: Any
+) -> PrepareJob:
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    settings = {"out": str(tmp_path / "結果.u32"), "window": 64} | changes
+    return PrepareJob(str(model), (str(tmp_path / name),), **settings)
+
+
+def say(role: str, text: Any = "x") -> dict[str, Any]:
+    return {"role": role, "content": text}
+
+
+# file name, its second row, the field and the code that must be named
+MALFORMED: list[tuple[str, Any, str, str]] = [
+    ("a.jsonl", "{", "", "not-json"),
+    ("a.jsonl", '{"prompt": "a", "answer": "b"', "", "not-json"),
+    ("a.jsonl", '{"prompt": "a" "answer": "b"}', "", "not-json"),
+    ("a.jsonl", "{'prompt': 'a', 'answer': 'b'}", "", "python-dict"),
+    ("a.jsonl", '{"prompt": "a", "answer": "b"},', "", "trailing-comma"),
+    ("a.jsonl", "[" * 50_000, "", "not-json"),
+    ("a.jsonl", "[1, 2]", "", "not-object"),
+    ("a.jsonl", '"text"', "", "not-object"),
+    ("a.jsonl", "null", "", "not-object"),
+    ("a.jsonl", {"foo": "a"}, "", "unknown-fields"),
+    ("a.jsonl", {"prompt": "a"}, "answer", "field-missing"),
+    ("a.jsonl", {"output": "a"}, "instruction", "field-missing"),
+    ("a.jsonl", {"prompt": "a", "answer": ""}, "answer", "field-empty"),
+    ("a.jsonl", {"prompt": "  ", "answer": "b"}, "prompt", "field-empty"),
+    ("a.jsonl", {"prompt": "a", "answer": 4}, "answer", "field-number"),
+    ("a.jsonl", {"prompt": {"a": 1}, "answer": "b"}, "prompt", "field-kind"),
+    ("a.jsonl", {"text": ["a"]}, "text", "field-kind"),
+    ("a.jsonl", {"messages": [say("user")]}, "messages", "no-answer"),
+    ("a.jsonl", {"messages": [say("assistant"), say("user"), say("assistant")]}, "messages[0].content",
+     "begins-with-answer"),
+    ("a.jsonl", {"messages": [say("user"), say("assistant"), say("user")]}, "messages[2].content",
+     "ends-with-question"),
+    ("a.jsonl", {"messages": [say("owner"), say("assistant")]}, "messages[0].role", "role-unknown"),
+    ("a.jsonl", {"messages": [say("user"), say("tool")]}, "messages[1]", "role-tool"),
+    ("a.jsonl", {"conversations": ["hello"]}, "conversations[0]", "field-kind"),
+    ("a.jsonl", {"conversations": [{"from": "human"}]}, "conversations[0].content", "field-missing"),
+    ("a.jsonl", '{"prompt": "a", "answer": "\\ud800"}', "answer", "half-character"),
+    ("a.jsonl", {"prompt": "a", "answer": "b</s>"}, "answer", "special-token"),
+    ("a.jsonl", {"prompt": "a" * 99, "answer": "b"}, "", "too-long"),
+    ("a.jsonl", GOOD, "", "same-as"),
+    ("a.csv", "only one cell", "", "csv-columns"),
+    ("a.csv", "a,b,c", "", "csv-columns"),
+    ("a.csv", '"a"b,c', "", "csv-broken"),
+    ("a.csv", ",b", "prompt", "field-empty"),
+    ("a.tsv", "a\tb\tc", "", "csv-columns"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, bad, field, code", MALFORMED)
+def test_a_malformed_row_is_named_and_the_others_are_used(
+    model: Path, tmp_path: Path, name: str, bad: Any, field: str, code: str
+) -> None:
+    if name.endswith(".jsonl"):
+        content, line = lines(GOOD, bad, {"prompt": "b", "answer": "c"}), 2
+    else:
+        comma = "," if name.endswith(".csv") else "\t"
+        content, line = f"prompt{comma}answer\ntwo?{comma}2.\n{bad}\nb{comma}c\n", 3
+    events: list[Event] = []
+    result = finish(job_for(model, tmp_path, content, name), events)
+    assert (result.rows, result.used, result.rejected) == (3, 2, 1)
+    (problem,) = result.problems
+    assert (problem.file, problem.line, problem.field, problem.code) == (name, line, field, code)
+    assert problem.reason and problem.fix
+    (saved,) = Path(result.rejects).read_text(encoding="utf-8").splitlines()
+    record = json.loads(saved)
+    assert (record["file"], record["line"], record["code"]) == (name, line, code)
+    assert record["reason"] == problem.reason
+    if isinstance(bad, str):
+        assert record["row"] == bad
+    (note,) = [event for event in events if isinstance(event, Note) and event.code == "row-rejected"]
+    assert (note.fields["line"], note.fields["code"]) == (line, code)
+    assert len(read_pack(Path(result.out))) == 2
+
+
+def test_there_are_thirty_malformed_rows() -> None:
+    assert len(MALFORMED) >= 30
+
+
+@pytest.mark.parametrize("code", ["python-dict", "trailing-comma", "field-number", "begins-with-answer",
+                                  "ends-with-question", "half-character"])  # fmt: skip
+def test_what_can_be_mended_is_used_when_asked(model: Path, tmp_path: Path, code: str) -> None:
+    bad = next(row for _, row, _, found in MALFORMED if found == code)
+    first = finish(job_for(model, tmp_path, lines(GOOD, bad), out=""))
+    assert (first.used, first.rejected, first.mendable) == (1, 1, 1)
+    result = finish(job_for(model, tmp_path, lines(GOOD, bad), mend=True))
+    assert (result.rows, result.used, result.mended, result.rejected) == (2, 2, 1, 0)
+    assert result.rejects == "" and not list(tmp_path.glob("*rejected*"))
+
+
+def test_the_pack_holds_the_rows_as_the_preview_shows_them(model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{k}?", "answer": f"{k * k}."} for k in range(12)]
+    job = job_for(model, tmp_path, lines(*rows), preview=3)
+    result = finish(job)
+    pack, tokenizer = read_pack(Path(result.out)), Tokenizer(model)
+    assert pack.files == ("教材.jsonl",) and pack.tokenizer_sha256 == tokenizer.sha256
+    assert pack.places.tolist() == [[0, line] for line in range(1, 13)]
+    assert result.held == pack.held.sum() == 1 and (pack.kinds == EXAMPLE).all()
+    assert result.learned == pack.mask.sum() and result.tokens == len(pack.tokens)
+    assert [shown.line for shown in result.previews] == [1, 2, 3]
+    for number, shown in enumerate(result.previews):
+        assert shown.pieces == ((f"u:{number}?</s>a:", False), (f"{number * number}.</s>", True))
+        tokens, mask = pack.entry(number)
+        learned = tokenizer.decode(tokens[mask == 1].tolist(), skip_special_tokens=False)
+        assert learned == shown.pieces[1][0]
+    looked = finish(dataclasses.replace(job, out="", preview=1))
+    assert (looked.out, looked.rejects, len(looked.previews)) == ("", "", 1)
+    assert looked.tokens == result.tokens
+
+
+def test_the_same_files_and_seed_give_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    rows = lines(*({"prompt": f"{k}?", "answer": "x"} for k in range(30)))
+    contents = []
+    for seed, name in ((0, "a"), (0, "a"), (1, "a")):
+        out = tmp_path / f"{len(contents)}" / f"{name}.u32"
+        out.parent.mkdir()
+        finish(job_for(model, tmp_path, rows, out=str(out), seed=seed))
+        contents.append(out.read_bytes())
+    assert contents[0] == contents[1] != contents[2]
+
+
+def test_answers_of_single_tokens_are_labels(model: Path, tmp_path: Path) -> None:
+    rows = [{"prompt": f"{k}?", "answer": "y" if k % 2 else "n"} for k in range(6)]
+    assert set(finish(job_for(model, tmp_path, lines(*rows), out="")).labels) == {"y", "n"}
+    for more in ({"prompt": "a?", "answer": "maybe"}, {"text": "a"}):
+        assert finish(job_for(model, tmp_path, lines(*rows, more), out="")).labels == ()
+    assert finish(job_for(model, tmp_path, lines(*rows[:1]), out="")).labels == ()
+
+
+def test_plain_leaves_the_template_out(model: Path, tmp_path: Path) -> None:
+    result = finish(job_for(model, tmp_path, lines(GOOD), style="plain", preview=1, out=""))
+    assert not result.templated
+    assert result.previews[0].pieces == (("two?", False), ("2.</s>", True))
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932", "euc_jp"])
+def test_every_encoding_gives_the_same_tokens(model: Path, tmp_path: Path, encoding: str) -> None:
+    table = "質問,回答\n日本の首都は?,東京です。\n空の色は?,あおいろです。\n"
+    (tmp_path / "a.csv").write_bytes(table.encode(encoding))
+    result = finish(PrepareJob(str(model), (str(tmp_path / "a.csv"),), preview=2))
+    assert (result.rows, result.rejected) == (2, 0)
+    assert result.previews[0].pieces[1] == ("東京です。</s>", True)
+    assert result.files[0].encoding.replace("_", "") in encoding.replace("-", "").replace("_", "") + "sig"
+
+
+def test_a_line_with_damaged_letters_is_named(model: Path, tmp_path: Path) -> None:
+    good = [lines({"prompt": f"質問{k}", "answer": "回答です。"}).encode() for k in range(4)]
+    (tmp_path / "a.jsonl").write_bytes(good[0] + good[1][:15] + b"\xff" + good[1][15:] + good[2] + good[3])
+    result = finish(PrepareJob(str(model), (str(tmp_path / "a.jsonl"),), window=200))
+    assert [(p.line, p.code) for p in result.problems] == [(2, "damaged-letters")]
+    assert (result.rows, result.used) == (4, 3)
+
+
+def test_folders_several_files_and_texts(model: Path, tmp_path: Path) -> None:
+    notes = tmp_path / "notes"
+    (notes / "deep").mkdir(parents=True)
+    (notes / "b.MD").write_text("# b\n", encoding="utf-8")
+    (notes / "a.txt").write_text("a" * 500, encoding="utf-8")
+    (notes / "deep" / "c.json").write_text(json.dumps([GOOD, {"text": "c"}]), encoding="utf-8")
+    (notes / "picture.png").write_bytes(b"x")
+    (notes / ".hidden.txt").write_text("no", encoding="utf-8")
+    (notes / "old.rejected.jsonl").write_text("no", encoding="utf-8")
+    (tmp_path / "x.tsv").write_text("prompt\tanswer\nq\ta\n", encoding="utf-8")
+    events: list[Event] = []
+    out = tmp_path / "o.u32"
+    named = (str(tmp_path / "x.tsv"), str(notes), str(notes / "a.txt"))  # named twice, read once
+    result = finish(PrepareJob(str(model), named, str(out), window=64), events)
+    assert [(f.name, f.rows) for f in result.files] == [
+        ("x.tsv", 1),
+        ("a.txt", 1),
+        ("b.MD", 1),
+        ("deep/c.json", 2),
+    ]
+    assert (result.texts, result.examples) == (3, 2)
+    (left_out,) = [e for e in events if isinstance(e, Note) and e.code == "files-left-out"]
+    assert left_out.fields["count"] == 3
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert progress[-1].done == progress[-1].total and "deep/c.json" in [p.item for p in progress]
+    kinds = read_pack(out).kinds.tolist()
+    assert kinds.count(EXAMPLE) == 2 and kinds.count(TEXT) == len(kinds) - 2 > 3
+
+
+def test_raw_token_ids_are_imported_with_their_mask(model: Path, tmp_path: Path) -> None:
+    tokenizer = Tokenizer(model)
+    end = tokenizer.end_id or 0
+    ids = [5, 6, 7, end, 8, 9, end, 10, 11]
+    path = tmp_path / "raw.u32"
+    path.write_bytes(np.array(ids, "<u4").tobytes())
+    out = tmp_path / "a.u32"
+    finish(PrepareJob(str(model), (str(path),), str(out), window=16))
+    pack = read_pack(out)
+    assert pack.kinds.tolist() == [TEXT] * 3 and pack.tokens.tolist() == ids
+    path.with_suffix(".mask").write_bytes(bytes([0, 0, 1, 1, 0, 0, 0, 1, 1]))
+    masked = tmp_path / "b.u32"
+    result = finish(PrepareJob(str(model), (str(path),), str(masked), window=16))
+    pack = read_pack(masked)
+    assert pack.kinds.tolist() == [EXAMPLE] * 2 and pack.mask.tolist() == [0, 0, 1, 1, 0, 1]
+    assert [(p.line, p.code) for p in result.problems] == [(2, "nothing-learned")]
+    path.write_bytes(np.array([10**6], "<u4").tobytes())
+    path.with_suffix(".mask").unlink()
+    assert error_of(PrepareJob(str(model), (str(path),))).code == "raw-tokenizer"
+    assert error_of(PrepareJob(str(model), (str(out),))).code == "lesson-pack"
+
+
+def test_what_cannot_begin_is_said(model: Path, tmp_path: Path) -> None:
+    job = job_for(model, tmp_path, lines(GOOD))
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a.bin").write_bytes(b"x")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "there.u32").write_bytes(b"")
+    for changes, code in (
+        ({"window": 1}, "prepare-setting"),
+        ({"share": 0.95}, "prepare-setting"),
+        ({"seed": -1}, "prepare-setting"),
+        ({"style": "x"}, "prepare-setting"),
+        ({"out": "a.txt"}, "prepare-setting"),
+        ({"out": str(tmp_path / "there.u32")}, "output-exists"),
+        ({"inputs": (str(tmp_path / "none.txt"),)}, "lesson-file-missing"),
+        ({"inputs": (str(tmp_path / "a.bin"),)}, "lesson-kind"),
+        ({"inputs": (str(tmp_path / "binary.txt"),)}, "lesson-binary"),
+        ({"inputs": (str(tmp_path / "empty"),)}, "lesson-folder-empty"),
+        ({"model": str(tmp_path / "empty")}, "no-tokenizer"),
+    ):
+        assert error_of(dataclasses.replace(job, **changes)).code == code
+    nothing = error_of(job_for(model, tmp_path, "{\n"))
+    assert nothing.code == "prepare-nothing" and "line 1" in str(nothing)
+    assert not list(tmp_path.glob("結果*"))
+    looked = finish(job_for(model, tmp_path, "{\n", out=""))
+    assert (looked.rows, looked.used, looked.tokens) == (1, 0, 0)
+
+
+def test_a_model_without_a_template(tiny_model: Path, tmp_path: Path) -> None:
+    result = finish(job_for(tiny_model, tmp_path, lines(GOOD), out=""))
+    assert not result.templated and result.used == 1
+    assert error_of(job_for(tiny_model, tmp_path, lines(GOOD), style="chat")).code == "no-chat-template"
+
+
+def test_cancelled_it_leaves_nothing(model: Path, tmp_path: Path) -> None:
+    job = job_for(model, tmp_path, lines(*({"prompt": f"{k}", "answer": "a"} for k in range(200))))
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Progress):
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    assert [path.name for path in tmp_path.iterdir()] == ["教材.jsonl"]
+
+
+def test_only_the_first_rejected_rows_are_listed_and_all_are_saved(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare, "MOST_LISTED", 5)
+    result = finish(job_for(model, tmp_path, lines(GOOD, *["{"] * 20)))
+    assert (result.rejected, len(result.problems)) == (20, 5)
+    assert len(Path(result.rejects).read_text(encoding="utf-8").splitlines()) == 20
