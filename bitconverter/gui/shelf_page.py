@@ -29,7 +29,7 @@ from bitconverter.gui.trash import Trashed, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Event, Failed, Finished
-from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, UNFINISHED, ScanJob, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ScanJob, ShelfEntry
 from bitconverter.settings import storable
 
 ACTIONS = (
@@ -41,6 +41,7 @@ POSSIBLE = {
     GGUF: ("chat", "convert", "folder", "delete"),
     CONVERTED: ("chat", "verify", "folder", "delete"),
     UNFINISHED: ("resume", "folder", "delete"),
+    SOUL: ("folder", "delete"),
 }
 
 
@@ -199,18 +200,11 @@ class ShelfPage(ScrolledPage):
 
     def choose(self, path: str) -> bool:
         """Mark the model `path`; False when it is not shown."""
-        for index in self._indexes():
+        for index in self.model.indexes():
             if index.data(ENTRY).path == path:
                 self.tree.setCurrentIndex(index)
                 return True
         return False
-
-    def _indexes(self) -> list[QModelIndex]:
-        found = []
-        for number in range(self.model.rowCount()):
-            parent = self.model.index(number, 0)
-            found += [parent, *(self.model.index(n, 0, parent) for n in range(self.model.rowCount(parent)))]
-        return found
 
     def current(self) -> ShelfEntry | None:
         """The model that is marked."""

@@ -26,6 +26,8 @@ TEXTS: Texts = {
     "kind-of-original": ("Original", "元のモデル"),
     "kind-of-gguf": ("GGUF", "GGUF"),
     "kind-of-converted": ("Converted", "変換済み"),
+    "kind-of-soul": ("Soul: what it was taught", "ソウル（教えたこと）"),
+    "soul-of": ("of {name}", "{name} 用"),
     "kind-of-unfinished": ("Unfinished conversion", "途中の変換"),
     "bits-short": ("{bits} bits", "{bits} ビット"),
     "perplexity-change": ("perplexity {change}", "パープレキシティ {change}"),
