@@ -37,7 +37,8 @@ GUIDE = {  # what docs/guide and the README show
     "convert-6-done": BOTH, "convert-7-compared": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH,
     "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
-PATIENCE_MS = 20 * 60 * 1000
+MOST_FREQUENT = 128  # of a picture's 256 colours
+PATIENCE_MS = 90 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
 JAPANESE = "「こんにちは、世界」を英語に訳してください。 Please translate this greeting."
 
@@ -63,12 +64,18 @@ class Camera:
 
 
 def few_colors(image: QImage) -> QImage:
-    """The picture in its 256 most frequent colours: a window has few, and the file becomes a third as large."""
+    """The picture in 256 of its colours, which makes the file a third as large: the most frequent ones, and of the
+    others (icons have few pixels) always the one that is farthest from all those."""
     image = image.convertToFormat(QImage.Format.Format_RGB32)
     pixels = np.frombuffer(image.constBits(), np.uint32).reshape(image.height(), -1)[:, : image.width()]
-    colors, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
-    often = colors[np.argsort(-counts, kind="stable")[:256]]
-    table = [qRgb(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in often]
+    packed, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
+    colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.int32)
+    chosen = list(np.argsort(-counts, kind="stable")[:MOST_FREQUENT])
+    distances = np.min([((colors - colors[k]) ** 2).sum(axis=1) for k in chosen], axis=0)
+    while len(chosen) < min(256, len(colors)):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, ((colors - colors[chosen[-1]]) ** 2).sum(axis=1))
+    table = [qRgb(*(int(part) for part in colors[k])) for k in chosen]
     return image.convertToFormat(QImage.Format.Format_Indexed8, table, Qt.ImageConversionFlag.ThresholdDither)
 
 

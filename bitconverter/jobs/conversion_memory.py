@@ -15,7 +15,7 @@ from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
 from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges
 
-WORK = 90 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
+WORK = 30 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
 FACTOR_BYTES = (
     48  # of an entry of H while it is factored: sums, scaled, factor and inverse in f64, h and u in f32
 )
@@ -33,7 +33,7 @@ def peak_bytes(
     report = 2 * session_bytes(info, min(REPORT_WINDOW, info.max_positions), "f16")
     report += REPORT_LOGITS * 4 * chunk_tokens(info.vocab_size) * info.vocab_size
     largest = 4 * info.hidden_size * max(info.vocab_size, info.intermediate_size)
-    stages = [report, 2 * min(SLAB_BYTES, largest)]
+    stages = [report, min(SLAB_BYTES, largest)]
     if method == "fast":
         return WORK + max(stages)
     hidden = 4 * window * info.hidden_size  # of a window's states
