@@ -25,7 +25,7 @@ from bitconverter.gui.shelf_delegate import ShelfDelegate
 from bitconverter.gui.shelf_model import ENTRY, ShelfMemory, ShelfModel, facts, fit_of, fit_text, with_missing
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.trash import Trashed, move_to_trash, take_back
+from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Event, Failed, Finished
@@ -275,6 +275,14 @@ class ShelfPage(ScrolledPage):
         self._show_details()
 
     def _delete(self, entry: ShelfEntry) -> None:
+        self.notice.clear()
+        foreign = foreign_in(entry.path)
+        if foreign is not None:
+            key = "delete-foreign" if foreign else "delete-root"
+            self.notice.show_warning(
+                tr("delete-refused-title"), tr(key, path=entry.path, file=os.path.basename(foreign))
+            )
+            return
         thing = move_to_trash(entry.path)
         if thing is None:
             self.notice.show_warning(tr("delete-failed-title"), tr("delete-failed", path=entry.path))

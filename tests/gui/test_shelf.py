@@ -1,6 +1,7 @@
 """The shelf on real models and a real recycle bin."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PySide6.QtCore import QLocale
 from bitconverter.format.soul_file import Soul, soul_bytes
 from bitconverter.gui.shelf_delegate import depth
 from bitconverter.gui.shelf_model import ENTRY, facts, parents
+from bitconverter.gui.trash import foreign_in
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
 from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
@@ -193,3 +195,19 @@ def test_a_soul_stands_below_the_model_that_was_taught(page, place, qtbot):
     page.search.clear()
     page.choose(str(place / "damaged.soul"))
     assert page.current().damaged and page.current().kind == SOUL
+
+
+def test_a_folder_with_more_than_a_model_is_never_deleted(window, page, place, tmp_path, monkeypatch, qtbot):
+    source = place / "original 元"
+    (source / "photos").mkdir()
+    (source / "photos" / "family.jpg").write_bytes(b"x")
+    page.choose(str(source))
+    page.act("delete")
+    assert source.is_dir() and "family.jpg" in page.notice.text() and not window.toast.isVisible()
+    (source / "photos" / "family.jpg").unlink()
+    for home in (source, source / "inside"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "home", classmethod(lambda cls, home=home: home))
+            assert foreign_in(str(source)) == ""
+    assert foreign_in(os.path.abspath(os.sep)) == ""
+    assert foreign_in(str(source)) is None and foreign_in(str(place / "small 小")) is None
