@@ -12,9 +12,9 @@ from PySide6.QtCore import QDir, QFile, QStandardPaths
 
 # what lies in a model's folder; a folder with anything else in it holds more than a model
 OF_A_MODEL = (
-    ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".npz", ".npy", ".msgpack", ".soul", ".json", ".jsonl", ".jinja",
-    ".model", ".txt", ".md", ".py", ".yaml", ".yml", ".png", ".svg", ".webp", ".state", ".bad", ".tmp", ".lock",
-    ".metadata", ".incomplete", ".gitattributes", ".gitignore",
+    ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".npz", ".npy", ".msgpack", ".soul",
+    ".json", ".jsonl", ".jinja", ".model", ".txt", ".md", ".py", ".yaml", ".yml", ".png", ".svg", ".webp",
+    ".state", ".bad", ".tmp", ".lock", ".metadata", ".incomplete", ".gitattributes", ".gitignore",
 )  # fmt: skip
 NAMES_OF_A_MODEL = ("license", "licence", "notice", "use_policy", "readme", "lock", "checksum")
 MOST_LOOKED_AT = 5000
