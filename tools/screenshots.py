@@ -34,7 +34,7 @@ LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
 BOTH = (("en", "light"), ("ja", "light"))
 GUIDE = {  # what docs/guide and the README show
     "welcome": BOTH, "convert-1-empty": BOTH, "convert-3-ready": LOOKS, "convert-4-running": BOTH,
-    "convert-6-done": BOTH, "convert-7-compared": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH,
+    "convert-6-done": BOTH, "shelf": LOOKS, "chat-5-answered": LOOKS, "activity": BOTH,
     "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
 MOST_FREQUENT = 128  # of a picture's 256 colours
@@ -125,9 +125,8 @@ def shoot_convert(camera: Camera, source: Path, folder: Path, short: bool) -> st
         queue.resume_current()
     wait("the end", lambda: not page.converting)
     camera.take("convert-6-done")
-    estimate = page.run_card.done.estimate
-    page.area.ensureWidgetVisible(estimate, 0, 240)
-    camera.take("convert-7-compared")
+    page.area.verticalScrollBar().setValue(page.area.verticalScrollBar().maximum() // 3)
+    camera.take("convert-7-answers")
     page.area.verticalScrollBar().setValue(0)
     done = queue.last
     if done is None or done.result is None:

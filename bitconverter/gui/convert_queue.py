@@ -73,7 +73,6 @@ class ConvertQueue(QObject):
         self._runner.idle.connect(self.idle)
         self._running: QueueItem | None = None
         self._began = 0.0  # when the running one did
-        # before anything: what earlier work has left in the allocator is used again and must not count as free
         self._program = own_memory()
         self._watch = QTimer(self, interval=MEMORY_MS)
         self._watch.timeout.connect(self._look_at_memory)
@@ -117,6 +116,12 @@ class ConvertQueue(QObject):
         self.items.append(item)
         self._next()
         return item
+
+    def look_at_program(self) -> None:
+        """From now on, what the process takes more counts as a conversion's. Called before a model is looked at: what
+        that leaves in the allocator is used again by the conversion."""
+        if self._running is None:
+            self._program = own_memory()
 
     def pause(self) -> None:
         """Stop the running one, giving its memory back; the queue waits until it is resumed."""
