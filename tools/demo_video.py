@@ -74,7 +74,8 @@ class Film:
         """The window as it is now, for so many seconds."""
         from PySide6.QtWidgets import QApplication
 
-        QApplication.processEvents()
+        for _ in range(4):  # layouts inside layouts take a round each
+            QApplication.processEvents()
         path = self._folder / f"{len(self.frames):05}.png"
         self._window.grab().save(str(path))
         self.frames.append((path, seconds))

@@ -35,10 +35,11 @@ LOOKS = (("en", "light"), ("en", "dark"), ("ja", "light"), ("ja", "dark"))
 BOTH = (("en", "light"), ("ja", "light"))
 GUIDE = {  # what docs/guide and the README show
     "welcome": BOTH, "convert-1-empty": BOTH, "convert-3-ready": LOOKS, "convert-4-running": BOTH,
-    "convert-6-done": BOTH, "convert-7-compared": BOTH, "train-2-ready": BOTH, "train-4-done": BOTH, "shelf": LOOKS,
+    "convert-6-done": BOTH, "train-2-ready": BOTH, "train-4-done": BOTH, "shelf": LOOKS,
     "chat-5-answered": LOOKS, "activity": BOTH, "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
-PATIENCE_MS = 20 * 60 * 1000
+MOST_FREQUENT = 128  # of a picture's 256 colours
+PATIENCE_MS = 90 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
 JAPANESE = "「こんにちは、世界」を英語に訳してください。 Please translate this greeting."
 
@@ -64,12 +65,18 @@ class Camera:
 
 
 def few_colors(image: QImage) -> QImage:
-    """The picture in its 256 most frequent colours: a window has few, and the file becomes a third as large."""
+    """The picture in 256 of its colours, which makes the file a third as large: the most frequent ones, and of the
+    others (icons have few pixels) always the one that is farthest from all those."""
     image = image.convertToFormat(QImage.Format.Format_RGB32)
     pixels = np.frombuffer(image.constBits(), np.uint32).reshape(image.height(), -1)[:, : image.width()]
-    colors, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
-    often = colors[np.argsort(-counts, kind="stable")[:256]]
-    table = [qRgb(int(c) >> 16, int(c) >> 8 & 255, int(c) & 255) for c in often]
+    packed, counts = np.unique(pixels & 0xFFFFFF, return_counts=True)
+    colors = np.stack([packed >> 16, packed >> 8 & 255, packed & 255], axis=1).astype(np.int32)
+    chosen = list(np.argsort(-counts, kind="stable")[:MOST_FREQUENT])
+    distances = np.min([((colors - colors[k]) ** 2).sum(axis=1) for k in chosen], axis=0)
+    while len(chosen) < min(256, len(colors)):
+        chosen.append(int(distances.argmax()))
+        distances = np.minimum(distances, ((colors - colors[chosen[-1]]) ** 2).sum(axis=1))
+    table = [qRgb(*(int(part) for part in colors[k])) for k in chosen]
     return image.convertToFormat(QImage.Format.Format_Indexed8, table, Qt.ImageConversionFlag.ThresholdDither)
 
 
@@ -119,9 +126,8 @@ def shoot_convert(camera: Camera, source: Path, folder: Path, short: bool) -> st
         queue.resume_current()
     wait("the end", lambda: not page.converting)
     camera.take("convert-6-done")
-    estimate = page.run_card.done.estimate
-    page.area.ensureWidgetVisible(estimate, 0, 240)
-    camera.take("convert-7-compared")
+    page.area.verticalScrollBar().setValue(page.area.verticalScrollBar().maximum() // 3)
+    camera.take("convert-7-answers")
     page.area.verticalScrollBar().setValue(0)
     done = queue.last
     if done is None or done.result is None:

@@ -161,6 +161,7 @@ class ConvertPage(ConvertLayout):
         remember_folder(self._settings, path)
         self._reports, self._tried, self._plan = {}, set(), None
         self._planner.drop()
+        self.queue.look_at_program()
         self.target_card.sizes.forget()
         self.target_card.show_plan(None)
         if self._choice.preset == CUSTOM:

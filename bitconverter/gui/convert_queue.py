@@ -72,7 +72,8 @@ class ConvertQueue(QObject):
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(self.idle)
         self._running: QueueItem | None = None
-        self._began, self._memory_before = 0.0, 0  # of the running one
+        self._began = 0.0  # when the running one did
+        self._program = own_memory()
         self._watch = QTimer(self, interval=MEMORY_MS)
         self._watch.timeout.connect(self._look_at_memory)
         self.items: list[QueueItem] = []
@@ -115,6 +116,12 @@ class ConvertQueue(QObject):
         self.items.append(item)
         self._next()
         return item
+
+    def look_at_program(self) -> None:
+        """From now on, what the process takes more counts as a conversion's. Called before a model is looked at: what
+        that leaves in the allocator is used again by the conversion."""
+        if self._running is None:
+            self._program = own_memory()
 
     def pause(self) -> None:
         """Stop the running one, giving its memory back; the queue waits until it is resumed."""
@@ -181,7 +188,7 @@ class ConvertQueue(QObject):
         if item is not None and self._running is None and item.state is Work.WAITING:
             self._running, self.last = item, None
             item.ending, item.problem = "", None
-            self._began, self._memory_before = time.monotonic(), own_memory()
+            self._began = time.monotonic()
             self._watch.start()
             self._shell.activities.turn(item.activity, Work.RUNNING)
             self._runner.start(item.job)
@@ -210,7 +217,7 @@ class ConvertQueue(QObject):
 
     def _look_at_memory(self) -> None:
         if self._running is not None:
-            self._running.memory = max(self._running.memory, own_memory() - self._memory_before)
+            self._running.memory = max(self._running.memory, own_memory() - self._program)
 
     def _over(self, item: QueueItem, event: Finished | Failed | Stopped) -> None:
         activities = self._shell.activities

@@ -8,9 +8,9 @@ from bitconverter.gui import artwork, theme
 from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, fit_text
 from bitconverter.gui.tokens import Radius, Space
-from bitconverter.jobs.shelf import CONVERTED, GGUF, UNFINISHED, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, GGUF, SOUL, UNFINISHED, ShelfEntry
 
-ICONS = {CONVERTED: "chip", UNFINISHED: "pause", GGUF: "zip"}
+ICONS = {CONVERTED: "chip", UNFINISHED: "pause", GGUF: "zip", SOUL: "star"}
 FIT_COLORS = {"good": ("ok", "ok_soft"), "tight": ("warning", "warning_soft"), "no": ("error", "error_soft")}
 ICON, INDENT = 24, 34
 Index = QModelIndex | QPersistentModelIndex
@@ -25,7 +25,7 @@ class ShelfDelegate(QStyledItemDelegate):
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: Index) -> None:
         entry: ShelfEntry = index.data(ENTRY)
         colors, font = theme.current(), QFont(option.font)  # type: ignore[attr-defined]
-        left = INDENT if index.parent().isValid() else 2  # the view's own would be painted as chosen too
+        left = INDENT * depth(index) or 2  # the view's own indentation would be painted as chosen too
         rect: QRect = option.rect.adjusted(left, 2, -2, -2)  # type: ignore[attr-defined]
         state = option.state  # type: ignore[attr-defined]
         usable = entry.there and not entry.damaged
@@ -93,3 +93,8 @@ class ShelfDelegate(QStyledItemDelegate):
         lines = [entry.path, fit_text(found) if found else "", entry.damaged]
         QToolTip.showText(event.globalPos(), "\n".join(line for line in lines if line), view)
         return True
+
+
+def depth(index: Index) -> int:
+    """How many stand above it."""
+    return 1 + depth(index.parent()) if index.parent().isValid() else 0

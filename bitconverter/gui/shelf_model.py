@@ -1,4 +1,4 @@
-"""The models on the shelf as a tree: an original, and below it what was made of it."""
+"""The models on the shelf as a tree: an original, below it what was made of it, and below that its souls."""
 
 import contextlib
 import dataclasses
@@ -8,15 +8,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 
 from bitconverter.gui.messages import format_count, format_size, tr
 from bitconverter.gui.palette import matches
 from bitconverter.jobs.hardware import Fit, fit
-from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, UNFINISHED, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
 
 ENTRY = int(Qt.ItemDataRole.UserRole)
+Index = QModelIndex | QPersistentModelIndex
 ORDERS = {
     "recent": lambda entry: -entry.changed,
     "name": lambda entry: entry.name.casefold(),
@@ -30,39 +31,62 @@ class ShelfModel(QStandardItemModel):
     def show(self, entries: Iterable[ShelfEntry], query: str, order: str) -> None:
         """Replace everything. Of a family, all are shown when one matches `query`."""
         self.clear()
-        everything = list(entries)
-        originals = sorted((e for e in everything if e.kind in (ORIGINAL, GGUF)), key=ORDERS[order])
-        rest = sorted((e for e in everything if e.kind not in (ORIGINAL, GGUF)), key=ORDERS[order])
-        families = [(parent, [e for e in rest if parent_of(e, originals) is parent]) for parent in originals]
-        alone = [entry for entry in rest if parent_of(entry, originals) is None]
-        for parent, children in families:
-            if any(matches(query, entry.name) for entry in (parent, *children)):
-                item = _item(parent)
-                for child in children:
-                    item.appendRow(_item(child))
+        everything = sorted(entries, key=ORDERS[order])
+        children: dict[str, list[ShelfEntry]] = {}
+        tops = []
+        for entry, parent in zip(everything, parents(everything), strict=True):
+            if parent is None:
+                tops.append(entry)
+            else:
+                children.setdefault(parent.path, []).append(entry)
+        for entry in tops:
+            item = _family(entry, children)
+            if any(matches(query, name) for name in _names(item)):
                 self.appendRow(item)
-        for entry in alone:
-            if matches(query, entry.name):
-                self.appendRow(_item(entry))
 
-    def entries(self) -> list[ShelfEntry]:
+    def indexes(self, below: Index = QModelIndex()) -> list[QModelIndex]:  # noqa: B008 - Qt's own default
         """All that are shown, from top to bottom."""
         found = []
-        for number in range(self.rowCount()):
-            item = self.item(number)
-            found.append(item.data(ENTRY))
-            found += [item.child(child).data(ENTRY) for child in range(item.rowCount())]
+        for number in range(self.rowCount(below)):
+            index = self.index(number, 0, below)
+            found += [index, *self.indexes(index)]
         return found
 
+    def entries(self) -> list[ShelfEntry]:
+        """The same as entries."""
+        return [index.data(ENTRY) for index in self.indexes()]
 
-def parent_of(entry: ShelfEntry, originals: list[ShelfEntry]) -> ShelfEntry | None:
-    """The original that `entry` was made from: of its name and size, best the one beside it."""
-    if entry.kind == UNFINISHED:
-        fitting = [o for o in originals if os.path.realpath(o.path) == os.path.realpath(entry.source)]
-    else:
-        fitting = [o for o in originals if o.name == entry.source]
-    beside = [o for o in fitting if os.path.dirname(o.path) == os.path.dirname(entry.path)]
-    return next(iter(beside or fitting), None)
+
+def parents(everything: list[ShelfEntry]) -> list[ShelfEntry | None]:
+    """What each was made from: an original or a converted model of its name (or path), best the one beside it; None
+    for originals and orphans."""
+    known: dict[tuple[bool, str], list[ShelfEntry]] = {}  # (whether converted, name or place) -> models
+    for entry in everything:
+        if entry.kind in (ORIGINAL, GGUF, CONVERTED):
+            for key in (entry.name, os.path.realpath(entry.path)):
+                known.setdefault((entry.kind == CONVERTED, key), []).append(entry)
+
+    def parent(entry: ShelfEntry) -> ShelfEntry | None:
+        if entry.kind in (ORIGINAL, GGUF):
+            return None
+        source = os.path.realpath(entry.source) if entry.kind == UNFINISHED else entry.source
+        fitting = known.get((entry.kind == SOUL, source), [])
+        beside = [e for e in fitting if os.path.dirname(e.path) == os.path.dirname(entry.path)]
+        return next(iter(beside or fitting), None)
+
+    return [parent(entry) for entry in everything]
+
+
+def _family(entry: ShelfEntry, children: dict[str, list[ShelfEntry]]) -> QStandardItem:
+    """`entry`, below it what was made of it, and below that what was made of that."""
+    item = _item(entry)
+    for child in children.get(entry.path, ()):
+        item.appendRow(_family(child, children))
+    return item
+
+
+def _names(item: QStandardItem) -> list[str]:
+    return [item.text(), *(name for row in range(item.rowCount()) for name in _names(item.child(row)))]
 
 
 def _item(entry: ShelfEntry) -> QStandardItem:
@@ -82,6 +106,12 @@ def facts(entry: ShelfEntry) -> list[str]:
     result = [tr(f"kind-of-{entry.kind}")]
     if entry.kind == UNFINISHED:
         return [*result, f"{entry.share:.0%}".replace("%", " %"), format_size(entry.bytes)]
+    if entry.kind == SOUL:
+        return [
+            *result,
+            *([tr("soul-of", name=entry.source)] if entry.source else []),
+            format_size(entry.bytes),
+        ]
     if entry.parameters:
         result.append(tr("parameters", count=format_count(entry.parameters)))
     result.append(format_size(entry.bytes))
@@ -101,7 +131,7 @@ def perplexity_change(entry: ShelfEntry) -> float | None:
 
 def fit_of(entry: ShelfEntry) -> Fit | None:
     """Whether it runs on this PC; None where that is no question."""
-    if not entry.there or entry.damaged or entry.kind == UNFINISHED or not entry.bytes:
+    if not entry.there or entry.damaged or entry.kind in (UNFINISHED, SOUL) or not entry.bytes:
         return None
     return fit(2 * entry.bytes if entry.kind == GGUF else entry.bytes)  # a .gguf is unpacked to 16 bits
 

@@ -25,11 +25,11 @@ from bitconverter.gui.shelf_delegate import ShelfDelegate
 from bitconverter.gui.shelf_model import ENTRY, ShelfMemory, ShelfModel, facts, fit_of, fit_text, with_missing
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.trash import Trashed, move_to_trash, take_back
+from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Event, Failed, Finished
-from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, UNFINISHED, ScanJob, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ScanJob, ShelfEntry
 from bitconverter.settings import storable
 
 ACTIONS = (
@@ -41,6 +41,7 @@ POSSIBLE = {
     GGUF: ("chat", "convert", "folder", "delete"),
     CONVERTED: ("chat", "verify", "folder", "delete"),
     UNFINISHED: ("resume", "folder", "delete"),
+    SOUL: ("folder", "delete"),
 }
 
 
@@ -199,18 +200,11 @@ class ShelfPage(ScrolledPage):
 
     def choose(self, path: str) -> bool:
         """Mark the model `path`; False when it is not shown."""
-        for index in self._indexes():
+        for index in self.model.indexes():
             if index.data(ENTRY).path == path:
                 self.tree.setCurrentIndex(index)
                 return True
         return False
-
-    def _indexes(self) -> list[QModelIndex]:
-        found = []
-        for number in range(self.model.rowCount()):
-            parent = self.model.index(number, 0)
-            found += [parent, *(self.model.index(n, 0, parent) for n in range(self.model.rowCount(parent)))]
-        return found
 
     def current(self) -> ShelfEntry | None:
         """The model that is marked."""
@@ -281,6 +275,14 @@ class ShelfPage(ScrolledPage):
         self._show_details()
 
     def _delete(self, entry: ShelfEntry) -> None:
+        self.notice.clear()
+        foreign = foreign_in(entry.path)
+        if foreign is not None:
+            key = "delete-foreign" if foreign else "delete-root"
+            self.notice.show_warning(
+                tr("delete-refused-title"), tr(key, path=entry.path, file=os.path.basename(foreign))
+            )
+            return
         thing = move_to_trash(entry.path)
         if thing is None:
             self.notice.show_warning(tr("delete-failed-title"), tr("delete-failed", path=entry.path))

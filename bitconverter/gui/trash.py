@@ -10,6 +10,15 @@ from pathlib import Path
 
 from PySide6.QtCore import QDir, QFile, QStandardPaths
 
+# what lies in a model's folder; a folder with anything else in it holds more than a model
+OF_A_MODEL = (
+    ".safetensors", ".bin", ".pt", ".pth", ".gguf", ".onnx", ".h5", ".npz", ".npy", ".msgpack", ".soul",
+    ".json", ".jsonl", ".jinja", ".model", ".txt", ".md", ".py", ".yaml", ".yml", ".png", ".svg", ".webp",
+    ".state", ".bad", ".tmp", ".lock", ".metadata", ".incomplete", ".gitattributes", ".gitignore",
+)  # fmt: skip
+NAMES_OF_A_MODEL = ("license", "licence", "notice", "use_policy", "readme", "lock", "checksum")
+MOST_LOOKED_AT = 5000
+
 
 @dataclass(frozen=True)
 class Trashed:
@@ -22,6 +31,25 @@ class Trashed:
     def can_return(self) -> bool:
         """Whether it can be taken back now."""
         return bool(self.place) and os.path.exists(self.place) and not os.path.exists(self.path)
+
+
+def foreign_in(path: str) -> str | None:
+    """Why the model folder `path` is not to be deleted: the first file in it that belongs to no model, or "" where it
+    is a drive, the user's own folder or something above that; None where it holds a model and nothing else."""
+    folder = Path(os.path.realpath(path))
+    home = Path(os.path.realpath(Path.home()))
+    if folder == Path(folder.anchor) or os.path.ismount(folder) or folder == home or folder in home.parents:
+        return ""
+    if not folder.is_dir():
+        return None
+    looked = 0
+    for where, _folders, files in os.walk(folder):
+        for name in files:
+            looked += 1
+            known = Path(name).suffix.lower() in OF_A_MODEL or name.lower() in OF_A_MODEL
+            if looked > MOST_LOOKED_AT or not (known or name.lower().startswith(NAMES_OF_A_MODEL)):
+                return os.path.join(where, name)
+    return None
 
 
 def move_to_trash(path: str) -> Trashed | None:

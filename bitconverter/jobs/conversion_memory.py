@@ -9,19 +9,20 @@ import itertools
 from bitconverter.engine import ModelInfo
 from bitconverter.jobs import polish
 from bitconverter.jobs.calibrate import CHUNK_TOKENS
+from bitconverter.jobs.evaluate import chunk_tokens
 from bitconverter.jobs.layer_reader import SLAB_BYTES
 from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
 from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges
 
-WORK = 90 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
+WORK = 30 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
 FACTOR_BYTES = (
     48  # of an entry of H while it is factored: sums, scaled, factor and inverse in f64, h and u in f32
 )
 FIT_BYTES = (
     18  # of a weight of the matrix that is rounded: itself twice in f32, its integers, what they are tried on
 )
-REPORT_LOGITS = 4  # arrays f32 [window, vocabulary] of both models and their scores
+REPORT_LOGITS = 2  # arrays f32 [tokens, vocabulary]: of both models
 
 
 def peak_bytes(
@@ -30,9 +31,9 @@ def peak_bytes(
     """`stored`: bytes of a weight in the source; `windows` of `window` tokens are calibrated on, `measured` of them
     for the sensitivities (0: not at all). With the quality report."""
     report = 2 * session_bytes(info, min(REPORT_WINDOW, info.max_positions), "f16")
-    report += REPORT_LOGITS * 4 * min(REPORT_WINDOW, info.max_positions) * info.vocab_size
+    report += REPORT_LOGITS * 4 * chunk_tokens(info.vocab_size) * info.vocab_size
     largest = 4 * info.hidden_size * max(info.vocab_size, info.intermediate_size)
-    stages = [report, 2 * min(SLAB_BYTES, largest)]
+    stages = [report, min(SLAB_BYTES, largest)]
     if method == "fast":
         return WORK + max(stages)
     hidden = 4 * window * info.hidden_size  # of a window's states

@@ -1,4 +1,4 @@
-"""What models lie in some folders: originals, conversions of them, unfinished conversions. Nothing is copied.
+"""What models lie in some folders: originals, conversions of them, unfinished ones, souls. Nothing is copied.
 
 Reads headers and small JSON files only; everything in them may be damaged, or anybody's.
 """
@@ -13,16 +13,18 @@ from typing import Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
+from bitconverter.format.soul_file import FORMAT as SOUL_FORMAT
 from bitconverter.jobs.job import Context, Progress
 
 DEPTH = 4  # folders below the given one: models--X--Y/snapshots/HASH of the download cache
 MOST_MODELS = 2000
-ORIGINAL, GGUF, CONVERTED, UNFINISHED = "original", "gguf", "converted", "unfinished"
+ORIGINAL, GGUF, CONVERTED, UNFINISHED, SOUL = "original", "gguf", "converted", "unfinished", "soul"
 
 
 @dataclass(frozen=True)
 class ShelfEntry:
-    """One model. `source`: the name of the original of a conversion, its path for an unfinished one. Numbers are 0
+    """One model, or a soul. `source`: the name of the original of a conversion, its path for an unfinished one, the
+    name of the converted model of a soul. Numbers are 0
     where nothing says them, `perplexity` and `kl` None; `share` 0..1 of an unfinished conversion; `changed`: when,
     in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used."""
 
@@ -87,7 +89,7 @@ def _models_in(folder: Path, depth: int, ctx: Context) -> Iterator[Path]:
 def _is_model(path: Path) -> bool:
     try:
         if path.is_file():
-            return path.suffix.lower() == ".gguf"
+            return path.suffix.lower() in (".gguf", ".soul")
         if path.name.endswith(".partial"):
             return (path / "job.json").is_file()
         return (path / "config.json").is_file() and any(path.glob("*.safetensors*"))
@@ -99,13 +101,16 @@ def entry_of(path: Path) -> ShelfEntry:
     """What is to be told of the model `path`, whatever state it is in."""
     try:
         changed = path.stat().st_mtime
+        if path.suffix.lower() == ".soul" and path.is_file():
+            return _soul(path, changed)
         if path.is_file():
             return ShelfEntry(str(path), path.stem, GGUF, path.stat().st_size, changed=changed)
         if path.name.endswith(".partial"):
             return _unfinished(path, changed)
         return _folder(path, changed)
     except (OSError, ValueError, RecursionError, UserError) as error:
-        return ShelfEntry(str(path), path.name, ORIGINAL, damaged=str(error))
+        kind = SOUL if path.suffix.lower() == ".soul" else ORIGINAL
+        return ShelfEntry(str(path), path.stem if kind == SOUL else path.name, kind, damaged=str(error))
 
 
 def _folder(path: Path, changed: float) -> ShelfEntry:
@@ -127,6 +132,15 @@ def _folder(path: Path, changed: float) -> ShelfEntry:
         int(_number(source.get("bytes")) or 0), _number(quality.get("perplexity")),
         _number(quality.get("source_perplexity")), _number(quality.get("kl")), changed=changed,
     )  # fmt: skip
+
+
+def _soul(path: Path, changed: float) -> ShelfEntry:
+    """By its header; the gains themselves are read when it is used."""
+    metadata = SafetensorsFile(path).metadata
+    if any(metadata.get(key) != value for key, value in SOUL_FORMAT.items()):
+        raise ValueError(f"{path.name} is not a soul of this version")
+    source = metadata.get("base_name", "")
+    return ShelfEntry(str(path), path.stem, SOUL, path.stat().st_size, source=source, changed=changed)
 
 
 def _unfinished(path: Path, changed: float) -> ShelfEntry:

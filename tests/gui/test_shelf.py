@@ -1,18 +1,24 @@
 """The shelf on real models and a real recycle bin."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PySide6.QtCore import QLocale
 
-from bitconverter.gui.shelf_model import ENTRY, facts, parent_of
+from bitconverter.format.soul_file import Soul, soul_bytes
+from bitconverter.gui.shelf_delegate import depth
+from bitconverter.gui.shelf_model import ENTRY, facts, parents
+from bitconverter.gui.trash import foreign_in
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
-from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, UNFINISHED, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
 
 LONG = 60_000
+SOUL_OF_SMALL = Soul({"model.layers.0.mlp.up_proj": np.ones(8, np.float32)}, "small 小", "0" * 64, {})
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +170,44 @@ def test_the_change_of_perplexity_is_said_when_the_report_has_it(page, place, qt
 
 def test_of_two_originals_of_one_name_the_one_beside_is_the_parent():
     first, second = (ShelfEntry(f"/{place}/m", "m", ORIGINAL) for place in "ab")
-    assert parent_of(ShelfEntry("/b/small", "small", CONVERTED, source="m"), [first, second]) is second
-    assert parent_of(ShelfEntry("/c/small", "small", CONVERTED, source="m"), [first, second]) is first
-    assert parent_of(ShelfEntry("/c/small", "small", CONVERTED, source="x"), [first, second]) is None
+    assert parents([first, second, ShelfEntry("/b/small", "small", CONVERTED, source="m")])[2] is second
+    assert parents([first, second, ShelfEntry("/c/small", "small", CONVERTED, source="m")])[2] is first
+    assert parents([first, second, ShelfEntry("/c/small", "small", CONVERTED, source="x")])[2] is None
+
+
+def test_a_soul_stands_below_the_model_that_was_taught(page, place, qtbot):
+    (place / "secretary 秘書.soul").write_bytes(soul_bytes(SOUL_OF_SMALL))
+    (place / "damaged.soul").write_bytes(b"x" * 100)
+    page.scan()
+    qtbot.waitUntil(lambda: not page.busy and len(page.entries) == 4, timeout=LONG)
+    original = page.model.index(0, 0)
+    while original.data(ENTRY).kind != ORIGINAL:
+        original = original.siblingAtRow(original.row() + 1)
+    converted = page.model.index(0, 0, original)
+    soul = page.model.index(0, 0, converted)
+    assert soul.data(ENTRY).name == "secretary 秘書" and depth(soul) == 2
+    assert any("small 小" in fact for fact in facts(soul.data(ENTRY)))
+    assert {e.name for e in page.model.entries()} == {"original 元", "small 小", "secretary 秘書", "damaged"}
+    assert page.choose(str(place / "secretary 秘書.soul"))
+    assert page.buttons["delete"].isVisible() and not page.buttons["chat"].isVisible()
+    page.search.setText("秘書")  # the whole family is shown
+    assert len(page.model.entries()) == 3
+    page.search.clear()
+    page.choose(str(place / "damaged.soul"))
+    assert page.current().damaged and page.current().kind == SOUL
+
+
+def test_a_folder_with_more_than_a_model_is_never_deleted(window, page, place, tmp_path, monkeypatch, qtbot):
+    source = place / "original 元"
+    (source / "photos").mkdir()
+    (source / "photos" / "family.jpg").write_bytes(b"x")
+    page.choose(str(source))
+    page.act("delete")
+    assert source.is_dir() and "family.jpg" in page.notice.text() and not window.toast.isVisible()
+    (source / "photos" / "family.jpg").unlink()
+    for home in (source, source / "inside"):
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "home", classmethod(lambda cls, home=home: home))
+            assert foreign_in(str(source)) == ""
+    assert foreign_in(os.path.abspath(os.sep)) == ""
+    assert foreign_in(str(source)) is None and foreign_in(str(place / "small 小")) is None

@@ -26,6 +26,8 @@ TEXTS: Texts = {
     "kind-of-original": ("Original", "元のモデル"),
     "kind-of-gguf": ("GGUF", "GGUF"),
     "kind-of-converted": ("Converted", "変換済み"),
+    "kind-of-soul": ("Soul: what it was taught", "ソウル（教えたこと）"),
+    "soul-of": ("of {name}", "{name} 用"),
     "kind-of-unfinished": ("Unfinished conversion", "途中の変換"),
     "bits-short": ("{bits} bits", "{bits} ビット"),
     "perplexity-change": ("perplexity {change}", "パープレキシティ {change}"),
@@ -42,6 +44,9 @@ TEXTS: Texts = {
     "deleted": ("{name} is in the recycle bin.", "{name} をごみ箱に移しました。"),
     "delete-failed-title": ("It could not be moved to the recycle bin", "ごみ箱に移せませんでした"),
     "delete-failed": ("{path} is as it was. A program may be using it; close its chat and try again.", "{path} はそのままです。使用中かもしれません。会話を閉じて、もう一度試してください。"),
+    "delete-refused-title": ("This folder holds more than a model", "モデル以外のものも入っているフォルダーです"),
+    "delete-foreign": ("{path} was not touched: {file} belongs to no model. Move the model into a folder of its own, or delete the folder yourself.", "{path} はそのままです。{file} はモデルのファイルではありません。モデルだけのフォルダーに分けるか、ご自分で削除してください。"),
+    "delete-root": ("{path} was not touched: it is a drive, or your own folder. Move the model into a folder of its own.", "{path} はそのままです。ドライブ全体、またはご自分のフォルダーです。モデルだけのフォルダーに分けてください。"),
     "undo-failed-title": ("It could not be taken back", "元に戻せませんでした"),
     "undo-failed": ("{path} is no longer in the recycle bin, or something else is at its place.", "{path} がごみ箱にないか、元の場所に別のものがあります。"),
 }  # fmt: skip
