@@ -1,4 +1,4 @@
-"""Seconds of one training step, ours and PyTorch's in one sitting: A B A B, medians, as a Markdown table.
+"""CPU seconds of one training step, ours and PyTorch's in one sitting: A B A B, medians, as a Markdown table.
 
 Usage: python tools/compare_training.py MODEL SOURCE --torch-python PATH [--threads 2] [--rounds 3]
 
@@ -6,7 +6,8 @@ MODEL is a converted folder, SOURCE the bf16 folder that it was made from, PATH 
 Steps: MeZO with 1 x 256 tokens, gains of all layers (ours) or all weights (torch, as published: the perturbation is
 drawn again from its seed, four passes over the weights); AdamW on all weights with the same tokens (torch); exact
 LoRA of rank 8 on q and v of all layers with 8 x 128 tokens (both, torch with AdamW on the factors). bf16 in torch.
-Medians of the rounds; a round is the median of 3 steps after one that is not counted.
+Medians of the rounds; a round is the median of 3 steps after one that is not counted. CPU seconds are those of all
+threads of the process, so that a machine that does other things too changes them little.
 """
 
 import argparse
@@ -34,9 +35,9 @@ def timed(step: Callable[[], Any]) -> float:
     step()
     times = []
     for _ in range(STEPS):
-        started = time.perf_counter()
+        started = time.process_time()
         step()
-        times.append(time.perf_counter() - started)
+        times.append(time.process_time() - started)
     return statistics.median(times)
 
 
@@ -152,7 +153,7 @@ def main() -> None:
     a, b = (
         {key: statistics.median(one[key] for one in rounds) for key in rounds[0]} for rounds in seen.values()
     )
-    print("| step | ours | torch bf16 | times faster |\n|---|---|---|---|")
+    print("| step, CPU seconds | ours | torch bf16 | times less |\n|---|---|---|---|")
     for name, mine, peer in (
         ("MeZO, 1 x 256 tokens", "mezo", "mezo"),
         ("MeZO, 1 x 256 tokens, against AdamW", "mezo", "adamw"),

@@ -132,9 +132,13 @@ def main() -> None:
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        print("| run | accuracy on test.jsonl | seconds | CPU seconds |\n|---|---|---|---|", flush=True)
-        print(f"| untrained | {accuracy(args.model, None, args.lesson, args.threads):.1%} | | |", flush=True)
-        for kind in [kind for kind in args.only if kind != "memory"]:
+        kinds = [kind for kind in args.only if kind != "memory"]
+        if kinds:
+            print("| run | accuracy on test.jsonl | seconds | CPU seconds |\n|---|---|---|---|", flush=True)
+            print(
+                f"| untrained | {accuracy(args.model, None, args.lesson, args.threads):.1%} | | |", flush=True
+            )
+        for kind in kinds:
             found = []
             for seed in args.seeds:
                 label, right, done = (
