@@ -23,10 +23,11 @@ from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_layout import TrainLayout
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished_training import is_work_folder, recall, remember
+from bitconverter.jobs.compare_answers import CompareAnswersJob
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
-from bitconverter.jobs.merge import MergeJob
+from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
 
@@ -95,6 +96,7 @@ class TrainPage(TrainLayout):
             field.valueChanged.connect(lambda _: self._show())
         self.train_button.clicked.connect(self.train)
         self.taught.use.connect(self.use)
+        self.taught.compare.connect(self.compare)
         self.taught.undo.connect(self.undo)
         self.taught.renamed.connect(self._rename)
         self.taught.again.connect(self._again)
@@ -414,7 +416,14 @@ class TrainPage(TrainLayout):
         self._activity = None
         self.taught.show_taught(
             Taught(
-                result.out, job.model, result.before, result.after, result.best_step, result.steps, seconds
+                result.out,
+                job.model,
+                result.before,
+                result.after,
+                result.best_step,
+                result.steps,
+                seconds,
+                job.lesson,
             )
         )
         self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)
@@ -498,15 +507,26 @@ class TrainPage(TrainLayout):
         if taught is None or self._merger.busy:
             return
         out = free_out(str(Path(taught.model).parent / Path(taught.soul).stem))
-        self.taught.show_busy(True)
+        self.taught.show_busy("use")
         self._merger.start(MergeJob(taught.model, taught.soul, out))
+
+    def compare(self) -> None:
+        """Let the model answer rows that were held back, as it was and as it is now."""
+        taught = self.taught.taught
+        if taught is None or self._merger.busy:
+            return
+        self.taught.show_busy("compare")
+        job = CompareAnswersJob(taught.model, taught.soul, taught.lesson, threads=self._settings["threads"])
+        self._merger.start(job)
 
     def _on_merge(self, event: Event) -> None:
         if not isinstance(event, Finished | Failed | Stopped):
             return
-        self.taught.show_busy(False)
-        if isinstance(event, Finished):
+        self.taught.show_busy("")
+        if isinstance(event, Finished) and isinstance(event.result, MergeResult):
             self._shell.model_wanted.emit(event.result.out)
+        elif isinstance(event, Finished):
+            self.taught.show_answers(event.result)
         elif isinstance(event, Failed):
             self.taught.show_error(error_text(event.error))
 
