@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from reference.converted import write_converted
 
+from bitconverter.gui import taught_actions
 from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
@@ -65,7 +66,8 @@ def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.move(path, target)
         return Trashed(path, str(target))
 
-    monkeypatch.setattr(train_page_module, "move_to_trash", move)
+    for module in (train_page_module, taught_actions):
+        monkeypatch.setattr(module, "move_to_trash", move)
     return place
 
 
