@@ -17,7 +17,7 @@ MINE = "BitConverter"
 # what pyproject.toml asks for; what these ask for themselves is found from their own metadata
 ROOTS = (
     "numpy", "cffi", "tokenizers", "gguf", "jinja2", "markdown-it-py", "Pygments", "psutil", "platformdirs",
-    "PySide6-Essentials", "wakepy", "charset-normalizer", "pypdf", "python-docx",
+    "PySide6-Essentials", "wakepy", "charset-normalizer", "pypdf", "python-docx", "pyqtgraph",
 )  # fmt: skip
 LICENCE_FILES = ("licen", "copying", "notice", "authors")
 

@@ -4,14 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QUrl, Signal
+from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout
 
 from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, label, row
+from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
+from bitconverter.jobs.compare_answers import Compared
 
 if TYPE_CHECKING:
     from bitconverter.gui.loss_plot import LossPlot
@@ -21,7 +22,7 @@ LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
 
 @dataclass(frozen=True)
 class Taught:
-    """What a training gave: losses on what was held back, the steps that it had and the best one."""
+    """What a training gave: losses on what was held back, its steps and the best one; `lesson`: its pack."""
 
     soul: str
     model: str
@@ -30,6 +31,7 @@ class Taught:
     best_step: int
     steps: int
     seconds: float
+    lesson: str = ""
 
 
 def verdict(taught: Taught) -> str:
@@ -41,12 +43,14 @@ def verdict(taught: Taught) -> str:
 
 
 class TaughtView(QFrame):
-    """Emits `use` (chat with it), `undo` (away with it), `renamed` with a new name, `again` (teach something else)."""
+    """Emits `use` (chat with it), `compare` (answers before and after), `undo` (away with it), `renamed` with a new
+    name, `again` (teach something else)."""
 
     use = Signal()
     undo = Signal()
     renamed = Signal(str)
     again = Signal()
+    compare = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -81,10 +85,12 @@ class TaughtView(QFrame):
         naming.addWidget(name_label)
         naming.addWidget(self.name, 1)
         self.use_button, self.undo_button = Button("primary", "chat"), Button("", "undo")
+        self.compare_button = Button("", "help")
         self.folder_button, self.again_button = Button("", "folder"), Button("quiet", "plus")
         buttons = row(Space.SMALL)
         for button, key, action in (
             (self.use_button, "taught-use", self.use.emit),
+            (self.compare_button, "taught-compare", self.compare.emit),
             (self.undo_button, "taught-undo", self.undo.emit),
             (self.folder_button, "open-folder", self._open_folder),
             (self.again_button, "taught-again", self.again.emit),
@@ -104,6 +110,11 @@ class TaughtView(QFrame):
         inner.addWidget(self._where)
         inner.addWidget(self.notice)
         inner.addLayout(buttons)
+        self._answer_boxes = QVBoxLayout()
+        self._answer_boxes.setSpacing(Space.SMALL)
+        self.compared: tuple[Compared, ...] = ()
+        self.boxes: list[QFrame] = []
+        inner.addLayout(self._answer_boxes)
         self.hide()
 
     def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
@@ -117,17 +128,36 @@ class TaughtView(QFrame):
 
     def show_taught(self, taught: Taught | None) -> None:
         """What came out; None hides it."""
+        if taught is None or self.taught is None or taught.lesson != self.taught.lesson:
+            self.compared = ()
         self.taught = taught
         self.notice.clear()
         self.setVisible(taught is not None)
         self.retranslate()
 
-    def show_busy(self, busy: bool) -> None:
-        """While the model with the soul in it is being made."""
-        for button in (self.use_button, self.undo_button, self.again_button):
+    def show_answers(self, compared: tuple[Compared, ...]) -> None:
+        """The same questions, answered before and after."""
+        self.compared = compared
+        self._show_answers()
+
+    def _show_answers(self) -> None:
+        for box in self.boxes:
+            box.hide()
+            box.deleteLater()
+        self.boxes = [_answer_box(answer) for answer in self.compared]
+        for box in self.boxes:
+            self._answer_boxes.addWidget(box)
+        self.compare_button.setVisible(not self.compared)
+
+    def show_busy(self, busy: str) -> None:
+        """While the model with the soul in it is being made to chat ("use") or to "compare"; "" when it is done."""
+        for button in (self.use_button, self.compare_button, self.undo_button, self.again_button):
             button.setEnabled(not busy)
         self.name.setEnabled(not busy)
-        self._texts.set(self.use_button.setText, "taught-making" if busy else "taught-use")
+        self._texts.set(self.use_button.setText, "taught-making" if busy == "use" else "taught-use")
+        self._texts.set(
+            self.compare_button.setText, "taught-comparing" if busy == "compare" else "taught-compare"
+        )
 
     def show_error(self, error: ErrorText) -> None:
         """What was asked for could not be done."""
@@ -138,6 +168,7 @@ class TaughtView(QFrame):
         self._texts.refresh()
         if self.plot is not None:
             self.plot.retranslate()
+        self._show_answers()
         taught = self.taught
         if taught is None:
             return
@@ -165,3 +196,29 @@ class TaughtView(QFrame):
     def _open_folder(self) -> None:
         if self.taught is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(Path(self.taught.soul).parent)))
+
+
+def _answer_box(answer: Compared) -> QFrame:
+    """A question, what the lesson says, and both answers."""
+    box = frame("missing")
+    inner = column(box, Space.MEDIUM, Space.SMALL)
+    question = label("strong", wrap=True, selectable=True)
+    question.setText(answer.prompt)
+    inner.addWidget(question)
+    sides = QGridLayout()
+    sides.setHorizontalSpacing(Space.LARGE)
+    words = (
+        (tr("answer-before"), answer.before),
+        (tr("answer-after"), answer.after),
+        (tr("answer-wanted"), answer.wanted),
+    )
+    for position, (word, said) in enumerate(words):
+        name, text = label("small"), label(wrap=True, selectable=True)
+        name.setText(word)
+        text.setText(said or "–")
+        text.setAlignment(Qt.AlignmentFlag.AlignTop)
+        sides.addWidget(name, 0, position)
+        sides.addWidget(text, 1, position)
+        sides.setColumnStretch(position, 1)
+    inner.addLayout(sides)
+    return box

@@ -11,6 +11,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from reference.converted import write_converted
 
+from bitconverter.gui import taught_actions
 from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
@@ -65,7 +66,8 @@ def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.move(path, target)
         return Trashed(path, str(target))
 
-    monkeypatch.setattr(train_page_module, "move_to_trash", move)
+    for module in (train_page_module, taught_actions):
+        monkeypatch.setattr(module, "move_to_trash", move)
     return place
 
 
@@ -228,6 +230,11 @@ def test_from_files_to_a_soul_to_a_chat(page, window, qtbot, tmp_path):
     assert page.taught.plot is not None and len(page.taught.plot.losses) == 12
     assert page.taught.numbers[1].text() == f"{taught.after:.3f}"
     assert "Step 12:" in page.console.text() and window.shell.settings[KEY] == ""
+    qtbot.mouseClick(page.taught.compare_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: bool(page.taught.boxes), timeout=LONG)
+    texts = [label.text() for label in page.taught.boxes[0].findChildren(QLabel)]
+    assert "the number" in texts[0] and {"before", "after", "in the lesson"} <= set(texts)
+    assert not page.taught.compare_button.isVisible()
     qtbot.mouseClick(page.taught.use_button, Qt.MouseButton.LeftButton)
     assert not page.taught.use_button.isEnabled()
     qtbot.waitUntil(lambda: window.page_name == "chat" and not window.busy, timeout=LONG)
@@ -266,6 +273,15 @@ def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
     assert page.card.plot.losses[-1][0] == 40 and done < 40
     assert len(window.activities.entries) == 1
+
+
+def test_paused_before_it_began_it_goes_on_from_the_files(page, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 4)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    assert not page.card.keep_button.isEnabled()
+    page.resume()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
 
 
 def test_stop_and_keep_gives_the_best_so_far(page, qtbot, tmp_path):

@@ -1,0 +1,103 @@
+"""What can be done with a soul that training gave: compare, chat with it, name it, take it back."""
+
+import dataclasses
+import os
+import re
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Signal
+
+from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.messages import error_text, tr
+from bitconverter.gui.page import Shell
+from bitconverter.gui.target_card import free_out
+from bitconverter.gui.taught_view import TaughtView
+from bitconverter.gui.trash import move_to_trash, take_back
+from bitconverter.jobs.compare_answers import CompareAnswersJob
+from bitconverter.jobs.job import Event, Failed, Finished, Stopped
+from bitconverter.jobs.merge import MergeJob, MergeResult
+
+_NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
+
+
+class TaughtActions(QObject):
+    """`gone`: the soul is in the bin; `back`: it was taken out of it again (a Taught)."""
+
+    gone = Signal()
+    back = Signal(object)
+
+    def __init__(self, view: TaughtView, shell: Shell, parent: QObject) -> None:
+        super().__init__(parent)
+        self._view, self._shell = view, shell
+        self.runner = JobRunner(self)
+        self.runner.happened.connect(self._on_event)
+        view.use.connect(self.use)
+        view.compare.connect(self.compare)
+        view.undo.connect(self.undo)
+        view.renamed.connect(self.rename)
+
+    def use(self) -> None:
+        """Write the soul into a copy of the model, and chat with that."""
+        taught = self._view.taught
+        if taught is None or self.runner.busy:
+            return
+        out = free_out(str(Path(taught.model).parent / Path(taught.soul).stem))
+        self._view.show_busy("use")
+        self.runner.start(MergeJob(taught.model, taught.soul, out))
+
+    def compare(self) -> None:
+        """Let the model answer rows that were held back, as it was and as it is now."""
+        taught = self._view.taught
+        if taught is None or self.runner.busy:
+            return
+        self._view.show_busy("compare")
+        threads = self._shell.settings["threads"]
+        self.runner.start(CompareAnswersJob(taught.model, taught.soul, taught.lesson, threads=threads))
+
+    def _on_event(self, event: Event) -> None:
+        if not isinstance(event, Finished | Failed | Stopped):
+            return
+        self._view.show_busy("")
+        if isinstance(event, Finished) and isinstance(event.result, MergeResult):
+            self._shell.model_wanted.emit(event.result.out)
+        elif isinstance(event, Finished):
+            self._view.show_answers(event.result)
+        elif isinstance(event, Failed):
+            self._view.show_error(error_text(event.error))
+
+    def undo(self) -> None:
+        """The soul goes to the bin: the model was never changed."""
+        taught = self._view.taught
+        if taught is None:
+            return
+        thing = move_to_trash(taught.soul)
+        if thing is None:
+            self._shell.say(tr("delete-failed", path=taught.soul))
+            return
+        self.gone.emit()
+
+        def back() -> None:
+            if take_back(thing):
+                self.back.emit(taught)
+            else:
+                self._shell.say(tr("undo-failed", path=taught.soul))
+
+        text = tr("deleted", name=Path(taught.soul).name)
+        self._shell.say(text, tr("undo") if thing.can_return else "", back)
+
+    def rename(self, name: str) -> None:
+        """Call the soul `name`; what no file may be called becomes "_"."""
+        taught = self._view.taught
+        if taught is None:
+            return
+        path = Path(taught.soul).with_name(_NOT_IN_NAMES.sub("_", name) + ".soul")
+        try:
+            if path.exists():
+                raise FileExistsError(17, "", str(path))
+            os.rename(taught.soul, path)
+        except OSError as error:
+            reason = tr("taught-name-taken") if isinstance(error, FileExistsError) else str(error.strerror)
+            self._shell.say(tr("taught-not-renamed", name=path.name, reason=reason))
+            self._view.retranslate()
+            return
+        self._view.show_taught(dataclasses.replace(taught, soul=str(path)))

@@ -1,0 +1,277 @@
+"""The form of the train page: which model learns, from what, what it should learn and how thoroughly."""
+
+import dataclasses
+import os
+from enum import Enum, auto
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from PySide6.QtWidgets import QFileDialog
+
+from bitconverter.gui.dropping import is_converted
+from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.messages import error_text, format_duration, language, tr
+from bitconverter.gui.model_bar import existing_models
+from bitconverter.gui.page import Shell
+from bitconverter.gui.source_card import remember_folder, start_folder
+from bitconverter.gui.train_layout import TrainLayout
+from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
+from bitconverter.jobs.job import Event, Failed, Finished
+from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.jobs.train import TrainJob
+
+WINDOW = 512  # tokens; examples take no more than they need
+SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
+PREVIEWS = 20
+FEW_ROWS = 50
+
+
+class State(Enum):
+    """Where the page stands."""
+
+    FORM = auto()  # something is missing, is being read, or all is ready
+    WORKING = auto()
+    PAUSED = auto()
+    DONE = auto()
+
+
+class TrainForm(TrainLayout):
+    """`paths`: what was chosen; `result`: what was found in it; `estimate`: how long it would take. Both None while
+    they are not known."""
+
+    ESTIMATES = True  # tries some steps for each material, which takes its time; most tests do without
+
+    def __init__(self, shell: Shell) -> None:
+        super().__init__(shell.settings)
+        self._shell = shell
+        self.state = State.FORM
+        self.paths: list[str] = []
+        self.result: PrepareResult | None = None
+        self.estimate: TrainingEstimate | None = None
+        self._mend = False
+        self._aim_chosen = False  # by the user: then the material does not choose it any more
+        self._reader, self._estimator = JobRunner(self), JobRunner(self)
+        self._reader.happened.connect(self._on_read)
+        self._estimator.happened.connect(self._on_estimate)
+        self.material.added.connect(self.add_material)
+        self.material.removed.connect(self._remove)
+        self.material.sample.connect(self.take_sample)
+        self.material.mend_wanted.connect(self._mend_rows)
+        self.models.activated.connect(lambda _: self._model_changed())
+        self.model_button.clicked.connect(self._ask_model)
+        self.convert_button.clicked.connect(lambda: shell.page_wanted.emit("convert"))
+        self.aims.changed.connect(self._choose_aim)
+        self.strengths.changed.connect(lambda _: self._show())
+        for field in (self.steps, self.layers, self.rate):
+            field.valueChanged.connect(lambda _: self._show())
+        self._show_models()
+
+    def _again(self) -> None:
+        """Back to the form, with what is in it."""
+        self.taught.show_taught(None)
+        self.state, self._aim_chosen = State.FORM, False
+        self._show()
+
+    # ---- the model that learns
+
+    def _show_models(self, chosen: str = "") -> None:
+        """The converted models that are known, the newest first."""
+        known = dict.fromkeys([*existing_models(self._settings), *self._settings["shelf_models"]])
+        folders = [folder for folder in known if is_converted(Path(folder))]
+        chosen = chosen or self.model
+        if chosen and chosen not in folders and is_converted(Path(chosen)):
+            folders.insert(0, chosen)
+        self.models.clear()
+        for folder in folders:
+            self.models.addItem(Path(folder).name, folder)
+            self.models.setItemData(self.models.count() - 1, folder, 3)  # the tool tip
+        if chosen in folders:
+            self.models.setCurrentIndex(folders.index(chosen))
+        self.models.setVisible(bool(folders))
+        self.no_model.setVisible(not folders)
+        self.convert_button.setVisible(not folders)
+
+    @property
+    def model(self) -> str:
+        """The folder of the model that learns, "" for none."""
+        return str(self.models.currentData() or "")
+
+    def choose_model(self, folder: str) -> None:
+        """Let the model in `folder` learn, if it is a converted one."""
+        if not is_converted(Path(folder)):
+            self._shell.say(tr("train-not-converted", name=Path(folder).name))
+            return
+        self._show_models(folder)
+        self._model_changed()
+
+    def _ask_model(self) -> None:
+        path = QFileDialog.getExistingDirectory(self, tr("train-model-title"), start_folder(self._settings))
+        if path:
+            remember_folder(self._settings, path)
+            self.choose_model(str(Path(path)))
+
+    def _model_changed(self) -> None:
+        self._read()
+
+    # ---- material
+
+    def add_material(self, paths: list[str]) -> None:
+        """Files and folders to learn from; a converted model among them is the one that learns."""
+        if self.state in (State.WORKING, State.PAUSED):
+            self._shell.say(tr("train-busy"))
+            return
+        if self.state is State.DONE:
+            self._again()
+        for path in paths:
+            if os.path.isdir(path) and is_converted(Path(path)):
+                self.choose_model(path)
+            elif path not in self.paths:
+                self.paths.append(path)
+                remember_folder(self._settings, path)
+        self._read()
+
+    def take_sample(self) -> None:
+        """Learn from the sample lesson, copied to where the settings are: it can be looked at and changed there."""
+        name = f"sample-{language()}.jsonl"
+        target = self._settings.path.parent / "lessons" / name
+        if not target.exists():
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with as_file(files("bitconverter.resources") / "lessons" / name) as source:
+                target.write_bytes(source.read_bytes())
+        self.add_material([str(target)])
+
+    def _remove(self, path: str) -> None:
+        self.paths.remove(path)
+        self._read()
+
+    def _mend_rows(self, wanted: bool) -> None:
+        self._mend = wanted
+        self._read()
+
+    def _prepare_job(self, out: str = "", previews: int = 0) -> PrepareJob:
+        return PrepareJob(
+            self.model, tuple(self.paths), out, window=WINDOW, mend=self._mend, preview=previews
+        )
+
+    def _read(self) -> None:
+        """Look at the material anew."""
+        self.result, self.estimate = None, None
+        self._estimator.drop()
+        self.problem.clear()
+        self.material.show_paths(self.paths)
+        if self.paths and self.model:
+            self._reader.start(self._prepare_job(previews=PREVIEWS))
+        else:
+            self._mend = self._mend and bool(self.paths)
+            self._reader.drop()
+        self._show()
+
+    def _on_read(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.result = event.result
+            self.material.show_result(event.result)
+            if not self._aim_chosen:
+                self.aims.choose(
+                    "sort" if event.result.labels else "answers" if event.result.examples else "style"
+                )
+            if self._usable and self.ESTIMATES:
+                self._estimator.start(EstimateTrainingJob(self._prepare_job(), self._train_job("", "", 1)))
+        elif isinstance(event, Failed):
+            self.material.show_error(error_text(event.error))
+        self._show()
+
+    def _on_estimate(self, event: Event) -> None:
+        if isinstance(event, Finished):
+            self.estimate = event.result
+            self.layers.setMaximum(max(1, event.result.layers) if event.result.layers < 6 else 1000)
+        elif isinstance(event, Failed):
+            self.problem.show_error(error_text(event.error))
+        self._show()
+
+    @property
+    def _usable(self) -> bool:
+        """Whether there is something to learn from and something to check with."""
+        return self.result is not None and self.result.used > 0 and self.result.entries > 1
+
+    # ---- what is shown
+
+    def _show(self) -> None:
+        form = self.state is State.FORM
+        self.form.setVisible(form)
+        self.footer.setVisible(form and bool(self.paths))
+        self.aim_part.setVisible(self._usable)
+        self.strength_part.setVisible(self._usable)
+        self.custom.setVisible(self.strengths.choice == "custom")
+        self.train_button.setEnabled(self._usable and self._steps() > 0)
+        self.console.setVisible(bool(self.console.text()))
+        self._show_advice()
+        self._show_strengths()
+        self._summarise()
+
+    def _choose_aim(self, _name: str) -> None:
+        self._aim_chosen = True
+        self._show()
+
+    def _show_advice(self) -> None:
+        if self.result is None:
+            return
+        result, aim = self.result, self.aims.choice
+        words = ", ".join(label.strip() for label in result.labels[:6])
+        if aim == "answers" and not result.examples:
+            parts = [tr("advice-answers-texts")]
+        elif aim == "sort" and not result.labels:
+            parts = [tr("advice-sort-no")]
+        else:
+            parts = [tr(f"advice-{aim}", labels=words)]
+        if result.examples and result.used < FEW_ROWS:
+            parts.append(tr("advice-few", count=result.used))
+        self.advice.setText(" ".join(parts))
+
+    def _show_strengths(self) -> None:
+        found, cards = self.estimate, self.strengths.cards
+        for name, seconds in SECONDS.items():
+            steps = found.steps_in(seconds) if found else 0
+            cards[name].show_fact(
+                tr("strength-fact", steps=steps, time=format_duration(found.seconds(steps))) if found else ""
+            )
+        cards["custom"].show_fact(
+            tr("strength-time", time=format_duration(found.seconds(self.steps.value()))) if found else ""
+        )
+        if found is None:
+            self.honest.setText(tr("strength-trying") if self._estimator.busy else "")
+        elif found.seconds(found.useful) <= SECONDS["short"]:
+            self.honest.setText(
+                tr("strength-enough", steps=found.useful, time=format_duration(found.seconds(found.useful)))
+            )
+        else:
+            self.honest.setText(tr("strength-honest", seconds=f"{found.step:.2g}"))
+
+    def _summarise(self) -> None:
+        if self.result is None:
+            self.summary.set_text(tr("train-needs-model") if not self.model else tr("material-reading"))
+        elif not self._usable:
+            self.summary.set_text(tr("train-too-little"))
+        else:
+            name = Path(self.model).name
+            self.summary.set_text(
+                tr("train-summary", rows=self.result.used, name=name, steps=self._steps() or "…")
+            )
+
+    def _steps(self) -> int:
+        """The steps of the chosen strength; 0 while they are not known."""
+        if self.strengths.choice == "custom":
+            return self.steps.value()
+        return self.estimate.steps_in(SECONDS[self.strengths.choice]) if self.estimate else 0
+
+    def _train_job(self, pack: str, out: str, steps: int) -> TrainJob:
+        custom = self.strengths.choice == "custom"
+        found, result = self.estimate, self.result
+        layers = self.layers.value() if custom or found is None else found.layers
+        job = TrainJob(self.model, pack, out, layers=layers, steps=steps, window=WINDOW)
+        if found is not None:
+            job = dataclasses.replace(job, batch=found.batch)
+        if custom:
+            job = dataclasses.replace(job, rate=self.rate.value())
+        if self.aims.choice == "sort" and result is not None:
+            job = dataclasses.replace(job, labels=result.labels)
+        return dataclasses.replace(job, threads=self._settings["threads"])

@@ -1,0 +1,86 @@
+"""Answers before and after: of rows that were held back, by the real engine."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import write_byte_tokenizer
+from reference.converted import write_converted
+
+from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import read_pack
+from bitconverter.jobs.compare_answers import CompareAnswersJob, Compared
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Progress, Stopped, run_job
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.model.tokenizer import Tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}<{{ m.role[0] }}>\n{{ m.content }}\n{% endfor %}"
+    "{% if add_generation_prompt %}<a>\n{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("compare") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    write_byte_tokenizer(
+        folder, json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    )
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+def finish(job: Job, events: list[Event] | None = None) -> object:
+    last = run_job(job, (events if events is not None else []).append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def taught(model: Path, tmp_path: Path, text: str, name: str) -> CompareAnswersJob:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    lesson, soul = tmp_path / "a.u32", tmp_path / "魂.soul"
+    finish(PrepareJob(str(model), (str(tmp_path / name),), str(lesson), window=64))
+    finish(TrainJob(str(model), str(lesson), str(soul), layers=2, steps=30, batch=8, window=64, rate=0.05))
+    return CompareAnswersJob(str(model), str(soul), str(lesson), tokens=12)
+
+
+def test_held_back_questions_are_answered_by_both(model: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"what is {k}?", "answer": "aaaa"}) for k in range(30)]
+    job = taught(model, tmp_path, "\n".join(rows), "rows.jsonl")
+    events: list[Event] = []
+    found = finish(job, events)
+    assert isinstance(found, tuple) and len(found) == 3
+    pack, tokenizer = read_pack(Path(job.lesson)), Tokenizer(model)
+    held = [int(line) for (_, line), is_held in zip(pack.places, pack.held, strict=True) if is_held]
+    for answer, line in zip(found, held, strict=True):
+        assert isinstance(answer, Compared)
+        assert answer.prompt == f"what is {line - 1}?"  # without what the template writes
+        assert answer.wanted == tokenizer.decode(tokenizer.encode("aaaa", add_special_tokens=False))
+        assert answer.after != answer.before
+        assert answer.after.count("a") > answer.before.count("a")
+    assert [event.item for event in events if isinstance(event, Progress)] == ["モデル"] * 3 + ["taught"] * 3
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "a.u32", "魂.soul"}
+
+
+def test_a_text_is_continued(model: Path, tmp_path: Path) -> None:
+    found = finish(taught(model, tmp_path, "tea and rain. " * 60, "a.txt"))
+    assert isinstance(found, tuple) and all("tea" in answer.prompt for answer in found)
+
+
+def test_it_can_be_stopped_and_says_what_is_missing(model: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"{k}?", "answer": "a"}) for k in range(20)]
+    job = taught(model, tmp_path, "\n".join(rows), "rows.jsonl")
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Progress):
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "a.u32", "魂.soul"}
+    Path(job.lesson).unlink()
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "text-unreadable"
