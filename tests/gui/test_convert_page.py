@@ -22,7 +22,7 @@ from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Progress
 from bitconverter.jobs.queue_file import load_queue, save_queue
 
-LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+LONG = 300_000  # milliseconds; a bound for a broken program, not a promise
 
 
 @pytest.fixture

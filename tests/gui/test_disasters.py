@@ -21,7 +21,7 @@ from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, run_job
 from bitconverter.settings import Settings
 
-LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+LONG = 300_000  # milliseconds; a bound for a broken program, not a promise
 JAPANESE = re.compile("[ぁ-んァ-ヶ一-龠]")
 
 # The window itself in a process of its own; what it does at each event of the conversion is `step`.

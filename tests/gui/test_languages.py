@@ -13,7 +13,7 @@ from bitconverter.gui.messages import item_text
 from bitconverter.gui.pages import PAGES
 from bitconverter.jobs.convert import ConvertJob
 
-LONG = 180_000  # milliseconds; a bound for a broken program, not a promise
+LONG = 300_000  # milliseconds; a bound for a broken program, not a promise
 
 
 def _speak(window, settings, language: str) -> None:

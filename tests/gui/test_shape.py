@@ -16,7 +16,7 @@ from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
 
-LONG = 60_000
+LONG = 300_000
 SMALL = (1024, 640)
 BLOCKED = 0.050  # seconds of work of the GUI thread in one go
 

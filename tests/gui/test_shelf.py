@@ -17,7 +17,7 @@ from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
 from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
 
-LONG = 60_000
+LONG = 300_000
 SOUL_OF_SMALL = Soul({"model.layers.0.mlp.up_proj": np.ones(8, np.float32)}, "small 小", "0" * 64, {})
 
 
