@@ -39,6 +39,7 @@ GUIDE = {  # what docs/guide and the README show
     "chat-5-answered": LOOKS, "activity": BOTH, "settings": BOTH, "diagnostics": BOTH,
 }  # fmt: skip
 MOST_FREQUENT = 128  # of a picture's 256 colours
+TRAIN_STEPS = 40  # of the sample lesson
 PATIENCE_MS = 90 * 60 * 1000
 ENGLISH = "Write a Python function that reverses a string, with an example."
 JAPANESE = "「こんにちは、世界」を英語に訳してください。 Please translate this greeting."
@@ -156,11 +157,16 @@ def shoot_train(camera: Camera, model: str) -> None:
     wait("the estimate", lambda: not page.busy)
     camera.take("train-2-ready")
     page.strengths.cards["custom"].click()
-    page.steps.setValue(40)
+    page.steps.setValue(TRAIN_STEPS)
     page.train()
-    wait("half of the steps", lambda: len(page.card.plot.losses) >= 20 or page.state is TrainState.DONE)
+    wait(
+        "half of the steps",
+        lambda: len(page.card.plot.losses) >= TRAIN_STEPS // 2 or page.state is TrainState.DONE,
+    )
     camera.take("train-3-running")
     wait("the end", lambda: not page.busy)
+    page.soul_actions.compare()
+    wait("the answers", lambda: not page.busy)
     camera.take("train-4-done")
 
 

@@ -96,6 +96,7 @@ def main(out: str, make_app: Callable[[], QApplication]) -> int:
             report.run("window", lambda: _window(folder, model, target.with_suffix(".png")))
         report.run("database", lambda: parts.database(folder))
         report.run("long path", lambda: parts.files(folder))
+        report.run("curves", _curves)
         report.run("file dialog", lambda: _file_dialog(folder))
         report.run("outside", lambda: _outside(watch, folder, target))
     report.run("cleaned up", lambda: _gone(folder))
@@ -173,6 +174,19 @@ def _window(folder: Path, model: str, picture: Path) -> dict[str, Any]:
     finally:
         _close(window)
     return {"width": image.width(), "height": image.height(), "colors": colors, "picture": str(picture)}
+
+
+def _curves() -> dict[str, Any]:
+    """The library that draws a training's curves is there, with what it needs."""
+    from bitconverter.gui.loss_plot import LossPlot
+
+    plot = LossPlot()
+    plot.resize(600, 300)
+    plot.show_points([(1, 3.0), (2, 2.5), (3, 2.0)], [(0, 3.0), (3, 2.2)])
+    colors = _colors(plot.grab().toImage())
+    plot.deleteLater()
+    need(colors > 5, f"the curves are painted in {colors} colours")
+    return {"colors": colors}
 
 
 def _is_exposed(window: QWidget) -> bool:

@@ -16,7 +16,7 @@ from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32
 from bitconverter.jobs.rounding import kept_exactly, squares, weighted_start
-from bitconverter.model.curvature import DAMPING
+from bitconverter.model.curvature import DAMPING, PIECE
 from bitconverter.model.plan import DIRECT, TensorPlan
 from bitconverter.model.source import Source
 
@@ -51,7 +51,9 @@ class Diagonal:
             part = self.x[windows]
             for name, inputs in block.forward(part, cancel=self._cancel).items():
                 rotated = rotate(self._engine, inputs, seed=self._seed)
-                sums[name] += np.einsum("tc,tc->c", rotated, rotated, dtype=np.float64)
+                for start in range(0, len(rotated), PIECE):  # as Moments: in f32, then in f64
+                    piece = rotated[start : start + PIECE]
+                    sums[name] += np.einsum("tc,tc->c", piece, piece)
             self.x[windows] = part
             tell(FORWARD_SHARE * windows.stop / len(self.x))
         if not np.isfinite(self.x).all():

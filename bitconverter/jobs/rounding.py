@@ -49,10 +49,14 @@ def squares(
 ) -> tuple[float, float]:
     """Sums of the squares of the error w - scales q and of w, f32 [rows, cols], columns weighted by `importance`."""
     error = weight = 0.0
-    columns = np.ones(w.shape[1], np.float32) if importance is None else importance
     for start in range(0, len(w), ROWS):
         rows = slice(start, start + ROWS)
         e = w[rows] - scales[rows, None] * q[rows]
-        error += float(np.einsum("rc,rc,c->", e, e, columns, dtype=np.float64))
-        weight += float(np.einsum("rc,rc,c->", w[rows], w[rows], columns, dtype=np.float64))
+        error += _weighted_squares(e, importance)
+        weight += _weighted_squares(w[rows], importance)
     return error, weight
+
+
+def _weighted_squares(x: F32, importance: F32 | None) -> float:
+    by_column = np.einsum("rc,rc->c", x, x, dtype=np.float64)
+    return float(by_column.sum() if importance is None else by_column @ importance)

@@ -13,8 +13,8 @@ from bitconverter.jobs import self_test as parts
 from bitconverter.jobs.self_test_model import SENTENCE, pieces
 
 PARTS = [
-    "start", "versions", "engine", "convert", "chat", "window", "database", "long path", "file dialog",
-    "outside", "cleaned up",
+    "start", "versions", "engine", "convert", "chat", "window", "database", "long path", "curves",
+    "file dialog", "outside", "cleaned up",
 ]  # fmt: skip
 
 
