@@ -1,22 +1,26 @@
 """What a number of bits is expected to cost in quality, before anything is converted: an estimate from measurements.
 
-KL divergence to the source (nats per token) of SmolLM2-135M-Instruct, on about 21,000 tokens of prose, documents and
-code; between the points its logarithm is interpolated. Larger models lose less: the numbers are multiplied by
-(weights / 135 million)^SIZE_POWER, which is how llama.cpp's types compare between this model and Llama 3 8B
-(IQ3_S 0.33 and 0.11, IQ4_XS 0.10 and 0.036; llama.cpp's own table).
+KL divergence to the source (nats per token) of SmolLM2-135M-Instruct, on 24,528 tokens of prose, documents and code
+(docs/quality.json, made by tools/compare_quality.py; `fast` at 1, 3, 4 planes on other texts); between the points its
+logarithm is interpolated. Larger models lose less: the numbers are multiplied by (weights / 135 million)^SIZE_POWER,
+which is how llama.cpp's types compare between this model and Llama 3 8B (IQ3_S 0.33 and 0.11, IQ4_XS 0.10 and 0.036;
+llama.cpp's own table).
 """
 
 import itertools
 import math
 
+_FROM_4 = (
+    (4.0, 0.109),
+    (4.5, 0.0615),
+    (4.85, 0.0366),
+    (6.46, 0.0077),
+)  # full; with polish it was not measured here
 MEASURED = {  # method: (bits per linear weight, KL)
-    "full": (
-        (1.62, 2.47), (2.0, 1.25), (2.5, 0.79), (3.22, 0.263), (4.0, 0.118), (4.5, 0.063), (4.82, 0.044),
-        (6.42, 0.0068),
-    ),
-    "polished": ((1.65, 1.37), (2.0, 0.81), (2.5, 0.55), (3.25, 0.2155), (6.42, 0.0068)),
-    "fast": ((1.63, 10.98), (3.24, 1.47), (4.85, 0.192), (6.42, 0.03)),
-}  # fmt: skip
+    "full": ((1.65, 2.07), (2.0, 1.14), (2.5, 0.687), (3.25, 0.253), *_FROM_4),
+    "polished": ((1.65, 1.37), (2.0, 0.837), (2.5, 0.551), (3.25, 0.218), *_FROM_4),
+    "fast": ((1.63, 10.98), (3.24, 1.59), (4.85, 0.192), (6.42, 0.03)),
+}
 MEASURED_WEIGHTS = 135e6
 SIZE_POWER = -0.27
 
