@@ -52,11 +52,13 @@ def draw(table: dict[str, Any], axes: Axes) -> None:
         axes.plot(bits, kl, line, color=colour, linewidth=1.2)
         bits, kl, names = zip(*rows, strict=True)
         axes.plot(bits, kl, marker, color=colour, label=label, markersize=5)
-        above = kind == "ggml"
+        best = {name for _, _, name in front(rows)}
         for x, y, name in zip(bits, kl, names, strict=True):
+            right = kind == "ggml" or name not in best
+            up = (5 if kind == "ggml" else (3 if "fast" in name else -6)) if right else -11
             axes.annotate(
-                name, (x, y), (5, 5) if above else (-5, -11), textcoords="offset points", fontsize=7,
-                ha="left" if above else "right", color=colour,
+                name, (x, y), (5 if right else -5, up), textcoords="offset points", fontsize=7,
+                ha="left" if right else "right", color=colour,
             )  # fmt: skip
     axes.set_yscale("log")
     axes.set_xlabel("bits per linear weight")
