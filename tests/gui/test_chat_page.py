@@ -46,11 +46,11 @@ def _act_at_first_token(page, action):
     page._runner.happened.connect(act)
 
 
-def test_an_open_model_shows_on_what_it_runs(page, chat_model):
+def test_an_open_model_shows_on_what_it_runs(page, chat_model, qtbot):
     assert page.bar.model_button.text() == chat_model.name
     assert page.bar._device.text().startswith("CPU")
     assert page._settings["recent_models"][0] == str(chat_model)
-    assert page.composer.meter.isVisible()
+    qtbot.waitUntil(page.composer.meter.isVisible, timeout=LONG)  # counted in a thread of its own
 
 
 def test_an_answer_streams_and_ends_with_its_numbers(page, qtbot):
