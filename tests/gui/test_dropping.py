@@ -120,12 +120,6 @@ def test_on_the_chat_the_same_model_is_opened(window, things, qtbot):
 
 # where an action leads
 PLACES = {"chat": "chat", "convert": "convert", "shelf": "shelf", "attach": "chat", "train": "train"}
-    "chat": "chat",
-    "convert": "convert",
-    "shelf": "shelf",
-    "attach": "chat",
-    "train": "train",
-}  # where an action leads
 
 
 @pytest.mark.parametrize("page", [spec.name for spec in PAGES])
