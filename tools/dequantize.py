@@ -9,7 +9,6 @@ tells what int8 activations cost.
 
 import argparse
 import json
-import math
 import shutil
 import sys
 from pathlib import Path
@@ -17,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bitconverter.engine import Engine, check_config, planes_unpack, rotate
-from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
+from bitconverter.format.safetensors_file import SafetensorsFile
+from bitconverter.format.weight_file import WeightFile, header_space
 from bitconverter.jobs.layer_reader import as_f32
 from bitconverter.model.hf_source import HfSource
 from bitconverter.model.names import expected_tensors
@@ -67,20 +67,17 @@ def main() -> int:
     converted = Converted(arguments.converted, engine)
     info = check_config(json.dumps(source.config).encode())
     expected = expected_tensors(info)
-    space = 8 + 8 * (1 + sum(len(name) + 128 for name in expected) // 8)
-    entries, end = [], space
-    for name, shape in expected.items():
-        entries.append(TensorEntry(name, "F32", shape, end, 4 * math.prod(shape)))
-        end = entries[-1].offset + entries[-1].bytes
     arguments.out.mkdir(parents=True)
     for path in sorted(arguments.source.iterdir()):
         if path.suffix in (".json", ".txt", ".jinja", ".model") and "index" not in path.name:
             shutil.copyfile(path, arguments.out / path.name)
-    with open(arguments.out / "model.safetensors", "wb") as file:
-        file.write(header_bytes(entries, space, {"format": "pt"}))
+    weights = WeightFile(arguments.out / "model.safetensors", header_space(expected.items()), [])
+    try:
         for name, shape in expected.items():
-            values = converted.matrix(name, shape[0])
-            file.write(np.ascontiguousarray(values, np.float32).reshape(shape).data)
+            weights.write(name, "F32", shape, converted.matrix(name, shape[0]))
+        weights.finish()
+    finally:
+        weights.close()
     return 0
 
 

@@ -1,16 +1,16 @@
 """How the convert page looks: its parts and where they are. What they do is convert_page.py's."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui.console import Console
 from bitconverter.gui.convert_queue import ConvertQueue
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.queue_list import QueueList
 from bitconverter.gui.run_card import RunCard
+from bitconverter.gui.sections import centred, scrolled_column
 from bitconverter.gui.source_card import SourceCard
 from bitconverter.gui.target_card import TargetCard
-from bitconverter.gui.tokens import PAGE_WIDTH
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, keep_in_line, label
 from bitconverter.settings import Settings
 
@@ -44,13 +44,7 @@ class ConvertLayout(QWidget):
             self._texts.set(button.setText, key)
         self.unfinished.buttons.insertWidget(0, self.resume_button)
         self.unfinished.buttons.insertWidget(1, self.discard_button)
-        scrolled = QWidget()
-        scrolled.setObjectName("scrolled")
-        middle = QWidget()
-        middle.setMaximumWidth(PAGE_WIDTH)
-        layout = QVBoxLayout(middle)
-        layout.setContentsMargins(32, 28, 32, 28)
-        layout.setSpacing(16)
+        self.area, layout = scrolled_column(28)
         layout.addWidget(title)
         layout.addWidget(subtitle)
         parts = (
@@ -59,16 +53,6 @@ class ConvertLayout(QWidget):
         for part in parts:
             layout.addWidget(part)
         layout.addStretch()
-        outer = QHBoxLayout(scrolled)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(middle, 100)
-        outer.addStretch(1)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.area.setWidget(scrolled)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
@@ -81,17 +65,11 @@ class ConvertLayout(QWidget):
         self.footer.setObjectName("footer")
         self.summary = ElidedLabel("muted")
         inner = QWidget()
-        inner.setMaximumWidth(PAGE_WIDTH)
         line = QHBoxLayout(inner)
         line.setContentsMargins(32, 12, 32, 12)
         line.addWidget(self.summary, 1)
         line.addWidget(self.convert_button)
-        outer = QHBoxLayout(self.footer)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(inner, 100)
-        outer.addStretch(1)
-        keep_in_line(self.area, outer)
+        keep_in_line(self.area, centred(self.footer, inner))
         return self.footer
 
     def retranslate(self) -> None:

@@ -18,28 +18,12 @@ class ScrolledPage(Page):
         self.texts.set(self.title.setText, title)
         self.head = row(Space.SMALL)
         self.head.addWidget(self.title, 1)
-        middle = QWidget()
-        middle.setMaximumWidth(PAGE_WIDTH)
-        self.body = QVBoxLayout(middle)
-        self.body.setContentsMargins(Space.PAGE, Space.WIDE, Space.PAGE, Space.WIDE)
-        self.body.setSpacing(Space.LARGE)
+        self.area, self.body = scrolled_column()
         self.body.addLayout(self.head)
         if subtitle:
             words = label("muted", wrap=True)
             self.texts.set(words.setText, subtitle)
             self.body.addWidget(words)
-        scrolled = QWidget()
-        scrolled.setObjectName("scrolled")
-        outer = QHBoxLayout(scrolled)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(middle, 100)
-        outer.addStretch(1)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.area.setWidget(scrolled)
         self.whole = QVBoxLayout(self)
         self.whole.setContentsMargins(0, 0, 0, 0)
         self.whole.setSpacing(0)
@@ -48,6 +32,34 @@ class ScrolledPage(Page):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self.texts.refresh()
+
+
+def centred(place: QWidget, inner: QWidget) -> QHBoxLayout:
+    """Lay `inner` into `place`, of a readable width and in the middle."""
+    inner.setMaximumWidth(PAGE_WIDTH)
+    outer = QHBoxLayout(place)
+    outer.setContentsMargins(0, 0, 0, 0)
+    outer.addStretch(1)
+    outer.addWidget(inner, 100)
+    outer.addStretch(1)
+    return outer
+
+
+def scrolled_column(above: int = Space.WIDE) -> tuple[QScrollArea, QVBoxLayout]:
+    """What scrolls, and the layout for the parts of a page below each other in it, with this much room above and below
+    them."""
+    middle, scrolled = QWidget(), QWidget()
+    scrolled.setObjectName("scrolled")
+    body = QVBoxLayout(middle)
+    body.setContentsMargins(Space.PAGE, above, Space.PAGE, above)
+    body.setSpacing(Space.LARGE)
+    centred(scrolled, middle)
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    area.setWidget(scrolled)
+    return area, body
 
 
 def card(title: str, texts: Texts) -> tuple[QFrame, QVBoxLayout]:

@@ -9,7 +9,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
-    QScrollArea,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -19,8 +18,9 @@ from bitconverter.gui.choice_cards import ChoiceCards
 from bitconverter.gui.console import Console
 from bitconverter.gui.material_card import MaterialCard
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.sections import centred, scrolled_column
 from bitconverter.gui.taught_view import TaughtView
-from bitconverter.gui.tokens import PAGE_WIDTH, Space
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import (
     Button,
     ElidedLabel,
@@ -78,13 +78,7 @@ class TrainLayout(QWidget):
         form = column(self.form, 0, Space.LARGE)
         for part in (self._build_model(), self.material, self._build_aim(), self._build_strength()):
             form.addWidget(part)
-        scrolled = QWidget()
-        scrolled.setObjectName("scrolled")
-        middle = QWidget()
-        middle.setMaximumWidth(PAGE_WIDTH)
-        layout = QVBoxLayout(middle)
-        layout.setContentsMargins(Space.PAGE, 28, Space.PAGE, 28)
-        layout.setSpacing(Space.LARGE)
+        self.area, layout = scrolled_column(28)
         layout.addWidget(title)
         layout.addWidget(subtitle)
         layout.addWidget(self.problem)
@@ -92,16 +86,6 @@ class TrainLayout(QWidget):
         for part in (self.taught, self.form, self.console):
             layout.addWidget(part)
         layout.addStretch()
-        outer = QHBoxLayout(scrolled)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(middle, 100)
-        outer.addStretch(1)
-        self.area = QScrollArea()
-        self.area.setWidgetResizable(True)
-        self.area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self.area.setWidget(scrolled)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
         page.setSpacing(0)
@@ -196,17 +180,11 @@ class TrainLayout(QWidget):
         self.train_button = Button("primary", "train")
         self._texts.set(self.train_button.setText, "train-start")
         inner = QWidget()
-        inner.setMaximumWidth(PAGE_WIDTH)
         line = QHBoxLayout(inner)
         line.setContentsMargins(Space.PAGE, 12, Space.PAGE, 12)
         line.addWidget(self.summary, 1)
         line.addWidget(self.train_button)
-        outer = QHBoxLayout(self.footer)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addStretch(1)
-        outer.addWidget(inner, 100)
-        outer.addStretch(1)
-        keep_in_line(self.area, outer)
+        keep_in_line(self.area, centred(self.footer, inner))
         return self.footer
 
     def retranslate(self) -> None:

@@ -27,7 +27,7 @@ from bitconverter.engine import (
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32, window_chunks
 from bitconverter.jobs.rounding import (
     as_f16_scales,
     as_f32_scales,
@@ -42,7 +42,6 @@ from bitconverter.model.source import Source
 
 F32 = npt.NDArray[np.float32]
 
-CHUNK_TOKENS = 2048  # tokens whose inputs of a matrix are held at a time
 # how a layer's time goes, for the progress
 MOMENTS_SHARE, FORWARD_SHARE = 0.35, 0.15
 
@@ -99,7 +98,7 @@ class Calibrator:
                 fitted[plan.name] = made
                 done += (1 - MOMENTS_SHARE - FORWARD_SHARE) * weights[key].values.size / total
                 tell(done)
-        for windows in self._chunks():
+        for windows in window_chunks(self.x, self._cancel):
             block.forward(self.x[windows], (), self._cancel)
         if not np.isfinite(self.x).all():
             raise overflow(number)
@@ -109,7 +108,7 @@ class Calibrator:
     def _moments(self, block: Block, name: str) -> Moments:
         """Of one input of the layer, with its matrices as they are set now."""
         moments = Moments(block.widths[name])
-        for windows in self._chunks():
+        for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)
             moments.add(rotate(self._engine, inputs, seed=self._seed), self._pool)
         return moments
@@ -130,13 +129,6 @@ class Calibrator:
             planes_pack(self._engine, best.q, plan.n_planes), best.scales, "F32" if exact else "F16", error, square,
             float(best.cost.sum()) / whole, float(best.start_cost.sum()) / whole, weight.sha256,
         )  # fmt: skip
-
-    def _chunks(self) -> Iterator[slice]:
-        count, window = self.x.shape[:2]
-        step = max(1, CHUNK_TOKENS // window)
-        for start in range(0, count, step):
-            self._cancel.check()
-            yield slice(start, min(start + step, count))
 
     def _note(self, matrix: str, curvature: Curvature) -> None:
         if curvature.damping > DAMPING:

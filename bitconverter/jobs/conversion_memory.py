@@ -8,9 +8,8 @@ import itertools
 
 from bitconverter.engine import ModelInfo
 from bitconverter.jobs import polish
-from bitconverter.jobs.calibrate import CHUNK_TOKENS
 from bitconverter.jobs.evaluate import chunk_tokens
-from bitconverter.jobs.layer_reader import SLAB_BYTES
+from bitconverter.jobs.layer_reader import CHUNK_TOKENS, SLAB_BYTES
 from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
 from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges

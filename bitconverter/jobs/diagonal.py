@@ -5,16 +5,16 @@ damping. Between `fast` (no text) and `full` (jobs/calibrate.py) in quality and 
 one layer.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Engine, ModelInfo, planes_unpack, rotate
-from bitconverter.jobs.calibrate import CHUNK_TOKENS, overflow
+from bitconverter.jobs.calibrate import overflow
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32, window_chunks
 from bitconverter.jobs.rounding import kept_exactly, squares, weighted_start
 from bitconverter.model.curvature import DAMPING, PIECE
 from bitconverter.model.plan import DIRECT, TensorPlan
@@ -47,7 +47,7 @@ class Diagonal:
         block, weights = self._reader.block(number, self.x.shape[1])
         sums = {name: np.zeros(width) for name, width in block.widths.items()}
         tokens = self.x.shape[0] * self.x.shape[1]
-        for windows in self._chunks():
+        for windows in window_chunks(self.x, self._cancel):
             part = self.x[windows]
             for name, inputs in block.forward(part, cancel=self._cancel).items():
                 rotated = rotate(self._engine, inputs, seed=self._seed)
@@ -86,10 +86,3 @@ class Diagonal:
         relative = cost / (whole or 1.0)
         dtype = "F32" if exact else "F16"
         return Fitted(planes, scales, dtype, error, square, relative, relative, weight.sha256)
-
-    def _chunks(self) -> Iterator[slice]:
-        count, window = self.x.shape[:2]
-        step = max(1, CHUNK_TOKENS // window)
-        for start in range(0, count, step):
-            self._cancel.check()
-            yield slice(start, min(start + step, count))

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,7 @@ NORMS = {
     "attn_norm": "input_layernorm", "mlp_norm": "post_attention_layernorm",
     "q_norm": "self_attn.q_norm", "k_norm": "self_attn.k_norm",
 }  # fmt: skip
+CHUNK_TOKENS = 2048  # whose inputs of a layer are held at a time
 SLAB_BYTES = 64 * 1024 * 1024  # of float32 read at a time, so that a cancel is heard
 RMS_EPS = 1e-6  # where config.json does not say (as native/src/config.c)
 
@@ -122,6 +124,16 @@ class LayerReader:
             pieces.append(self._source.read_rows(name, start, min(start + step, rows), sha))
             _need_finite(pieces[-1], name)
         return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def window_chunks(states: F32, cancel: Cancel) -> Iterator[slice]:
+    """Of states [windows, window, hidden]: as many windows at a time as hold CHUNK_TOKENS tokens, at least one. Raises
+    Cancelled."""
+    count, window = states.shape[:2]
+    step = max(1, CHUNK_TOKENS // window)
+    for start in range(0, count, step):
+        cancel.check()
+        yield slice(start, min(start + step, count))
 
 
 def as_f32(values: npt.NDArray[Any]) -> F32:

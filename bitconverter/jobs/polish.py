@@ -7,7 +7,7 @@ the converted model's own, int8 inputs and all; the rounding of inputs counts as
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Block, Cancel, Engine, Head, head_divergence
-from bitconverter.jobs.layer_reader import MATRICES, NORMS, LayerReader
+from bitconverter.jobs.layer_reader import MATRICES, NORMS, LayerReader, window_chunks
 from bitconverter.model import names
 from bitconverter.model.plan import DIRECT, TensorPlan
 
@@ -29,7 +29,6 @@ BELOW = 10**9  # weights of a model: larger ones are polished on request
 WARM_UP = 4  # steps
 LAST_RATE = 0.1  # of the learning rate, at the end of a cosine
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
-CHUNK_TOKENS = 2048
 State = F32  # [3, parameters]: theta, Adam's first and second moments
 
 
@@ -97,7 +96,7 @@ class Polisher:
         layers = self._reader.info.n_layers
         for layer in range(layers):
             block, _ = self._reader.block(layer, x.shape[1])
-            for part in self._chunks(x):
+            for part in window_chunks(x, self._cancel):
                 block.forward(x[part], (), self._cancel)
             tell((layer + 1) / layers)
         return x
@@ -105,7 +104,7 @@ class Polisher:
     def divergence(self, ids: npt.NDArray[np.int32], taught: F32) -> float:
         """Mean KL(source || converted) per token as things stand."""
         total = 0.0
-        for part in self._chunks(taught):
+        for part in window_chunks(taught, self._cancel):
             x = self._reader.embed(ids[part], self._seed)
             for layer in range(len(self._student.layers)):
                 self._layer(layer, x.shape[1]).forward(x, (), self._cancel)
@@ -185,12 +184,6 @@ class Polisher:
 
     def _changed(self, values: F32, layer: int, key: str) -> F32:
         return values * (1.0 + self.state[0, self._places[layer, key]])
-
-    def _chunks(self, x: F32) -> Iterator[slice]:
-        step = max(1, CHUNK_TOKENS // x.shape[1])
-        for start in range(0, len(x), step):
-            self._cancel.check()
-            yield slice(start, min(start + step, len(x)))
 
 
 def batch(number: int, windows: int, seed: int) -> npt.NDArray[np.int64]:

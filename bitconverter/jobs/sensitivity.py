@@ -11,7 +11,7 @@ matrix is one number.
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,14 +21,13 @@ import numpy.typing as npt
 from bitconverter.engine import Cancel, Engine, head_drawn_entropy, rotate, single_threaded_blas
 from bitconverter.format.atomic import write_json
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32, window_chunks
 from bitconverter.model.curvature import Moments
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 NAME = "sensitivity.json"
-CHUNK_TOKENS = 2048  # tokens whose inputs of all matrices are held at a time
 MOST_WINDOWS = 16
 STATE_BYTES = 1024**3  # for the inputs of all layers, which the way back needs
 FORWARD_SHARE, HEAD_SHARE = 0.35, 0.1  # how the time goes, for the progress
@@ -106,7 +105,7 @@ class Sensitivity:
     def _forward(self, layer: int, states: F32) -> None:
         block, weights = self._reader.block(layer, states.shape[2])
         moments = {name: Moments(width) for name, width in block.widths.items()}
-        for part in self._chunks(states[layer]):
+        for part in window_chunks(states[layer], self._cancel):
             x = states[layer, part].copy()
             inputs = block.forward(x, cancel=self._cancel)
             states[layer + 1, part] = x
@@ -132,7 +131,7 @@ class Sensitivity:
     def _backward(self, layer: int, states: F32, dy: F32) -> dict[str, float]:
         block, _ = self._reader.block(layer, states.shape[1])
         gradients = block.gradients(("row_squares",))
-        for part in self._chunks(states):
+        for part in window_chunks(states, self._cancel):
             block.backward(states[part], dy[part], gradients, self._cancel)
         tokens = states.shape[0] * states.shape[1]
         found = {}
@@ -140,13 +139,6 @@ class Sensitivity:
             full = f"model.layers.{layer}.{name}.weight"
             found[full] = float(gradients.row_squares[key] @ self._row_costs[full]) / (2 * tokens)
         return found
-
-    def _chunks(self, states: F32) -> Iterator[slice]:
-        count, window = states.shape[:2]
-        step = max(1, CHUNK_TOKENS // window)
-        for start in range(0, count, step):
-            self._cancel.check()
-            yield slice(start, min(start + step, count))
 
 
 def _row_squares(values: npt.NDArray[np.generic]) -> F64:
