@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.messages import tr
+from bitconverter.gui.tokens import Space
 
 
 class Texts:
@@ -264,13 +265,25 @@ class Toast(QFrame):
         self._text.setText(text)
         self._button.setText(action)
         self._button.setVisible(bool(action))
-        self.adjustSize()
         parent = self.parentWidget()
         assert parent is not None
+        self._fit_into(parent.width() - 2 * Space.WIDE)
+        self.adjustSize()
         self.move((parent.width() - self.width()) // 2, parent.height() - self.height() - 150)
         self.show()
         self.raise_()
         self._timer.start(self.MILLISECONDS)
+
+    def _fit_into(self, width: int) -> None:
+        """On one line where there is room for it, else on several."""
+        layout = self.layout()
+        assert layout is not None
+        beside = layout.contentsMargins().left() + layout.contentsMargins().right()
+        if not self._button.isHidden():
+            beside += layout.spacing() + self._button.sizeHint().width()
+        needed = self._text.fontMetrics().horizontalAdvance(self._text.text()) + 4
+        self._text.setWordWrap(needed > width - beside)
+        self._text.setFixedWidth(min(needed, width - beside))
 
     def dismiss(self) -> None:
         """Take it away now."""

@@ -499,3 +499,21 @@ def test_a_narrow_window_keeps_the_chat_readable(window, qtbot, settings):
     assert window.width() == LEAST_SIZE[0]
     window.resize(1000, 700)
     assert window.chat.drawer.isVisible() and settings["drawer_open"]
+
+
+@pytest.mark.parametrize("width", [760, 1180])
+def test_a_long_line_at_the_bottom_stays_inside_a_narrow_window(window, width):
+    window.resize(width, 500)
+    for text, action in (
+        ("Saved.", ""),
+        ("These words go on and on. " * 6, ""),
+        ("長い文が続きます。" * 12, "Undo"),
+    ):
+        window.toast.show_text(text, action)
+        inside = window.toast.parentWidget().rect()
+        assert inside.contains(window.toast.geometry()), (text, window.toast.geometry())
+        line = window.toast._text
+        assert line.heightForWidth(line.width()) <= line.height() or not line.wordWrap()
+        assert line.wordWrap() or line.sizeHint().width() <= line.width()
+    window.toast.show_text("Saved.")
+    assert not window.toast._text.wordWrap() and window.toast.width() < 300
