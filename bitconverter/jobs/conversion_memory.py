@@ -44,7 +44,7 @@ def peak_bytes(
         moments = 8 * sum(_block_entries(width) for width in _widths(info))
         stages.append(
             windows * 8 * window
-            + (info.n_layers + 2) * measured * hidden
+            + 2 * measured * hidden
             + layer
             + inputs
             + max(moments, _factor(info))
