@@ -13,6 +13,7 @@ CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+SHAPES = ("135m", "1.1b", "3b", "8b", "70b")  # model/shapes.py
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -218,6 +219,11 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--full", action="store_true", help=texts.OPTIONS["full"])
+    parser.add_argument("--synthetic", choices=SHAPES, help=texts.OPTIONS["synthetic"])
+    parser.add_argument(
+        "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["synthetic_planes"]
+    )
+    parser.add_argument("--layers", type=_natural, metavar="N", help=texts.OPTIONS["synthetic_layers"])
     parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
     parser.add_argument("--gguf", metavar="FILE", help=texts.OPTIONS["gguf"])
     _engine_options(parser, kv="f16")

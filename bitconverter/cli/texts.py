@@ -124,6 +124,7 @@ HELP = {
         "of the result, so that a speed-up that changes the answer shows.",
         "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n"
         "  bitconverter benchmark small --full\n"
+        "  bitconverter benchmark random-8b --synthetic 8b --planes 2\n"
         "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n\n"
         "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...).",
     ),
@@ -144,6 +145,9 @@ OPTIONS = {
     "text, quicker and weaker; fast: no text, seconds to minutes, weaker still (default full; fast with "
     "--no-tokenizer, because then no text can be read)",
     "full": "a Markdown table: also the memory's speed, one and all threads, long contexts, many sequences at once",
+    "synthetic": "first make MODEL, a new folder: random weights in the shape of a well-known model",
+    "synthetic_planes": "--synthetic: planes of every matrix, 1 to 4 (2)",
+    "synthetic_layers": "--synthetic: so many layers instead of the shape's own",
     "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",

@@ -15,6 +15,7 @@ from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
@@ -24,11 +25,13 @@ from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
+from bitconverter.jobs.synthetic import SyntheticJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
 
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
+SYNTHETIC_PLANES = 2
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -114,6 +117,13 @@ def logits(args: argparse.Namespace) -> int:
 
 
 def benchmark(args: argparse.Namespace) -> int:
+    if not args.synthetic and (args.planes or args.layers):
+        raise UserError("benchmark", "--planes and --layers shape a model that --synthetic makes.")
+    if args.synthetic:
+        run(
+            SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
+            _line(args),
+        )
     if args.full or args.llama_bench or args.gguf:
         sweep = SweepJob(
             args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
