@@ -20,9 +20,10 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel, Engine, head_drawn_entropy, rotate, single_threaded_blas
 from bitconverter.format.atomic import write_json
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32, window_chunks
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, window_chunks
 from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.curvature import Moments
 
