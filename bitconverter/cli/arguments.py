@@ -9,7 +9,7 @@ from typing import Any
 from bitconverter import __version__
 from bitconverter.cli import texts
 
-CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
+CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
