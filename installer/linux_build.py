@@ -70,7 +70,7 @@ def check() -> None:
 
 def _self_test(program: list[str], env: dict[str, str], out: Path) -> None:
     done = subprocess.run(
-        [*program, "--selftest", str(out)], env=env, capture_output=True, text=True, timeout=900
+        [*program, "--selftest", str(out)], env=env, capture_output=True, encoding="utf-8", timeout=900
     )
     if not out.exists():
         raise SetupError(f"the self-test wrote nothing ({done.returncode}): {done.stderr}")
@@ -97,8 +97,7 @@ def _start_and_kill(program: list[str], env: dict[str, str], folder: Path) -> No
             time.sleep(0.01)
         process.kill()
         process.wait()
-    # one socket of one name, which the next start takes over
     left = [path.name for path in (folder / "tmp").iterdir()]
-    if len(left) > 1:
+    if left:
         raise SetupError(f"{START_AND_KILL} starts left temporary files: {', '.join(left)}")
     print(f"Linux bundle: started and killed {START_AND_KILL} times; left in TMPDIR: {left}")

@@ -52,7 +52,7 @@ def _resolve(system: str, wanted: list[str]) -> dict[str, dict[str, Any]]:
         command += ["--report", str(report), "--target", folder, "--python-version", PYTHON_VERSION]
         command += ["--implementation", "cp", "--only-binary=:all:"]
         command += [word for platform in platforms for word in ("--platform", platform)]
-        done = subprocess.run([*command, *wanted], capture_output=True, text=True)
+        done = subprocess.run([*command, *wanted], capture_output=True, encoding="utf-8")
         if done.returncode:
             raise SetupError(f"pip could not resolve for {system}:\n{done.stderr}")
         items = json.loads(report.read_text(encoding="utf-8"))["install"]

@@ -115,7 +115,7 @@ def _look() -> None:
 
     def window() -> str:
         words = ["xdotool", "search", "--onlyvisible", "--name", "BitConverter"]
-        return subprocess.run(words, env=environment, capture_output=True, text=True).stdout.strip()
+        return subprocess.run(words, env=environment, capture_output=True, encoding="utf-8").stdout.strip()
 
     script = "wine /shared/BitConverter/BitConverter.exe | cat"
     from threading import Thread
@@ -139,7 +139,7 @@ def _colors(environment: dict[str, str]) -> int:
     picture = windows_build.BUILD / "real-window.png"
     subprocess.run(["import", "-window", "root", str(picture)], env=environment, check=True)
     words = ["identify", "-format", "%k", str(picture)]
-    return int(subprocess.run(words, capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout)
 
 
 def _wait(condition: object, what: str, seconds: float = 300) -> None:

@@ -1,7 +1,10 @@
-"""What must hold of a window in any state: every control has a name, and no word of another language stays."""
+"""What must hold of a window in any state: every control has a name, and no word of another language stays.
+And of a program that has ended: it has left no process."""
 
+import os
 import re
 
+import psutil
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import (
     QAbstractButton,
@@ -85,3 +88,15 @@ def left_in_english(window: QWidget) -> set[str]:
         for text in texts
         if not JAPANESE.search(text) and any(pattern.fullmatch(text) for pattern in ENGLISH)
     }
+
+
+def in_session(session: int) -> list[int]:
+    """The processes of a POSIX session: those that its leader started belong to it, also when it is gone."""
+    found = []
+    for pid in psutil.pids():
+        try:
+            if os.getsid(pid) == session:
+                found.append(pid)
+        except (ProcessLookupError, PermissionError):
+            continue
+    return found

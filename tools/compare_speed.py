@@ -29,7 +29,7 @@ def _benchmark(model: Path, threads: int, prompt: int) -> dict[str, float]:
     command += ["--threads", str(threads), "--repeat", "3", "--prompt-tokens", str(prompt)]
     command += ["--new-tokens", str(NEW)]
     result: dict[str, float] = json.loads(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     )
     return result
 
@@ -37,7 +37,7 @@ def _benchmark(model: Path, threads: int, prompt: int) -> dict[str, float]:
 def theirs(binary: Path, gguf: Path, threads: int) -> Speeds:
     command = [str(binary), "-m", str(gguf), "-t", str(threads), "-p", str(PROMPT), "-n", str(NEW)]
     command += ["-r", "3", "-o", "json"]
-    rows = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    rows = json.loads(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
     by_kind = {bool(row["n_gen"]): statistics.median(row["samples_ts"]) for row in rows}
     return by_kind[False], by_kind[True]
 

@@ -123,7 +123,7 @@ def theirs(source: Path, threads: int) -> dict[str, float]:
 
 def in_process(python: str, args: argparse.Namespace, side: str) -> dict[str, float]:
     command = [python, __file__, str(args.model), str(args.source), "--threads", str(args.threads)]
-    done = subprocess.run([*command, "--side", side], check=True, stdout=subprocess.PIPE, text=True)
+    done = subprocess.run([*command, "--side", side], check=True, stdout=subprocess.PIPE, encoding="utf-8")
     result: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return result
 

@@ -56,7 +56,9 @@ def test(words: list[str]) -> None:
     report.unlink(missing_ok=True)
     say("pytest")
     status = subprocess.call(
-        [str(PYTHON), "-m", "pytest", f"--junitxml={report}", *words], cwd=ROOT, env=devenv.environment()
+        [str(PYTHON), "-X", "warn_default_encoding", "-m", "pytest", f"--junitxml={report}", *words],
+        cwd=ROOT,
+        env=devenv.environment(),
     )
     print(summary)
     print(_pytest_summary(report), flush=True)

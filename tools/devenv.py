@@ -110,7 +110,7 @@ def apt_install(packages: Sequence[str], purpose: str) -> None:
 def _dpkg_has(package: str) -> bool:
     try:
         query = subprocess.run(
-            ["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, text=True
+            ["dpkg-query", "-W", "-f", "${Status}", package], capture_output=True, encoding="utf-8"
         )
     except OSError:
         return False
@@ -187,7 +187,7 @@ def _missing_libraries(objects: Sequence[Path]) -> list[str]:
     missing = set()
     for path in objects:
         listing = subprocess.run(
-            ["ldd", str(path)], capture_output=True, text=True, env={**os.environ, "LC_ALL": "C"}
+            ["ldd", str(path)], capture_output=True, encoding="utf-8", env={**os.environ, "LC_ALL": "C"}
         )
         missing |= {line.split()[0] for line in listing.stdout.splitlines() if "not found" in line}
     return sorted(missing)
@@ -265,7 +265,7 @@ def need_launcher() -> None:
     """`bitconverter` as a command of the environment that runs this working tree."""
     site = subprocess.run(
         [str(PYTHON), "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"],
-        capture_output=True, text=True, check=True, env=environment(),
+        capture_output=True, encoding="utf-8", check=True, env=environment(),
     ).stdout.strip()  # fmt: skip
     # relative, because Python reads .pth files in the locale's encoding and ROOT may hold any character
     _write_if_changed(Path(site) / "bitconverter-tree.pth", f"{os.path.relpath(ROOT, site)}\n")

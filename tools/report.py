@@ -23,7 +23,7 @@ import psutil
 def bitconverter(*words: object) -> dict[str, Any]:
     command = [sys.executable, "-m", "bitconverter", *map(str, words), "--json", "--quiet"]
     result: dict[str, Any] = json.loads(
-        subprocess.run(command, check=True, capture_output=True, text=True).stdout
+        subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
     )
     return result
 

@@ -57,7 +57,7 @@ def compile_engine() -> None:
 def imported_libraries(library: Path) -> set[str]:
     """The names of the DLLs that a Windows program needs."""
     listing = subprocess.run(
-        ["x86_64-w64-mingw32-objdump", "-p", str(library)], capture_output=True, text=True, check=True
+        ["x86_64-w64-mingw32-objdump", "-p", str(library)], capture_output=True, encoding="utf-8", check=True
     )
     return set(re.findall(r"DLL Name: (\S+)", listing.stdout))
 

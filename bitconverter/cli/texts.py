@@ -257,6 +257,9 @@ NOTES = {
     "no-end-token": (
         "nothing in this model's folder says how it ends an answer: it may go on until --max-tokens"
     ),
+    "memory-tight": (
+        "the model and its chat take {needs}, and {left} is free now: answers will be slow; close other programs"
+    ),
     "skipped-tensor": "tensor {tensor} is not needed and left out",
     "verified": "the engine opens the result ({file_bytes} bytes)",
     "verified-tables-only": (

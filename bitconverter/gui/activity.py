@@ -99,7 +99,7 @@ class Activities(QAbstractListModel):
             entry.item, entry.eta = event.item, event.eta
             self._tell(entry, self.progressed)
         elif isinstance(event, Failed):
-            entry.problem = error_text(event.error)
+            entry.problem = error_text(event.error, item_text(entry.item))
             self.turn(entry, Work.FAILED)
         elif isinstance(event, Finished):
             self.turn(entry, Work.DONE)

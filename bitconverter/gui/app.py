@@ -13,9 +13,11 @@ from PySide6.QtWidgets import QApplication
 from bitconverter import __version__, paths
 from bitconverter.gui import artwork, messages, theme
 from bitconverter.gui.crash_dialog import CrashHooks
+from bitconverter.gui.job_worker import JobWorker
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.single_instance import SingleInstance
+from bitconverter.jobs.scratch import SweepJob
 from bitconverter.settings import Settings
 
 NO_SCREEN = (
@@ -44,7 +46,7 @@ def main(argv: list[str], model: str | None = None, self_test: str | None = None
         return 0
     settings = Settings(paths.settings_file())
     prepare(app, settings)
-    native_faults = _watch_native_faults()
+    native_faults, faulted = _watch_native_faults()
     # The worker needs Python between two tokens; by default the window could keep it waiting 5 ms each time.
     sys.setswitchinterval(0.0005)
     hooks = CrashHooks()
@@ -54,14 +56,20 @@ def main(argv: list[str], model: str | None = None, self_test: str | None = None
     if files:
         QTimer.singleShot(0, window, lambda: window.take_files(files))
     window.show()
-    before = _close_on_interrupt(window)
+    if instance.cut_off:
+        window.say_it_was_cut_off(faulted)
+    before = _close_on_signals(window)
+    sweeper = JobWorker(SweepJob(str(paths.config_folder())))  # may be gigabytes of a killed process
+    sweeper.start()
     try:
         return app.exec()
     finally:
         window.stop_and_wait()
+        sweeper.wait()
         instance.close()
         hooks.remove()
-        signal.signal(signal.SIGINT, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
         if native_faults is not None:
             faulthandler.disable()
             native_faults.close()
@@ -93,23 +101,32 @@ def prepare(app: QApplication, settings: Settings) -> None:
     app.setWindowIcon(artwork.app_icon())
 
 
-def _close_on_interrupt(window: MainWindow) -> Any:
-    """Ctrl+C in the terminal closes the window like its button does. Returns the handler from before."""
+def _close_on_signals(window: MainWindow) -> dict[signal.Signals, Any]:
+    """Ctrl+C in the terminal closes the window like its button does; a request to end, as at the end of the
+    session, closes it without a question. Returns the handlers from before."""
     timer = QTimer(window)
     timer.timeout.connect(lambda: None)  # Python sees a signal only when it runs
     timer.start(250)
-    return signal.signal(signal.SIGINT, lambda _number, _frame: window.close())
+    return {
+        signal.SIGINT: signal.signal(signal.SIGINT, lambda _number, _frame: window.close()),
+        signal.SIGTERM: signal.signal(signal.SIGTERM, lambda _number, _frame: window.stop_and_close()),
+    }
 
 
-def _watch_native_faults() -> IO[str] | None:
-    """Where a crash of native code leaves its traces; None when no file can be written."""
-    folder = paths.log_folder()
+def _watch_native_faults() -> tuple[IO[str] | None, bool]:
+    """Where a crash of native code leaves its traces, None when no file can be written; and whether one of before
+    has left some, which are kept beside it."""
+    log = paths.log_folder() / "native-crash.log"
+    faulted = False
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "native-crash.log").open("a", encoding="utf-8")
+        log.parent.mkdir(parents=True, exist_ok=True)
+        faulted = log.exists() and log.stat().st_size > 0
+        if faulted:
+            log.replace(log.with_name("native-crash.before.log"))
+        file = log.open("a", encoding="utf-8")
     except OSError as error:
         if sys.stderr is not None:
             print(f"no crash log: {error}", file=sys.stderr)
-        return None
+        return None, faulted
     faulthandler.enable(file)
-    return file
+    return file, faulted

@@ -59,11 +59,12 @@ class ChatLayout(QWidget):
         self.bar, self.start, self.view = ModelBar(self._settings), ChatStart(self._settings), ChatView()
         self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
         self.drop_button, self.new_chat_button = Button("primary"), Button("", "plus")
-        self.notice.buttons.insertWidget(0, self.drop_button)
-        self.notice.buttons.insertWidget(1, self.new_chat_button)
+        self.smaller_button = Button("primary")  # opens the model that was refused, with a context that fits
+        self._ways_out = (self.drop_button, self.new_chat_button, self.smaller_button)
         self._name_buttons()
-        self.drop_button.hide()
-        self.new_chat_button.hide()
+        for place, button in enumerate(self._ways_out):
+            self.notice.buttons.insertWidget(place, button)
+            button.hide()
         self._middle = QStackedWidget()
         self._middle.setMinimumHeight(120)  # else the taller start squeezes the notice below it
         self._middle.addWidget(self.start)
@@ -143,6 +144,9 @@ class ChatLayout(QWidget):
             self.notice.show_warning(tr("context-full-title"), text)
         else:
             self.notice.show_error(error_text(problem))
+            if fields.get("fits"):
+                self.smaller_button.setText(tr("open-smaller", context=f"{fields['fits']:,}"))
+                self.smaller_button.show()
             return
         self.drop_button.setVisible(can_drop)
         self.new_chat_button.show()
@@ -154,8 +158,8 @@ class ChatLayout(QWidget):
     def hide_notice(self) -> None:
         """Nothing is wrong any more."""
         self._problem = None
-        self.drop_button.hide()
-        self.new_chat_button.hide()
+        for button in self._ways_out:
+            button.hide()
         self.notice.clear()
 
     def open_preview(self) -> None:

@@ -25,7 +25,7 @@ class ChatPage(ChatKeeping):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.reader = DocumentReader(self)
-        self._next_model = ""
+        self._next_model: tuple[str, int] | None = None
         self._runner.idle.connect(self._on_idle)
         self._connect()
         for keys in ("Ctrl+F", "Ctrl+Shift+F"):
@@ -59,6 +59,7 @@ class ChatPage(ChatKeeping):
         self.drawer.drop_oldest.connect(self._set_drop_oldest)
         self.drawer.presets.said.connect(self.say)
         self.new_chat_button.clicked.connect(self.new_chat)
+        self.smaller_button.clicked.connect(self._open_smaller)
         self.drop_button.clicked.connect(self._drop_and_send)
         self.reader.read.connect(self.composer.attachments.add)
         self.reader.failed.connect(self.complain)
@@ -66,18 +67,23 @@ class ChatPage(ChatKeeping):
 
     # ---- the model
 
-    def open_model(self, path: str) -> None:
-        """Open `path`, a model folder or a .gguf file; an answer in progress is stopped first. The chat stays."""
+    def open_model(self, path: str, context: int = 0) -> None:
+        """Open `path`, a model folder or a .gguf file, with a context of so many tokens (0: the usual); an answer in
+        progress is stopped first. The chat stays."""
         self.hide_notice()
         if self._runner.busy:
-            self._next_model = path
+            self._next_model = (path, context)
             self._runner.cancel()
             return
         self._close_session()  # before the next one is opened: two models may not fit into memory
         self._opening = path
         threads, kv = int(self._settings["threads"]), str(self._settings["kv_cache"])
-        self._runner.start(LoadChatJob(model=path, threads=threads, kv=kv))
+        self._runner.start(LoadChatJob(model=path, threads=threads, n_ctx=context, kv=kv))
         self._show_state(State.LOADING)
+
+    def _open_smaller(self) -> None:
+        """Once more the model that memory was too small for, with the context that was found to fit."""
+        self.open_model(self._opening, int(getattr(self._problem, "fields", {}).get("fits", 0)))
 
     def offer_model(self, path: str) -> None:
         """A model has just been made: it is the first of the recent ones."""
@@ -177,7 +183,7 @@ class ChatPage(ChatKeeping):
 
     def shut_down(self) -> None:
         """Ask the job to stop; `idle` tells when it has."""
-        self._next_model = ""
+        self._next_model = None
         self._runner.cancel()
 
     def stop_and_wait(self) -> None:
@@ -195,9 +201,9 @@ class ChatPage(ChatKeeping):
         self.store.close()
 
     def _on_idle(self) -> None:
-        path, self._next_model = self._next_model, ""
-        if path:
-            self.open_model(path)
+        following, self._next_model = self._next_model, None
+        if following is not None:
+            self.open_model(*following)
         else:
             self.idle.emit()
 

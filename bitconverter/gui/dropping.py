@@ -71,7 +71,7 @@ def _kind_of_folder(folder: Path) -> str:
 def is_converted(folder: Path) -> bool:
     """Whether config.json says that the weights are ternary planes."""
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
         return bool(config["quantization_config"]["quant_method"] == "ternary_planes")
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return False

@@ -236,6 +236,11 @@ class MainWindow(QMainWindow):
         self._then = then
         self.toast.show_text(text, action)
 
+    def say_it_was_cut_off(self, faulted: bool) -> None:
+        """The program ended last time without being closed; `faulted`: by a fault of native code."""
+        text = tr("ended-by-fault" if faulted else "ended-from-outside")
+        self.shell.say(text, tr("page-diagnostics"), partial(self.show_page, "diagnostics"))
+
     def _act_on_toast(self) -> None:
         then, self._then = self._then, None
         self.toast.dismiss()

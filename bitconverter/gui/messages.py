@@ -4,9 +4,10 @@ The jobs' own sentences are English; what a code means in Japanese is in gui/tex
 that is not there is shown with the job's own sentence.
 """
 
+import errno
 import re
 import traceback
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from PySide6.QtCore import QLocale
@@ -15,6 +16,7 @@ from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
+from bitconverter.jobs.chat_memory import free_memory
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
 from bitconverter.jobs.preflight import CheckItem
@@ -54,20 +56,42 @@ class ErrorText:
     details: str = ""
 
 
-def error_text(error: BaseException) -> ErrorText:
-    """An error as a title and a sentence."""
+NO_ROOM = {
+    errno.ENOSPC,
+    getattr(errno, "EDQUOT", errno.ENOSPC),
+}  # of an OSError: the disk, or the user's share of it
+_USER_TITLES = {
+    "disk-full": "error-disk-title", "memory-context": "error-memory-title", "memory-refused": "error-memory-title",
+}  # fmt: skip
+
+
+def error_text(error: BaseException, step: str = "") -> ErrorText:
+    """An error as a title, which names the kind of its cause, and what happened and what to do; `step`: where the
+    work was when it happened."""
+    said = _error_text(error)
+    if not step:
+        return said
+    last = tr("error-at", step=step)
+    return replace(said, text=f"{said.text}\n{last}")
+
+
+def _error_text(error: BaseException) -> ErrorText:
     if isinstance(error, UserError):
         if "items" in error.fields:  # a refused preflight: each of its errors is a sentence
             bad = [item for item in error.fields["items"] if item.level == "error"]
             return ErrorText(tr("error-title"), "\n".join(check_text(item) for item in bad) or str(error))
-        return ErrorText(tr("error-title"), _user_sentence(error))
+        return ErrorText(tr(_USER_TITLES.get(error.code, "error-title")), _user_sentence(error))
     details = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
-        return ErrorText(tr("error-title"), tr("error-memory"), details)
+        reason = f"{str(error).rstrip('.')}." if str(error) else tr("error-memory-why")
+        text = tr("error-memory", reason=reason, free=format_size(free_memory()))
+        return ErrorText(tr("error-memory-title"), text, details)
+    if isinstance(error, OSError) and error.errno in NO_ROOM:
+        return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)), details)
     if isinstance(error, OSError):
         return ErrorText(tr("error-title"), tr("error-os", reason=str(error)), details)
     if type(error).__module__.startswith("bitconverter."):  # the engine speaks in sentences
-        return ErrorText(tr("error-title"), str(error), details)
+        return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")), details)
     reason = f"{type(error).__name__}: {error}"
     return ErrorText(tr("error-unexpected-title"), tr("error-unexpected", reason=reason), details)
 

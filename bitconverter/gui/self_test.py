@@ -7,7 +7,6 @@ OUT.png shows the window as it was painted. Packagers and tests run this on the 
 
 import json
 import os
-import shutil
 import sys
 import tempfile
 import time
@@ -25,6 +24,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 
 from bitconverter.gui import messages
 from bitconverter.jobs import self_test as parts
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.self_test import need
 from bitconverter.jobs.self_test_model import SENTENCE
 from bitconverter.settings import Settings
@@ -109,18 +109,17 @@ def main(out: str, make_app: Callable[[], QApplication]) -> int:
 def _own_folder() -> Iterator[Path]:
     """A temporary folder that also is the program's home; the environment is as before afterwards."""
     before = os.environ.get("BITCONVERTER_HOME")
-    top = Path(tempfile.mkdtemp(prefix="bitconverter-selftest-"))
-    folder = top / parts.DIFFICULT_NAME
-    folder.mkdir()
-    os.environ["BITCONVERTER_HOME"] = str(folder / "home")
-    try:
-        yield folder
-    finally:
-        if before is None:
-            os.environ.pop("BITCONVERTER_HOME")
-        else:
-            os.environ["BITCONVERTER_HOME"] = before
-        shutil.rmtree(top, ignore_errors=True)
+    with scratch_folder() as top:
+        folder = top / parts.DIFFICULT_NAME
+        folder.mkdir()
+        os.environ["BITCONVERTER_HOME"] = str(folder / "home")
+        try:
+            yield folder
+        finally:
+            if before is None:
+                os.environ.pop("BITCONVERTER_HOME")
+            else:
+                os.environ["BITCONVERTER_HOME"] = before
 
 
 # ---- the window
@@ -258,7 +257,7 @@ def _outside(watch: Watch, folder: Path, target: Path) -> dict[str, Any]:
 
     A temporary file that is gone again is nobody's trouble.
     """
-    allowed = (folder.parent, target.parent)
+    allowed = (folder.parents[1], target.parent)
     temporary = Path(tempfile.gettempdir())
     strangers = sorted(
         name
@@ -273,5 +272,5 @@ def _outside(watch: Watch, folder: Path, target: Path) -> dict[str, Any]:
 
 
 def _gone(folder: Path) -> dict[str, Any]:
-    need(not folder.parent.exists(), f"{folder.parent} could not be removed")
+    need(not folder.parents[1].exists(), f"{folder.parents[1]} could not be removed")
     return {}

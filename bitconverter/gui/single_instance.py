@@ -1,12 +1,14 @@
 """One window per user: a second start hands its files to the first one and ends.
 
-Who holds the lock file is the first; it listens on a local socket (a named pipe on Windows). A lock whose
-process died is taken over. Nothing of this reaches the network.
+Who holds the lock file is the first; it listens on a local socket beside it (a named pipe on Windows). A lock
+whose process died is taken over. Nothing of this reaches the network.
 """
 
 import contextlib
 import hashlib
 import json
+import os
+import sys
 from pathlib import Path
 
 from PySide6.QtCore import QLockFile, QObject, Signal
@@ -14,6 +16,7 @@ from PySide6.QtNetwork import QLocalServer, QLocalSocket
 
 ANSWER_WITHIN = 5000  # milliseconds; a first window that hangs must not keep the user from opening one
 _MOST = 1 << 20  # bytes of a message; only paths are sent
+_LONGEST = 107  # bytes of a socket's path: what sockaddr_un holds on Linux, less the end
 
 
 class _Caller(QObject):
@@ -56,12 +59,16 @@ class SingleInstance(QObject):
         super().__init__()
         with contextlib.suppress(OSError):  # then there is no lock, and every start shows a window
             home.mkdir(parents=True, exist_ok=True)
-        name = hashlib.sha256(str(home.resolve()).encode("utf-8")).hexdigest()[:16]
-        self._name = f"bitconverter-{name}"
-        self._lock = QLockFile(str(home / "instance.lock"))
+        self.addresses = _addresses(home.resolve())
+        self.cut_off = False  # whether the one before ended without closing; known after is_first()
+        self._path = home / "instance.lock"
+        self._lock = QLockFile(str(self._path))
         self._lock.setStaleLockTime(0)  # only a dead process makes it stale, not its age
         self._server = QLocalServer(self)
-        self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
+        if (
+            sys.platform == "win32"
+        ):  # elsewhere it would leave a folder behind in a process that is killed in between
+            self._server.setSocketOptions(QLocalServer.SocketOption.UserAccessOption)
         self._server.newConnection.connect(self._greet)
 
     def is_first(self, paths: list[str]) -> bool:
@@ -69,15 +76,26 @@ class SingleInstance(QObject):
 
         A first one that does not answer counts as none.
         """
+        left = self._path.exists()
         if self._lock.tryLock(0):
-            QLocalServer.removeServer(self._name)  # of a process that was killed
-            self._server.listen(self._name)
+            self.cut_off = left
+            self._listen()
             return True
-        return not self._call(paths)
+        return not any(self._call(address, paths) for address in self.addresses)
 
-    def _call(self, paths: list[str]) -> bool:
+    def _listen(self) -> None:
+        before = os.umask(0o177)  # the socket is this user's alone from its first moment
+        try:
+            for address in self.addresses:
+                QLocalServer.removeServer(address)  # of a process that was killed
+                if self._server.listen(address):
+                    return
+        finally:
+            os.umask(before)
+
+    def _call(self, address: str, paths: list[str]) -> bool:
         socket = QLocalSocket()
-        socket.connectToServer(self._name)
+        socket.connectToServer(address)
         if not socket.waitForConnected(ANSWER_WITHIN):
             return False
         socket.write(json.dumps(paths).encode("ascii") + b"\n")
@@ -94,3 +112,13 @@ class SingleInstance(QObject):
         """Make room for the next first one."""
         self._server.close()
         self._lock.unlock()
+
+
+def _addresses(home: Path) -> list[str]:
+    """Where the first one listens, the best first: in its home, where every start looks, whatever it takes for the
+    folder of temporary files; there only where the path is too long for a socket or the drive has none."""
+    name = "bitconverter-" + hashlib.sha256(str(home).encode("utf-8", "surrogateescape")).hexdigest()[:16]
+    beside = str(home / "instance.socket")
+    if sys.platform == "win32" or len(os.fsencode(beside)) > _LONGEST:
+        return [name]
+    return [beside, name]

@@ -10,6 +10,7 @@ import numpy as np
 
 from bitconverter.engine import InvalidError, Model, Sampler, Session, sample
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.chat_memory import open_session
 from bitconverter.jobs.chat_session import ChatSession, Message
 from bitconverter.jobs.job import Context, Note, Progress, Token
 from bitconverter.jobs.opening import model_folder, open_engine
@@ -86,7 +87,7 @@ class LoadChatJob:
 
     `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it.
     n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
-    when nothing in the folder says how the model ends an answer.
+    when nothing in the folder says how the model ends an answer, and Note("memory-tight") (jobs/chat_memory.py).
     """
 
     model: str
@@ -113,7 +114,8 @@ class LoadChatJob:
             soul = soul_for(Path(self.soul), folder, ctx) if self.soul else None
             if soul:
                 put_on(model, soul)
-            session = Session(model, n_ctx=self.n_ctx, kv=self.kv)
+            weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+            session = open_session(model, weights, self.n_ctx, self.kv, ctx)
             if not tokenizer.eos_ids:
                 ctx.emit(Note("no-end-token"))
             name = Path(self.model).resolve().name

@@ -1,7 +1,5 @@
 """The same questions, answered by a model and by what training made of it: rows that were held back from learning."""
 
-import os
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.opening import open_engine
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.tokenizer import Tokenizer
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
@@ -59,9 +58,8 @@ class CompareAnswersJob:
         which = _rows(pack, self.most)
         asked = [_question(pack, number) for number in which]
         engine = open_engine(self.threads, "auto")
-        beside = os.path.dirname(os.path.abspath(self.soul))
-        with tempfile.TemporaryDirectory(prefix="bitconverter-", dir=beside) as place:
-            taught = os.path.join(place, "taught")
+        with scratch_folder(Path(self.soul).absolute().parent) as place:
+            taught = str(place / "taught")
             MergeJob(self.model, self.soul, taught).run(Context(lambda _: None, ctx.cancel))
             sides = [self._answers(engine, folder, asked, tokenizer, ctx) for folder in (self.model, taught)]
         prompts = _without_frame(

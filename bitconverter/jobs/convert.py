@@ -19,6 +19,7 @@ Metric("output_error", layer, value): after each calibrated layer, the mean of i
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -35,12 +36,18 @@ from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
 from bitconverter.jobs import convert_polish, polish, sensitivity
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
-from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, Layers, layer_of, read_calibration
+from bitconverter.jobs.convert_layers import (
+    CALIBRATION_WINDOWS,
+    Layers,
+    layer_number,
+    layer_of,
+    read_calibration,
+)
 from bitconverter.jobs.convert_polish import RoundedFile
 from bitconverter.jobs.convert_progress import Stages
 from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
-from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.job import Context, Metric, Note
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import quality_report
@@ -284,6 +291,7 @@ class ConvertJob:
         resumed = len(work.records)
         done = sum(sizes[:resumed])
         stages.begin_rounding(done)
+        _tell_errors(ctx, work.records)
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
 
         def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
@@ -315,6 +323,16 @@ class ConvertJob:
             engine, work.model
         )  # its mapping ends with this line: Windows renames no folder with an open file
         ctx.emit(Note("verified", {"file_bytes": size}))
+
+
+def _tell_errors(ctx: Context, records: list[dict[str, Any]]) -> None:
+    """The errors of the layers that another run has calibrated: who shows them has not seen that run."""
+    errors: dict[int, list[float]] = {}
+    for record in records:
+        if "output_error" in record:
+            errors.setdefault(layer_number(record["name"]), []).append(record["output_error"])
+    for layer, values in errors.items():
+        ctx.emit(Metric("output_error", layer, math.fsum(values) / len(values)))
 
 
 def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:

@@ -7,7 +7,6 @@ committed. Going on from it, layer k is computed again, whatever of it is commit
 import hashlib
 import itertools
 import math
-import tempfile
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -20,6 +19,7 @@ from bitconverter.jobs.calibrate import Calibrator, calibrator
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.diagonal import Diagonal
 from bitconverter.jobs.job import Context, Metric, Note
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.calibration_text import CalibrationText, calibration_text
 from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
@@ -90,7 +90,12 @@ class Layers:
 
 def layer_of(tensor: TensorPlan) -> int:
     """The number of the layer that a decoder layer's tensor belongs to."""
-    return int(tensor.name.split(".")[2])
+    return layer_number(tensor.name)
+
+
+def layer_number(name: str) -> int:
+    """The layer in the name of a decoder layer's tensor."""
+    return int(name.split(".")[2])
 
 
 def read_calibration(
@@ -100,8 +105,7 @@ def read_calibration(
     """The calibration text in the source's tokens, with its tokenizer and chat template (a GGUF's are rebuilt).
 
     Emits Note("calibration") unless `quiet`."""
-    with tempfile.TemporaryDirectory(prefix="bitconverter-") as place:
-        folder = Path(place)
+    with scratch_folder() as folder:
         for name, content in source_files.items():
             if "/" not in name and name.endswith((".json", ".jinja", ".model", ".txt")):
                 write_bytes(folder / name, content if isinstance(content, bytes) else content.read_bytes())

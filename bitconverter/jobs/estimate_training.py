@@ -4,7 +4,6 @@ import dataclasses
 import itertools
 import math
 import statistics
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import Pack, read_pack, write_pack
 from bitconverter.jobs.job import Context, Event, Metric
 from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.lesson_pack import pack_windows
 
@@ -60,8 +60,8 @@ class EstimateTrainingJob:
 
     def run(self, ctx: Context) -> TrainingEstimate:
         """Raises what the two jobs raise; Cancelled."""
-        with tempfile.TemporaryDirectory(prefix="bitconverter-") as name:
-            whole, part = Path(name) / "whole.u32", Path(name) / "part.u32"
+        with scratch_folder() as place:
+            whole, part = place / "whole.u32", place / "part.u32"
             silent = Context(lambda _: None, ctx.cancel)
             dataclasses.replace(self.prepare, out=str(whole), preview=0).run(silent)
             pack = read_pack(whole, ctx.cancel.check)

@@ -272,7 +272,7 @@ def _count(shape: tuple[int, ...]) -> int:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UserError("json-broken", f"{path} cannot be read: {error}.", path=str(path)) from error
     if not isinstance(value, dict):

@@ -1,7 +1,5 @@
 """What several jobs do first: an engine, a model folder that the engine can map, a table of tokens."""
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +7,7 @@ from pathlib import Path
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.hf_source import INDEX, SINGLE, lost_link
 
 
@@ -38,14 +37,11 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
         )
     from bitconverter.model.gguf_source import expand  # the gguf library takes a while to load
 
-    parent = Path(tempfile.mkdtemp(prefix="bitconverter-"))
-    try:
+    with scratch_folder() as parent:
         ctx.emit(Note("expanding", {"file": given.name}))
         folder = parent / given.stem
         expand(given, folder, ctx)
         yield folder
-    finally:
-        shutil.rmtree(parent, ignore_errors=True)
 
 
 def chunk_tokens(vocab: int, most: int = 512) -> int:

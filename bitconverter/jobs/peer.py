@@ -25,7 +25,11 @@ class Peer:
         command = [self.program, "-m", self.gguf, "-t", str(threads), "-p", str(prompt), "-n", str(new)]
         try:
             done = subprocess.run(
-                [*command, "-r", "1", "-o", "json"], capture_output=True, text=True, timeout=LIMIT, check=True
+                [*command, "-r", "1", "-o", "json"],
+                capture_output=True,
+                encoding="utf-8",
+                timeout=LIMIT,
+                check=True,
             )
             speeds = {
                 bool(row["n_gen"]): statistics.median(row["samples_ts"]) for row in json.loads(done.stdout)

@@ -3,7 +3,6 @@ own folder. Everything is made in a temporary folder below the given one, and re
 
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from bitconverter.engine import Cancelled
 from bitconverter.format.atomic import write_bytes
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.scratch import scratch_folder
 
 TRIED = 1 << 20  # bytes written and read again
 
@@ -54,8 +54,8 @@ class SelfTestJob:
     def run(self, ctx: Context) -> SelfTestResult:
         started = time.monotonic()
         checks: list[Check] = []
-        with tempfile.TemporaryDirectory(prefix="bitconverter-selftest-", ignore_cleanup_errors=True) as top:
-            place = Path(top) / self_test.DIFFICULT_NAME
+        with scratch_folder() as top:
+            place = top / self_test.DIFFICULT_NAME
             place.mkdir()
             steps: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
                 ("files", self._files), ("memory", _memory), ("engine", self_test.engine),
@@ -73,16 +73,13 @@ class SelfTestJob:
     def _files(self) -> dict[str, Any]:
         """Write, sync, rename and read again in the user's folder, with a name that is not ASCII."""
         os.makedirs(self.folder, exist_ok=True)
-        place = Path(tempfile.mkdtemp(prefix="selftest-試験-", dir=self.folder))
-        try:
+        with scratch_folder(Path(self.folder)) as place:
             data = os.urandom(TRIED)
             write_bytes(place / "書き込み 😀.bin", data)
             self_test.need(
                 (place / "書き込み 😀.bin").read_bytes() == data, f"{place} was read back differently"
             )
             return {"folder": self.folder, "free": shutil.disk_usage(place).free}
-        finally:
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def _memory() -> dict[str, Any]:

@@ -103,7 +103,7 @@ class HfSource:
                 folder=str(self.path),
             )
         try:
-            config = json.loads(path.read_text(encoding="utf-8"))
+            config = json.loads(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
             raise UserError(
                 "config-broken",

@@ -4,6 +4,7 @@ Weights are mapped, not read: a layer's pages come from the file when it runs.
 """
 
 import json
+from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ class LayerStack:
         self.info = Model(
             engine, folder
         ).info  # raises with the reason for every folder that does not hold together
-        self._config_json = (folder / "config.json").read_bytes()
+        self._config_json = (folder / "config.json").read_bytes().removeprefix(BOM_UTF8)
         self._config: dict[str, Any] = json.loads(self._config_json)
         self._tensors: dict[str, np.ndarray] = {}
         for path in _weight_files(folder):

@@ -152,7 +152,7 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
         return [_error("tokenizer", f"tokenizer.json is missing, so the model could not read text. {how}")]
     try:
         data = content if isinstance(content, bytes) else content.read_bytes()
-        tokenizer = Tokenizer.from_str(data.decode("utf-8"))
+        tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
     except Exception as error:  # the library raises bare Exception
         return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
     size = tokenizer.get_vocab_size()

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -66,7 +67,7 @@ class Tokenizer:
         if not path.is_file():
             raise _missing(folder)
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes())
+            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes().removeprefix(BOM_UTF8))
         except Exception as error:  # the library raises plain Exception for whatever it does not like
             raise UserError(
                 "damaged-file",

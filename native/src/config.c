@@ -235,6 +235,10 @@ int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error
 {
     bc_config_reader r = { .err = err };
     memset(config, 0, sizeof *config);
+    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* editors of Windows begin with it */
+        text += 3;
+        length -= 3;
+    }
     int status = bc_json_parse(&r.doc, text, length, "config.json", err);
     if (status) return status;
     r.root = r.doc.nodes;

@@ -106,7 +106,7 @@ static const struct bad_json {
     { "{\"a\": \"\xed\xa0\x80\"}", "not UTF-8" },
     { "{\"a\": \"\t\"}", "control character" },
     { "{\"a\": \"open", "ends inside a string" },
-    { "\xef\xbb\xbf{}", "expected a value" },
+    { "\xef\xbb\xbf\xef\xbb\xbf{}", "expected a value" }, /* one mark is passed over */
 };
 
 static void check_refusals(void)
@@ -145,6 +145,21 @@ static bc_config parse(const char *family, const char *changes)
     test_check(bc_config_parse(&config, text, strlen(text), &err) == BC_OK, __FILE__, __LINE__,
                err.message);
     return config;
+}
+
+static void check_byte_order_mark(void)
+{
+    static char marked[16384];
+    const char *text = test_config("llama", "");
+    bc_config config;
+    bc_error err = { 0, "" };
+    const size_t length = strlen(text);
+    test_check(length + 3 < sizeof marked, __FILE__, __LINE__, "the buffer is too small");
+    memcpy(marked, "\xef\xbb\xbf", 3);
+    memcpy(marked + 3, text, length);
+    test_check(bc_config_parse(&config, marked, length + 3, &err) == BC_OK, __FILE__, __LINE__,
+               err.message);
+    bc_config_free(&config);
 }
 
 static int close_to(float a, double b) { return fabs((double)a - b) <= 1e-6 * fabs(b); }
@@ -199,6 +214,7 @@ void reader_config_tests(void)
 {
     check_refusals();
     check_nesting();
+    check_byte_order_mark();
     check_llama();
     check_windows();
 }

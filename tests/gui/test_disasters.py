@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from model_folders import edit_config
+from window_checks import in_session
 
 from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
@@ -112,10 +113,13 @@ def test_a_window_that_is_killed_offers_to_go_on_and_ends_in_the_same_bytes(
     home, out = settings.path.parent, tmp_path / "出力 out"
     home.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-c", KILLED, str(home), str(larger_model), str(out)]
-    child = subprocess.Popen(command, env=_environment(home), stdout=subprocess.PIPE, text=True)
+    child = subprocess.Popen(
+        command, env=_environment(home), stdout=subprocess.PIPE, text=True, start_new_session=True
+    )
     with child:
         seen = [line for line, _ in zip(child.stdout, range(events), strict=False)]
         child.kill()
+    assert sys.platform == "win32" or in_session(child.pid) == []
     assert len(seen) == events and not out.exists()
     again = Settings(settings.path)
     window = MainWindow(again)

@@ -77,7 +77,7 @@ import socket, sys
 from pathlib import Path
 from bitconverter.gui.self_test import Watch, _outside
 watch = Watch()
-folder = Path(sys.argv[1]) / "a" / "b"
+folder = Path(sys.argv[1]) / "a" / "b" / "c"
 if sys.argv[2] == "connection":
     try:
         socket.create_connection(("127.0.0.1", 9), timeout=1)

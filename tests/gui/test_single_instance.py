@@ -88,7 +88,7 @@ def test_a_message_that_is_none_is_not_heard(message, home, qtbot):
     first.called.connect(heard.append)
     stranger = QLocalSocket()
     with qtbot.waitSignal(stranger.disconnected, timeout=60_000):
-        stranger.connectToServer(first._name)
+        stranger.connectToServer(first._server.fullServerName())
         stranger.write(message)
     assert heard == []
     first.close()

@@ -170,3 +170,15 @@ def test_no_wine_is_told_loudly(monkeypatch):
     monkeypatch.setattr(wine, "LOADERS", ("no-such-wine",))
     with pytest.raises(devenv.SetupError, match="wine is not installed"):
         wine.loader()
+
+
+def test_the_program_is_one_folder_and_nothing_is_packed():
+    """What virus scanners dislike: an exe that unpacks itself or is compressed, without a version or a maker."""
+    spec = (ROOT / "installer" / "bitconverter.spec").read_text(encoding="utf-8")
+    assert (
+        spec.count('"exclude_binaries": True') == 1 and spec.count("**common") == 2
+    )  # one folder, both exes
+    assert "COLLECT(window, console" in spec and "upx=True" not in spec and '"upx": True' not in spec
+    assert '"upx": False' in spec and "upx=False" in spec
+    for key in ("CompanyName", "ProductName", "FileVersion", "FileDescription"):
+        assert f'"{key}":' in spec

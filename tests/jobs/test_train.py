@@ -271,8 +271,8 @@ def test_bad_settings_are_named(
 
 
 def test_what_is_there_is_not_overwritten(job: TrainJob, tiny_model: Path, tmp_path: Path) -> None:
-    Path(job.out).write_text("mine")
+    Path(job.out).write_text("mine", encoding="utf-8")
     assert error_of(job).code == "output-exists"
-    assert Path(job.out).read_text() == "mine"
+    assert Path(job.out).read_text(encoding="utf-8") == "mine"
     Path(job.out).unlink()
     assert error_of(make_job(tiny_model, tmp_path)).code == "train-dense"

@@ -67,7 +67,7 @@ def test_what_fits_counts_the_cache(kv: str) -> None:
 
 
 @pytest.mark.parametrize("kv", ["f16", "int8", "f32"])
-@pytest.mark.parametrize("family", ["llama3.1", "qwen3"])
+@pytest.mark.parametrize("family", ["llama3.1", "mistral", "qwen3", "smollm2"])
 def test_the_memory_of_a_chat_is_what_the_engine_takes(kv: str, family: str) -> None:
     model = Model(Engine(threads=16), GOLDEN / family)
     context = model.info.max_positions

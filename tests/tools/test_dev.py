@@ -22,6 +22,16 @@ def test_only_platform_may_know_windows(tmp_path: Path, monkeypatch: pytest.Monk
     ]
 
 
+def test_no_file_is_opened_by_a_narrow_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "src").mkdir()
+    for name in ("platform.c", "other.c"):
+        text = 'int is_open(void);\nFILE *f = fopen(path, "rb");\nHANDLE h = CreateFileA(path);\n'
+        (tmp_path / "src" / name).write_text(text, encoding="utf-8")
+    monkeypatch.setattr(lint, "NATIVE", tmp_path)
+    found = [line.split(": ")[0] for line in lint.file_names_are_wide()]
+    assert found == ["native/src/other.c:2", "native/src/other.c:3", "native/src/platform.c:3"]
+
+
 @pytest.mark.parametrize("content", [b"int x;\r\n", b"\tint x;\n", b"int x;"])
 def test_tabs_and_foreign_line_ends_are_found(
     content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -40,6 +40,11 @@ TEXTS: Texts = {
         "Nothing in this model's folder says how it ends an answer: it may go on until Max tokens.",
         "答えの終わり方がモデルのフォルダーに書かれていないため、最大トークン数まで続くことがあります。",
     ),
+    "note-memory-tight": (
+        "This model and its chat take {needs}, and {left} is free now: answers will be slow. Close other programs.",
+        "このモデルと会話には {needs} が必要ですが、今の空きは {left} です。答えが遅くなるので、ほかのプログラムを閉じてください。",
+    ),
+    "open-smaller": ("Open with {context} tokens of context", "文脈を {context} トークンにして開く"),
     "message": ("Message", "メッセージ"),
     "message-placeholder": ("Write a message…", "メッセージを書く…"),
     "message-hint": ("Enter sends · Shift+Enter: new line", "Enter で送信 · Shift+Enter で改行"),

@@ -111,7 +111,7 @@ TEXTS: Texts = {
     "run-stopping": ("Stopping: what is being written is finished first", "停止しています（書き込み中の分を終えてから止まります）"),
     "run-paused": ("{name} is paused", "{name} は一時停止中です"),
     "paused-interrupted": ("This conversion was interrupted", "この変換は途中で終わりました"),
-    "paused-interrupted-text": ("The program was closed or the PC turned off. What was finished is there; Resume goes on from it.", "プログラムが閉じられたか、電源が切れました。終わった分は残っていて、続きから再開できます。"),
+    "paused-interrupted-text": ("The program was closed, the PC turned off, or the system ended the program, as it does when memory runs out: then close other programs first. What was finished is there; Resume goes on from it.", "プログラムが閉じられたか、電源が切れたか、システムに終了させられました（メモリー不足のときに起きます。その場合は先にほかのプログラムを閉じてください）。終わった分は残っていて、続きから再開できます。"),
     "paused-disk-full": ("The disk is full, so the conversion is paused", "ディスクがいっぱいなので、変換を一時停止しました"),
     "worst-layers": ("Largest errors: {layers}", "誤差の大きい層: {layers}"),
     "layer-error-short": ("layer {layer} ({error})", "第{layer}層（{error}）"),

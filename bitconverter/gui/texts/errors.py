@@ -10,11 +10,26 @@ TEXTS: Texts = {
         "{reason}\nThis is a fault of the program. Trying again may help; the details are worth a report.",
         "{reason}\nプログラムの不具合です。もう一度試すと動くことがあります。詳細を報告に添えてください。",
     ),
-    "error-os": ("The system refused: {reason}", "システムに拒否されました: {reason}"),
-    "error-memory": (
-        "There is not enough memory. Close other programs, or choose a smaller model.",
-        "メモリーが足りません。ほかのプログラムを閉じるか、小さいモデルを選んでください。",
+    "error-os": (
+        "The system refused: {reason}. Check that the drive is connected and can be written to, then try again.",
+        "システムに拒否されました（{reason}）。ドライブがつながっていて書き込めることを確かめて、もう一度試してください。",
     ),
+    "error-memory-title": ("Not enough memory", "メモリーが足りません"),
+    "error-memory": (
+        "{reason} {free} is free now. Close other programs, or choose a smaller model.",
+        "{reason} 今の空きは {free} です。ほかのプログラムを閉じるか、小さいモデルを選んでください。",
+    ),
+    "error-memory-why": ("The system gave no more memory.", "これ以上メモリーを割り当てられませんでした。"),
+    "error-disk-title": ("The disk is full", "ディスクがいっぱいです"),
+    "error-disk": (
+        "There is no room left: {reason}. Make room, then try again; what was finished is kept.",
+        "空き容量がなくなりました（{reason}）。空きを作ってから、もう一度試してください。済んだ分は残っています。",
+    ),
+    "error-engine": (
+        "{reason}\nTry again; if it happens again, the details are worth a report.",
+        "計算エンジンが続けられませんでした（{reason}）。\nもう一度試し、また起きたら詳細を報告に添えてください。",
+    ),
+    "error-at": ("Last step: {step}.", "最後の段階: {step}"),
     "crash-title": ("An unexpected error", "予期しないエラー"),
     "crash-text": (
         "The program goes on, but something did not work. The report below holds no text of your chats.",
@@ -65,6 +80,8 @@ ERRORS_JA: dict[str, str] = {
     "tokenizer-mismatch": "トークナイザーは {tokenizer} トークン、モデルは {model} トークンで、組み合わせが合いません。元のモデルから tokenizer.json をもう一度コピーしてください。",
     "unsupported-tokenizer": "このトークナイザーの復号方式（{kind}）には対応していません。tokenizer.json がこのモデルのものか確認してください。",
     "threads": "スレッド数 {threads} は使えません。1～1024、または 0（全コア）にしてください。",
+    "memory-context": "文脈 {context} トークンの会話には、重みのほかに {needs} のメモリーが必要ですが、今空いているのは {left} なので、開きませんでした。ほかのプログラムを閉じるか、文脈を短くして開いてください。",
+    "memory-refused": "文脈 {context} トークンの会話には、重みのほかに {needs} のメモリーが必要ですが、システムから割り当てられませんでした（空き {left}）。ほかのプログラムを閉じるか、文脈を短くして開いてください。",
     "context-full": "この会話には {needed} トークン必要ですが、使えるのは {available} トークンです。新しい会話を始めてください。",
     "work-folder-busy": "別のプログラムが {folder} で同じ変換をしています。終わるのを待つか、別の保存先を選んでください。",
     "output-exists": "保存先がすでにあり、空ではありません。上書きはしません。別の保存先を選んでください。",

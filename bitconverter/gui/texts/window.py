@@ -63,6 +63,14 @@ TEXTS: Texts = {
         "Part of the settings file could not be used ({names}); the usual values apply there.",
         "設定ファイルの一部（{names}）を読めなかったため、そこは標準の値を使います。",
     ),
+    "ended-by-fault": (
+        "Last time the program was ended by a fault in it. What was finished is there.",
+        "前回はプログラムの不具合で終了しました。終わった分は残っています。",
+    ),
+    "ended-from-outside": (
+        "Last time the program was cut off: by the power, or for want of memory. What was finished is there.",
+        "前回は途中で終了させられました（電源断またはメモリー不足）。終わった分は残っています。",
+    ),
     "settings-not-saved": (
         "The settings could not be saved: {reason}",
         "設定を保存できませんでした: {reason}",
