@@ -235,7 +235,8 @@ int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error
 {
     bc_config_reader r = { .err = err };
     memset(config, 0, sizeof *config);
-    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* editors of Windows begin with it */
+    if (length >= 3 &&
+        memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* editors of Windows begin with it */
         text += 3;
         length -= 3;
     }
