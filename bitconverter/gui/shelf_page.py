@@ -17,6 +17,7 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.job_worker import JobRunner
+from bitconverter.gui.leftovers import Leftovers
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
@@ -29,7 +30,16 @@ from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Event, Failed, Finished
-from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ScanJob, ShelfEntry
+from bitconverter.jobs.shelf import (
+    CONVERTED,
+    GGUF,
+    ORIGINAL,
+    SOUL,
+    UNFINISHED,
+    ScanJob,
+    ShelfEntry,
+    at_work,
+)
 from bitconverter.settings import storable
 
 ACTIONS = (
@@ -63,6 +73,9 @@ class ShelfPage(ScrolledPage):
         self._build_head()
         self.notice = Notice()
         self.body.addWidget(self.notice)
+        self.leftovers = Leftovers()
+        self.leftovers.discard_all.connect(self._discard_all)
+        self.body.addWidget(self.leftovers)
         self.body.addWidget(self._build_empty(), 1)
         self.body.addWidget(self._build_tree(), 1)
         self.body.addWidget(self._build_details())
@@ -194,6 +207,7 @@ class ShelfPage(ScrolledPage):
         self.empty.setVisible(not self.entries)
         self.tree.setVisible(bool(self.entries))
         self.finder.setVisible(bool(self.entries))
+        self.leftovers.show_entries(self.entries)
         if chosen is not None:
             self.choose(chosen.path)
         self._show_details()
@@ -276,6 +290,9 @@ class ShelfPage(ScrolledPage):
 
     def _delete(self, entry: ShelfEntry) -> None:
         self.notice.clear()
+        if entry.kind == UNFINISHED and at_work(entry.path):
+            self.notice.show_warning(tr("delete-at-work-title"), tr("delete-at-work", name=entry.name))
+            return
         foreign = foreign_in(entry.path)
         if foreign is not None:
             key = "delete-foreign" if foreign else "delete-root"
@@ -294,6 +311,31 @@ class ShelfPage(ScrolledPage):
             self.shell.say(text, tr("undo"), lambda: self._undo_delete(thing, entry))
         else:
             self.shell.say(text)
+
+    def _discard_all(self) -> None:
+        """What was begun and not finished goes to the bin, but for what is at work or holds more than that."""
+        self.notice.clear()
+        gone: list[tuple[Trashed, ShelfEntry]] = []
+        for entry in self.leftovers.entries:
+            if at_work(entry.path) or foreign_in(entry.path) is not None:
+                continue
+            thing = move_to_trash(entry.path)
+            if thing is not None:
+                gone.append((thing, entry))
+        if len(gone) < len(self.leftovers.entries):
+            self.notice.show_warning(tr("discard-rest-title"), tr("discard-rest"))
+        paths = {entry.path for _, entry in gone}
+        self.show_entries([entry for entry in self.entries if entry.path not in paths])
+        self._memory.save(self.entries)
+        if not gone:
+            return
+
+        def undo() -> None:
+            for thing, entry in gone:
+                self._undo_delete(thing, entry)
+
+        can_return = all(thing.can_return for thing, _ in gone)
+        self.shell.say(tr("discarded-all", count=len(gone)), tr("undo") if can_return else "", undo)
 
     def _undo_delete(self, thing: Trashed, entry: ShelfEntry) -> None:
         if not take_back(thing):
@@ -382,6 +424,7 @@ class ShelfPage(ScrolledPage):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         super().retranslate()
+        self.leftovers.retranslate()
         for index in range(self.order.count()):
             self.order.setItemText(index, tr(f"order-{self.order.itemData(index)}"))
         self._show()

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import sensitivity
@@ -190,12 +192,29 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
     if partial_folder(str(out)).joinpath("journal.jsonl").exists():
         text = "An unfinished conversion is there and will be continued."
         items.append(CheckItem("unfinished", "ok", text, {"out": str(out)}))
-    fields = {"free": free, "needed": needed}
+    fields: dict[str, Any] = {"free": free, "needed": needed}
     if free < needed:
         text = f"Too little space in {place}: about {_gb(needed)} are needed, {_gb(free)} are free."
+        others = _roomier_drives(place, needed)
+        if others:
+            fields["others"] = others
+            text += f" There is room on {others}."
         return [*items, CheckItem("disk", "error", text, fields)], free
     items.append(CheckItem("disk", "ok", f"About {_gb(needed)} are needed, {_gb(free)} are free.", fields))
     return items, free
+
+
+def _roomier_drives(place: Path, needed: int) -> str:
+    """The other drives with so many bytes free, the roomiest first, as words; "" where there is none."""
+    found: dict[int, tuple[int, str]] = {place.stat().st_dev: (0, "")}
+    for drive in psutil.disk_partitions():
+        if "ro" in drive.opts.split(",") or not drive.fstype:  # not to be written, or no disc in it
+            continue
+        with contextlib.suppress(OSError):
+            device = os.stat(drive.mountpoint).st_dev
+            found.setdefault(device, (shutil.disk_usage(drive.mountpoint).free, drive.mountpoint))
+    rooms = sorted((room for room in found.values() if room[0] >= needed), reverse=True)
+    return ", ".join(f"{mount} ({_gb(free)})" for free, mount in rooms[:3])
 
 
 def _bad_target(source: Path, out: Path) -> CheckItem | None:

@@ -3,6 +3,7 @@
 Reads headers and small JSON files only; everything in them may be damaged, or anybody's.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.soul_file import FORMAT as SOUL_FORMAT
 from bitconverter.jobs.job import Context, Progress
@@ -145,13 +147,21 @@ def _soul(path: Path, changed: float) -> ShelfEntry:
 
 def _unfinished(path: Path, changed: float) -> ShelfEntry:
     job = _object(path / "job.json")
-    done = path / "model" / "model.safetensors"
-    size = done.stat().st_size if done.is_file() else 0
+    size = _bytes_below(path)  # what was calibrated lies beside the model, too
     name = path.name.removesuffix(".partial")
     source = str(job.get("source", ""))
     return ShelfEntry(
         str(path), name, UNFINISHED, size, source=source, share=_share(path, Path(source)), changed=changed
     )
+
+
+def _bytes_below(folder: Path) -> int:
+    """A file that goes away meanwhile counts as none: its conversion may be at work."""
+    size = 0
+    for file in folder.rglob("*"):
+        with contextlib.suppress(OSError):
+            size += file.stat().st_size if file.is_file() else 0
+    return size
 
 
 def _share(work: Path, source: Path) -> float:
@@ -178,6 +188,17 @@ def _name(path: Path) -> str:
         if part.startswith("models--"):
             return part.removeprefix("models--").partition("--")[2] or part
     return path.name
+
+
+def at_work(path: str) -> bool:
+    """Whether a conversion is at work in the folder `path`, of this program or of another."""
+    try:
+        FolderLock(Path(path)).release()
+    except UserError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _object(path: Path) -> dict[str, Any]:

@@ -235,8 +235,8 @@ int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error
 {
     bc_config_reader r = { .err = err };
     memset(config, 0, sizeof *config);
-    if (length >= 3 &&
-        memcmp(text, "\xef\xbb\xbf", 3) == 0) { /* editors of Windows begin with it */
+    /* editors of Windows begin with a byte order mark */
+    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
         text += 3;
         length -= 3;
     }

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QLocale
 
+from bitconverter.format.lock import FolderLock
 from bitconverter.format.soul_file import Soul, soul_bytes
 from bitconverter.gui.shelf_delegate import depth
 from bitconverter.gui.shelf_model import ENTRY, facts, parents
@@ -136,6 +137,48 @@ def test_an_unfinished_conversion_is_resumed_from_the_shelf(window, page, place,
     page.act("resume")
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
     assert (place / "half" / "model.safetensors").is_file() and not (place / "half.partial").exists()
+
+
+@pytest.fixture
+def halves(page, place, larger_model, qtbot) -> list[Path]:
+    """Two conversions that were stopped on their way."""
+    source = Path(shutil.copytree(larger_model, place / "large"))
+    for name in ("half", "半分"):
+        cancel = Cancel()
+        run_job(
+            ConvertJob(source=str(source), out=str(place / name)),
+            lambda event, cancel=cancel: cancel.request() if isinstance(event, Progress) else None,
+            cancel,
+        )
+    page.scan()
+    _wait(page, qtbot)
+    return [place / "half.partial", place / "半分.partial"]
+
+
+def test_unfinished_ones_are_counted_and_cleared_away_with_one_button(window, page, halves, qtbot):
+    assert page.leftovers.isVisible() and page.leftovers.text.text().startswith("2 unfinished")
+    (halves[0] / "calibration.state").write_bytes(bytes(7_000_000))  # as the calibrated method keeps one
+    page.scan()
+    _wait(page, qtbot)
+    assert "7.0" in page.leftovers.text.text() and "MB" in page.leftovers.text.text()
+    page.leftovers.button.click()
+    assert not any(half.exists() for half in halves) and not page.leftovers.isVisible()
+    assert not page.notice.isVisible()
+    window.toast._button.click()
+    _wait(page, qtbot)
+    assert all((half / "job.json").is_file() for half in halves) and len(page.leftovers.entries) == 2
+
+
+def test_what_is_at_work_is_not_cleared_away(window, page, halves, qtbot):
+    lock = FolderLock(halves[0])
+    page.leftovers.button.click()
+    assert halves[0].exists() and not halves[1].exists() and page.notice.isVisible()
+    page.choose(str(halves[0]))
+    page.act("delete")
+    assert halves[0].exists() and "Stop" in page.notice.text()
+    lock.release()
+    page.leftovers.button.click()
+    assert not halves[0].exists() and not page.leftovers.isVisible()
 
 
 def test_search_keeps_the_family_together_and_the_order_is_kept(page, settings):

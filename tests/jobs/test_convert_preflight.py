@@ -5,6 +5,7 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,28 @@ def test_too_little_space_is_said_with_both_numbers(
     (item,) = [item for item in found.items if item.level == "error"]
     assert item.code == "disk"
     assert item.fields == {"free": 1000, "needed": found.needed_bytes}
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second drive of which the name is known")
+def test_where_space_is_missing_drives_that_have_it_are_named(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(tmp_path)
+    room = {"/dev/shm": 8_000_000_000, "/": 1000}
+
+    def drive(mountpoint: str, opts: str = "rw", fstype: str = "ext4") -> SimpleNamespace:
+        return SimpleNamespace(mountpoint=mountpoint, opts=opts, fstype=fstype)
+
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage._replace(free=room.get(str(path), 1000)))
+    for drives, named in (
+        ([drive("/"), drive("/dev/shm")], "/dev/shm (8.00 GB)"),
+        ([drive("/"), drive("/dev/shm", "ro,nosuid")], None),
+        ([drive("/dev/shm", fstype=""), drive("/no such place")], None),
+    ):
+        monkeypatch.setattr("psutil.disk_partitions", lambda drives=drives: drives)
+        (item,) = [item for item in report(source, tmp_path / "out").items if item.level == "error"]
+        assert item.fields.get("others") == named
+        assert named is None or item.message.endswith(f"There is room on {named}.")
 
 
 @pytest.mark.parametrize("planes", [0, 5, -1])

@@ -186,5 +186,8 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "output-exists-error": ("{out} はすでにあり、上書きはしません。別の保存先を選んでください。",),
     "unfinished-ok": ("途中の変換があり、続きから進みます。",),
     "disk-ok": ("ディスクの空きは足りています（{needed} 必要、空き {free}）。",),
-    "disk-error": ("ディスクの空きが足りません（{needed} 必要、空き {free}）。",),
+    "disk-error": (
+        "ディスクの空きが足りません（{needed} 必要、空き {free}）。空きのあるドライブ: {others}",
+        "ディスクの空きが足りません（{needed} 必要、空き {free}）。",
+    ),
 }  # fmt: skip
