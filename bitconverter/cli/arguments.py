@@ -42,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     _chat(_verb(verbs, "chat"))
     _prepare(_verb(verbs, "prepare"))
     _train(_verb(verbs, "train"))
+    _adopt(_verb(verbs, "adopt"))
     _replay(_verb(verbs, "replay"))
+    _runs(_verb(verbs, "runs"))
     _merge(_verb(verbs, "merge"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
@@ -174,13 +176,31 @@ def _train(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])
+    parser.add_argument(
+        "--sample", action="append", default=[], metavar="TEXT", help=texts.OPTIONS["train_sample"]
+    )
+    parser.add_argument(
+        "--forget-limit", type=float, default=0.2, metavar="X", help=texts.OPTIONS["train_forget_limit"]
+    )
     _engine_options(parser)
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("soul", metavar="SOUL", help=texts.OPTIONS["soul_aside"])
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
     parser.add_argument("log", metavar="LOG", help=texts.OPTIONS["step_log"])
     parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("diff",), help=texts.OPTIONS["runs_diff"])
+    parser.add_argument(
+        "numbers", nargs="*", type=_natural, metavar="NUMBER", help=texts.OPTIONS["runs_numbers"]
+    )
+    parser.add_argument("--most", type=_natural, default=20, metavar="N", help=texts.OPTIONS["runs_most"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:
