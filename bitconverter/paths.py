@@ -37,6 +37,11 @@ def settings_file() -> Path:
     return config_folder() / "settings.json"
 
 
+def runs_file() -> Path:
+    """The one file with the trainings of before."""
+    return data_folder() / "runs.sqlite3"
+
+
 def chats_file() -> Path:
     """The one file with all chats."""
     return data_folder() / "chats.sqlite3"

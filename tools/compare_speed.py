@@ -1,10 +1,12 @@
-"""Our speed against llama.cpp's in one sitting: A B A B, medians, as a Markdown table.
+"""Our speed beside other engines' in one sitting: A B C A B C, medians, as a Markdown table.
 
-Usage: python tools/compare_speed.py MODEL GGUF --llama-bench PATH [--threads 1 2] [--rounds 4]
+    python tools/compare_speed.py MODEL --peer NAME LLAMA_BENCH GGUF [--peer ...] [--threads 2] [--rounds 4]
+        [--prompt 512] [--new 64] [--json FILE]
 
-MODEL is a converted folder, GGUF a file of the same shape, PATH a llama-bench binary built natively
-(cmake -DGGML_NATIVE=ON; the PyPI package llama-cpp-python carries the source). Prefill of 512 tokens,
-decode of 64, as `bitconverter benchmark` and `llama-bench -p 512 -n 64` measure them.
+MODEL is a converted folder, GGUF a file of the same shape, LLAMA_BENCH that engine's llama-bench built natively
+(cmake -DGGML_NATIVE=ON; PyPI's llama-cpp-python and ik-llama-cpp-python carry the sources). In every round each engine
+is a process of its own: prefill of --prompt tokens, decode of --new from an empty context, as `bitconverter benchmark`
+and `llama-bench -p 512 -n 64` measure them. The ratio is the median of the rounds' own ratios. --prompt 0: no prefill.
 """
 
 import argparse
@@ -14,32 +16,37 @@ import subprocess
 import sys
 from pathlib import Path
 
-PROMPT, NEW = 512, 64
-Speeds = tuple[float, float]  # prefill, decode: tokens per second
+from bitconverter.jobs.benchmark import machine
+
+Speeds = dict[str, float]  # "prefill" and "decode": tokens per second
 
 
-def ours(model: Path, threads: int) -> Speeds:
+def ours(model: Path, threads: int, prompt: int, new: int) -> Speeds:
     """llama-bench decodes from an empty context, so our decode is measured after one token too."""
-    prefill = _benchmark(model, threads, PROMPT)
-    return prefill["prefill_tok_s"], _benchmark(model, threads, 1)["decode_tok_s"]
+    found = {"decode": _benchmark(model, threads, 1, new)["decode_tok_s"]}
+    if prompt:
+        found["prefill"] = _benchmark(model, threads, prompt, 1)["prefill_tok_s"]
+    return found
 
 
-def _benchmark(model: Path, threads: int, prompt: int) -> dict[str, float]:
+def _benchmark(model: Path, threads: int, prompt: int, new: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bitconverter", "benchmark", str(model), "--json", "--quiet"]
     command += ["--threads", str(threads), "--repeat", "3", "--prompt-tokens", str(prompt)]
-    command += ["--new-tokens", str(NEW)]
+    command += ["--new-tokens", str(new)]
     result: dict[str, float] = json.loads(
-        subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout
+        subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
     return result
 
 
-def theirs(binary: Path, gguf: Path, threads: int) -> Speeds:
-    command = [str(binary), "-m", str(gguf), "-t", str(threads), "-p", str(PROMPT), "-n", str(NEW)]
-    command += ["-r", "3", "-o", "json"]
-    rows = json.loads(subprocess.run(command, check=True, capture_output=True, encoding="utf-8").stdout)
-    by_kind = {bool(row["n_gen"]): statistics.median(row["samples_ts"]) for row in rows}
-    return by_kind[False], by_kind[True]
+def theirs(binary: str, gguf: str, threads: int, prompt: int, new: int) -> Speeds:
+    command = [binary, "-m", gguf, "-t", str(threads), "-p", str(prompt), "-n", str(new), "-r", "3"]
+    done = subprocess.run([*command, "-o", "json"], check=True, capture_output=True, text=True)
+    rows = json.loads(done.stdout[done.stdout.index("[") :])  # ik_llama.cpp prints before it
+    return {
+        "decode" if row["n_gen"] else "prefill": statistics.median(row.get("samples_ts") or [row["avg_ts"]])
+        for row in rows
+    }
 
 
 def main() -> None:
@@ -47,25 +54,46 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", type=Path)
-    parser.add_argument("gguf", type=Path)
-    parser.add_argument("--llama-bench", type=Path, required=True)
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument(
+        "--peer", nargs=3, action="append", required=True, metavar=("NAME", "LLAMA_BENCH", "GGUF")
+    )
+    parser.add_argument("--threads", type=int, nargs="+", default=[2])
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--prompt", type=int, default=512)
+    parser.add_argument("--new", type=int, default=64)
+    parser.add_argument("--json", type=Path)
     args = parser.parse_args()
-    print("| threads | what | BitConverter | llama.cpp | ratio | ratio in each round |")
-    print("|---|---|---|---|---|---|")
+    kinds = (["prefill"] if args.prompt else []) + ["decode"]
+    report = []
+    print(f"{args.model.name}; {machine()}\n")
+    print("| threads | what, tok/s | ours | peer | its | ratio | ratio in each round |")
+    print("|---|---|---|---|---|---|---|")
     for threads in args.threads:
-        pairs = [
-            (ours(args.model, threads), theirs(args.llama_bench, args.gguf, threads))
-            for _ in range(args.rounds)
-        ]
-        for kind, name in enumerate((f"prefill {PROMPT}, tok/s", f"decode {NEW}, tok/s")):
-            mine = statistics.median(a[kind] for a, _ in pairs)
-            peer = statistics.median(b[kind] for _, b in pairs)
-            ratios = [a[kind] / b[kind] for a, b in pairs]
-            each = " ".join(f"{ratio:.2f}" for ratio in ratios)
-            middle = statistics.median(ratios)
-            print(f"| {threads} | {name} | {mine:.1f} | {peer:.1f} | {middle:.2f} | {each} |", flush=True)
+        rounds: list[tuple[Speeds, dict[str, Speeds]]] = []
+        for _ in range(args.rounds):
+            mine = ours(args.model, threads, args.prompt, args.new)
+            peers = {
+                name: theirs(binary, gguf, threads, args.prompt, args.new) for name, binary, gguf in args.peer
+            }
+            rounds.append((mine, peers))
+        for kind in kinds:
+            for name, _, _ in args.peer:
+                ratios = [mine[kind] / peers[name][kind] for mine, peers in rounds]
+                row = {
+                    "model": args.model.name, "threads": threads, "what": kind, "peer": name,
+                    "ours": statistics.median(mine[kind] for mine, _ in rounds),
+                    "theirs": statistics.median(peers[name][kind] for _, peers in rounds),
+                    "ratio": statistics.median(ratios), "ratios": ratios,
+                }  # fmt: skip
+                report.append(row)
+                each = " ".join(f"{ratio:.2f}" for ratio in ratios)
+                print(
+                    f"| {threads} | {kind} {args.prompt if kind == 'prefill' else args.new} | {row['ours']:.4g} "
+                    f"| {name} | {row['theirs']:.4g} | {row['ratio']:.2f}x | {each} |",
+                    flush=True,
+                )
+    if args.json is not None:
+        args.json.write_text(json.dumps({"machine": machine(), "rows": report}, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 from bitconverter.engine import Engine, check_config, planes_unpack, rotate
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import WeightFile, header_space
-from bitconverter.jobs.layer_reader import as_f32
 from bitconverter.model.hf_source import HfSource
 from bitconverter.model.names import expected_tensors
 

@@ -7,13 +7,13 @@ package, which the same project writes. compare_quality.py uses this.
 import ctypes
 import math
 from pathlib import Path
-from typing import Any
 
 import gguf
 import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Block, Cancel, Engine, ModelInfo
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.model import names
 from bitconverter.model.calibration_text import CalibrationText
 from bitconverter.model.source import Source
@@ -76,13 +76,6 @@ def read(source: Source, name: str) -> F32:
     step = source.slab_rows(name, SLAB)
     pieces = [as_f32(source.read_rows(name, a, min(a + step, rows))) for a in range(0, rows, step)]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
-def as_f32(values: npt.NDArray[Any]) -> F32:
-    """uint16 holds the bits of bfloat16."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return np.asarray(values, np.float32)
 
 
 def importances(

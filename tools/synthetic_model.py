@@ -1,9 +1,10 @@
-"""Write a model folder with the shape of Llama 3 8B and pseudo-random bf16 weights: for tests of memory and time.
+"""Write a model folder with pseudo-random bf16 weights in the shape of a well-known model, to be converted: for tests
+of memory and time. (bitconverter benchmark --synthetic writes a converted one.)
 
-    python tools/synthetic_model.py FOLDER [--layers 32]
+    python tools/synthetic_model.py FOLDER [--shape 8b] [--layers N]
 
 The weights have a sensible size and are valid, nothing more: one block of normal numbers, repeated from
-different offsets. 32 layers are 16 GB in shards of about 5 GB, as published.
+different offsets. 8b is 16 GB in shards of about 5 GB, as published.
 """
 
 import argparse
@@ -19,36 +20,17 @@ from tokenizers import decoders, models, pre_tokenizers
 from bitconverter.engine import check_config
 from bitconverter.format.safetensors_file import TensorEntry, header_bytes
 from bitconverter.model.names import expected_tensors
+from bitconverter.model.shapes import SHAPES, config_of
 
 SHARD_BYTES = 5 * 10**9
 BLOCK = 1 << 25  # values in the repeated block
 ONE = 0x3F80  # 1.0 in bf16
 
 
-def config(layers: int) -> dict[str, object]:
-    """The config.json of Llama 3.1 8B, with another number of layers."""
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "hidden_act": "silu",
-        "hidden_size": 4096,
-        "intermediate_size": 14336,
-        "num_hidden_layers": layers,
-        "num_attention_heads": 32,
-        "num_key_value_heads": 8,
-        "max_position_embeddings": 8192,
-        "rms_norm_eps": 1e-05,
-        "rope_theta": 500000.0,
-        "tie_word_embeddings": False,
-        "vocab_size": 128256,
-        "torch_dtype": "bfloat16",
-    }
-
-
-def write_model(folder: Path, layers: int) -> None:
+def write_model(folder: Path, shape: str, layers: int | None) -> None:
     """A new folder with config, tokenizer, index and shards."""
     folder.mkdir(parents=True)
-    text = json.dumps(config(layers), indent=2)
+    text = json.dumps(config_of(shape, layers), indent=2)
     (folder / "config.json").write_text(text, encoding="utf-8")
     _write_tokenizer(folder)
     shards = _shards(expected_tensors(check_config(text.encode("utf-8"))))
@@ -116,9 +98,10 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--layers", type=int, default=32)
+    parser.add_argument("--shape", choices=SHAPES, default="8b")
+    parser.add_argument("--layers", type=int)
     arguments = parser.parse_args()
-    write_model(arguments.folder, arguments.layers)
+    write_model(arguments.folder, arguments.shape, arguments.layers)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,11 @@ from typing import Any
 from bitconverter import __version__
 from bitconverter.cli import texts
 
-CPU_MASKS = ("auto", "scalar", "avx2", "avx512", "avx512-vnni")
+CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
+SHAPES = ("135m", "1.1b", "3b", "8b", "70b")  # model/shapes.py
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -41,7 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     _chat(_verb(verbs, "chat"))
     _prepare(_verb(verbs, "prepare"))
     _train(_verb(verbs, "train"))
+    _adopt(_verb(verbs, "adopt"))
     _replay(_verb(verbs, "replay"))
+    _runs(_verb(verbs, "runs"))
     _merge(_verb(verbs, "merge"))
     _evaluate(_verb(verbs, "evaluate"))
     _inspect(_verb(verbs, "inspect"))
@@ -173,13 +176,31 @@ def _train(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])
+    parser.add_argument(
+        "--sample", action="append", default=[], metavar="TEXT", help=texts.OPTIONS["train_sample"]
+    )
+    parser.add_argument(
+        "--forget-limit", type=float, default=0.2, metavar="X", help=texts.OPTIONS["train_forget_limit"]
+    )
     _engine_options(parser)
+
+
+def _adopt(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("soul", metavar="SOUL", help=texts.OPTIONS["soul_aside"])
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
     parser.add_argument("log", metavar="LOG", help=texts.OPTIONS["step_log"])
     parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
+
+
+def _runs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("action", nargs="?", choices=("diff",), help=texts.OPTIONS["runs_diff"])
+    parser.add_argument(
+        "numbers", nargs="*", type=_natural, metavar="NUMBER", help=texts.OPTIONS["runs_numbers"]
+    )
+    parser.add_argument("--most", type=_natural, default=20, metavar="N", help=texts.OPTIONS["runs_most"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:
@@ -218,6 +239,11 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--full", action="store_true", help=texts.OPTIONS["full"])
+    parser.add_argument("--synthetic", choices=SHAPES, help=texts.OPTIONS["synthetic"])
+    parser.add_argument(
+        "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["synthetic_planes"]
+    )
+    parser.add_argument("--layers", type=_natural, metavar="N", help=texts.OPTIONS["synthetic_layers"])
     parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
     parser.add_argument("--gguf", metavar="FILE", help=texts.OPTIONS["gguf"])
     _engine_options(parser, kv="f16")

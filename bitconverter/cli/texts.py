@@ -73,7 +73,8 @@ HELP = {
         "teach a converted model from a text or from examples",
         "Train row gains, or low-rank additions, of the last layers of MODEL and write them as OUT.soul; MODEL stays "
         "as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is given "
-        "again. A tenth of LESSON is held back; what is best on it is kept.",
+        "again. A tenth of LESSON is held back; what is best on it is kept. If with it the model has forgotten too "
+        "much of a general text that is built in, it is set aside.",
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
@@ -85,11 +86,27 @@ HELP = {
         'LESSON: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."}\n'
         "for each example, of which the answer is learned.",
     ),
+    "adopt": (
+        "keep a soul that a training has set aside",
+        "A training that makes the model forget too much of what has nothing to do with its lesson writes "
+        "SOUL.aside instead of SOUL. This gives it its name after all.",
+        "example:\n  bitconverter adopt style.soul",
+    ),
     "replay": (
         "make a soul again from the step log of its training",
         "Go through a training with --engine mezo again by the numbers that it wrote down, without its lesson; "
         "OUT.soul has the same bytes as the soul of that training.",
         "example:\n  bitconverter replay small taste.soul.steps again.soul",
+    ),
+    "runs": (
+        "the trainings so far, and what two of them have differently",
+        "List the trainings of this user, the newest first: their number, outcome, steps and the loss on what was held "
+        "back. `runs diff A B` prints the settings and results in which numbers A and B differ.",
+        "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n\n"
+        "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
+        "runs, or can go on, or was given up).\n\n"
+        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers); diff: first and second (also\n"
+        "losses and checks), settings and numbers.",
     ),
     "merge": (
         "write what was trained into a copy of the model",
@@ -124,6 +141,7 @@ HELP = {
         "of the result, so that a speed-up that changes the answer shows.",
         "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n"
         "  bitconverter benchmark small --full\n"
+        "  bitconverter benchmark random-8b --synthetic 8b --planes 2\n"
         "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n\n"
         "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...).",
     ),
@@ -144,6 +162,9 @@ OPTIONS = {
     "text, quicker and weaker; fast: no text, seconds to minutes, weaker still (default full; fast with "
     "--no-tokenizer, because then no text can be read)",
     "full": "a Markdown table: also the memory's speed, one and all threads, long contexts, many sequences at once",
+    "synthetic": "first make MODEL, a new folder: random weights in the shape of a well-known model",
+    "synthetic_planes": "--synthetic: planes of every matrix, 1 to 4 (2)",
+    "synthetic_layers": "--synthetic: so many layers instead of the shape's own",
     "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
@@ -206,6 +227,13 @@ OPTIONS = {
     "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
     "train_patience": "end after so many of the ten checks without a gain, 0: never (default %(default)s)",
     "step_log": "the .steps file that `train --engine mezo` wrote",
+    "train_forget_limit": "by how many nats per token the loss on a built-in general text may rise; what has forgotten "
+    "more is set aside (default %(default)s; 0: do not look)",
+    "runs_diff": "compare two trainings",
+    "runs_numbers": "with diff: the numbers of both",
+    "runs_most": "list at most so many (default %(default)s)",
+    "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
+    "soul_aside": "the name that the soul was to have, without .aside",
     "train_decay": "how strongly the gains are pulled back (default %(default)s)",
     "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
     "only to tell them apart is learned",
@@ -248,6 +276,11 @@ NOTES = {
     "train-plateau": "no gain in the last {checks} checks: ended after step {step}",
     "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
     "train-no-gain": "nothing helped: the model was best as it was",
+    "train-sample": "step {step}: {prompt}\n    {answer}",
+    "history-unavailable": "this training is not in the list of `bitconverter runs`: {reason}",
+    "sample-failed": "{prompt}: no answer ({reason})",
+    "train-forgot": "it has forgotten too much: the loss on a general text rose from {before:.3f} to {after:.3f} nats "
+    "per token, more than {limit:g}; the soul is set aside as {path}",
     "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (
@@ -281,6 +314,14 @@ TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAINED = """\
 {out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s
 on what was held back {before:.4f} -> {after:.4f} nats per token, {accuracy_before:.1%} -> {accuracy_after:.1%} right"""
+TRAINED_GENERAL = "on a general text {before:.4f} -> {after:.4f} nats per token (it may rise by {limit:g})"
+TRAINED_ASIDE = """\
+set aside, because it has forgotten too much: train with fewer steps or a smaller --rate, or keep it all the same:
+          bitconverter adopt {quoted_out}"""
+RUNS_HEADER = ("number", "started", "outcome", "steps", "loss", "soul")
+RUNS_NONE = "no trainings so far"
+RUNS_TWO = "runs diff takes the numbers of two trainings; `bitconverter runs` lists them"
+ADOPTED = "{out}: kept all the same"
 TRAINED_LOG = "every step is written down in {log}"
 REPLAYED = "{out}: {parameters} parameters, after step {best_step} of {steps}"
 TRAINED_NEXT = "use it:  bitconverter chat {quoted_model} --soul {quoted_out}"

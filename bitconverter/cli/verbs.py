@@ -5,16 +5,20 @@ import json
 import math
 import shlex
 import sys
+import time
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
+from bitconverter import paths
 from bitconverter.cli import DONE, FAILED, WRONG_USE, texts
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
+from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
@@ -24,11 +28,15 @@ from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
+from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
+from bitconverter.jobs.synthetic import SyntheticJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_run import ASIDE, TrainResult
+from bitconverter.store.run_store import Run
 
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
+SYNTHETIC_PLANES = 2
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -71,13 +79,29 @@ def train(args: argparse.Namespace) -> int:
         args.model, args.lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
         args.seed, args.threads, args.cpu_mask, tuple(args.labels), args.engine, args.epsilon, args.directions,
         args.clip, args.objective, args.warmup, args.patience, args.adapter, args.rank,
-        tuple(args.targets),
+        tuple(args.targets), args.forget_limit, tuple(args.sample),
+        str(paths.runs_file()),
     )  # fmt: skip
     return _run_and_print(args, job, lambda result: _train_text(result, args.model))
 
 
+def adopt(args: argparse.Namespace) -> int:
+    return _run_and_print(args, AdoptJob(args.soul), lambda result: texts.ADOPTED.format(**asdict(result)))
+
+
 def replay(args: argparse.Namespace) -> int:
     return _run_and_print(args, ReplayJob(args.model, args.log, args.out), _replay_text)
+
+
+def runs(args: argparse.Namespace) -> int:
+    history = str(paths.runs_file())
+    if args.action is None:
+        _print(args, RunList(run(RunsJob(history, args.most), _line(args))), _runs_text)
+        return DONE
+    if len(args.numbers) != 2:
+        print(f"bitconverter: {texts.RUNS_TWO}", file=sys.stderr)
+        return WRONG_USE
+    return _run_and_print(args, DiffRunsJob(history, *args.numbers), _diff_text)
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -114,6 +138,13 @@ def logits(args: argparse.Namespace) -> int:
 
 
 def benchmark(args: argparse.Namespace) -> int:
+    if not args.synthetic and (args.planes or args.layers):
+        raise UserError("benchmark", "--planes and --layers shape a model that --synthetic makes.")
+    if args.synthetic:
+        run(
+            SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
+            _line(args),
+        )
     if args.full or args.llama_bench or args.gguf:
         sweep = SweepJob(
             args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
@@ -190,10 +221,51 @@ def _preview_lines(shown: Preview) -> list[str]:
 
 def _train_text(result: TrainResult, model: str) -> str:
     lines = [texts.TRAINED.format(**asdict(result))]
-    quoted = {"quoted_model": shlex.quote(model), "quoted_out": shlex.quote(result.out)}
+    if result.forgetting:
+        lines.append(texts.TRAINED_GENERAL.format(**asdict(result.forgetting)))
     if result.log:
         lines.append(texts.TRAINED_LOG.format(log=result.log))
-    return "\n".join([*lines, texts.TRAINED_NEXT.format(**quoted)])
+    out = result.out.removesuffix(ASIDE) if result.set_aside else result.out
+    quoted = {"quoted_model": shlex.quote(model), "quoted_out": shlex.quote(out)}
+    end = texts.TRAINED_ASIDE if result.set_aside else texts.TRAINED_NEXT
+    return "\n".join([*lines, end.format(**quoted)])
+
+
+@dataclass(frozen=True)
+class RunList:
+    """What `runs` prints."""
+
+    runs: tuple[Run, ...]
+
+
+def _runs_text(found: RunList) -> str:
+    if not found.runs:
+        return texts.RUNS_NONE
+    rows: list[tuple[Any, ...]] = [texts.RUNS_HEADER]
+    for each in found.runs:
+        numbers = each.numbers
+        loss = f"{numbers['before']:.4f} -> {numbers['after']:.4f}" if "after" in numbers else ""
+        steps = f"{numbers['steps']:.0f}" if "steps" in numbers else ""
+        rows.append((each.id, _when(each.started), each.outcome, steps, loss, each.soul))
+    return as_table(rows, right={0, 3})
+
+
+def _when(milliseconds: int) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(milliseconds / 1000))
+
+
+def _diff_text(diff: RunDiff) -> str:
+    rows: list[tuple[Any, ...]] = [("", diff.first.id, diff.second.id)]
+    rows += [("started", _when(diff.first.started), _when(diff.second.started))]
+    rows += [("outcome", diff.first.outcome, diff.second.outcome)]
+    rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *diff.numbers)]
+    return as_table(rows, right=set())
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, list):
+        return " ".join(map(str, value)) or "-"
+    return "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _replay_text(result: ReplayResult) -> str:

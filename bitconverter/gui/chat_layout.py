@@ -31,7 +31,7 @@ from bitconverter.settings import Settings
 ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
-ISA_NAMES = {"avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
+ISA_NAMES = {"avx2": "AVX2", "avx-vnni": "AVX-VNNI", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
 class ChatLayout(QWidget):

@@ -2,7 +2,7 @@
 
 from PySide6.QtCore import QObject, QThread, Signal
 
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Questions, Stopped, run_job
 
 
 class JobWorker(QThread):
@@ -13,11 +13,15 @@ class JobWorker(QThread):
     def __init__(self, job: Job, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._job = job
-        self._cancel = Cancel()
+        self._cancel, self._questions = Cancel(), Questions()
 
     def run(self) -> None:
         """Never touches a widget: Qt queues each event over to the thread of its receiver."""
-        run_job(self._job, self.happened.emit, self._cancel)
+        run_job(self._job, self.happened.emit, self._cancel, self._questions)
+
+    def ask(self, text: str) -> None:
+        """A question for the job; one that answers any sends the answer as an event."""
+        self._questions.ask(text)
 
     def cancel(self) -> None:
         """Ask the job to stop; it still sends its last event."""
@@ -49,6 +53,11 @@ class JobRunner(QObject):
         self._next = job
         self._muted = True
         self._worker.cancel()
+
+    def ask(self, text: str) -> None:
+        """A question for the current job, if there is one."""
+        if self._worker is not None:
+            self._worker.ask(text)
 
     def cancel(self) -> None:
         """Ask the current job to stop; its last event still arrives."""

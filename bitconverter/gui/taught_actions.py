@@ -13,9 +13,11 @@ from bitconverter.gui.page import Shell
 from bitconverter.gui.target_card import free_out
 from bitconverter.gui.taught_view import TaughtView
 from bitconverter.gui.trash import move_to_trash, take_back
+from bitconverter.jobs.adopt import AdoptJob, AdoptResult
 from bitconverter.jobs.compare_answers import CompareAnswersJob
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
 from bitconverter.jobs.merge import MergeJob, MergeResult
+from bitconverter.jobs.train_run import ASIDE
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 
@@ -34,6 +36,7 @@ class TaughtActions(QObject):
         view.use.connect(self.use)
         view.compare.connect(self.compare)
         view.undo.connect(self.undo)
+        view.adopt.connect(self.adopt)
         view.renamed.connect(self.rename)
 
     def use(self) -> None:
@@ -41,7 +44,7 @@ class TaughtActions(QObject):
         taught = self._view.taught
         if taught is None or self.runner.busy:
             return
-        out = free_out(str(Path(taught.model).parent / Path(taught.soul).stem))
+        out = free_out(str(Path(taught.model).parent / taught.name))
         self._view.show_busy("use")
         self.runner.start(MergeJob(taught.model, taught.soul, out))
 
@@ -54,12 +57,24 @@ class TaughtActions(QObject):
         threads = self._shell.settings["threads"]
         self.runner.start(CompareAnswersJob(taught.model, taught.soul, taught.lesson, threads=threads))
 
+    def adopt(self) -> None:
+        """What was set aside becomes a soul like any other."""
+        taught = self._view.taught
+        if taught is not None and not self.runner.busy:
+            self._view.show_busy("adopt")
+            self.runner.start(AdoptJob(taught.soul.removesuffix(ASIDE)))
+
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Finished | Failed | Stopped):
             return
         self._view.show_busy("")
         if isinstance(event, Finished) and isinstance(event.result, MergeResult):
             self._shell.model_wanted.emit(event.result.out)
+        elif isinstance(event, Finished) and isinstance(event.result, AdoptResult):
+            assert self._view.taught is not None
+            self._view.show_taught(
+                dataclasses.replace(self._view.taught, soul=event.result.out, set_aside=False)
+            )
         elif isinstance(event, Finished):
             self._view.show_answers(event.result)
         elif isinstance(event, Failed):

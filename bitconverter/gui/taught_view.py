@@ -13,6 +13,8 @@ from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
 from bitconverter.jobs.compare_answers import Compared
+from bitconverter.jobs.taught_model import Forgetting
+from bitconverter.jobs.train_run import ASIDE
 
 if TYPE_CHECKING:
     from bitconverter.gui.loss_plot import LossPlot
@@ -22,7 +24,8 @@ LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
 
 @dataclass(frozen=True)
 class Taught:
-    """What a training gave: losses on what was held back, its steps and the best one; `lesson`: its pack."""
+    """What a training gave: losses on what was held back, its steps and the best one; `lesson`: its pack.
+    `forgetting`: None if it was not looked at. `set_aside`: it has forgotten too much to be a soul like any other."""
 
     soul: str
     model: str
@@ -32,10 +35,20 @@ class Taught:
     steps: int
     seconds: float
     lesson: str = ""
+    forgetting: Forgetting | None = None
+    set_aside: bool = False
+
+    @property
+    def name(self) -> str:
+        """The soul's, as people know it."""
+        return Path(self.soul.removesuffix(ASIDE)).stem
 
 
 def verdict(taught: Taught) -> str:
-    """ "none", "little", "some" or "much": how much better it predicts what it never saw."""
+    """ "forgot": too much of everything else. "none", "little", "some" or "much": how much better it predicts what it
+    never saw."""
+    if taught.set_aside:
+        return "forgot"
     if taught.best_step == 0 or taught.after >= taught.before:
         return "none"
     share = 1 - taught.after / taught.before
@@ -43,14 +56,15 @@ def verdict(taught: Taught) -> str:
 
 
 class TaughtView(QFrame):
-    """Emits `use` (chat with it), `compare` (answers before and after), `undo` (away with it), `renamed` with a new
-    name, `again` (teach something else)."""
+    """Emits `use` (chat with it), `compare` (answers before and after), `undo` (away with it), `adopt` (keep what was
+    set aside), `renamed` with a new name, `again` (teach something else)."""
 
     use = Signal()
     undo = Signal()
     renamed = Signal(str)
     again = Signal()
     compare = Signal()
+    adopt = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,6 +99,7 @@ class TaughtView(QFrame):
         naming.addWidget(name_label)
         naming.addWidget(self.name, 1)
         self.use_button, self.undo_button = Button("primary", "chat"), Button("", "undo")
+        self.adopt_button = Button("", "check")
         self.compare_button = Button("", "help")
         self.folder_button, self.again_button = Button("", "folder"), Button("quiet", "plus")
         buttons = row(Space.SMALL)
@@ -92,6 +107,7 @@ class TaughtView(QFrame):
             (self.use_button, "taught-use", self.use.emit),
             (self.compare_button, "taught-compare", self.compare.emit),
             (self.undo_button, "taught-undo", self.undo.emit),
+            (self.adopt_button, "taught-adopt", self.adopt.emit),
             (self.folder_button, "open-folder", self._open_folder),
             (self.again_button, "taught-again", self.again.emit),
         ):
@@ -99,12 +115,13 @@ class TaughtView(QFrame):
             button.clicked.connect(lambda _=False, action=action: action())
             buttons.addWidget(button)
         buttons.addStretch()
-        self.notice = Notice()
+        self.notice, self.general = Notice(), label("small", wrap=True, selectable=True)
         self._curves = QVBoxLayout()
         self.plot: LossPlot | None = None
         inner.addLayout(head)
         inner.addLayout(grid)
         inner.addWidget(self.words)
+        inner.addWidget(self.general)
         inner.addLayout(self._curves)
         inner.addLayout(naming)
         inner.addWidget(self._where)
@@ -151,9 +168,11 @@ class TaughtView(QFrame):
 
     def show_busy(self, busy: str) -> None:
         """While the model with the soul in it is being made to chat ("use") or to "compare"; "" when it is done."""
-        for button in (self.use_button, self.compare_button, self.undo_button, self.again_button):
+        for button in (
+            self.use_button, self.compare_button, self.undo_button, self.adopt_button, self.again_button
+        ):  # fmt: skip
             button.setEnabled(not busy)
-        self.name.setEnabled(not busy)
+        self.name.setEnabled(not busy and self.taught is not None and not self.taught.set_aside)
         self._texts.set(self.use_button.setText, "taught-making" if busy == "use" else "taught-use")
         self._texts.set(
             self.compare_button.setText, "taught-comparing" if busy == "compare" else "taught-compare"
@@ -173,7 +192,12 @@ class TaughtView(QFrame):
         if taught is None:
             return
         found = verdict(taught)
-        self._icon.show_icon(*(("warning", "warning") if found == "none" else ("check", "ok")))
+        bad = found in ("none", "forgot")
+        self._icon.show_icon(*(("warning", "warning") if bad else ("check", "ok")))
+        self.use_button.setVisible(not taught.set_aside)
+        self.adopt_button.setVisible(taught.set_aside)
+        self.name.setEnabled(not taught.set_aside)
+        self._show_forgetting(taught.forgetting)
         self.title.setText(tr(f"taught-{found}"))
         share = (
             f"{max(0.0, 1 - taught.after / taught.before):.0%}".replace("%", " %") if taught.before else "0 %"
@@ -186,11 +210,17 @@ class TaughtView(QFrame):
         for number, text in zip(self.numbers, texts, strict=True):
             number.setText(text)
         if not self.name.hasFocus():
-            self.name.setText(Path(taught.soul).stem)
+            self.name.setText(taught.name)
         self._where.set_text(taught.soul)
 
+    def _show_forgetting(self, found: Forgetting | None) -> None:
+        self.general.setVisible(found is not None)
+        if found is not None:
+            numbers = {"before": f"{found.before:.3f}", "after": f"{found.after:.3f}"}
+            self.general.setText(tr("taught-general", **numbers, limit=f"{found.limit:g}"))
+
     def _rename(self) -> None:
-        if self.taught is not None and self.name.text().strip() not in ("", Path(self.taught.soul).stem):
+        if self.taught is not None and self.name.text().strip() not in ("", self.taught.name):
             self.renamed.emit(self.name.text().strip())
 
     def _open_folder(self) -> None:

@@ -107,7 +107,7 @@ class TrainCard(QFrame):
         self.show_progress(self._done, self._total, self._item, self._eta)
 
     def show_progress(self, done: int, total: int, item: str, eta: float | None) -> None:
-        """How far it is; `item`: "step", or what comes before the first."""
+        """How far it is; `item`: "step", "look" (what it has forgotten), or what comes before the first step."""
         self._done, self._total, self._item, self._eta = done, total, item, eta
         share = done / total if total else 0.0
         self.bar.setValue(round(share * 1000))
@@ -115,7 +115,7 @@ class TrainCard(QFrame):
         if item == "step":
             self.text.set_text(tr("train-step", step=done, steps=total))
         else:
-            self.text.set_text(tr("train-reading"))
+            self.text.set_text(tr("train-looking" if item == "look" else "train-reading"))
         show = eta is not None and self.phase in ("preparing", "running")
         self.eta.setText(tr("time-left", time=format_duration(eta)) if show and eta is not None else "")
 

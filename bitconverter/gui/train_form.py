@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PySide6.QtWidgets import QFileDialog
 
+from bitconverter import paths
 from bitconverter.gui.dropping import is_converted
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_duration, language, tr
@@ -19,6 +20,7 @@ from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEst
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
+from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need
 SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
@@ -69,6 +71,7 @@ class TrainForm(TrainLayout):
     def _again(self) -> None:
         """Back to the form, with what is in it."""
         self.taught.show_taught(None)
+        self.samples.clear()
         self.state, self._aim_chosen = State.FORM, False
         self._show()
 
@@ -274,4 +277,8 @@ class TrainForm(TrainLayout):
             job = dataclasses.replace(job, rate=self.rate.value())
         if self.aims.choice == "sort" and result is not None:
             job = dataclasses.replace(job, labels=result.labels)
-        return dataclasses.replace(job, threads=self._settings["threads"])
+        asked = [text for field in self.questions if (text := field.text().strip()) and storable(text)]
+        samples = tuple(dict.fromkeys(asked))
+        return dataclasses.replace(
+            job, threads=self._settings["threads"], samples=samples, history=str(paths.runs_file())
+        )

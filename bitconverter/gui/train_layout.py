@@ -9,6 +9,7 @@ from PySide6.QtWidgets import (
     QFrame,
     QGridLayout,
     QHBoxLayout,
+    QLineEdit,
     QSpinBox,
     QVBoxLayout,
     QWidget,
@@ -18,6 +19,8 @@ from bitconverter.gui.choice_cards import ChoiceCards
 from bitconverter.gui.console import Console
 from bitconverter.gui.material_card import MaterialCard
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.run_list import RunList
+from bitconverter.gui.samples_view import LONGEST, SamplesView
 from bitconverter.gui.sections import centred, scrolled_column
 from bitconverter.gui.taught_view import TaughtView
 from bitconverter.gui.tokens import Space
@@ -32,6 +35,7 @@ from bitconverter.gui.widgets import (
     label,
     row,
 )
+from bitconverter.jobs.train_run import MOST_SAMPLES
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -72,7 +76,7 @@ class TrainLayout(QWidget):
         self._texts.set(title.setText, "train-title")
         self._texts.set(subtitle.setText, "train-subtitle")
         self.taught, self.console, self.problem = TaughtView(), Console(), Notice()
-        self._at_work = QVBoxLayout()
+        self._at_work, self.samples, self.run_list = QVBoxLayout(), SamplesView(), RunList()
         self.material = MaterialCard(self._settings)
         self.form = QWidget()
         form = column(self.form, 0, Space.LARGE)
@@ -83,7 +87,7 @@ class TrainLayout(QWidget):
         layout.addWidget(subtitle)
         layout.addWidget(self.problem)
         layout.addLayout(self._at_work)
-        for part in (self.taught, self.form, self.console):
+        for part in (self.taught, self.samples, self.form, self.console, self.run_list):
             layout.addWidget(part)
         layout.addStretch()
         page = QVBoxLayout(self)
@@ -142,6 +146,7 @@ class TrainLayout(QWidget):
         inner.addWidget(title)
         inner.addWidget(self.strengths)
         inner.addWidget(self._build_custom())
+        inner.addWidget(self._build_samples())
         inner.addWidget(self.honest)
         return self.strength_part
 
@@ -172,6 +177,23 @@ class TrainLayout(QWidget):
             grid.setColumnStretch(place, 1)
         return self.custom
 
+    def _build_samples(self) -> QFrame:
+        """Questions to be answered along the way."""
+        result = frame("card")
+        inner = column(result, 18, Space.SMALL)
+        title, words = label("strong"), label("small", wrap=True)
+        self._texts.set(title.setText, "samples-title")
+        self._texts.set(words.setText, "samples-text")
+        inner.addWidget(title)
+        inner.addWidget(words)
+        self.questions = [QLineEdit() for _ in range(MOST_SAMPLES)]
+        for number, field in enumerate(self.questions, 1):
+            field.setMaxLength(LONGEST)
+            self._texts.set(field.setAccessibleName, "samples-number", number=number)
+            self._texts.set(field.setPlaceholderText, "samples-number", number=number)
+            inner.addWidget(field)
+        return result
+
     def _build_footer(self) -> QFrame:
         """What is about to happen, and the button for it; always in sight."""
         self.footer = QFrame()
@@ -190,7 +212,8 @@ class TrainLayout(QWidget):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        for part in (self.material, self.aims, self.strengths, self.taught, self.console):
+        for part in (self.material, self.aims, self.strengths, self.taught, self.samples, self.console):
             part.retranslate()
+        self.run_list.retranslate()
         if self._card is not None:
             self._card.retranslate()

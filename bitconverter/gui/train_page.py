@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Signal
 
+from bitconverter import paths
 from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, note_text, tr
@@ -20,6 +21,7 @@ from bitconverter.gui.unfinished_training import is_work_folder, recall, remembe
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareResult
+from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 
 if TYPE_CHECKING:
@@ -44,12 +46,18 @@ class TrainPage(TrainForm):
         self.soul_actions = TaughtActions(self.taught, shell, self)
         self.soul_actions.gone.connect(self._again)
         self.soul_actions.back.connect(self._soul_is_back)
-        self._runners = (self._reader, self._estimator, self.soul_actions.runner, self._trainer)
+        self._historian = JobRunner(self)
+        self._historian.happened.connect(self._on_history)
+        self.run_list.wanted.connect(self._look_up)
+        self._runners = (
+            self._reader, self._estimator, self.soul_actions.runner, self._trainer, self._historian
+        )  # fmt: skip
         for runner in self._runners:
             runner.idle.connect(self._on_idle)
         shell.pause_wanted.connect(self.pause)
         self.train_button.clicked.connect(self.train)
         self.taught.again.connect(self._again)
+        self.samples.asked.connect(self._trainer.ask)
         self._take_up()
         self._show()
 
@@ -70,6 +78,7 @@ class TrainPage(TrainForm):
         out = free_soul(folder / f"{Path(self.model).name}-{self.aims.choice}")
         self._job = self._train_job(f"{out}.u32", f"{out}.soul", self._steps())
         self.taught.show_taught(None)
+        self.samples.clear()
         self._log("log-preparing", rows=self.result.used if self.result else 0)
         self._begin()
         self._trainer.start(self._prepare_job(self._job.lesson))
@@ -112,6 +121,7 @@ class TrainPage(TrainForm):
     def _end(self, ending: str, phase: str) -> None:
         if self.state is State.WORKING and self._trainer.busy and not self._ending:
             self._ending = ending
+            self.samples.show_live(False)
             self.card.show_phase(phase)
             self._trainer.cancel()
 
@@ -128,8 +138,12 @@ class TrainPage(TrainForm):
             self.card.add_point(event.name, event.step, event.value)
             if event.name == "validation":
                 self._log("log-check", step=event.step, value=f"{event.value:.4f}")
+        elif isinstance(event, Note) and event.code == "train-sample":
+            self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
+            if event.code == "sample-failed":
+                self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):
             assert self._job is not None
             if self._ending:  # paused before it began
@@ -147,8 +161,11 @@ class TrainPage(TrainForm):
     def _on_progress(self, event: Progress) -> None:
         if self.card.phase == "preparing" and event.unit == "step":
             self.card.show_phase("running")
+            self.samples.show_live(True)
+        elif event.unit == "look":
+            self.samples.show_live(False)
         self.card.show_progress(
-            event.done, event.total, event.unit if event.unit == "step" else "", event.eta
+            event.done, event.total, event.unit if event.unit in ("step", "look") else "", event.eta
         )
         if self._activity is not None:
             self._shell.activities.happened(self._activity, dataclasses.replace(event, item=""))
@@ -158,6 +175,7 @@ class TrainPage(TrainForm):
         assert job is not None
         self._over(Work.DONE)
         self.state = State.DONE
+        self.samples.show_live(False)
         seconds = result.seconds
         if self._activity is not None:
             seconds = self._activity.ended - self._activity.started
@@ -172,10 +190,13 @@ class TrainPage(TrainForm):
                 result.steps,
                 seconds,
                 job.lesson,
+                result.forgetting,
+                result.set_aside,
             )
         )
         self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)
         self._log("log-taught", soul=result.out)
+        self._show_runs()
         self._show()
 
     def _stopped(self) -> None:
@@ -187,6 +208,7 @@ class TrainPage(TrainForm):
 
     def _paused(self) -> None:
         self.state, self._ending = State.PAUSED, ""
+        self.samples.show_live(False)
         self.card.show_paused(None)
         if self._activity is not None:
             self._shell.activities.turn(self._activity, Work.PAUSED)
@@ -198,6 +220,7 @@ class TrainPage(TrainForm):
         self.console.say(partial(tr, key, **fields))
 
     def _failed(self, event: Failed) -> None:
+        self.samples.show_live(False)
         error = event.error
         problem = error_text(error)
         self.console.say(lambda: error_text(error).text)
@@ -258,6 +281,24 @@ class TrainPage(TrainForm):
             self.taught.show_taught(taught)
             self._show()
 
+    # ---- the trainings of before
+
+    def _show_runs(self) -> None:
+        """Read the list anew."""
+        if paths.runs_file().exists():
+            self._historian.start(RunsJob(str(paths.runs_file())))
+
+    def _look_up(self, first: int, second: int) -> None:
+        self._historian.start(DiffRunsJob(str(paths.runs_file()), first, second))
+
+    def _on_history(self, event: Event) -> None:
+        if isinstance(event, Finished) and isinstance(event.result, RunDiff):
+            self.run_list.show_diff(event.result)
+        elif isinstance(event, Finished):
+            self.run_list.show_runs(event.result)
+        elif isinstance(event, Failed):
+            self.run_list.show_error(error_text(event.error))
+
     # ---- the window
 
     @property
@@ -272,6 +313,7 @@ class TrainPage(TrainForm):
         self._show_models()
         if self.model != before:
             self._model_changed()
+        self._show_runs()
         self._show()
 
     def escape(self) -> None:
@@ -279,7 +321,7 @@ class TrainPage(TrainForm):
 
     def shut_down(self) -> None:
         """Ask all jobs to stop; `idle` tells when they have."""
-        for runner in (self._reader, self._estimator):
+        for runner in (self._reader, self._estimator, self._historian):
             runner.drop()
         self.soul_actions.runner.cancel()
         self._trainer.cancel()
@@ -303,7 +345,8 @@ def free_soul(path: Path) -> str:
     """`path`, or with a number behind it, such that neither a soul, a pack nor a work folder of that name is there."""
     result, number = str(path), 2
     while any(
-        os.path.exists(result + ending) for ending in (".soul", ".u32", ".soul.partial", ".rejected.jsonl")
+        os.path.exists(result + ending)
+        for ending in (".soul", ".u32", ".soul.partial", ".soul.aside", ".rejected.jsonl")
     ):
         result, number = f"{path}-{number}", number + 1
     return result

@@ -24,7 +24,13 @@ from bitconverter.gui.widgets import Button, IconLabel, Texts, label, row
 from bitconverter.jobs.hardware import Hardware, HardwareJob, bits_that_fit, sample_model
 from bitconverter.jobs.job import Event, Finished
 
-ISA_NAMES = {"scalar": "-", "avx2": "AVX2", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
+ISA_NAMES = {
+    "scalar": "-",
+    "avx2": "AVX2",
+    "avx-vnni": "AVX-VNNI",
+    "avx512": "AVX-512",
+    "avx512-vnni": "AVX-512 VNNI",
+}
 SIZES = (("1B", 1.2e9), ("3B", 3.2e9), ("8B", 8.0e9))
 
 

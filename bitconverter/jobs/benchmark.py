@@ -10,14 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import psutil
 
-from bitconverter.engine import Model, Session
+from bitconverter.engine import Model, Sampler, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
 
 PROMPT, NEW = 512, 64  # tokens
+GREEDY = Sampler(temperature=0)
 
 
 @dataclass(frozen=True)
@@ -128,16 +130,23 @@ class BenchmarkJob:
     ) -> tuple[float, float, str]:
         session.rewind(0)
         start = time.perf_counter()
-        logits = session.forward(prompt, cancel=ctx.cancel)
+        session.forward(prompt, want_logits=False, cancel=ctx.cancel)
         middle = time.perf_counter()
-        tokens = []
-        for _ in range(n_new):
-            assert logits is not None
-            tokens.append(int(logits[0].argmax()))
-            logits = session.forward(tokens[-1:], cancel=ctx.cancel)
+        tokens, logits = decode(session, n_new, ctx)
         end = time.perf_counter()
-        assert logits is not None
         return middle - start, end - middle, answer_hash(tokens, logits)
+
+
+def decode(session: Session, count: int, ctx: Context) -> tuple[list[int], npt.NDArray[np.float32]]:
+    """`count` greedy tokens appended to the session as a chat does it; and the logits behind the last."""
+    tokens: list[int] = []
+    logits = None
+    for number in range(count):
+        tokens.append(session.sample(GREEDY))
+        last = number == count - 1
+        logits = session.forward(tokens[-1:], want_logits=last, cancel=ctx.cancel)
+    assert logits is not None
+    return tokens, logits
 
 
 def answer_hash(tokens: list[int], logits: np.ndarray) -> str:

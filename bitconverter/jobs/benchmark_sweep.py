@@ -11,7 +11,7 @@ import numpy as np
 
 from bitconverter.engine import Engine, Model, Session, forward_together
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, peak_rss_bytes, prompt_ids
+from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
@@ -218,15 +218,10 @@ class _Sweep:
 
 def _decode(session: Session, start_ids: np.ndarray, new: int, ctx: Context) -> tuple[float, str]:
     """tok/s of `new` greedy tokens after start_ids, appended to the session; and the hash of the answer."""
-    logits = session.forward(start_ids, cancel=ctx.cancel)
-    tokens: list[int] = []
+    session.forward(start_ids, want_logits=False, cancel=ctx.cancel)
     start = time.perf_counter()
-    for _ in range(new):
-        assert logits is not None
-        tokens.append(int(logits[0].argmax()))
-        logits = session.forward(tokens[-1:], cancel=ctx.cancel)
+    tokens, logits = decode(session, new, ctx)
     seconds = time.perf_counter() - start
-    assert logits is not None
     return new / seconds, answer_hash(tokens, logits)
 
 

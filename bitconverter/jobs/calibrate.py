@@ -24,10 +24,11 @@ from bitconverter.engine import (
     rotate,
     single_threaded_blas,
 )
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32, window_chunks
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, window_chunks
 from bitconverter.jobs.rounding import (
     as_f16_scales,
     as_f32_scales,

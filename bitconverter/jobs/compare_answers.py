@@ -5,16 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import Engine, Model, Sampler, Session
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack
+from bitconverter.format.soul_file import Adapters
 from bitconverter.jobs.job import Context, Progress
-from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.opening import open_engine
-from bitconverter.jobs.scratch import scratch_folder
+from bitconverter.jobs.souls import soul_for
+from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.model.tokenizer import Tokenizer
 
-GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
 TEXT_BEGINNING = 24  # tokens of a held back text that are to be continued
 
 
@@ -44,8 +43,8 @@ class CompareAnswersJob:
         return None
 
     def run(self, ctx: Context) -> tuple[Compared, ...]:
-        """Emits Progress(unit="answer"). Raises what MergeJob raises, UserError("pack-broken", "text-unreadable"),
-        EngineError; Cancelled. The model with the soul in it is a temporary folder beside the soul, which goes away."""
+        """Emits Progress(unit="answer"). Raises UserError: "pack-broken", "text-unreadable", "soul-missing",
+        "soul-broken", "soul-base"; EngineError; Cancelled."""
         try:
             pack = read_pack(Path(self.lesson), ctx.cancel.check)
         except OSError as error:
@@ -57,37 +56,24 @@ class CompareAnswersJob:
         tokenizer = Tokenizer(Path(self.model))
         which = _rows(pack, self.most)
         asked = [_question(pack, number) for number in which]
-        engine = open_engine(self.threads, "auto")
-        with scratch_folder(Path(self.soul).absolute().parent) as place:
-            taught = str(place / "taught")
-            MergeJob(self.model, self.soul, taught).run(Context(lambda _: None, ctx.cancel))
-            sides = [self._answers(engine, folder, asked, tokenizer, ctx) for folder in (self.model, taught)]
+        folder = Path(self.model)
+        soul = soul_for(Path(self.soul), folder, ctx)
+        window = max(map(len, asked), default=1) + self.tokens
+        model = TaughtModel(open_engine(self.threads, "auto"), folder, tokenizer, window)
+        before = self._answers(model, asked, folder.name, ctx)
+        model.wear(Adapters(soul.gains, soul.lora))
+        sides = before, self._answers(model, asked, Path(self.soul).stem, ctx)
         prompts = _without_frame(
             [tokenizer.decode(ids, skip_special_tokens=False) for ids in asked], pack, tokenizer
         )
         wanted = [_text(tokenizer, _answer(pack, number)) for number in which]
         return tuple(Compared(*texts) for texts in zip(prompts, wanted, *sides, strict=True))
 
-    def _answers(
-        self, engine: Engine, folder: str, asked: list[list[int]], tokenizer: Tokenizer, ctx: Context
-    ) -> list[str]:
-        window = max(map(len, asked), default=1) + self.tokens
-        model = Model(engine, Path(folder))
-        session = Session(model, n_ctx=min(window, model.info.max_positions))
+    def _answers(self, model: TaughtModel, asked: list[list[int]], name: str, ctx: Context) -> list[str]:
         found = []
         for number, ids in enumerate(asked):
-            ctx.emit(Progress(number, len(asked), "answer", Path(folder).name))
-            session.rewind(0)
-            session.forward(ids, cancel=ctx.cancel)
-            made: list[int] = []
-            while len(made) < self.tokens and session.position < session.n_ctx:
-                ctx.cancel.check()
-                token = session.sample(GREEDY)
-                if token in tokenizer.eos_ids:
-                    break
-                made.append(token)
-                session.forward([token], cancel=ctx.cancel)
-            found.append(_text(tokenizer, made))
+            ctx.emit(Progress(number, len(asked), "answer", name))
+            found.append(model.answer(ids, self.tokens, ctx.cancel))
         return found
 
 

@@ -43,11 +43,7 @@ def peak_bytes(
     if measured:
         moments = 8 * sum(_block_entries(width) for width in _widths(info))
         stages.append(
-            windows * 8 * window
-            + (info.n_layers + 2) * measured * hidden
-            + layer
-            + inputs
-            + max(moments, _factor(info))
+            windows * 8 * window + 2 * measured * hidden + layer + inputs + max(moments, _factor(info))
         )
     if polished:
         taught = (polish.WINDOWS + polish.HELD_OUT) * hidden

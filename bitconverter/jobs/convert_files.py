@@ -20,12 +20,17 @@ def write_side_files(folder: Path, source: Source, side_files: dict[str, bytes |
     for name, content in side_files.items():
         (folder / name).parent.mkdir(exist_ok=True)
         write_bytes(folder / name, content if isinstance(content, bytes) else content.read_bytes())
+    write_json(folder / "config.json", with_quantization(source.config, seed))
+
+
+def with_quantization(config: dict[str, Any], seed: int) -> dict[str, Any]:
+    """A converted model's config.json, of its source's."""
     quantization = {
         "quant_method": "ternary_planes",
         "format_version": FORMAT_VERSION,
         "rotation": {"kind": "permute_sign_hadamard", "seed": seed},
     }
-    write_json(folder / "config.json", {**source.config, "quantization_config": quantization})
+    return {**config, "quantization_config": quantization}
 
 
 def write_documents(

@@ -17,6 +17,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.journal import Journal
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
+from bitconverter.jobs import sensitivity_state
 from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
@@ -50,6 +51,7 @@ class WorkFolder:
             with contextlib.suppress(OSError):
                 for name in (*STATES, *(f"{name}.tmp" for name in STATES), ROUNDED, "job.json"):
                     (self.path / name).unlink(missing_ok=True)
+                sensitivity_state.remove(self.path)
                 (self.path / "journal.jsonl").unlink()
                 for entry in [entry for entry in self.path.iterdir() if is_temporary(entry)]:
                     entry.unlink()  # of a process that was killed while it wrote job.json

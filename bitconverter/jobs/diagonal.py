@@ -11,10 +11,11 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Engine, ModelInfo, planes_unpack, rotate
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.jobs.calibrate import overflow
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, as_f32, window_chunks
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, window_chunks
 from bitconverter.jobs.rounding import kept_exactly, squares, weighted_start
 from bitconverter.model.curvature import DAMPING, PIECE
 from bitconverter.model.plan import DIRECT, TensorPlan

@@ -1,4 +1,5 @@
-"""How long a training would take here: a few steps of it on a part of the lesson, in a folder that goes away."""
+"""How long a training would take here, and how much memory: a few steps of it on a part of the lesson, in a folder
+that goes away."""
 
 import dataclasses
 import itertools
@@ -16,6 +17,7 @@ from bitconverter.jobs.job import Context, Event, Metric
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
 from bitconverter.model.lesson_pack import pack_windows
 
 TRIED_STEPS = 3
@@ -27,7 +29,8 @@ LEAST_STEPS = 10
 @dataclass(frozen=True)
 class TrainingEstimate:
     """`before`: seconds until the first step; `step`: seconds of one. `windows` are learned from; `useful`: so many
-    steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for."""
+    steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for. `memory`: bytes that it
+    is expected to take beside the model, `free`: bytes that are free now."""
 
     before: float
     step: float
@@ -35,6 +38,8 @@ class TrainingEstimate:
     batch: int
     useful: int
     layers: int
+    memory: int
+    free: int
 
     def seconds(self, steps: int) -> float:
         """Of a whole training."""
@@ -59,7 +64,7 @@ class EstimateTrainingJob:
         return None
 
     def run(self, ctx: Context) -> TrainingEstimate:
-        """Raises what the two jobs raise; Cancelled."""
+        """Raises what the two jobs raise, "train-memory" for the whole of it as well; Cancelled."""
         with scratch_folder() as place:
             whole, part = place / "whole.u32", place / "part.u32"
             silent = Context(lambda _: None, ctx.cancel)
@@ -70,39 +75,71 @@ class EstimateTrainingJob:
             sample = _sample(pack)
             tried = len(pack_windows(sample, self.train.window).tokens)
             write_pack(part, sample)
+            share = _Share(len(windows.tokens), tried, self.train.window)
             try:
-                return self._measure(
-                    ctx, part, learned, len(windows.tokens) / max(1, tried), self.train.layers
-                )
+                found = self._measure(ctx, part, learned, share, self.train.layers)
             except UserError as error:
                 if error.code != "train-layers":
                     raise
-                return self._measure(
-                    ctx, part, learned, len(windows.tokens) / max(1, tried), int(error.fields["most"])
-                )
+                found = self._measure(ctx, part, learned, share, int(error.fields["most"]))
+            check_memory(found.memory)
+            return found
 
     def _measure(
-        self, ctx: Context, lesson: Path, windows: int, times: float, layers: int
+        self, ctx: Context, lesson: Path, windows: int, share: "_Share", layers: int
     ) -> TrainingEstimate:
-        """`times`: how much larger the whole lesson is than the part in the file `lesson`."""
+        """Try it on the part of the lesson in the file `lesson`."""
         moments: list[tuple[str, float]] = []
+        memory = 0
 
         def listen(event: Event) -> None:
+            nonlocal memory
             if isinstance(event, Metric) and event.name in ("loss", "validation"):
                 moments.append((event.name, time.monotonic()))
+            elif isinstance(event, Metric) and event.name == "memory":
+                memory = round(event.value) + share.more_bytes
 
         batch = min(self.train.batch, windows)
         out = str(lesson.with_name(f"tried-{layers}.soul"))
         job = dataclasses.replace(
-            self.train, lesson=str(lesson), out=out, steps=TRIED_STEPS, layers=layers, batch=batch
+            self.train,
+            lesson=str(lesson),
+            out=out,
+            steps=TRIED_STEPS,
+            layers=layers,
+            batch=batch,
+            forget_limit=0.0,
+            samples=(),
+            history="",
         )
         began = time.monotonic()
         job.work_dir.mkdir(parents=True, exist_ok=True)
         job.run(Context(listen, ctx.cancel))
         steps = [at - before for (_, before), (kind, at) in itertools.pairwise(moments) if kind == "loss"]
         useful = max(LEAST_STEPS, math.ceil(MOST_PASSES * windows / batch))
-        before = (moments[0][1] - began) * max(1.0, times)
-        return TrainingEstimate(before, statistics.median(steps), windows, batch, useful, layers)
+        before = (moments[0][1] - began) * share.times
+        return TrainingEstimate(
+            before, statistics.median(steps), windows, batch, useful, layers, memory, free_bytes()
+        )
+
+
+@dataclass(frozen=True)
+class _Share:
+    """`tried` of `windows` windows of `window` tokens were tried."""
+
+    windows: int
+    tried: int
+    window: int
+
+    @property
+    def times(self) -> float:
+        """How much larger the whole is."""
+        return max(1.0, self.windows / max(1, self.tried))
+
+    @property
+    def more_bytes(self) -> int:
+        """Of memory that the whole takes."""
+        return max(0, self.windows - self.tried) * self.window * PER_TOKEN
 
 
 def _sample(pack: Pack) -> Pack:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from bitconverter.format.atomic import write_json
 from bitconverter.format.errors import UserError
 
 __all__ = [
-    "Cancel", "Context", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress",
+    "Cancel", "Context", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress", "Questions",
     "Stopped", "Token", "run_job",
 ]  # fmt: skip
 
@@ -71,15 +72,40 @@ class Stopped:
 Event = Progress | Metric | Token | Note | Finished | Failed | Stopped
 
 
+class Questions:
+    """What a front end asks of a job that runs. Any thread may ask; a job that answers takes them where it can."""
+
+    def __init__(self) -> None:
+        self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def ask(self, text: str) -> None:
+        """Put one more behind those that wait."""
+        self._waiting.put(text)
+
+    def take(self) -> str | None:
+        """The one that has waited longest, None if none does."""
+        try:
+            return self._waiting.get_nowait()
+        except queue.Empty:
+            return None
+
+
 class Context:
     """All that a job may touch of its surroundings."""
 
     PROGRESS_INTERVAL = 0.05  # seconds: at most about 20 progress events a second
 
-    def __init__(self, emit: Callable[[Event], None], cancel: Cancel, work_dir: Path | None = None) -> None:
+    def __init__(
+        self,
+        emit: Callable[[Event], None],
+        cancel: Cancel,
+        work_dir: Path | None = None,
+        questions: Questions | None = None,
+    ) -> None:
         self._emit = emit
         self.cancel = cancel
         self.work_dir = work_dir
+        self.questions = questions or Questions()
         self._last_progress = 0.0
 
     def emit(self, event: Event) -> None:
@@ -104,9 +130,11 @@ class Job(Protocol):
     def run(self, ctx: Context) -> Any: ...
 
 
-def run_job(job: Job, emit: Callable[[Event], None], cancel: Cancel) -> Event:
+def run_job(
+    job: Job, emit: Callable[[Event], None], cancel: Cancel, questions: Questions | None = None
+) -> Event:
     """Run to exactly one last event (Finished, Failed or Stopped), emit it and return it. Never raises."""
-    ctx = Context(emit, cancel)
+    ctx = Context(emit, cancel, questions=questions)
     last: Event
     try:
         ctx.work_dir = job.work_dir

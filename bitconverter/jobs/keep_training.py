@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context
+from bitconverter.jobs.runs import RunRecord
 from bitconverter.jobs.train import TrainJob, _work_folder
 from bitconverter.jobs.train_run import TrainResult, TrainRun
 
@@ -26,11 +27,14 @@ class KeepTrainingJob:
         if not train_state.present(self.train.work_dir):
             raise _nothing_yet(self.train)
         with _work_folder(self.train.work_dir):
+            record = RunRecord(self.train, ctx, resumed=True)
             run = TrainRun(self.train, ctx)
             if not run.state.checks:
                 raise _nothing_yet(self.train)
             run.publish()
-            return run.result(time.monotonic() - started)
+            result = run.result(time.monotonic() - started)
+            record.ended(result, run.state, early=run.state.step < self.train.steps)
+            return result
 
 
 def _nothing_yet(job: TrainJob) -> UserError:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Block, Cancel, Engine, Head, ModelInfo, quantize_int8, rotate
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.convert_tensor import finite
 from bitconverter.model import names
@@ -134,13 +135,6 @@ def window_chunks(states: F32, cancel: Cancel) -> Iterator[slice]:
     for start in range(0, count, step):
         cancel.check()
         yield slice(start, min(start + step, count))
-
-
-def as_f32(values: npt.NDArray[Any]) -> F32:
-    """uint16 holds the bits of bfloat16."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return np.asarray(values, np.float32)
 
 
 def _need_finite(values: npt.NDArray[Any], name: str) -> None:

@@ -13,10 +13,11 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.jobs import sensitivity
 from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
-from bitconverter.model.budget import Fit, Wish, check_wish, planned
+from bitconverter.model.budget import PRESETS, Fit, Wish, check_wish, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -90,12 +91,19 @@ class Work:
     method: str = "fast"
     windows: int = 0
     polish: int | None = None
+    mixed: bool = False  # every matrix gets its own number of planes
 
-    def bytes(self, plan: list[TensorPlan], hidden: int, out_bytes: int) -> int:
-        """The hidden states of the calibration text, and their next version while it is written; before a polish the
-        rounded weights."""
-        states = 0 if self.method == "fast" else 2 * 4 * WINDOW * self.windows * hidden
-        return states + (out_bytes if steps_for(plan, self.method, self.polish) else 0)
+    def bytes(self, plan: list[TensorPlan], info: ModelInfo, out_bytes: int) -> int:
+        """Beside the result: first what the sensitivities take, then the hidden states of the calibration text, and
+        their next version while it is written, and before a polish the rounded weights."""
+        if self.method == "fast":
+            return 0
+        states = 2 * 4 * WINDOW * self.windows * info.hidden_size
+        rounding = states + (out_bytes if steps_for(plan, self.method, self.polish) else 0)
+        if self.method != "full" or not self.mixed:
+            return rounding
+        measuring = sensitivity.work_bytes(info.n_layers, info.hidden_size, WINDOW, self.windows)
+        return max(rounding, measuring - out_bytes)  # measured before any weight is written
 
 
 NO_WORK = Work()
@@ -114,7 +122,9 @@ def wish_of(job: Any) -> Wish:
 
 def work_of(job: Any) -> Work:
     """What a job with the fields of PreflightJob does on the way."""
-    return Work(job.method, job.calibration_windows, job.polish)
+    wish = wish_of(job)
+    mixed = PRESETS.get(wish.preset or "", wish).mixed
+    return Work(job.method, job.calibration_windows, job.polish, mixed)
 
 
 def check(
@@ -142,7 +152,7 @@ def check(
         out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
     free: int | None = None
-    all_bytes = out_bytes + (work.bytes(plan, info.hidden_size, out_bytes) if info else 0)
+    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes) if info else 0)
     needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))

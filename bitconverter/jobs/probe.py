@@ -30,9 +30,10 @@ from bitconverter.engine import (
     rotate,
     single_threaded_blas,
 )  # fmt: skip
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.jobs import polish
 from bitconverter.jobs.job import Context, Progress
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader
 from bitconverter.model import names
 from bitconverter.model.calibrated_fit import TILE, improve
 from bitconverter.model.curvature import Curvature, Moments

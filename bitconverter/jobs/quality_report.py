@@ -13,18 +13,18 @@ from typing import Any
 
 import numpy as np
 
-from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Sampler, Session
+from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.opening import model_folder
+from bitconverter.jobs.taught_model import greedy
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.tokenizer import Tokenizer
 
 TEXTS = ("english", "japanese", "code")
 WINDOW = 512  # tokens
-GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
 # Source weights read or multiplied for each text, and for each answer, at most; least and most tokens of each.
 TEXT_WORK, TEXT_TOKENS = 4e12, (128, 1024)
 ANSWER_WORK, ANSWER_TOKENS = 6e10, (8, 48)
@@ -135,17 +135,7 @@ class _Report:
 
     def _answer(self, session: Session, prompt: list[int]) -> str:
         """Greedy, to the model's end or `Amounts.answer` tokens, as far as the window has room."""
-        session.rewind(0)
-        room = session.n_ctx - self._amounts.answer
-        session.forward(prompt[-max(1, room) :], cancel=self._ctx.cancel)
-        made: list[int] = []
-        while len(made) < self._amounts.answer and session.position < session.n_ctx:
-            self._ctx.cancel.check()
-            token = session.sample(GREEDY)
-            if token in self._tokenizer.eos_ids:
-                break
-            made.append(token)
-            session.forward([token], cancel=self._ctx.cancel)
+        made = greedy(session, prompt, self._tokenizer.eos_ids, self._amounts.answer, self._ctx.cancel)
         return self._tokenizer.decode(made)
 
 

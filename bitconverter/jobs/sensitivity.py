@@ -20,8 +20,11 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel, Engine, head_drawn_entropy, rotate, single_threaded_blas
 from bitconverter.format.atomic import write_json
+from bitconverter.format.bfloat16 import as_f32
+from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.layer_reader import MATRICES, LayerReader, as_f32, window_chunks
+from bitconverter.jobs.layer_reader import MATRICES, LayerReader, window_chunks
+from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.curvature import Moments
 
 F32 = npt.NDArray[np.float32]
@@ -29,7 +32,7 @@ F64 = npt.NDArray[np.float64]
 
 NAME = "sensitivity.json"
 MOST_WINDOWS = 16
-STATE_BYTES = 1024**3  # for the inputs of all layers, which the way back needs
+STATE_BYTES = 1024**3  # of disk for the inputs of all layers, which the way back needs
 FORWARD_SHARE, HEAD_SHARE = 0.35, 0.1  # how the time goes, for the progress
 
 
@@ -47,17 +50,24 @@ def known(
     if found is None:
         if not single_threaded_blas():
             ctx.emit(Note("blas-threads"))
+        state = MeasuringState(folder, identity, (*some.shape, reader.info.hidden_size))
         with ThreadPoolExecutor(engine.threads, thread_name_prefix="measure") as pool:
-            found = Sensitivity(reader, engine, seed, ctx.cancel, pool).measure(some, tell)
+            found = Sensitivity(reader, engine, seed, ctx.cancel, pool, state).measure(some, tell)
         write_json(folder / NAME, {"identity": identity, "matrices": found})
+    sensitivity_state.remove(folder)
     tell(1.0)
     return found
 
 
 def windows_for(layers: int, hidden: int, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
-    """Every k-th window of the calibration text ids i32 [windows, window]: as many as memory and time allow."""
+    """Every k-th window of the calibration text ids i32 [windows, window]: as many as disk and time allow."""
     count = windows_possible(layers, hidden, ids.shape[1], len(ids))
     return ids[np.arange(count) * len(ids) // count]
+
+
+def work_bytes(layers: int, hidden: int, window: int, windows: int) -> int:
+    """Of disk that the measuring takes at most: the inputs of all layers, a gradient, its next version."""
+    return 4 * window * hidden * (layers + 3) * windows_possible(layers, hidden, window, windows)
 
 
 def windows_possible(layers: int, hidden: int, window: int, windows: int) -> int:
@@ -76,39 +86,66 @@ def _load(folder: Path, identity: str) -> dict[str, float] | None:
 
 
 class Sensitivity:
-    """Measures in one pass of the source forward and back. Resident: the inputs of all layers, one layer."""
+    """Measures in one pass of the source forward and back. Resident: one layer and its input; the inputs of all layers
+    wait in files (`state`), so that a stop loses one layer at most."""
 
     def __init__(
-        self, reader: LayerReader, engine: Engine, seed: int, cancel: Cancel, pool: Executor
+        self,
+        reader: LayerReader,
+        engine: Engine,
+        seed: int,
+        cancel: Cancel,
+        pool: Executor,
+        state: MeasuringState,
     ) -> None:
         self._reader, self._engine, self._seed = reader, engine, seed
-        self._cancel, self._pool = cancel, pool
-        self._row_costs: dict[str, F64] = {}
+        self._cancel, self._pool, self._state = cancel, pool, state
 
     def measure(self, ids: npt.NDArray[np.int32], tell: Callable[[float], None]) -> dict[str, float]:
         """Of every linear matrix by name: its share of the loss, in nats per token, for a relative squared error of 1.
         ids i32 [windows, window]. Raises Cancelled and what the reader raises."""
         layers = self._reader.info.n_layers
-        states = np.empty((layers + 1, *ids.shape, self._reader.info.hidden_size), np.float32)
-        states[0] = self._reader.embed(ids)
-        for layer in range(layers):
-            self._forward(layer, states)
-            tell(FORWARD_SHARE * (layer + 1) / layers)
-        dy = self._head(states[-1])
-        tell(FORWARD_SHARE + HEAD_SHARE)
-        found: dict[str, float] = {}
-        for layer in reversed(range(layers)):
-            found |= self._backward(layer, states[layer], dy)
+        layer, dy = self._state.gradient() or (layers, None)
+        if dy is None:
+            dy = self._to_the_head(ids, tell)
+        while layer > 0:
+            layer -= 1
+            x = self._state.input(layer)
+            if x is None:  # its file was damaged since the way forward
+                self._state.clear()
+                return self.measure(ids, tell)
+            self._state.found |= self._backward(layer, x, dy)
+            self._state.save_numbers()
+            self._state.save_gradient(layer, dy)
             tell(1.0 - (1.0 - FORWARD_SHARE - HEAD_SHARE) * layer / layers)
-        return found
+        return self._state.found
 
-    def _forward(self, layer: int, states: F32) -> None:
-        block, weights = self._reader.block(layer, states.shape[2])
+    def _to_the_head(self, ids: npt.NDArray[np.int32], tell: Callable[[float], None]) -> F32:
+        """The gradient with respect to the last layer's output; the way forward first, from where it stands."""
+        layers, spread = self._reader.info.n_layers, self._state.spread
+        x = self._state.input(len(spread))
+        while x is None and spread:
+            spread.pop()
+            x = self._state.input(len(spread))
+        if x is None:
+            x = self._reader.embed(ids)
+            self._state.save_input(0, x)
+        for layer in range(len(spread), layers):
+            spread.append(self._forward(layer, x))
+            self._state.save_input(layer + 1, x)
+            self._state.save_numbers()
+            tell(FORWARD_SHARE * (layer + 1) / layers)
+        dy = self._head(x)
+        self._state.save_gradient(layers, dy)
+        tell(FORWARD_SHARE + HEAD_SHARE)
+        return dy
+
+    def _forward(self, layer: int, x: F32) -> dict[str, float]:
+        """Advances x. Of each input of the layer: the mean of 1 / u_jj^2."""
+        block, _ = self._reader.block(layer, x.shape[1])
         moments = {name: Moments(width) for name, width in block.widths.items()}
-        for part in window_chunks(states[layer], self._cancel):
-            x = states[layer, part].copy()
-            inputs = block.forward(x, cancel=self._cancel)
-            states[layer + 1, part] = x
+        for part in window_chunks(x, self._cancel):
+            inputs = block.forward(x[part], cancel=self._cancel)
             for name in list(inputs):
                 self._cancel.check()
                 moments[name].add(rotate(self._engine, inputs.pop(name), seed=self._seed), self._pool)
@@ -116,28 +153,27 @@ class Sensitivity:
         for name in list(moments):
             curvature = moments.pop(name).curvature(self._cancel.check)
             spread[name] = curvature.mean * float(curvature.importance.mean(dtype=np.float64))
-        for key, (name, of) in MATRICES.items():
-            self._row_costs[f"model.layers.{layer}.{name}.weight"] = (
-                _row_squares(weights[key].values) * spread[of]
-            )
+        return spread
 
-    def _head(self, states: F32) -> F32:
-        """The gradient with respect to the last layer's output."""
-        flat = states.reshape(-1, states.shape[-1])
+    def _head(self, x: F32) -> F32:
+        flat = x.reshape(-1, x.shape[-1])
         loss = head_drawn_entropy(self._engine, self._reader.head(), flat, self._seed, cancel=self._cancel)
         assert loss.dh is not None
-        return loss.dh.reshape(states.shape)
+        return loss.dh.reshape(x.shape)
 
-    def _backward(self, layer: int, states: F32, dy: F32) -> dict[str, float]:
-        block, _ = self._reader.block(layer, states.shape[1])
+    def _backward(self, layer: int, x: F32, dy: F32) -> dict[str, float]:
+        """The layer's sensitivities; takes dy back to the layer's input x."""
+        block, weights = self._reader.block(layer, x.shape[1])
         gradients = block.gradients(("row_squares",))
-        for part in window_chunks(states, self._cancel):
-            block.backward(states[part], dy[part], gradients, self._cancel)
-        tokens = states.shape[0] * states.shape[1]
+        for part in window_chunks(x, self._cancel):
+            block.backward(x[part], dy[part], gradients, self._cancel)
+        tokens = x.shape[0] * x.shape[1]
         found = {}
-        for key, (name, _) in MATRICES.items():
-            full = f"model.layers.{layer}.{name}.weight"
-            found[full] = float(gradients.row_squares[key] @ self._row_costs[full]) / (2 * tokens)
+        for key, (name, of) in MATRICES.items():
+            costs = _row_squares(weights[key].values) * self._state.spread[layer][of]
+            found[f"model.layers.{layer}.{name}.weight"] = float(gradients.row_squares[key] @ costs) / (
+                2 * tokens
+            )
         return found
 
 

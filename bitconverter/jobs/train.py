@@ -10,16 +10,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitconverter.engine import MATRICES
+from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context
+from bitconverter.jobs.runs import RunRecord
 from bitconverter.jobs.train_run import (
     CLIPS,
+    MOST_SAMPLES,
     TrainResult,
     TrainRun,
     TrainSettings,
+    aside_path,
     log_path,
     output_exists,
 )
@@ -32,14 +35,25 @@ ADAPTERS = ("gain", "lora")
 class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError; Cancelled."""
+        "train-diverged", "train-memory", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError;
+        Cancelled."""
         started = time.monotonic()
         with _work_folder(self.work_dir):
             _check(self)
-            run = TrainRun(self, ctx)
-            run.go()
-            run.publish()
-            return run.result(time.monotonic() - started)
+            record = RunRecord(self, ctx, resumed=train_state.present(self.work_dir))
+            try:
+                run = TrainRun(self, ctx)
+                run.go()
+                run.publish()
+            except Cancelled:
+                raise
+            except Exception:
+                if not train_state.present(self.work_dir):  # else it can go on
+                    record.failed()
+                raise
+            result = run.result(time.monotonic() - started)
+            record.ended(result, run.state, early=False)
+            return result
 
 
 def _check(job: TrainJob) -> None:
@@ -61,11 +75,15 @@ def _check(job: TrainJob) -> None:
         "patience": (job.patience, 0, 10**6),
         "rank": (job.rank, 1, 256),
         "targets": (len(job.targets), 1, len(MATRICES)),
+        "samples": (len(job.samples), 0, MOST_SAMPLES),
     }
     for name, (number, least, most) in whole.items():
         if not least <= number <= most:
             raise _setting(name, number, f"{least} to {most}")
-    real = {"rate": (job.rate, 1.0), "decay": (job.decay, 10.0), "clip": (job.clip, 1e6)}
+    real = {
+        "rate": (job.rate, 1.0), "decay": (job.decay, 10.0), "clip": (job.clip, 1e6),
+        "forget_limit": (job.forget_limit, 100.0),
+    }  # fmt: skip
     for name, (size, top) in real.items():
         if size is not None and not 0 <= size <= top:
             raise _setting(name, size, f"0 to {top:g}")
@@ -75,7 +93,7 @@ def _check(job: TrainJob) -> None:
         raise _setting("labels", job.labels[0], "two or more words, or none")
     if not 0 <= job.seed < 2**53:
         raise _setting("seed", job.seed, "0 to 2^53 - 1")
-    for path in (Path(job.out), log_path(job.out)):
+    for path in (Path(job.out), log_path(job.out), aside_path(job.out)):
         if path.exists() and not train_state.present(job.work_dir):
             raise output_exists(str(path))
 

@@ -6,7 +6,11 @@ it had not been.
 Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "checkpoint-bad" (name: one
 that is damaged was set aside), "train-slower" (step, rate: the loss was no number or jumped; the best state is taken
 up again at half the rate), "train-plateau" (step, checks: nothing got better for so long), "train-no-gain" (the model
-was best as it was). Metric("loss", step, value) after every step; at every check Metric("validation", step, value), in
+was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
+do with the lesson, so the soul is kept in `path` and not under its name), "train-sample" (step, prompt, answer: of the
+model as it is then, to one of the samples at every check, or to what was asked of the running job), "sample-failed"
+(prompt, reason). Metric("memory", step, bytes): what it is expected to take beside the
+mapped model. Metric("loss", step, value) after every step; at every check Metric("validation", step, value), in
 nats per learned token, and Metric("accuracy", step, value), the share of windows that are right in every token.
 """
 
@@ -20,17 +24,20 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter import __version__
-from bitconverter.engine import Cancelled
+from bitconverter.engine import Cancelled, EngineError
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
-from bitconverter.format.soul_file import Soul, soul_bytes, weights_hash
+from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_hash
 from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
+from bitconverter.jobs.asking import Asking
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
+from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_state import Prefix, State
+from bitconverter.jobs.training_memory import Load, check_memory, training_bytes
 from bitconverter.model.adamw import Schedule
 from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
 from bitconverter.model.layer_stack import LayerStack
@@ -48,6 +55,8 @@ HELD = 0.1  # the share of windows to check with
 RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
+MOST_SAMPLES = 3
+ASIDE = ".aside"  # ending of a soul that was set aside
 RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 1e-2, ("mezo", "lora"): 1e-3}
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
@@ -64,6 +73,14 @@ class TrainSettings:
     "loss" or "accuracy" (model/mezo.py). rate and clip None: what suits the engine (RATES, CLIPS). The rate rises over
     `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
     does not.
+
+    `samples`: at most MOST_SAMPLES questions that are answered at every check, to be read by people. They change
+    nothing.
+
+    `history`: the file in which the run is written down (jobs/runs.py), "" for none.
+
+    `forget_limit`: if the loss on a built-in general text rises by more nats per token, the soul is set aside:
+    written as `out` + ASIDE. 0: that is not looked at.
 
     `threads` does not change the result, so it may differ when a run is continued.
     """
@@ -91,6 +108,9 @@ class TrainSettings:
     adapter: str = "gain"
     rank: int = 8
     targets: tuple[str, ...] = ("q", "v")
+    forget_limit: float = 0.2
+    samples: tuple[str, ...] = field(default=(), metadata={"identity": False})
+    history: str = field(default="", metadata={"identity": False})
 
     @property
     def work_dir(self) -> Path:
@@ -100,7 +120,8 @@ class TrainSettings:
 @dataclass(frozen=True)
 class TrainResult:
     """Losses in nats per learned token on the windows held back, before and at the best step, and the share of these
-    windows that are right in every token. `log`: the step log, if there is one (engine "mezo")."""
+    windows that are right in every token. `out`: where the soul lies. `log`: the step log, if there is one (engine
+    "mezo"). `forgetting`: None if it was not looked at; `set_aside`: it has forgotten too much."""
 
     out: str
     log: str | None
@@ -113,6 +134,8 @@ class TrainResult:
     parameters: int
     learned_tokens: int
     seconds: float
+    forgetting: Forgetting | None
+    set_aside: bool
 
 
 class TrainRun:
@@ -148,6 +171,8 @@ class TrainRun:
         self.prefix = Prefix(job.work_dir, f"{self.key} {self.trainer.trained.start}", self.lengths, hidden)
         self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = self._begin()
+        self.asking = Asking(self.stack, tokenizer, job.lesson)
+        self.forgetting: Forgetting | None = None
 
     # ---- beginning ----
 
@@ -199,6 +224,9 @@ class TrainRun:
 
     def go(self) -> None:
         state, steps = self.state, self.job.steps
+        needed = training_bytes(self.stack.info, self._load())
+        check_memory(needed)
+        self.ctx.emit(Metric("memory", state.step, needed))
         self._write_prefix()
         self.trainer.set_parameters(state.parameters)
         self.ctx.emit(Note("train-began", {
@@ -208,9 +236,14 @@ class TrainRun:
         saved, eta = time.monotonic(), Eta(state.step, steps)
         try:
             while True:
-                if self._check_due() and self._check():
-                    self._save(best=True)
-                    saved = time.monotonic()
+                if self._check_due():
+                    if self._check():
+                        self._save(best=True)
+                        saved = time.monotonic()
+                    for prompt in self.job.samples:
+                        self._answer(prompt)
+                while (question := self.ctx.questions.take()) is not None:
+                    self._answer(question)
                 if state.step >= steps or self._on_plateau():
                     break
                 self._step()
@@ -222,6 +255,15 @@ class TrainRun:
             self._save()
             raise
         self._save()
+
+    def _load(self) -> Load:
+        job, longest = self.job, np.sort(self.lengths[: self.n_learn])[::-1]
+        step = int(longest[: job.batch].sum()) + max(0, job.batch - len(longest)) * int(longest[0])
+        together = job.engine == "mezo" and job.adapter == "gain"
+        return Load(
+            job.layers, step, self.window, self.trainer.size, self.tokens.size,
+            len(job.labels) or self.stack.info.vocab_size, job.engine, 2 * job.directions if together else 1,
+        )  # fmt: skip
 
     def _step(self) -> None:
         state = self.state
@@ -298,6 +340,18 @@ class TrainRun:
         self.ctx.emit(Metric("accuracy", state.step, accuracy))
         return better
 
+    def _answer(self, prompt: str) -> None:
+        """What went wrong with a question is no reason to end the training."""
+        try:
+            answer = self.asking.answer(prompt, self.trainer.adapters(self.state.parameters), self.cancel)
+        except Cancelled:
+            raise
+        except (UserError, EngineError, MemoryError, OSError) as error:
+            reason = str(error) or type(error).__name__
+            self.ctx.emit(Note("sample-failed", {"prompt": prompt, "reason": reason}))
+        else:
+            self.ctx.emit(Note("train-sample", {"step": self.state.step, "prompt": prompt, "answer": answer}))
+
     def _on_plateau(self) -> bool:
         state = self.state
         since = sum(step > state.best_step for step, _, _ in state.checks)
@@ -317,13 +371,18 @@ class TrainRun:
         killed are the same."""
         state, job = self.state, self.job
         accuracy = {step: right for step, _, right in state.checks}
+        made = self.trainer.adapters(state.best)
+        if job.forget_limit:
+            self.forgetting = self._look_for_forgetting(made)
         notes = {
             "tool": f"bitconverter {__version__}", "lesson": Path(job.lesson).name, "engine": job.engine,
             "layers": str(job.layers), "steps": str(state.step), "best_step": str(state.best_step),
             "loss_before": repr(state.checks[0][1]), "loss_after": repr(state.best_loss),
             "accuracy_before": repr(accuracy[0]), "accuracy_after": repr(accuracy[state.best_step]),
         }  # fmt: skip
-        made = self.trainer.adapters(state.best)
+        if self.forgetting:
+            notes["general_before"] = repr(self.forgetting.before)
+            notes["general_after"] = repr(self.forgetting.after)
         soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora)
         if isinstance(self.learner, MezoLearner):
             kept = self.learner.state()
@@ -332,9 +391,30 @@ class TrainRun:
                 job.epsilon, state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
             _write_new(log_path(job.out), log_bytes(log))
-        _write_new(Path(job.out), soul_bytes(soul))
+        _write_new(self._soul_path, soul_bytes(soul))
         if state.best_step == 0:
             self.ctx.emit(Note("train-no-gain"))
+        if self._set_aside:
+            self.ctx.emit(Note("train-forgot", {**vars(self.forgetting), "path": str(self._soul_path)}))
+
+    def _look_for_forgetting(self, made: Adapters) -> Forgetting:
+        model = self.asking.model
+        model.wear(Adapters())
+        self.ctx.emit(Progress(0, 2, "look", "general"))
+        before = after = model.general_loss(self.cancel)
+        if self.state.best_step > 0:
+            self.ctx.emit(Progress(1, 2, "look", "general"))
+            model.wear(made)
+            after = model.general_loss(self.cancel)
+        return Forgetting(before, after, self.job.forget_limit)
+
+    @property
+    def _set_aside(self) -> bool:
+        return self.forgetting is not None and self.forgetting.too_much
+
+    @property
+    def _soul_path(self) -> Path:
+        return aside_path(self.job.out) if self._set_aside else Path(self.job.out)
 
     def result(self, seconds: float) -> TrainResult:
         state = self.state
@@ -342,15 +422,21 @@ class TrainRun:
         accuracy = {step: right for step, _, right in state.checks}
         log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
-            self.job.out, log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
+            str(self._soul_path), log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
             accuracy[state.best_step], self.trainer.size,
             int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
+            self.forgetting, self._set_aside,
         )  # fmt: skip
 
 
 def log_path(soul: str) -> Path:
     """Where the step log of a soul lies."""
     return Path(soul + ".steps")
+
+
+def aside_path(soul: str) -> Path:
+    """Where a soul lies that was set aside."""
+    return Path(soul + ASIDE)
 
 
 def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:

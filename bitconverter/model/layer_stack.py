@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import MATRICES, Block, Engine, Head, Model, rotate
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.model.hf_source import INDEX, SINGLE
@@ -96,7 +97,7 @@ class LayerStack:
         eps = float(self._config.get("rms_norm_eps", 1e-6))
         rows: Any = slice(None) if tokens is None else tokens
         if prefix + ".int8" in self._tensors:
-            scales = as_f32(self._tensors[prefix + ".scales"])
+            scales = as_f32(self._tensors[prefix + ".scales"]).copy()
             return Head(norm, self._tensors[prefix + ".int8"][rows], eps, scales[rows], self.seed)
         return Head(norm, self._tensors[prefix + ".weight"][rows], eps)
 
@@ -112,14 +113,7 @@ class LayerStack:
         return rows.reshape(*tokens.shape, self.info.hidden_size)
 
     def _vector(self, name: str) -> F32 | None:
-        return as_f32(self._tensors[name]) if name in self._tensors else None
-
-
-def as_f32(values: np.ndarray) -> F32:
-    """A fresh f32 copy; uint16 holds the bits of bfloat16."""
-    if values.dtype == np.uint16:
-        return (values.astype(np.uint32) << 16).view(np.float32)
-    return np.array(values, np.float32)
+        return as_f32(self._tensors[name]).copy() if name in self._tensors else None
 
 
 def _weight_files(folder: Path) -> list[Path]:

@@ -4,12 +4,12 @@ import re
 
 from bitconverter.engine import MATRICES, Model, matrix_shapes
 from bitconverter.format.errors import UserError
-from bitconverter.format.soul_file import Soul
+from bitconverter.format.soul_file import Adapters, Soul
 
 _NAME = re.compile(r"model\.layers\.(\d{1,6})\.(?:self_attn|mlp)\.([a-z]+)_proj")
 
 
-def put_on(model: Model, soul: Soul) -> None:
+def put_on(model: Model, soul: Soul | Adapters) -> None:
     """Raises UserError("soul-broken") for a matrix that the model does not have; nothing is changed then."""
     shapes = matrix_shapes(model.info)
     places = {name: _place(model, name) for name in (*soul.gains, *soul.lora)}
@@ -25,7 +25,7 @@ def put_on(model: Model, soul: Soul) -> None:
         model.set_lora(*places[name], a, b.T)
 
 
-def take_off(model: Model, soul: Soul) -> None:
+def take_off(model: Model, soul: Soul | Adapters) -> None:
     """What put_on() did; the model is as it was opened, bit for bit."""
     for name in soul.gains:
         model.set_gain(*_place(model, name), None)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from bitconverter.format.bfloat16 import as_f32
 from bitconverter.model.plan import DIRECT, PLANES, TensorPlan
 from bitconverter.model.source import Source
 
@@ -30,7 +31,7 @@ def split(values: npt.NDArray[Any]) -> tuple[npt.NDArray[np.int8], npt.NDArray[n
         return None
     q = (size != 0).astype(np.int8)
     q[(bits & top) != 0] *= -1
-    return q, _as_f32(largest, values.dtype)
+    return q, as_f32(largest.view(values.dtype))
 
 
 def mark(plan: Iterable[TensorPlan], source: Source, check: Callable[[], None]) -> tuple[TensorPlan, ...]:
@@ -56,9 +57,3 @@ def _is_ternary(tensor: TensorPlan, source: Source, check: Callable[[], None]) -
         if found is None or not np.isfinite(found[1]).all():
             return False
     return True
-
-
-def _as_f32(bits: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[np.float32]:
-    if dtype == np.uint16:
-        return (bits.astype(np.uint32) << 16).view(np.float32)
-    return bits.view(dtype).astype(np.float32)

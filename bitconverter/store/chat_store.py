@@ -27,7 +27,8 @@ from bitconverter.store.records import (
     new_id,
     now,
 )
-from bitconverter.store.schema import open_file, open_memory, storable
+from bitconverter.store.schema import CHATS
+from bitconverter.store.sqlite_file import open_file, open_memory, storable
 
 BIN_DAYS = 30
 DAY = 24 * 60 * 60 * 1000  # milliseconds
@@ -42,9 +43,9 @@ class ChatStore:
         """Open or make the file; None keeps chats in memory only. Raises UserError, see open_file()."""
         self.set_aside: Path | None = None
         if path is None:
-            self._connection = open_memory()
+            self._connection = open_memory(CHATS)
         else:
-            self._connection, self.set_aside = open_file(path)
+            self._connection, self.set_aside = open_file(path, CHATS)
         with self._change() as db:
             # what was being written when the program died is as complete as it will get
             db.execute(

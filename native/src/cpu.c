@@ -19,6 +19,13 @@ static uint32_t xcr0(void)
 
 static int has(uint32_t reg, int bit) { return (int)((reg >> bit) & 1u); }
 
+int bc_cpu_vex_vnni(void)
+{
+    uint32_t a, b, c, d;
+    if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || a < 1) return 0; /* a: the last subleaf */
+    return __get_cpuid_count(7, 1, &a, &b, &c, &d) && has(a, 4);
+}
+
 uint32_t bc_cpu_flags(void)
 {
     uint32_t a, b, c, d, flags = 0;
@@ -31,16 +38,19 @@ uint32_t bc_cpu_flags(void)
     if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return 0;
     if (!has(b, 5)) return 0; /* AVX2 */
     flags |= BC_CPU_AVX2;
+    if (bc_cpu_vex_vnni()) flags |= BC_CPU_AVX_VNNI;
 
     int f = has(b, 16), bw = has(b, 30), vl = has(b, 31), vnni = has(c, 11);
     if ((saved & XCR0_ZMM) != XCR0_ZMM || !f || !bw || !vl) return flags;
     flags |= BC_CPU_AVX512;
-    if (vnni) flags |= BC_CPU_AVX512_VNNI;
+    if (vnni) flags |= BC_CPU_AVX512_VNNI | BC_CPU_AVX_VNNI;
     return flags;
 }
 
 #else
 
 uint32_t bc_cpu_flags(void) { return 0; }
+
+int bc_cpu_vex_vnni(void) { return 0; }
 
 #endif

@@ -6,4 +6,7 @@
 
 uint32_t bc_cpu_flags(void); /* bc_cpu_flag bits of bitconverter.h */
 
+/* Whether BC_CPU_AVX_VNNI means instructions in AVX's encoding; else they need AVX-512's. */
+int bc_cpu_vex_vnni(void);
+
 #endif

@@ -138,6 +138,8 @@ void bc_kernels_init_scalar(bc_kernels *k);
 void bc_kernels_init_scalar_tiles(bc_kernels *k);    /* part of it */
 void bc_kernels_init_scalar_gradient(bc_kernels *k); /* part of it */
 void bc_kernels_init_avx2(bc_kernels *k);
+void bc_kernels_init_avx_vnni(bc_kernels *k);
+void bc_kernels_init_avx512_vnni256(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);
 

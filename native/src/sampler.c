@@ -83,33 +83,42 @@ static int by_rank(const void *pa, const void *pb)
     return (a->token > b->token) - (a->token < b->token);
 }
 
-/* Moves the k best to the front (quickselect by rank), in no order. */
-static void select_best(struct candidate *c, int32_t n, int32_t k)
+/* Moves c[i] of the heap c[0..n), whose first is the lowest of rank, to its place below. */
+static void sink(struct candidate *c, int32_t n, int32_t i)
 {
-    int32_t low = 0, high = n - 1;
-    while (low < high) {
-        const struct candidate pivot = c[low + (high - low) / 2];
-        int32_t i = low, j = high;
-        while (i <= j) {
-            while (by_rank(&c[i], &pivot) < 0) i++;
-            while (by_rank(&c[j], &pivot) > 0) j--;
-            if (i <= j) {
-                const struct candidate swap = c[i];
-                c[i++] = c[j];
-                c[j--] = swap;
-            }
-        }
-        if (k - 1 <= j)
-            high = j;
-        else if (k - 1 >= i)
-            low = i;
-        else
-            return;
+    for (;;) {
+        int32_t low = 2 * i + 1;
+        if (low >= n) return;
+        if (low + 1 < n && by_rank(&c[low], &c[low + 1]) < 0) low++;
+        if (by_rank(&c[i], &c[low]) > 0) return;
+        const struct candidate swap = c[i];
+        c[i] = c[low];
+        c[low] = swap;
+        i = low;
     }
 }
 
-/* Sorted candidates' logits -> probabilities that sum to 1. */
-static void normalise(struct candidate *c, int32_t n)
+/* c[0..k): the k best of x / temperature, in no order. One look at each, and hardly any gets
+ * further: tokens come in their order, so one that only ties with the worst so far is worse. */
+static void select_best(struct candidate *c, int32_t k, const float *x, int32_t vocab,
+                        float temperature)
+{
+    for (int32_t i = 0; i < k; i++) c[i] = (struct candidate){ x[i] / temperature, i };
+    for (int32_t i = k / 2 - 1; i >= 0; i--) sink(c, k, i);
+    float worst = x[c[0].token];
+    for (int32_t i = k; i < vocab; i++) {
+        if (!(x[i] > worst)) continue;
+        const float logit = x[i] / temperature;
+        if (!(logit > c[0].logit)) continue;
+        c[0] = (struct candidate){ logit, i };
+        sink(c, k, 0);
+        worst = x[c[0].token];
+    }
+}
+
+/* Sorted candidates' logits -> probabilities: e^(logit - the best) over `mass`, or over their own
+ * sum if that is 0. */
+static void normalise(struct candidate *c, int32_t n, double mass)
 {
     const float top = c[0].logit;
     double sum = 0.0;
@@ -117,7 +126,16 @@ static void normalise(struct candidate *c, int32_t n)
         c[i].logit = expf(c[i].logit - top);
         sum += (double)c[i].logit;
     }
+    if (mass > 0.0) sum = mass;
     for (int32_t i = 0; i < n; i++) c[i].logit = (float)((double)c[i].logit / sum);
+}
+
+/* The sum over the vocabulary of e^(x / temperature - top). */
+static double mass_of(const float *x, int32_t vocab, float temperature, float top)
+{
+    double sum = 0.0;
+    for (int32_t i = 0; i < vocab; i++) sum += (double)expf(x[i] / temperature - top);
+    return sum;
 }
 
 /* How many of the n sorted candidates top-p and then min-p keep; at least one. */
@@ -150,12 +168,64 @@ static int32_t draw(const struct candidate *c, int32_t n, double u)
     return c[n - 1].token;
 }
 
+enum { LANES = 32 }; /* looked at together, so that compilers take vectors */
+
 static int32_t greedy(const float *x, int32_t n)
 {
-    int32_t best = 0;
-    for (int32_t i = 1; i < n; i++)
-        if (x[i] > x[best]) best = i;
-    return best;
+    float most[LANES];
+    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
+    int32_t i = 0;
+    for (; i + LANES <= n; i += LANES)
+        for (int l = 0; l < LANES; l++) most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
+    float best = -INFINITY;
+    for (int l = 0; l < LANES; l++) best = most[l] > best ? most[l] : best;
+    for (; i < n; i++) best = x[i] > best ? x[i] : best;
+    for (i = 0; i + 1 < n && x[i] != best;) i++;
+    return i;
+}
+
+/* The first number of x that is not finite, or n: its exponent is all ones. */
+static int32_t not_finite(const float *x, int32_t n)
+{
+    const uint32_t exponent = 0x7F800000u;
+    for (int32_t i = 0; i < n; i += LANES) {
+        const int32_t count = n - i < LANES ? n - i : LANES;
+        uint32_t bits[LANES] = { 0 }, bad = 0;
+        memcpy(bits, x + i, (size_t)count * sizeof *x);
+        for (int l = 0; l < LANES; l++) bad |= (bits[l] & exponent) == exponent;
+        if (!bad) continue;
+        for (int32_t j = i; j < i + count; j++)
+            if (!isfinite(x[j])) return j;
+    }
+    return n;
+}
+
+/* Whether top-p or min-p is sure to stop among the n sorted candidates. */
+static int stops_inside(const struct candidate *c, int32_t n, const bc_sampler_params *p)
+{
+    double sum = 0.0;
+    for (int32_t i = 0; i < n; i++) sum += (double)c[i].logit;
+    return (p->top_p < 1.0f && sum >= (double)p->top_p) || c[n - 1].logit < p->min_p * c[0].logit;
+}
+
+enum { FEW = 256 }; /* without top-k: to be sorted first, as top-p or min-p mostly stop there */
+
+/* One draw from x f32 [vocab]; `c` has room for `most` candidates, top-k or all. */
+static int32_t draw_from(const float *x, int32_t vocab, const bc_sampler_params *p,
+                         uint64_t counter, struct candidate *c, int32_t most)
+{
+    int32_t n = most == vocab && FEW < most ? FEW : most;
+    double mass = 0.0;
+    for (;;) {
+        select_best(c, n, x, vocab, p->temperature);
+        qsort(c, (size_t)n, sizeof *c, by_rank);
+        if (n < most && mass == 0.0) mass = mass_of(x, vocab, p->temperature, c[0].logit);
+        normalise(c, n, mass);
+        if (n == most || stops_inside(c, n, p)) break;
+        n = most;
+    }
+    n = cut(c, n, p);
+    return draw(c, n, uniform(p->seed, counter));
 }
 
 int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_t n_history,
@@ -166,33 +236,25 @@ int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_
     if (!logits || !token || vocab < 1 || n_history < 0 || (n_history > 0 && !history))
         return bc_fail(err, BC_ERR_INVALID, "logits, token or history is NULL, or vocab is %d",
                        vocab);
-    for (int32_t i = 0; i < vocab; i++)
-        if (!isfinite(logits[i]))
-            return bc_fail(err, BC_ERR_INVALID, "the logit of token %d is not finite", i);
-    const size_t n_bytes = (size_t)vocab * sizeof(float);
-    float *x = malloc(n_bytes);
-    struct candidate *c = malloc((size_t)vocab * sizeof *c);
-    if (!x || !c) {
+    const int32_t bad = not_finite(logits, vocab);
+    if (bad < vocab)
+        return bc_fail(err, BC_ERR_INVALID, "the logit of token %d is not finite", bad);
+    const int greedily = p->temperature == 0.0f;
+    const int changes = p->repeat_penalty != 1.0f;
+    const int32_t most = p->top_k > 0 && p->top_k < vocab ? p->top_k : vocab;
+    float *x = changes ? malloc((size_t)vocab * sizeof *x) : NULL;
+    struct candidate *c = greedily ? NULL : malloc((size_t)most * sizeof *c);
+    if ((changes && !x) || (!greedily && !c)) {
         free(x);
         free(c);
         return bc_fail(err, BC_ERR_NOMEM, "no memory to sample from %d tokens", vocab);
     }
-    memcpy(x, logits, n_bytes);
-    if (p->repeat_penalty != 1.0f) penalise(x, vocab, history, n_history, p);
-    if (p->temperature == 0.0f) {
-        *token = greedy(x, vocab);
-    } else {
-        for (int32_t i = 0; i < vocab; i++) c[i] = (struct candidate){ x[i] / p->temperature, i };
-        int32_t n = vocab;
-        if (p->top_k > 0 && p->top_k < n) {
-            select_best(c, n, p->top_k);
-            n = p->top_k;
-        }
-        qsort(c, (size_t)n, sizeof *c, by_rank);
-        normalise(c, n);
-        n = cut(c, n, p);
-        *token = draw(c, n, uniform(p->seed, counter));
+    if (changes) {
+        memcpy(x, logits, (size_t)vocab * sizeof *x);
+        penalise(x, vocab, history, n_history, p);
     }
+    const float *from = changes ? x : logits;
+    *token = greedily ? greedy(from, vocab) : draw_from(from, vocab, p, counter, c, most);
     free(x);
     free(c);
     return BC_OK;

@@ -17,7 +17,7 @@
 
 #include "cpu.h"
 
-#define MAX_ISAS 4
+#define MAX_ISAS 5
 
 uint64_t check_random(checker *c)
 {
@@ -69,7 +69,8 @@ int check_size(int index)
 
 static int make_tables(bc_kernels *tables)
 {
-    const uint32_t masks[MAX_ISAS] = { 0, BC_CPU_AVX2, BC_CPU_AVX2 | BC_CPU_AVX512,
+    const uint32_t masks[MAX_ISAS] = { 0, BC_CPU_AVX2, BC_CPU_AVX2 | BC_CPU_AVX_VNNI,
+                                       BC_CPU_AVX2 | BC_CPU_AVX512,
                                        BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI };
     uint32_t have = bc_cpu_flags();
     int n = 0;

@@ -23,7 +23,8 @@ from bitconverter.cli.running import describe_note
 from bitconverter.model import budget
 
 VERBS = (
-    "convert", "plan", "chat", "prepare", "train", "replay", "merge", "evaluate", "inspect", "logits", "benchmark",
+    "convert", "plan", "chat", "prepare", "train", "adopt", "replay", "runs", "merge", "evaluate", "inspect",
+    "logits", "benchmark",
 )  # fmt: skip
 SRC = Path(__file__).parents[2]
 

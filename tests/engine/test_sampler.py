@@ -78,3 +78,55 @@ def test_a_bad_knob_is_a_sentence(bad: dict[str, float]) -> None:
 def test_logits_that_are_not_finite_are_refused() -> None:
     with pytest.raises(InvalidError, match="token 2"):
         sample(np.array([0, 1, np.nan, 0], np.float32), PLAIN)
+
+
+def kept(logits: np.ndarray, sampler: Sampler) -> dict[int, float]:
+    """The tokens that may be drawn and how likely, by sorting everything."""
+    x = logits / np.float32(sampler.temperature)
+    order = np.lexsort((np.arange(len(x)), -x))[: sampler.top_k or len(x)]
+    p = np.exp((x[order] - x[order[0]]).astype(np.float64))
+    p /= p.sum()
+    count = len(p)
+    if sampler.top_p < 1:
+        count = int(np.searchsorted(np.cumsum(p), sampler.top_p)) + 1
+    while count > 1 and p[count - 1] < sampler.min_p * p[0]:
+        count -= 1
+    p = p[:count] / p[:count].sum()
+    return dict(zip(order[:count].tolist(), p.tolist(), strict=True))
+
+
+@pytest.mark.parametrize(
+    "knobs",
+    [
+        {"top_k": 40},
+        {"top_k": 300, "top_p": 0.9},
+        {"top_p": 0.8},
+        {"min_p": 0.2},
+        {"top_p": 0.95, "min_p": 0.05, "temperature": 0.5},
+        {"top_p": 0.9999, "temperature": 0.7},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("spread", [1.0, 3.0])
+def test_a_large_vocabulary_keeps_what_sorting_all_of_it_keeps(
+    knobs: dict[str, float], spread: float
+) -> None:
+    draw = np.random.default_rng(7)
+    logits = np.round(draw.normal(0, spread, 5000), 1).astype(np.float32)  # many ties
+    expected = kept(logits, with_(**knobs))
+    counts = draws(logits, with_(**knobs), 1000)
+    assert set(np.flatnonzero(counts).tolist()) <= set(expected)
+    likely = [token for token, p in expected.items() if p > 0.02]
+    for token in likely:
+        assert counts[token] / 1000 == pytest.approx(expected[token], abs=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 100])
+def test_greedy_finds_the_largest_anywhere(size: int) -> None:
+    for place in range(size):
+        logits = np.full(size, -3.0, np.float32)
+        logits[place:] = 2.0
+        assert sample(logits, Sampler(temperature=0)) == place
+        logits[place] = np.inf
+        with pytest.raises(InvalidError, match=f"token {place} "):
+            sample(logits, Sampler(temperature=0))

@@ -20,6 +20,7 @@ from bitconverter.gui.taught_view import Taught, verdict
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
+from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
 
 LONG = 120_000
@@ -258,6 +259,93 @@ def test_a_soul_is_named_and_taken_back(page, window, qtbot, tmp_path, bin_folde
     assert not (souls / "お茶_ 屋.soul").exists() and page.state is State.FORM and page.form.isVisible()
     window._act_on_toast()
     assert (souls / "お茶_ 屋.soul").is_file() and page.taught.isVisible()
+
+
+def test_what_has_forgotten_too_much_is_set_aside(page, window, qtbot, tmp_path, monkeypatch):
+    found = iter((2.0, 2.5))
+    monkeypatch.setattr(TaughtModel, "general_loss", lambda *_: next(found))
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    taught, aside = page.taught, tmp_path / "souls" / "小さな 生徒 🙂-answers.soul.aside"
+    assert aside.is_file() and taught.taught.set_aside and "forgotten too much" in taught.title.text()
+    assert "2.000 to 2.500" in taught.general.text() and taught.name.text() == "小さな 生徒 🙂-answers"
+    assert not taught.use_button.isVisible() and not taught.name.isEnabled()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "忘れすぎ" in taught.title.text() and "2.000 → 2.500" in taught.general.text()
+    qtbot.mouseClick(taught.adopt_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    soul = aside.with_suffix("")
+    assert soul.is_file() and not aside.exists() and taught.taught.soul == str(soul)
+    assert taught.use_button.isVisible() and not taught.adopt_button.isVisible() and taught.name.isEnabled()
+
+
+def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_path):
+    page.questions[0].setText("the number 3")
+    page.questions[2].setText(" the number 3 ")  # the same again
+    page.questions[1].setText("tea?")
+    start(page, qtbot, tmp_path, 400)
+    assert page._job.samples == ("the number 3", "tea?")
+    view = page.samples
+    qtbot.waitUntil(lambda: page.card.phase == "running", timeout=LONG)
+    assert view.question.isVisible() and not view.ask_button.isEnabled()
+    view.question.setText("what now?")
+    qtbot.mouseClick(view.ask_button, Qt.MouseButton.LeftButton)
+    assert not view.ask_button.isEnabled() and view.ask_button.text() == "After this step…"
+    qtbot.waitUntil(lambda: "what now?" in view.answers and view.ask_button.isEnabled(), timeout=LONG)
+    assert view.ask_button.text() == "Try now"
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    assert not view.question.isVisible() and view.isVisible()
+    page.resume()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    steps = [step for step, _ in view.answers["the number 3"]]
+    assert steps[0] == 0 and steps[-1] == 400 and steps == sorted(steps)
+    texts = [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert texts[0] == "the number 3" and texts[1] == "after step 0" and "after step 400" in texts
+    assert not view.question.isVisible() and view.isVisible()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "400 歩のあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    page._again()
+    assert view.answers == {} and not view.isVisible()
+
+
+def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    page._again()
+    page.steps.setValue(6)
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    found = page.run_list
+    newest, older = found.runs[:2]
+    assert newest.numbers["steps"] == 6 and older.numbers["steps"] == 4 and found.isVisible()
+    items = [found.table.topLevelItem(row) for row in range(2)]
+    assert items[0].text(0) == str(newest.id) and items[0].text(3) == "done"
+    items[0].setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert found.details.topLevelItemCount() > 15 and len(found.plot.losses) == 6
+    items[1].setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    told = {
+        item.text(0): (item.text(1), item.text(2))
+        for item in (found.details.topLevelItem(row) for row in range(found.details.topLevelItemCount()))
+    }
+    assert told["steps"] == ("6", "4") and "rate" not in told and not found.plot.isVisible()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert found.table.topLevelItem(0).text(3) == "完了" and len(found.chosen()) == 2
+    assert "歩数" in {found.details.topLevelItem(row).text(0) for row in range(3)}
+    again = MainWindow(window.shell.settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    try:
+        qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+        assert again.train.run_list.runs[0].id == newest.id  # it is still there after the program ended
+    finally:
+        again.stop_and_wait()
 
 
 def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp_path):

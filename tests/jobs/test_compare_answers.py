@@ -42,7 +42,8 @@ def taught(model: Path, tmp_path: Path, text: str, name: str) -> CompareAnswersJ
     (tmp_path / name).write_text(text, encoding="utf-8")
     lesson, soul = tmp_path / "a.u32", tmp_path / "魂.soul"
     finish(PrepareJob(str(model), (str(tmp_path / name),), str(lesson), window=64))
-    finish(TrainJob(str(model), str(lesson), str(soul), layers=2, steps=30, batch=8, window=64, rate=0.05))
+    settings = {"layers": 2, "steps": 30, "batch": 8, "window": 64, "rate": 0.05, "forget_limit": 100.0}
+    finish(TrainJob(str(model), str(lesson), str(soul), **settings))  # type: ignore[arg-type]
     return CompareAnswersJob(str(model), str(soul), str(lesson), tokens=12)
 
 
@@ -60,7 +61,7 @@ def test_held_back_questions_are_answered_by_both(model: Path, tmp_path: Path) -
         assert answer.wanted == tokenizer.decode(tokenizer.encode("aaaa", add_special_tokens=False))
         assert answer.after != answer.before
         assert answer.after.count("a") > answer.before.count("a")
-    assert [event.item for event in events if isinstance(event, Progress)] == ["モデル"] * 3 + ["taught"] * 3
+    assert [event.item for event in events if isinstance(event, Progress)] == ["モデル"] * 3 + ["魂"] * 3
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "a.u32", "魂.soul"}
 
 

@@ -60,7 +60,9 @@ def test_more_layers_than_there_are_become_all_of_them(model: Path, tmp_path: Pa
 
 
 def test_steps_of_a_time() -> None:
-    estimate = TrainingEstimate(before=10.0, step=2.0, windows=100, batch=10, useful=200, layers=6)
+    estimate = TrainingEstimate(
+        before=10.0, step=2.0, windows=100, batch=10, useful=200, layers=6, memory=1, free=2
+    )
     assert estimate.steps_in(110.0) == 50 and estimate.seconds(50) == 110.0
     assert estimate.steps_in(10**6) == 200  # no more than is useful
     assert estimate.steps_in(1.0) == 10

@@ -29,7 +29,7 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
     (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
     settings: dict[str, object] = {
         "layers": 2, "steps": 40, "batch": 12, "window": 64, "rate": 0.02, "threads": 2, "labels": ("o", "e"),
-        "engine": "mezo", "epsilon": 0.05,
+        "engine": "mezo", "epsilon": 0.05, "forget_limit": 100.0,
     }  # fmt: skip
     return TrainJob(str(model), str(folder / "rows.jsonl"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
 

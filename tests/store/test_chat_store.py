@@ -1,5 +1,6 @@
 """The chat file: what is written is read back, deleted things come back, damaged files are set aside."""
 
+import dataclasses
 import os
 import signal
 import sqlite3
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bitconverter.format.errors import UserError
-from bitconverter.store import schema
+from bitconverter.store import chat_store, schema
 from bitconverter.store.chat_store import ChatStore
 from bitconverter.store.records import Attachment, Chat, Folder, Node, Numbers, Preset
 
@@ -281,7 +282,8 @@ def test_an_older_file_is_backed_up_and_brought_up_to_date(path, monkeypatch):
     chat, _ = talk(store, "old text")
     store.close()
     more = "ALTER TABLE chat ADD COLUMN colour TEXT; UPDATE chat SET title = title || '!';"
-    monkeypatch.setattr(schema, "MIGRATIONS", (*schema.MIGRATIONS, more))
+    newer = dataclasses.replace(schema.CHATS, migrations=(*schema.MIGRATIONS, more))
+    monkeypatch.setattr(chat_store, "CHATS", newer)
     again = ChatStore(path)
     assert again.chat(chat.id).title == "a chat!" and len(again.search("old text")) == 1
     again.close()

@@ -11,6 +11,7 @@ from bitconverter.gui.texts import (
     diagnostics,
     errors,
     history,
+    runs,
     sampling,
     settings,
     shelf,
@@ -22,5 +23,5 @@ from bitconverter.gui.texts.text import join
 
 MESSAGES = join(
     window.TEXTS, welcome.TEXTS, activity.TEXTS, shelf.TEXTS, convert.TEXTS, chat.TEXTS, history.TEXTS, sampling.TEXTS,
-    settings.TEXTS, errors.TEXTS, train.TEXTS, diagnostics.TEXTS,
+    settings.TEXTS, errors.TEXTS, train.TEXTS, runs.TEXTS, diagnostics.TEXTS,
 )  # fmt: skip

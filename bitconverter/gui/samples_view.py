@@ -1,0 +1,111 @@
+"""What the model answers on its way: the user's questions at every check, and any other in between."""
+
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFrame, QLineEdit, QVBoxLayout, QWidget
+
+from bitconverter.gui.messages import tr
+from bitconverter.gui.tokens import Space
+from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
+
+SHOWN = 4  # answers to a question: the first and the newest
+LONGEST = 500  # characters of a question
+
+
+class SamplesView(QFrame):
+    """Emits `asked` with a question for the model at work. `answers` by question: (step, answer), in order."""
+
+    asked = Signal(str)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setProperty("role", "card")
+        self._texts = Texts()
+        self.answers: dict[str, list[tuple[int, str]]] = {}
+        self._live, self._waiting = False, False
+        title = label("heading")
+        self._texts.set(title.setText, "samples-now")
+        self.question, self.ask_button = QLineEdit(), Button("", "chat")
+        self.question.setMaxLength(LONGEST)
+        self._texts.set(self.question.setPlaceholderText, "samples-question")
+        self._texts.set(self.question.setAccessibleName, "samples-question")
+        self.question.textChanged.connect(lambda _: self._show())
+        self.question.returnPressed.connect(self._ask)
+        self.ask_button.clicked.connect(self._ask)
+        self._asking = QWidget()
+        line = row(Space.SMALL)
+        line.addWidget(self.question, 1)
+        line.addWidget(self.ask_button)
+        self._asking.setLayout(line)
+        self._list = QVBoxLayout()
+        self._list.setSpacing(Space.SMALL)
+        self.boxes: list[QFrame] = []
+        inner = column(self, 20, Space.MEDIUM)
+        inner.addWidget(title)
+        inner.addWidget(self._asking)
+        inner.addLayout(self._list)
+        self._show()
+
+    def show_live(self, live: bool) -> None:
+        """Whether there is a model at work that can be asked."""
+        self._live, self._waiting = live, self._waiting and live
+        self._show()
+
+    def clear(self) -> None:
+        """No answers yet."""
+        self.answers.clear()
+        self._waiting = False
+        self._show_answers()
+
+    def add(self, step: int, question: str, answer: str) -> None:
+        """One more answer."""
+        self.answers.setdefault(question, []).append((step, answer))
+        self.unlock()
+        self._show_answers()
+
+    def unlock(self) -> None:
+        """What was asked has been dealt with."""
+        self._waiting = False
+        self._show()
+
+    def _ask(self) -> None:
+        if self.ask_button.isEnabled():
+            self._waiting = True
+            self._show()
+            self.asked.emit(self.question.text().strip())
+
+    def _show(self) -> None:
+        self._asking.setVisible(self._live)
+        self.ask_button.setEnabled(self._live and not self._waiting and bool(self.question.text().strip()))
+        self._texts.set(self.ask_button.setText, "samples-waiting" if self._waiting else "samples-try")
+        self.setVisible(self._live or bool(self.answers))
+
+    def _show_answers(self) -> None:
+        for box in self.boxes:
+            box.hide()
+            box.deleteLater()
+        self.boxes = [_box(question, found) for question, found in self.answers.items()]
+        for box in self.boxes:
+            self._list.addWidget(box)
+        self._show()
+
+    def retranslate(self) -> None:
+        """Say everything again in the language of now."""
+        self._texts.refresh()
+        self._show_answers()
+
+
+def _box(question: str, found: list[tuple[int, str]]) -> QFrame:
+    """A question and how its answer changed."""
+    box = frame("missing")
+    inner = column(box, Space.MEDIUM, Space.TINY)
+    asked = label("strong", wrap=True, selectable=True)
+    asked.setText(question)
+    inner.addWidget(asked)
+    kept = found if len(found) <= SHOWN else [found[0], *found[1 - SHOWN :]]
+    for step, answer in kept:
+        when, text = label("small"), label(wrap=True, selectable=True)
+        when.setText(tr("samples-step", step=step))
+        text.setText(answer or "–")
+        inner.addWidget(when)
+        inner.addWidget(text)
+    return box

@@ -1,0 +1,43 @@
+"""Keep a soul after all that training had set aside, because the model has forgotten too much with it."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from bitconverter.format.atomic import sync_folder
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Context
+from bitconverter.jobs.train_run import aside_path, output_exists
+
+
+@dataclass(frozen=True)
+class AdoptResult:
+    """`out`: where the soul lies now."""
+
+    out: str
+
+
+@dataclass(frozen=True)
+class AdoptJob:
+    """`soul`: its name without the ending of what was set aside."""
+
+    soul: str
+
+    @property
+    def work_dir(self) -> None:
+        return None
+
+    def run(self, ctx: Context) -> AdoptResult:
+        """Raises UserError: "nothing-aside", "output-exists"."""
+        soul, aside = Path(self.soul), aside_path(self.soul)
+        if not aside.is_file():
+            raise UserError(
+                "nothing-aside",
+                f"There is no {aside}: nothing was set aside. Check the path.",
+                path=str(aside),
+            )
+        if soul.exists():
+            raise output_exists(str(soul))
+        os.rename(aside, soul)
+        sync_folder(soul.absolute().parent)
+        return AdoptResult(str(soul))

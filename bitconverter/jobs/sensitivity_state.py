@@ -1,0 +1,77 @@
+"""How far the measuring of sensitivities has come, kept in a folder of its own in the work folder.
+
+input-K.state holds the input of layer K, gradient.state the gradient behind the layer that comes next on the way back
+(both as jobs/calibration_state.py keeps them), measured.json the numbers. Each is written after what it speaks of, so
+a process that is killed at any moment does one layer again at most. What is damaged counts as not there.
+"""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from bitconverter.format.atomic import write_json
+from bitconverter.jobs import calibration_state
+
+F32 = npt.NDArray[np.float32]
+
+FOLDER = "sensitivity"
+NUMBERS, GRADIENT = "measured.json", "gradient.state"
+
+
+class MeasuringState:
+    """`spread`: of every layer that the way forward has passed, a number for each of its inputs; `found`: the
+    sensitivities known so far, by matrix. `shape` [windows, window, hidden] is that of states and gradients."""
+
+    def __init__(self, work: Path, identity: str, shape: tuple[int, ...]) -> None:
+        self._folder, self._identity, self._shape = work / FOLDER, identity, shape
+        self.spread: list[dict[str, float]] = []
+        self.found: dict[str, float] = {}
+        self._folder.mkdir(exist_ok=True)
+        if not self._read_numbers():
+            self.clear()  # nothing of it can be gone on with
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self.spread, self.found = [], {}
+        shutil.rmtree(self._folder)
+        self._folder.mkdir()
+
+    def save_numbers(self) -> None:
+        write_json(
+            self._folder / NUMBERS, {"identity": self._identity, "spread": self.spread, "found": self.found}
+        )
+
+    def save_input(self, layer: int, x: F32) -> None:
+        """x f32 [windows, window, hidden], what layer `layer` reads; `layer` may be one behind the last."""
+        calibration_state.save(self._folder, self._identity, layer, x, f"input-{layer}.state")
+
+    def input(self, layer: int) -> F32 | None:
+        found = calibration_state.load(self._folder, self._identity, self._shape, f"input-{layer}.state")
+        return found[1] if found is not None and found[0] == layer else None
+
+    def save_gradient(self, layer: int, dy: F32) -> None:
+        """dy f32 [windows, window, hidden], the gradient with respect to the input of layer `layer`."""
+        calibration_state.save(self._folder, self._identity, layer, dy, GRADIENT)
+
+    def gradient(self) -> tuple[int, F32] | None:
+        return calibration_state.load(self._folder, self._identity, self._shape, GRADIENT)
+
+    def _read_numbers(self) -> bool:
+        try:
+            value = json.loads((self._folder / NUMBERS).read_text(encoding="utf-8"))
+            if value["identity"] != self._identity:
+                return False
+            spread = [{str(k): float(v) for k, v in layer.items()} for layer in value["spread"]]
+            found = {str(name): float(number) for name, number in value["found"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return False
+        self.spread, self.found = spread, found
+        return True
+
+
+def remove(work: Path) -> None:
+    """What a measuring left in the work folder."""
+    shutil.rmtree(work / FOLDER, ignore_errors=True)

@@ -1,0 +1,93 @@
+"""The model with what training has made so far, whole: it answers questions, and shows what it has forgotten.
+
+It runs beside a training and touches nothing of it, so a run ends in the same bytes whether it was asked or not.
+"""
+
+import math
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from bitconverter.engine import Cancel, Engine, Model, Sampler, Session
+from bitconverter.format.soul_file import Adapters
+from bitconverter.jobs.evaluate import Pair, bos_of, cut, measure
+from bitconverter.jobs.job import Context
+from bitconverter.model.soul import put_on, take_off
+from bitconverter.model.tokenizer import Tokenizer
+
+GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
+WINDOW = 256  # tokens of the context
+CHUNK = 32  # positions whose logits are held at a time: a training has taken its memory already
+GENERAL_TEXTS = ("english", "japanese", "code")  # of resources/report: no lesson is about them
+GENERAL_TOKENS = 256  # of each
+
+
+@dataclass(frozen=True)
+class Forgetting:
+    """The loss on the built-in general text before and after training, in nats per token; it may rise by `limit`."""
+
+    before: float
+    after: float
+    limit: float
+
+    @property
+    def too_much(self) -> bool:
+        """Also where the loss afterwards is no number; never where nothing changed."""
+        return self.after != self.before and not self.after - self.before <= self.limit
+
+
+class TaughtModel:
+    """`window`: tokens of its context, at most what the model can hold."""
+
+    def __init__(self, engine: Engine, folder: Path, tokenizer: Tokenizer, window: int = WINDOW) -> None:
+        self._tokenizer = tokenizer
+        self._model = Model(engine, folder)
+        self._pair = Pair(engine, self._model, None, min(window, self._model.info.max_positions), "f16")
+        self._pair.chunk = CHUNK
+        self._worn = Adapters()
+
+    @property
+    def session(self) -> Session:
+        return self._pair.model
+
+    def wear(self, adapters: Adapters) -> None:
+        """From now on these are on it, in place of those before; Adapters() is the model as it is."""
+        take_off(self._model, self._worn)
+        self._worn = Adapters()
+        put_on(self._model, adapters)
+        self._worn = adapters
+
+    def general_loss(self, cancel: Cancel) -> float:
+        """On the built-in general text, in nats per token. Raises Cancelled."""
+        bos = bos_of(self._tokenizer)
+        windows = []
+        for name in GENERAL_TEXTS:
+            place = files("bitconverter") / "resources" / "report" / f"{name}.txt"
+            text = place.read_text(encoding="utf-8")
+            ids = self._tokenizer.encode(text, add_special_tokens=False)[:GENERAL_TOKENS]
+            windows += cut(ids, bos, self.session.n_ctx)
+        silent = Context(lambda _: None, cancel)
+        return math.log(measure(self._pair, windows, silent).perplexity)
+
+    def answer(self, prompt: list[int], most: int, cancel: Cancel) -> str:
+        """Greedy, at most `most` tokens, to a prompt of which only the end is seen if it is long. Raises Cancelled."""
+        made = greedy(self.session, prompt, self._tokenizer.eos_ids, most, cancel)
+        return self._tokenizer.decode(made).strip()
+
+
+def greedy(session: Session, prompt: list[int], ends: frozenset[int], most: int, cancel: Cancel) -> list[int]:
+    """What follows `prompt`: at most `most` tokens, up to one of `ends` or to the end of the context."""
+    if not prompt:
+        return []
+    session.rewind(0)
+    room = max(1, session.n_ctx - most)
+    session.forward(prompt[-room:], want_logits=False, cancel=cancel)
+    made: list[int] = []
+    while len(made) < most and session.position < session.n_ctx:
+        cancel.check()
+        token = session.sample(GREEDY)
+        if token in ends:
+            break
+        made.append(token)
+        session.forward([token], want_logits=False, cancel=cancel)
+    return made

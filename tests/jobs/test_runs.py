@@ -1,0 +1,108 @@
+"""Trainings write themselves down, and two of them are compared."""
+
+from pathlib import Path
+
+import pytest
+from reference.converted import write_converted
+
+from bitconverter.engine import Cancel
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
+from bitconverter.jobs.keep_training import KeepTrainingJob
+from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.store.run_store import Run
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    return folder
+
+
+def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> TrainJob:
+    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
+    settings = {
+        "layers": 1, "steps": 4, "batch": 4, "window": 24, "rate": 0.03, "forget_limit": 100.0,
+        "history": str(folder / "history" / "runs.sqlite3"),
+    } | changes  # fmt: skip
+    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / f"{name}.soul"), **settings)  # type: ignore[arg-type]
+
+
+def finish(job: Job, events: list[Event] | None = None) -> object:
+    last = run_job(job, (events if events is not None else []).append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def runs_of(job: TrainJob) -> list[Run]:
+    found = finish(RunsJob(job.history))
+    assert isinstance(found, tuple)
+    return list(found)
+
+
+def diff_of(job: TrainJob, first: int, second: int) -> RunDiff:
+    found = finish(DiffRunsJob(job.history, first, second))
+    assert isinstance(found, RunDiff)
+    return found
+
+
+def test_settings_curves_and_outcome_are_kept(model: Path, tmp_path: Path) -> None:
+    job, events = make_job(model, tmp_path), []  # type: tuple[TrainJob, list[Event]]
+    result = finish(job, events)
+    (run,) = runs_of(job)
+    assert (run.outcome, run.soul) == ("done", job.out) and run.settings["rate"] == 0.03
+    assert run.settings["clip"] == 1.0 and run.settings["targets"] == ["q", "v"] and "out" not in run.settings
+    assert run.numbers["before"] == result.before and run.numbers["after"] == result.after  # type: ignore[attr-defined]
+    assert run.numbers["general_after"] == result.forgetting.after  # type: ignore[attr-defined]
+    whole = diff_of(job, run.id, run.id).first
+    told = {name: [(e.step, e.value) for e in events if isinstance(e, Metric) and e.name == name]
+            for name in ("loss", "validation")}  # fmt: skip
+    assert list(whole.losses) == told["loss"] and list(whole.checks) == told["validation"]
+
+
+def test_two_runs_are_compared_by_what_differs(model: Path, tmp_path: Path) -> None:
+    first = make_job(model, tmp_path)
+    finish(first)
+    finish(make_job(model, tmp_path, "b", rate=0.01, steps=6, threads=2))
+    newest, oldest = runs_of(first)
+    diff = diff_of(first, oldest.id, newest.id)
+    assert diff.settings == (("steps", 4, 6), ("rate", 0.03, 0.01))
+    numbers = {name: (a, b) for name, a, b in diff.numbers}
+    assert numbers["steps"] == (4, 6) and "before" not in numbers  # the same lesson, the same model
+    assert numbers["after"] == (oldest.numbers["after"], newest.numbers["after"])
+    last = run_job(DiffRunsJob(first.history, 1, 99), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "run-missing"
+
+
+def test_broken_off_and_continued_it_is_one_run(model: Path, tmp_path: Path) -> None:
+    job, cancel = make_job(model, tmp_path), Cancel()
+    run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
+    assert [run.outcome for run in runs_of(job)] == ["unfinished"]
+    finish(job)
+    (run,) = runs_of(job)
+    assert run.outcome == "done"
+    assert [step for step, _ in diff_of(job, run.id, run.id).first.losses] == [1, 2, 3, 4]
+
+
+def test_what_was_ended_early_or_set_aside_or_failed_says_so(model: Path, tmp_path: Path) -> None:
+    job, cancel = make_job(model, tmp_path), Cancel()
+    last = run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
+    assert isinstance(last, Stopped)
+    finish(KeepTrainingJob(job))
+    aside = make_job(model, tmp_path, "b", layers=2, rate=0.2, steps=20, forget_limit=0.2)
+    (tmp_path / "lesson.txt").write_text("a" * 800, encoding="utf-8")
+    finish(aside)
+    run_job(make_job(model, tmp_path, "c", layers=9), lambda _: None, Cancel())
+    assert [run.outcome for run in runs_of(job)] == ["failed", "aside", "kept"]
+    assert runs_of(job)[1].soul == aside.out + ".aside"
+
+
+def test_a_list_that_cannot_be_kept_loses_no_training(model: Path, tmp_path: Path) -> None:
+    (tmp_path / "history").write_text("a file, where a folder must be")
+    job, events = make_job(model, tmp_path), []  # type: tuple[TrainJob, list[Event]]
+    finish(job, events)
+    assert Path(job.out).is_file()
+    notes = [event for event in events if isinstance(event, Note) and event.code == "history-unavailable"]
+    assert len(notes) == 1 and "cannot be kept" in notes[0].fields["reason"]

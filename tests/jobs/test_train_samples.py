@@ -1,0 +1,133 @@
+"""Questions answered in the middle of a training: they are read by people and change nothing."""
+
+import json
+from pathlib import Path
+
+import pytest
+from conftest import write_byte_tokenizer
+from reference.converted import write_converted
+
+from bitconverter.engine import Cancel, Engine
+from bitconverter.format.errors import UserError
+from bitconverter.format.pack_file import read_pack
+from bitconverter.jobs.asking import Asking
+from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Questions, Stopped, run_job
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.model.layer_stack import LayerStack
+from bitconverter.model.tokenizer import Tokenizer
+
+TEMPLATE = (
+    "{% for m in messages %}{% if 'boom' in m.content %}{{ raise_exception('not that') }}{% endif %}"
+    "<{{ m.role[0] }}>{{ m.content }}{% endfor %}{% if add_generation_prompt %}<a>{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("samples") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    vocab = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    write_byte_tokenizer(folder, vocab)
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
+    folder.mkdir(exist_ok=True)
+    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
+    settings = {
+        "layers": 2,
+        "steps": 8,
+        "batch": 4,
+        "window": 24,
+        "rate": 0.05,
+        "forget_limit": 0.0,
+    } | changes
+    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+
+
+def samples_in(events: list[Event]) -> list[tuple[int, str, str]]:
+    notes = [event.fields for event in events if isinstance(event, Note) and event.code == "train-sample"]
+    return [(fields["step"], fields["prompt"], fields["answer"]) for fields in notes]
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"adapter": "lora", "rank": 2}, {"engine": "mezo"}, {"engine": "mezo", "adapter": "lora"}]
+)
+def test_asked_or_not_the_result_is_the_same(model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    silent = make_job(model, tmp_path / "silent", **changes)
+    assert isinstance(run_job(silent, lambda _: None, Cancel()), Finished)
+    job = make_job(model, tmp_path / "asked", samples=("the quick", "ox j"), **changes)
+    events, questions = [], Questions()  # type: tuple[list[Event], Questions]
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Metric) and event.name == "loss" and event.step in (2, 5):
+            questions.ask(f"now {event.step}")
+
+    assert isinstance(run_job(job, emit, Cancel(), questions), Finished)
+    assert Path(job.out).read_bytes() == Path(silent.out).read_bytes()
+    found = samples_in(events)
+    along = [(step, prompt) for step, prompt, _ in found if not prompt.startswith("now")]
+    assert along == [(step, prompt) for step in range(9) for prompt in ("the quick", "ox j")]
+    assert [(step, prompt) for step, prompt, _ in found if prompt.startswith("now")] == [
+        (2, "now 2"),
+        (5, "now 5"),
+    ]
+    if not changes:
+        assert len({answer for _, prompt, answer in found if prompt == "the quick"}) > 1  # it learns
+
+
+def test_a_question_is_asked_as_the_rows_of_the_lesson_are(model: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"what is {k}?", "answer": "tea"}) for k in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    stack, tokenizer = LayerStack(Engine(1), model), Tokenizer(model)
+    for style, system in (("chat", ""), ("chat", "Be kind."), ("plain", "")):
+        pack = str(tmp_path / f"{style}{len(system)}.u32")
+        job = PrepareJob(
+            str(model), (str(tmp_path / "rows.jsonl"),), pack, window=64, style=style, system=system
+        )
+        assert isinstance(run_job(job, lambda _: None, Cancel()), Finished)
+        tokens, mask = read_pack(Path(pack)).entry(0)
+        asked = Asking(stack, tokenizer, pack)._prompt("what is 0?")
+        assert asked == [int(token) for token in tokens[: list(mask).index(1)]]
+
+
+def test_what_cannot_be_asked_does_not_end_the_training(model: Path, tmp_path: Path) -> None:
+    rows = [json.dumps({"prompt": f"what is {k}?", "answer": "tea"}) for k in range(20)]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows), encoding="utf-8")
+    prepare = PrepareJob(str(model), (str(tmp_path / "rows.jsonl"),), str(tmp_path / "a.u32"), window=64)
+    assert isinstance(run_job(prepare, lambda _: None, Cancel()), Finished)
+    job = TrainJob(
+        str(model), prepare.out, str(tmp_path / "a.soul"), layers=1, steps=2, window=64, forget_limit=0.0,
+        samples=("boom", "tea?"),
+    )  # fmt: skip
+    events: list[Event] = []
+    assert isinstance(run_job(job, events.append, Cancel()), Finished)
+    failed = [event.fields for event in events if isinstance(event, Note) and event.code == "sample-failed"]
+    assert [fields["prompt"] for fields in failed] == ["boom"] * 3 and "not that" in failed[0]["reason"]
+    assert [step for step, prompt, _ in samples_in(events) if prompt == "tea?"] == [0, 1, 2]
+
+
+def test_stopped_at_a_sample_it_goes_on_to_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    whole = make_job(model, tmp_path / "whole")
+    assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
+    job, cancel = make_job(model, tmp_path / "parts", samples=("a", "b", "c")), Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Note) and event.code == "train-sample" and event.fields["step"] == 3:
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    events: list[Event] = []
+    other = make_job(model, tmp_path / "parts", samples=("d",))  # the questions may change
+    assert isinstance(run_job(other, events.append, Cancel()), Finished)
+    assert {prompt for _, prompt, _ in samples_in(events)} == {"d"}
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_more_questions_than_can_be_read_are_refused(model: Path, tmp_path: Path) -> None:
+    last = run_job(make_job(model, tmp_path / "a", samples=("a", "b", "c", "d")), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "train-setting" and last.error.fields["name"] == "samples"
