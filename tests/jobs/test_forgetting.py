@@ -71,7 +71,9 @@ def test_too_much_forgetting_is_set_aside_and_kept_all_the_same(model: Path, tmp
     assert not kept.set_aside and Path(kept.out).read_bytes() == aside.read_bytes()
 
     (tmp_path / "aside" / "魂.soul").write_text("mine")
-    assert error_of(AdoptJob(job.out)) == "output-exists" and Path(job.out).read_text() == "mine"
+    assert (
+        error_of(AdoptJob(job.out)) == "output-exists" and Path(job.out).read_text(encoding="utf-8") == "mine"
+    )
     Path(job.out).unlink()
     assert finish(AdoptJob(job.out)) == AdoptResult(job.out)
     assert Path(job.out).read_bytes() == Path(kept.out).read_bytes() and not aside.exists()
