@@ -64,7 +64,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, changes) in enumerate(KINDS.items()):
             job = TrainJob(
-                str(args.model), args.lesson, str(Path(folder) / f"{number}.soul"), steps=2, threads=args.threads
+                str(args.model),
+                args.lesson,
+                str(Path(folder) / f"{number}.soul"),
+                steps=2,
+                threads=args.threads,
             )
             job = dataclasses.replace(job, **changes)  # type: ignore[arg-type]
             if job.layers == 0:

@@ -87,7 +87,9 @@ def test_every_command_of_the_guide_works(
     (rejected,) = Path("lessons.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rejected)["line"] == 4
     for soul in ("tea", "style", "taste"):
-        assert Path(f"{soul}.soul").is_file()
+        # a random model forgets much of what it never knew, so one may be set aside
+        assert Path(f"{soul}.soul").is_file() or Path(f"{soul}.soul.aside").is_file()
+    assert "2  " in told["bitconverter runs"] and "general_after" in told["bitconverter runs diff 1 2"]
 
 
 def test_both_guides_say_the_same_commands() -> None:
