@@ -78,6 +78,7 @@ SETTINGS: tuple[Setting, ...] = (
         ("nothing", "sleep", "shutdown"),
         group="jobs",
     ),
+    Setting("train_eco", bool, True, "Training gives way to the user and rests on battery", group="jobs"),
     Setting("close_action", str, "ask", "Closing while a job runs", ("ask", "tray", "quit"), group="jobs"),
     Setting(
         "output_folder", str, "", "Where converted models go, empty for beside the source", group="folders"

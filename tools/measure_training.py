@@ -19,6 +19,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -39,7 +40,7 @@ class Run:
     seconds: float
     cpu_seconds: float
     peak_rss: int
-    result: dict[str, float]
+    result: dict[str, Any]
 
 
 def run(words: list[str]) -> Run:
@@ -89,7 +90,7 @@ def accuracy(model_path: Path, soul: Path | None, lesson: Path, threads: int) ->
 def exact(args: argparse.Namespace, seed: int, folder: Path) -> tuple[str, float, Run]:
     soul = folder / f"exact-{seed}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, EXACT)
-    return "exact, 30 steps", accuracy(args.model, soul, args.lesson, args.threads), done
+    return "exact, 30 steps", accuracy(args.model, Path(done.result["out"]), args.lesson, args.threads), done
 
 
 def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, Run]:
@@ -104,7 +105,11 @@ def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> t
     steps = max(1, int((seconds - times[0]) / each) + PROBE_STEPS[0])
     soul = folder / f"mezo-{seed}-{seconds}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, [*MEZO, "--steps", str(steps)])
-    return f"MeZO, {steps} steps", accuracy(args.model, soul, args.lesson, args.threads), done
+    return (
+        f"MeZO, {steps} steps",
+        accuracy(args.model, Path(done.result["out"]), args.lesson, args.threads),
+        done,
+    )
 
 
 def memory(args: argparse.Namespace, folder: Path) -> list[str]:

@@ -179,6 +179,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sample", action="append", default=[], metavar="TEXT", help=texts.OPTIONS["train_sample"]
     )
+    parser.add_argument("--eco", action="store_true", help=texts.OPTIONS["train_eco"])
     parser.add_argument(
         "--forget-limit", type=float, default=0.2, metavar="X", help=texts.OPTIONS["train_forget_limit"]
     )

@@ -232,6 +232,7 @@ OPTIONS = {
     "runs_diff": "compare two trainings",
     "runs_numbers": "with diff: the numbers of both",
     "runs_most": "list at most so many (default %(default)s)",
+    "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, without .aside",
     "train_decay": "how strongly the gains are pulled back (default %(default)s)",
@@ -277,6 +278,8 @@ NOTES = {
     "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
     "train-no-gain": "nothing helped: the model was best as it was",
     "train-sample": "step {step}: {prompt}\n    {answer}",
+    "on-battery": "the computer runs on its battery: waiting until it is plugged in",
+    "on-mains": "plugged in: going on",
     "history-unavailable": "this training is not in the list of `bitconverter runs`: {reason}",
     "sample-failed": "{prompt}: no answer ({reason})",
     "train-forgot": "it has forgotten too much: the loss on a general text rose from {before:.3f} to {after:.3f} nats "

@@ -135,6 +135,13 @@ class TrainCard(QFrame):
         else:
             self.notice.clear()
 
+    def show_battery(self, waiting: bool) -> None:
+        """It waits for mains power, or goes on."""
+        if waiting:
+            self.notice.show_warning(tr("train-battery"), tr("train-battery-text"))
+        else:
+            self.notice.clear()
+
     def _show_numbers(self) -> None:
         checks, best = self.plot.checks, self.plot.best_check()
         self.numbers["now-before"].setText(f"{checks[0][1]:.3f}" if checks else "–")

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFileDialog
 from bitconverter import paths
 from bitconverter.gui.dropping import is_converted
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import error_text, format_duration, language, tr
+from bitconverter.gui.messages import error_text, format_duration, format_size, language, tr
 from bitconverter.gui.model_bar import existing_models
 from bitconverter.gui.page import Shell
 from bitconverter.gui.source_card import remember_folder, start_folder
@@ -20,6 +20,7 @@ from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEst
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_run import RATES
 from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need
@@ -38,8 +39,8 @@ class State(Enum):
 
 
 class TrainForm(TrainLayout):
-    """`paths`: what was chosen; `result`: what was found in it; `estimate`: how long it would take. Both None while
-    they are not known."""
+    """`paths`: what was chosen; `result`: what was found in it, None while that is not known; `estimates`: how long it
+    would take, by the engine, of those that were tried."""
 
     ESTIMATES = True  # tries some steps for each material, which takes its time; most tests do without
 
@@ -49,7 +50,9 @@ class TrainForm(TrainLayout):
         self.state = State.FORM
         self.paths: list[str] = []
         self.result: PrepareResult | None = None
-        self.estimate: TrainingEstimate | None = None
+        self.estimates: dict[str, TrainingEstimate] = {}
+        self._trying = ""  # the engine that is being tried
+        self._untried: set[str] = set()  # those that gave no estimate
         self._mend = False
         self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._reader, self._estimator = JobRunner(self), JobRunner(self)
@@ -66,6 +69,7 @@ class TrainForm(TrainLayout):
         self.strengths.changed.connect(lambda _: self._show())
         for field in (self.steps, self.layers, self.rate):
             field.valueChanged.connect(lambda _: self._show())
+        self.engine.currentIndexChanged.connect(lambda _: self._engine_changed())
         self._show_models()
 
     def _again(self) -> None:
@@ -158,7 +162,9 @@ class TrainForm(TrainLayout):
 
     def _read(self) -> None:
         """Look at the material anew."""
-        self.result, self.estimate = None, None
+        self.result = None
+        self.estimates.clear()
+        self._untried.clear()
         self._estimator.drop()
         self.problem.clear()
         self.material.show_paths(self.paths)
@@ -177,18 +183,41 @@ class TrainForm(TrainLayout):
                 self.aims.choose(
                     "sort" if event.result.labels else "answers" if event.result.examples else "style"
                 )
-            if self._usable and self.ESTIMATES:
-                self._estimator.start(EstimateTrainingJob(self._prepare_job(), self._train_job("", "", 1)))
+            self._estimate_next()
         elif isinstance(event, Failed):
             self.material.show_error(error_text(event.error))
         self._show()
 
+    @property
+    def estimate(self) -> TrainingEstimate | None:
+        """Of exact gradients, which all but the expert's numbers use."""
+        return self.estimates.get("exact")
+
+    def _engine_changed(self) -> None:
+        self.rate.setValue(RATES[self.engine.currentData(), "gain"])
+        if not self._estimator.busy:  # else it is the next
+            self._estimate_next()
+        self._show()
+
+    def _estimate_next(self) -> None:
+        """Try what is chosen and not tried yet."""
+        wanted = dict.fromkeys(["exact", self.engine.currentData()])
+        left = [engine for engine in wanted if engine not in self.estimates and engine not in self._untried]
+        if not (left and self._usable and self.ESTIMATES):
+            return
+        self._trying = left[0]
+        job = dataclasses.replace(self._train_job("", "", 1), engine=self._trying, rate=None)
+        self._estimator.start(EstimateTrainingJob(self._prepare_job(), job))
+
     def _on_estimate(self, event: Event) -> None:
         if isinstance(event, Finished):
-            self.estimate = event.result
+            self.estimates[self._trying] = event.result
             self.layers.setMaximum(max(1, event.result.layers) if event.result.layers < 6 else 1000)
         elif isinstance(event, Failed):
+            self._untried.add(self._trying)
             self.problem.show_error(error_text(event.error))
+        if isinstance(event, Finished | Failed):
+            self._estimate_next()
         self._show()
 
     @property
@@ -237,9 +266,16 @@ class TrainForm(TrainLayout):
             cards[name].show_fact(
                 tr("strength-fact", steps=steps, time=format_duration(found.seconds(steps))) if found else ""
             )
+        own = self.estimates.get(self.engine.currentData())
         cards["custom"].show_fact(
-            tr("strength-time", time=format_duration(found.seconds(self.steps.value()))) if found else ""
+            tr("strength-time", time=format_duration(own.seconds(self.steps.value()))) if own else ""
         )
+        self.about_mezo.setVisible(self.engine.currentData() == "mezo")
+        memory = own if self.strengths.choice == "custom" else found
+        self.memory.setVisible(memory is not None)
+        if memory is not None:
+            sizes = {"needed": format_size(memory.memory), "free": format_size(memory.free)}
+            self.memory.setText(tr("strength-memory", **sizes))
         if found is None:
             self.honest.setText(tr("strength-trying") if self._estimator.busy else "")
         elif found.seconds(found.useful) <= SECONDS["short"]:
@@ -274,11 +310,12 @@ class TrainForm(TrainLayout):
         if found is not None:
             job = dataclasses.replace(job, batch=found.batch)
         if custom:
-            job = dataclasses.replace(job, rate=self.rate.value())
+            job = dataclasses.replace(job, rate=self.rate.value(), engine=self.engine.currentData())
         if self.aims.choice == "sort" and result is not None:
             job = dataclasses.replace(job, labels=result.labels)
         asked = [text for field in self.questions if (text := field.text().strip()) and storable(text)]
         samples = tuple(dict.fromkeys(asked))
         return dataclasses.replace(
-            job, threads=self._settings["threads"], samples=samples, history=str(paths.runs_file())
-        )
+            job, threads=self._settings["threads"], samples=samples, history=str(paths.runs_file()),
+            eco=self._settings["train_eco"],
+        )  # fmt: skip

@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 from bitconverter.gui.choice_cards import ChoiceCards
 from bitconverter.gui.console import Console
 from bitconverter.gui.material_card import MaterialCard
+from bitconverter.gui.messages import tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.run_list import RunList
 from bitconverter.gui.samples_view import LONGEST, SamplesView
@@ -35,7 +36,7 @@ from bitconverter.gui.widgets import (
     label,
     row,
 )
-from bitconverter.jobs.train_run import MOST_SAMPLES
+from bitconverter.jobs.train_run import CLIPS, MOST_SAMPLES, RATES
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -142,12 +143,13 @@ class TrainLayout(QWidget):
         title = label("heading")
         self._texts.set(title.setText, "strength-title")
         self.strengths = ChoiceCards(STRENGTHS)
-        self.honest = label("muted", wrap=True)
+        self.honest, self.memory = label("muted", wrap=True), label("muted", wrap=True)
         inner.addWidget(title)
         inner.addWidget(self.strengths)
         inner.addWidget(self._build_custom())
         inner.addWidget(self._build_samples())
         inner.addWidget(self.honest)
+        inner.addWidget(self.memory)
         return self.strength_part
 
     def _build_custom(self) -> QFrame:
@@ -165,17 +167,32 @@ class TrainLayout(QWidget):
         self.rate.setDecimals(5)
         self.rate.setRange(0.00001, 1.0)
         self.rate.setSingleStep(0.001)
-        self.rate.setValue(0.003)
-        fields = ((self.steps, "custom-steps"), (self.layers, "custom-layers"), (self.rate, "custom-rate"))
-        for place, (field, key) in enumerate(fields):
+        self.rate.setValue(RATES["exact", "gain"])
+        self.engine = QComboBox()
+        self.engine.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        for engine in CLIPS:
+            self.engine.addItem("", engine)
+        self.about_mezo = label("small", wrap=True)
+        self._texts.set(self.about_mezo.setText, "custom-mezo")
+        fields = (
+            (self.steps, "custom-steps", 0, 0), (self.layers, "custom-layers", 0, 1),
+            (self.rate, "custom-rate", 0, 2), (self.engine, "custom-engine", 2, 0),
+        )  # fmt: skip
+        for field, key, line, place in fields:
             name = label("small")
             self._texts.set(name.setText, key)
             self._texts.set(field.setToolTip, f"{key}-tip")
             self._texts.set(field.setAccessibleName, key)
-            grid.addWidget(name, 0, place)
-            grid.addWidget(field, 1, place)
+            grid.addWidget(name, line, place)
+            grid.addWidget(field, line + 1, place)
             grid.setColumnStretch(place, 1)
+        grid.addWidget(self.about_mezo, 2, 1, 2, 2)
+        self._name_engines()
         return self.custom
+
+    def _name_engines(self) -> None:
+        for place in range(self.engine.count()):
+            self.engine.setItemText(place, tr(f"engine-{self.engine.itemData(place)}"))
 
     def _build_samples(self) -> QFrame:
         """Questions to be answered along the way."""
@@ -212,6 +229,7 @@ class TrainLayout(QWidget):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        self._name_engines()
         for part in (self.material, self.aims, self.strengths, self.taught, self.samples, self.console):
             part.retranslate()
         self.run_list.retranslate()

@@ -142,6 +142,8 @@ class TrainPage(TrainForm):
             self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
+            if event.code in ("on-battery", "on-mains"):
+                self.card.show_battery(event.code == "on-battery")
             if event.code == "sample-failed":
                 self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):

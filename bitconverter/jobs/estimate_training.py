@@ -111,6 +111,7 @@ class EstimateTrainingJob:
             forget_limit=0.0,
             samples=(),
             history="",
+            eco=False,
         )
         began = time.monotonic()
         job.work_dir.mkdir(parents=True, exist_ok=True)

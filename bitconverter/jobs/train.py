@@ -14,6 +14,7 @@ from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
+from bitconverter.jobs.eco import low_priority
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.runs import RunRecord
 from bitconverter.jobs.train_run import (
@@ -37,6 +38,10 @@ class TrainJob(TrainSettings):
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
         "train-diverged", "train-memory", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError;
         Cancelled."""
+        with low_priority() if self.eco else contextlib.nullcontext():
+            return self._run(ctx)
+
+    def _run(self, ctx: Context) -> TrainResult:
         started = time.monotonic()
         with _work_folder(self.work_dir):
             _check(self)

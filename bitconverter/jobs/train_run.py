@@ -9,9 +9,10 @@ up again at half the rate), "train-plateau" (step, checks: nothing got better fo
 was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
 do with the lesson, so the soul is kept in `path` and not under its name), "train-sample" (step, prompt, answer: of the
 model as it is then, to one of the samples at every check, or to what was asked of the running job), "sample-failed"
-(prompt, reason). Metric("memory", step, bytes): what it is expected to take beside the
-mapped model. Metric("loss", step, value) after every step; at every check Metric("validation", step, value), in
-nats per learned token, and Metric("accuracy", step, value), the share of windows that are right in every token.
+(prompt, reason), "on-battery", "on-mains" (with `eco`: it waits, it goes on). Metric("memory", step, bytes): what it is
+expected to take beside the mapped model. Metric("loss", step, value) after every step; at every check
+Metric("validation", step, value), in nats per learned token, and Metric("accuracy", step, value), the share of windows
+that are right in every token.
 """
 
 import math
@@ -31,6 +32,7 @@ from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_ha
 from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
 from bitconverter.jobs.asking import Asking
+from bitconverter.jobs.eco import on_battery, wait_for_power
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
@@ -79,6 +81,8 @@ class TrainSettings:
 
     `history`: the file in which the run is written down (jobs/runs.py), "" for none.
 
+    `eco`: at low priority, and waiting while the PC runs on its battery (jobs/eco.py). It does not change the result.
+
     `forget_limit`: if the loss on a built-in general text rises by more nats per token, the soul is set aside:
     written as `out` + ASIDE. 0: that is not looked at.
 
@@ -111,6 +115,7 @@ class TrainSettings:
     forget_limit: float = 0.2
     samples: tuple[str, ...] = field(default=(), metadata={"identity": False})
     history: str = field(default="", metadata={"identity": False})
+    eco: bool = field(default=False, metadata={"identity": False})
 
     @property
     def work_dir(self) -> Path:
@@ -246,6 +251,10 @@ class TrainRun:
                     self._answer(question)
                 if state.step >= steps or self._on_plateau():
                     break
+                if self.job.eco and on_battery():
+                    self._save()
+                    wait_for_power(self.ctx)
+                    saved, eta = time.monotonic(), Eta(state.step, steps)
                 self._step()
                 self.ctx.emit(Progress(state.step, steps, "step", eta=eta.update(state.step)))
                 if time.monotonic() - saved >= SAVE_SECONDS:

@@ -62,9 +62,12 @@ def test_every_command_of_the_guide_works(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path / "home"))  # trainings are counted from 1
     shutil.copytree(source, tmp_path / source.name)
     told: dict[str, str] = {}
     for language, name, text in blocks(guide):
+        if language == "text":  # what is only done if a training turned out so
+            continue
         if name:
             Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(text, encoding="utf-8")
@@ -84,13 +87,15 @@ def test_every_command_of_the_guide_works(
     (rejected,) = Path("lessons.rejected.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(rejected)["line"] == 4
     for soul in ("tea", "style", "taste"):
-        assert Path(f"{soul}.soul").is_file()
+        # a random model forgets much of what it never knew, so one may be set aside
+        assert Path(f"{soul}.soul").is_file() or Path(f"{soul}.soul.aside").is_file()
+    assert "2  " in told["bitconverter runs"] and "general_after" in told["bitconverter runs diff 1 2"]
 
 
 def test_both_guides_say_the_same_commands() -> None:
     def commands(guide: str) -> list[str]:
         return [
-            re.sub(r'--prompt ".*?"', "", text)
+            re.sub(r'--(prompt|sample) ".*?"', "", text)
             for language, _, text in blocks(guide)
             if language == "console"
         ]

@@ -3,7 +3,9 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
+import psutil
 import pytest
 from conftest import write_byte_tokenizer
 from model_folders import edit_config
@@ -20,6 +22,7 @@ from bitconverter.gui.taught_view import Taught, verdict
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
+from bitconverter.jobs import eco
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
 
@@ -214,6 +217,56 @@ def test_an_estimate_gives_steps_and_times(page, qtbot, tmp_path, monkeypatch):
     assert f"{page.estimate.useful} steps" in fact and "about" in fact
     assert "learning by heart" in page.honest.text()  # so small a material is learned in seconds
     assert page.train_button.isEnabled() and f"in {page.estimate.useful} steps" in page.summary.whole_text()
+
+
+def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    read(page, qtbot, write(tmp_path, rows()))
+    assert "Memory: about" in page.memory.text() and set(page.estimates) == {"exact"}
+    choose_steps(page, 8)
+    assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
+    page.engine.setCurrentIndex(page.engine.findData("mezo"))
+    assert page.about_mezo.isVisible() and page.rate.value() == 0.01
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert set(page.estimates) == {"exact", "mezo"} and "about" in page.strengths.cards["custom"].fact.text()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert page.engine.currentText() == "試行（MeZO）" and "メモリー" in page.memory.text()
+    page.train()
+    assert page._job.engine == "mezo" and page._job.eco
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert Path(page.taught.taught.soul.removesuffix(".aside") + ".steps").is_file()
+    page._again()
+    page.strengths.cards["short"].click()
+    page.train()
+    assert page._job.engine == "exact"
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is not State.WORKING and not page.busy, timeout=LONG)
+
+
+def test_too_little_memory_is_said_with_numbers(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    free = SimpleNamespace(available=20_000_000, total=2**34)
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: free)
+    read(page, qtbot, write(tmp_path, rows()))
+    assert "20 MB are free" in page.problem.text() and page.estimate is None
+
+
+def test_on_battery_it_waits_and_says_so(page, window, qtbot, tmp_path, monkeypatch):
+    supply = SimpleNamespace(power_plugged=False)
+    monkeypatch.setattr(psutil, "sensors_battery", lambda: supply, raising=False)
+    monkeypatch.setattr(eco, "LOOK_SECONDS", 0.0)
+    start(page, qtbot, tmp_path, 6)
+    qtbot.waitUntil(lambda: "Waiting for mains" in page.card.notice.text(), timeout=LONG)
+    assert page.card.plot.losses == [] and page.card.pause_button.isEnabled()
+    supply.power_plugged = True
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert "Plugged in" in page.console.text() and page.card.notice.text() == ""
+    supply.power_plugged = False
+    window.shell.settings["train_eco"] = False
+    page._again()
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
 
 
 def test_from_files_to_a_soul_to_a_chat(page, window, qtbot, tmp_path):

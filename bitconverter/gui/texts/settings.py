@@ -42,6 +42,8 @@ TEXTS: Texts = {
     "set-method-fast": ("Fast, without calibration", "校正なし（速い）"),
     "set-report": ("Quality report", "品質レポート"),
     "set-report-tip": ("At the end, the result is measured against the original and both answer six questions.", "変換の最後に元のモデルと比べ、同じ6問に両方が答えます。"),
+    "set-train_eco": ("Train considerately", "学習は控えめに"),
+    "set-train_eco-tip": ("Training runs at low priority, so that other programs stay quick, and waits while the PC runs on its battery.", "学習を低い優先度で行い、ほかのソフトの動きを妨げません。バッテリーで動いている間は待ちます。"),
     "set-keep_awake": ("Keep the PC awake", "スリープさせない"),
     "set-keep_awake-tip": ("While a job runs, the PC does not go to sleep. The display may.", "作業中はPCをスリープさせません。画面は消えることがあります。"),
     "set-when_finished": ("When all conversions are done", "すべての変換が終わったら"),

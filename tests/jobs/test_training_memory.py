@@ -1,0 +1,117 @@
+"""The memory of a training is told before it, and what is too much is refused with numbers."""
+
+import dataclasses
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+import pytest
+from reference.converted import write_converted
+
+from bitconverter.engine import Engine, Model
+from bitconverter.format.errors import UserError
+from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
+from bitconverter.jobs.job import Cancel, Failed, Finished, Metric, run_job
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.training_memory import Load, training_bytes
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("memory") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    return folder
+
+
+def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
+    (folder / "lesson.txt").write_text(
+        "the quick brown fox jumps over the lazy dog. " * 400, encoding="utf-8"
+    )
+    settings = {"layers": 2, "steps": 2, "batch": 256, "window": 60, "threads": 2} | changes
+    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+
+
+def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=free, total=2**40))
+
+
+def test_too_much_is_refused_before_anything_is_computed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_free(monkeypatch, 20_000_000)
+    job, events = make_job(model, tmp_path), []  # type: tuple[TrainJob, list[Event]]
+    last = run_job(job, events.append, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    error = last.error
+    assert error.code == "train-memory" and error.fields["needed"] > error.fields["free"] == 20_000_000
+    assert f"{error.fields['needed'] / 1e6:.0f} MB" in str(error) and "20 MB are free" in str(error)
+    assert events == [last] and not job.work_dir.exists()
+    with_free(monkeypatch, error.fields["needed"])
+    assert isinstance(run_job(job, events.append, Cancel()), Finished)
+    told = [event.value for event in events if isinstance(event, Metric) and event.name == "memory"]
+    assert told == [error.fields["needed"]]
+
+
+def test_the_probe_tells_it_of_the_whole_lesson(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_free(monkeypatch, 10**12)
+    job = make_job(model, tmp_path, batch=4)
+    prepare = PrepareJob(str(model), (job.lesson,), window=60)
+    last = run_job(EstimateTrainingJob(prepare, job), lambda _: None, Cancel())
+    assert isinstance(last, Finished) and isinstance(last.result, TrainingEstimate)
+    assert last.result.free == 10**12 and last.result.memory > 30_000_000
+    with_free(monkeypatch, last.result.memory - 1)
+    last = run_job(EstimateTrainingJob(prepare, job), lambda _: None, Cancel())
+    assert (
+        isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "train-memory"
+    )
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"layers": 3}, {"tokens": 9000}, {"parameters": 10**6}, {"lesson": 10**6}, {"vocabulary": 1000},
+     {"engine": "mezo", "replicas": 8}],
+)  # fmt: skip
+def test_more_work_takes_more_memory(model: Path, change: dict[str, object]) -> None:
+    info = Model(Engine(1), model).info
+    usual = Load(layers=2, tokens=4000, window=60, parameters=1000, lesson=10_000, vocabulary=100)
+    larger = dataclasses.replace(usual, **change)  # type: ignore[arg-type]
+    assert training_bytes(info, larger) > training_bytes(info, usual)
+
+
+PROGRAM = """
+import psutil, threading, time
+from pathlib import Path
+from bitconverter.engine import Engine, Model
+from bitconverter.jobs.job import Cancel, Metric, run_job
+from bitconverter.jobs.hardware import own_memory
+from bitconverter.jobs.train import TrainJob
+job = {job!r}
+Model(Engine(2), Path(job.model))
+before, most, over, told = own_memory(), [0], threading.Event(), []
+def look():
+    while not over.is_set():
+        most[0] = max(most[0], own_memory())
+        time.sleep(0.001)
+watch = threading.Thread(target=look)
+watch.start()
+run_job(job, lambda e: told.append(e.value) if isinstance(e, Metric) and e.name == "memory" else None, Cancel())
+over.set()
+watch.join()
+print(most[0] - before, round(told[0]))
+"""
+
+
+@pytest.mark.parametrize("changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 64}])
+def test_what_is_told_is_near_what_is_taken(model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    job = make_job(model, tmp_path, **changes)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.format(job=job)], capture_output=True, encoding="utf-8",
+        cwd=Path(__file__).parents[2], check=True,
+    )  # fmt: skip
+    taken, told = (int(word) for word in done.stdout.split())
+    assert taken <= told < taken + 256_000_000
