@@ -84,7 +84,7 @@ class Calibrator:
         done = 0.0
         for input_name in CAPTURES:
             readers = {key: name for key, (name, of) in MATRICES.items() if of == input_name}
-            moments = self._moments(block, input_name)
+            moments = self._moments(number, block, input_name)
             done += MOMENTS_SHARE / len(CAPTURES)
             tell(done)
             curvature = moments.curvature(self._cancel.check)
@@ -106,12 +106,14 @@ class Calibrator:
         tell(1.0)
         return fitted
 
-    def _moments(self, block: Block, name: str) -> Moments:
+    def _moments(self, number: int, block: Block, name: str) -> Moments:
         """Of one input of the layer, with its matrices as they are set now."""
         moments = Moments(block.widths[name])
         for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)
-            moments.add(rotate(self._engine, inputs, seed=self._seed), self._pool)
+            moments.add(rotated(self._engine, inputs, self._seed, number), self._pool)
+        if not moments.finite:
+            raise overflow(number)
         return moments
 
     def _fit(self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature) -> Fitted:
@@ -151,6 +153,13 @@ def calibrator(
         ctx.emit(Note("blas-threads"))
     with ThreadPoolExecutor(engine.threads, thread_name_prefix="calibrate") as pool:
         yield Calibrator(ctx, source, info, seed, engine, cpu, pool)
+
+
+def rotated(engine: Engine, inputs: F32, seed: int, layer: int) -> F32:
+    """inputs f32 [tokens, columns] of a matrix of layer `layer` in the rotated basis. Raises overflow(layer)."""
+    if not np.isfinite(inputs).all():
+        raise overflow(layer)
+    return rotate(engine, inputs, seed=seed)
 
 
 def overflow(layer: int) -> UserError:

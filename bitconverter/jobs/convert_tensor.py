@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -112,17 +112,9 @@ class TensorConverter:
         return parts, 0.0, weight
 
     def _fit_planes(self, plan: TensorPlan, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, Any, str]:
-        """Scales are f16 values if f16 can hold all of them, else f32: (planes, scales, errors, dtype of the scales).
-
-        A zero scale may be an all-zero row or one that f16 cannot tell from zero; only f32 scales can say which.
-        """
-        fitted = [*self._quantize(plan, values, exact=False), "F16"]
-        if not fits_f16(fitted[1], zero=False):
-            exact = [*self._quantize(plan, values, exact=True), "F32"]
-            if not fits_f16(exact[1], zero=True):
-                fitted = exact
-        planes, scales, error, dtype = fitted
-        return planes, scales, error, dtype
+        """(planes, scales, errors, dtype of the scales)"""
+        fitted, exact = storable(lambda exact: self._quantize(plan, values, exact))
+        return *fitted, "F32" if exact else "F16"
 
     def _quantize(
         self, plan: TensorPlan, values: np.ndarray, exact: bool
@@ -191,6 +183,21 @@ def direct_planes(engine: Engine, values: np.ndarray, name: str) -> tuple[np.nda
     q, scales = found
     weight = float((np.square(scales, dtype=np.float64) * np.count_nonzero(q, axis=1)).sum())
     return planes_pack(engine, q, 1), scales, weight
+
+
+Quantized = tuple[np.ndarray, np.ndarray, Any]  # planes, scales, errors
+
+
+def storable(quantize: Callable[[bool], Quantized]) -> tuple[Quantized, bool]:
+    """What quantize(whether scales may be any f32) gives, and whether they had to be: they are f16 values if f16 can
+    hold all of them. A zero scale may be an all-zero row or one that f16 cannot tell from zero; only f32 scales can
+    say which."""
+    fitted = quantize(False)
+    if not fits_f16(fitted[1], zero=False):
+        exact = quantize(True)
+        if not fits_f16(exact[1], zero=True):
+            return exact, True
+    return fitted, False
 
 
 def finite(values: np.ndarray) -> bool:

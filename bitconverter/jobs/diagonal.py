@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from bitconverter.engine import Engine, ModelInfo, planes_unpack, rotate
 from bitconverter.format.bfloat16 import as_f32
-from bitconverter.jobs.calibrate import overflow
+from bitconverter.jobs.calibrate import overflow, rotated
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, LayerWeights, window_chunks
@@ -51,13 +51,14 @@ class Diagonal:
         for windows in window_chunks(self.x, self._cancel):
             part = self.x[windows]
             for name, inputs in block.forward(part, cancel=self._cancel).items():
-                rotated = rotate(self._engine, inputs, seed=self._seed)
-                for start in range(0, len(rotated), PIECE):  # as Moments: in f32, then in f64
-                    piece = rotated[start : start + PIECE]
-                    sums[name] += np.einsum("tc,tc->c", piece, piece)
+                turned = rotated(self._engine, inputs, self._seed, number)
+                for start in range(0, len(turned), PIECE):  # as Moments: in f32, then in f64
+                    piece = turned[start : start + PIECE]
+                    with np.errstate(over="ignore"):  # seen below
+                        sums[name] += np.einsum("tc,tc->c", piece, piece)
             self.x[windows] = part
             tell(FORWARD_SHARE * windows.stop / len(self.x))
-        if not np.isfinite(self.x).all():
+        if not np.isfinite(self.x).all() or not all(np.isfinite(total).all() for total in sums.values()):
             raise overflow(number)
         fitted = {}
         for k, (key, (name, of)) in enumerate(MATRICES.items()):

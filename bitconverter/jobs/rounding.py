@@ -6,7 +6,15 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Cancel, Engine, quantize_planes
-from bitconverter.jobs.convert_tensor import F16_MAX, F16_MIN, Fitted, direct_planes, dtype_of, fits_f16
+from bitconverter.jobs.convert_tensor import (
+    F16_MAX,
+    F16_MIN,
+    Fitted,
+    Quantized,
+    direct_planes,
+    dtype_of,
+    storable,
+)
 from bitconverter.jobs.layer_reader import LayerWeights
 from bitconverter.model.plan import TensorPlan
 
@@ -20,12 +28,13 @@ def weighted_start(
 ) -> tuple[npt.NDArray[np.uint8], F32, bool]:
     """Planes and scales f32 [rows] of values [rows, cols], columns weighted by importance f32 [cols] (rotated basis);
     whether the scales need f32: they are f16 values if f16 can hold all of them (as in convert_tensor)."""
-    for exact in (False, True):
-        planes, scales, _ = quantize_planes(
+
+    def quantized(exact: bool) -> Quantized:
+        return quantize_planes(
             engine, values, seed=seed, n_planes=n_planes, importance=importance, exact_scales=exact, cancel=cancel
         )  # fmt: skip
-        if fits_f16(scales, zero=True):
-            break
+
+    (planes, scales, _), exact = storable(quantized)
     return planes, scales, exact
 
 

@@ -18,10 +18,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine import Cancel, Engine, head_drawn_entropy, rotate, single_threaded_blas
+from bitconverter.engine import Cancel, Engine, head_drawn_entropy, single_threaded_blas
 from bitconverter.format.atomic import write_json
 from bitconverter.format.bfloat16 import as_f32
 from bitconverter.jobs import sensitivity_state
+from bitconverter.jobs.calibrate import overflow, rotated
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, window_chunks
 from bitconverter.jobs.sensitivity_state import MeasuringState
@@ -148,7 +149,9 @@ class Sensitivity:
             inputs = block.forward(x[part], cancel=self._cancel)
             for name in list(inputs):
                 self._cancel.check()
-                moments[name].add(rotate(self._engine, inputs.pop(name), seed=self._seed), self._pool)
+                moments[name].add(rotated(self._engine, inputs.pop(name), self._seed, layer), self._pool)
+        if not all(sums.finite for sums in moments.values()):
+            raise overflow(layer)
         spread = {}
         for name in list(moments):
             curvature = moments.pop(name).curvature(self._cancel.check)

@@ -67,12 +67,20 @@ class Moments:
         for k, total in enumerate(self._sums):
             a, b = self._edges[k], self._edges[k + 1]
             pieces = [np.ascontiguousarray(x[t : t + PIECE, a:b]) for t in range(0, len(x), PIECE)]
-            for partial in _in_waves(pool, lambda piece: piece.T @ piece, pieces):
+            for partial in _in_waves(pool, _products, pieces):
                 total += partial
         self.tokens += len(x)
 
+    @property
+    def finite(self) -> bool:
+        """Whether no sum has left the numbers; without that there is no curvature."""
+        return all(bool(np.isfinite(total).all()) for total in self._sums)
+
     def curvature(self, check: Callable[[], None] = lambda: None) -> Curvature:
-        """The damped H, scaled to a mean diagonal of 1, and its factor. `check` is called now and then."""
+        """The damped H, scaled to a mean diagonal of 1, and its factor. `check` is called now and then. Raises
+        ArithmeticError where the sums are not finite."""
+        if not self.finite:
+            raise ArithmeticError("the sums of the inputs' products are not finite")
         diagonals = [np.diagonal(total).copy() for total in self._sums]
         mean = float(np.concatenate(diagonals).mean()) or 1.0
         dead = sum(int((d <= 0).sum()) for d in diagonals)
@@ -86,6 +94,12 @@ class Moments:
             blocks.append(made)
             k += 1
         return Curvature(tuple(blocks), damping, dead, mean / max(1, self.tokens))
+
+
+def _products(piece: F32) -> F32:
+    """What leaves the numbers here is seen in `finite`."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.asarray(piece.T @ piece, np.float32)
 
 
 def _factor(h: F64, damping: float, start: int, stop: int, check: Callable[[], None]) -> Block | None:

@@ -97,3 +97,64 @@ def test_what_is_no_number_is_refused_by_name(method: str, value: float, tmp_pat
     assert isinstance(last, Failed) and isinstance(last.error, UserError)
     assert last.error.code == "weight-not-finite"
     assert last.error.fields["tensor"] == LAYER + "mlp.down_proj.weight"
+
+
+def correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = (x.astype(np.float64) - x.mean(dtype=np.float64) for x in (a, b))
+    return float((a * b).sum() / np.sqrt((a * a).sum() * (b * b).sum()))
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("factor", [1e-8, 1e6], ids=str)
+def test_scales_that_f16_cannot_hold_are_kept_in_f32(method: str, factor: float, tmp_path: Path) -> None:
+    """The same function, with a matrix's weights very small and the next one's very large, or the other way round."""
+    source = source_with(
+        tmp_path / "m",
+        mlp__up_proj=lambda w: w.astype(np.float32) * np.float32(factor),
+        mlp__down_proj=lambda w: w.astype(np.float32) / np.float32(factor),
+    )
+    job = ConvertJob(
+        str(source),
+        str(tmp_path / "out"),
+        planes=4,
+        method=method,
+        threads=1,
+        calibration_windows=2,
+        polish=0,
+    )
+    assert isinstance(run_job(job, lambda _: None, Cancel()), Finished)
+    tokens = np.load(source / "tokens.npy").astype(np.int32)
+    sides = []
+    for folder in (source, tmp_path / "out"):
+        session = Session(Model(Engine(threads=1), folder), n_ctx=len(tokens), kv="f32")
+        logits = session.forward(tokens, all_positions=True)
+        assert logits is not None
+        sides.append(logits)
+    assert correlation(*sides) > 0.99
+
+
+@pytest.mark.parametrize("wish", [{"planes": 2}, {"bits": 3.4}], ids=str)
+@pytest.mark.parametrize("method", ["diag", "full"])
+@pytest.mark.parametrize("value", [1e19, 6e36, 3e38], ids=str)
+def test_a_weight_that_makes_sums_overflow_is_told_with_its_layer(
+    value: float, method: str, wish: dict[str, Any], tmp_path: Path
+) -> None:
+    def flipped(w: np.ndarray) -> np.ndarray:
+        w = w.astype(np.float32)
+        w[3, 5] = value
+        return w
+
+    source = golden_copy("llama3.1", tmp_path / "m")
+
+    def edit(tensors: dict[str, np.ndarray]) -> None:
+        name = LAYER + "mlp.up_proj.weight"
+        tensors[name] = flipped(tensors[name])
+
+    edit_tensors(source, edit)
+    job = ConvertJob(
+        str(source), str(tmp_path / "out"), method=method, threads=1, calibration_windows=2, polish=0, **wish
+    )
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed), last
+    assert isinstance(last.error, UserError) and last.error.code == "calibration-overflow"
+    assert "Layer 1" in str(last.error)
