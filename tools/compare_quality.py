@@ -2,7 +2,7 @@
 
     python tools/compare_quality.py SOURCE --text prose.txt docs.txt code.txt --out quality.json
         [--ggml PATH/libggml-base.so --types Q2_K IQ3_S Q4_K] [--model NAME=FOLDER ...]
-        [--work FOLDER] [--calibration-windows 32] [--max-tokens 0] [--threads 0]
+        [--work FOLDER] [--calibration-windows 64] [--max-tokens 0] [--threads 0]
 
 Every --type: each matrix of SOURCE's decoder layers is quantized by llama.cpp's own code with an importance matrix
 (mean squares of the inputs on our default calibration text), the input columns shuffled first, so that the groups
@@ -204,7 +204,7 @@ def main() -> None:
     parser.add_argument("--types", nargs="*", default=(), choices=TYPES, help=f"of {' '.join(TYPES)}")
     parser.add_argument("--model", nargs="*", default=(), metavar="NAME=FOLDER")
     parser.add_argument("--work", type=Path, default=Path("peers"))
-    parser.add_argument("--calibration-windows", type=int, default=32)
+    parser.add_argument("--calibration-windows", type=int, default=64)
     parser.add_argument("--max-tokens", type=int, default=0, help="of each text")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()
@@ -236,8 +236,11 @@ def main() -> None:
                     "tokens": row["tokens"], "perplexity": row["perplexity"], "sha256": sha,
                 }  # fmt: skip
                 continue
-            _, kind, bits = folders[name]
-            table["rows"].setdefault(name, {"kind": kind, "bits": bits, "texts": {}})
+            path, kind, bits = folders[name]
+            about: dict[str, Any] = {"kind": kind, "bits": bits}
+            if kind == "ours":
+                about["file_bytes"] = (path / "model.safetensors").stat().st_size
+            table["rows"].setdefault(name, {**about, "texts": {}})
             table["rows"][name]["texts"][text.stem] = row
         arguments.out.write_text(json.dumps(table, indent=1), encoding="utf-8")
         arguments.out.with_suffix(".md").write_text(markdown(table), encoding="utf-8")
