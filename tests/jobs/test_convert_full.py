@@ -56,6 +56,10 @@ def manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
 
 
+def card(folder: Path) -> str:
+    return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return golden_copy("llama3.1", tmp_path / "モデル")
@@ -110,8 +114,8 @@ def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tm
     assert (parameters["calibration"]["windows"], parameters["calibration"]["window"]) == (6, 128)
     assert "prose.txt" in parameters["calibration"]["files"]
     assert len(parameters["calibration"]["sha256"]) == 64
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "768 tokens of text" in card and "`prose.txt`" in card
+    text = card(tmp_path / "out")
+    assert "768 tokens of text" in text and "`prose.txt`" in text
     convert(source, tmp_path / "fast", method="fast")
     assert manifest(tmp_path / "fast")["parameters"] == {"planes": 3, "seed": 0, "method": "fast"}
 
@@ -261,6 +265,10 @@ def test_the_polish_brings_it_closer_and_says_so(source: Path, tmp_path: Path) -
     assert note.fields["kl_after"] < 0.95 * note.fields["kl_before"]
     told = manifest(tmp_path / "polished")["parameters"]["polish"]
     assert told["kl_after"] == note.fields["kl_after"] and told["steps"] == 24
+    gain = f"from {note.fields['kl_before']:.4g} to {note.fields['kl_after']:.4g} nats"
+    assert gain in card(tmp_path / "polished") and "24 steps" in card(tmp_path / "polished")
+    assert "Norms and biases are unchanged" not in card(tmp_path / "polished")
+    assert "Norms and biases are unchanged" in card(tmp_path / "rounded")
     before, after = (
         SafetensorsFile(tmp_path / name / "model.safetensors") for name in ("rounded", "polished")
     )

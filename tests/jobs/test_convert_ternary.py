@@ -38,6 +38,10 @@ def ternary_model(folder: Path, kinds: tuple[str, ...] = LINEAR, dtype: Any = np
     return folder
 
 
+def card(folder: Path) -> str:
+    return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
 def convert(source: Path, out: Path, **more: Any) -> list[Event]:
     events: list[Event] = []
     last = run_job(ConvertJob(str(source), str(out), **{"threads": 1, **more}), events.append, Cancel())
@@ -68,6 +72,9 @@ def test_a_ternary_model_is_kept_exactly(method: str, dtype: Any, tmp_path: Path
         assert np.array_equal(q * scales[:, None], before[name].astype(np.float32))
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     assert manifest["totals"]["relative_squared_error"] == 0.0
+    text = card(tmp_path / "out")
+    assert "stored exactly" in text and "rotated (seed" not in text
+    assert "The linear weights are those of the source." in text
 
 
 def test_its_logits_are_the_dense_ones_but_for_the_rounded_inputs(tmp_path: Path) -> None:
@@ -89,6 +96,9 @@ def test_matrices_of_one_input_may_be_rotated_or_not(
     after = read_tensors(tmp_path / "out")
     direct = {name.split(".")[-2] for name in after if name.endswith(".direct_planes")}
     assert direct == set(kinds)
+    text = card(tmp_path / "out")
+    assert f"Of the 14 linear maps of the decoder layers {2 * len(kinds)} were ternary in the source" in text
+    assert "from -40 to 40, written in 4 ternary digits" in text
     tokens = np.load(source / "tokens.npy")
     for count in (1, len(tokens)):  # one token and a batch take different paths
         ours = logits(tmp_path / "out", tokens[:count])
