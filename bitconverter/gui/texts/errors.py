@@ -161,6 +161,9 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "source-unreadable-error": ("{path} を読めません（{why}）。",),
     "already-converted-error": ("このモデルは変換済みです。元になったフォルダーを選んでください。",),
     "quantized-source-error": ("このモデルの重みはすでに量子化されています（{method}）。bf16、f16、f32 の元のモデルを選んでください。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
+    "bitnet-ok": ("重みはもともと三値（BitNet）とされています。実際に三値なら、そのまま正確に保存します。",),
+    "bitnet-packed-error": ("このモデルの BitNet の重みは詰めて保存されています（{tensor} は {dtype}）。この形は読めません。bf16、f16、f32 でそのまま保存された版を選んでください。",),
+    "bitnet-norms-error": ("この BitNet のモデルは線形写像の中に正規化があり（use_rms_norm）、対応していません。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
     "tensors-ok": ("{count} 個のテンソルがすべてそろっています。",),
     "tensors-extra-ok": ("不要な {count} 個のテンソルは省きます。",),
     "tensors-error": (
