@@ -123,7 +123,7 @@ class ConvertJob:
     def run(self, ctx: Context) -> ConvertResult:
         """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
         "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small", "fit", "preset",
-        "method", "calibration-short", "text-unreadable",
+        "method", "calibration-unused", "polish-unused", "bitnet-not-ternary", "calibration-short", "text-unreadable",
         "text-encoding", "calibration-overflow"; Cancelled.
         """  # fmt: skip
         started = time.monotonic()
@@ -231,6 +231,20 @@ class ConvertJob:
                 "polish",
                 f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.",
                 polish=self.polish,
+            )
+        if self.calibration and self.method == "fast":
+            raise UserError(
+                "calibration-unused",
+                "The method fast uses no text, so the calibration files would have no effect. Leave them out, or "
+                "choose the method diag or full.",
+                method=self.method,
+            )
+        if self.polish and self.method != "full":
+            raise UserError(
+                "polish-unused",
+                f"The polish belongs to the method full; with {self.method} it would have no effect. Leave it out, or "
+                "choose the method full.",
+                method=self.method,
             )
         need_tokenizer = self.need_tokenizer or self.method != "fast"
         checked = check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)

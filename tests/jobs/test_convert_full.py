@@ -362,6 +362,9 @@ def test_a_weight_that_is_not_a_number_names_its_tensor(value: float, source: Pa
         ({"method": "magic"}, "method"),
         ({"calibration_windows": 0}, "windows"),
         ({"polish": -1}, "polish"),
+        ({"method": "fast", "calibration": ("text.txt",)}, "calibration-unused"),
+        ({"method": "fast", "polish": 7}, "polish-unused"),
+        ({"method": "diag", "polish": 7}, "polish-unused"),
         ({"calibration": ("/nowhere/text.txt",)}, "text-unreadable"),
     ],
 )
