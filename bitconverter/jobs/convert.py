@@ -13,7 +13,8 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 "calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
 "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary" (matrices: so
 many are ternary already and kept exactly); "polished" (kl_before,
-kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used); "report-skipped" (why: the
+kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
+"polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the
 two models cannot be compared here).
 Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
@@ -163,7 +164,7 @@ class ConvertJob:
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
-        steps = polish.steps_for(plan, self.method, self.polish)
+        steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None and wish.mixed
         stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
@@ -257,6 +258,14 @@ class ConvertJob:
                 ctx.emit(Note("check", {"code": item.code, "level": item.level, "message": item.message}))
         ctx.cancel.check()
         return checked
+
+    def _polish_steps(self, ctx: Context, plan: tuple[TensorPlan, ...], source: Source) -> int:
+        zeros = ternary.zeros(plan, source, ctx.cancel.check)
+        steps = polish.steps_for(plan, self.method, self.polish, zeros)
+        if not steps and polish.steps_wished(plan, self.method, self.polish):
+            exact = sum(tensor.form == DIRECT for tensor in plan)
+            ctx.emit(Note("polish-left-out", {"matrices": exact}))
+        return steps
 
     def _text(
         self, ctx: Context, checked: Checked, windows: int, seed: int, quiet: bool = False
