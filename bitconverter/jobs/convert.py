@@ -168,11 +168,13 @@ class ConvertJob:
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None and wish.mixed
         stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
-        if measures and text is not None:
+        if wish.mixed:  # again: a ternary matrix takes one plane, and the others get what that leaves
+            known = None
+            if measures and text is not None:
+                known = sensitivity.known(
+                    ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
+                )
             sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
-            known = sensitivity.known(
-                ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
-            )
             plan = allocate(plan, average_bits(info, list(plan), wish, sizes), known)
         weights = work.open(plan, ctx.cancel, apart=steps > 0)
         try:
