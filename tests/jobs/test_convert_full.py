@@ -136,10 +136,12 @@ def test_too_few_bits_are_refused_with_the_least(source: Path, tmp_path: Path) -
     assert error.fields["least"] > 1.6
 
 
-@pytest.mark.parametrize("method", ["full", "diag"])
-def test_the_result_does_not_depend_on_threads(method: str, source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path / "one", threads=1, method=method)
-    convert(source, tmp_path / "three", threads=3, method=method)
+@pytest.mark.parametrize(
+    "more", [FULL, {**FULL, "method": "diag"}, POLISHED], ids=["full", "diag", "measured and polished"]
+)
+def test_the_result_does_not_depend_on_threads(more: dict[str, Any], source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "one", **{**more, "threads": 1})
+    convert(source, tmp_path / "three", **{**more, "threads": 3})
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
 
 
