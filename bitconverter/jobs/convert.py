@@ -23,6 +23,7 @@ Metric("polish_kl", step, value): of the windows of each step of the polish, bef
 import math
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -316,7 +317,9 @@ class ConvertJob:
         resumed = len(work.records)
         done = sum(sizes[:resumed])
         stages.begin_rounding(done)
-        _tell_errors(ctx, work.records)
+        told = _tell_errors(ctx, plan, work.records)
+        if layers is not None:
+            layers.told = told  # one that was stopped inside is computed, and told, as a whole
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
 
         def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
@@ -350,14 +353,18 @@ class ConvertJob:
         ctx.emit(Note("verified", {"file_bytes": size}))
 
 
-def _tell_errors(ctx: Context, records: list[dict[str, Any]]) -> None:
-    """The errors of the layers that another run has calibrated: who shows them has not seen that run."""
+def _tell_errors(ctx: Context, plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> set[int]:
+    """The errors of the whole layers that another run has calibrated: who shows them has not seen that run. Returns
+    which layers these are."""
+    matrices = Counter(layer_of(tensor) for tensor in plan if tensor.linear)
     errors: dict[int, list[float]] = {}
     for record in records:
         if "output_error" in record:
             errors.setdefault(layer_number(record["name"]), []).append(record["output_error"])
-    for layer, values in errors.items():
+    whole = {layer: values for layer, values in errors.items() if len(values) == matrices[layer]}
+    for layer, values in whole.items():
         ctx.emit(Metric("output_error", layer, math.fsum(values) / len(values)))
+    return set(whole)
 
 
 def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:
