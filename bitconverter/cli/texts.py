@@ -262,6 +262,7 @@ NOTES = {
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",
     "polish-no-gain": "polish: no gain (KL {kl_before:.4f} before, {kl_after:.4f} after), so it is not used",
+    "polish-left-out": "polish: left out, because {matrices} matrices are ternary already and must stay exact",
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",

@@ -84,11 +84,11 @@ class Calibrator:
         done = 0.0
         for input_name in CAPTURES:
             readers = {key: name for key, (name, of) in MATRICES.items() if of == input_name}
-            moments = self._moments(number, block, input_name)
+            moments, dead = self._moments(number, block, input_name)
             done += MOMENTS_SHARE / len(CAPTURES)
             tell(done)
             curvature = moments.curvature(self._cancel.check)
-            self._note(prefix + next(iter(readers.values())), curvature)
+            self._note(prefix + next(iter(readers.values())), curvature, dead)
             for key, name in readers.items():
                 plan = plans[prefix + name + ".weight"]
                 if plan.form == DIRECT:  # ternary already: nothing is lost, the layer runs with it as it is
@@ -106,15 +106,18 @@ class Calibrator:
         tell(1.0)
         return fitted
 
-    def _moments(self, number: int, block: Block, name: str) -> Moments:
-        """Of one input of the layer, with its matrices as they are set now."""
+    def _moments(self, number: int, block: Block, name: str) -> tuple[Moments, int]:
+        """Of one input of the layer, with its matrices as they are set now; and how many of its entries are always
+        zero, which the rotation would hide."""
         moments = Moments(block.widths[name])
+        alive = np.zeros(block.widths[name], bool)
         for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)
+            alive |= inputs.any(axis=0)
             moments.add(rotated(self._engine, inputs, self._seed, number), self._pool)
         if not moments.finite:
             raise overflow(number)
-        return moments
+        return moments, int((~alive).sum())
 
     def _fit(self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature) -> Fitted:
         planes, scales, exact = weighted_start(
@@ -133,11 +136,11 @@ class Calibrator:
             float(best.cost.sum()) / whole, float(best.start_cost.sum()) / whole, weight.sha256,
         )  # fmt: skip
 
-    def _note(self, matrix: str, curvature: Curvature) -> None:
+    def _note(self, matrix: str, curvature: Curvature, dead: int) -> None:
         if curvature.damping > DAMPING:
             self._ctx.emit(Note("more-damping", {"matrix": matrix, "damping": curvature.damping}))
-        if curvature.dead:
-            self._ctx.emit(Note("dead-inputs", {"matrix": matrix, "inputs": curvature.dead}))
+        if dead:
+            self._ctx.emit(Note("dead-inputs", {"matrix": matrix, "inputs": dead}))
 
 
 @contextmanager

@@ -13,7 +13,8 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 "calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
 "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary" (matrices: so
 many are ternary already and kept exactly); "polished" (kl_before,
-kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used); "report-skipped" (why: the
+kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
+"polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the
 two models cannot be compared here).
 Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
@@ -22,6 +23,7 @@ Metric("polish_kl", step, value): of the windows of each step of the polish, bef
 import math
 import sys
 import time
+from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -123,7 +125,7 @@ class ConvertJob:
     def run(self, ctx: Context) -> ConvertResult:
         """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
         "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small", "fit", "preset",
-        "method", "calibration-short", "text-unreadable",
+        "method", "calibration-unused", "polish-unused", "bitnet-not-ternary", "calibration-short", "text-unreadable",
         "text-encoding", "calibration-overflow"; Cancelled.
         """  # fmt: skip
         started = time.monotonic()
@@ -163,15 +165,17 @@ class ConvertJob:
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
-        steps = polish.steps_for(plan, self.method, self.polish)
+        steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None and wish.mixed
         stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
-        if measures and text is not None:
+        if wish.mixed:  # again: a ternary matrix takes one plane, and the others get what that leaves
+            known = None
+            if measures and text is not None:
+                known = sensitivity.known(
+                    ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
+                )
             sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
-            known = sensitivity.known(
-                ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
-            )
             plan = allocate(plan, average_bits(info, list(plan), wish, sizes), known)
         weights = work.open(plan, ctx.cancel, apart=steps > 0)
         try:
@@ -232,6 +236,20 @@ class ConvertJob:
                 f"{self.polish} steps of polish are not possible: give 0 to {MOST_STEPS}.",
                 polish=self.polish,
             )
+        if self.calibration and self.method == "fast":
+            raise UserError(
+                "calibration-unused",
+                "The method fast uses no text, so the calibration files would have no effect. Leave them out, or "
+                "choose the method diag or full.",
+                method=self.method,
+            )
+        if self.polish and self.method != "full":
+            raise UserError(
+                "polish-unused",
+                f"The polish belongs to the method full; with {self.method} it would have no effect. Leave it out, or "
+                "choose the method full.",
+                method=self.method,
+            )
         need_tokenizer = self.need_tokenizer or self.method != "fast"
         checked = check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
         errors = [item for item in checked.report.items if item.level == "error"]
@@ -243,6 +261,14 @@ class ConvertJob:
                 ctx.emit(Note("check", {"code": item.code, "level": item.level, "message": item.message}))
         ctx.cancel.check()
         return checked
+
+    def _polish_steps(self, ctx: Context, plan: tuple[TensorPlan, ...], source: Source) -> int:
+        zeros = ternary.zeros(plan, source, ctx.cancel.check)
+        steps = polish.steps_for(plan, self.method, self.polish, zeros)
+        if not steps and polish.steps_wished(plan, self.method, self.polish):
+            exact = sum(tensor.form == DIRECT for tensor in plan)
+            ctx.emit(Note("polish-left-out", {"matrices": exact}))
+        return steps
 
     def _text(
         self, ctx: Context, checked: Checked, windows: int, seed: int, quiet: bool = False
@@ -291,7 +317,9 @@ class ConvertJob:
         resumed = len(work.records)
         done = sum(sizes[:resumed])
         stages.begin_rounding(done)
-        _tell_errors(ctx, work.records)
+        told = _tell_errors(ctx, plan, work.records)
+        if layers is not None:
+            layers.told = told  # one that was stopped inside is computed, and told, as a whole
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
 
         def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
@@ -325,14 +353,18 @@ class ConvertJob:
         ctx.emit(Note("verified", {"file_bytes": size}))
 
 
-def _tell_errors(ctx: Context, records: list[dict[str, Any]]) -> None:
-    """The errors of the layers that another run has calibrated: who shows them has not seen that run."""
+def _tell_errors(ctx: Context, plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> set[int]:
+    """The errors of the whole layers that another run has calibrated: who shows them has not seen that run. Returns
+    which layers these are."""
+    matrices = Counter(layer_of(tensor) for tensor in plan if tensor.linear)
     errors: dict[int, list[float]] = {}
     for record in records:
         if "output_error" in record:
             errors.setdefault(layer_number(record["name"]), []).append(record["output_error"])
-    for layer, values in errors.items():
+    whole = {layer: values for layer, values in errors.items() if len(values) == matrices[layer]}
+    for layer, values in whole.items():
         ctx.emit(Metric("output_error", layer, math.fsum(values) / len(values)))
+    return set(whole)
 
 
 def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:

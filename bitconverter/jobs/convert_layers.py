@@ -42,6 +42,7 @@ class Layers:
         self._fitted: dict[str, Fitted] = {}
         self._next: int | None = None  # the layer whose input the calibrator holds
         self._loaded: int | None = None  # the layer whose input came from the work folder
+        self.told: set[int] = set()  # layers whose error is known already and not told again
         self._shape = (*text.ids.shape, info.hidden_size)
         self._stack = ExitStack()
 
@@ -83,8 +84,9 @@ class Layers:
         if self._next != self._loaded:
             calibration_state.save(self._work, self._identity, self._next, self._calibrator.x)
         self._fitted = self._calibrator.layer(self._next, self._plans[self._next], tell)
-        mean = math.fsum(f.output_error for f in self._fitted.values()) / len(self._fitted)
-        self._ctx.emit(Metric("output_error", self._next, mean))
+        if self._next not in self.told:
+            mean = math.fsum(f.output_error for f in self._fitted.values()) / len(self._fitted)
+            self._ctx.emit(Metric("output_error", self._next, mean))
         self._next += 1
 
 

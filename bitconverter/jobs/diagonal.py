@@ -47,10 +47,12 @@ class Diagonal:
         prefix = f"model.layers.{number}."
         block, weights = self._reader.block(number, self.x.shape[1])
         sums = {name: np.zeros(width) for name, width in block.widths.items()}
+        alive = {name: np.zeros(width, bool) for name, width in block.widths.items()}  # before the rotation
         tokens = self.x.shape[0] * self.x.shape[1]
         for windows in window_chunks(self.x, self._cancel):
             part = self.x[windows]
             for name, inputs in block.forward(part, cancel=self._cancel).items():
+                alive[name] |= inputs.any(axis=0)
                 turned = rotated(self._engine, inputs, self._seed, number)
                 for start in range(0, len(turned), PIECE):  # as Moments: in f32, then in f64
                     piece = turned[start : start + PIECE]
@@ -66,16 +68,14 @@ class Diagonal:
             if plan.form == DIRECT:
                 fitted[plan.name] = kept_exactly(self._engine, plan, weights[key])
             else:
-                fitted[plan.name] = self._fit(plan, weights[key], self._importance(plan, sums[of] / tokens))
+                self._note_dead(plan, int((~alive[of]).sum()))
+                fitted[plan.name] = self._fit(plan, weights[key], importance(sums[of] / tokens))
             tell(FORWARD_SHARE + (1 - FORWARD_SHARE) * (k + 1) / len(MATRICES))
         return fitted
 
-    def _importance(self, plan: TensorPlan, mean_squares: F64) -> F32:
-        dead = int((mean_squares <= 0).sum())
+    def _note_dead(self, plan: TensorPlan, dead: int) -> None:
         if dead:
             self._ctx.emit(Note("dead-inputs", {"matrix": plan.name.removesuffix(".weight"), "inputs": dead}))
-        mean = float(mean_squares.mean()) or 1.0
-        return (mean_squares / mean + DAMPING).astype(np.float32)
 
     def _fit(self, plan: TensorPlan, weight: LayerWeights, importance: F32) -> Fitted:
         planes, scales, exact = weighted_start(
@@ -88,3 +88,9 @@ class Diagonal:
         relative = cost / (whole or 1.0)
         dtype = "F32" if exact else "F16"
         return Fitted(planes, scales, dtype, error, square, relative, relative, weight.sha256)
+
+
+def importance(mean_squares: F64) -> F32:
+    """f32 [columns]: what an error in each column costs, from the mean squares of the rotated input."""
+    mean = float(mean_squares.mean()) or 1.0
+    return (mean_squares / mean + DAMPING).astype(np.float32)

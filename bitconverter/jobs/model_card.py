@@ -4,19 +4,20 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitconverter import __version__
-from bitconverter.model.plan import TensorPlan
+from bitconverter.model.plan import DIRECT, TensorPlan
 from bitconverter.model.source import Source
 
 
 @dataclass(frozen=True)
 class Matrix:
     """A converted matrix: `error` is relative, of its outputs on the calibration text if `calibrated`, else of its
-    weights."""
+    weights. `exact`: it was ternary already and is stored as it is."""
 
     name: str
     n_planes: int
     error: float
     calibrated: bool
+    exact: bool
 
 
 def model_card(
@@ -44,16 +45,15 @@ It runs in BitConverter; other programs do not read its weights.
 
 ## How it was made
 
-- Every linear map of the decoder layers was rotated (seed {parameters["seed"]}) and rounded, row by row, to whole \
-numbers {_digits(parameters)} with one scale per row: {bits:.2f} bits per weight. {_calibration(parameters)}
-- The embedding and, where it is separate, the output head are stored in 8 bits. Norms and biases are unchanged.
+- {_linear_maps(matrices, parameters["seed"])}: {bits:.2f} bits per weight. {_calibration(parameters)}
+- The embedding and, where it is separate, the output head are stored in 8 bits. {_norms(parameters)}
 - The weight file has {totals["file_bytes"]:,} bytes; the source's weights have {source.total_bytes:,}.
 - Tokenizer, chat template and generation settings are those of the source.
 
 ## What to expect
 
-The rounding has a relative squared error of {totals["relative_squared_error"]:.4f} over the linear weights. \
-{_expectation(bits)} {_measured(report)}How much worse the answers get depends on the model: measure it with \
+{_expectation(matrices, bits, totals["relative_squared_error"])} \
+{_measured(report)}How much worse the answers get depends on the model: measure it with \
 `bitconverter evaluate THIS_FOLDER --text FILE --reference SOURCE`. Whatever the original model gets wrong, \
 is biased about, or must not be used for, holds for this copy too.
 
@@ -74,7 +74,8 @@ def matrices_of(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> 
         if tensor.linear:
             whole = record["squared_weight"]
             error = record.get("output_error", record["squared_error"] / whole if whole else 0.0)
-            found.append(Matrix(tensor.name, tensor.n_planes, error, "output_error" in record))
+            calibrated, exact = "output_error" in record, tensor.form == DIRECT
+            found.append(Matrix(tensor.name, tensor.n_planes, error, calibrated, exact))
     return found
 
 
@@ -178,12 +179,38 @@ def _is_legal(name: str) -> bool:
     ) or (name == "SOURCE_README.md")
 
 
-def _digits(parameters: dict[str, Any]) -> str:
-    planes = 4 if parameters.get("preset") == "best" else parameters.get("planes")
-    if planes is None:
-        return "written in one to four ternary digits, as many as each map needs,"
+def _linear_maps(matrices: list[Matrix], seed: int) -> str:
+    """What became of the decoder layers' matrices, without the full stop."""
+    rounded = [matrix for matrix in matrices if not matrix.exact]
+    exact = len(matrices) - len(rounded)
+    kept = "ternary in the source already (-a, 0 and a in every row) and stored exactly, in one digit, not rotated"
+    if not rounded:
+        return f"Every linear map of the decoder layers was {kept}"
+    how = f"rotated (seed {seed}) and rounded, row by row, to whole numbers {_digits(rounded)} with one scale per row"
+    if not exact:
+        return f"Every linear map of the decoder layers was {how}"
+    were = "was" if exact == 1 else "were"
+    return f"Of the {len(matrices)} linear maps of the decoder layers {exact} {were} {kept}; every other one was {how}"
+
+
+def _digits(rounded: list[Matrix]) -> str:
+    counts = sorted({matrix.n_planes for matrix in rounded})
+    if len(counts) > 1:
+        return f"written in {counts[0]} to {counts[-1]} ternary digits, as many as each map needs,"
+    planes = counts[0]
     values = (3**planes - 1) // 2
     return f"from -{values} to {values}, written in {planes} ternary digit{'s' if planes > 1 else ''}"
+
+
+def _norms(parameters: dict[str, Any]) -> str:
+    polish = parameters.get("polish")
+    if polish is None:
+        return "Norms and biases are unchanged."
+    return (
+        f"Norms and the scales of the rows were trained at the end, in {polish['steps']} steps, to predict what the "
+        f"source predicts: on text held back from that the KL divergence fell from {_short(polish['kl_before'])} to "
+        f"{_short(polish['kl_after'])} nats per token. Biases are unchanged."
+    )
 
 
 def _calibration(parameters: dict[str, Any]) -> str:
@@ -196,7 +223,18 @@ def _calibration(parameters: dict[str, Any]) -> str:
     )
 
 
-def _expectation(bits: float) -> str:
+def _expectation(matrices: list[Matrix], bits: float, error: float) -> str:
+    if all(matrix.exact for matrix in matrices):
+        return (
+            "The linear weights are those of the source. What differs is the embedding in 8 bits, and that the inputs "
+            "of every linear map are rounded to 8 bits while it runs."
+        )
+    return (
+        f"The rounding has a relative squared error of {error:.4f} over the linear weights. {_usable(bits)}"
+    )
+
+
+def _usable(bits: float) -> str:
     if bits < 2:
         return "One digit without training changes a model so much that its text is usually not usable."
     if bits < 4:

@@ -15,6 +15,7 @@ from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.preflight import check
 from bitconverter.jobs.probe import Speeds, probe
 from bitconverter.jobs.quality_report import amounts
+from bitconverter.model import ternary
 from bitconverter.model.budget import (
     PRESETS,
     PROGRAM,
@@ -25,7 +26,7 @@ from bitconverter.model.budget import (
     session_bytes,
 )
 from bitconverter.model.expected_quality import expected_kl
-from bitconverter.model.plan import TensorPlan, estimated_bytes
+from bitconverter.model.plan import DIRECT, PLANES, TensorPlan, estimated_bytes
 from bitconverter.model.source import Source
 
 CONTEXT = 4096  # tokens of the chat whose memory is told
@@ -111,7 +112,7 @@ class PlanJob:
         return None
 
     def run(self, ctx: Context) -> PlanResult:
-        """Raises UserError("preflight") like a conversion; Cancelled."""
+        """Raises UserError("preflight") and ("bitnet-not-ternary") like a conversion; Cancelled."""
         checked = check(self.source, None, Wish())
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
@@ -120,10 +121,17 @@ class PlanJob:
         source, info = checked.source, checked.info
         assert source is not None and info is not None
         engine = open_engine(self.threads, self.cpu)
+        marked = ternary.mark(checked.plan, source, ctx.cancel.check)
+        exact = frozenset(tensor.name for tensor in marked if tensor.form == DIRECT)
+        zeros = ternary.zeros(marked, source, ctx.cancel.check)
         speeds = probe(ctx, source, info, engine, self.cpu)
         memory = psutil.virtual_memory().total
-        choices = tuple(self._choice(name, PRESETS[name], source, info, speeds, memory) for name in PRESETS)
-        averages = (self._choice("", Wish(bits=bits), source, info, speeds, memory) for bits in AVERAGES)
+
+        def choice(preset: str, wish: Wish) -> PlanChoice:
+            return self._choice(preset, wish, source, info, speeds, memory, exact, zeros)
+
+        choices = tuple(choice(name, wish) for name, wish in PRESETS.items())
+        averages = (choice("", Wish(bits=bits)) for bits in AVERAGES)
         report = checked.report
         return PlanResult(
             report.name,
@@ -137,25 +145,30 @@ class PlanJob:
         )
 
     def _choice(
-        self, preset: str, wish: Wish, source: Source, info: ModelInfo, speeds: Speeds, memory: int
-    ) -> PlanChoice:
+        self, preset: str, wish: Wish, source: Source, info: ModelInfo, speeds: Speeds, memory: int,
+        exact: frozenset[str], zeros: frozenset[str],
+    ) -> PlanChoice:  # fmt: skip
         sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
         try:
-            plan = planned(info, wish, sizes)
+            plan = planned(info, wish, sizes, exact)
         except UserError as error:
             return PlanChoice(preset, problem=str(error))
         linear = [tensor for tensor in plan if tensor.linear]
         layer_bytes = estimated_bytes(linear, {})
         file_bytes = overhead_bytes(list(plan), sizes) + layer_bytes
         bits = 8 * layer_bytes / _weights(linear)
+        rounded = [tensor for tensor in linear if tensor.form == PLANES]
         chat = file_bytes + PROGRAM + session_bytes(info, min(CONTEXT, info.max_positions), "f16")
         report = _report_seconds(speeds, _weights(plan), source.total_bytes + file_bytes)
         speed = speeds.tokens_per_second(
             bits / BITS_OF_A_PLANE, layer_bytes / info.n_layers, info.vocab_size * info.hidden_size
         )
         window = min(WINDOW, info.max_positions)
-        measured = self._measured(resolved(wish), info, window)
-        polished = _weights(plan) < polish.BELOW
+        measured = self._measured(resolved(wish), info, window) if rounded else 0
+        polished = polish.steps_for(plan, "full", None, zeros) > 0
+        full = (
+            self._seconds_full(window, measured, polished, speeds) if rounded else speeds.seconds("fast", 0)
+        )
         stored = source.total_bytes // max(_weights(plan), 1)
 
         def peak(method: str) -> int:
@@ -166,9 +179,8 @@ class PlanJob:
 
         return PlanChoice(
             preset, bits, file_bytes, chat, chat <= memory - SYSTEM, _context(info, file_bytes, memory),
-            expected_kl(bits, _weights(plan), "polished" if polished else "full"),
-            expected_kl(bits, _weights(plan), "fast"),
-            self._seconds_full(window, measured, polished, speeds) + report,
+            _expected_kl(plan, rounded, "polished" if polished else "full"), _expected_kl(plan, rounded, "fast"),
+            full + report,
             speeds.seconds("fast", 0) + report, peak("full"), peak("fast"), speed,
         )  # fmt: skip
 
@@ -185,6 +197,15 @@ class PlanJob:
             return 0
         windows = self.calibration_windows
         return sensitivity.windows_possible(info.n_layers, info.hidden_size, window, windows)
+
+
+def _expected_kl(plan: tuple[TensorPlan, ...], rounded: list[TensorPlan], method: str) -> float:
+    """What is ternary already loses nothing: the rounded matrices' own bits count, by their share of the weights."""
+    if not rounded:
+        return 0.0
+    weights = _weights(rounded)
+    share = weights / _weights([tensor for tensor in plan if tensor.linear])
+    return share * expected_kl(8 * estimated_bytes(rounded, {}) / weights, _weights(plan), method)
 
 
 def _weights(plan: list[TensorPlan] | tuple[TensorPlan, ...]) -> int:

@@ -7,7 +7,7 @@ the converted model's own, int8 inputs and all; the rounding of inputs counts as
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy.typing as npt
 from bitconverter.engine import Block, Cancel, Engine, Head, head_divergence
 from bitconverter.jobs.layer_reader import MATRICES, NORMS, LayerReader, window_chunks
 from bitconverter.model import names
-from bitconverter.model.plan import DIRECT, TensorPlan
+from bitconverter.model.plan import DIRECT, PLANES, TensorPlan
 
 F32 = npt.NDArray[np.float32]
 
@@ -60,15 +60,30 @@ class Polished:
     kl_after: float
 
 
-def steps_for(plan: Iterable[TensorPlan], method: str, wished: int | None) -> int:
+def steps_for(
+    plan: Iterable[TensorPlan], method: str, wished: int | None, zeros: Collection[str] = ()
+) -> int:
     """How many steps a conversion polishes; `wished` None: STEPS with the method full below BELOW weights. What is
-    ternary already stays exact, so a model with such matrices is not polished."""
+    ternary already stays exact, so a model with such matrices (`kept_from_polish`) is not polished."""
     tensors = list(plan)
-    if method != "full" or any(tensor.form == DIRECT for tensor in tensors):
+    if not any(tensor.form == PLANES for tensor in tensors) or kept_from_polish(tensors, zeros):
+        return 0
+    return steps_wished(tensors, method, wished)
+
+
+def steps_wished(plan: Iterable[TensorPlan], method: str, wished: int | None) -> int:
+    """How many they would be if nothing were ternary already."""
+    if method != "full":
         return 0
     if wished is not None:
         return wished
-    return STEPS if sum(math.prod(tensor.shape) for tensor in tensors) < BELOW else 0
+    return STEPS if sum(math.prod(tensor.shape) for tensor in plan) < BELOW else 0
+
+
+def kept_from_polish(plan: Iterable[TensorPlan], zeros: Collection[str]) -> list[str]:
+    """The matrices that the training would change although they are ternary already. `zeros`: those of zeros alone,
+    whose scales are 0 and stay 0 whatever their factor becomes."""
+    return [tensor.name for tensor in plan if tensor.form == DIRECT and tensor.name not in zeros]
 
 
 def learning_rate(bits: float) -> float:

@@ -10,7 +10,6 @@ matrix is one number.
 """
 
 import hashlib
-import json
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -19,7 +18,6 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Cancel, Engine, head_drawn_entropy, single_threaded_blas
-from bitconverter.format.atomic import write_json
 from bitconverter.format.bfloat16 import as_f32
 from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.calibrate import overflow, rotated
@@ -54,7 +52,7 @@ def known(
         state = MeasuringState(folder, identity, (*some.shape, reader.info.hidden_size))
         with ThreadPoolExecutor(engine.threads, thread_name_prefix="measure") as pool:
             found = Sensitivity(reader, engine, seed, ctx.cancel, pool, state).measure(some, tell)
-        write_json(folder / NAME, {"identity": identity, "matrices": found})
+        sensitivity_state.save_sealed(folder / NAME, {"identity": identity, "matrices": found})
     sensitivity_state.remove(folder)
     tell(1.0)
     return found
@@ -78,7 +76,7 @@ def windows_possible(layers: int, hidden: int, window: int, windows: int) -> int
 
 def _load(folder: Path, identity: str) -> dict[str, float] | None:
     try:
-        value = json.loads((folder / NAME).read_text(encoding="utf-8"))
+        value = sensitivity_state.load_sealed(folder / NAME)
         if value["identity"] != identity:
             return None
         return {str(name): float(number) for name, number in value["matrices"].items()}

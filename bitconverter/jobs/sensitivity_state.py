@@ -5,9 +5,11 @@ input-K.state holds the input of layer K, gradient.state the gradient behind the
 a process that is killed at any moment does one layer again at most. What is damaged counts as not there.
 """
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -29,7 +31,9 @@ class MeasuringState:
         self._folder, self._identity, self._shape = work / FOLDER, identity, shape
         self.spread: list[dict[str, float]] = []
         self.found: dict[str, float] = {}
-        self._folder.mkdir(exist_ok=True)
+        if not self._folder.is_dir():
+            remove(work)  # a file of that name is damage too
+            self._folder.mkdir()
         if not self._read_numbers():
             self.clear()  # nothing of it can be gone on with
 
@@ -40,7 +44,7 @@ class MeasuringState:
         self._folder.mkdir()
 
     def save_numbers(self) -> None:
-        write_json(
+        save_sealed(
             self._folder / NUMBERS, {"identity": self._identity, "spread": self.spread, "found": self.found}
         )
 
@@ -61,7 +65,7 @@ class MeasuringState:
 
     def _read_numbers(self) -> bool:
         try:
-            value = json.loads((self._folder / NUMBERS).read_text(encoding="utf-8"))
+            value = load_sealed(self._folder / NUMBERS)
             if value["identity"] != self._identity:
                 return False
             spread = [{str(k): float(v) for k, v in layer.items()} for layer in value["spread"]]
@@ -74,4 +78,25 @@ class MeasuringState:
 
 def remove(work: Path) -> None:
     """What a measuring left in the work folder."""
-    shutil.rmtree(work / FOLDER, ignore_errors=True)
+    folder = work / FOLDER
+    if folder.is_dir() and not folder.is_symlink():
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        folder.unlink(missing_ok=True)
+
+
+def save_sealed(path: Path, value: dict[str, Any]) -> None:
+    """`value` with its SHA-256, so that a changed digit is seen."""
+    write_json(path, {**value, "sha256": _digest(value)})
+
+
+def load_sealed(path: Path) -> dict[str, Any]:
+    """What save_sealed() wrote. Raises OSError, ValueError (also for what was changed), KeyError, TypeError."""
+    value = dict(json.loads(path.read_text(encoding="utf-8")))
+    if value.pop("sha256") != _digest(value):
+        raise ValueError(f"{path} is not what was written")
+    return value
+
+
+def _digest(value: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()

@@ -6,14 +6,14 @@ of every matrix by model/allocate.py. PRESETS are names for such wishes.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.weight_file import ALIGN, header_space
 from bitconverter.model.allocate import allocate, stored_bytes
-from bitconverter.model.plan import MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
+from bitconverter.model.plan import DIRECT, MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
 
 KV_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}  # of a number in the KV cache
 KV_SCALE_BYTES = {
@@ -65,14 +65,20 @@ PRESETS = {
 }
 
 
-def planned(info: Any, wish: Wish, source_bytes: Mapping[str, int]) -> tuple[TensorPlan, ...]:
-    """The plan for a model of shape `info` (an engine ModelInfo); `source_bytes` of the tensors kept as they are.
+def planned(
+    info: Any, wish: Wish, source_bytes: Mapping[str, int], exact: Collection[str] = ()
+) -> tuple[TensorPlan, ...]:
+    """The plan for a model of shape `info` (an engine ModelInfo); `source_bytes` of the tensors kept as they are;
+    `exact`: the matrices that are ternary already (model/ternary.py), which take one plane.
 
     Raises UserError: "planes", "preset", "bits", "size-small", "fit-small", "fit".
     """
     check_wish(wish)
     wish = resolved(wish)
-    plan = make_plan(info, wish.planes)
+    plan = [
+        replace(tensor, form=DIRECT, n_planes=1) if tensor.name in exact else tensor
+        for tensor in make_plan(info, wish.planes)
+    ]
     if not wish.mixed:
         return tuple(plan)
     return allocate(plan, average_bits(info, plan, wish, source_bytes))

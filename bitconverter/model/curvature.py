@@ -38,7 +38,6 @@ class Curvature:
 
     blocks: tuple[Block, ...]
     damping: float
-    dead: int  # inputs that are zero on the whole text
     mean: float  # of x^2 over inputs and tokens: what the blocks' H is scaled by
 
     @property
@@ -83,7 +82,6 @@ class Moments:
             raise ArithmeticError("the sums of the inputs' products are not finite")
         diagonals = [np.diagonal(total).copy() for total in self._sums]
         mean = float(np.concatenate(diagonals).mean()) or 1.0
-        dead = sum(int((d <= 0).sum()) for d in diagonals)
         damping, k = DAMPING, 0
         blocks: list[Block] = []
         while k < len(self._sums):
@@ -93,7 +91,7 @@ class Moments:
                 continue
             blocks.append(made)
             k += 1
-        return Curvature(tuple(blocks), damping, dead, mean / max(1, self.tokens))
+        return Curvature(tuple(blocks), damping, mean / max(1, self.tokens))
 
 
 def _products(piece: F32) -> F32:

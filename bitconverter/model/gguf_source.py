@@ -22,6 +22,7 @@ class GgufSource:
     """Reads the header at once; the tokenizer is rebuilt when it is asked for."""
 
     kind = "gguf"
+    declared_ternary = False
 
     def __init__(self, path: Path) -> None:
         """Raises UserError when the file is damaged or part of a split model."""

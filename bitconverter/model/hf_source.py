@@ -11,6 +11,7 @@ import numpy as np
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile, as_bytes
+from bitconverter.model import bitnet
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import CheckItem, Hasher, SourceTensor, fingerprint, slab_rows
 
@@ -40,6 +41,9 @@ class HfSource:
         self._shards: list[Path] = []
         self._open_shards(*self._list_shards())
         self.total_bytes = sum(tensor.bytes for tensor in self.tensors.values())
+        self.declared_ternary = bitnet.is_dense(self.config, self.tensors.values())
+        if self.declared_ternary:
+            self.config = bitnet.as_dense(self.config)
 
     def read_rows(self, name: str, start: int, stop: int, hasher: Hasher | None = None) -> np.ndarray:
         out = self._files[name].read_rows(name, start, stop)

@@ -10,7 +10,7 @@ from tokenizers import Tokenizer
 from bitconverter.engine import EngineError, ModelInfo, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import WEIGHT_DTYPES
-from bitconverter.model import names
+from bitconverter.model import bitnet, names
 from bitconverter.model.source import CheckItem, Source, SourceTensor
 from bitconverter.model.tokenizer import read_json
 
@@ -25,12 +25,15 @@ def check_source(
     """All items about a source, its shape if it is a model we run, and its side files."""
     items = list(source.problems)
     info = None
-    quantized = _quantization(source.config)
+    quantized = _quantization(source)
     if quantized is not None:
         items.append(quantized)
     else:
         info, item = _architecture(source.config)
         items.append(item)
+        if source.declared_ternary:
+            text = "The weights are said to be ternary already (BitNet); they are kept exactly if they are."
+            items.append(_ok("bitnet", text))
     if info is not None:
         items += _tensors(source, info)
     side_files, more = _side_files(source)
@@ -43,8 +46,8 @@ def check_source(
     return items, info, side_files
 
 
-def _quantization(config: Mapping[str, Any]) -> CheckItem | None:
-    quantization = config.get("quantization_config")
+def _quantization(source: Source) -> CheckItem | None:
+    quantization = source.config.get("quantization_config")
     if quantization is None:
         return None
     method = quantization.get("quant_method", "unknown") if isinstance(quantization, dict) else "unknown"
@@ -53,6 +56,20 @@ def _quantization(config: Mapping[str, Any]) -> CheckItem | None:
             "already-converted",
             "This model is converted already. Choose the original folder it was made from.",
         )
+    if bitnet.has_inner_norms(source.config):
+        return _error(
+            "bitnet-norms",
+            "The linear maps of this BitNet model have norms inside (use_rms_norm), which BitConverter does not run. "
+            f"It converts {FAMILIES} models.",
+        )
+    tensor = bitnet.packed(source.tensors.values()) if bitnet.declared(source.config) else None
+    if tensor is not None:
+        return _error(
+            "bitnet-packed",
+            f"The BitNet weights of this model are packed ({tensor.name} is {tensor.dtype}), which is not read. Choose "
+            "the version of the model whose weights are stored unpacked, as bf16, f16 or f32.",
+            tensor=tensor.name, dtype=tensor.dtype,
+        )  # fmt: skip
     return _error(
         "quantized-source",
         f"The weights of this model are already quantized ({method}). Quantizing them a second time would only lose "

@@ -49,6 +49,7 @@ class Source(Protocol):
     tensors: dict[str, SourceTensor]  # by the names of the Hugging Face model
     problems: list[CheckItem]
     total_bytes: int  # of the tensors, as stored
+    declared_ternary: bool  # it says that its linear weights are ternary (model/bitnet.py)
 
     def read_rows(self, name: str, start: int, stop: int, hasher: Hasher | None = None) -> np.ndarray:
         """Rows start..stop: uint16 (the bits of BF16), float16 or float32 [stop - start, *shape[1:]].

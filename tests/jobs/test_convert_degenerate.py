@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 from model_folders import edit_tensors, golden_copy
+from reference.model import read_tensors
 
 from bitconverter.engine import Engine, Model, Session
 from bitconverter.jobs.convert import ConvertJob
@@ -33,9 +34,9 @@ def source_with(folder: Path, **changes: Any) -> Path:
     return folder
 
 
-def convert(source: Path, out: Path, method: str) -> list[Note]:
+def convert(source: Path, out: Path, method: str, **more: Any) -> list[Note]:
     events: list[Event] = []
-    job = ConvertJob(str(source), str(out), planes=2, method=method, threads=1, calibration_windows=2)
+    job = ConvertJob(str(source), str(out), planes=2, method=method, threads=1, calibration_windows=2, **more)
     last = run_job(job, events.append, Cancel())
     assert isinstance(last, Finished), last
     tokens = np.load(source / "tokens.npy")
@@ -60,6 +61,37 @@ def test_inputs_that_are_always_zero_are_told(method: str, tmp_path: Path) -> No
     notes = convert(source_with(tmp_path / "m", mlp__gate_proj=zero), tmp_path / "out", method)
     dead = [note.fields for note in notes if note.code == "dead-inputs"]
     assert [fields["matrix"] for fields in dead] == [LAYER + "mlp.down_proj"]
+
+
+def test_one_input_that_is_always_zero_is_told_though_the_rotation_hides_it(tmp_path: Path) -> None:
+    def dead_channel(w: np.ndarray) -> np.ndarray:
+        w = w.copy()
+        w[5] = 0
+        return w
+
+    notes = convert(source_with(tmp_path / "m", mlp__gate_proj=dead_channel), tmp_path / "out", "full")
+    dead = [note.fields for note in notes if note.code == "dead-inputs"]
+    assert dead == [{"matrix": LAYER + "mlp.down_proj", "inputs": 1}]
+
+
+def test_a_matrix_of_zeros_does_not_keep_the_others_from_the_polish(tmp_path: Path) -> None:
+    source = source_with(tmp_path / "m", self_attn__v_proj=zero)
+    notes = convert(source, tmp_path / "out", "full", polish=4)
+    codes = {note.code for note in notes}
+    assert codes & {"polished", "polish-no-gain"} and "polish-left-out" not in codes
+    stored = read_tensors(tmp_path / "out")
+    assert not stored[LAYER + "self_attn.v_proj.scales"].any()
+
+
+def test_a_polish_that_does_not_take_place_says_why(tmp_path: Path) -> None:
+    ternary = source_with(tmp_path / "m", self_attn__v_proj=np.sign)
+    for more in ({"polish": 4}, {}):  # asked for, and by default
+        notes = convert(ternary, tmp_path / f"out {len(more)}", "full", **more)
+        told = [note.fields for note in notes if note.code == "polish-left-out"]
+        assert told == [{"matrices": 1}]
+    for k, (method, more) in enumerate((("full", {"polish": 0}), ("diag", {}))):
+        notes = convert(ternary, tmp_path / f"quiet {k}", method, **more)
+        assert "polish-left-out" not in {note.code for note in notes}
 
 
 @pytest.mark.parametrize("method", METHODS)

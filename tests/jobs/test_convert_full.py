@@ -56,6 +56,10 @@ def manifest(folder: Path) -> dict[str, Any]:
     return dict(json.loads((folder / "manifest.json").read_text(encoding="utf-8")))
 
 
+def card(folder: Path) -> str:
+    return (folder / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
 @pytest.fixture
 def source(tmp_path: Path) -> Path:
     return golden_copy("llama3.1", tmp_path / "モデル")
@@ -110,8 +114,8 @@ def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tm
     assert (parameters["calibration"]["windows"], parameters["calibration"]["window"]) == (6, 128)
     assert "prose.txt" in parameters["calibration"]["files"]
     assert len(parameters["calibration"]["sha256"]) == 64
-    card = (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
-    assert "768 tokens of text" in card and "`prose.txt`" in card
+    text = card(tmp_path / "out")
+    assert "768 tokens of text" in text and "`prose.txt`" in text
     convert(source, tmp_path / "fast", method="fast")
     assert manifest(tmp_path / "fast")["parameters"] == {"planes": 3, "seed": 0, "method": "fast"}
 
@@ -132,10 +136,12 @@ def test_too_few_bits_are_refused_with_the_least(source: Path, tmp_path: Path) -
     assert error.fields["least"] > 1.6
 
 
-@pytest.mark.parametrize("method", ["full", "diag"])
-def test_the_result_does_not_depend_on_threads(method: str, source: Path, tmp_path: Path) -> None:
-    convert(source, tmp_path / "one", threads=1, method=method)
-    convert(source, tmp_path / "three", threads=3, method=method)
+@pytest.mark.parametrize(
+    "more", [FULL, {**FULL, "method": "diag"}, POLISHED], ids=["full", "diag", "measured and polished"]
+)
+def test_the_result_does_not_depend_on_threads(more: dict[str, Any], source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "one", **{**more, "threads": 1})
+    convert(source, tmp_path / "three", **{**more, "threads": 3})
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
 
 
@@ -224,9 +230,9 @@ def stop_at(source: Path, out: Path, share: float, **more: Any) -> None:
     assert not out.exists()
 
 
-def layer_errors(events: list[Event]) -> dict[int, float]:
-    """The error of each layer, as it was told last."""
-    return {e.step: e.value for e in events if isinstance(e, Metric) and e.name == "output_error"}
+def layer_errors(events: list[Event]) -> list[tuple[int, float]]:
+    """The errors of the layers, in the order in which they were told."""
+    return [(e.step, e.value) for e in events if isinstance(e, Metric) and e.name == "output_error"]
 
 
 @pytest.mark.parametrize("share", [0.35, 0.8])
@@ -239,7 +245,7 @@ def test_stopped_inside_a_layer_it_goes_on_to_the_same_folder(
     _, events = convert(source, out)
     assert any(isinstance(event, Note) and event.code == "resumed" for event in events)
     assert hashes(out) == hashes(tmp_path / "whole")
-    assert layer_errors(events) == layer_errors(whole)  # those of the first run are told again
+    assert layer_errors(events) == layer_errors(whole)  # those of the first run too, and each once
 
 
 @pytest.mark.parametrize("share", [0.05, 0.5, 0.9])
@@ -261,6 +267,10 @@ def test_the_polish_brings_it_closer_and_says_so(source: Path, tmp_path: Path) -
     assert note.fields["kl_after"] < 0.95 * note.fields["kl_before"]
     told = manifest(tmp_path / "polished")["parameters"]["polish"]
     assert told["kl_after"] == note.fields["kl_after"] and told["steps"] == 24
+    gain = f"from {note.fields['kl_before']:.4g} to {note.fields['kl_after']:.4g} nats"
+    assert gain in card(tmp_path / "polished") and "24 steps" in card(tmp_path / "polished")
+    assert "Norms and biases are unchanged" not in card(tmp_path / "polished")
+    assert "Norms and biases are unchanged" in card(tmp_path / "rounded")
     before, after = (
         SafetensorsFile(tmp_path / name / "model.safetensors") for name in ("rounded", "polished")
     )
@@ -354,6 +364,9 @@ def test_a_weight_that_is_not_a_number_names_its_tensor(value: float, source: Pa
         ({"method": "magic"}, "method"),
         ({"calibration_windows": 0}, "windows"),
         ({"polish": -1}, "polish"),
+        ({"method": "fast", "calibration": ("text.txt",)}, "calibration-unused"),
+        ({"method": "fast", "polish": 7}, "polish-unused"),
+        ({"method": "diag", "polish": 7}, "polish-unused"),
         ({"calibration": ("/nowhere/text.txt",)}, "text-unreadable"),
     ],
 )

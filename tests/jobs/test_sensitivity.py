@@ -71,6 +71,39 @@ def test_what_is_damaged_is_measured_again(name: str, source: Path, tmp_path: Pa
         assert again == whole, stop
 
 
+def test_a_changed_digit_is_damage(source: Path, tmp_path: Path) -> None:
+    whole, _ = measure(source, tmp_path / "whole")
+    work = tmp_path / "work"
+    measure(source, work, 3)
+    path = work / sensitivity_state.FOLDER / sensitivity_state.NUMBERS
+    text = path.read_text(encoding="utf-8")
+    at = text.index("0.")
+    path.write_text(text[: at + 2] + ("1" if text[at + 2] != "1" else "2") + text[at + 3 :], encoding="utf-8")
+    again, _ = measure(source, work)
+    assert again == whole
+
+
+def test_a_changed_digit_of_the_result_is_damage(tmp_path: Path) -> None:
+    path = tmp_path / "sensitivity.json"
+    value = {"identity": "one", "matrices": {"a": 0.125, "b": 3.5e-17}}
+    sensitivity_state.save_sealed(path, value)
+    assert sensitivity_state.load_sealed(path) == value
+    path.write_text(path.read_text(encoding="utf-8").replace("0.125", "0.126"), encoding="utf-8")
+    with pytest.raises(ValueError, match="not what was written"):
+        sensitivity_state.load_sealed(path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_damage(source: Path, tmp_path: Path) -> None:
+    whole, _ = measure(source, tmp_path / "whole")
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / sensitivity_state.FOLDER).write_text("not a folder", encoding="utf-8")
+    assert measure(source, tmp_path / "work")[0] == whole
+    (tmp_path / "work" / "other").mkdir()
+    (tmp_path / "work" / "other" / sensitivity_state.FOLDER).write_text("", encoding="utf-8")
+    sensitivity_state.remove(tmp_path / "work" / "other")
+    assert not (tmp_path / "work" / "other" / sensitivity_state.FOLDER).exists()
+
+
 def test_another_text_begins_anew_and_removing_leaves_nothing(source: Path, tmp_path: Path) -> None:
     measure(source, tmp_path, 3)
     kept = MeasuringState(tmp_path, "one", (WINDOWS, WINDOW, 32))

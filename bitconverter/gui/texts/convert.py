@@ -90,6 +90,10 @@ TEXTS: Texts = {
         "Training scales and norms gained nothing (KL {kl_before} before, {kl_after} after), so it is not used.",
         "倍率と正規化を学習しても改善しなかった（KL {kl_before} → {kl_after}）ため、採用しません。",
     ),
+    "note-polish-left-out": (
+        "Scales and norms are not trained: {matrices} matrices are ternary already and must stay exact.",
+        "{matrices} 個の行列がもともと三値で、そのまま保つ必要があるため、倍率と正規化の学習は行いません。",
+    ),
     "note-expanding": ("Unpacking {file}", "{file} を展開しています"),
     "step-text-2": ("From the smallest file to the one closest to the original, or any size in between.", "最小のファイルから、元に最も近いものまで。その間の大きさも選べます。"),
     "step-text-3": ("The result runs on this processor. A stopped conversion goes on where it stopped.", "結果はこのプロセッサーで動きます。途中で止めた変換は続きから再開できます。"),
