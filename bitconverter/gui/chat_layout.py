@@ -105,7 +105,7 @@ class ChatLayout(QWidget):
 
     def show_model(self, session: ChatSession | None, opening: str) -> None:
         """The open model and on what it runs; `opening` names the one that is being opened, if any."""
-        if session is None:
+        if session is None or opening:
             name = tr("loading", name=opening) if opening else ""
             self.bar.show_model(name, "", "", "")
             self.composer.show_prompt(None)

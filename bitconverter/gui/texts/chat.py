@@ -26,6 +26,15 @@ TEXTS: Texts = {
     "toggle-drawer": ("Show or hide the chat settings", "会話の設定を表示・非表示"),
     "kind-ternary": ("ternary", "三値"),
     "kind-original": ("original", "元のモデル"),
+    "with-soul": ("With {name}", "「{name}」を使う"),
+    "with-soul-name": ("Answer with the soul {name}", "ソウル「{name}」を使って答える"),
+    "with-soul-tip": ("Answer with the soul {name}; counts from the next answer on", "ソウル「{name}」を使って答えます（次の答えから）"),
+    "made-with-soul": ("with {name}", "「{name}」使用"),
+    "soul-not-open": (
+        "This answer was made with the soul {name}, which is not open now. Open it from the shelf first.",
+        "この答えはソウル「{name}」を使ったものですが、今は開いていません。先に棚から開いてください。",
+    ),
+    "opened-without-soul": ("The model was opened without its soul.", "ソウルを使わずにモデルを開きました。"),
     "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads}スレッド"),
     "device-tip": (
         "Runs on the processor with {isa} instructions and {threads} threads. "
