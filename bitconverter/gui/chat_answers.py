@@ -30,6 +30,7 @@ class _Running:
         self.before, self.numbers_before, self.ending_before = node.text, node.numbers, node.ending
         self.sampling, self.system, self.with_soul = sampling, system, with_soul
         self.expected: str | None = None  # the text that it should become, when it is repeated
+        self.beside: Node | None = None  # the answer that it is to be shown beside
 
 
 class ChatAnswers(ChatContext):
@@ -39,6 +40,7 @@ class ChatAnswers(ChatContext):
         super().__init__(settings)
         self._running: _Running | None = None
         self._after_stop: Callable[[], None] | None = None
+        self.view.can_both = self._can_both
         self._runner = JobRunner(self)
         self._runner.happened.connect(self._on_event)
 
@@ -122,6 +124,8 @@ class ChatAnswers(ChatContext):
                 self.answer_again(node)
             elif name == "repeat":
                 self.repeat(node)
+            elif name == "both":
+                self.answer_both(node)
             elif name == "continue":
                 self.go_on(node)
 
@@ -141,15 +145,31 @@ class ChatAnswers(ChatContext):
             return
         if self._lacks_soul(numbers):
             return
+        self._answer_as(node, numbers, bool(numbers.soul)).expected = node.text
+
+    def answer_both(self, node: Node) -> None:
+        """The same answer the other way, without the soul that it was made with, or with the one that is open; then
+        both are shown."""
+        if self.state is State.READY and node.numbers is not None and self._can_both(node):
+            self._answer_as(node, node.numbers, not node.numbers.soul).beside = node
+
+    def _can_both(self, node: Node) -> bool:
+        session, numbers = self._session, node.numbers
+        if session is None or numbers is None or node.parent is None or numbers.model != session.name:
+            return False
+        return bool(session.soul_name) and numbers.soul in ("", session.soul_name)
+
+    def _answer_as(self, node: Node, numbers: Numbers, with_soul: bool) -> _Running:
+        """Another version of `node`, made as its `numbers` say."""
         sampling = Sampling(
             temperature=numbers.temperature, top_p=numbers.top_p, top_k=numbers.top_k, min_p=numbers.min_p,
             repeat_penalty=numbers.repeat_penalty, seed=numbers.seed, max_tokens=numbers.max_tokens,
         )  # fmt: skip
         leaf = self.log.tree.leaf
         self.log.tree.leaf = node.parent
-        self._answer(leaf, [], sampling, numbers.system_prompt, bool(numbers.soul))
+        self._answer(leaf, [], sampling, numbers.system_prompt, with_soul)
         assert self._running is not None
-        self._running.expected = node.text
+        return self._running
 
     def _lacks_soul(self, numbers: Numbers) -> bool:
         """Whether an answer was made with a soul that is not open now; then that is said."""
@@ -271,9 +291,15 @@ class ChatAnswers(ChatContext):
             self.complain("end-context")
         elif running.expected is not None and isinstance(event, Finished):
             self.say(tr("repeated" if node.text == running.expected else "repeated-differs"))
+        elif running.beside is not None and isinstance(event, Finished):
+            self._show_both(node, running.beside)
         after, self._after_stop = self._after_stop, None
         if after is not None:
             after()
+
+    def _show_both(self, *nodes: Node) -> None:
+        texts = {bool(node.numbers and node.numbers.soul): node.text for node in nodes}
+        self.open_two_answers(self._ready().soul_name, texts[True], texts[False])
 
     def _give_back(self, running: _Running) -> None:
         """Nothing was said: the question goes back into the input, before what is typed there."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QTextEdit
 from reference.converted import write_converted
 from safetensors.numpy import load_file
 from window_checks import left_in_english, nameless
@@ -226,6 +226,41 @@ def test_the_switch_is_in_the_bar_at_1024_x_640(page, window, settings, qtbot, p
     assert not nameless(window) and (language == "en" or not left_in_english(window))
     settings["text_scale"] = 100
     window.apply_setting("text_scale")
+
+
+@pytest.mark.parametrize("on", [True, False])
+def test_both_answers_are_shown_side_by_side_and_stay_as_versions(page, window, settings, qtbot, on):
+    if not on:
+        qtbot.keyClick(page.bar.soul_switch, Qt.Key.Key_Space)
+    first = ask(page, qtbot)
+    menu = page.view.last_answer().menu()
+    next(action for action in menu.actions() if "with and without" in action.text()).trigger()
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+    second, shown = page.log.turns[-1], page.two_answers
+    assert page.log.tree.versions(first) == [first, second] and second.text != first.text
+    assert bool(first.numbers.soul) == on and bool(second.numbers.soul) != on
+    assert (second.numbers.seed, second.numbers.max_tokens) == (first.numbers.seed, first.numbers.max_tokens)
+    assert page.bar.soul_switch.isChecked() == on  # the next answer is made as before
+    assert shown.isVisible() and [name.text() for name in shown.names] == ["with お茶", "without お茶"]
+    pieces = [text.findChildren(QTextEdit) for text in shown.texts]
+    said = ["".join(piece.toPlainText() for piece in side) for side in pieces]
+    assert said[0] != said[1] and all(said)
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert not nameless(shown) and not left_in_english(shown)
+    assert shown.names[1].text() == "「お茶」なし"
+    shown.close_button.click()
+    assert not shown.isVisible()
+
+
+def test_without_a_soul_there_is_nothing_to_compare(page, window, place, chat_model, qtbot):
+    answer = ask(page, qtbot)
+    assert "both" in page.view.last_answer().offers()
+    page.open_model(str(place / "生徒"), soul="")
+    opened(window, qtbot)
+    assert "both" not in page.view.last_answer().offers()
+    page.act("both", answer)
+    assert page.state is State.READY and page.log.tree.versions(answer) == [answer]
 
 
 def test_what_is_remembered_is_not_trusted(settings):
