@@ -18,12 +18,19 @@ class _Running:
     the branch from before, and the settings it is made with."""
 
     def __init__(
-        self, node: Node, added: list[Node], leaf: int | None, sampling: Sampling, system: str
+        self,
+        node: Node,
+        added: list[Node],
+        leaf: int | None,
+        sampling: Sampling,
+        system: str,
+        with_soul: bool,
     ) -> None:
         self.node, self.added, self.leaf = node, added, leaf
         self.before, self.numbers_before, self.ending_before = node.text, node.numbers, node.ending
-        self.sampling, self.system = sampling, system
+        self.sampling, self.system, self.with_soul = sampling, system, with_soul
         self.expected: str | None = None  # the text that it should become, when it is repeated
+        self.beside: Node | None = None  # the answer that it is to be shown beside
 
 
 class ChatAnswers(ChatContext):
@@ -33,6 +40,7 @@ class ChatAnswers(ChatContext):
         super().__init__(settings)
         self._running: _Running | None = None
         self._after_stop: Callable[[], None] | None = None
+        self.view.can_both = self._can_both
         self._runner = JobRunner(self)
         self._runner.happened.connect(self._on_event)
 
@@ -65,14 +73,19 @@ class ChatAnswers(ChatContext):
         added: list[Node],
         sampling: Sampling | None = None,
         system: str | None = None,
+        with_soul: bool | None = None,
     ) -> None:
-        """A new answer to the last message; `leaf` is the branch to go back to if nothing comes of it."""
+        """A new answer to the last message; `leaf` is the branch to go back to if nothing comes of it. What is None is
+        as it is set now."""
         sampling = self.drawer.sampling() if sampling is None else sampling
         system = self.drawer.system_prompt() if system is None else system
+        with_soul = self._soul_on if with_soul is None else with_soul
         messages = self.log.messages(system)
         node = self.log.add("assistant", "", self.log.tree.leaf)
-        self._running = _Running(node, [*added, node], leaf, sampling, system)
-        self._start(AnswerJob(self._ready(), messages, sampling, drop_oldest=self.log.chat.drop_oldest))
+        self._running = _Running(node, [*added, node], leaf, sampling, system, with_soul)
+        drop_oldest = self.log.chat.drop_oldest
+        job = AnswerJob(self._ready(), messages, sampling, drop_oldest=drop_oldest, with_soul=with_soul)
+        self._start(job)
 
     def _start(self, job: AnswerJob) -> None:
         self.hide_notice()
@@ -111,6 +124,8 @@ class ChatAnswers(ChatContext):
                 self.answer_again(node)
             elif name == "repeat":
                 self.repeat(node)
+            elif name == "both":
+                self.answer_both(node)
             elif name == "continue":
                 self.go_on(node)
 
@@ -124,32 +139,60 @@ class ChatAnswers(ChatContext):
         self._answer(leaf, [])
 
     def repeat(self, node: Node) -> None:
-        """The same answer again, with the settings, the seed and the system prompt that it had."""
+        """The same answer again, with the settings, the seed, the system prompt and the soul that it had."""
         numbers = node.numbers
         if self.state is not State.READY or numbers is None or node.parent is None:
             return
+        if self._lacks_soul(numbers):
+            return
+        self._answer_as(node, numbers, bool(numbers.soul)).expected = node.text
+
+    def answer_both(self, node: Node) -> None:
+        """The same answer the other way, without the soul that it was made with, or with the one that is open; then
+        both are shown."""
+        if self.state is State.READY and node.numbers is not None and self._can_both(node):
+            self._answer_as(node, node.numbers, not node.numbers.soul).beside = node
+
+    def _can_both(self, node: Node) -> bool:
+        session, numbers = self._session, node.numbers
+        if session is None or numbers is None or node.parent is None or numbers.model != session.name:
+            return False
+        return bool(session.soul_name) and numbers.soul in ("", session.soul_name)
+
+    def _answer_as(self, node: Node, numbers: Numbers, with_soul: bool) -> _Running:
+        """Another version of `node`, made as its `numbers` say."""
         sampling = Sampling(
             temperature=numbers.temperature, top_p=numbers.top_p, top_k=numbers.top_k, min_p=numbers.min_p,
             repeat_penalty=numbers.repeat_penalty, seed=numbers.seed, max_tokens=numbers.max_tokens,
         )  # fmt: skip
         leaf = self.log.tree.leaf
         self.log.tree.leaf = node.parent
-        self._answer(leaf, [], sampling, numbers.system_prompt)
+        self._answer(leaf, [], sampling, numbers.system_prompt, with_soul)
         assert self._running is not None
-        self._running.expected = node.text
+        return self._running
+
+    def _lacks_soul(self, numbers: Numbers) -> bool:
+        """Whether an answer was made with a soul that is not open now; then that is said."""
+        lacks = numbers.soul not in ("", self._ready().soul_name)
+        if lacks:
+            self.say(tr("soul-not-open", name=numbers.soul))
+        return lacks
 
     def go_on(self, node: Node) -> None:
-        """Let an answer that was cut go on."""
+        """Let an answer that was cut go on, with the soul that it began with where that is known."""
         if self.state is not State.READY or not self.log.turns or node is not self.log.turns[-1]:
             return
+        if node.numbers is not None and self._lacks_soul(node.numbers):
+            return
+        with_soul = self._soul_on if node.numbers is None else bool(node.numbers.soul)
         sampling, system = self.drawer.sampling(), self.drawer.system_prompt()
         messages = self.log.messages(system)
-        self._running = _Running(node, [], self.log.tree.leaf, sampling, system)
+        self._running = _Running(node, [], self.log.tree.leaf, sampling, system, with_soul)
         node.ending = ""
         self.log.go_on(node)
         job = AnswerJob(
-            self._ready(), messages, sampling, continues=True, drop_oldest=self.log.chat.drop_oldest
-        )
+            self._ready(), messages, sampling, True, self.log.chat.drop_oldest, with_soul
+        )  # fmt: skip
         self._start(job)
 
     def edit(self, node: Node) -> None:
@@ -248,9 +291,15 @@ class ChatAnswers(ChatContext):
             self.complain("end-context")
         elif running.expected is not None and isinstance(event, Finished):
             self.say(tr("repeated" if node.text == running.expected else "repeated-differs"))
+        elif running.beside is not None and isinstance(event, Finished):
+            self._show_both(node, running.beside)
         after, self._after_stop = self._after_stop, None
         if after is not None:
             after()
+
+    def _show_both(self, *nodes: Node) -> None:
+        texts = {bool(node.numbers and node.numbers.soul): node.text for node in nodes}
+        self.open_two_answers(self._ready().soul_name, texts[True], texts[False])
 
     def _give_back(self, running: _Running) -> None:
         """Nothing was said: the question goes back into the input, before what is typed there."""
@@ -276,4 +325,5 @@ class ChatAnswers(ChatContext):
             seed=answer.seed, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k,
             min_p=sampling.min_p, repeat_penalty=sampling.repeat_penalty,
             max_tokens=sampling.max_tokens, system_prompt=running.system,
+            soul=session.soul_name if running.with_soul else "",
         )  # fmt: skip

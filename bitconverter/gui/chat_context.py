@@ -32,6 +32,7 @@ class ChatContext(ChatLayout):
         self.counter.counted.connect(self._counted)
         self._session: ChatSession | None = None
         self._opening = ""
+        self._soul_on = False  # what the next answer is made with, if the model has a soul
         self._editing: Node | None = None
         self._stash: tuple[str, tuple[Attachment, ...]] = ("", ())
 
@@ -65,6 +66,8 @@ class ChatContext(ChatLayout):
 
     def _show_model(self) -> None:
         self.show_model(self._session, Path(self._opening).name if self.state is State.LOADING else "")
+        soul = self._session.soul_name if self._session is not None else ""
+        self.bar.show_soul(soul, self._soul_on, self.state is State.READY)
 
     # ---- the context
 

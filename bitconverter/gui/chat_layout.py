@@ -22,6 +22,7 @@ from bitconverter.gui.prompt_preview import PromptPreview
 from bitconverter.gui.sampling_drawer import WIDTH as DRAWER_WIDTH
 from bitconverter.gui.sampling_drawer import SamplingDrawer
 from bitconverter.gui.store_queue import StoreQueue
+from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
@@ -51,6 +52,7 @@ class ChatLayout(QWidget):
         self._problem: Exception | str | None = None
         self._undo: Callable[[], None] | None = None
         self.preview: PromptPreview | None = None
+        self.two_answers: TwoAnswers | None = None
         self._build()
 
     def _build(self) -> None:
@@ -105,7 +107,7 @@ class ChatLayout(QWidget):
 
     def show_model(self, session: ChatSession | None, opening: str) -> None:
         """The open model and on what it runs; `opening` names the one that is being opened, if any."""
-        if session is None:
+        if session is None or opening:
             name = tr("loading", name=opening) if opening else ""
             self.bar.show_model(name, "", "", "")
             self.composer.show_prompt(None)
@@ -170,6 +172,14 @@ class ChatLayout(QWidget):
         self.preview.show()
         self.preview.activateWindow()
 
+    def open_two_answers(self, soul: str, with_soul: str, without: str) -> None:
+        """Show an answer with the soul of that name and one without it beside each other."""
+        if self.two_answers is None:
+            self.two_answers = TwoAnswers(self)
+        self.two_answers.show_answers(soul, with_soul, without)
+        self.two_answers.show()
+        self.two_answers.activateWindow()
+
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
         self.say(tr("copied"))
@@ -228,6 +238,8 @@ class ChatLayout(QWidget):
         self._name_buttons()
         if self.preview is not None:
             self.preview.retranslate()
+        if self.two_answers is not None:
+            self.two_answers.retranslate()
         if self._problem is not None:
             self.complain(self._problem, self._can_drop)
 

@@ -54,7 +54,7 @@ class _Versions(QWidget):
 
 class _Message(QWidget):
     """What both kinds have. Emits `acted` with what is asked for and the node: "edit", "again", "continue",
-    "repeat", "delete", "previous", "next"; and `copy` with a text."""
+    "repeat", "both", "delete", "previous", "next"; and `copy` with a text."""
 
     acted = Signal(str, object)
     copy = Signal(str)
@@ -181,6 +181,7 @@ class AssistantMessage(_Message):
         self.again_button, self.go_on_button = IconButton("again", size=15), IconButton("go-on", size=15)
         self.again_button.clicked.connect(lambda: self.act("again"))
         self.go_on_button.clicked.connect(lambda: self.act("continue"))
+        self.can_both = False  # whether it could be made the other way: with the soul of now, or without it
         self._started = 0.0
         self._shown_in: theme.Colors | None = None
         self._timer = QTimer(self)
@@ -211,7 +212,8 @@ class AssistantMessage(_Message):
 
     def offers(self) -> list[str]:
         repeat = ["repeat"] if self.turn.numbers is not None else []
-        return ["again", *repeat, "edit-answer", "delete"]
+        both = ["both"] if self.can_both else []
+        return ["again", *repeat, *both, "edit-answer", "delete"]
 
     def grew(self) -> None:
         """The turn has more text: show it soon."""

@@ -1,16 +1,24 @@
 """Chat: the whole page. Opens a model, reads documents, and connects the parts."""
 
+from collections.abc import Callable
+from functools import partial
+
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QFileDialog
 
 from bitconverter.gui.chat_context import State
 from bitconverter.gui.chat_keeping import ChatKeeping
+from bitconverter.gui.chat_souls import remember, remembered
 from bitconverter.gui.document_reader import DocumentReader
+from bitconverter.gui.dropping import is_soul
 from bitconverter.gui.messages import tr
+from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.jobs.chat import ChatSession, LoadChatJob
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
+from bitconverter.jobs.soul_base import FindBaseJob
 from bitconverter.settings import Settings
 
 __all__ = ["ChatPage", "State"]
@@ -25,7 +33,11 @@ class ChatPage(ChatKeeping):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self.reader = DocumentReader(self)
-        self._next_model: tuple[str, int] | None = None
+        self._next: Callable[[], None] | None = None  # what to open when the job of now has ended
+        self._asked_soul: str | None = None  # of the opening under way, see open_model()
+        self._soul = ""  # the open model's, or that of the one that is being opened
+        self._soul_problem: Exception | None = None  # told when the model is open without it
+        self._model = ""  # the open one's path
         self._runner.idle.connect(self._on_idle)
         self._connect()
         for keys in ("Ctrl+F", "Ctrl+Shift+F"):
@@ -34,12 +46,13 @@ class ChatPage(ChatKeeping):
         self._show_state(State.NO_MODEL)
 
     def _connect(self) -> None:
-        self.dropped.connect(self.open_model)
+        self.dropped.connect(self._open_dropped)
         self.documents_dropped.connect(self.attach_files)
         self.bar.picked.connect(self.open_model)
         self.bar.browse.connect(self._browse)
         self.bar.browse_file.connect(self._browse_file)
         self.bar.new_chat.connect(self.new_chat)
+        self.bar.soul_switched.connect(self.switch_soul)
         self.start.picked.connect(self.open_model)
         self.start.browse.connect(self._browse)
         self.start.convert.connect(self.convert_requested)
@@ -67,23 +80,57 @@ class ChatPage(ChatKeeping):
 
     # ---- the model
 
-    def open_model(self, path: str, context: int = 0) -> None:
+    def open_model(self, path: str, context: int = 0, soul: str | None = None) -> None:
         """Open `path`, a model folder or a .gguf file, with a context of so many tokens (0: the usual); an answer in
-        progress is stopped first. The chat stays."""
+        progress is stopped first. The chat stays. `soul`: the file that is put on it, "" for none; None: the one that
+        it was opened with last, on or off as it was left."""
         self.hide_notice()
         if self._runner.busy:
-            self._next_model = (path, context)
-            self._runner.cancel()
+            self._open_next(partial(self.open_model, path, context, soul))
             return
         self._close_session()  # before the next one is opened: two models may not fit into memory
-        self._opening = path
+        self._opening, self._asked_soul = path, soul
+        self._soul, self._soul_on = remembered(self._settings, path) if soul is None else (soul, bool(soul))
         threads, kv = int(self._settings["threads"]), str(self._settings["kv_cache"])
-        self._runner.start(LoadChatJob(model=path, threads=threads, n_ctx=context, kv=kv))
+        self._runner.start(LoadChatJob(path, threads, n_ctx=context, kv=kv, soul=self._soul))
         self._show_state(State.LOADING)
+
+    def open_soul(self, path: str, model: str = "") -> None:
+        """Open the soul `path` on the model that it was trained on: `model`, or "" where that has to be found
+        first. What is open stays so until it is."""
+        if model:
+            self.open_model(model, soul=path)
+            return
+        self.hide_notice()
+        if self._runner.busy:
+            self._open_next(partial(self.open_soul, path))
+            return
+        self._opening = self._asked_soul = path
+        known = ShelfMemory(memory_file(self._settings)).load()
+        self._runner.start(FindBaseJob(path, places_to_scan(self._settings, known)))
+        self._show_state(State.LOADING)
+
+    def _open_dropped(self, path: str) -> None:
+        if is_soul(path):
+            self.open_soul(path)
+        else:
+            self.open_model(path)
+
+    def _open_next(self, opening: Callable[[], None]) -> None:
+        """When the job of now, which is stopped, has ended."""
+        self._next = opening
+        self._runner.cancel()
+
+    def switch_soul(self, on: bool) -> None:
+        """Make the answers with the soul, or without it, from the next one on."""
+        self._soul_on = on
+        remember(self._settings, self._model, self._soul, on)
+        self.drawer.to_save.emit()
 
     def _open_smaller(self) -> None:
         """Once more the model that memory was too small for, with the context that was found to fit."""
-        self.open_model(self._opening, int(getattr(self._problem, "fields", {}).get("fits", 0)))
+        context = int(getattr(self._problem, "fields", {}).get("fits", 0))
+        self.open_model(self._opening, context, self._asked_soul)
 
     def offer_model(self, path: str) -> None:
         """A model has just been made: it is the first of the recent ones."""
@@ -98,20 +145,38 @@ class ChatPage(ChatKeeping):
             self._session = None
 
     def _loaded(self, session: ChatSession) -> None:
-        self._session = session
+        self._session, self._model = session, self._opening
         self._settings.add_recent_model(self._opening)
         remember_folder(self._settings, self._opening)
+        if self._soul:
+            remember(self._settings, self._model, self._soul, self._soul_on)
         self._show_state(State.READY)
+        problem, self._soul_problem = self._soul_problem, None
+        if problem is not None:
+            self.complain(problem)
+            self.say(tr("opened-without-soul"))
         self.composer.edit.setFocus()
 
     def _on_load_end(self, event: Event) -> None:
-        if isinstance(event, Finished):
+        before = State.NO_MODEL if self._session is None else State.READY
+        if isinstance(event, Finished) and isinstance(event.result, ChatSession):
             self._loaded(event.result)
+        elif isinstance(event, Finished):  # the model of a soul has been found
+            self._next = self._next or partial(self.open_model, event.result, soul=self._opening)
+        elif isinstance(event, Failed) and self._may_do_without_soul(event.error):
+            self._soul_problem = event.error
+            remember(self._settings, self._opening, "", False)
+            self._next = self._next or partial(self.open_model, self._opening)
         elif isinstance(event, Failed):
-            self._show_state(State.NO_MODEL)
+            self._show_state(before)
             self.complain(event.error)
         elif isinstance(event, Stopped):
-            self._show_state(State.NO_MODEL)
+            self._show_state(before)
+
+    def _may_do_without_soul(self, error: BaseException) -> bool:
+        """A soul that nobody asked for now, and that is gone or fits no more, must not lock its model away: the model
+        is opened without it, and that is said."""
+        return self._asked_soul is None and isinstance(error, UserError) and error.code.startswith("soul-")
 
     def _browse_file(self) -> None:
         start, kind = start_folder(self._settings), tr("gguf-filter")
@@ -183,7 +248,7 @@ class ChatPage(ChatKeeping):
 
     def shut_down(self) -> None:
         """Ask the job to stop; `idle` tells when it has."""
-        self._next_model = None
+        self._next = None
         self._runner.cancel()
 
     def stop_and_wait(self) -> None:
@@ -201,9 +266,9 @@ class ChatPage(ChatKeeping):
         self.store.close()
 
     def _on_idle(self) -> None:
-        following, self._next_model = self._next_model, None
+        following, self._next = self._next, None
         if following is not None:
-            self.open_model(*following)
+            following()
         else:
             self.idle.emit()
 

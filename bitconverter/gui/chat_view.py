@@ -1,5 +1,7 @@
 """The conversation: turns under each other, staying at the end while the end is what is looked at."""
 
+from collections.abc import Callable
+
 from PySide6.QtCore import QEvent, Qt, QTimer, Signal
 from PySide6.QtWidgets import QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
@@ -33,6 +35,7 @@ class ChatView(QScrollArea):
         self._pending: list[Node] = []  # before the messages, the oldest first
         self._log: ChatLog | None = None
         self._idle = False
+        self.can_both: Callable[[Node], bool] = lambda _node: False  # of an answer, see AssistantMessage
         self._follow = True
         self._wanted: float | None = None  # where to be when all is built, 0..1
         self._wanted_node: int | None = None
@@ -106,6 +109,8 @@ class ChatView(QScrollArea):
     def _place(self, message: UserMessage | AssistantMessage, last: bool) -> None:
         assert self._log is not None
         versions = self._log.tree.versions(message.turn) if message.turn.id in self._log.tree else [None]
+        if isinstance(message, AssistantMessage):
+            message.can_both = self.can_both(message.turn)
         number = next((i for i, version in enumerate(versions) if version is message.turn), 0)
         message.set_place(last, self._idle, number, len(versions))
 

@@ -22,6 +22,7 @@ ACTIONS: dict[str, tuple[str, ...]] = {
     "models": ("shelf",),
     "text": ("attach", "train"),
     "lesson": ("train",),
+    "soul": ("chat", "shelf"),
 }
 # what only this page does something with
 ONLY_THERE = {"folder": "train"}
@@ -118,5 +119,11 @@ def chat_takes(data: QMimeData) -> bool:
 
 
 def is_model(path: str) -> bool:
-    """Whether a dropped file or folder is for opening as a model, not for reading as a document."""
-    return os.path.isdir(path) or Path(path).suffix.lower() == ".gguf"
+    """Whether a dropped file or folder is for opening as a model, or as a soul with its model, not for reading as a
+    document."""
+    return os.path.isdir(path) or is_soul(path) or Path(path).suffix.lower() == ".gguf"
+
+
+def is_soul(path: str) -> bool:
+    """Whether it is a soul by its name."""
+    return Path(path).suffix.lower() == ".soul"

@@ -102,6 +102,7 @@ class MainWindow(QMainWindow):
         shell = self.shell
         shell.page_wanted.connect(self.show_page)
         shell.model_wanted.connect(self.open_model)
+        shell.soul_wanted.connect(self.open_soul)
         shell.source_wanted.connect(self.convert_source)
         shell.resume_wanted.connect(self.resume)
         shell.files_wanted.connect(self.take_files)
@@ -164,6 +165,11 @@ class MainWindow(QMainWindow):
         self.show_page("chat")
         self.chat.open_model(path)
 
+    def open_soul(self, path: str, model: str = "") -> None:
+        """Show the chat and open the soul `path` there, on its `model` ("": wherever that lies)."""
+        self.show_page("chat")
+        self.chat.open_soul(path, model)
+
     def convert_source(self, path: str) -> None:
         """Show the conversion of the model `path`."""
         self.show_page("convert")
@@ -183,7 +189,9 @@ class MainWindow(QMainWindow):
 
     def _take(self, path: str, page: str) -> None:
         drop = offer(path, page)
-        if drop.action == "chat":
+        if drop.action == "chat" and drop.kind == "soul":
+            self.open_soul(drop.path)
+        elif drop.action == "chat":
             self.open_model(drop.path)
         elif drop.kind == "partial":
             self.resume(drop.path.removesuffix(".partial"))

@@ -169,7 +169,8 @@ def answer_line(answer: Numbers) -> str:
         f"{answer.prefill_seconds + answer.decode_seconds:.1f}",
     )
     line = tr("tok-s", speed=speed, count=answer.tokens, seconds=seconds)
-    return f"{line} · {answer.device}" if answer.device else line
+    soul = tr("made-with-soul", name=answer.soul) if answer.soul else ""
+    return " · ".join(part for part in (line, soul, answer.device) if part)
 
 
 def answer_details(answer: Numbers) -> str:

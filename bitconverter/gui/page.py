@@ -16,6 +16,7 @@ class Shell(QObject):
 
     page_wanted = Signal(str)
     model_wanted = Signal(str)  # to be opened in the chat
+    soul_wanted = Signal(str, str)  # to be opened in the chat with its model; "": that has to be found
     source_wanted = Signal(str)  # to be converted
     resume_wanted = Signal(str)  # the output folder of an unfinished conversion
     files_wanted = Signal(list)  # dropped, or given at the start: paths

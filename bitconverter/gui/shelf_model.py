@@ -15,6 +15,7 @@ from bitconverter.gui.messages import format_count, format_size, tr
 from bitconverter.gui.palette import matches
 from bitconverter.jobs.hardware import Fit, fit
 from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
+from bitconverter.settings import Settings
 
 ENTRY = int(Qt.ItemDataRole.UserRole)
 Index = QModelIndex | QPersistentModelIndex
@@ -55,6 +56,24 @@ class ShelfModel(QStandardItemModel):
     def entries(self) -> list[ShelfEntry]:
         """The same as entries."""
         return [index.data(ENTRY) for index in self.indexes()]
+
+
+def places_to_scan(settings: Settings, entries: Iterable[ShelfEntry]) -> tuple[str, ...]:
+    """The folders of the list, the models known by name, and of `entries` what was found beside a source and is in no
+    folder of the list."""
+    lists = ("model_folders", "recent_models", "shelf_models")
+    places = dict.fromkeys(path for key in lists for path in settings[key])
+    if settings["output_folder"]:
+        places[settings["output_folder"]] = None
+    for entry in entries:
+        if entry.there and isinstance(entry.path, str) and os.path.exists(entry.path):
+            places[entry.path] = None
+    return tuple(places)
+
+
+def memory_file(settings: Settings) -> Path:
+    """Where a ShelfMemory of these settings lies."""
+    return settings.path.with_name("shelf.json")
 
 
 def parents(everything: list[ShelfEntry]) -> list[ShelfEntry | None]:

@@ -23,7 +23,17 @@ from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
 from bitconverter.gui.sections import ScrolledPage
 from bitconverter.gui.shelf_delegate import ShelfDelegate
-from bitconverter.gui.shelf_model import ENTRY, ShelfMemory, ShelfModel, facts, fit_of, fit_text, with_missing
+from bitconverter.gui.shelf_model import (
+    ENTRY,
+    ShelfMemory,
+    ShelfModel,
+    facts,
+    fit_of,
+    fit_text,
+    memory_file,
+    places_to_scan,
+    with_missing,
+)
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
@@ -51,7 +61,7 @@ POSSIBLE = {
     GGUF: ("chat", "convert", "folder", "delete"),
     CONVERTED: ("chat", "verify", "folder", "delete"),
     UNFINISHED: ("resume", "folder", "delete"),
-    SOUL: ("folder", "delete"),
+    SOUL: ("chat", "folder", "delete"),
 }
 
 
@@ -61,7 +71,7 @@ class ShelfPage(ScrolledPage):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, "shelf-title", "shelf-subtitle")
         self.entries: list[ShelfEntry] = []
-        self._memory = ShelfMemory(shell.settings.path.with_name("shelf.json"))
+        self._memory = ShelfMemory(memory_file(shell.settings))
         self._activity: Activity | None = None
         self._scanner, self._verifier = JobRunner(self), JobRunner(self)
         self._scanner.happened.connect(self._on_scan)
@@ -175,14 +185,7 @@ class ShelfPage(ScrolledPage):
 
     def scan(self) -> None:
         """Look at the folders again."""
-        lists = ("model_folders", "recent_models", "shelf_models")
-        folders = dict.fromkeys(path for key in lists for path in self.settings[key])
-        if self.settings["output_folder"]:
-            folders[self.settings["output_folder"]] = None
-        for entry in self.entries:  # what was found beside a source, and is in no folder of the list
-            if entry.there and os.path.exists(entry.path):
-                folders[entry.path] = None
-        self._scanner.start(ScanJob(folders=tuple(folders)))
+        self._scanner.start(ScanJob(folders=places_to_scan(self.settings, self.entries)))
 
     def scan_soon(self) -> None:
         """Scan when the events of now are done: a conversion has begun, stopped or ended."""
@@ -257,7 +260,9 @@ class ShelfPage(ScrolledPage):
         entry = self.current()
         if entry is None or not entry.there or action not in POSSIBLE[entry.kind]:
             return
-        if action == "chat":
+        if action == "chat" and entry.kind == SOUL:
+            self.shell.soul_wanted.emit(entry.path, "")
+        elif action == "chat":
             self.shell.model_wanted.emit(entry.path)
         elif action == "convert":
             self.shell.source_wanted.emit(entry.path)

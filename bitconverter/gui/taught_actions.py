@@ -10,13 +10,11 @@ from PySide6.QtCore import QObject, Signal
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.page import Shell
-from bitconverter.gui.target_card import free_out
 from bitconverter.gui.taught_view import TaughtView
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.jobs.adopt import AdoptJob, AdoptResult
 from bitconverter.jobs.compare_answers import CompareAnswersJob
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
-from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.train_run import ASIDE
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
@@ -40,13 +38,10 @@ class TaughtActions(QObject):
         view.renamed.connect(self.rename)
 
     def use(self) -> None:
-        """Write the soul into a copy of the model, and chat with that."""
+        """Chat with the model that it was trained on, with the soul on."""
         taught = self._view.taught
-        if taught is None or self.runner.busy:
-            return
-        out = free_out(str(Path(taught.model).parent / taught.name))
-        self._view.show_busy("use")
-        self.runner.start(MergeJob(taught.model, taught.soul, out))
+        if taught is not None and not self.runner.busy:
+            self._shell.soul_wanted.emit(taught.soul, taught.model)
 
     def compare(self) -> None:
         """Let the model answer rows that were held back, as it was and as it is now."""
@@ -68,9 +63,7 @@ class TaughtActions(QObject):
         if not isinstance(event, Finished | Failed | Stopped):
             return
         self._view.show_busy("")
-        if isinstance(event, Finished) and isinstance(event.result, MergeResult):
-            self._shell.model_wanted.emit(event.result.out)
-        elif isinstance(event, Finished) and isinstance(event.result, AdoptResult):
+        if isinstance(event, Finished) and isinstance(event.result, AdoptResult):
             assert self._view.taught is not None
             self._view.show_taught(
                 dataclasses.replace(self._view.taught, soul=event.result.out, set_aside=False)

@@ -167,13 +167,12 @@ class TaughtView(QFrame):
         self.compare_button.setVisible(not self.compared)
 
     def show_busy(self, busy: str) -> None:
-        """While the model with the soul in it is being made to chat ("use") or to "compare"; "" when it is done."""
+        """While something is being done with the soul: "compare" or "adopt"; "" when it is done."""
         for button in (
             self.use_button, self.compare_button, self.undo_button, self.adopt_button, self.again_button
         ):  # fmt: skip
             button.setEnabled(not busy)
         self.name.setEnabled(not busy and self.taught is not None and not self.taught.set_aside)
-        self._texts.set(self.use_button.setText, "taught-making" if busy == "use" else "taught-use")
         self._texts.set(
             self.compare_button.setText, "taught-comparing" if busy == "compare" else "taught-compare"
         )

@@ -119,7 +119,8 @@ class LoadChatJob:
             if not tokenizer.eos_ids:
                 ctx.emit(Note("no-end-token"))
             name = Path(self.model).resolve().name
-            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul)
+            worn = Path(self.soul).stem if soul else ""
+            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul, worn)
 
     def _check_context(self, max_positions: int) -> None:
         if not 0 <= self.n_ctx <= max_positions:
@@ -176,6 +177,7 @@ class AnswerJob:
     `continues`: the last message is the assistant's, and the answer is what follows it. `drop_oldest`: a
     conversation that is too long is told without its oldest turns (see ChatSession.fit), with
     Note("left-out", messages=how many); otherwise it fails with UserError("context-full").
+    `with_soul`: put the chat's soul on, or take it off, before; None: as it is.
     Emits Progress(unit="token") while a long prompt is read. A cancel leaves the session usable.
     """
 
@@ -184,6 +186,7 @@ class AnswerJob:
     sampling: Sampling
     continues: bool = False
     drop_oldest: bool = False
+    with_soul: bool | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -194,6 +197,8 @@ class AnswerJob:
             raise UserError("no-message", "There is nothing to answer. Write a message first.")
         sampler = self.sampling.sampler()
         with self.chat.exclusive() as session:
+            if self.with_soul is not None:
+                self.chat.switch_soul(session, self.with_soul)
             prompt = self.chat.prompt(self._messages(ctx), self.continues)
             self._check_fits(len(prompt))
             start = time.perf_counter()

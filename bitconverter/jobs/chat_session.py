@@ -31,9 +31,10 @@ class ChatSession:
 
     def __init__(
         self, name: str, session: Session, tokenizer: Tokenizer, template: ChatTemplate, resources: ExitStack,
-        soul: Soul | None = None,
+        soul: Soul | None = None, soul_name: str = "",
     ) -> None:  # fmt: skip
-        """`resources` is closed with the session, after the model is; `soul` is on the model already."""
+        """`resources` is closed with the session, after the model is; `soul` is on the model already, and `soul_name`
+        is what to call it."""
         model = session.model
         self.name = name
         self.family = model.info.family
@@ -49,6 +50,7 @@ class ChatSession:
         self._lock = threading.Lock()
         self._resources = resources
         self._soul = soul
+        self.soul_name = soul_name
         self.soul_is_on = soul is not None
 
     def prompt_text(self, messages: Sequence[Message], continues: bool = False) -> str:
@@ -116,12 +118,16 @@ class ChatSession:
 
         Raises UserError: "chat-busy", "chat-closed"."""
         with self.exclusive() as session:
-            if self._soul is None or on == self.soul_is_on:
-                return
-            (put_on if on else take_off)(session.model, self._soul)
-            self.soul_is_on = on
-            session.rewind(0)
-            self._held.clear()
+            self.switch_soul(session, on)
+
+    def switch_soul(self, session: Session, on: bool) -> None:
+        """use_soul() for one who holds the session."""
+        if self._soul is None or on == self.soul_is_on:
+            return
+        (put_on if on else take_off)(session.model, self._soul)
+        self.soul_is_on = on
+        session.rewind(0)
+        self._held.clear()
 
     def feed(self, session: Session, tokens: list[int], cancel: Cancel) -> None:
         """Append to the cache; after a cancel both sides still agree on what it holds."""

@@ -7,12 +7,17 @@ from bitconverter.format.soul_file import Soul, read_soul, weights_hash
 from bitconverter.jobs.job import Context
 
 
+def opened_soul(path: Path) -> Soul:
+    """Raises UserError: "soul-missing", "soul-broken"."""
+    if not path.is_file():
+        raise UserError("soul-missing", f"There is no {path}. Check the path of the soul.", path=str(path))
+    return read_soul(path)
+
+
 def soul_for(path: Path, model: Path, ctx: Context) -> Soul:
     """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it was trained on another model than the folder
     `model`); Cancelled."""
-    if not path.is_file():
-        raise UserError("soul-missing", f"There is no {path}. Check the path of the soul.", path=str(path))
-    soul = read_soul(path)
+    soul = opened_soul(path)
     if weights_hash(model.glob("*.safetensors"), ctx.cancel.check) != soul.base_sha256:
         raise UserError(
             "soul-base",

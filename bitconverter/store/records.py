@@ -25,7 +25,8 @@ def now() -> int:
 class Numbers:
     """How an answer was made: enough to show its speed, and to make it again exactly.
 
-    Seconds, tokens and tokens per second as the job counted them; `model` and `device` are names to show.
+    Seconds, tokens and tokens per second as the job counted them; `model` and `device` are names to show;
+    `soul` is the name of the one that was on the model, "" without.
     """
 
     prompt_tokens: int = 0
@@ -44,6 +45,7 @@ class Numbers:
     repeat_penalty: float = 1.0
     max_tokens: int = 0
     system_prompt: str = ""
+    soul: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

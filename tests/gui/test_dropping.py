@@ -141,7 +141,7 @@ def test_each_kind_dropped_on_each_page_is_taken_or_explained(window, things, qt
         qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
 
 
-@pytest.mark.parametrize("kind", ["soul", "archive", "folder", "other"])
+@pytest.mark.parametrize("kind", ["archive", "folder", "other"])
 def test_what_cannot_be_used_is_explained(window, things, kind):
     window.show_page("convert")
     _drop(window, _mime(things[kind]))

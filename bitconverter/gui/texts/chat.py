@@ -26,6 +26,16 @@ TEXTS: Texts = {
     "toggle-drawer": ("Show or hide the chat settings", "会話の設定を表示・非表示"),
     "kind-ternary": ("ternary", "三値"),
     "kind-original": ("original", "元のモデル"),
+    "with-soul": ("With {name}", "「{name}」を使う"),
+    "with-soul-name": ("Answer with the soul {name}", "ソウル「{name}」を使って答える"),
+    "with-soul-tip": ("Answer with the soul {name}; counts from the next answer on", "ソウル「{name}」を使って答えます（次の答えから）"),
+    "made-with-soul": ("with {name}", "「{name}」使用"),
+    "made-without-soul": ("without {name}", "「{name}」なし"),
+    "soul-not-open": (
+        "This answer was made with the soul {name}, which is not open now. Open it from the shelf first.",
+        "この答えはソウル「{name}」を使ったものですが、今は開いていません。先に棚から開いてください。",
+    ),
+    "opened-without-soul": ("The model was opened without its soul.", "ソウルを使わずにモデルを開きました。"),
     "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads}スレッド"),
     "device-tip": (
         "Runs on the processor with {isa} instructions and {threads} threads. "
@@ -72,6 +82,16 @@ TEXTS: Texts = {
     "do-edit": ("Edit", "編集"),
     "do-again": ("Answer again", "もう一度答える"),
     "do-repeat": ("Repeat exactly (seed {seed})", "まったく同じに繰り返す（シード {seed}）"),
+    "do-both": ("Answer with and without the soul", "ソウルありとなしで答えをくらべる"),
+    "two-answers": ("With and without the soul", "ソウルありとなし"),
+    "two-answers-text": (
+        "The same question, seed and settings. Both answers stay in the chat as versions.",
+        "質問、シード、設定は同じです。どちらの答えも、会話に別の版として残ります。",
+    ),
+    "two-answers-same": (
+        "The same question, seed and settings, and the same answer, letter for letter.",
+        "質問、シード、設定は同じです。答えも一字一句同じでした。",
+    ),
     "do-edit-answer": ("Edit the answer", "答えを編集"),
     "do-delete": ("Delete from here on", "ここから先を削除"),
     "repeated": ("The same answer, letter for letter.", "一字一句同じ答えになりました。"),

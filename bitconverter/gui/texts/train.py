@@ -159,7 +159,6 @@ TEXTS: Texts = {
     "taught-time": ("time", "かかった時間"),
     "taught-name": ("Name of the soul", "ソウルの名前"),
     "taught-use": ("Chat with it", "会話する"),
-    "taught-making": ("Making the model…", "モデルを作っています…"),
     "taught-compare": ("Compare answers", "答えをくらべる"),
     "taught-comparing": ("Both are answering…", "両方に答えさせています…"),
     "answer-before": ("before", "学習前"),

@@ -43,7 +43,6 @@ TEXTS: Texts = {
     "drop-shelf": ("Goes on the shelf, in place", "今の場所のまま棚に並べます"),
     "drop-attach": ("Will be read in the chat", "会話で読み込みます"),
     "drop-no-letters": ("Letters can be read only in a later version", "メールの取り込みは、今後のバージョンで対応します"),
-    "drop-no-soul": ("Souls can be used only in a later version", "ソウルには、今後のバージョンで対応します"),
     "drop-no-knowledge": ("Knowledge packs can be used only in a later version", "知識パックには、今後のバージョンで対応します"),
     "drop-no-archive": ("Unpack this archive first, then drop the folder", "先に展開してから、フォルダーをドロップしてください"),
     "drop-no-folder": ("There is no model in this folder (no config.json, no .gguf)", "このフォルダーにモデルがありません（config.json も .gguf もありません）"),
