@@ -20,6 +20,7 @@ from bitconverter.jobs.peer import Peer
 PREFILL, DECODE = 512, 32  # tokens
 DEPTHS = (512, 2048, 8192)
 SEQUENCES = (8, 32)
+PIECE = 64 * 1024 * 1024  # bytes of a weight file that are read at a time; more than most caches hold
 
 
 @dataclass(frozen=True)
@@ -94,22 +95,24 @@ class _Sweep:
         threads = sorted({1, self.most})
         for count in threads:
             rows += self._basic(count)
-        engine = open_engine(self.most, self.job.cpu)
-        model = Model(engine, self.folder)
-        rows += self._depths(model)
-        rows += self._together(model)
+        rows += self._on_all_threads()
         rows += self._load()
         weights = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         return SweepResult(
             model=Path(self.job.model).name,
             rows=tuple(rows),
-            isa=engine.isa,
+            isa=open_engine(self.most, self.job.cpu).isa,
             machine=this_machine(),
             peer=self.peer.name if self.peer else None,
             weight_bytes=weights,
             peak_rss_bytes=peak_rss_bytes(),
             rss_limit_bytes=int(1.05 * weights) + self.session_bytes + 40 * 10**6,
         )
+
+    def _on_all_threads(self) -> list[SweepRow]:
+        """One model at a time: two mappings of a file would count twice in the process's memory."""
+        model = Model(open_engine(self.most, self.job.cpu), self.folder)
+        return [*self._depths(model), *self._together(model)]
 
     def _step(self) -> None:
         self.ctx.cancel.check()
@@ -150,17 +153,17 @@ class _Sweep:
         yield _paired(f"decode {new}", threads, decode, [p[1] for p in peers], share, answer)
 
     def _read(self, engine: Engine) -> float:
-        """GB/s of reading the mapped weight files, as decoding does."""
+        """GB/s of reading the mapped weight files, as decoding does. A piece is mapped at a time: the model's own
+        mapping of the same pages counts in the process's memory already."""
         total, seconds = 0, 0.0
         for path in sorted(self.folder.glob("*.safetensors")):
-            with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-                data = np.frombuffer(mapped, np.uint8)
-                engine.read(data)  # maps the pages
-                start = time.perf_counter()
-                engine.read(data)
-                seconds += time.perf_counter() - start
-                total += data.nbytes
-                del data
+            size = path.stat().st_size
+            with open(path, "rb") as file:
+                for start in range(0, size, PIECE):
+                    count = min(PIECE, size - start)
+                    with mmap.mmap(file.fileno(), count, access=mmap.ACCESS_READ, offset=start) as mapped:
+                        seconds += _seconds_of_reading(engine, mapped)
+                    total += count
         return total / seconds / 1e9
 
     def _depths(self, model: Model) -> Iterator[SweepRow]:
@@ -214,6 +217,14 @@ class _Sweep:
             firsts.append(time.perf_counter() - start)
         yield SweepRow("load", self.most, statistics.median(loads), "s")
         yield SweepRow("load and first token", self.most, statistics.median(firsts), "s")
+
+
+def _seconds_of_reading(engine: Engine, mapped: mmap.mmap) -> float:
+    data = np.frombuffer(mapped, np.uint8)
+    engine.read(data)  # maps the pages
+    start = time.perf_counter()
+    engine.read(data)
+    return time.perf_counter() - start
 
 
 def _decode(session: Session, start_ids: np.ndarray, new: int, ctx: Context) -> tuple[float, str]:
