@@ -5,27 +5,20 @@ import math
 from typing import Any
 
 import pytest
-import synthetic_model
 from conftest import GOLDEN
 
 from bitconverter.engine import Engine, Model, ModelInfo, Session, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.model.budget import GB, PRESETS, PROGRAM, Fit, Wish, overhead_bytes, planned, session_bytes
 from bitconverter.model.plan import TensorPlan, estimated_bytes
-
-SMALL: dict[str, Any] = {
-    "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu", "hidden_size": 576,
-    "intermediate_size": 1536, "num_hidden_layers": 30, "num_attention_heads": 9, "num_key_value_heads": 3,
-    "max_position_embeddings": 8192, "rms_norm_eps": 1e-5, "rope_theta": 1e5, "tie_word_embeddings": True,
-    "vocab_size": 49152,
-}  # fmt: skip
+from bitconverter.model.shapes import config_of
 
 
 def info_of(config: dict[str, Any]) -> ModelInfo:
     return check_config(json.dumps(config).encode())
 
 
-LARGE_INFO, SMALL_INFO = info_of(synthetic_model.config(32)), info_of(SMALL)
+LARGE_INFO, SMALL_INFO = info_of(config_of("8b")), info_of(config_of("135m"))
 
 
 def bits_of(plan: tuple[TensorPlan, ...]) -> float:
