@@ -1,8 +1,8 @@
 """What a number of bits is expected to cost in quality, before anything is converted: an estimate from measurements.
 
 KL divergence to the source (nats per token) of SmolLM2-135M-Instruct, on 24,528 tokens of prose, documents and code
-(docs/quality.json, made by tools/compare_quality.py; `fast` at 1, 3, 4 planes on other texts); between the points its
-logarithm is interpolated. Larger models lose less: the numbers are multiplied by (weights / 135 million)^SIZE_POWER,
+(docs/quality.json, made by tools/compare_quality.py; `fast` at 1, 3, 4 planes on other texts, 1.65 bits with polish by
+an earlier version of it); between the points its logarithm is interpolated. Larger models lose less: the numbers are multiplied by (weights / 135 million)^SIZE_POWER,
 which is how llama.cpp's types compare between this model and Llama 3 8B (IQ3_S 0.33 and 0.11, IQ4_XS 0.10 and 0.036;
 llama.cpp's own table).
 """
@@ -10,15 +10,10 @@ llama.cpp's own table).
 import itertools
 import math
 
-_FROM_4 = (
-    (4.0, 0.109),
-    (4.5, 0.0615),
-    (4.85, 0.0366),
-    (6.46, 0.0077),
-)  # full; with polish it was not measured here
+_FROM_4_5 = ((4.5, 0.0615), (4.85, 0.0366), (6.46, 0.0077))  # full; with polish it was not measured here
 MEASURED = {  # method: (bits per linear weight, KL)
-    "full": ((1.65, 2.07), (2.0, 1.14), (2.5, 0.687), (3.25, 0.253), *_FROM_4),
-    "polished": ((1.65, 1.37), (2.0, 0.837), (2.5, 0.551), (3.25, 0.218), *_FROM_4),
+    "full": ((1.65, 2.07), (2.0, 1.14), (2.5, 0.687), (3.25, 0.253), (4.0, 0.109), *_FROM_4_5),
+    "polished": ((1.65, 1.37), (2.0, 0.837), (2.5, 0.551), (3.25, 0.218), (4.0, 0.103), *_FROM_4_5),
     "fast": ((1.63, 10.98), (3.24, 1.59), (4.85, 0.192), (6.42, 0.03)),
 }
 MEASURED_WEIGHTS = 135e6
