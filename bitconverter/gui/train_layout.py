@@ -168,6 +168,8 @@ class TrainLayout(QWidget):
         self.rate.setRange(0.00001, 1.0)
         self.rate.setSingleStep(0.001)
         self.rate.setValue(RATES["exact", "gain"])
+        for spin in (self.steps, self.layers, self.rate):
+            spin.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.engine = QComboBox()
         self.engine.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         for engine in CLIPS:

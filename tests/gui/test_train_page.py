@@ -358,7 +358,7 @@ def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_
     assert not view.question.isVisible() and view.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert "400 歩のあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert "400 ステップのあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
     page._again()
     assert view.answers == {} and not view.isVisible()
 
@@ -388,7 +388,7 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
     assert found.table.topLevelItem(0).text(3) == "完了" and len(found.chosen()) == 2
-    assert "歩数" in {found.details.topLevelItem(row).text(0) for row in range(3)}
+    assert "ステップ数" in {found.details.topLevelItem(row).text(0) for row in range(3)}
     again = MainWindow(window.shell.settings)
     qtbot.addWidget(again)
     again.show_page("train")
