@@ -86,7 +86,8 @@ class SweepJob:
 class _Sweep:
     def __init__(self, job: SweepJob, folder: Path, ctx: Context, peer: Peer | None) -> None:
         self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
-        self.most = open_engine(job.threads, job.cpu).threads
+        engine = open_engine(job.threads, job.cpu)
+        self.most, self.isa = engine.threads, engine.isa
         self.session_bytes = 0
         self.done = 0
 
@@ -101,7 +102,7 @@ class _Sweep:
         return SweepResult(
             model=Path(self.job.model).name,
             rows=tuple(rows),
-            isa=open_engine(self.most, self.job.cpu).isa,
+            isa=self.isa,
             machine=this_machine(),
             peer=self.peer.name if self.peer else None,
             weight_bytes=weights,
