@@ -2,18 +2,20 @@
 
 import contextlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bitconverter.format.atomic import write_json
+from bitconverter.jobs.device_word import is_device_word
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One setting: `choices` lists the allowed values, empty for any value of `type`; a number lies in
-    `bounds`, which keep what a file may hold (NaN, 1e300) away from the fields that show it. `group`: where
-    the settings page shows it, "" for what is set elsewhere."""
+    """One setting: `choices` lists the allowed values, empty for any value of `type`, or any that `valid` accepts; a
+    number lies in `bounds`, which keep what a file may hold (NaN, 1e300) away from the fields that show it. `group`:
+    where the settings page shows it, "" for what is set elsewhere."""
 
     key: str
     type: type
@@ -22,6 +24,7 @@ class Setting:
     choices: tuple[Any, ...] = ()
     bounds: tuple[float, float] | None = None
     group: str = ""
+    valid: Callable[[object], bool] | None = None
 
     def accepts(self, value: Any) -> bool:
         """Whether `value` may be stored: the exact type (an int passes as a float), one of the choices,
@@ -34,6 +37,8 @@ class Setting:
             return False
         if isinstance(value, int | float) and self.bounds is not None:
             return self.bounds[0] <= value <= self.bounds[1]
+        if self.valid is not None:
+            return self.valid(value)
         return not self.choices or value in self.choices
 
 
@@ -60,6 +65,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting(
         "text_scale", int, 100, "Text size in percent", (80, 90, 100, 110, 125, 150, 175, 200), group="look"
     ),
+    Setting("device", str, "auto", "What chats run on", group="engine", valid=is_device_word),
     Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024), group="engine"),
     Setting(
         "kv_cache",

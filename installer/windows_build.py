@@ -66,7 +66,7 @@ def need_makensis() -> None:
 def _freeze_with_wine() -> None:
     windows_engine.need_tools()
     windows_engine.compile_engine()
-    windows_engine.need_only_system_libraries(windows_engine.BUILD / windows_engine.LIBRARY)
+    windows_engine.need_sound_libraries()
     windows_python.prepare(windows_engine.wheel())
     _prepare_assets(windows_python.SITE, windows_python.PYTHON / "LICENSE.txt")
     say("freezing under wine")
@@ -103,7 +103,10 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def check_program(folder: Path) -> None:
-    """What may not be in the bundle: what trim.py leaves out, wine's repaired DLLs, anything of wine at all."""
+    """What may not be in the bundle: what trim.py leaves out, wine's repaired DLLs, anything of wine at all.
+
+    What must be: our libraries and the licences.
+    """
     wrong = [str(name) for name in files_of(folder) if trim.left_out(str(name.relative_to(name.parts[0])))]
     if wrong:
         raise SetupError(f"these files should have been left out: {', '.join(wrong)}")
@@ -114,6 +117,9 @@ def check_program(folder: Path) -> None:
             raise SetupError(f"{name} is a file of wine; it may not be shipped")
     if not (folder / "_internal" / "licenses" / "README.txt").is_file():
         raise SetupError("the licences are not in the bundle")
+    for library in windows_engine.LIBRARIES:
+        if not (folder / "_internal" / "bitconverter" / "engine" / library).is_file():
+            raise SetupError(f"{library} is not in the bundle")
 
 
 def pack(number: str, out: Path, *, compress: bool = True) -> None:

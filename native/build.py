@@ -26,15 +26,20 @@ def declare(header: Path, out: Path) -> None:
 
 
 def compile_library(options: list[str]) -> None:
-    """Configure and build with CMake, then copy the library beside the Python code."""
-    configure = ["cmake", "-S", str(NATIVE), "-B", str(BUILD), "-DCMAKE_BUILD_TYPE=Release", *options]
+    """Configure and build with CMake, then copy the libraries beside the Python code."""
+    configure = ["cmake", "-S", str(NATIVE), "-B", str(BUILD), "-DCMAKE_BUILD_TYPE=Release"]
+    configure += [f"-DPython_EXECUTABLE={sys.executable}", *options]  # NVRTC is among its packages
     subprocess.run(configure, check=True)
     subprocess.run(["cmake", "--build", str(BUILD), "--config", "Release", "--parallel"], check=True)
-    for library in [*BUILD.glob("libbitconverter.so"), *BUILD.rglob("*bitconverter.dll")]:
+    libraries = [*BUILD.glob("libbitconverter*.so"), *BUILD.rglob("*bitconverter*.dll")]
+    for library in libraries:
         # Replaced by a rename: a running program keeps the library that it has mapped.
         new = PACKAGE / (library.name + ".new")
         shutil.copy2(library, new)
         new.replace(PACKAGE / library.name)
+    for old in {*PACKAGE.glob("*.so"), *PACKAGE.glob("*.dll")}:
+        if old.name not in [library.name for library in libraries]:  # made with other options
+            old.unlink()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 import tokenizers
+from cards import no_cards, pretend  # noqa: F401 - fixtures
 from tokenizers import decoders, models, pre_tokenizers
 
 from bitconverter.jobs.job import Context
@@ -57,6 +58,13 @@ def _no_thread_outlives_its_test() -> Iterator[None]:
 def _own_settings(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test reads or writes the settings of whoever runs it."""
     monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path_factory.getbasetemp() / "home"))
+
+
+@pytest.fixture(autouse=True)
+def _no_card_unless_it_is_asked_for(request: pytest.FixtureRequest) -> None:
+    """A test gives the same on a PC with a graphics card, and leaves the card alone; except those marked `gpu`."""
+    if request.node.get_closest_marker("gpu") is None:
+        request.getfixturevalue("no_cards")
 
 
 @pytest.fixture(autouse=True)

@@ -113,6 +113,7 @@ def _ctest_command(folder: Path) -> list[str]:
 def _configure_c_tests(sanitize: bool) -> Path:
     devenv.need_venv()
     devenv.need_compiler()
+    devenv.need_test_compiler()
     folder = SANITIZE_BUILD if sanitize else TEST_BUILD
     options = ["-DBC_SANITIZE=address,undefined"] if sanitize else []
     kind = "RelWithDebInfo" if sanitize else "Release"
@@ -122,7 +123,7 @@ def _configure_c_tests(sanitize: bool) -> Path:
 
 
 def _cmake(folder: Path, options: list[str]) -> None:
-    run(["cmake", "-S", NATIVE, "-B", folder, *options], quiet=True)
+    run(["cmake", "-S", NATIVE, "-B", folder, f"-DPython_EXECUTABLE={PYTHON}", *options], quiet=True)
     run(["cmake", "--build", folder, "--parallel", str(os.cpu_count() or 1)], quiet=True)
 
 

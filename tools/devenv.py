@@ -24,6 +24,7 @@ STAMP = VENV / "bitconverter-installed.json"
 
 # What a Debian or Ubuntu needs, by purpose. Fonts: a window without any shows no text.
 COMPILER_PACKAGES = ["gcc", "libc6-dev", "cmake", "make"]
+TEST_COMPILER_PACKAGES = ["g++"]  # the emulated graphics card of the C tests
 QT_PACKAGES = [
     "libegl1", "libgl1", "libglib2.0-0", "libdbus-1-3", "libfontconfig1", "libxkbcommon0",
     "libxkbcommon-x11-0", "libxcb-cursor0", "libxcb-icccm4", "libxcb-image0", "libxcb-keysyms1",
@@ -118,7 +119,7 @@ def _dpkg_has(package: str) -> bool:
 
 
 def need_compiler() -> None:
-    """A C compiler that can include <stdio.h>, CMake, and something for CMake to drive."""
+    """A C compiler that can include <stdio.h>, CMake, something for CMake to drive, and NVRTC for the kernels."""
     path = environment()["PATH"]
     if not _compiles():
         if WINDOWS:
@@ -136,13 +137,26 @@ def need_compiler() -> None:
         tools.append("ninja")
     if tools:
         pip_install(tools, "build tools")
+    need_packages(["build"])
 
 
-def _compiles() -> bool:
-    compiler = os.environ.get("CC") or ("gcc" if WINDOWS else "cc")
+def need_test_compiler() -> None:
+    """A C++ compiler: some C tests on Linux have helpers in C++."""
+    if WINDOWS or _compiles("CXX", "c++", "try.cpp", "#include <vector>\nint main() { return 0; }\n"):
+        return
+    apt_install(TEST_COMPILER_PACKAGES, "a C++ compiler for the tests")
+
+
+def _compiles(
+    variable: str = "CC",
+    otherwise: str = "gcc" if WINDOWS else "cc",
+    name: str = "try.c",
+    text: str = '#include <stdio.h>\nint main(void) { return puts("") < 0; }\n',
+) -> bool:
+    compiler = os.environ.get(variable) or otherwise
     with tempfile.TemporaryDirectory() as folder:
-        source = Path(folder) / "try.c"
-        source.write_text('#include <stdio.h>\nint main(void) { return puts("") < 0; }\n', encoding="utf-8")
+        source = Path(folder) / name
+        source.write_text(text, encoding="utf-8")
         command = [*compiler.split(), str(source), "-o", str(Path(folder) / "try.exe")]
         try:
             return subprocess.run(command, capture_output=True).returncode == 0
@@ -223,9 +237,10 @@ def _quiet_ok(command: Sequence[str | Path]) -> bool:
 
 
 def need_packages(groups: Sequence[str]) -> None:
-    """Install the package groups ("run", "demo", "dev") whose list changed since last time."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    lists = {"run": project["dependencies"], **project["optional-dependencies"]}
+    """Install the package groups ("run", "build", "demo", "dev") whose list changed since last time."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    lists = {"run": file["project"]["dependencies"], "build": file["build-system"]["requires"]}
+    lists |= file["project"]["optional-dependencies"]
     done = _read_stamp()
     for group in groups:
         wanted = sorted(lists[group])

@@ -20,9 +20,12 @@ COMMANDS: list[tuple[str, list[str | Path]]] = [
 WINDOWS_ALLOWED = {"src/platform.c", "tests/test_os.c", "include/bitconverter.h"}
 
 
+FORMATTED = (".c", ".h", ".cpp", ".hpp", ".cu", ".cuh")
+
+
 def native_sources() -> list[Path]:
-    """Our C files, without build folders."""
-    files = [path for pattern in ("*.c", "*.h", "*.inc") for path in NATIVE.rglob(pattern)]
+    """Our files in C, C++ and CUDA, without build folders."""
+    files = [path for suffix in (*FORMATTED, ".inc") for path in NATIVE.rglob(f"*{suffix}")]
     return sorted(path for path in files if not path.relative_to(NATIVE).parts[0].startswith("build"))
 
 
@@ -54,11 +57,11 @@ def file_names_are_wide() -> list[str]:
     wrong = []
     for path in native_sources():
         name = path.relative_to(NATIVE).as_posix()
-        if not name.startswith("src/"):
+        if not name.startswith(("src/", "cuda/")):
             continue
         narrow = r"\b(Create|Open|Find|Load|Get|Delete|Move)\w*A\s*\("
         if name != "src/platform.c":  # which opens for the others, and has a part of its own for POSIX
-            narrow += r"|\b(fopen|fopen_s|freopen|_?open|creat)\s*\("
+            narrow += r"|(?<![.>])\b(fopen|fopen_s|freopen|_?open|creat)\s*\("
         lines = path.read_text(encoding="utf-8").splitlines()
         wrong += [
             f"native/{name}:{number}: files are opened by src/platform.c, by their wide name on Windows"
@@ -70,7 +73,7 @@ def file_names_are_wide() -> list[str]:
 
 def clang_format() -> list[str]:
     """What clang-format would change."""
-    files = [str(path) for path in native_sources() if path.suffix in (".c", ".h")]
+    files = [str(path) for path in native_sources() if path.suffix in FORMATTED]
     if not files:
         return []
     done = subprocess.run(
@@ -102,7 +105,7 @@ def totals() -> str:
     """How much code there is, and the largest file of each language."""
     return "; ".join(
         _total(name, files)
-        for name, files in (("C", native_sources()), ("Python", python_sources()))
+        for name, files in (("C, C++ and CUDA", native_sources()), ("Python", python_sources()))
         if files
     )
 

@@ -20,7 +20,7 @@ BUILD = NATIVE / "build-mingw"
 TOOLCHAIN = NATIVE / "mingw.cmake"
 DIST = ROOT / "dist" / "windows"
 COMPILER = "x86_64-w64-mingw32-gcc-win32"
-LIBRARY = "libbitconverter.dll"
+LIBRARIES = ("bitconverter_cuda.dll", "libbitconverter.dll")
 # What every Windows has; msvcrt is part of the system since Windows 95.
 SYSTEM_LIBRARIES = {"KERNEL32.dll", "msvcrt.dll"}
 
@@ -29,7 +29,7 @@ def main() -> str:
     """Build, test, pack; the sentence that sums the tests up."""
     need_tools()
     compile_engine()
-    need_only_system_libraries(BUILD / LIBRARY)
+    need_sound_libraries()
     summary = test()
     print(f"wheel: {wheel().relative_to(ROOT)}")
     return summary
@@ -46,27 +46,34 @@ def need_tools() -> None:
 
 
 def compile_engine() -> None:
-    """The library and the test programs into native/build-mingw."""
+    """The libraries and the test programs into native/build-mingw."""
     say("the engine for Windows")
     options = [f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}", "-DCMAKE_BUILD_TYPE=Release", "-DBC_TESTS=ON"]
+    options.append(f"-DPython_EXECUTABLE={PYTHON}")
     options.append(f"-DCMAKE_CROSSCOMPILING_EMULATOR={wine.loader()}")
     run(["cmake", "-S", NATIVE, "-B", BUILD, *options], quiet=True)
     run(["cmake", "--build", BUILD, "--parallel", str(os.cpu_count() or 1)], quiet=True)
 
 
-def imported_libraries(library: Path) -> set[str]:
-    """The names of the DLLs that a Windows program needs."""
+def need_sound_libraries() -> None:
+    """A user's PC has no mingw: what is not Windows' own must be linked in. A backend shows its table alone."""
+    for name in LIBRARIES:
+        imports, exports = imports_and_exports(BUILD / name)
+        foreign = imports - SYSTEM_LIBRARIES
+        if foreign:
+            raise SetupError(f"{name} needs {', '.join(sorted(foreign))}, which Windows does not have")
+        if name == "bitconverter_cuda.dll" and exports != {"bc_backend_table"}:
+            raise SetupError(f"{name} should export bc_backend_table alone, not {', '.join(sorted(exports))}")
+
+
+def imports_and_exports(library: Path) -> tuple[set[str], set[str]]:
+    """The names of the DLLs that a DLL needs, and of what it has for others."""
     listing = subprocess.run(
         ["x86_64-w64-mingw32-objdump", "-p", str(library)], capture_output=True, encoding="utf-8", check=True
-    )
-    return set(re.findall(r"DLL Name: (\S+)", listing.stdout))
-
-
-def need_only_system_libraries(library: Path) -> None:
-    """A user's PC has no mingw: what is not Windows' own must be linked in."""
-    foreign = imported_libraries(library) - SYSTEM_LIBRARIES
-    if foreign:
-        raise SetupError(f"{library.name} needs {', '.join(sorted(foreign))}, which Windows does not have")
+    ).stdout
+    table = listing.partition("[Ordinal/Name Pointer] Table")[2].partition("\n\n")[0]
+    exports = re.findall(r"^\s*\[\s*\d+\] (?:\+base\[\s*\d+\]\s+[0-9a-f]+ )?(\S+)$", table, re.MULTILINE)
+    return set(re.findall(r"DLL Name: (\S+)", listing)), set(exports)
 
 
 def test() -> str:
@@ -113,7 +120,8 @@ def wheel() -> Path:
     run([PYTHON, "-m", "wheel", "tags", "--remove", "--platform-tag", "win_amd64", made], quiet=True)
     (made,) = DIST.glob("bitconverter-*-py3-none-win_amd64.whl")
     names = zipfile.ZipFile(made).namelist()
-    libraries = [name for name in names if re.search(r"\.(dll|so|pyd)$", name)]
-    if libraries != [f"bitconverter/engine/{LIBRARY}"] or "bitconverter/engine/_abi.py" not in names:
-        raise SetupError(f"{made.name} should hold {LIBRARY} and _abi.py, and has {libraries}")
+    libraries = sorted(name for name in names if re.search(r"\.(dll|so|pyd)$", name))
+    wanted = [f"bitconverter/engine/{name}" for name in LIBRARIES]
+    if libraries != wanted or "bitconverter/engine/_abi.py" not in names:
+        raise SetupError(f"{made.name} should hold {', '.join(wanted)} and _abi.py, and has {libraries}")
     return made

@@ -8,6 +8,7 @@ from typing import Any
 
 from bitconverter import __version__
 from bitconverter.cli import texts
+from bitconverter.jobs.device_word import AUTO, CPU, is_device_word
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
@@ -50,6 +51,7 @@ def build_parser() -> argparse.ArgumentParser:
     _inspect(_verb(verbs, "inspect"))
     _logits(_verb(verbs, "logits"))
     _benchmark(_verb(verbs, "benchmark"))
+    _verb(verbs, "devices")
     return parser
 
 
@@ -72,6 +74,14 @@ def _engine_options(parser: argparse.ArgumentParser, kv: str | None = None) -> N
     parser.add_argument("--cpu-mask", choices=CPU_MASKS, default="auto", help=texts.OPTIONS["cpu"])
     if kv is not None:
         parser.add_argument("--kv", choices=KV_TYPES, default=kv, help=texts.OPTIONS["kv"])
+
+
+def _device_options(parser: argparse.ArgumentParser, default: str = AUTO) -> None:
+    parser.add_argument(
+        "--device", type=_device, default=default, metavar="DEVICE", help=texts.OPTIONS["device"]
+    )
+    parser.add_argument("--gpu-memory", type=byte_count, metavar="4GB", help=texts.OPTIONS["gpu_memory"])
+    parser.add_argument("--gpu-layers", type=_natural, metavar="N", help=texts.OPTIONS["gpu_layers"])
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
@@ -127,6 +137,7 @@ def _chat(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
+    _device_options(parser)
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
@@ -219,6 +230,7 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--window", type=_natural, default=512, metavar="T", help=texts.OPTIONS["window"])
     _engine_options(parser, kv="f16")
+    _device_options(parser)
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
@@ -232,6 +244,7 @@ def _logits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--ids", required=True, metavar="1,2,3", help=texts.OPTIONS["ids"])
     parser.add_argument("--out", required=True, metavar="FILE.npy", help=texts.OPTIONS["npy"])
     _engine_options(parser, kv="f32")
+    _device_options(parser, CPU)  # what others compare with is the same everywhere
 
 
 def _benchmark(parser: argparse.ArgumentParser) -> None:
@@ -247,7 +260,9 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--layers", type=_natural, metavar="N", help=texts.OPTIONS["synthetic_layers"])
     parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
     parser.add_argument("--gguf", metavar="FILE", help=texts.OPTIONS["gguf"])
+    parser.add_argument("--sessions", type=_counts, metavar="1,8,32", help=texts.OPTIONS["sessions"])
     _engine_options(parser, kv="f16")
+    _device_options(parser)
 
 
 def _natural(text: str) -> int:
@@ -255,6 +270,19 @@ def _natural(text: str) -> int:
     if value < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
     return value
+
+
+def _counts(text: str) -> tuple[int, ...]:
+    counts = tuple(_natural(part) for part in text.split(","))
+    if not all(counts):
+        raise argparse.ArgumentTypeError(f"{text!r} holds a 0: give numbers of texts like 1,8,32")
+    return counts
+
+
+def _device(text: str) -> str:
+    if not is_device_word(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no device: give auto, cpu, cuda or cuda:N")
+    return text
 
 
 def byte_count(text: str) -> int:

@@ -4,16 +4,20 @@ import argparse
 import sys
 
 from bitconverter.cli import DONE, STOPPED, texts
+from bitconverter.cli.device_text import where
 from bitconverter.cli.running import Ended, run
 from bitconverter.cli.terminal import ProgressLine
-from bitconverter.cli.verbs import as_json
+from bitconverter.cli.verbs import as_json, asked_device
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
 
 
 def chat(args: argparse.Namespace) -> int:
     line = ProgressLine(quiet=args.quiet)
     loaded: ChatSession = run(
-        LoadChatJob(args.model, args.threads, args.cpu_mask, args.context, args.kv, args.soul), line
+        LoadChatJob(
+            args.model, args.threads, args.cpu_mask, args.context, args.kv, args.soul, asked_device(args)
+        ),
+        line,
     )
     try:
         return (
@@ -53,8 +57,7 @@ class _Conversation:
     def loop(self) -> int:
         if self.interactive:
             _use_readline()
-            names = {key: getattr(self.chat, key) for key in ("name", "family", "isa", "threads", "n_ctx")}
-            self.line.say(texts.CHAT_START.format(**names, help=texts.CHAT_HELP))
+            self.line.say(header(self.chat))
         while True:
             try:
                 text = input("> " if self.interactive else "").strip()
@@ -100,6 +103,13 @@ class _Conversation:
         self.line.say(_stats(answer))
         self.messages = (*asked, Message("assistant", answer.text))
         return DONE
+
+
+def header(chat: ChatSession) -> str:
+    """What is open, and on what it runs."""
+    device = where(chat.placed, f"{chat.isa}, {chat.threads} threads")
+    names = {key: getattr(chat, key) for key in ("name", "family", "n_ctx")}
+    return texts.CHAT_START.format(**names, device=device, help=texts.CHAT_HELP)
 
 
 def sampling(args: argparse.Namespace) -> Sampling:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bitconverter.cli import FAILED, STOPPED, texts
+from bitconverter.cli import FAILED, STOPPED, device_text, texts
 from bitconverter.cli.terminal import ProgressLine, time_left
 from bitconverter.jobs.errors import EngineError, UserError
 from bitconverter.jobs.job import (
@@ -120,6 +120,8 @@ def _interrupt_cancels(cancel: Cancel) -> Iterator[None]:
 
 def describe_note(code: str, fields: dict[str, Any]) -> str:
     """The sentence for a note; an unknown one shows its code and fields."""
+    if code == "device":
+        fields = {"reason": device_text.reason(fields["code"], fields)}
     if code == "file-read":
         fields = {**fields, "encoding": f" ({fields['encoding']})" if fields["encoding"] else ""}
     try:

@@ -51,7 +51,8 @@ HELP = {
         "/reset forgets the conversation, /quit or Ctrl-D ends, Ctrl-C stops the answer. Standard input need not "
         "be a terminal: then each of its lines is a message.",
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
-        "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)",
+        "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)\n"
+        "  bitconverter chat small --device cuda:0 --gpu-memory 4GB",
     ),
     "prepare": (
         "make texts, examples and conversations ready for training",
@@ -117,10 +118,10 @@ HELP = {
         "perplexity on a text; with a reference, how close the model stays to it",
         "Cut the text into windows of 512 tokens and predict each token from those before it in its window. "
         "--reference also gives the KL divergence to that model (0 = the same) and how often both find the same "
-        "token most probable.",
+        "token most probable. --device is for MODEL; the reference runs on the processor.",
         "examples:\n  bitconverter evaluate small --text story.txt\n"
         "  bitconverter evaluate small --text story.txt --reference Llama-3.2-1B-Instruct --max-tokens 20000\n\n"
-        "--json gives: perplexity, kl, top1, tokens (and reference_perplexity, seconds, tokens_per_second).",
+        "--json gives: perplexity, kl, top1, tokens (and reference_perplexity, seconds, tokens_per_second, placed).",
     ),
     "inspect": (
         "what a model holds: tensors, planes, bits per weight, sizes, hashes",
@@ -142,8 +143,19 @@ HELP = {
         "examples:\n  bitconverter benchmark small\n  bitconverter benchmark small --threads 1 --cpu-mask avx2\n"
         "  bitconverter benchmark small --full\n"
         "  bitconverter benchmark random-8b --synthetic 8b --planes 2\n"
-        "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n\n"
-        "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...).",
+        "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n"
+        "  bitconverter benchmark small --device cuda:0 --sessions 1,8,32\n\n"
+        "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...);\n"
+        "placed: where, device, layers, all_layers, head, weight_bytes, session_bytes, code; device_memory:\n"
+        "used_bytes, peak_bytes, total_bytes, free_bytes of the graphics card, null on the processor.",
+    ),
+    "devices": (
+        "the processor and the graphics cards that models can run on",
+        "List what --device may name, with the memory of each card as its driver tells it; where no card can be used, "
+        "why. Chats, evaluations, logits and benchmarks can run on a card; conversion and training run on the "
+        "processor.",
+        "example:\n  bitconverter devices\n\n"
+        "--json gives: cards (name, total_bytes, free_bytes, compute_major, ...; cuda:0 first), code and why.",
     ),
 }
 
@@ -179,6 +191,12 @@ OPTIONS = {
     "threads": "threads to use (default: one per core); results do not depend on it",
     "cpu": "use no newer CPU instructions than these (default: the best there are)",
     "kv": "how attention keys and values are kept (default %(default)s)",
+    "device": "what to run on: auto (a graphics card where one works and has room, else the processor), cpu, cuda (the "
+    "first card) or cuda:N (default %(default)s). What does not fit on the card stays on the processor, layer by "
+    "layer. Conversion and training always run on the processor",
+    "gpu_memory": "as if the card had only so much memory, such as 4GB (default: all that is free there)",
+    "gpu_layers": "at most so many layers on the card (default: all that fit)",
+    "sessions": "only decode so many texts at once, numbers separated by commas; with --full in its table",
     "json": "print one JSON object on standard output",
     "quiet": "no progress on standard error",
     "prompt": "answer this one message and end; - reads it from standard input",
@@ -293,6 +311,7 @@ NOTES = {
     "memory-tight": (
         "the model and its chat take {needs}, and {left} is free now: answers will be slow; close other programs"
     ),
+    "device": "{reason}",
     "skipped-tensor": "tensor {tensor} is not needed and left out",
     "verified": "the engine opens the result ({file_bytes} bytes)",
     "verified-tables-only": (
@@ -336,7 +355,7 @@ OUTPUT_FAILED = "the output cannot be written: {reason}"
 UNEXPECTED = "this should not have happened; please report it with the lines above"
 
 CHAT_HELP = "/reset  forget the conversation     /quit  end     Ctrl-C  stop the answer"
-CHAT_START = "{name} ({family}, {isa}, {threads} threads, context {n_ctx}). {help}"
+CHAT_START = "{name} ({family}, context {n_ctx}) on {device}. {help}"
 CHAT_RESET = "(forgotten)"
 CHAT_UNKNOWN = "there is no command {command}; {help}"
 CHAT_STATS = "[{tokens} tokens, {tokens_per_second:.1f} tok/s, seed {seed}{reason}]"
@@ -370,6 +389,7 @@ EVALUATED_REFERENCE = """\
 reference perplexity  {reference_perplexity:.4f}
 KL divergence         {kl:.5f} nats per token
 same top token        {top1:.2%}"""
+RAN_ON = "ran on                {device}"
 LOGITS = "{out}: f32 [{shape[0]}, {shape[1]}]; most probable next tokens {argmax}"
 BENCHMARKED = """\
 prefill   {prefill_tok_s:9.1f} tok/s   ({prompt_tokens} tokens)
@@ -377,7 +397,31 @@ decode    {decode_tok_s:9.1f} tok/s   ({new_tokens} tokens, {decode_gb_s:.1f} GB
 load      {load_s:9.2f} s
 peak RSS  {peak_rss:>9}
 {isa}, {threads} threads, median of {repeats}, result {logits_hash}
-{machine}"""
+{machine}
+device    {device}"""
+CARD_MEMORY = "card RAM  {used:>9}   (at most {peak}, of {total})"
+
+PROCESSOR = "the processor{details}"
+ON_CARD = "{where} {device}, all {all_layers} layers"
+ON_CARD_PARTLY = "{where} {device}, {layers} of {all_layers} layers{head}, the rest on {processor}"
+HEAD_TOO = " and the head"
+# By the code of jobs/placement.py: why a model runs where it does. Nothing is said of what was asked for.
+DEVICE_WHY = {
+    "asked-cpu": "",
+    "all-layers": "",
+    "asked-layers": "",
+    "some-layers": "all of it would take {needs} on {device}, and there are {room} for it",
+    "no-backend": "{why}",
+    "no-driver": "{why}",
+    "device-failed": "the graphics card failed: {why}",
+    "too-small": "not one layer fits on {device}: all of it would take {needs}, and there are {room} for it",
+    "kv-needs-cpu": "a KV cache of {kv} is for the processor only; {device} takes int8",
+    "lora-needs-cpu": "the soul holds low-rank additions (LoRA), which run on the processor only, not on {device}",
+    "unsupported": "{device} cannot run this model: {why}",
+}
+DEVICES_HEADER = ("device", "name", "memory", "free", "compute", "driver")
+NO_CARD = "no graphics card can be used: {why}"
+NO_CARD_NAMED = "{names}: cannot be used, because {why}"
 INSPECTED = """\
 {name}: {kind}, {family}, {parameters:,} parameters
 weight files     {file_size} ({file_bytes} bytes), whole folder {total_size}

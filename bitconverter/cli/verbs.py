@@ -11,15 +11,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bitconverter import paths
-from bitconverter.cli import DONE, FAILED, WRONG_USE, texts
+from bitconverter.cli import DONE, FAILED, WRONG_USE, device_text, texts
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
-from bitconverter.jobs.benchmark_sweep import SweepJob, markdown
+from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
+from bitconverter.jobs.hardware import CardsJob
 from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
 from bitconverter.jobs.logits import LogitsJob, LogitsResult
@@ -37,6 +39,7 @@ from bitconverter.store.run_store import Run
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
 SYNTHETIC_PLANES = 2
+SESSIONS_TOKENS = 32  # that each of many texts decodes with --sessions
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -118,6 +121,7 @@ def evaluate(args: argparse.Namespace) -> int:
         args.threads,
         args.cpu_mask,
         args.kv,
+        asked_device(args),
     )
     return _run_and_print(args, job, _evaluate_text)
 
@@ -133,7 +137,7 @@ def logits(args: argparse.Namespace) -> int:
     except ValueError:
         print(f"bitconverter: --ids must be numbers separated by commas, not {args.ids!r}", file=sys.stderr)
         return WRONG_USE
-    job = LogitsJob(args.model, ids, args.out, args.threads, args.cpu_mask, args.kv)
+    job = LogitsJob(args.model, ids, args.out, args.threads, args.cpu_mask, args.kv, asked_device(args))
     return _run_and_print(args, job, _logits_text)
 
 
@@ -145,16 +149,28 @@ def benchmark(args: argparse.Namespace) -> int:
             SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
             _line(args),
         )
-    if args.full or args.llama_bench or args.gguf:
+    device = asked_device(args)
+    whole = bool(args.full or args.llama_bench or args.gguf)
+    if whole or args.sessions:
         sweep = SweepJob(
             args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
-            *((args.prompt_tokens,) if args.prompt_tokens else ()),
+            args.prompt_tokens or PREFILL, sequences=args.sessions or SEQUENCES, only_together=not whole,
+            together_tokens=TOGETHER if whole else args.new_tokens or SESSIONS_TOKENS, device=device,
         )  # fmt: skip
         return _run_and_print(args, sweep, markdown)
     job = BenchmarkJob(
-        args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv
-    )
+        args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv, device
+    )  # fmt: skip
     return _run_and_print(args, job, _benchmark_text)
+
+
+def devices(args: argparse.Namespace) -> int:
+    return _run_and_print(args, CardsJob(), device_text.list_of)
+
+
+def asked_device(args: argparse.Namespace) -> Device:
+    """What --device, --gpu-memory and --gpu-layers say."""
+    return Device(args.device, args.gpu_memory, args.gpu_layers)
 
 
 def _line(args: argparse.Namespace) -> ProgressLine:
@@ -315,6 +331,8 @@ def _evaluate_text(result: EvaluateResult) -> str:
     lines = [texts.EVALUATED.format(**asdict(result))]
     if result.kl is not None:
         lines.append(texts.EVALUATED_REFERENCE.format(**asdict(result)))
+    if result.placed is not None:
+        lines.append(texts.RAN_ON.format(device=device_text.where(result.placed)))
     return "\n".join(lines)
 
 
@@ -350,8 +368,14 @@ def _inspect_text(result: InspectResult, summary: bool) -> str:
 
 def _logits_text(result: LogitsResult) -> str:
     shown = ",".join(map(str, result.argmax[:16])) + (",..." if len(result.argmax) > 16 else "")
-    return texts.LOGITS.format(out=result.out, shape=result.shape, argmax=shown)
+    said = texts.LOGITS.format(out=result.out, shape=result.shape, argmax=shown)
+    device = texts.RAN_ON.format(device=device_text.where(result.placed))
+    return f"{said}\n{device}" if result.placed.on_device else said
 
 
 def _benchmark_text(result: BenchmarkResult) -> str:
-    return texts.BENCHMARKED.format(**asdict(result), peak_rss=size(result.peak_rss_bytes))
+    device = device_text.where(result.placed)
+    lines = [texts.BENCHMARKED.format(**asdict(result), peak_rss=size(result.peak_rss_bytes), device=device)]
+    if result.device_memory is not None:
+        lines.append(device_text.memory_line(result.device_memory))
+    return "\n".join(lines)

@@ -3,6 +3,18 @@
 from bitconverter.engine.blas import single_threaded_blas
 from bitconverter.engine.block import CAPTURES, MATRICES, Block
 from bitconverter.engine.cancel import Cancel
+from bitconverter.engine.device import (
+    DeviceInfo,
+    DeviceMemory,
+    Placement,
+    PlacementParams,
+    backend_path,
+    device_info,
+    device_memory,
+    devices,
+    open_backend,
+    place,
+)
 from bitconverter.engine.engine import CPU_MASKS, Engine
 from bitconverter.engine.errors import (
     Cancelled,
@@ -11,6 +23,8 @@ from bitconverter.engine.errors import (
     FileError,
     FormatError,
     InvalidError,
+    NoBackendError,
+    NoRoomError,
     OutOfMemoryError,
     UnsupportedError,
 )
@@ -45,6 +59,8 @@ __all__ = [
     "Cancel",
     "Cancelled",
     "ContextFullError",
+    "DeviceInfo",
+    "DeviceMemory",
     "Engine",
     "EngineError",
     "FileError",
@@ -54,12 +70,20 @@ __all__ = [
     "InvalidError",
     "Model",
     "ModelInfo",
+    "NoBackendError",
+    "NoRoomError",
     "OutOfMemoryError",
+    "Placement",
+    "PlacementParams",
     "Sampler",
     "Session",
     "UnsupportedError",
+    "backend_path",
     "check_config",
     "descent_block",
+    "device_info",
+    "device_memory",
+    "devices",
     "forward_together",
     "gptq_block",
     "head_cross_entropy",
@@ -68,6 +92,8 @@ __all__ = [
     "logits_divergence",
     "logits_score",
     "matrix_shapes",
+    "open_backend",
+    "place",
     "planes_matmul",
     "planes_pack",
     "planes_unpack",

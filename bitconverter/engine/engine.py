@@ -30,6 +30,7 @@ class Engine:
         lib.bc_engine_get_info(self.handle, info)
         self.threads: int = info.n_threads
         self.isa: str = ffi.string(info.isa).decode("ascii")
+        self.n_devices: int | None = None  # of its backend, when that is open (device.py)
         if cpu != "auto" and info.cpu_flags != CPU_MASKS[cpu]:
             raise UnsupportedError(f"this CPU does not have {cpu}; the best it has is {self.isa}")
 

@@ -17,8 +17,23 @@ class OutOfMemoryError(EngineError, MemoryError):
     """There is not enough memory."""
 
 
+class NoRoomError(OutOfMemoryError):
+    """Not one layer fits on the device: bytes that everything would take, and that there were for it."""
+
+    def __init__(self, message: str, status: int, all_bytes: int, room_bytes: int) -> None:
+        super().__init__(message, status)
+        self.all_bytes, self.room_bytes = all_bytes, room_bytes
+
+
 class UnsupportedError(EngineError):
-    """Well-formed, but this engine or this CPU cannot do it."""
+    """Well-formed, but this engine, this CPU or this graphics card cannot do it."""
+
+
+class NoBackendError(UnsupportedError):
+    """The installation has no library for graphics cards."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, -3)
 
 
 class Cancelled(EngineError):

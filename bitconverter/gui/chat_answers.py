@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from bitconverter.gui.chat_context import ChatContext, State
-from bitconverter.gui.chat_layout import ISA_NAMES
 from bitconverter.gui.chat_message import AssistantMessage
+from bitconverter.gui.device_text import answer_device
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import note_text, tr
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, Sampling
@@ -315,13 +315,12 @@ class ChatAnswers(ChatContext):
 
     def _numbers(self, running: _Running, answer: Answer) -> Numbers:
         session, sampling, before = self._ready(), running.sampling, running.numbers_before
-        isa = ISA_NAMES.get(session.isa, session.isa)
         return Numbers(
             prompt_tokens=answer.prompt_tokens, cached_tokens=answer.cached_tokens,
             tokens=answer.tokens + (before.tokens if before else 0),
             prefill_seconds=answer.prefill_seconds + (before.prefill_seconds if before else 0),
             decode_seconds=answer.decode_seconds + (before.decode_seconds if before else 0),
-            tokens_per_second=answer.tokens_per_second, model=session.name, device=f"CPU {isa}",
+            tokens_per_second=answer.tokens_per_second, model=session.name, device=answer_device(session),
             seed=answer.seed, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k,
             min_p=sampling.min_p, repeat_penalty=sampling.repeat_penalty,
             max_tokens=sampling.max_tokens, system_prompt=running.system,

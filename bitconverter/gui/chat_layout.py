@@ -13,6 +13,7 @@ from bitconverter.gui.chat_history import ChatHistory
 from bitconverter.gui.chat_start import ChatStart
 from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
+from bitconverter.gui.device_text import badge
 from bitconverter.gui.dropping import chat_takes, dropped_model, is_model
 from bitconverter.gui.flow import LETTERS_CHANGED
 from bitconverter.gui.messages import error_text, tr
@@ -32,7 +33,6 @@ from bitconverter.settings import Settings
 ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
-ISA_NAMES = {"avx2": "AVX2", "avx-vnni": "AVX-VNNI", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 
 
 class ChatLayout(QWidget):
@@ -62,7 +62,10 @@ class ChatLayout(QWidget):
         self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
         self.drop_button, self.new_chat_button = Button("primary"), Button("", "plus")
         self.smaller_button = Button("primary")  # opens the model that was refused, with a context that fits
-        self._ways_out = (self.drop_button, self.new_chat_button, self.smaller_button)
+        self.processor_button = Button("primary")  # opens the model that the chosen card did not take
+        self._ways_out = (
+            self.drop_button, self.new_chat_button, self.smaller_button, self.processor_button,
+        )  # fmt: skip
         self._name_buttons()
         for place, button in enumerate(self._ways_out):
             self.notice.buttons.insertWidget(place, button)
@@ -112,10 +115,8 @@ class ChatLayout(QWidget):
             self.bar.show_model(name, "", "", "")
             self.composer.show_prompt(None)
             return
-        isa, threads = ISA_NAMES.get(session.isa, session.isa), session.threads
-        tip = tr("device-tip", isa=isa, threads=threads, context=f"{session.n_ctx:,}", family=session.family)
         kind = tr("kind-ternary" if session.ternary else "kind-original")
-        self.bar.show_model(session.name, kind, tr("device", isa=isa, threads=threads), tip)
+        self.bar.show_model(session.name, kind, *badge(session))
 
     # ---- what is said
 
@@ -149,6 +150,7 @@ class ChatLayout(QWidget):
             if fields.get("fits"):
                 self.smaller_button.setText(tr("open-smaller", context=f"{fields['fits']:,}"))
                 self.smaller_button.show()
+            self.processor_button.setVisible(str(getattr(problem, "code", "")).startswith("device-"))
             return
         self.drop_button.setVisible(can_drop)
         self.new_chat_button.show()
@@ -156,6 +158,7 @@ class ChatLayout(QWidget):
     def _name_buttons(self) -> None:
         self.drop_button.setText(tr("context-drop-oldest"))
         self.new_chat_button.setText(tr("new-chat"))
+        self.processor_button.setText(tr("open-on-processor"))
 
     def hide_notice(self) -> None:
         """Nothing is wrong any more."""

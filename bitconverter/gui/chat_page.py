@@ -16,6 +16,7 @@ from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.jobs.chat import ChatSession, LoadChatJob
+from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
 from bitconverter.jobs.soul_base import FindBaseJob
@@ -35,6 +36,7 @@ class ChatPage(ChatKeeping):
         self.reader = DocumentReader(self)
         self._next: Callable[[], None] | None = None  # what to open when the job of now has ended
         self._asked_soul: str | None = None  # of the opening under way, see open_model()
+        self._asked_context = 0
         self._soul = ""  # the open model's, or that of the one that is being opened
         self._soul_problem: Exception | None = None  # told when the model is open without it
         self._model = ""  # the open one's path
@@ -73,6 +75,7 @@ class ChatPage(ChatKeeping):
         self.drawer.presets.said.connect(self.say)
         self.new_chat_button.clicked.connect(self.new_chat)
         self.smaller_button.clicked.connect(self._open_smaller)
+        self.processor_button.clicked.connect(self._open_on_processor)
         self.drop_button.clicked.connect(self._drop_and_send)
         self.reader.read.connect(self.composer.attachments.add)
         self.reader.failed.connect(self.complain)
@@ -80,19 +83,20 @@ class ChatPage(ChatKeeping):
 
     # ---- the model
 
-    def open_model(self, path: str, context: int = 0, soul: str | None = None) -> None:
+    def open_model(self, path: str, context: int = 0, soul: str | None = None, device: str = "") -> None:
         """Open `path`, a model folder or a .gguf file, with a context of so many tokens (0: the usual); an answer in
         progress is stopped first. The chat stays. `soul`: the file that is put on it, "" for none; None: the one that
-        it was opened with last, on or off as it was left."""
+        it was opened with last, on or off as it was left. `device`: what it is to run on; "": as the settings say."""
         self.hide_notice()
         if self._runner.busy:
-            self._open_next(partial(self.open_model, path, context, soul))
+            self._open_next(partial(self.open_model, path, context, soul, device))
             return
         self._close_session()  # before the next one is opened: two models may not fit into memory
-        self._opening, self._asked_soul = path, soul
+        self._opening, self._asked_soul, self._asked_context = path, soul, context
         self._soul, self._soul_on = remembered(self._settings, path) if soul is None else (soul, bool(soul))
         threads, kv = int(self._settings["threads"]), str(self._settings["kv_cache"])
-        self._runner.start(LoadChatJob(path, threads, n_ctx=context, kv=kv, soul=self._soul))
+        on = Device(device or str(self._settings["device"]))
+        self._runner.start(LoadChatJob(path, threads, n_ctx=context, kv=kv, soul=self._soul, device=on))
         self._show_state(State.LOADING)
 
     def open_soul(self, path: str, model: str = "") -> None:
@@ -131,6 +135,10 @@ class ChatPage(ChatKeeping):
         """Once more the model that memory was too small for, with the context that was found to fit."""
         context = int(getattr(self._problem, "fields", {}).get("fits", 0))
         self.open_model(self._opening, context, self._asked_soul)
+
+    def _open_on_processor(self) -> None:
+        """Once more the model that the graphics card of the settings did not take."""
+        self.open_model(self._opening, self._asked_context, self._asked_soul, CPU)
 
     def offer_model(self, path: str) -> None:
         """A model has just been made: it is the first of the recent ones."""

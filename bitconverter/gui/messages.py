@@ -146,9 +146,16 @@ def note_text(note: Note) -> str:
         reason, fix = row_text(fields["code"], fields["fields"], fields["reason"], fields["fix"])
         fields = {"path": fields["path"], "line": fields["line"], "reason": reason, "fix": fix}
     key = f"note-{note.code}"
+    if note.code == "device":
+        fields = {"reason": device_reason(fields["code"], fields)}
     if key in MESSAGES:
         return tr(key, **fields)
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
+
+
+def device_reason(code: str, fields: dict[str, Any]) -> str:
+    """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
+    return tr(f"why-{code}", **fields)
 
 
 def item_text(item: str) -> str:

@@ -19,12 +19,16 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter import paths
+from bitconverter.gui.device_field import DeviceField
+from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.palette import matches
 from bitconverter.gui.sections import ScrolledPage, card
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label, row
+from bitconverter.jobs.hardware import CardsJob
+from bitconverter.jobs.job import Event, Finished
 from bitconverter.settings import SETTINGS, Setting
 
 GROUPS = ("look", "folders", "jobs", "engine")
@@ -55,6 +59,8 @@ class SettingRow(QWidget):
         line.addWidget(self.field, 2)
 
     def _build_field(self) -> QWidget:
+        if self.setting.key == "device":
+            return DeviceField(self._store)
         if self.setting.choices:
             box = QComboBox()
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
@@ -84,7 +90,9 @@ class SettingRow(QWidget):
         """Show what is set now, in the language of now."""
         self._loading = True
         value = self._page.settings[self.setting.key]
-        if isinstance(self.field, QComboBox):
+        if isinstance(self.field, DeviceField):
+            self.field.show_word(value)
+        elif isinstance(self.field, QComboBox):
             for index, choice in enumerate(self.setting.choices):
                 self.field.setItemText(index, choice_text(self.setting.key, choice))
             self.field.setCurrentIndex(self.field.findData(value))
@@ -100,6 +108,8 @@ class SettingRow(QWidget):
     def words(self) -> str:
         """What the search looks at."""
         parts = [tr(f"set-{self.setting.key}"), tr(f"set-{self.setting.key}-tip"), self.setting.key]
+        if isinstance(self.field, DeviceField):
+            parts += self.field.words()
         return " ".join([*parts, *(choice_text(self.setting.key, c) for c in self.setting.choices)])
 
     def retranslate(self) -> None:
@@ -148,6 +158,10 @@ class SettingsPage(ScrolledPage):
 
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, "settings")
+        self._runner = JobRunner(self)  # asks the driver for the graphics cards
+        self._runner.happened.connect(self._on_event)
+        self._runner.idle.connect(shell.idle)
+        self._cards_known = False
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
         self.search.setMinimumWidth(120)
@@ -236,10 +250,31 @@ class SettingsPage(ScrolledPage):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(paths.config_folder())))
 
     def entered(self) -> None:
-        """What was changed elsewhere (text size by the keyboard) is seen."""
+        """What was changed elsewhere (text size by the keyboard) is seen; the graphics cards are asked for once."""
         for each in self.rows.values():
             each.show_value()
         self.search.setFocus()
+        if not self._cards_known and not self._runner.busy:
+            self._runner.start(CardsJob())
+
+    def _on_event(self, event: Event) -> None:
+        field = self.rows["device"].field
+        if isinstance(event, Finished) and isinstance(field, DeviceField):
+            self._cards_known = True
+            field.show_cards(event.result)
+
+    @property
+    def busy(self) -> bool:
+        """Whether the driver is being asked for its cards."""
+        return self._runner.busy
+
+    def shut_down(self) -> None:
+        """It ends by itself, soon."""
+        self._runner.cancel()
+
+    def stop_and_wait(self) -> None:
+        """Wait until the driver has answered."""
+        self._runner.stop_and_wait()
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

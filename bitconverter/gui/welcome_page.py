@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui import messages
+from bitconverter.gui.device_text import ISA_NAMES, cards_text
 from bitconverter.gui.flow import wrapped_height
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import format_size, tr
@@ -24,13 +25,6 @@ from bitconverter.gui.widgets import Button, IconLabel, Texts, label, row
 from bitconverter.jobs.hardware import Hardware, HardwareJob, bits_that_fit, sample_model
 from bitconverter.jobs.job import Event, Finished
 
-ISA_NAMES = {
-    "scalar": "-",
-    "avx2": "AVX2",
-    "avx-vnni": "AVX-VNNI",
-    "avx512": "AVX-512",
-    "avx512-vnni": "AVX-512 VNNI",
-}
 SIZES = (("1B", 1.2e9), ("3B", 3.2e9), ("8B", 8.0e9))
 
 
@@ -160,6 +154,7 @@ class WelcomePage(ScrolledPage):
 
     def entered(self) -> None:
         """Look at the PC, unless that is done or under way."""
+        self._show_hardware()  # the settings may say something else of the device by now
         if self.hardware is None and not self._runner.busy:
             folder = self.settings["output_folder"] or start_folder(self.settings)
             self._runner.start(HardwareJob(folder=folder))
@@ -187,11 +182,11 @@ class WelcomePage(ScrolledPage):
                 badge.setText("…")
                 words.setText("")
             return
-        isa = ISA_NAMES.get(pc.isa, pc.isa)
+        isa = ISA_NAMES.get(pc.isa, "-")
         texts = (
             tr("pc-memory-value", total=format_size(pc.memory), free=format_size(pc.memory_free)),
             tr("pc-processor-value", count=pc.cores, threads=pc.threads, isa=isa),
-            tr("pc-gpu-value", names=", ".join(pc.gpus)) if pc.gpus else tr("pc-gpu-none"),
+            cards_text(pc, str(self.settings["device"])),
             tr("pc-disk-value", free=format_size(pc.disk_free)),
         )
         for value, text in zip(self._values, texts, strict=True):

@@ -13,10 +13,12 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from bitconverter.engine import Model, Sampler, Session
+from bitconverter.engine import DeviceMemory, Model, Sampler, Session
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
+from bitconverter.jobs.placement import Placed, Sessions, choose_device, memory_of
 
 PROMPT, NEW = 512, 64  # tokens
 GREEDY = Sampler(temperature=0)
@@ -26,9 +28,10 @@ GREEDY = Sampler(temperature=0)
 class BenchmarkResult:
     """Medians over the repeats. A "token per second" of prefill is one of the prompt's tokens.
 
-    load_s: from nothing to a model that has answered one token. peak_rss_bytes: of this process,
-    pages of the mapped model included. decode_gb_s: weight bytes read per second of decode / 1e9.
-    logits_hash: of the last logits and of the tokens decoded; the same on every run of one build and ISA.
+    load_s: from nothing to a model that has answered one token, what is copied to a graphics card included.
+    peak_rss_bytes: of this process, pages of the mapped model included. decode_gb_s: weight bytes read per second of
+    decode / 1e9. logits_hash: of the last logits and of the tokens decoded; the same on every run of one build and
+    ISA, and on a card of one kind. placed: on what it ran; device_memory: of the card, None on the processor.
     """
 
     prefill_tok_s: float
@@ -43,6 +46,8 @@ class BenchmarkResult:
     threads: int
     logits_hash: str
     machine: str
+    placed: Placed
+    device_memory: DeviceMemory | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +64,7 @@ class BenchmarkJob:
     cpu: str = "auto"
     repeat: int = 3
     kv: str = "f16"
+    device: Device = PROCESSOR
 
     @property
     def work_dir(self) -> Path | None:
@@ -70,6 +76,7 @@ class BenchmarkJob:
             return self._measure(folder, ctx)
 
     def check(self) -> None:
+        self.device.check()
         for name in ("prompt_tokens", "new_tokens", "repeat"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -80,6 +87,7 @@ class BenchmarkJob:
         engine = open_engine(self.threads, self.cpu)
         model = Model(engine, folder)
         n_prompt, n_new = self._lengths(model.info.max_positions)
+        placed = choose_device(model, self.device, Sessions(n_prompt + n_new, self.kv))
         session = Session(model, n_ctx=n_prompt + n_new, kv=self.kv)
         session.forward([0], cancel=ctx.cancel)  # touches every weight of a decode once
         load = time.perf_counter() - start
@@ -105,6 +113,8 @@ class BenchmarkJob:
             threads=engine.threads,
             logits_hash=answer_hash,
             machine=machine(),
+            placed=placed,
+            device_memory=memory_of(model, placed),
         )
 
     def _lengths(self, room: int) -> tuple[int, int]:

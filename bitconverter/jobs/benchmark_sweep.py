@@ -9,17 +9,22 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import Engine, Model, Session, forward_together
+from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
+from bitconverter.jobs.benchmark_together import decode_together
+from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
 from bitconverter.jobs.peer import Peer
+from bitconverter.jobs.placement import Placed, Sessions, choose_device, memory_of
+from bitconverter.model.budget import BATCH
 
 PREFILL, DECODE = 512, 32  # tokens
 DEPTHS = (512, 2048, 8192)
 SEQUENCES = (8, 32)
+TOGETHER = 8  # tokens that each of them decodes
 PIECE = 64 * 1024 * 1024  # bytes of a weight file that are read at a time; more than most caches hold
 
 
@@ -41,7 +46,8 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """peak_rss_bytes: of this process; rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB."""
+    """peak_rss_bytes: of this process; rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB. placed:
+    on what the model with the largest sessions ran; device_memory: of the card then, None on the processor."""
 
     model: str
     rows: tuple[SweepRow, ...]
@@ -51,12 +57,16 @@ class SweepResult:
     weight_bytes: int
     peak_rss_bytes: int
     rss_limit_bytes: int
+    placed: Placed
+    device_memory: DeviceMemory | None
 
 
 @dataclass(frozen=True)
 class SweepJob:
     """`rounds` times every row in turn, medians. With llama_bench (a program) and gguf (a file of the same
-    shape) the peer's prefill and decode are measured in the same rounds. Emits Progress(unit="run")."""
+    shape) the peer's prefill and decode are measured in the same rounds. `sequences`: how many texts at once;
+    `only_together`: nothing but these, of `together_tokens` each. On a graphics card the processor's threads and
+    memory say nothing, so those rows are left out. Emits Progress(unit="run")."""
 
     model: str
     threads: int = 0
@@ -67,6 +77,10 @@ class SweepJob:
     gguf: str | None = None
     prefill_tokens: int = PREFILL
     decode_tokens: int = DECODE
+    sequences: tuple[int, ...] = SEQUENCES
+    together_tokens: int = TOGETHER
+    only_together: bool = False
+    device: Device = PROCESSOR
 
     @property
     def work_dir(self) -> Path | None:
@@ -78,7 +92,11 @@ class SweepJob:
                 "benchmark", "--llama-bench and --gguf are given together: a program and its model."
             )
         peer = Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
-        BenchmarkJob(self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds).check()
+        if not self.sequences or min(self.sequences) < 1:
+            raise UserError("benchmark", f"{self.sequences} are no numbers of texts: give some from 1 up.")
+        BenchmarkJob(
+            self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds, device=self.device
+        ).check()
         with model_folder(self.model, ctx) as folder:
             return _Sweep(self, folder, ctx, peer).run()
 
@@ -88,16 +106,21 @@ class _Sweep:
         self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
         engine = open_engine(job.threads, job.cpu)
         self.most, self.isa = engine.threads, engine.isa
+        self.room = check_config((folder / "config.json").read_bytes()).max_positions
         self.session_bytes = 0
         self.done = 0
+        self.placed = Placed()
+        self.device_memory: DeviceMemory | None = None
 
     def run(self) -> SweepResult:
         rows: list[SweepRow] = []
-        threads = sorted({1, self.most})
-        for count in threads:
-            rows += self._basic(count)
+        if not self.job.only_together:
+            rows += self._basic(self.most)
+            if not self.placed.on_device and self.most > 1:
+                rows = [*self._basic(1), *rows]
         rows += self._on_all_threads()
-        rows += self._load()
+        if not self.job.only_together:
+            rows += self._load()
         weights = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         return SweepResult(
             model=Path(self.job.model).name,
@@ -108,12 +131,29 @@ class _Sweep:
             weight_bytes=weights,
             peak_rss_bytes=peak_rss_bytes(),
             rss_limit_bytes=int(1.05 * weights) + self.session_bytes + 40 * 10**6,
+            placed=self.placed,
+            device_memory=self.device_memory,
         )
 
     def _on_all_threads(self) -> list[SweepRow]:
         """One model at a time: two mappings of a file would count twice in the process's memory."""
-        model = Model(open_engine(self.most, self.job.cpu), self.folder)
-        return [*self._depths(model), *self._together(model)]
+        job = self.job
+        deepest = max((depth + job.decode_tokens for depth in self._depths_that_fit()), default=1)
+        steps, most = min(job.together_tokens, self.room - 1), max(job.sequences)
+        sessions = Sessions(deepest, job.kv)
+        if deepest < most * (steps + 1):  # many short ones take more memory than a long one
+            n_ctx = min(max(steps + 1, most), self.room)  # a batch is not larger than a context
+            sessions = Sessions(n_ctx, job.kv, 0 if most <= BATCH else most, most)
+        model = self._model(self.most, sessions)
+        rows = [*self._depths(model), *self._together(model, steps)]
+        self.device_memory = memory_of(model, self.placed)
+        return rows
+
+    def _model(self, threads: int, sessions: Sessions) -> Model:
+        """Opened anew, with room on the card for such sessions."""
+        model = Model(open_engine(threads, self.job.cpu), self.folder)
+        self.placed = choose_device(model, self.job.device, sessions)
+        return model
 
     def _step(self) -> None:
         self.ctx.cancel.check()
@@ -128,16 +168,16 @@ class _Sweep:
     def _basic(self, threads: int) -> Iterator[SweepRow]:
         """Bandwidth, prefill and decode from an empty context, one after the other in every round."""
         job = self.job
-        model = Model(open_engine(threads, job.cpu), self.folder)
-        n = min(job.prefill_tokens, model.info.max_positions)
-        new = min(job.decode_tokens, model.info.max_positions - 1)
+        n, new = min(job.prefill_tokens, self.room), min(job.decode_tokens, self.room - 1)
+        model = self._model(threads, Sessions(max(n, new + 1), job.kv))
         session = self._session(model, max(n, new + 1))
         prompt = prompt_ids(n, model.info.vocab_size)
         read, prefill, decode, peers = [], [], [], []
         session.forward([0])
         for _ in range(job.rounds):
             self._step()
-            read.append(self._read(model.engine))
+            if not self.placed.on_device:
+                read.append(self._read(model.engine))
             session.rewind(0)
             start = time.perf_counter()
             session.forward(prompt, cancel=self.ctx.cancel)
@@ -147,9 +187,11 @@ class _Sweep:
             decode.append(speed)
             if self.peer is not None:
                 peers.append(self.peer.measure(threads, n, new))
-        band = statistics.median(read)
-        share = statistics.median(decode) * model.info.decode_bytes / 1e9 / band
-        yield SweepRow("reading the weight files", threads, band, "GB/s")
+        share = None
+        if read:
+            band = statistics.median(read)
+            share = statistics.median(decode) * model.info.decode_bytes / 1e9 / band
+            yield SweepRow("reading the weight files", threads, band, "GB/s")
         yield _paired(f"prefill {n}", threads, prefill, [p[0] for p in peers], None, None)
         yield _paired(f"decode {new}", threads, decode, [p[1] for p in peers], share, answer)
 
@@ -169,9 +211,7 @@ class _Sweep:
 
     def _depths(self, model: Model) -> Iterator[SweepRow]:
         """Decoding after a long prompt. The context is filled once, by tokens that cost no logits."""
-        for depth in DEPTHS:
-            if depth + self.job.decode_tokens > model.info.max_positions:
-                break
+        for depth in self._depths_that_fit():
             session = self._session(model, depth + self.job.decode_tokens)
             session.forward(
                 prompt_ids(depth, model.info.vocab_size), want_logits=False, cancel=self.ctx.cancel
@@ -182,29 +222,21 @@ class _Sweep:
                 session.rewind(depth)
                 speed, answer = _decode(session, np.zeros(1, np.int32), self.job.decode_tokens - 1, self.ctx)
                 speeds.append(speed)
+            del session  # before the next one is opened: a card holds one of them
             yield SweepRow(f"decode at {depth}", self.most, statistics.median(speeds), "tok/s", result=answer)
 
-    def _together(self, model: Model) -> Iterator[SweepRow]:
-        steps = min(8, model.info.max_positions - 1)
-        for count in SEQUENCES:
+    def _depths_that_fit(self) -> tuple[int, ...]:
+        depths = () if self.job.only_together else DEPTHS
+        return tuple(depth for depth in depths if depth + self.job.decode_tokens <= self.room)
+
+    def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
+        for count in self.job.sequences:
             sessions = [self._session(model, steps + 1, count) for _ in range(count)]
             self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
-            for i, session in enumerate(sessions):
-                session.forward([i % model.info.vocab_size], want_logits=False)
-            speeds = []
-            for _ in range(self.job.rounds):
-                self._step()
-                for session in sessions:
-                    session.rewind(1)
-                start = time.perf_counter()
-                for step in range(steps):
-                    ids = [(7 * i + step) % model.info.vocab_size for i in range(count)]
-                    logits = forward_together(sessions, ids, self.ctx.cancel)
-                speeds.append(count * steps / (time.perf_counter() - start))
-            yield SweepRow(
-                f"decode, {count} sequences", self.most, statistics.median(speeds), "tok/s",
-                result=answer_hash([], logits),
-            )  # fmt: skip
+            speeds, answer = decode_together(sessions, steps, self.job.rounds, self._step, self.ctx.cancel)
+            sessions.clear()
+            what = f"decode, {count} sequence{'s' if count > 1 else ''}"
+            yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
 
     def _load(self) -> Iterator[SweepRow]:
         """From nothing to an open model, and to its first token; the files are in the page cache."""
@@ -213,9 +245,11 @@ class _Sweep:
             self._step()
             start = time.perf_counter()
             model = Model(open_engine(self.most, self.job.cpu), self.folder)
+            choose_device(model, self.job.device, Sessions(16, self.job.kv))
             loads.append(time.perf_counter() - start)
             self._session(model, 16).forward([0])
             firsts.append(time.perf_counter() - start)
+            del model  # before the next one: a card holds one of them
         yield SweepRow("load", self.most, statistics.median(loads), "s")
         yield SweepRow("load and first token", self.most, statistics.median(firsts), "s")
 
@@ -264,4 +298,12 @@ def markdown(result: SweepResult) -> str:
         f"| peak memory | {result.rows[-1].threads} | {result.peak_rss_bytes / mb:.0f} MB | | | "
         f"limit {result.rss_limit_bytes / mb:.0f} MB | files {result.weight_bytes / mb:.0f} MB |"
     )
-    return "\n".join([*lines, "", f"{result.isa}; {result.machine}"])
+    placed, memory = result.placed, result.device_memory
+    if memory is not None:
+        head = " and the head" if placed.head else ""
+        lines.append(
+            f"| memory of the card | | {memory.used_bytes / mb:.0f} MB, at most {memory.peak_bytes / mb:.0f} MB | | | "
+            f"{memory.total_bytes / mb:.0f} MB in all | {placed.layers} of {placed.all_layers} layers{head} |"
+        )
+    where = f"{placed.device} ({placed.where}); " if placed.on_device else ""
+    return "\n".join([*lines, "", f"{where}{result.isa}; {result.machine}"])

@@ -10,10 +10,12 @@ import numpy as np
 
 from bitconverter.engine import InvalidError, Model, Sampler, Session, sample
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.chat_memory import open_session
+from bitconverter.jobs.chat_memory import open_session, usual_context
 from bitconverter.jobs.chat_session import ChatSession, Message
+from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Note, Progress, Token
 from bitconverter.jobs.opening import model_folder, open_engine
+from bitconverter.jobs.placement import Sessions, choose_device
 from bitconverter.jobs.souls import soul_for
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.soul import put_on
@@ -87,7 +89,8 @@ class LoadChatJob:
 
     `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it.
     n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
-    when nothing in the folder says how the model ends an answer, and Note("memory-tight") (jobs/chat_memory.py).
+    when nothing in the folder says how the model ends an answer, Note("memory-tight") (jobs/chat_memory.py), and
+    Note("device") when there is a graphics card and the model is not, or not all, on it (jobs/placement.py).
     """
 
     model: str
@@ -96,12 +99,14 @@ class LoadChatJob:
     n_ctx: int = 0
     kv: str = "f16"
     soul: str = ""
+    device: Device = PROCESSOR
 
     @property
     def work_dir(self) -> Path | None:
         return None
 
     def run(self, ctx: Context) -> ChatSession:
+        self.device.check()
         with ExitStack() as resources:
             folder = resources.enter_context(model_folder(self.model, ctx))
             tokenizer = Tokenizer(folder)
@@ -112,15 +117,19 @@ class LoadChatJob:
             tokenizer.check_fits(model.info.vocab_size)
             self._check_context(model.info.max_positions)
             soul = soul_for(Path(self.soul), folder, ctx) if self.soul else None
+            sessions = Sessions(self.n_ctx or usual_context(model), self.kv)
+            placed = choose_device(model, self.device, sessions, lora=bool(soul and soul.lora))
+            if placed.surprising:
+                ctx.emit(Note("device", {"code": placed.code, **placed.told()}))
             if soul:
                 put_on(model, soul)
             weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-            session = open_session(model, weights, self.n_ctx, self.kv, ctx)
+            session = open_session(model, weights, self.n_ctx, self.kv, ctx, placed)
             if not tokenizer.eos_ids:
                 ctx.emit(Note("no-end-token"))
             name = Path(self.model).resolve().name
             worn = Path(self.soul).stem if soul else ""
-            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul, worn)
+            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul, worn, placed)
 
     def _check_context(self, max_positions: int) -> None:
         if not 0 <= self.n_ctx <= max_positions:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from bitconverter.engine import Cancel, Session
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul
+from bitconverter.jobs.placement import Placed
 from bitconverter.model.chat_template import ChatTemplate
 from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.tokenizer import Tokenizer
@@ -31,10 +32,10 @@ class ChatSession:
 
     def __init__(
         self, name: str, session: Session, tokenizer: Tokenizer, template: ChatTemplate, resources: ExitStack,
-        soul: Soul | None = None, soul_name: str = "",
+        soul: Soul | None = None, soul_name: str = "", placed: Placed | None = None,
     ) -> None:  # fmt: skip
         """`resources` is closed with the session, after the model is; `soul` is on the model already, and `soul_name`
-        is what to call it."""
+        is what to call it; `placed` tells on what it runs, None: on the processor."""
         model = session.model
         self.name = name
         self.family = model.info.family
@@ -51,6 +52,7 @@ class ChatSession:
         self._resources = resources
         self._soul = soul
         self.soul_name = soul_name
+        self.placed = placed or Placed(all_layers=model.info.n_layers)
         self.soul_is_on = soul is not None
 
     def prompt_text(self, messages: Sequence[Message], continues: bool = False) -> str:

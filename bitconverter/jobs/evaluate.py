@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +18,10 @@ import numpy as np
 from bitconverter.engine import Engine, Model, Session, logits_divergence, logits_score
 from bitconverter.format.errors import UserError
 from bitconverter.format.text_file import read_text
+from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Metric, Progress
 from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine
+from bitconverter.jobs.placement import Placed, Sessions, choose_device
 from bitconverter.model.tokenizer import Tokenizer
 
 PIECE = 30_000  # characters encoded at a time: some hundredths of a second
@@ -30,7 +32,8 @@ SCORED = 2 << 20  # logits compared at a time: some hundredths of a second
 
 @dataclass(frozen=True)
 class EvaluateResult:
-    """Means over `tokens` predicted tokens; kl in nats, top1 in 0..1; None without a reference."""
+    """Means over `tokens` predicted tokens; kl in nats, top1 in 0..1; None without a reference. `placed`: on what the
+    model ran."""
 
     perplexity: float
     reference_perplexity: float | None
@@ -39,11 +42,13 @@ class EvaluateResult:
     tokens: int
     seconds: float
     tokens_per_second: float
+    placed: Placed | None = None
 
 
 @dataclass(frozen=True)
 class EvaluateJob:
-    """`model` and `reference`: a folder (converted or not) or a .gguf; `text`: a UTF-8 file.
+    """`model` and `reference`: a folder (converted or not) or a .gguf; `text`: a UTF-8 file. The reference runs on the
+    processor, whatever the `device`.
 
     max_tokens: how much of the text to use, 0 for all. window: tokens, at most what the model can hold.
     Emits Progress(unit="token") and, per window, Metric("perplexity", tokens so far, value).
@@ -57,6 +62,7 @@ class EvaluateJob:
     threads: int = 0
     cpu: str = "auto"
     kv: str = "f16"
+    device: Device = PROCESSOR
 
     @property
     def work_dir(self) -> Path | None:
@@ -65,6 +71,7 @@ class EvaluateJob:
     def run(self, ctx: Context) -> EvaluateResult:
         if self.window < 2:
             raise UserError("window", f"A window of {self.window} tokens predicts nothing: give at least 2.")
+        self.device.check()
         text = read_text(self.text)
         with ExitStack() as stack:
             folder = stack.enter_context(model_folder(self.model, ctx))
@@ -77,7 +84,9 @@ class EvaluateJob:
             window = min(self.window, model.info.max_positions)
             ctx.cancel.check()
             windows = self._windows(folder, other, text, window, model.info.vocab_size, ctx)
-            return measure(Pair(engine, model, reference, window, self.kv), windows, ctx)
+            placed = choose_device(model, self.device, Sessions(window, self.kv))
+            result = measure(Pair(engine, model, reference, window, self.kv), windows, ctx)
+            return replace(result, placed=placed)
 
     def _windows(
         self, folder: Path, reference: Path | None, text: str, window: int, vocab: int, ctx: Context

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import psutil
 
-from bitconverter.engine import Engine
+from bitconverter.engine import DeviceInfo, Engine
 from bitconverter.jobs.job import Context
+from bitconverter.jobs.placement import look
 
 KEPT_FREE = 1_500_000_000  # bytes for the system and other programs
 BESIDE_WEIGHTS = 400_000_000  # bytes: KV cache of a usual chat, tables, the program itself
+BESIDE_ON_CARD = 700_000_000  # bytes: KV cache, the driver's context, work space
 COMFORT = 0.7  # of what a model may take
 
 
@@ -27,7 +29,8 @@ class Fit:
 
 @dataclass(frozen=True)
 class Hardware:
-    """Sizes in bytes; `isa`: the instruction set that the engine uses; `gpus`: names, as the driver says them."""
+    """Sizes in bytes; `isa`: the instruction set that the engine uses; `gpus`: names of all graphics cards, `cards`:
+    those that the engine can use, with why there are none in `no_cards`, a code of jobs/placement.py, and `why`."""
 
     memory: int
     memory_free: int
@@ -36,6 +39,37 @@ class Hardware:
     isa: str
     gpus: tuple[str, ...]
     disk_free: int
+    cards: tuple[DeviceInfo, ...] = ()
+    no_cards: str = ""
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class Cards:
+    """The graphics cards that the engine can use, by their number; where there are none `code` and `why` of
+    jobs/placement.py, and the `names` of those that there are."""
+
+    cards: tuple[DeviceInfo, ...]
+    code: str
+    why: str
+    names: tuple[str, ...]
+    isa: str
+    threads: int
+
+
+@dataclass(frozen=True)
+class CardsJob:
+    """Only asks the driver what there is: Cards. Nothing is put on a card."""
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> Cards:
+        engine = Engine()
+        cards, code, why = look(engine)
+        names = tuple(card.name for card in cards) or gpu_names()
+        return Cards(cards, code, why, names, engine.isa, engine.threads)
 
 
 @dataclass(frozen=True)
@@ -50,10 +84,10 @@ class HardwareJob:
 
     def run(self, ctx: Context) -> Hardware:
         memory = psutil.virtual_memory()
-        engine = Engine()
+        found = CardsJob().run(ctx)
         return Hardware(
             memory.total, memory.available, psutil.cpu_count(logical=False) or os.cpu_count() or 1,
-            os.cpu_count() or 1, engine.isa, gpu_names(), _free(Path(self.folder)),
+            os.cpu_count() or 1, found.isa, found.names, _free(Path(self.folder)), found.cards, found.code, found.why,
         )  # fmt: skip
 
 
@@ -74,6 +108,12 @@ def bits_that_fit(parameters: int, memory: int, share: float = COMFORT) -> float
     return max(0.0, min(16.0, 8 * room / parameters))
 
 
+def bits_on_card(parameters: int, free: int) -> float:
+    """The most bits per weight, at most 16, with which a model of so many parameters lies whole in a graphics card's
+    `free` bytes."""
+    return max(0.0, min(16.0, 8 * (free - BESIDE_ON_CARD) / parameters))
+
+
 def own_memory() -> int:
     """Bytes of memory that this process has for itself: without files that are only mapped (models)."""
     memory = psutil.Process().memory_info()
@@ -83,8 +123,8 @@ def own_memory() -> int:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """NVIDIA cards by what the driver leaves for everyone to read (Linux), all cards by the registry (Windows).
-    () where nothing is told: the engine does not use them yet."""
+    """NVIDIA cards by what the driver leaves for everyone to read (Linux), all cards by the registry (Windows), also
+    those that the engine cannot use. () where nothing is told."""
     if sys.platform == "win32":
         return _windows_gpus()
     names = []

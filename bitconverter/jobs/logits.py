@@ -11,17 +11,21 @@ import numpy as np
 from bitconverter.engine import Model, Session
 from bitconverter.format.atomic import replacing
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import chunk_tokens, model_folder, open_engine
+from bitconverter.jobs.placement import Placed, Sessions, choose_device
 
 
 @dataclass(frozen=True)
 class LogitsResult:
-    """What was written: `shape` is (tokens, vocabulary); `argmax` the most probable next token per position."""
+    """What was written: `shape` is (tokens, vocabulary); `argmax` the most probable next token per position. `placed`:
+    on what the model ran."""
 
     out: str
     shape: tuple[int, int]
     argmax: tuple[int, ...]
+    placed: Placed
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class LogitsJob:
     threads: int = 0
     cpu: str = "auto"
     kv: str = "f32"
+    device: Device = PROCESSOR
 
     @property
     def work_dir(self) -> Path | None:
@@ -46,6 +51,7 @@ class LogitsJob:
     def run(self, ctx: Context) -> LogitsResult:
         if not self.ids:
             raise UserError("ids", "There are no token ids. Give some, like --ids 1,2,3.")
+        self.device.check()
         target = _target(self.out)
         with model_folder(self.model, ctx) as folder:
             model = Model(open_engine(self.threads, self.cpu), folder)
@@ -65,10 +71,13 @@ class LogitsJob:
                     "Give fewer.",
                     count=len(self.ids), most=most,
                 )  # fmt: skip
+            placed = choose_device(model, self.device, Sessions(len(self.ids), self.kv))
             session = Session(model, n_ctx=len(self.ids), kv=self.kv)
-            return self._write(session, target, vocab, ctx)
+            return LogitsResult(
+                str(Path(self.out)), (len(self.ids), vocab), self._write(session, target, vocab, ctx), placed
+            )
 
-    def _write(self, session: Session, target: Path, vocab: int, ctx: Context) -> LogitsResult:
+    def _write(self, session: Session, target: Path, vocab: int, ctx: Context) -> tuple[int, ...]:
         best: list[int] = []
         try:
             with replacing(target) as file:
@@ -87,7 +96,7 @@ class LogitsJob:
                     ctx.emit(Progress(len(best), len(self.ids), "token", eta=eta))
         except OSError as error:
             raise _unwritable(self.out, error) from error
-        return LogitsResult(str(Path(self.out)), (len(self.ids), vocab), tuple(best))
+        return tuple(best)
 
 
 def _target(out: str) -> Path:

@@ -32,7 +32,7 @@
 #endif
 
 /* cffi: begin */
-#define BC_ABI_VERSION 1
+#define BC_ABI_VERSION 2
 
 enum bc_status {
     BC_OK = 0,
@@ -124,6 +124,56 @@ BC_API int bc_model_set_gain(bc_model *model, int32_t layer, int32_t matrix, con
 BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, const float *a,
                              const float *b, int32_t rank, bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
+
+/* ---- graphics cards: the last layers of a model, and its head, on a device of a backend ---- */
+
+typedef struct bc_device_info {
+    char name[96];
+    char backend[16];                     /* "cuda" */
+    int32_t compute_major, compute_minor; /* 9, 0 */
+    int32_t n_processors;
+    int32_t driver_version; /* as the driver says it: 13000 */
+    int64_t total_bytes, free_bytes;
+} bc_device_info;
+
+/* Opens the backend library `path` (libbitconverter_cuda) for this engine, once, and says how many devices it can use:
+ * 1 or more. BC_ERR_UNSUPPORTED: none, and why ("there is no NVIDIA driver on this computer"). */
+BC_API int bc_engine_open_backend(bc_engine *engine, const char *path, int32_t *n_devices,
+                                  bc_error *err);
+BC_API int bc_engine_get_device(bc_engine *engine, int32_t device, bc_device_info *info,
+                                bc_error *err);
+
+typedef struct bc_placement_params {
+    int32_t device;
+    int32_t n_layers; /* how many layers at most; -1: all that fit */
+    int32_t n_ctx, n_batch, kv_type, n_sessions; /* the sessions that must fit beside the weights */
+    int64_t memory_limit; /* bytes that the driver may count for it all; 0: what is free now */
+} bc_placement_params;
+
+typedef struct bc_placement {
+    int32_t n_layers;      /* on the device: the model's last ones */
+    int32_t head;          /* 1: the head too */
+    int64_t weight_bytes;  /* on the device */
+    int64_t session_bytes; /* that n_sessions will take there */
+    int64_t all_bytes;     /* what everything, weights and sessions, would take */
+    int64_t room_bytes;    /* what there was for it */
+} bc_placement;
+
+BC_API void bc_placement_params_init(bc_placement_params *params);
+
+/* Copies as many layers as fit to a device, the last ones first, then the head. Sessions opened afterwards keep these
+ * layers' caches there. Before the first session of the model, once. When not one layer fits: BC_ERR_NOMEM with the
+ * numbers, and the model stays on the CPU. */
+BC_API int bc_model_place(bc_model *model, const bc_placement_params *params,
+                          bc_placement *placement, bc_error *err);
+
+typedef struct bc_device_memory {
+    int64_t used_bytes, peak_bytes; /* of this engine's models and sessions */
+    int64_t total_bytes, free_bytes; /* of the device, as the driver counts */
+} bc_device_memory;
+
+BC_API int bc_engine_get_memory(bc_engine *engine, int32_t device, bc_device_memory *memory,
+                                bc_error *err);
 
 /* ---- session: one timeline of tokens over a model ---- */
 

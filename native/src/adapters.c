@@ -3,13 +3,12 @@
 #include <stdlib.h>
 
 #include "block.h"
+#include "devices.h"
 #include "error.h"
 
 static bc_weight *weight_of(bc_model *m, int32_t layer, int32_t matrix)
 {
-    bc_layer *l = &m->layers[layer];
-    bc_weight *const weights[] = { &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down };
-    return weights[matrix];
+    return bc_layer_weight(&m->layers[layer], matrix);
 }
 
 static int check(const bc_model *m, int32_t layer, int32_t matrix, bc_error *err)
@@ -48,7 +47,9 @@ int bc_model_set_gain(bc_model *m, int32_t layer, int32_t matrix, const float *g
     if (w->stored_scales) free(w->scales);
     w->scales = gain ? scaled : stored;
     w->stored_scales = gain ? stored : NULL;
-    return BC_OK;
+    return layer < bc_cpu_layers(m)
+               ? BC_OK
+               : m->placed->backend->stack_scales(m->placed->stack, layer, matrix, err);
 }
 
 static int set_lora(bc_weight *w, const float *a, const float *b, int32_t rank, bc_error *err)
@@ -64,7 +65,13 @@ int bc_model_set_lora(bc_model *m, int32_t layer, int32_t matrix, const float *a
                       int32_t rank, bc_error *err)
 {
     const int status = check(m, layer, matrix, err);
-    return status != BC_OK ? status : set_lora(weight_of(m, layer, matrix), a, b, rank, err);
+    if (status != BC_OK) return status;
+    if (rank && layer >= bc_cpu_layers(m))
+        return bc_fail(err, BC_ERR_UNSUPPORTED,
+                       "layer %d is on a graphics card, and low-rank additions (LoRA) run on the "
+                       "processor: open the model without it",
+                       layer);
+    return set_lora(weight_of(m, layer, matrix), a, b, rank, err);
 }
 
 int bc_block_set_lora(bc_block *b, int32_t matrix, const float *a, const float *b_across,

@@ -14,14 +14,7 @@ enum { N_MATRICES = BC_N_MATRICES, BATCH = 256 };
 static const char *const NAMES[N_MATRICES] = { "q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                "gate_proj", "up_proj", "down_proj" };
 
-bc_weight *bc_block_weight(bc_block *b, int matrix)
-{
-    bc_layer *l = &b->layer;
-    bc_weight *const weights[N_MATRICES] = {
-        &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
-    };
-    return weights[matrix];
-}
+bc_weight *bc_block_weight(bc_block *b, int matrix) { return bc_layer_weight(&b->layer, matrix); }
 
 /* ---- opening and closing ---- */
 

@@ -4,7 +4,6 @@
 
 #include "session.h"
 
-enum { BC_N_MATRICES = 7 };
 
 struct bc_block {
     bc_model model;      /* owns its config, nothing else */

@@ -6,6 +6,7 @@
 
 #include "block_space.h"
 #include "cpu.h"
+#include "devices.h"
 #include "error.h"
 #include "platform.h"
 
@@ -48,6 +49,7 @@ void bc_engine_close(bc_engine *engine)
     if (!engine) return;
     bc_block_back_free(engine->back);
     bc_block_space_free(engine->windows);
+    bc_devices_close(engine->devices);
     bc_pool_free(engine->pool);
     free(engine);
 }

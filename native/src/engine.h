@@ -14,6 +14,7 @@ struct bc_engine {
      * one call at a time runs on an engine */
     struct bc_block_back *back;
     struct bc_block_space *windows;
+    struct bc_devices *devices; /* NULL: no backend is open */
 };
 
 /* Returns when `cancel` is no longer paused, or requested. */

@@ -1,6 +1,7 @@
 /* forward.c - the forward pass: it reads straight down in run_batch(). */
 #include <string.h>
 
+#include "devices.h"
 #include "error.h"
 #include "session.h"
 
@@ -127,7 +128,8 @@ void bc_session_layer(bc_session *s, int layer, int n)
 }
 
 /* n <= n_batch tokens at s->places. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
-static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions)
+static int run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions,
+                     bc_error *err)
 {
     const bc_config *c = &s->model->config;
     bc_pool *pool = s->engine->pool;
@@ -135,11 +137,19 @@ static void run_batch(bc_session *s, const int32_t *tokens, int n, float *logits
     struct token_work embed = { .s = s, .tokens = tokens };
     bc_pool_run(pool, embed_token, &embed, n);
     bc_rope_table(s, n);
-    for (int i = 0; i < c->n_layers && !bc_cancelled(s->cancel); i++) bc_session_layer(s, i, n);
-    if (!logits) return;
-    const int first = all_positions ? 0 : n - 1;
-    norm(s, s->h, s->x + (size_t)first * hidden, s->model->final_norm, n - first);
+    const int cpu_layers = bc_cpu_layers(s->model);
+    for (int i = 0; i < cpu_layers && !bc_cancelled(s->cancel); i++) bc_session_layer(s, i, n);
+    const int first = !logits ? n : (all_positions ? 0 : n - 1);
+    float *last = s->x + (size_t)first * hidden;
+    if (s->model->placed && !bc_cancelled(s->cancel)) {
+        const int head = s->model->placed->head;
+        const int status = bc_placed_forward(s, n, n - first, head ? logits : last, err);
+        if (status != BC_OK || head) return status;
+    }
+    if (!logits) return BC_OK;
+    norm(s, s->h, last, s->model->final_norm, n - first);
     project(s, &s->model->head, s->h, logits, (size_t)c->vocab, n - first);
+    return BC_OK;
 }
 
 static int check_tokens(const bc_session *s, const int32_t *tokens, int32_t n, bc_error *err)
@@ -161,14 +171,15 @@ static int check_tokens(const bc_session *s, const int32_t *tokens, int32_t n, b
 int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, float *logits,
                        int32_t all_positions, const bc_cancel *cancel, bc_error *err)
 {
-    const int status = check_tokens(s, tokens, n_tokens, err);
-    if (status != BC_OK) return status;
+    const int wrong = check_tokens(s, tokens, n_tokens, err);
+    if (wrong != BC_OK) return wrong;
     const size_t vocab = (size_t)s->model->config.vocab;
     const int32_t start = s->position;
     const int all = logits && all_positions;
     s->cancel = s->space.cancel = cancel;
     s->has_logits = 0;
-    for (int32_t done = 0; done < n_tokens && !bc_cancelled(cancel);) {
+    int status = BC_OK;
+    for (int32_t done = 0; done < n_tokens && status == BC_OK && !bc_cancelled(cancel);) {
         const int n = n_tokens - done < s->n_batch ? n_tokens - done : s->n_batch;
         const int last = done + n == n_tokens;
         float *out = NULL;
@@ -177,15 +188,15 @@ int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, f
         else if (last)
             out = s->logits;
         bc_session_own_places(s, n);
-        run_batch(s, tokens + done, n, out, all);
+        status = run_batch(s, tokens + done, n, out, all, err);
         s->position += n;
         done += n;
     }
     s->cancel = s->space.cancel = NULL;
-    if (bc_cancelled(cancel)) {
-        s->position = start;
+    if (status != BC_OK || bc_cancelled(cancel)) s->position = start;
+    if (status != BC_OK) return status;
+    if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the forward pass was cancelled");
-    }
     memcpy(s->tokens + start, tokens, (size_t)n_tokens * sizeof *tokens);
     if (all)
         memcpy(s->logits, logits + (size_t)(n_tokens - 1) * vocab, vocab * sizeof *logits);
@@ -227,20 +238,21 @@ static bc_session *largest(bc_session *const *sessions, int32_t n)
 int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int32_t n,
                         float *logits, const bc_cancel *cancel, bc_error *err)
 {
-    const int status = check_sessions(sessions, tokens, n, logits, err);
+    int status = check_sessions(sessions, tokens, n, logits, err);
     if (status != BC_OK) return status;
     bc_session *s = largest(sessions, n);
     const size_t vocab = (size_t)s->model->config.vocab;
     s->cancel = s->space.cancel = cancel;
-    for (int32_t done = 0; done < n && !bc_cancelled(cancel);) {
+    for (int32_t done = 0; done < n && status == BC_OK && !bc_cancelled(cancel);) {
         const int part = n - done < s->n_batch ? n - done : s->n_batch;
         for (int t = 0; t < part; t++)
             s->places[t] = (bc_place){ sessions[done + t], sessions[done + t]->position };
-        run_batch(s, tokens + done, part, logits + (size_t)done * vocab, 1);
+        status = run_batch(s, tokens + done, part, logits + (size_t)done * vocab, 1, err);
         done += part;
     }
     s->cancel = s->space.cancel = NULL;
     for (int32_t i = 0; i < n; i++) sessions[i]->has_logits = 0;
+    if (status != BC_OK) return status;
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the forward pass was cancelled");
     for (int32_t i = 0; i < n; i++) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "engine.h"
 #include "error.h"
 #include "files.h"
@@ -162,9 +163,7 @@ static void free_weight(bc_weight *w)
 
 static void free_layer(bc_layer *layer)
 {
-    bc_weight *const weights[] = { &layer->q,    &layer->k,  &layer->v,   &layer->o,
-                                   &layer->gate, &layer->up, &layer->down };
-    for (size_t i = 0; i < sizeof weights / sizeof weights[0]; i++) free_weight(weights[i]);
+    for (int i = 0; i < BC_N_MATRICES; i++) free_weight(bc_layer_weight(layer, i));
     free(layer->attn_norm);
     free(layer->mlp_norm);
     free(layer->q_norm);
@@ -174,6 +173,7 @@ static void free_layer(bc_layer *layer)
 void bc_model_close(bc_model *model)
 {
     if (!model) return;
+    bc_placed_close(model->placed);
     for (int32_t i = 0; model->layers && i < model->config.n_layers; i++)
         free_layer(&model->layers[i]);
     free(model->layers);

@@ -65,6 +65,16 @@ typedef struct bc_layer {
     bc_weight q, k, v, o, gate, up, down;
 } bc_layer;
 
+enum { BC_N_MATRICES = 7 }; /* of a layer, numbered by enum bc_matrix_id */
+
+static inline bc_weight *bc_layer_weight(bc_layer *l, int matrix)
+{
+    bc_weight *const weights[BC_N_MATRICES] = {
+        &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
+    };
+    return weights[matrix];
+}
+
 struct bc_model {
     bc_engine *engine;
     bc_config config;
@@ -76,6 +86,8 @@ struct bc_model {
     int n_rotations;
     struct bc_files *files; /* the mapped safetensors files */
     bc_model_info info;
+    struct bc_placed *placed; /* its last layers are on a device; NULL: all run on the CPU */
+    int n_sessions;           /* that are open */
 };
 
 /* config.json's text -> config; refuses every architecture or option the engine does not run,

@@ -198,10 +198,42 @@ int bc_physical_cores(void)
     return cores > 0 ? cores : 1;
 }
 
+/* ---- libraries ---- */
+
+void *bc_library_open(const char *path)
+{
+    wchar_t *w = wide(path);
+    if (!w) return NULL;
+    int has_folder = 0;
+    for (wchar_t *c = w; *c; c++) {
+        if (*c == L'/') *c = L'\\'; /* all that LoadLibrary understands */
+        has_folder |= *c == L'\\';
+    }
+    /* never the current folder or PATH, where anybody may have put a library of that name */
+    const DWORD where = has_folder ? LOAD_LIBRARY_SEARCH_DLL_LOAD_DIR | LOAD_LIBRARY_SEARCH_SYSTEM32
+                                   : LOAD_LIBRARY_SEARCH_SYSTEM32;
+    HMODULE library = LoadLibraryExW(w, NULL, where);
+    free(w);
+    return library;
+}
+
+void *bc_library_symbol(void *library, const char *name)
+{
+    return (void *)(uintptr_t)GetProcAddress(library, name);
+}
+
+void bc_library_close(void *library)
+{
+    if (library) FreeLibrary(library);
+}
+
+/* ---- memory ---- */
+
 void *bc_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes ? bytes : 1, 64); }
 void bc_aligned_free(void *p) { _aligned_free(p); }
 
 #else /* POSIX */
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
@@ -365,6 +397,18 @@ int bc_physical_cores(void)
     if (cores < 1) cores = logical;
     return cores > 0 ? cores : 1;
 }
+
+/* ---- libraries ---- */
+
+void *bc_library_open(const char *path) { return dlopen(path, RTLD_NOW | RTLD_LOCAL); }
+void *bc_library_symbol(void *library, const char *name) { return dlsym(library, name); }
+
+void bc_library_close(void *library)
+{
+    if (library) dlclose(library);
+}
+
+/* ---- memory ---- */
 
 void *bc_aligned_alloc(size_t bytes)
 {

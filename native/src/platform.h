@@ -44,6 +44,12 @@ void bc_thread_sleep(int milliseconds);
 
 int bc_physical_cores(void); /* cores this process may use, hyper-threads counted once; >= 1 */
 
+/* -- libraries opened at run time: NULL when there is none. A name without a folder is looked for
+ * where the system keeps its libraries; the path is UTF-8. -- */
+void *bc_library_open(const char *path);
+void *bc_library_symbol(void *library, const char *name);
+void bc_library_close(void *library);
+
 /* -- memory: 64-byte aligned, NULL when there is none -- */
 void *bc_aligned_alloc(size_t bytes);
 void bc_aligned_free(void *p);

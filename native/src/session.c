@@ -4,11 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices.h"
 #include "error.h"
 #include "platform.h"
 #include "sampler.h"
 
-enum { DEFAULT_CTX = 4096, DEFAULT_BATCH = 256, MAX_BATCH = 4096 };
+enum { DEFAULT_CTX = 4096 };
+
+int32_t bc_default_ctx(const bc_model *model)
+{
+    const int32_t top = model->config.max_positions;
+    return top < DEFAULT_CTX ? top : DEFAULT_CTX;
+}
 
 /* ---- opening and closing ---- */
 
@@ -29,7 +36,7 @@ struct allocator {
 static void *take(struct allocator *m, int64_t count, size_t element)
 {
     const size_t bytes = (size_t)count * element;
-    void *p = bc_aligned_alloc(bytes);
+    void *p = bc_aligned_alloc(bytes ? bytes : 1);
     if (!p) m->failed = 1;
     m->bytes += (int64_t)bytes;
     return p;
@@ -41,7 +48,7 @@ static void allocate_cache(bc_session *s, struct allocator *m)
         [BC_KV_F16] = 16, [BC_KV_I8] = 8, [BC_KV_F32] = 32, [BC_KV_I4] = 4
     };
     const bc_config *c = &s->model->config;
-    const int64_t rows = (int64_t)c->n_layers * c->n_kv_heads * s->n_ctx;
+    const int64_t rows = (int64_t)bc_cpu_layers(s->model) * c->n_kv_heads * s->n_ctx;
     s->kv_row = (size_t)(c->head_dim * BITS[s->kv_type] / 8);
     s->keys = take(m, rows, s->kv_row);
     s->values = take(m, rows, s->kv_row);
@@ -72,6 +79,7 @@ static void allocate_work(bc_session *s, struct allocator *m)
     s->inv_freq = take(m, c->head_dim, sizeof(float));
     s->attention = take(m, bc_attention_floats(s), sizeof(float));
     s->places = take(m, batch, sizeof *s->places);
+    if (s->model->placed) s->device_places = take(m, batch, sizeof *s->device_places);
 }
 
 static int check_params(const bc_model *model, const bc_session_params *p, bc_error *err)
@@ -80,9 +88,9 @@ static int check_params(const bc_model *model, const bc_session_params *p, bc_er
     if (p->n_ctx < 0 || p->n_ctx > top)
         return bc_fail(err, BC_ERR_INVALID, "n_ctx is %d, this model has positions for 1 to %d",
                        p->n_ctx, top);
-    if (p->n_batch < 0 || p->n_batch > MAX_BATCH)
+    if (p->n_batch < 0 || p->n_batch > BC_MAX_BATCH)
         return bc_fail(err, BC_ERR_INVALID, "n_batch is %d, must be 0 to %d", p->n_batch,
-                       MAX_BATCH);
+                       BC_MAX_BATCH);
     if (p->kv_type < 0 || p->kv_type >= BC_KV_TYPES)
         return bc_fail(err, BC_ERR_INVALID, "kv_type is %d, must be 0 to %d", p->kv_type,
                        BC_KV_TYPES - 1);
@@ -104,13 +112,14 @@ int bc_session_open(bc_session **out, bc_model *model, const bc_session_params *
     if (status != BC_OK) return status;
     bc_session *s = calloc(1, sizeof *s);
     if (!s) return bc_fail(err, BC_ERR_NOMEM, "no memory for a session");
-    const int32_t top = model->config.max_positions;
     s->model = model;
     s->engine = model->engine;
     s->kv_type = params->kv_type;
-    s->n_ctx = params->n_ctx ? params->n_ctx : (top < DEFAULT_CTX ? top : DEFAULT_CTX);
-    s->n_batch = params->n_batch ? params->n_batch : DEFAULT_BATCH;
+    s->n_ctx = params->n_ctx ? params->n_ctx : bc_default_ctx(model);
+    s->n_batch = params->n_batch ? params->n_batch : BC_DEFAULT_BATCH;
     if (s->n_batch > s->n_ctx) s->n_batch = s->n_ctx;
+    if (model->placed && s->n_batch > model->placed->n_batch) s->n_batch = model->placed->n_batch;
+    model->n_sessions++;
     struct allocator m = { (int64_t)sizeof *s, 0 };
     allocate_cache(s, &m);
     allocate_work(s, &m);
@@ -128,6 +137,14 @@ int bc_session_open(bc_session **out, bc_model *model, const bc_session_params *
                        s->n_ctx, (long long)(m.bytes >> 20));
     }
     bc_rope_frequencies(c, s->inv_freq);
+    if (model->placed) {
+        const int placed = model->placed->backend->cache_open(&s->cache, model->placed->stack,
+                                                              s->n_ctx, s->kv_type, err);
+        if (placed != BC_OK) {
+            bc_session_close(s);
+            return placed;
+        }
+    }
     *out = s;
     return BC_OK;
 }
@@ -138,10 +155,12 @@ void bc_session_close(bc_session *s)
     void *const owned[] = {
         s->tokens, s->logits, s->keys,     s->values,    s->key_scales, s->value_scales, s->x,
         s->h,      s->y,      s->q,        s->k,         s->v,          s->gate,         s->up,
-        s->cos,    s->sin,    s->inv_freq, s->attention, s->places
+        s->cos,    s->sin,    s->inv_freq, s->attention, s->places,     s->device_places
     };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_linear_space_free(&s->space);
+    if (s->cache) s->model->placed->backend->cache_close(s->cache);
+    s->model->n_sessions--;
     free(s);
 }
 

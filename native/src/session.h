@@ -32,6 +32,7 @@ struct bc_session {
     uint8_t *keys, *values;
     float *key_scales, *value_scales; /* [layer][kv_head][n_ctx], else NULL */
     size_t kv_row;                    /* bytes of one head at one position */
+    struct bc_cache *cache;           /* of the layers that are on a device; these are not above */
 
     /* work space for one batch */
     float *x;         /* residual stream [n_batch, hidden] */
@@ -46,12 +47,16 @@ struct bc_session {
     float *inv_freq;  /* [head_dim / 2] */
     float *attention; /* attention.c's: scores, and what blocks of positions give */
     bc_place *places; /* [n_batch] */
+    struct bc_stack_place *device_places; /* the same for a device; NULL: none is used */
     bc_linear_space space;
     int64_t bytes;
 
     const bc_cancel *cancel; /* of the call that runs */
     bc_capture capture;      /* all NULL except under block.c */
 };
+
+enum { BC_DEFAULT_BATCH = 256, BC_MAX_BATCH = 4096 };
+int32_t bc_default_ctx(const bc_model *model);
 
 /* The next n tokens of the batch are this session's own, from s->position on. */
 void bc_session_own_places(bc_session *s, int n);

@@ -24,7 +24,7 @@ from bitconverter.model import budget
 
 VERBS = (
     "convert", "plan", "chat", "prepare", "train", "adopt", "replay", "runs", "merge", "evaluate", "inspect",
-    "logits", "benchmark",
+    "logits", "benchmark", "devices",
 )  # fmt: skip
 SRC = Path(__file__).parents[2]
 

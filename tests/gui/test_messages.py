@@ -78,7 +78,7 @@ def test_every_key_in_the_code_exists_and_every_message_is_used():
 # names, and words that both languages write alike
 ALIKE = {
     "app-name", "set-language-en", "kind-of-gguf", "export-markdown", "export-html", "export-jsonl",
-    "sampling-top_p", "sampling-top_k", "sampling-min_p",
+    "sampling-top_p", "sampling-top_k", "sampling-min_p", "device-card",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import lock
 import pytest
 import trim
 import windows_build
+import windows_engine
 import windows_python
 from packaging.requirements import Requirement
 
@@ -62,7 +63,8 @@ def test_what_we_do_not_use_is_left_out(name):
         "PySide6/Qt6Core.dll", "PySide6/Qt6Svg.dll", "PySide6/Qt6Network.dll", "PySide6/plugins/platforms/qwindows.dll",
         "PySide6/plugins/platforms/qoffscreen.dll", "PySide6/translations/qtbase_ja.qm", "python311.dll",
         "PySide6/plugins/styles/qmodernwindowsstyle.dll", "numpy.libs/libscipy_openblas64_.dll",
-        "bitconverter/engine/libbitconverter.dll", "PySide6/plugins/imageformats/qsvg.dll", "vcruntime140.dll",
+        "bitconverter/engine/libbitconverter.dll", "bitconverter/engine/bitconverter_cuda.dll",
+        "PySide6/plugins/imageformats/qsvg.dll", "vcruntime140.dll",
     ],
 )  # fmt: skip
 def test_what_we_use_stays(name):
@@ -92,7 +94,8 @@ def test_the_icon_holds_a_picture_of_every_size(tmp_path, qapp):
 def program(tmp_path, monkeypatch):
     """A folder as PyInstaller leaves it."""
     monkeypatch.setattr(windows_python, "shim_hashes", lambda _: {hashlib.sha256(b"repaired").hexdigest()})
-    for name in ("BitConverter.exe", "_internal/licenses/README.txt", "_internal/python311.dll"):
+    engine = [f"_internal/bitconverter/engine/{name}" for name in windows_engine.LIBRARIES]
+    for name in ("BitConverter.exe", "_internal/licenses/README.txt", "_internal/python311.dll", *engine):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(b"MZ " + name.encode())
     return tmp_path
@@ -121,6 +124,13 @@ def test_wines_files_and_what_is_left_out_may_not_be_packed(name, content, progr
 def test_no_program_without_licences(program):
     (program / "_internal/licenses/README.txt").unlink()
     with pytest.raises(devenv.SetupError, match="licences"):
+        windows_build.check_program(program)
+
+
+@pytest.mark.parametrize("name", windows_engine.LIBRARIES)
+def test_no_program_without_the_engine_and_its_backend(name, program):
+    (program / "_internal/bitconverter/engine" / name).unlink()
+    with pytest.raises(devenv.SetupError, match=f"^{re.escape(name)} is not in the bundle"):
         windows_build.check_program(program)
 
 

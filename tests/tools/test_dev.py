@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import dev
@@ -52,6 +53,15 @@ def test_the_sum_of_pytest_is_read_from_its_report(tmp_path: Path) -> None:
     )
     assert dev._pytest_summary(report) == "Python tests: 4 passed, 3 failed, 3 skipped"
     assert "no report" in dev._pytest_summary(tmp_path / "none.xml")
+
+
+def test_one_version_of_the_kernels_compiler_is_asked_for_everywhere() -> None:
+    """NVRTC: where it is built in isolation, in a developer's environment, and in what a failed build advises."""
+    file = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    asked = [line for line in file["build-system"]["requires"] if "nvrtc" in line]
+    assert asked == [line for line in file["project"]["optional-dependencies"]["dev"] if "nvrtc" in line]
+    (version,) = {line.split(";")[0] for line in asked}
+    assert f'PACKAGE = "{version}"\n' in (ROOT / "native/cuda/build_kernels.py").read_text(encoding="utf-8")
 
 
 def test_a_package_that_cannot_be_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from bitconverter.gui.texts import (
     activity,
     chat,
     convert,
+    device,
     diagnostics,
     errors,
     history,
@@ -23,5 +24,5 @@ from bitconverter.gui.texts.text import join
 
 MESSAGES = join(
     window.TEXTS, welcome.TEXTS, activity.TEXTS, shelf.TEXTS, convert.TEXTS, chat.TEXTS, history.TEXTS, sampling.TEXTS,
-    settings.TEXTS, errors.TEXTS, train.TEXTS, runs.TEXTS, diagnostics.TEXTS,
+    settings.TEXTS, errors.TEXTS, train.TEXTS, runs.TEXTS, diagnostics.TEXTS, device.TEXTS,
 )  # fmt: skip

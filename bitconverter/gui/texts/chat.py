@@ -36,12 +36,6 @@ TEXTS: Texts = {
         "この答えはソウル「{name}」を使ったものですが、今は開いていません。先に棚から開いてください。",
     ),
     "opened-without-soul": ("The model was opened without its soul.", "ソウルを使わずにモデルを開きました。"),
-    "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads}スレッド"),
-    "device-tip": (
-        "Runs on the processor with {isa} instructions and {threads} threads. "
-        "Context: {context} tokens. Family: {family}.",
-        "プロセッサーの {isa} 命令、{threads} スレッドで動作中。文脈 {context} トークン。系統: {family}。",
-    ),
     "you": ("You", "あなた"),
     "model-says": ("Model", "モデル"),
     "thinking": ("Reading…", "読んでいます…"),

@@ -69,7 +69,7 @@ TEXTS: Texts = {
     "keys-send": ("Send the message", "メッセージを送る"),
     "keys-newline": ("A new line in the message", "メッセージの中で改行"),
     "page-about": ("About", "このプログラムについて"),
-    "about-text": ("BitConverter writes the weights of a language model as sums of ternary planes (\"1.58 bit × N\"), and runs the result on the processor. It is free software under the MIT licence. It connects to nothing.", "BitConverter は、言語モデルの重みを三値プレーンの和（「1.58ビット × N」）で表し、プロセッサーで動かします。MITライセンスの自由ソフトウェアです。通信はしません。"),
+    "about-text": ("BitConverter writes the weights of a language model as sums of ternary planes (\"1.58 bit × N\"), and runs the result on the processor or a graphics card. It is free software under the MIT licence. It connects to nothing.", "BitConverter は、言語モデルの重みを三値プレーンの和（「1.58ビット × N」）で表し、プロセッサーやグラフィックスカードで動かします。MITライセンスの自由ソフトウェアです。通信はしません。"),
     "licences": ("Licences", "ライセンス"),
     "licences-text": ("Qt (PySide6) is used under the LGPL: its libraries lie beside the program as files of their own and may be replaced.", "Qt（PySide6）はLGPLで使用しています。ライブラリーは独立したファイルで、差し替えられます。"),
 }  # fmt: skip

@@ -16,7 +16,7 @@ TEXTS: Texts = {
     "pc-memory-value": ("{total} ({free} free now)", "{total}（現在の空き {free}）"),
     "pc-processor-value": ("{count} core, {threads} threads, {isa}", "{count} cores, {threads} threads, {isa}", "{count} コア、{threads} スレッド、{isa}"),
     "pc-gpu-none": ("None needed: the processor does the work", "不要です（プロセッサーで動きます）"),
-    "pc-gpu-value": ("{names} (not used yet: the processor does the work)", "{names}（まだ使いません。プロセッサーで動きます）"),
+    "pc-gpu-value": ("{names}: not used, the processor does the work. {why}", "{names}: 使いません（プロセッサーで動きます）。{why}"),
     "pc-disk-value": ("{free}", "{free}"),
     "verdict-original": ("runs as it is, and converted it is faster and leaves room for other programs.", "元のままでも動きます。変換すると、さらに速く、軽くなります。"),
     "verdict-best": ("runs well in the best quality (about 6.5 bits).", "最高品質（約6.5ビット）で快適に動きます。"),

@@ -1,0 +1,55 @@
+"""On what a model runs, and why, in words."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from bitconverter.cli import texts
+from bitconverter.cli.terminal import as_table, size
+from bitconverter.jobs.hardware import Cards
+from bitconverter.jobs.placement import DeviceMemory, Placed
+
+
+def reason(code: str, fields: Mapping[str, Any]) -> str:
+    """Why it runs there: `code` and Placed.told(); "" where nothing needs to be said."""
+    return texts.DEVICE_WHY.get(code, code).format(**fields)
+
+
+def where(placed: Placed, processor: str = "") -> str:
+    """`cuda:0 NVIDIA ..., 20 of 32 layers (why)`; `processor`: what to call that."""
+    processor = texts.PROCESSOR.format(details=f", {processor}" if processor else "")
+    said = processor
+    if placed.on_device:
+        all_there = placed.layers == placed.all_layers and placed.head
+        form = texts.ON_CARD if all_there else texts.ON_CARD_PARTLY
+        head = texts.HEAD_TOO if placed.head else ""
+        fields = {"layers": placed.layers, "all_layers": placed.all_layers}
+        said = form.format(where=placed.where, device=placed.device, head=head, processor=processor, **fields)
+    why = reason(placed.code, placed.told())
+    return f"{said} ({why})" if why else said
+
+
+def memory_line(memory: DeviceMemory) -> str:
+    """What is taken of a card."""
+    return texts.CARD_MEMORY.format(
+        used=size(memory.used_bytes), peak=size(memory.peak_bytes), total=size(memory.total_bytes)
+    )
+
+
+def list_of(found: Cards) -> str:
+    """Every device that can be asked for, and why no card can."""
+    rows: list[tuple[Any, ...]] = [texts.DEVICES_HEADER]
+    processor = texts.PROCESSOR.format(details=f", {found.isa}, {found.threads} threads")
+    rows.append(("cpu", processor, "", "", "", ""))
+    for number, card in enumerate(found.cards):
+        driver = f"{card.driver_version // 1000}.{card.driver_version % 1000 // 10}"
+        compute = f"{card.compute_major}.{card.compute_minor}"
+        memory = size(card.total_bytes), size(card.free_bytes)
+        rows.append((f"cuda:{number}", card.name, *memory, compute, driver))
+    lines = [as_table(rows, right={2, 3, 4, 5})]
+    if found.code:
+        why = reason(found.code, {"why": found.why.rstrip(".")})
+        names = ", ".join(found.names)
+        lines.append(
+            texts.NO_CARD_NAMED.format(names=names, why=why) if names else texts.NO_CARD.format(why=why)
+        )
+    return "\n".join(lines)

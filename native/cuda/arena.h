@@ -1,0 +1,25 @@
+/* arena.h - one allocation on the card, handed out piece by piece. The same code first counts (device NULL), then
+ * allocates nothing but copies: so what is predicted is what is taken. */
+#ifndef BC_CUDA_ARENA_H
+#define BC_CUDA_ARENA_H
+
+#include "device.h"
+#include "stack.h"
+
+typedef struct bc_arena {
+    bc_device *device; /* NULL: count only */
+    bc_ptr base;
+    int64_t used;
+    int status; /* of the first copy that failed */
+    bc_error *err;
+} bc_arena;
+
+/* 256-byte aligned. */
+bc_ptr bc_arena_take(bc_arena *a, int64_t bytes);
+/* from NULL: 0 */
+bc_ptr bc_arena_copy(bc_arena *a, const void *from, int64_t bytes);
+/* A matrix, with its scales and bias and, the first time one is met, its rotation, which joins `rotations`. */
+void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_rotation *rotations,
+                     int *n_rotations);
+
+#endif

@@ -1,0 +1,307 @@
+/* forward.c - a batch through the layers of a stack: run_layers() reads straight down. */
+#include <math.h>
+#include <string.h>
+
+#include "error.h"
+#include "linear.h"
+#include "stack.h"
+
+typedef struct run {
+    bc_stack *s;
+    const bc_stack_batch *batch;
+    bc_gpu_space space;
+    int n, kv_type;
+    bc_error *err;
+} run;
+
+/* ---- the pieces of a layer ---- */
+
+static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
+{
+    const bc_config *c = &r->s->model->config;
+    return (bc_prepare_args){ .source = BC_FROM_X,
+                              .cols = c->hidden,
+                              .x = r->s->b.x,
+                              .y = y,
+                              .norm = norm,
+                              .eps = c->rms_eps };
+}
+
+static int slides(const bc_config *c, int layer)
+{
+    return c->sliding_window > 0 && c->layer_slides[layer] ? c->sliding_window : 0;
+}
+
+static bc_attend_args attend_args(const run *r, int layer, int splits)
+{
+    const bc_stack *s = r->s;
+    const bc_config *c = &s->model->config;
+    const bc_gpu_layer *l = &s->layers[layer];
+    return (bc_attend_args){ .q = s->b.q,
+                             .k = s->b.k,
+                             .v = s->b.v,
+                             .cos = s->b.cos,
+                             .sin = s->b.sin,
+                             .q_norm = l->q_norm,
+                             .k_norm = l->k_norm,
+                             .places = s->b.places,
+                             .n = r->n,
+                             .heads = c->n_heads,
+                             .kv_heads = c->n_kv_heads,
+                             .head_dim = c->head_dim,
+                             .kv_type = r->kv_type,
+                             .layer = layer,
+                             .window = slides(c, s->first + layer),
+                             .eps = c->rms_eps,
+                             .factor = 1.0f / sqrtf((float)c->head_dim),
+                             .splits = splits,
+                             .mixes = s->b.mixes,
+                             .sums = s->b.sums };
+}
+
+/* Each token is of another cache: parts of the contexts, joined by the preparing for o. */
+static int attend_apart(const run *r, int layer, bc_prepare_args *output)
+{
+    const bc_config *c = &r->s->model->config;
+    const int group = c->n_heads / c->n_kv_heads, splits =
+                                                      bc_attention_splits(r->s->device, c, r->n);
+    const int heads = group < BC_GPU_HEADS ? group : BC_GPU_HEADS;
+    bc_attend_args args = attend_args(r, layer, splits);
+    const bc_launch launch = {
+        BC_K_bc_attend,
+        (unsigned)(c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS)),
+        (unsigned)splits,
+        (unsigned)r->n,
+        BC_GPU_ATTEND_THREADS,
+        (unsigned)((heads + 2) * c->head_dim) * (unsigned)sizeof(float),
+        &args
+    };
+    *output = (bc_prepare_args){ .source = BC_FROM_ATTENTION,
+                                 .cols = c->n_heads * c->head_dim,
+                                 .mixes = r->s->b.mixes,
+                                 .sums = r->s->b.sums,
+                                 .heads = c->n_heads,
+                                 .head_dim = c->head_dim,
+                                 .splits = splits };
+    return bc_device_start(r->s->device, &launch, r->err);
+}
+
+/* The tokens follow each other in one cache. */
+static int attend_along(const run *r, int layer, bc_prepare_args *output)
+{
+    const bc_config *c = &r->s->model->config;
+    bc_attend_args args = attend_args(r, layer, 1);
+    const bc_launch place = { BC_K_bc_place_rows,
+                              (unsigned)r->n,
+                              (unsigned)((c->n_heads + 2 * c->n_kv_heads + 3) / 4),
+                              1,
+                              128,
+                              0,
+                              &args };
+    const int d = c->head_dim, rows = d <= 128 ? 32 : 16;
+    const bc_launch flash = { d <= 64    ? BC_K_bc_flash_64
+                              : d <= 128 ? BC_K_bc_flash_128
+                                         : BC_K_bc_flash_256,
+                              (unsigned)((r->n + rows - 1) / rows),
+                              (unsigned)c->n_heads,
+                              1,
+                              BC_GPU_FLASH_THREADS,
+                              0,
+                              &args };
+    *output = (bc_prepare_args){ .source = BC_FROM_X,
+                                 .cols = c->n_heads * d,
+                                 .x = r->s->b.q };
+    const int status = bc_device_start(r->s->device, &place, r->err);
+    return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
+}
+
+/* `y`: what is to be added to the residual stream first, or 0. */
+static int run_layer(const run *r, int layer, bc_ptr y)
+{
+    const bc_stack *s = r->s;
+    const bc_config *c = &s->model->config;
+    const bc_gpu_layer *l = &s->layers[layer];
+    const bc_gpu_matrix *m = l->matrix;
+    const int q_cols = c->n_heads * c->head_dim, kv_cols = c->n_kv_heads * c->head_dim;
+    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, q_cols },
+                                   { &m[BC_MATRIX_K], s->b.k, kv_cols },
+                                   { &m[BC_MATRIX_V], s->b.v, kv_cols } };
+    const bc_gpu_product o = { &m[BC_MATRIX_O], s->b.y, c->hidden };
+    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, c->intermediate },
+                                    { &m[BC_MATRIX_UP], s->b.up, c->intermediate } };
+    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, c->hidden };
+    const bc_prepare_args swiglu = { .source = BC_FROM_SWIGLU,
+                                     .cols = c->intermediate,
+                                     .gate = s->b.gate,
+                                     .up = s->b.up };
+    bc_prepare_args attention;
+    int status =
+        bc_gpu_linear(&r->space, residual(r, y, l->attn_norm), qkv, 3, r->n, r->err);
+    if (status == BC_OK)
+        status = r->batch->separate || r->n == 1 ? attend_apart(r, layer, &attention)
+                                                 : attend_along(r, layer, &attention);
+    if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
+    if (status == BC_OK)
+        status = bc_gpu_linear(&r->space, residual(r, s->b.y, l->mlp_norm), both, 2, r->n, r->err);
+    if (status == BC_OK) status = bc_gpu_linear(&r->space, swiglu, &down, 1, r->n, r->err);
+    return status;
+}
+
+/* ---- the batch ---- */
+
+static int run_layers(const run *r)
+{
+    const bc_stack *s = r->s;
+    const bc_config *c = &s->model->config;
+    int status = bc_device_upload(s->device, s->b.inputs, s->staged, s->b.inputs_bytes, r->err);
+    for (int i = 0; i < s->count && status == BC_OK; i++)
+        status = run_layer(r, i, i ? s->b.y : 0);
+    if (status != BC_OK) return status;
+    /* the last layer's output joins the residual stream */
+    bc_add_args add = { .x = s->b.x, .y = s->b.y, .count = (int64_t)r->n * c->hidden };
+    const bc_launch launch = {
+        BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
+    };
+    return bc_device_start(s->device, &launch, r->err);
+}
+
+static int64_t row_floats(const bc_stack *s)
+{
+    return s->has_head ? s->model->config.vocab : s->model->config.hidden;
+}
+
+/* Rows first .. first + rows - 1 (<= BC_LOGIT_ROWS) of the output, to s->results. */
+static int run_rows(const run *r, int first, int rows)
+{
+    bc_stack *s = r->s;
+    const bc_config *c = &s->model->config;
+    const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
+    bc_prepare_args last = residual(r, 0, s->final_norm);
+    last.x += (bc_ptr)first * (bc_ptr)c->hidden * sizeof(float);
+    bc_ptr from = last.x;
+    int status = BC_OK;
+    if (s->has_head) {
+        const bc_gpu_product head = { &s->head, s->b.logits, c->vocab };
+        status = bc_gpu_linear(&r->space, last, &head, 1, rows, r->err);
+        from = s->b.logits;
+    }
+    if (status == BC_OK) status = bc_device_download(s->device, s->results, from, bytes, r->err);
+    return status;
+}
+
+static void stage(const bc_stack *s, const bc_stack_batch *batch)
+{
+    const bc_config *c = &s->model->config;
+    const size_t n = (size_t)batch->n, half = (size_t)c->head_dim / 2 * sizeof(float);
+    const bc_gpu_buffers *b = &s->b;
+    memcpy(s->staged, batch->x, n * (size_t)c->hidden * sizeof(float));
+    memcpy(s->staged + (b->cos - b->inputs), batch->cos, n * half);
+    memcpy(s->staged + (b->sin - b->inputs), batch->sin, n * half);
+    bc_gpu_place *places = (void *)(s->staged + (b->places - b->inputs));
+    for (size_t i = 0; i < n; i++) {
+        const bc_cache *cache = batch->places[i].cache;
+        places[i] = (bc_gpu_place){ .keys = cache->keys,
+                                    .values = cache->values,
+                                    .key_scales = cache->key_scales,
+                                    .value_scales = cache->value_scales,
+                                    .n_ctx = cache->n_ctx,
+                                    .position = batch->places[i].position };
+    }
+}
+
+static int check_places(const bc_stack_batch *batch, int *kv_type, bc_error *err)
+{
+    *kv_type = batch->places[0].cache->kv_type;
+    for (int i = 1; i < batch->n; i++)
+        if (batch->places[i].cache->kv_type != *kv_type)
+            return bc_fail(err, BC_ERR_UNSUPPORTED,
+                           "sessions that run together on a graphics card need one type of KV "
+                           "cache");
+    return BC_OK;
+}
+
+/* ---- small batches are kept as graphs: one start instead of hundreds ---- */
+
+static bc_gpu_graph *find_graph(bc_stack *s, const run *r, int *found)
+{
+    bc_gpu_graph *oldest = &s->graphs[0];
+    for (int i = 0; i < BC_MAX_GRAPHS; i++) {
+        bc_gpu_graph *g = &s->graphs[i];
+        *found = g->exec && g->n == r->n && g->rows == r->batch->rows &&
+                 g->separate == r->batch->separate && g->kv_type == r->kv_type;
+        if (*found) return g;
+        if (g->last_used < oldest->last_used) oldest = g;
+    }
+    return oldest;
+}
+
+static int capture(const run *r, bc_gpu_graph *g)
+{
+    bc_stack *s = r->s;
+    const bc_cuda_api *api = &s->device->api;
+    if (g->exec) api->GraphExecDestroy(g->exec);
+    *g = (bc_gpu_graph){ .n = r->n,
+                         .rows = r->batch->rows,
+                         .separate = r->batch->separate,
+                         .kv_type = r->kv_type };
+    CUresult result =
+        api->StreamBeginCapture(s->device->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
+    if (result != CUDA_SUCCESS) return bc_cuda_failed(api, result, "recording a step", r->err);
+    int status = run_layers(r);
+    if (status == BC_OK && r->batch->rows)
+        status = run_rows(r, r->n - r->batch->rows, r->batch->rows);
+    CUgraph graph = NULL;
+    result = api->StreamEndCapture(s->device->stream, &graph);
+    if (status == BC_OK && result == CUDA_SUCCESS)
+        result = api->GraphInstantiate(&g->exec, graph, 0);
+    if (graph) api->GraphDestroy(graph);
+    if (status == BC_OK && result != CUDA_SUCCESS)
+        return bc_cuda_failed(api, result, "recording a step", r->err);
+    return status;
+}
+
+static int run_graph(const run *r)
+{
+    bc_stack *s = r->s;
+    int found = 0;
+    bc_gpu_graph *g = find_graph(s, r, &found);
+    int status = found ? BC_OK : capture(r, g);
+    if (status != BC_OK) return status;
+    g->last_used = ++s->uses;
+    const CUresult result = s->device->api.GraphLaunch(g->exec, s->device->stream);
+    if (result != CUDA_SUCCESS)
+        return bc_cuda_failed(&s->device->api, result, "starting a step", r->err);
+    status = bc_device_wait(s->device, r->err);
+    if (status == BC_OK && r->batch->rows)
+        memcpy(r->batch->out, s->results,
+               (size_t)r->batch->rows * (size_t)row_floats(s) * sizeof(float));
+    return status;
+}
+
+static int run_directly(const run *r)
+{
+    bc_stack *s = r->s;
+    int status = run_layers(r);
+    for (int done = 0; done < r->batch->rows && status == BC_OK; done += BC_LOGIT_ROWS) {
+        const int left = r->batch->rows - done, rows = left < BC_LOGIT_ROWS ? left : BC_LOGIT_ROWS;
+        status = run_rows(r, r->n - left, rows);
+        if (status == BC_OK) status = bc_device_wait(s->device, r->err);
+        if (status == BC_OK)
+            memcpy(r->batch->out + done * row_floats(s), s->results,
+                   (size_t)rows * (size_t)row_floats(s) * sizeof(float));
+    }
+    return status == BC_OK ? bc_device_wait(s->device, r->err) : status;
+}
+
+int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
+{
+    run r = { .s = s, .batch = batch, .n = batch->n, .err = err };
+    r.space = (bc_gpu_space){ s->device, &s->b, bc_prepare_shared(s, s->b.work != 0) };
+    int status = bc_device_enter(s->device, err);
+    if (status == BC_OK) status = check_places(batch, &r.kv_type, err);
+    if (status != BC_OK) return status;
+    stage(s, batch);
+    const int small = batch->n <= BC_GRAPH_TOKENS && batch->rows <= BC_LOGIT_ROWS &&
+                      (batch->separate || batch->n == 1);
+    return small ? run_graph(&r) : run_directly(&r);
+}

@@ -1,0 +1,203 @@
+// attend.cuh - attention of one token per cache, a part of its context per block; bc_prepare joins the parts (as
+// attention.c does with its blocks; the method is Flash-Decoding's, Dao et al. 2023).
+//
+// Grid: (blocks of up to BC_GPU_HEADS query heads of one KV head, parts of the context, tokens).
+#pragma once
+
+enum { BC_ATTEND_TILE = 64 };
+
+struct bc_attend_block {
+    int kv_head, head0, heads; // query heads head0 .. head0 + heads - 1
+    int first, end;            // of the cache, without the token's own position
+    bool own;                  // this part has the token's own position
+    bool writes;               // and puts its key and value into the cache
+};
+
+BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position)
+{
+    const int group = p.heads / p.kv_heads, blocks = (group + BC_GPU_HEADS - 1) / BC_GPU_HEADS;
+    bc_attend_block b;
+    const int sub = blockIdx.x % blocks;
+    b.kv_head = blockIdx.x / blocks;
+    b.head0 = b.kv_head * group + sub * BC_GPU_HEADS;
+    b.heads = group - sub * BC_GPU_HEADS < BC_GPU_HEADS ? group - sub * BC_GPU_HEADS : BC_GPU_HEADS;
+    const int start = p.window > 0 && position >= p.window ? position - p.window + 1 : 0, n = position - start;
+    int share = (n + p.splits - 1) / p.splits;
+    share = share > BC_ATTEND_TILE ? share : BC_ATTEND_TILE; // few positions: fewer parts
+    b.first = start + (int)blockIdx.y * share;
+    b.end = b.first + share < position ? b.first + share : position;
+    b.own = blockIdx.y == 0;
+    b.writes = b.own && sub == 0;
+    return b;
+}
+
+struct bc_attend_state { // in shared memory
+    float largest[BC_GPU_HEADS], sum[BC_GPU_HEADS], factor[BC_GPU_HEADS];
+    float scores[BC_GPU_HEADS][BC_ATTEND_TILE];
+};
+
+// The scores of `n` positions join: they become e^(score - largest), and factor what counted before shrinks by.
+BC_DEVICE void bc_attend_softmax(bc_attend_state *s, int heads, int n)
+{
+    const int lane = threadIdx.x % 32;
+    for (int h = threadIdx.x / 32; h < heads; h += BC_GPU_ATTEND_THREADS / 32) {
+        const float before = s->largest[h];
+        float top = before, sum = 0.0f;
+        for (int j = lane; j < n; j += 32) top = s->scores[h][j] > top ? s->scores[h][j] : top;
+        top = bc_warp_max(top);
+        for (int j = lane; j < n; j += 32) {
+            const float e = bc_exp(s->scores[h][j] - top);
+            s->scores[h][j] = e;
+            sum += e;
+        }
+        sum = bc_warp_sum(sum);
+        bc_sync_warp();
+        if (lane == 0) {
+            s->factor[h] = bc_exp(before - top);
+            s->sum[h] = s->sum[h] * s->factor[h] + sum;
+            s->largest[h] = top;
+        }
+    }
+}
+
+// Shared memory: f32 [heads of a block + 2][head_dim]: queries, then the token's own key and value.
+BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
+{
+    BC_DYNAMIC_SHARED(shared);
+    BC_SHARED bc_attend_state s;
+    const int t = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.head_dim;
+    bc_let_next_begin();
+    bc_wait_for_inputs();
+    const bc_gpu_place place = p.places[t];
+    const bc_attend_block b = bc_attend_share(p, place.position);
+    float *q = (float *)shared, *key = q + b.heads * d, *value = key + d;
+    const float *cos = p.cos + (int64_t)t * (d / 2), *sin = p.sin + (int64_t)t * (d / 2);
+
+    for (int h = warp; h < b.heads + 2; h += BC_GPU_ATTEND_THREADS / 32) {
+        float *x = q + h * d;
+        const float *from = h < b.heads ? p.q + ((int64_t)t * p.heads + b.head0 + h) * d
+                                        : (h == b.heads ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * d;
+        if (h >= b.heads && !b.own) continue;
+        for (int i = lane; i < d; i += 32) x[i] = from[i];
+        bc_sync_warp();
+        if (h <= b.heads) bc_place_head(x, h < b.heads ? p.q_norm : p.k_norm, cos, sin, d, p.eps);
+        if (h >= b.heads)
+            bc_store_head(x, d, h == b.heads ? place.keys : place.values,
+                          h == b.heads ? place.key_scales : place.value_scales,
+                          bc_cache_row(p, place, b.kv_head, place.position), p.kv_type, b.writes);
+    }
+    for (int h = threadIdx.x; h < b.heads; h += BC_GPU_ATTEND_THREADS) {
+        s.largest[h] = -INFINITY;
+        s.sum[h] = 0.0f;
+    }
+    bc_sync();
+
+    // thread: four elements from `quad` of every row-th position's value
+    const int quads = d / 4, quad = (int)threadIdx.x % quads * 4, row = (int)threadIdx.x / quads;
+    const int rows = BC_GPU_ATTEND_THREADS / quads;
+    float mix[BC_GPU_HEADS][4] = {};
+    const int64_t base = bc_cache_row(p, place, b.kv_head, 0);
+    const int bytes = d * bc_kv_bytes(p.kv_type);
+    const bool scaled = p.kv_type == BC_GPU_KV_I8;
+
+    for (int from = b.first; from < b.end; from += BC_ATTEND_TILE) {
+        const int n = b.end - from < BC_ATTEND_TILE ? b.end - from : BC_ATTEND_TILE;
+        // eight lanes per position
+        for (int j0 = 0; j0 < n; j0 += BC_GPU_ATTEND_THREADS / 8) { // whole warps: they shuffle
+            const int j = j0 + (int)threadIdx.x / 8, sub = threadIdx.x % 8 * 4;
+            float sum[BC_GPU_HEADS] = {};
+            if (j < n) {
+                const uint8_t *k = place.keys + (base + from + j) * bytes;
+                for (int i = sub; i < d; i += 32) {
+                    float v[4];
+                    bc_cache_load4(v, k, p.kv_type, i);
+#pragma unroll
+                    for (int h = 0; h < BC_GPU_HEADS; h++) {
+                        if (h >= b.heads) break;
+#pragma unroll
+                        for (int e = 0; e < 4; e++) sum[h] = bc_fma(q[h * d + i + e], v[e], sum[h]);
+                    }
+                }
+            }
+            const float scale = scaled && j < n ? place.key_scales[base + from + j] : 1.0f;
+#pragma unroll
+            for (int h = 0; h < BC_GPU_HEADS; h++) {
+                if (h >= b.heads) break;
+                float v = sum[h];
+                for (int mask = 4; mask; mask /= 2) v += bc_shuffle_xor(v, mask);
+                if (j < n && threadIdx.x % 8 == 0) s.scores[h][j] = v * scale * p.factor;
+            }
+        }
+        bc_sync();
+        bc_attend_softmax(&s, b.heads, n);
+        bc_sync();
+        if (row < rows) {
+#pragma unroll
+            for (int h = 0; h < BC_GPU_HEADS; h++) {
+                if (h >= b.heads) break;
+#pragma unroll
+                for (int e = 0; e < 4; e++) mix[h][e] *= s.factor[h];
+            }
+            for (int j = row; j < n; j += rows) {
+                float v[4];
+                bc_cache_load4(v, place.values + (base + from + j) * bytes, p.kv_type, quad);
+                const float scale = scaled ? place.value_scales[base + from + j] : 1.0f;
+#pragma unroll
+                for (int h = 0; h < BC_GPU_HEADS; h++) {
+                    if (h >= b.heads) break;
+                    const float weight = s.scores[h][j] * scale;
+#pragma unroll
+                    for (int e = 0; e < 4; e++) mix[h][e] = bc_fma(weight, v[e], mix[h][e]);
+                }
+            }
+        }
+        bc_sync();
+    }
+
+    if (b.own) {
+        for (int h = warp; h < b.heads; h += BC_GPU_ATTEND_THREADS / 32) {
+            float v = 0.0f;
+            for (int i = lane; i < d; i += 32) v = bc_fma(q[h * d + i], key[i], v);
+            v = bc_warp_sum(v);
+            if (lane == 0) s.scores[h][0] = v * p.factor;
+        }
+        bc_sync();
+        bc_attend_softmax(&s, b.heads, 1);
+        bc_sync();
+#pragma unroll
+        for (int h = 0; h < BC_GPU_HEADS; h++) {
+            if (h >= b.heads) break;
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                mix[h][e] *= s.factor[h];
+                if (row == 0) mix[h][e] = bc_fma(s.scores[h][0], value[quad + e], mix[h][e]);
+            }
+        }
+        bc_sync();
+    }
+
+    // the rows' sums into shared memory, in order, where the queries were
+    for (int r = 0; r < rows; r++) {
+        if (row == r) {
+#pragma unroll
+            for (int h = 0; h < BC_GPU_HEADS; h++) {
+                if (h >= b.heads) break;
+#pragma unroll
+                for (int e = 0; e < 4; e++) {
+                    float *at = &q[h * d + quad + e];
+                    *at = r ? *at + mix[h][e] : mix[h][e];
+                }
+            }
+        }
+        bc_sync();
+    }
+    for (int i = threadIdx.x; i < b.heads * d; i += BC_GPU_ATTEND_THREADS) {
+        const int64_t part = ((int64_t)t * p.heads + b.head0 + i / d) * p.splits + blockIdx.y;
+        p.mixes[part * d + i % d] = q[i];
+    }
+    for (int h = threadIdx.x; h < b.heads; h += BC_GPU_ATTEND_THREADS) {
+        const int64_t part = ((int64_t)t * p.heads + b.head0 + h) * p.splits + blockIdx.y;
+        p.sums[2 * part] = s.largest[h];
+        p.sums[2 * part + 1] = s.sum[h];
+    }
+}

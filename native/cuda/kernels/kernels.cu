@@ -1,0 +1,23 @@
+// kernels.cu - every kernel of the backend, one translation unit.
+#ifdef BC_DEVICE_HEADER
+#include BC_DEVICE_HEADER
+#else
+#include "device.cuh"
+#endif
+#include "params.h"
+
+#include "reduce.cuh"
+
+#include "prepare.cuh"
+
+#include "gemv.cuh"
+
+#include "gemm.cuh"
+
+#include "dense.cuh"
+
+#include "cache.cuh"
+
+#include "attend.cuh"
+
+#include "flash.cuh"

@@ -1,0 +1,129 @@
+/* params.h - the arguments of the kernels, for the C code that starts them and for the kernels themselves. */
+#ifndef BC_CUDA_PARAMS_H
+#define BC_CUDA_PARAMS_H
+
+#ifdef BC_DEVICE /* inside a kernel: addresses are pointers */
+#define BC_AT(type) type *
+#else
+#include <stdint.h>
+#define BC_AT(type) uint64_t
+#endif
+
+enum {
+    BC_GPU_GROUP = 5,           /* rows of a byte */
+    BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
+    BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
+    BC_GPU_COL_PAD = 16,
+    BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
+    BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
+    BC_GPU_ATTEND_THREADS = 128,
+    BC_GPU_FLASH_THREADS = 128,
+    BC_GPU_MAX_HEAD_DIM = 256
+};
+
+/* ---- one vector per token: what matrices multiply ---- */
+
+enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
+
+typedef struct bc_prepare_args {
+    int source; /* enum bc_gpu_source */
+    int cols;
+    /* BC_FROM_X: x f32 [n, cols]. Where y is given, x += y first; where norm is, RMSNorm follows */
+    BC_AT(float) x;
+    BC_AT(const float) y;
+    BC_AT(const float) norm;
+    float eps;
+    /* BC_FROM_SWIGLU: f32 [n, cols] each */
+    BC_AT(const float) gate;
+    BC_AT(const float) up;
+    /* BC_FROM_ATTENTION: what `splits` parts of the context give, see bc_attend_args */
+    BC_AT(const float) mixes;
+    BC_AT(const float) sums;
+    int heads, head_dim, splits;
+    /* the rotation: sign 0: none, perm 0: none; block of the Hadamard transform */
+    BC_AT(const float) sign;
+    BC_AT(const int32_t) perm;
+    int block;
+    /* out: the vector itself, f32 [n, cols], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
+    BC_AT(float) plain;
+    BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
+    int a_stride;
+    BC_AT(float) scale;
+    BC_AT(int32_t) sum;
+    BC_AT(float) work; /* f32 [n, cols]; 0: it fits into shared memory */
+} bc_prepare_args;
+
+/* ---- matrices: on the device a row, or a group of a plane, is padded with zeros to a multiple of BC_GPU_COL_PAD
+ * columns, which is what `cols` below counts; few matrices need it ---- */
+
+typedef struct bc_matrix_args {
+    BC_AT(const uint8_t) data;
+    uint64_t plane_stride;
+    BC_AT(const float) scales;
+    BC_AT(const float) bias; /* or 0 */
+    BC_AT(float) y;          /* f32 [n, y_stride] */
+    int y_stride;
+    int rows, n_planes; /* n_planes 0: int8 codes [rows, cols] */
+} bc_matrix_args;
+
+/* Up to three matrices with the same input. `first` is where each begins among the groups (one token) or tiles of
+ * rows (a batch) of all, and then their number. */
+typedef struct bc_linear_args {
+    bc_matrix_args m[3];
+    int first[4];
+    int count, cols, n;
+    BC_AT(const int8_t) a;
+    int a_stride;
+    BC_AT(const float) scale;
+    BC_AT(const int32_t) sum;
+    int warps;   /* one token: warps that share a group's columns */
+    int splits;  /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
+    BC_AT(int32_t) partial;
+    int partial_stride;
+    BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
+} bc_linear_args;
+
+typedef struct bc_dense_args {
+    BC_AT(const uint8_t) data;
+    int dtype, rows, cols, n;
+    BC_AT(const float) x; /* f32 [n, cols] */
+    BC_AT(const float) bias;
+    BC_AT(float) y;
+    int y_stride;
+} bc_dense_args;
+
+/* ---- attention ---- */
+
+typedef struct bc_gpu_place {
+    BC_AT(uint8_t) keys; /* [layer][kv_head][n_ctx][head_dim] of the kv type */
+    BC_AT(uint8_t) values;
+    BC_AT(float) key_scales; /* [layer][kv_head][n_ctx], int8 only */
+    BC_AT(float) value_scales;
+    int n_ctx, position;
+} bc_gpu_place;
+
+typedef struct bc_attend_args {
+    BC_AT(float) q; /* f32 [n, heads * head_dim]; bc_flash: the output replaces it */
+    BC_AT(const float) k;
+    BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */
+    BC_AT(const float) cos;
+    BC_AT(const float) sin; /* f32 [n, head_dim / 2] */
+    BC_AT(const float) q_norm;
+    BC_AT(const float) k_norm; /* f32 [head_dim], or 0 */
+    BC_AT(const bc_gpu_place) places;
+    int n, heads, kv_heads, head_dim, kv_type, layer, window; /* window 0: all positions */
+    float eps, factor;
+    /* one token per cache: parts of its context; mixes f32 [n, heads, splits, head_dim], not divided by their sums;
+     * sums f32 [n, heads, splits, 2]: the largest score and the sum of e^(score - largest) */
+    int splits;
+    BC_AT(float) mixes;
+    BC_AT(float) sums;
+} bc_attend_args;
+
+typedef struct bc_add_args {
+    BC_AT(float) x;
+    BC_AT(const float) y;
+    int64_t count;
+} bc_add_args;
+
+#endif

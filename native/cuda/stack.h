@@ -1,0 +1,99 @@
+/* stack.h - the inside of bc_stack: layers on a card, and the buffers that they work in. */
+#ifndef BC_CUDA_STACK_H
+#define BC_CUDA_STACK_H
+
+#include "device.h"
+#include "kernels/params.h"
+
+enum {
+    BC_MAX_ROTATIONS = 6,
+    BC_N_STACK_MATRICES = 7, /* of a layer, by enum bc_matrix_id */
+    BC_LOGIT_ROWS = 32,      /* rows of logits that are computed at a time */
+    BC_GRAPH_TOKENS = 64,    /* batches up to this size are kept as graphs */
+    BC_MAX_GRAPHS = 8,
+    BC_JOIN_TOKENS = 64 /* batches up to this size may split a matrix's columns */
+};
+
+typedef struct bc_gpu_rotation {
+    const bc_rotation *of;
+    bc_ptr sign, perm;
+} bc_gpu_rotation;
+
+/* A matrix on the card, rows padded (params.h). */
+typedef struct bc_gpu_matrix {
+    const bc_weight *of;
+    bc_ptr data, scales, bias;
+    int64_t plane_stride;
+    int cols;
+    const bc_gpu_rotation *rotation; /* NULL when dense */
+} bc_gpu_matrix;
+
+typedef struct bc_gpu_layer {
+    bc_ptr attn_norm, mlp_norm, q_norm, k_norm;
+    bc_gpu_matrix matrix[BC_N_STACK_MATRICES];
+} bc_gpu_layer;
+
+/* The buffers of a batch; f32 [n_batch, ...] unless said otherwise. */
+typedef struct bc_gpu_buffers {
+    bc_ptr inputs; /* what a batch begins with, one after the other: x, cos, sin, places */
+    bc_ptr x, cos, sin, places;
+    bc_ptr y, q, k, v, gate, up;
+    bc_ptr plain;               /* the widest input of a dense matrix; 0: none is dense */
+    bc_ptr work; /* of bc_prepare, where shared memory is too small; else 0 */
+    bc_ptr a, scale, sum;       /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
+    bc_ptr mixes, sums;         /* parts of attention */
+    bc_ptr partial, arrived;    /* split columns: i32 [BC_JOIN_TOKENS, widest rows]; counters */
+    bc_ptr logits;              /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
+    int64_t inputs_bytes, logits_bytes, partial_bytes, arrived_bytes;
+    int a_stride, partial_stride;
+} bc_gpu_buffers;
+
+typedef struct bc_gpu_graph {
+    int n, rows, separate, kv_type;
+    CUgraphExec exec;
+    int64_t last_used;
+} bc_gpu_graph;
+
+struct bc_stack {
+    bc_device *device;
+    const bc_model *model;
+    int first, count, has_head, n_batch;
+    bc_ptr memory; /* one allocation: weights and buffers */
+    int64_t bytes;
+    bc_gpu_rotation rotations[BC_MAX_ROTATIONS];
+    int n_rotations;
+    bc_gpu_layer *layers;
+    bc_gpu_matrix head;
+    bc_ptr final_norm;
+    bc_gpu_buffers b;
+    uint8_t *staged; /* page-locked [inputs_bytes] */
+    float *results;  /* page-locked [logits_bytes] */
+    bc_gpu_graph graphs[BC_MAX_GRAPHS];
+    int64_t uses;
+};
+
+struct bc_cache {
+    bc_stack *stack;
+    bc_ptr memory, keys, values, key_scales, value_scales;
+    int64_t bytes;
+    int n_ctx, kv_type;
+};
+
+int64_t bc_stack_weight_bytes(bc_device *device, const bc_model *model, int32_t first,
+                              int32_t count, int32_t with_head, int32_t n_batch);
+int64_t bc_stack_cache_bytes(const bc_model *model, int32_t count, int32_t n_ctx, int32_t kv_type);
+int bc_stack_open(bc_stack **out, bc_device *device, const bc_model *model, int32_t first,
+                  int32_t count, int32_t with_head, int32_t n_batch, bc_error *err);
+void bc_stack_close(bc_stack *s);
+int bc_stack_set_scales(bc_stack *s, int32_t layer, int32_t matrix, bc_error *err);
+int bc_cache_open(bc_cache **out, bc_stack *stack, int32_t n_ctx, int32_t kv_type, bc_error *err);
+void bc_cache_close(bc_cache *cache);
+int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err);
+
+/* Bytes of shared memory that bc_prepare needs at most, with or without a work buffer. */
+int bc_prepare_shared(const bc_stack *s, int with_work);
+
+/* Into how many parts one token's context is cut when n tokens of different caches attend. */
+int bc_attention_splits(const bc_device *d, const bc_config *c, int n);
+
+#endif

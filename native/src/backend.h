@@ -1,0 +1,78 @@
+/* backend.h - what a device library (libbitconverter_cuda) gives the engine: one symbol, a table of functions.
+ *
+ * The engine decides what lies where; the backend holds the copies, the caches and the arithmetic. Every call has done its work when it returns. A backend never aborts, exits or prints; one device is used by one
+ * thread at a time. */
+#ifndef BC_BACKEND_H
+#define BC_BACKEND_H
+
+#include "bitconverter.h"
+#include "model.h"
+
+#define BC_BACKEND_ABI 1
+#define BC_BACKEND_SYMBOL "bc_backend_table"
+
+typedef struct bc_device bc_device; /* an open device: context, stream, kernels, memory counted */
+typedef struct bc_stack bc_stack;   /* consecutive layers of a model on a device, perhaps with its head */
+typedef struct bc_cache bc_cache;   /* the keys and values of one session for a stack's layers */
+
+/* Where the tokens of a batch belong. */
+typedef struct bc_stack_place {
+    bc_cache *cache;
+    int32_t position;
+} bc_stack_place;
+
+typedef struct bc_stack_batch {
+    const float *x;                /* f32 [n, hidden]: the residual stream before the first layer */
+    const float *cos, *sin;        /* f32 [n, head_dim / 2] of the places' positions */
+    const bc_stack_place *places;  /* [n] */
+    int32_t n;                     /* 1 .. n_batch */
+    int32_t separate;              /* 1: each token is another cache's, else all are one's, in order */
+    int32_t rows;                  /* how many of the last tokens the output is wanted of; 0: none */
+    float *out; /* f32 [rows, vocab], or [rows, hidden] (the residual stream) where the stack has no head */
+} bc_stack_batch;
+
+typedef struct bc_backend {
+    uint32_t abi;
+    const char *name;
+
+    /* -- devices -- */
+    int (*count)(int32_t *n, bc_error *err); /* BC_ERR_UNSUPPORTED: why there is none */
+    int (*describe)(int32_t index, bc_device_info *info, bc_error *err);
+    int (*open)(bc_device **out, int32_t index, bc_error *err);
+    void (*close)(bc_device *device);
+    int (*memory)(bc_device *device, bc_device_memory *memory, bc_error *err);
+
+    /* -- a model's layers first .. first + count - 1, and its head if `with_head` -- */
+    /* Bytes that the weights, and one session of these parameters, would take: nothing is allocated. The workspace is
+     * one per stack and counted with the weights. */
+    int64_t (*weight_bytes)(bc_device *device, const bc_model *model, int32_t first, int32_t count,
+                            int32_t with_head, int32_t n_batch);
+    int64_t (*cache_bytes)(const bc_model *model, int32_t count, int32_t n_ctx, int32_t kv_type);
+    /* Copies them; BC_ERR_NOMEM leaves nothing behind. The model outlives the stack. */
+    int (*stack_open)(bc_stack **out, bc_device *device, const bc_model *model, int32_t first,
+                      int32_t count, int32_t with_head, int32_t n_batch, bc_error *err);
+    void (*stack_close)(bc_stack *stack);
+    /* The row scales of a matrix (enum bc_matrix_id) have changed in the model: copied again. */
+    int (*stack_scales)(bc_stack *stack, int32_t layer, int32_t matrix, bc_error *err);
+    int (*cache_open)(bc_cache **out, bc_stack *stack, int32_t n_ctx, int32_t kv_type,
+                      bc_error *err);
+    void (*cache_close)(bc_cache *cache);
+    /* Runs the batch: its keys and values join the caches, and out is there. */
+    int (*stack_forward)(bc_stack *stack, const bc_stack_batch *batch, bc_error *err);
+
+    /* -- single operations, everything in host memory: what tests compare with the CPU's kernels -- */
+    /* Bytes per second of a copy inside the device's memory, read and written counted. */
+    int (*copy_speed)(bc_device *device, int64_t bytes, double *bytes_per_second, bc_error *err);
+    /* rmsnorm(x) (norm NULL: x itself), x f32 [n, cols], rotated as `like` wants it and rounded: a i8 [n, stride],
+     * stride the next multiple of 128, zero-padded; scale f32 [n], sum i32 [n]. */
+    int (*op_prepare)(bc_device *device, const bc_weight *like, const float *x, const float *norm,
+                      float eps, int32_t n, int8_t *a, float *scale, int32_t *sum, bc_error *err);
+    /* y f32 [n, rows] = W x + bias, x f32 [n, cols] */
+    int (*op_linear)(bc_device *device, const bc_weight *weight, const float *x, int32_t n,
+                     float *y, bc_error *err);
+} bc_backend;
+
+/* What the symbol is. */
+typedef const bc_backend *(*bc_backend_table_fn)(void);
+
+#endif

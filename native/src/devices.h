@@ -1,0 +1,39 @@
+/* devices.h - the engine's side of a backend: its library, its open devices, and what of a model lies there. */
+#ifndef BC_DEVICES_H
+#define BC_DEVICES_H
+
+#include "backend.h"
+#include "session.h"
+
+enum { BC_MAX_DEVICES = 16 };
+
+/* Of an engine. */
+typedef struct bc_devices {
+    void *library;
+    const bc_backend *backend;
+    int32_t count;
+    bc_device *open[BC_MAX_DEVICES]; /* NULL until one is used */
+} bc_devices;
+
+/* Of a model whose layers first .. n_layers - 1 lie on a device. */
+typedef struct bc_placed {
+    const bc_backend *backend;
+    bc_device *device;
+    bc_stack *stack;
+    int first, head, n_batch;
+} bc_placed;
+
+void bc_devices_close(bc_devices *devices);
+void bc_placed_close(bc_placed *placed);
+
+/* How many of the model's layers run on the CPU: those before the placed ones. */
+static inline int bc_cpu_layers(const bc_model *m)
+{
+    return m->placed ? m->placed->first : m->config.n_layers;
+}
+
+/* The placed layers over s->x of n tokens at s->places; the last `rows` of them give `out`, f32 [rows, vocab] where
+ * the head is placed too, else the residual stream [rows, hidden]. */
+int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err);
+
+#endif

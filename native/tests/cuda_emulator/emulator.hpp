@@ -1,0 +1,43 @@
+/* emulator.hpp - the parts of the emulated driver: kernels, blocks of threads, memory. */
+#ifndef BC_EMULATOR_H
+#define BC_EMULATOR_H
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+
+#include "emulated_device.cuh"
+
+/* A test of the backend has found a mistake: says so and ends the process. */
+[[noreturn]] void bc_emulated_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* -- kernels.cpp -- */
+
+struct bc_emulated_kernel {
+    const char *name;
+    /* One thread's work; the arguments are copied now, as a launch does. */
+    std::function<void()> (*bind)(void **arguments);
+};
+const bc_emulated_kernel *bc_emulated_find(const char *name);
+
+/* -- fibers.cpp -- */
+
+struct bc_emulated_launch {
+    const char *name;
+    bc_emulated_dim grid, block;
+    size_t shared_bytes;
+    std::function<void()> thread;
+};
+void bc_emulated_run(const bc_emulated_launch &launch);
+
+/* -- memory.cpp: what is new holds a pattern that is no number; what is written beyond an end is found -- */
+
+uint8_t *bc_emulated_alloc(size_t bytes, bool on_device);
+bool bc_emulated_free(uint8_t *p, bool on_device); /* false: there is no such memory */
+/* Is it inside one piece of memory of that kind? */
+bool bc_emulated_holds(const void *p, size_t bytes, bool on_device);
+void bc_emulated_check_memory(const char *when); /* fails if anything was written around a piece */
+void bc_emulated_poison(void *p, size_t bytes);
+size_t bc_emulated_used(); /* bytes of the device's memory */
+
+#endif
