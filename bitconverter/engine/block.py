@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, pointer
+from bitconverter.engine._native import call, ffi, lib, owned, pointer
 from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
@@ -39,7 +39,7 @@ class Block:
             layer,
             window,
         )
-        self.handle = ffi.gc(out[0], lib.bc_block_close)
+        self.handle = owned(out[0], lib.bc_block_close, engine.handle)
         self.engine = engine
         self.window = window
         info = check_config(config_json)

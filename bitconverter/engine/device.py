@@ -132,6 +132,13 @@ def device_memory(engine: Engine, device: int) -> DeviceMemory:
     return _read(DeviceMemory, native)
 
 
+def copy_speed(engine: Engine, device: int, size: int) -> float:
+    """Bytes per second, read and written counted, of copies of `size` bytes inside a device's memory."""
+    speed = ffi.new("double *")
+    call(lib.bc_engine_copy_speed, engine.handle, device, size, speed)
+    return float(speed[0])
+
+
 def _read(kind: Any, native: Any) -> Any:
     """The dataclass `kind` with the values of a struct that has its fields."""
     values: dict[str, Any] = {}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, pointer
+from bitconverter.engine._native import call, ffi, lib, owned, pointer
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
 
@@ -92,7 +92,7 @@ class Model:
         self.engine = engine
         out = ffi.new("bc_model **")
         call(lib.bc_model_open, out, engine.handle, os.fspath(folder).encode("utf-8", "surrogateescape"))
-        self.handle = ffi.gc(out[0], lib.bc_model_close)
+        self.handle = owned(out[0], lib.bc_model_close, engine.handle)
         native = ffi.new("bc_model_info *")
         lib.bc_model_get_info(self.handle, native)
         self.info = _info(native)

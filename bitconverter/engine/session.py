@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, pointer
+from bitconverter.engine._native import call, ffi, lib, owned, pointer
 from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.model import Model
@@ -39,7 +39,7 @@ class Session:
         params = ffi.new("bc_session_params *", {"n_ctx": n_ctx, "n_batch": n_batch, "kv_type": KV_TYPES[kv]})
         out = ffi.new("bc_session **")
         call(lib.bc_session_open, out, model.handle, params)
-        self.handle = ffi.gc(out[0], lib.bc_session_close)
+        self.handle = owned(out[0], lib.bc_session_close, model.handle)
         self.model = model  # kept alive: the session reads its weights
 
     @property

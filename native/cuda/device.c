@@ -231,18 +231,21 @@ void bc_device_release(bc_device *d, bc_ptr p, int64_t bytes)
 
 int bc_device_upload(bc_device *d, bc_ptr to, const void *from, int64_t bytes, bc_error *err)
 {
+    d->copied = 1;
     CHECK(d, MemcpyHtoDAsync(to, from, (size_t)bytes, d->stream), "copying to the card");
     return BC_OK;
 }
 
 int bc_device_download(bc_device *d, void *to, bc_ptr from, int64_t bytes, bc_error *err)
 {
+    d->copied = 1;
     CHECK(d, MemcpyDtoHAsync(to, from, (size_t)bytes, d->stream), "copying from the card");
     return BC_OK;
 }
 
 int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err)
 {
+    d->copied = 1;
     CHECK(d, MemsetD8Async(to, 0, (size_t)bytes, d->stream), "clearing memory of the card");
     return BC_OK;
 }
@@ -252,7 +255,9 @@ int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err)
 int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
 {
     void *params[1] = { l->args };
-    if (!d->overlaps) {
+    const int overlaps = d->overlaps && !d->copied;
+    d->copied = 0;
+    if (!overlaps) {
         CHECK(d,
               LaunchKernel(d->kernels[l->kernel], l->grid_x, l->grid_y, l->grid_z, l->threads, 1, 1,
                            l->shared, d->stream, params, NULL),

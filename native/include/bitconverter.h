@@ -175,6 +175,11 @@ typedef struct bc_device_memory {
 BC_API int bc_engine_get_memory(bc_engine *engine, int32_t device, bc_device_memory *memory,
                                 bc_error *err);
 
+/* Bytes per second, read and written counted, of copies of `bytes` bytes inside a device's memory: what its memory
+ * allows. */
+BC_API int bc_engine_copy_speed(bc_engine *engine, int32_t device, int64_t bytes,
+                                double *bytes_per_second, bc_error *err);
+
 /* ---- session: one timeline of tokens over a model ---- */
 
 typedef struct bc_session bc_session;

@@ -97,6 +97,19 @@ int bc_engine_get_memory(bc_engine *engine, int32_t device, bc_device_memory *me
     return status == BC_OK ? engine->devices->backend->memory(open, memory, err) : status;
 }
 
+int bc_engine_copy_speed(bc_engine *engine, int32_t device, int64_t bytes, double *bytes_per_second,
+                         bc_error *err)
+{
+    if (!bytes_per_second || bytes < 1)
+        return bc_fail(err, BC_ERR_INVALID, "bytes_per_second is NULL or bytes is %lld",
+                       (long long)bytes);
+    bc_device *open;
+    const int status = open_device(engine, device, &open, err);
+    return status == BC_OK
+               ? engine->devices->backend->copy_speed(open, bytes, bytes_per_second, err)
+               : status;
+}
+
 /* ---- what fits ---- */
 
 void bc_placement_params_init(bc_placement_params *params)
