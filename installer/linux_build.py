@@ -21,6 +21,7 @@ from windows_python import folder_bytes
 BUILD = ROOT / "build" / "linux"
 PROGRAM = BUILD / "dist" / "BitConverter"
 DIST = ROOT / "dist" / "linux"
+LIBRARIES = ("libbitconverter.so", "libbitconverter_cuda.so")
 START_AND_KILL = 50
 
 
@@ -35,6 +36,9 @@ def main() -> None:
     licenses.gather(site, _python_license(), "linux", BUILD / "licenses")
     say("freezing")
     native_venv.freeze(python, windows_build.SPEC, BUILD)
+    for library in LIBRARIES:
+        if not (PROGRAM / "_internal" / "bitconverter" / "engine" / library).is_file():
+            raise SetupError(f"{library} is not in the bundle")
     archive = DIST / f"BitConverter-{windows_build.version()}-linux-x86_64.tar.gz"
     with tarfile.open(archive, "w:gz", compresslevel=6) as packed:
         packed.add(PROGRAM, "BitConverter")

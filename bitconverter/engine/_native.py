@@ -38,12 +38,6 @@ def call(function: Any, *args: Any) -> None:
         raise errors.BY_STATUS.get(status, errors.EngineError)(message, status)
 
 
-def owned(handle: Any, close: Any, holder: Any) -> Any:
-    """A handle that is closed when nobody has it any more, always before `holder`, the handle that it lives on:
-    Python gives back the parts of an object in no order that could be relied on."""
-    return ffi.gc(handle, lambda own, _holder=holder: close(own))
-
-
 def pointer(ctype: str, array: Any) -> Any:
     """The data of a C-contiguous numpy array as `ctype`, borrowed while the call runs."""
     return ffi.from_buffer(f"{ctype}[]", array)

@@ -5,7 +5,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, owned, pointer
+from bitconverter.engine._handles import owned
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError

@@ -3,6 +3,7 @@
 import numpy as np
 import numpy.typing as npt
 
+from bitconverter.engine._handles import owned
 from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.errors import InvalidError, UnsupportedError
 
@@ -25,7 +26,7 @@ class Engine:
         params.cpu_flags_mask = CPU_MASKS[cpu]
         out = ffi.new("bc_engine **")
         call(lib.bc_engine_open, out, params)
-        self.handle = ffi.gc(out[0], lib.bc_engine_close)
+        self.handle = owned(out[0], lib.bc_engine_close)
         info = ffi.new("bc_engine_info *")
         lib.bc_engine_get_info(self.handle, info)
         self.threads: int = info.n_threads

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, owned, pointer
+from bitconverter.engine._handles import owned
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.engine import Engine
 from bitconverter.engine.errors import InvalidError
 

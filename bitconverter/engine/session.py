@@ -6,7 +6,8 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine._native import call, ffi, lib, owned, pointer
+from bitconverter.engine._handles import owned
+from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.cancel import Cancel, flag_of
 from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.model import Model

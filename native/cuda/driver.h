@@ -106,7 +106,7 @@ typedef struct CUlaunchConfig {
     X(EventElapsedTime, "cuEventElapsedTime", (float *milliseconds, CUevent from, CUevent to))
 
 typedef struct bc_cuda_api {
-#define BC_CUDA_FIELD(field, name, parameters) CUresult (*field) parameters;
+#define BC_CUDA_FIELD(field, name, parameters) CUresult(*field) parameters;
     BC_CUDA_FUNCTIONS(BC_CUDA_FIELD)
 #undef BC_CUDA_FIELD
     int version; /* of the driver: 13000 */

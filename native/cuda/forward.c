@@ -82,6 +82,8 @@ static int attend_apart(const run *r, int layer, bc_prepare_args *output)
                                  .sums = r->s->b.sums,
                                  .heads = c->n_heads,
                                  .head_dim = c->head_dim,
+                                 .places = r->s->b.places,
+                                 .window = slides(c, r->s->first + layer),
                                  .splits = splits };
     return bc_device_start(r->s->device, &launch, r->err);
 }

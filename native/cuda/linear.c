@@ -9,6 +9,10 @@ enum {
     GEMM_THREADS = 128,
     GEMM_BLOCKS = 3,  /* per processor: as many as run at once */
     MOST_SPLITS = 8,
+    SKINNY_TOKENS = 32,
+    SKINNY_ROWS = 40, /* BC_SKINNY_ROWS */
+    SKINNY_COLS = 64, /* BC_SKINNY_COLS */
+    SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
     DENSE_ROWS = 8,   /* warps of a block */
     DENSE_TOKENS = 8, /* BC_DENSE_TOKENS */
     MAX_PRODUCTS = 3
@@ -21,8 +25,8 @@ static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 static unsigned prepare_threads(int cols)
 {
-    const int wanted = up(cols, 8 * 32) * 32; /* eight elements each in the Hadamard transform */
-    return (unsigned)(wanted > 1024 ? 1024 : wanted);
+    const int wanted = up(cols, 4 * 32) * 32; /* four elements each */
+    return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
 }
 
 int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_matrix *like,
@@ -133,6 +137,20 @@ static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
     return splits < 1 ? 1 : splits;
 }
 
+/* One to BC_SKINNY_MOST tokens on cards with tensor cores for integers. */
+static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
+                      bc_error *err)
+{
+    bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_PLANES, SKINNY_ROWS, n);
+    if (!args.count) return BC_OK;
+    const int tiles = args.first[args.count], steps = up(args.cols, SKINNY_COLS);
+    const int most = tiles > 3 * s->device->processors || n > 8 ? 8 : 16;
+    args.warps = steps < most ? steps : most;
+    const bc_launch launch = { n <= 8 ? BC_K_bc_skinny_8 : BC_K_bc_skinny_32,
+                               (unsigned)tiles, 1, 1, (unsigned)(32 * args.warps), 0, &args };
+    return bc_device_start(s->device, &launch, err);
+}
+
 static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
                        int n, bc_error *err)
 {
@@ -159,13 +177,16 @@ static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, in
 static int integers(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
                     bc_error *err)
 {
-    static const int KINDS[] = { BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
-    for (int i = 0; i < 2; i++) {
-        const int status = n == 1 ? one_token(s, products, count, KINDS[i], err)
-                                  : many_tokens(s, products, count, KINDS[i], n, err);
-        if (status != BC_OK) return status;
-    }
-    return BC_OK;
+    const int skinny = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH;
+    int status;
+    if (skinny)
+        status = few_tokens(s, products, count, n, err);
+    else
+        status = n == 1 ? one_token(s, products, count, BC_WEIGHT_PLANES, err)
+                        : many_tokens(s, products, count, BC_WEIGHT_PLANES, n, err);
+    if (status != BC_OK) return status;
+    return n == 1 ? one_token(s, products, count, BC_WEIGHT_INT8, err)
+                  : many_tokens(s, products, count, BC_WEIGHT_INT8, n, err);
 }
 
 static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc_error *err)

@@ -27,7 +27,7 @@ static int widest_input(const bc_config *c)
 int bc_prepare_shared(const bc_stack *s, int with_work)
 {
     const bc_config *c = &s->model->config;
-    const int merging = c->n_heads * bc_attention_splits(s->device, c, 1);
+    const int merging = (c->n_heads * bc_attention_splits(s->device, c, 1) + 3) / 4 * 4;
     return (merging + (with_work ? 0 : widest_input(c))) * (int)sizeof(float);
 }
 
@@ -148,6 +148,16 @@ static int check_model(const bc_model *model, bc_error *err)
                        "the heads of this model have %d dimensions; the graphics card's kernels "
                        "take multiples of 4 up to %d: use the processor",
                        c->head_dim, BC_GPU_MAX_HEAD_DIM);
+    if (c->hidden % 4 || c->intermediate % 4)
+        return bc_fail(err, BC_ERR_UNSUPPORTED,
+                       "this model's vectors have %d and %d elements; the graphics card's kernels "
+                       "take multiples of 4: use the processor",
+                       c->hidden, c->intermediate);
+    if (widest_input(c) > 4 * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS)
+        return bc_fail(err, BC_ERR_UNSUPPORTED,
+                       "this model's vectors have %d elements; the graphics card's kernels take up "
+                       "to %d: use the processor",
+                       widest_input(c), 4 * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS);
     return BC_OK;
 }
 

@@ -49,27 +49,3 @@ def test_a_kind_of_cache_that_there_is_not_is_refused(tiny_model: Path) -> None:
     model = engine.Model(engine.Engine(threads=1), tiny_model)
     with pytest.raises(engine.InvalidError, match="int3"):
         engine.place(model, engine.PlacementParams(kv="int3"))
-
-
-def test_a_session_is_closed_before_its_model_and_that_before_its_engine(
-    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever is let go of last: a model on a card lives on what its engine has open there."""
-    closed: list[str] = []
-
-    class Recorded:
-        def __getattr__(self, name: str) -> object:
-            found = getattr(_native.lib, name)
-            if not name.endswith("_close"):
-                return found
-            return lambda handle: (closed.append(name), found(handle))
-
-    for module in ("engine", "model", "session"):
-        monkeypatch.setattr(f"bitconverter.engine.{module}.lib", Recorded())
-    made = engine.Engine(threads=1)
-    model = engine.Model(made, tiny_model)
-    session = engine.Session(model, n_ctx=8)
-    del made, model
-    assert closed == []
-    del session
-    assert closed == ["bc_session_close", "bc_model_close", "bc_engine_close"]

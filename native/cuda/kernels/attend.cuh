@@ -4,7 +4,7 @@
 // Grid: (blocks of up to BC_GPU_HEADS query heads of one KV head, parts of the context, tokens).
 #pragma once
 
-enum { BC_ATTEND_TILE = 64 };
+enum { BC_ATTEND_TILE = BC_GPU_LEAST_PART };
 
 struct bc_attend_block {
     int kv_head, head0, heads; // query heads head0 .. head0 + heads - 1
@@ -21,9 +21,8 @@ BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position)
     b.kv_head = blockIdx.x / blocks;
     b.head0 = b.kv_head * group + sub * BC_GPU_HEADS;
     b.heads = group - sub * BC_GPU_HEADS < BC_GPU_HEADS ? group - sub * BC_GPU_HEADS : BC_GPU_HEADS;
-    const int start = p.window > 0 && position >= p.window ? position - p.window + 1 : 0, n = position - start;
-    int share = (n + p.splits - 1) / p.splits;
-    share = share > BC_ATTEND_TILE ? share : BC_ATTEND_TILE; // few positions: fewer parts
+    const int start = bc_context_start(position, p.window);
+    const int share = bc_context_share(position - start, p.splits);
     b.first = start + (int)blockIdx.y * share;
     b.end = b.first + share < position ? b.first + share : position;
     b.own = blockIdx.y == 0;
@@ -69,6 +68,7 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     bc_let_next_begin();
     bc_wait_for_inputs();
     const bc_gpu_place place = p.places[t];
+    if ((int)blockIdx.y >= bc_context_parts(place.position, p.window, p.splits)) return;
     const bc_attend_block b = bc_attend_share(p, place.position);
     float *q = (float *)shared, *key = q + b.heads * d, *value = key + d;
     const float *cos = p.cos + (int64_t)t * (d / 2), *sin = p.sin + (int64_t)t * (d / 2);
@@ -103,11 +103,13 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     for (int from = b.first; from < b.end; from += BC_ATTEND_TILE) {
         const int n = b.end - from < BC_ATTEND_TILE ? b.end - from : BC_ATTEND_TILE;
         // eight lanes per position
+#pragma unroll 1
         for (int j0 = 0; j0 < n; j0 += BC_GPU_ATTEND_THREADS / 8) { // whole warps: they shuffle
             const int j = j0 + (int)threadIdx.x / 8, sub = threadIdx.x % 8 * 4;
             float sum[BC_GPU_HEADS] = {};
             if (j < n) {
                 const uint8_t *k = place.keys + (base + from + j) * bytes;
+#pragma unroll 1
                 for (int i = sub; i < d; i += 32) {
                     float v[4];
                     bc_cache_load4(v, k, p.kv_type, i);
@@ -138,6 +140,7 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
 #pragma unroll
                 for (int e = 0; e < 4; e++) mix[h][e] *= s.factor[h];
             }
+#pragma unroll 2
             for (int j = row; j < n; j += rows) {
                 float v[4];
                 bc_cache_load4(v, place.values + (base + from + j) * bytes, p.kv_type, quad);

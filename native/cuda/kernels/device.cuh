@@ -59,6 +59,14 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
 // Byte i of the result is the byte of {b, a} that hex digit i of `choice` names (0..3: of a, 4..7: of b).
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice) { return __byte_perm(a, b, choice); }
 
+// 3 v by an addition: other units than those that multiply, which have enough to do.
+BC_DEVICE uint32_t bc_times3(uint32_t v)
+{
+    uint32_t twice;
+    asm("shl.b32 %0, %1, 1;" : "=r"(twice) : "r"(v));
+    return v + twice;
+}
+
 // c += A B on the tensor cores: A 16 x 32 bytes (row r, columns k), B 32 x 8 bytes. Lane l = 4 g + t holds
 //   a[0]: row g, k 4t..4t+3; a[1]: row g + 8; a[2]: row g, k 16 + 4t..; a[3]: row g + 8, k 16 + 4t..
 //   b[0]: column g, k 4t..4t+3; b[1]: column g, k 16 + 4t..

@@ -12,6 +12,8 @@
 
 #include "gemv.cuh"
 
+#include "skinny.cuh"
+
 #include "gemm.cuh"
 
 #include "dense.cuh"

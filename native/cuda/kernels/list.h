@@ -2,6 +2,8 @@
 BC_KERNEL_NAME(bc_prepare, bc_prepare_args)
 BC_KERNEL_NAME(bc_gemv_planes_2, bc_linear_args)
 BC_KERNEL_NAME(bc_gemv_planes_4, bc_linear_args)
+BC_KERNEL_NAME(bc_skinny_8, bc_linear_args)
+BC_KERNEL_NAME(bc_skinny_32, bc_linear_args)
 BC_KERNEL_NAME(bc_gemv_int8, bc_linear_args)
 BC_KERNEL_NAME(bc_gemm_planes_32, bc_linear_args)
 BC_KERNEL_NAME(bc_gemm_planes_64, bc_linear_args)

@@ -16,12 +16,24 @@ enum {
     BC_GPU_COL_PAD = 16,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
+    BC_GPU_PREPARE_THREADS = 1024, /* at most; each has four elements at a time, */
+    BC_GPU_PREPARE_TURNS = 8,      /* and so many times, at most: 32,768 elements of a vector */
+    BC_GPU_LEAST_PART = 64,     /* positions of a part of a context, at least */
     BC_GPU_ATTEND_THREADS = 128,
     BC_GPU_FLASH_THREADS = 128,
     BC_GPU_MAX_HEAD_DIM = 256
 };
 
 /* ---- one vector per token: what matrices multiply ---- */
+
+/* Where a token's keys and values are. */
+typedef struct bc_gpu_place {
+    BC_AT(uint8_t) keys; /* [layer][kv_head][n_ctx][head_dim] of the kv type */
+    BC_AT(uint8_t) values;
+    BC_AT(float) key_scales; /* [layer][kv_head][n_ctx], int8 only */
+    BC_AT(float) value_scales;
+    int n_ctx, position;
+} bc_gpu_place;
 
 enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
 
@@ -39,7 +51,8 @@ typedef struct bc_prepare_args {
     /* BC_FROM_ATTENTION: what `splits` parts of the context give, see bc_attend_args */
     BC_AT(const float) mixes;
     BC_AT(const float) sums;
-    int heads, head_dim, splits;
+    BC_AT(const bc_gpu_place) places;
+    int heads, head_dim, splits, window;
     /* the rotation: sign 0: none, perm 0: none; block of the Hadamard transform */
     BC_AT(const float) sign;
     BC_AT(const int32_t) perm;
@@ -93,14 +106,6 @@ typedef struct bc_dense_args {
 } bc_dense_args;
 
 /* ---- attention ---- */
-
-typedef struct bc_gpu_place {
-    BC_AT(uint8_t) keys; /* [layer][kv_head][n_ctx][head_dim] of the kv type */
-    BC_AT(uint8_t) values;
-    BC_AT(float) key_scales; /* [layer][kv_head][n_ctx], int8 only */
-    BC_AT(float) value_scales;
-    int n_ctx, position;
-} bc_gpu_place;
 
 typedef struct bc_attend_args {
     BC_AT(float) q; /* f32 [n, heads * head_dim]; bc_flash: the output replaces it */

@@ -1,115 +1,226 @@
 // prepare.cuh - one vector per token, from where it comes to what matrices multiply: residual added, normed, rotated,
-// rounded to int8. One block per token. The arithmetic and its order are the CPU's (rmsnorm, hadamard, quantize_i8 of
-// kernels_scalar.c).
+// rounded to int8. One block per token, four neighbouring elements per thread at a time. The arithmetic and its order
+// are the CPU's (rmsnorm, hadamard, quantize_i8 of kernels_scalar.c).
 #pragma once
+
+struct bc_four {
+    float v[4];
+};
+
+BC_DEVICE bc_four bc_load4(const float *p)
+{
+    const bc_words4 w = bc_load(p);
+    bc_four out;
+#pragma unroll
+    for (int i = 0; i < 4; i++) out.v[i] = bc_bits_to_float(w.w[i]);
+    return out;
+}
+
+BC_DEVICE bc_four bc_gather4(const float *x, const int32_t *indices)
+{
+    bc_four out;
+    for (int k = 0; k < 4; k++) out.v[k] = x[indices[k]];
+    return out;
+}
 
 // ---- the elements before the rotation ----
 
 BC_DEVICE float bc_swiglu(float gate, float up) { return gate / (1.0f + bc_exp(-gate)) * up; }
 
-// weights[head * splits + s]: what part s counts for in the output of a head
-BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, float *weights)
+// weights[head * parts + s]: what part s of the context counts for in the output of a head
+BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
 {
     for (int h = threadIdx.x; h < p.heads; h += blockDim.x) {
         const float *sums = p.sums + ((int64_t)t * p.heads + h) * p.splits * 2;
         float top = sums[0], total = 0.0f;
-        for (int s = 1; s < p.splits; s++) top = sums[2 * s] > top ? sums[2 * s] : top;
-        for (int s = 0; s < p.splits; s++) {
+        for (int s = 1; s < parts; s++) top = sums[2 * s] > top ? sums[2 * s] : top;
+        for (int s = 0; s < parts; s++) {
             const float w = bc_exp(sums[2 * s] - top);
-            weights[h * p.splits + s] = w;
+            weights[h * parts + s] = w;
             total = bc_fma(w, sums[2 * s + 1], total);
         }
-        for (int s = 0; s < p.splits; s++) weights[h * p.splits + s] *= 1.0f / total;
+        for (int s = 0; s < parts; s++) weights[h * parts + s] *= 1.0f / total;
     }
-}
-
-BC_DEVICE float bc_merged(const bc_prepare_args &p, int t, const float *weights, int i)
-{
-    const int h = i / p.head_dim, d = i % p.head_dim;
-    const float *mix = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
-    float v = 0.0f;
-    for (int s = 0; s < p.splits; s++) v = bc_fma(weights[h * p.splits + s], mix[s * p.head_dim], v);
-    return v;
 }
 
 struct bc_element_source {
     const float *x, *gate, *up, *weights;
     float inverse_rms;
+    int parts;
 };
 
-BC_DEVICE float bc_element(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+// Elements i .. i + 3; a head has a multiple of four.
+BC_DEVICE bc_four bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
-    if (p.source == BC_FROM_SWIGLU) return bc_swiglu(from.gate[i], from.up[i]);
-    if (p.source == BC_FROM_ATTENTION) return bc_merged(p, t, from.weights, i);
-    return p.norm ? from.x[i] * from.inverse_rms * p.norm[i] : from.x[i];
+    const int h = i / p.head_dim, d = i % p.head_dim;
+    const float *mix = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
+    bc_four out = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+#pragma unroll 4
+    for (int s = 0; s < from.parts; s++) {
+        const bc_four part = bc_load4(mix + s * p.head_dim);
+        const float weight = from.weights[h * from.parts + s];
+#pragma unroll
+        for (int k = 0; k < 4; k++) out.v[k] = bc_fma(weight, part.v[k], out.v[k]);
+    }
+    return out;
+}
+
+BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+{
+    if (p.source == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
+    bc_four out = bc_load4((p.source == BC_FROM_SWIGLU ? from.gate : from.x) + i);
+    if (p.source == BC_FROM_SWIGLU) {
+        const bc_four up = bc_load4(from.up + i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) out.v[k] = bc_swiglu(out.v[k], up.v[k]);
+    } else if (p.norm) {
+        const bc_four norm = bc_load4(p.norm + i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) out.v[k] = out.v[k] * from.inverse_rms * norm.v[k];
+    }
+    return out;
 }
 
 // x += y in place; 1 / rms of the sum
 BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
 {
     bc_wide_sum squares = { 0.0f, 0.0f };
-    for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
-        float v = x[i];
+#pragma unroll 1
+    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
+        bc_four v = bc_load4(x + i);
         if (y) {
-            v += y[i];
-            x[i] = v;
+            const bc_four more = bc_load4(y + i);
+#pragma unroll
+            for (int k = 0; k < 4; k++) x[i + k] = v.v[k] = v.v[k] + more.v[k];
         }
-        bc_add_square(&squares, v);
+#pragma unroll
+        for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
     }
-    const double sum = bc_block_sum((double)squares.high + squares.low, room); // also: x is written
+    const double sum = bc_block_sum((double)squares.high + squares.low, room);
     return 1.0f / sqrtf((float)(sum / p.cols) + p.eps);
 }
 
 // ---- the Hadamard transform ----
 
-// `stages` (1 to 3) stages of it on v[0..2^stages), which lie h apart
-template <int STAGES> BC_DEVICE void bc_butterflies(float *v)
+enum { BC_WARP_BLOCK = 128 }; // elements of a warp: what its lanes exchange without shared memory
+
+// `count` = 2^stages elements in v, which lie h apart: stages h, 2 h, ...
+template <int COUNT> BC_DEVICE void bc_butterflies(float *v)
 {
 #pragma unroll
-    for (int s = 0; s < STAGES; s++) {
+    for (int s = 1; s < COUNT; s *= 2) {
 #pragma unroll
-        for (int i = 0; i < 1 << STAGES; i++) {
-            if (i & 1 << s) continue;
-            const float a = v[i], b = v[i | 1 << s];
+        for (int i = 0; i < COUNT; i++) {
+            if (i & s) continue;
+            const float a = v[i], b = v[i | s];
             v[i] = a + b;
-            v[i | 1 << s] = a - b;
+            v[i | s] = a - b;
         }
     }
 }
 
-template <int STAGES> BC_DEVICE void bc_hadamard_pass(float *x, int n, int h)
+// The stages within a warp's 128 elements, four a lane; all lanes call it.
+BC_DEVICE void bc_hadamard_warp(bc_four *v, int block)
 {
-    const int count = 1 << STAGES;
-    for (int item = threadIdx.x; item < n / count; item += blockDim.x) {
-        float v[count], *at = x + item / h * (count * h) + item % h;
+    bc_butterflies<4>(v->v);
+#pragma unroll 1
+    for (int mask = 1; mask < 32 && 4 * mask < block; mask *= 2) {
+        const bool second = threadIdx.x & mask;
 #pragma unroll
-        for (int i = 0; i < count; i++) v[i] = at[i * h];
-        bc_butterflies<STAGES>(v);
+        for (int k = 0; k < 4; k++) {
+            const float other = bc_shuffle_xor(v->v[k], mask);
+            v->v[k] = second ? other - v->v[k] : v->v[k] + other;
+        }
+    }
+}
+
+// Stages h, 2 h, .. of all elements in shared memory, COUNT elements apart by 2^shift = h at a time.
+template <int COUNT> BC_DEVICE void bc_hadamard_pass(float *x, int n, int shift)
+{
+    for (int item = threadIdx.x; item < n / COUNT; item += blockDim.x) {
+        float v[COUNT], *at = x + ((item >> shift) * COUNT << shift) + (item & ((1 << shift) - 1));
 #pragma unroll
-        for (int i = 0; i < count; i++) at[i * h] = v[i];
+        for (int i = 0; i < COUNT; i++) v[i] = at[i << shift];
+        bc_butterflies<COUNT>(v);
+#pragma unroll
+        for (int i = 0; i < COUNT; i++) at[i << shift] = v[i];
     }
     bc_sync();
 }
 
-// Blocks of `block` elements, without the last division; starts and ends behind a barrier.
-BC_DEVICE void bc_hadamard(float *x, int n, int block)
+// Elements i .. i + 3 get their signs and their stages within the warp, and go to x. All lanes call it: those behind the
+// last element exchange among themselves.
+BC_DEVICE void bc_rotate_four(const bc_prepare_args &p, bc_four v, int i, float *x)
 {
-    int h = 1;
-    for (; 8 * h <= block; h *= 8) bc_hadamard_pass<3>(x, n, h);
-    if (4 * h <= block)
-        bc_hadamard_pass<2>(x, n, h);
-    else if (2 * h <= block)
-        bc_hadamard_pass<1>(x, n, h);
+    if (p.sign && i < p.cols) {
+        const bc_four sign = bc_load4(p.sign + i);
+        for (int k = 0; k < 4; k++) v.v[k] = sign.v[k] * v.v[k];
+    }
+    if (p.sign) bc_hadamard_warp(&v, p.block);
+    if (i < p.cols)
+        for (int k = 0; k < 4; k++) x[i + k] = v.v[k];
+}
+
+BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+{
+#pragma unroll 1
+    for (int first = threadIdx.x / 32 * BC_WARP_BLOCK; first < p.cols; first += blockDim.x * 4) {
+        const int i = first + threadIdx.x % 32 * 4;
+        bc_four v = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+        if (i < p.cols) v = bc_elements(p, from, t, i);
+        bc_rotate_four(p, v, i, x);
+    }
+}
+
+// A permutation needs the whole vector: it is put down first, and comes back in its new order.
+BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+{
+#pragma unroll 1
+    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
+        const bc_four v = bc_elements(p, from, t, i);
+        for (int k = 0; k < 4; k++) x[i + k] = v.v[k];
+    }
+    bc_sync();
+    bc_four v[BC_GPU_PREPARE_TURNS];
+#pragma unroll
+    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
+        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * 4;
+        v[turn] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+        if (i < p.cols) v[turn] = bc_gather4(x, p.perm + i);
+    }
+    bc_sync();
+#pragma unroll
+    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
+        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * 4;
+        if (i - (int)threadIdx.x % 32 * 4 >= p.cols) break;
+        bc_rotate_four(p, v[turn], i, x);
+    }
+}
+
+// The stages behind those of a warp.
+BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
+{
+    int shift = 7;
+    for (; 8 << shift <= block; shift += 3) bc_hadamard_pass<8>(x, n, shift);
+    if (4 << shift <= block)
+        bc_hadamard_pass<4>(x, n, shift);
+    else if (2 << shift <= block)
+        bc_hadamard_pass<2>(x, n, shift);
 }
 
 // ---- rounding ----
 
-BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int t, int *room)
+// a = round(127 x / max|x|), x being `room x divisor`
+BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t, int *room)
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
-    for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
-        const int bits = (int)(bc_float_to_bits(x[i]) & 0x7fffffffu);
-        top = bits > top ? bits : top;
+    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
+        const bc_four v = bc_load4(x + i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
+            top = bits > top ? bits : top;
+        }
     }
     top = bc_block_max(top, room);
     const bool usable = top > 0 && top < 0x7f800000;
@@ -117,22 +228,42 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int t, 
     const float up = max < 0x1p-60f ? 0x1p80f : 1.0f, inverse = usable ? 127.0f / (max * up) : 0.0f;
     uint32_t *out = (uint32_t *)(p.a + (int64_t)t * p.a_stride);
     int sum = 0;
-    for (int word = threadIdx.x; word < p.a_stride / 4; word += blockDim.x) {
+    for (int i = threadIdx.x * 4; i < p.a_stride; i += blockDim.x * 4) {
         uint32_t packed = 0;
+        if (usable && i < p.cols) {
+            const bc_four v = bc_load4(x + i);
 #pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const int c = 4 * word + i;
-            const int q = usable && c < p.cols ? (int)bc_round_even(x[c] * up * inverse) : 0;
-            sum += q;
-            packed |= (uint32_t)(q & 255) << 8 * i;
+            for (int k = 0; k < 4; k++) {
+                const int q = (int)bc_round_even(v.v[k] * divisor * up * inverse);
+                sum += q;
+                packed |= (uint32_t)(q & 255) << 8 * k;
+            }
         }
-        out[word] = packed;
+        out[i / 4] = packed;
     }
     sum = bc_block_sum(sum, room);
     if (threadIdx.x == 0) {
         p.scale[t] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
         p.sum[t] = sum;
     }
+}
+
+// ---- the kernel ----
+
+// Into how many parts bc_attend has cut a context of `n` positions before the token's own.
+BC_DEVICE int bc_context_share(int n, int splits)
+{
+    const int share = (n + splits - 1) / splits;
+    return share > BC_GPU_LEAST_PART ? share : BC_GPU_LEAST_PART; // few positions: fewer parts
+}
+BC_DEVICE int bc_context_start(int position, int window)
+{
+    return window > 0 && position >= window ? position - window + 1 : 0;
+}
+BC_DEVICE int bc_context_parts(int position, int window, int splits)
+{
+    const int n = position - bc_context_start(position, window), share = bc_context_share(n, splits);
+    return n > share ? (n + share - 1) / share : 1;
 }
 
 // Shared memory: f32 [heads, splits] of an attention's merging, then f32 [cols] where work is 0.
@@ -143,33 +274,33 @@ BC_KERNEL BC_BOUNDS(1024, 1) bc_prepare(const bc_prepare_args p)
     const int t = blockIdx.x;
     const int64_t row = (int64_t)t * p.cols;
     float *weights = (float *)shared, *x = (float *)shared;
-    bc_element_source from = { p.x + row, p.gate + row, p.up + row, weights, 1.0f };
+    bc_element_source from = { p.x + row, p.gate + row, p.up + row, weights, 1.0f, 1 };
     bc_let_next_begin();
     bc_wait_for_inputs();
     if (p.source == BC_FROM_ATTENTION) {
-        bc_merge_weights(p, t, weights);
-        x += p.heads * p.splits;
+        from.parts = bc_context_parts(p.places[t].position, p.window, p.splits);
+        bc_merge_weights(p, t, from.parts, weights);
+        x += (p.heads * p.splits + 3) / 4 * 4;
         bc_sync();
     } else if (p.source == BC_FROM_X && (p.norm || p.y)) {
         from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
     }
     if (p.work) x = p.work + row;
-    const float divisor = p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f;
-    for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
-        if (p.plain) p.plain[row + i] = bc_element(p, from, t, i);
-        if (p.a) {
-            const float v = bc_element(p, from, t, p.perm ? p.perm[i] : i);
-            x[i] = p.sign ? p.sign[i] * v : v;
+    if (p.plain) {
+#pragma unroll 1
+        for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
+            const bc_four v = bc_elements(p, from, t, i);
+            for (int k = 0; k < 4; k++) p.plain[row + i + k] = v.v[k];
         }
     }
     if (!p.a) return;
+    if (p.perm)
+        bc_rotate_permuted(p, from, t, x);
+    else
+        bc_rotate_straight(p, from, t, x);
     bc_sync();
-    if (p.sign) {
-        bc_hadamard(x, p.cols, p.block);
-        for (int i = threadIdx.x; i < p.cols; i += blockDim.x) x[i] *= divisor;
-        bc_sync();
-    }
-    bc_round_vector(p, x, t, (int *)room);
+    if (p.sign) bc_hadamard_block(x, p.cols, p.block);
+    bc_round_vector(p, x, p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f, t, (int *)room);
 }
 
 BC_KERNEL BC_BOUNDS(256, 4) bc_add(const bc_add_args p)

@@ -42,26 +42,25 @@ BC_DEVICE int bc_warp_max(int v)
     return v;
 }
 
-// Over all threads of the block, in every thread; `room` has one element per warp. Whole warps only.
+// Over all threads of the block, in every thread; `room` has one element per warp. Whole warps only. The second of two
+// calls may use the same room.
 template <typename T> BC_DEVICE T bc_block_sum(T v, T *room)
 {
-    const int warps = blockDim.x / 32;
+    const int warps = blockDim.x / 32, lane = threadIdx.x % 32;
     v = bc_warp_sum(v);
+    if (warps == 1) return v;
     bc_sync();
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = v;
+    if (lane == 0) room[threadIdx.x / 32] = v;
     bc_sync();
-    v = room[0];
-    for (int i = 1; i < warps; i++) v += room[i];
-    return v;
+    return bc_warp_sum(lane < warps ? room[lane] : (T)0);
 }
 BC_DEVICE int bc_block_max(int v, int *room)
 {
-    const int warps = blockDim.x / 32;
+    const int warps = blockDim.x / 32, lane = threadIdx.x % 32;
     v = bc_warp_max(v);
+    if (warps == 1) return v;
     bc_sync();
-    if (threadIdx.x % 32 == 0) room[threadIdx.x / 32] = v;
+    if (lane == 0) room[threadIdx.x / 32] = v;
     bc_sync();
-    v = room[0];
-    for (int i = 1; i < warps; i++) v = room[i] > v ? room[i] : v;
-    return v;
+    return bc_warp_max(room[lane < warps ? lane : 0]);
 }

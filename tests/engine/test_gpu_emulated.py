@@ -1,0 +1,29 @@
+"""The tests of graphics cards on an emulated card, where there is no other: slow for a card, but the same code."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bitconverter import engine
+
+ROOT = Path(__file__).parents[2]
+EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with the C tests
+
+
+def test_every_test_of_a_card_passes_on_an_emulated_one() -> None:
+    """In a process of its own: which driver there is is found out once."""
+    if not EMULATED.exists():
+        pytest.skip(f"the emulated driver is not built ({EMULATED.name}): python tools/dev.py ctest")
+    if not (Path(engine.__file__).parent / "libbitconverter_cuda.so").exists():
+        pytest.skip("this installation has no CUDA backend")
+    env = {**os.environ, "BC_CUDA_DRIVER": str(EMULATED)}
+    env.pop("BC_GPU_MODEL", None)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/engine/test_gpu.py"]
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=1200)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+    counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
+    assert counts["passed"] > 30 and counts.get("skipped", 0) <= 1, done.stdout[-2000:]
