@@ -8,11 +8,8 @@
 
 enum { OLDEST_DRIVER = 11040 }; /* cuGraphInstantiateWithFlags; cuLaunchKernelEx is used where it exists */
 
-#if defined(_WIN32)
-static const char LIBRARY[] = "nvcuda.dll";
-#else
-static const char LIBRARY[] = "libcuda.so.1";
-#endif
+/* On Linux, and on Windows. */
+static const char *const LIBRARIES[] = { "libcuda.so.1", "nvcuda.dll" };
 
 static int find_functions(bc_cuda_api *api, void *library)
 {
@@ -31,11 +28,11 @@ int bc_cuda_driver_open(bc_cuda_api *api, bc_error *err)
 {
     *api = (bc_cuda_api){ 0 };
     const char *other = getenv("BC_CUDA_DRIVER");
-    const char *name = other && *other ? other : LIBRARY;
-    void *library = bc_library_open(name);
+    void *library = other && *other ? bc_library_open(other) : NULL;
+    for (int i = 0; i < 2 && !library && !(other && *other); i++)
+        library = bc_library_open(LIBRARIES[i]);
     if (!library)
-        return bc_fail(err, BC_ERR_UNSUPPORTED, "there is no NVIDIA driver on this computer (%s)",
-                       name);
+        return bc_fail(err, BC_ERR_UNSUPPORTED, "there is no NVIDIA driver on this computer");
     if (find_functions(api, library))
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "the NVIDIA driver is too old: install the newest one for this card");

@@ -9,9 +9,13 @@ enum {
     GEMM_THREADS = 128,
     GEMM_BLOCKS = 3,  /* per processor: as many as run at once */
     MOST_SPLITS = 8,
+    SKINNY_TILE = 8,    /* tokens that cost no more than one */
     SKINNY_TOKENS = 32,
-    SKINNY_ROWS = 40, /* BC_SKINNY_ROWS */
-    SKINNY_COLS = 64, /* BC_SKINNY_COLS */
+    SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
+    SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
+    SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
+    SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
+    SKINNY_INT8_WARPS = 32,
     SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
     DENSE_ROWS = 8,   /* warps of a block */
     DENSE_TOKENS = 8, /* BC_DENSE_TOKENS */
@@ -137,17 +141,31 @@ static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
     return splits < 1 ? 1 : splits;
 }
 
-/* One to BC_SKINNY_MOST tokens on cards with tensor cores for integers. */
-static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
-                      bc_error *err)
+/* How many warps share the columns of a tile of `tiles`: as many as keep all tiles running at once. */
+static int skinny_warps(const bc_gpu_space *s, int tiles, int cols, int most)
 {
-    bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_PLANES, SKINNY_ROWS, n);
+    const int blocks = up(tiles, s->device->processors); /* of one processor */
+    int warps = most / blocks > 4 ? most / blocks : 4;
+    const int steps = up(cols, SKINNY_COLS);
+    return warps < steps ? warps : steps;
+}
+
+/* One to SKINNY_TOKENS tokens on cards with tensor cores for integers. */
+static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
+                      int n, bc_error *err)
+{
+    const int planes = kind == BC_WEIGHT_PLANES;
+    bc_linear_args args =
+        linear_args(s, products, count, kind, planes ? SKINNY_ROWS : SKINNY_CODES, n);
     if (!args.count) return BC_OK;
-    const int tiles = args.first[args.count], steps = up(args.cols, SKINNY_COLS);
-    const int most = tiles > 3 * s->device->processors || n > 8 ? 8 : 16;
-    args.warps = steps < most ? steps : most;
-    const bc_launch launch = { n <= 8 ? BC_K_bc_skinny_8 : BC_K_bc_skinny_32,
-                               (unsigned)tiles, 1, 1, (unsigned)(32 * args.warps), 0, &args };
+    const int tiles = args.first[args.count], wide = n > SKINNY_TILE;
+    args.warps = skinny_warps(s, tiles, args.cols,
+                              !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32));
+    if (args.warps > 8 && !planes) args.warps = 8;
+    const int kernel8 = planes ? BC_K_bc_skinny_8 : BC_K_bc_skinny_int8_8;
+    const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
+    const bc_launch launch = { wide ? kernel32 : kernel8,      (unsigned)tiles, 1, 1,
+                               (unsigned)(32 * args.warps), 0, &args };
     return bc_device_start(s->device, &launch, err);
 }
 
@@ -177,16 +195,18 @@ static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, in
 static int integers(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
                     bc_error *err)
 {
+    static const int KINDS[] = { BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
     const int skinny = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH;
-    int status;
-    if (skinny)
-        status = few_tokens(s, products, count, n, err);
-    else
-        status = n == 1 ? one_token(s, products, count, BC_WEIGHT_PLANES, err)
-                        : many_tokens(s, products, count, BC_WEIGHT_PLANES, n, err);
-    if (status != BC_OK) return status;
-    return n == 1 ? one_token(s, products, count, BC_WEIGHT_INT8, err)
-                  : many_tokens(s, products, count, BC_WEIGHT_INT8, n, err);
+    int status = BC_OK;
+    for (int i = 0; i < 2 && status == BC_OK; i++) {
+        if (skinny && (n > 1 || KINDS[i] == BC_WEIGHT_PLANES))
+            status = few_tokens(s, products, count, KINDS[i], n, err);
+        else if (n == 1)
+            status = one_token(s, products, count, KINDS[i], err);
+        else
+            status = many_tokens(s, products, count, KINDS[i], n, err);
+    }
+    return status;
 }
 
 static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc_error *err)

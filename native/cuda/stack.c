@@ -148,11 +148,6 @@ static int check_model(const bc_model *model, bc_error *err)
                        "the heads of this model have %d dimensions; the graphics card's kernels "
                        "take multiples of 4 up to %d: use the processor",
                        c->head_dim, BC_GPU_MAX_HEAD_DIM);
-    if (c->hidden % 4 || c->intermediate % 4)
-        return bc_fail(err, BC_ERR_UNSUPPORTED,
-                       "this model's vectors have %d and %d elements; the graphics card's kernels "
-                       "take multiples of 4: use the processor",
-                       c->hidden, c->intermediate);
     if (widest_input(c) > 4 * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS)
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "this model's vectors have %d elements; the graphics card's kernels take up "

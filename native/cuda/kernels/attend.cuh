@@ -30,6 +30,21 @@ BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position)
     return b;
 }
 
+BC_DEVICE void bc_attend_fetch(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b)
+{
+    const int64_t row = bc_cache_row(p, place, b.kv_head, b.first);
+    const int bytes = p.head_dim * bc_kv_bytes(p.kv_type), all = (b.end - b.first) * bytes;
+    for (int i = threadIdx.x * 32; i < all; i += BC_GPU_ATTEND_THREADS * 32) { // sectors of 32 bytes
+        bc_prefetch(place.keys + row * bytes + i);
+        bc_prefetch(place.values + row * bytes + i);
+    }
+    if (p.kv_type != BC_GPU_KV_I8) return;
+    for (int i = threadIdx.x * 8; i < b.end - b.first; i += BC_GPU_ATTEND_THREADS * 8) {
+        bc_prefetch(place.key_scales + row + i);
+        bc_prefetch(place.value_scales + row + i);
+    }
+}
+
 struct bc_attend_state { // in shared memory
     float largest[BC_GPU_HEADS], sum[BC_GPU_HEADS], factor[BC_GPU_HEADS];
     float scores[BC_GPU_HEADS][BC_ATTEND_TILE];
@@ -66,10 +81,13 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     BC_SHARED bc_attend_state s;
     const int t = blockIdx.z, warp = threadIdx.x / 32, lane = threadIdx.x % 32, d = p.head_dim;
     bc_let_next_begin();
-    bc_wait_for_inputs();
+    // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
-    if ((int)blockIdx.y >= bc_context_parts(place.position, p.window, p.splits)) return;
+    const bool active = (int)blockIdx.y < bc_context_parts(place.position, p.window, p.splits);
     const bc_attend_block b = bc_attend_share(p, place.position);
+    if (active) bc_attend_fetch(p, place, b);
+    bc_wait_for_inputs();
+    if (!active) return;
     float *q = (float *)shared, *key = q + b.heads * d, *value = key + d;
     const float *cos = p.cos + (int64_t)t * (d / 2), *sin = p.sin + (int64_t)t * (d / 2);
 

@@ -161,6 +161,8 @@ BC_DEVICE bc_words4 bc_load_once(const void *p)
 #endif
     return v;
 }
+// Into the cache that all processors share.
+BC_DEVICE void bc_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 BC_DEVICE bc_words4 bc_load(const void *p)
 {
     const uint4 v = *(const uint4 *)p;

@@ -13,7 +13,7 @@ enum {
     BC_GPU_GROUP = 5,           /* rows of a byte */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_COL_PAD = 16,
+    BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has four elements at a time, */

@@ -16,10 +16,27 @@ BC_DEVICE bc_four bc_load4(const float *p)
     return out;
 }
 
-BC_DEVICE bc_four bc_gather4(const float *x, const int32_t *indices)
+// Elements i .. i + 3 of a vector of `cols` floats; behind its end 0. Few vectors have an odd number of elements.
+BC_DEVICE bc_four bc_vector4(const float *x, int i, int cols)
+{
+    if (cols % 4 == 0) return bc_load4(x + i);
+    bc_four out;
+#pragma unroll
+    for (int k = 0; k < 4; k++) out.v[k] = i + k < cols ? x[i + k] : 0.0f;
+    return out;
+}
+BC_DEVICE void bc_put4(float *x, int i, int cols, const bc_four &v)
+{
+#pragma unroll
+    for (int k = 0; k < 4; k++)
+        if (i + k < cols) x[i + k] = v.v[k];
+}
+
+BC_DEVICE bc_four bc_gather4(const float *x, const int32_t *indices, int i, int cols)
 {
     bc_four out;
-    for (int k = 0; k < 4; k++) out.v[k] = x[indices[k]];
+#pragma unroll
+    for (int k = 0; k < 4; k++) out.v[k] = i + k < cols ? x[indices[i + k]] : 0.0f;
     return out;
 }
 
@@ -68,13 +85,13 @@ BC_DEVICE bc_four bc_merged(const bc_prepare_args &p, const bc_element_source &f
 BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
     if (p.source == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
-    bc_four out = bc_load4((p.source == BC_FROM_SWIGLU ? from.gate : from.x) + i);
+    bc_four out = bc_vector4(p.source == BC_FROM_SWIGLU ? from.gate : from.x, i, p.cols);
     if (p.source == BC_FROM_SWIGLU) {
-        const bc_four up = bc_load4(from.up + i);
+        const bc_four up = bc_vector4(from.up, i, p.cols);
 #pragma unroll
         for (int k = 0; k < 4; k++) out.v[k] = bc_swiglu(out.v[k], up.v[k]);
     } else if (p.norm) {
-        const bc_four norm = bc_load4(p.norm + i);
+        const bc_four norm = bc_vector4(p.norm, i, p.cols);
 #pragma unroll
         for (int k = 0; k < 4; k++) out.v[k] = out.v[k] * from.inverse_rms * norm.v[k];
     }
@@ -87,11 +104,12 @@ BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const flo
     bc_wide_sum squares = { 0.0f, 0.0f };
 #pragma unroll 1
     for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        bc_four v = bc_load4(x + i);
+        bc_four v = bc_vector4(x, i, p.cols);
         if (y) {
-            const bc_four more = bc_load4(y + i);
+            const bc_four more = bc_vector4(y, i, p.cols);
 #pragma unroll
-            for (int k = 0; k < 4; k++) x[i + k] = v.v[k] = v.v[k] + more.v[k];
+            for (int k = 0; k < 4; k++) v.v[k] = v.v[k] + more.v[k];
+            bc_put4(x, i, p.cols, v);
         }
 #pragma unroll
         for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
@@ -122,7 +140,12 @@ template <int COUNT> BC_DEVICE void bc_butterflies(float *v)
 // The stages within a warp's 128 elements, four a lane; all lanes call it.
 BC_DEVICE void bc_hadamard_warp(bc_four *v, int block)
 {
-    bc_butterflies<4>(v->v);
+    if (block >= 4) {
+        bc_butterflies<4>(v->v);
+    } else if (block == 2) {
+        bc_butterflies<2>(v->v);
+        bc_butterflies<2>(v->v + 2);
+    }
 #pragma unroll 1
     for (int mask = 1; mask < 32 && 4 * mask < block; mask *= 2) {
         const bool second = threadIdx.x & mask;
@@ -153,12 +176,12 @@ template <int COUNT> BC_DEVICE void bc_hadamard_pass(float *x, int n, int shift)
 BC_DEVICE void bc_rotate_four(const bc_prepare_args &p, bc_four v, int i, float *x)
 {
     if (p.sign && i < p.cols) {
-        const bc_four sign = bc_load4(p.sign + i);
+        const bc_four sign = bc_vector4(p.sign, i, p.cols);
+#pragma unroll
         for (int k = 0; k < 4; k++) v.v[k] = sign.v[k] * v.v[k];
     }
     if (p.sign) bc_hadamard_warp(&v, p.block);
-    if (i < p.cols)
-        for (int k = 0; k < 4; k++) x[i + k] = v.v[k];
+    bc_put4(x, i, p.cols, v);
 }
 
 BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
@@ -177,8 +200,7 @@ BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_sou
 {
 #pragma unroll 1
     for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        const bc_four v = bc_elements(p, from, t, i);
-        for (int k = 0; k < 4; k++) x[i + k] = v.v[k];
+        bc_put4(x, i, p.cols, bc_elements(p, from, t, i));
     }
     bc_sync();
     bc_four v[BC_GPU_PREPARE_TURNS];
@@ -186,7 +208,7 @@ BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_sou
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
         const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * 4;
         v[turn] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i < p.cols) v[turn] = bc_gather4(x, p.perm + i);
+        if (i < p.cols) v[turn] = bc_gather4(x, p.perm, i, p.cols);
     }
     bc_sync();
 #pragma unroll
@@ -215,7 +237,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
     for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        const bc_four v = bc_load4(x + i);
+        const bc_four v = bc_vector4(x, i, p.cols);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
@@ -231,7 +253,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
     for (int i = threadIdx.x * 4; i < p.a_stride; i += blockDim.x * 4) {
         uint32_t packed = 0;
         if (usable && i < p.cols) {
-            const bc_four v = bc_load4(x + i);
+            const bc_four v = bc_vector4(x, i, p.cols);
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 const int q = (int)bc_round_even(v.v[k] * divisor * up * inverse);
@@ -266,6 +288,16 @@ BC_DEVICE int bc_context_parts(int position, int window, int splits)
     return n > share ? (n + share - 1) / share : 1;
 }
 
+// A token's weights have pushed these out of the cache since the last one.
+BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
+{
+    for (int i = threadIdx.x * 8; i < p.cols; i += blockDim.x * 8) { // sectors of 32 bytes
+        if (p.norm) bc_prefetch(p.norm + i);
+        if (p.sign) bc_prefetch(p.sign + i);
+        if (p.perm) bc_prefetch(p.perm + i);
+    }
+}
+
 // Shared memory: f32 [heads, splits] of an attention's merging, then f32 [cols] where work is 0.
 BC_KERNEL BC_BOUNDS(1024, 1) bc_prepare(const bc_prepare_args p)
 {
@@ -276,6 +308,7 @@ BC_KERNEL BC_BOUNDS(1024, 1) bc_prepare(const bc_prepare_args p)
     float *weights = (float *)shared, *x = (float *)shared;
     bc_element_source from = { p.x + row, p.gate + row, p.up + row, weights, 1.0f, 1 };
     bc_let_next_begin();
+    bc_fetch_constants(p);
     bc_wait_for_inputs();
     if (p.source == BC_FROM_ATTENTION) {
         from.parts = bc_context_parts(p.places[t].position, p.window, p.splits);
@@ -289,8 +322,7 @@ BC_KERNEL BC_BOUNDS(1024, 1) bc_prepare(const bc_prepare_args p)
     if (p.plain) {
 #pragma unroll 1
         for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-            const bc_four v = bc_elements(p, from, t, i);
-            for (int k = 0; k < 4; k++) p.plain[row + i + k] = v.v[k];
+            bc_put4(p.plain + row, i, p.cols, bc_elements(p, from, t, i));
         }
     }
     if (!p.a) return;

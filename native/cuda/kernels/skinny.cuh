@@ -7,33 +7,47 @@
 // as long as both sides agree: lane 4 g + t takes 16 neighbouring bytes of group g and the same columns of token g, so
 // every load is 16 bytes wide.
 //
-// A block has one tile of 8 groups; its warps take turns over steps of 64 columns, all of the first plane, then all of
-// the next (the sums so far times three), with the loads of BC_AHEAD steps on their way.
+// A block has one tile of rows; its warps take turns over steps of 64 columns, all of the first plane, then all of the
+// next (the sums so far times three), with the loads of BC_AHEAD steps on their way. Nothing is checked on the way:
+// columns are padded with zeros to whole steps, and lanes without a row or token repeat the last one.
 #pragma once
 
-enum { BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_COLS = 64, BC_AHEAD = 4 };
+enum { BC_SKINNY_COLS = 64, BC_AHEAD = 4, BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_CODES = 16 };
 
-// A lane's way through the bytes of its group: `at` of plane `plane`, `column` of the plane's rows.
-struct bc_skinny_cursor {
-    const uint8_t *at;
-    int column, plane;
+BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
+
+// What a warp does: `steps` of them in each of `planes`.
+struct bc_skinny_way {
+    int steps, planes, stride; // stride: bytes from a step to the next
+    int64_t plane_stride;
 };
 
-BC_DEVICE bc_words4 bc_skinny_load(const bc_skinny_cursor &c, int cols, int n_planes)
+BC_DEVICE bc_skinny_way bc_skinny_share(const bc_linear_args &p, int planes, int64_t plane_stride)
 {
-    if (c.plane >= n_planes || c.column >= cols) return { { 0, 0, 0, 0 } };
-    return bc_load_once(c.at + c.column);
+    const int warp = threadIdx.x / 32, all = p.cols / BC_SKINNY_COLS;
+    bc_skinny_way way = { (all - warp + p.warps - 1) / p.warps, planes, p.warps * BC_SKINNY_COLS, plane_stride };
+    if (warp >= all) way.steps = way.planes = 0;
+    return way;
 }
 
-// `stride`: columns from a warp's step to its next.
-BC_DEVICE void bc_skinny_next(bc_skinny_cursor *c, int first, int stride, int cols, int64_t plane_stride)
-{
-    c->column += stride;
-    if ((c->column & ~(BC_SKINNY_COLS - 1)) < cols) return; // the same for all lanes of a warp
-    c->column = first;
-    c->plane++;
-    c->at += plane_stride;
-}
+// The bytes of a lane's row, step by step and plane by plane; behind the last it stays where it is.
+struct bc_skinny_cursor {
+    const uint8_t *at;
+    int left, planes; // steps of this plane, planes
+
+    BC_DEVICE bool next(const bc_skinny_way &way) // true: a plane begins
+    {
+        at += way.stride;
+        if (--left) return false;
+        left = way.steps;
+        at -= (int64_t)way.steps * way.stride;
+        if (--planes <= 0) return false;
+        at += way.plane_stride;
+        return true;
+    }
+};
+
+// ---- planes: a word's H_i against the tokens ----
 
 // sums[0]: H_1 and H_2, sums[1]: H_3 and H_4, sums[2]: H_5 of this lane's words times the tokens of b
 template <int TILES>
@@ -74,45 +88,49 @@ template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p)
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     const int which = bc_matrix_of(p, blockIdx.x), tile = (int)blockIdx.x - p.first[which];
     const bc_matrix_args &m = p.m[which];
-    const int group = tile * BC_SKINNY_GROUPS + g, cols = p.cols, stride = p.warps * BC_SKINNY_COLS;
+    const int last_group = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP - 1;
+    const int group = bc_least(tile * BC_SKINNY_GROUPS + g, last_group);
     const int first = warp * BC_SKINNY_COLS + 16 * t;
-    const bool idle = warp * BC_SKINNY_COLS >= cols, exists = group * BC_GPU_GROUP < m.rows;
-    const int n_planes = idle ? 0 : m.n_planes;
-    const int64_t plane_stride = (int64_t)m.plane_stride;
-    bc_skinny_cursor ahead = { m.data + (int64_t)group * cols, first, 0 }, now = ahead;
+    const bc_skinny_way way = bc_skinny_share(p, m.n_planes, (int64_t)m.plane_stride);
+    bc_skinny_cursor ahead = { m.data + (int64_t)group * p.cols + first, way.steps, way.planes };
     bc_words4 ring[BC_AHEAD];
+    if (way.steps) {
 #pragma unroll
-    for (int i = 0; i < BC_AHEAD; i++) {
-        ring[i] = bc_skinny_load(ahead, exists ? cols : 0, n_planes);
-        bc_skinny_next(&ahead, first, stride, cols, plane_stride);
+        for (int i = 0; i < BC_AHEAD; i++) {
+            ring[i] = bc_load_once(ahead.at);
+            if (ahead.planes > 0) ahead.next(way);
+        }
     }
+    if ((int)threadIdx.x < BC_SKINNY_ROWS && tile * BC_SKINNY_ROWS + (int)threadIdx.x < m.rows)
+        bc_prefetch(m.scales + tile * BC_SKINNY_ROWS + threadIdx.x);
     bc_let_next_begin();
-    for (int i = threadIdx.x; i < 5 * BC_SKINNY_GROUPS * TOKENS; i += blockDim.x)
-        total[i / (BC_SKINNY_GROUPS * TOKENS)][i % (BC_SKINNY_GROUPS * TOKENS)] = 0;
+    for (int i = threadIdx.x; i < 5 * BC_SKINNY_GROUPS * TOKENS; i += blockDim.x) total[0][i] = 0;
     bc_wait_for_inputs();
     bc_sync();
 
-    const int8_t *tokens[TILES];
+    const uint8_t *tokens[TILES];
 #pragma unroll
-    for (int k = 0; k < TILES; k++) tokens[k] = 8 * k + g < p.n ? p.a + (int64_t)(8 * k + g) * p.a_stride : 0;
+    for (int k = 0; k < TILES; k++)
+        tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
     int sums[TILES][3][4] = {};
-    while (now.plane < n_planes) {
+    int column = 0, left = way.steps; // of the step that is multiplied now
+    for (int done = 0; done < way.steps * way.planes;) {
 #pragma unroll
         for (int i = 0; i < BC_AHEAD; i++) {
-            if (now.plane >= n_planes) break;
+            if (done == way.steps * way.planes) break;
             const bc_words4 w = ring[i];
-            ring[i] = bc_skinny_load(ahead, exists ? cols : 0, n_planes);
-            bc_skinny_next(&ahead, first, stride, cols, plane_stride);
+            ring[i] = bc_load_once(ahead.at);
+            if (ahead.planes > 0) ahead.next(way);
             bc_words4 b[TILES];
 #pragma unroll
-            for (int k = 0; k < TILES; k++) {
-                b[k] = { { 0, 0, 0, 0 } };
-                if (tokens[k]) b[k] = bc_load(tokens[k] + now.column);
-            }
+            for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens[k] + column);
             bc_skinny_multiply<TILES>(sums, w, b);
-            const int plane = now.plane;
-            bc_skinny_next(&now, first, stride, cols, 0);
-            if (now.plane == plane || now.plane == n_planes) continue;
+            done++;
+            column += way.stride;
+            if (--left) continue;
+            left = way.steps;
+            column = 0;
+            if (done == way.steps * way.planes) continue;
 #pragma unroll
             for (int k = 0; k < TILES * 12; k++)
                 sums[k / 12][k / 4 % 3][k % 4] = (int)(3u * (uint32_t)sums[k / 12][k / 4 % 3][k % 4]);
@@ -125,7 +143,7 @@ template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p)
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const int token = 8 * k + 2 * t + e;
-                if (token < p.n && !idle)
+                if (token < p.n && way.steps)
                     bc_atomic_add(&total[i][g * TOKENS + token], sums[k][i / 2][i % 2 * 2 + e]);
             }
     bc_sync();
@@ -142,5 +160,60 @@ template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p)
     }
 }
 
-BC_KERNEL BC_BOUNDS(512, 2) bc_skinny_8(const bc_linear_args p) { bc_skinny<1>(p); }
+// ---- int8 codes: 16 rows of a tile are 16 rows of the matrix ----
+
+template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
+{
+    const int TOKENS = 8 * TILES;
+    BC_SHARED int total[BC_SKINNY_CODES * 8 * TILES];
+    const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
+    const int which = bc_matrix_of(p, blockIdx.x), row0 = ((int)blockIdx.x - p.first[which]) * BC_SKINNY_CODES;
+    const bc_matrix_args &m = p.m[which];
+    const int first = warp * BC_SKINNY_COLS + 16 * t;
+    const bc_skinny_way way = bc_skinny_share(p, 1, 0);
+    const uint8_t *low = m.data + (int64_t)bc_least(row0 + g, m.rows - 1) * p.cols + first;
+    const uint8_t *high = m.data + (int64_t)bc_least(row0 + g + 8, m.rows - 1) * p.cols + first;
+    bc_let_next_begin();
+    for (int i = threadIdx.x; i < BC_SKINNY_CODES * TOKENS; i += blockDim.x) total[i] = 0;
+    bc_wait_for_inputs();
+    bc_sync();
+    const uint8_t *tokens[TILES];
+#pragma unroll
+    for (int k = 0; k < TILES; k++)
+        tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
+    int sums[TILES][4] = {};
+#pragma unroll 2
+    for (int step = 0; step < way.steps; step++) {
+        const int column = step * way.stride;
+        const bc_words4 w = bc_load_once(low + column), v = bc_load_once(high + column);
+#pragma unroll
+        for (int k = 0; k < TILES; k++) {
+            const bc_words4 b = bc_load(tokens[k] + column);
+#pragma unroll
+            for (int pair = 0; pair < 2; pair++) {
+                const uint32_t a[4] = { w.w[2 * pair], v.w[2 * pair], w.w[2 * pair + 1], v.w[2 * pair + 1] };
+                const uint32_t two[2] = { b.w[2 * pair], b.w[2 * pair + 1] };
+                bc_mma_ss(sums[k], a, two);
+            }
+        }
+    }
+#pragma unroll
+    for (int k = 0; k < TILES; k++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) {
+            const int token = 8 * k + 2 * t + e % 2;
+            if (token < p.n && way.steps) bc_atomic_add(&total[(g + e / 2 * 8) * TOKENS + token], sums[k][e]);
+        }
+    bc_sync();
+    for (int i = threadIdx.x; i < BC_SKINNY_CODES * p.n; i += blockDim.x) {
+        const int token = i / BC_SKINNY_CODES, r = i % BC_SKINNY_CODES, row = row0 + r;
+        if (row >= m.rows) continue;
+        const float y = (float)total[r * TOKENS + token] * (m.scales[row] * p.scale[token]);
+        m.y[(int64_t)token * m.y_stride + row] = m.bias ? y + m.bias[row] : y;
+    }
+}
+
+BC_KERNEL BC_BOUNDS(1024, 1) bc_skinny_8(const bc_linear_args p) { bc_skinny<1>(p); }
 BC_KERNEL BC_BOUNDS(512, 1) bc_skinny_32(const bc_linear_args p) { bc_skinny<4>(p); }
+BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_8(const bc_linear_args p) { bc_skinny_codes<1>(p); }
+BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_32(const bc_linear_args p) { bc_skinny_codes<4>(p); }

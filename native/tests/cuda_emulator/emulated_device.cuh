@@ -90,6 +90,7 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
         acc = bc_emulated_plus(acc, (int)(int8_t)(u >> i) * (int8_t)(s >> i));
     return acc;
 }
+BC_DEVICE void bc_prefetch(const void *) {}
 BC_DEVICE uint32_t bc_times3(uint32_t v) { return 3u * v; }
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)
 {
