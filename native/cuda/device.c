@@ -18,7 +18,8 @@
 enum {
     OLDEST_ARCH = 61,       /* the oldest image */
     GRAPH_OVERLAP = 12040,  /* drivers that keep such edges in a captured graph */
-    PLAIN_SHARED = 48 << 10 /* what every card's blocks may have */
+    PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
+    STATIC_SHARED = 6 << 10  /* at most, in kernels that ask for more */
 };
 
 static const char *const KERNEL_NAMES[BC_N_GPU_KERNELS] = {
@@ -109,6 +110,14 @@ static const bc_cuda_image *choose_image(int arch, int skip)
     return best;
 }
 
+/* Those whose launches may ask for more shared memory than every card has. */
+static int wants_shared(int kernel)
+{
+    return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_attention) ||
+           kernel == BC_K_bc_attend || kernel == BC_K_bc_skinny_8 ||
+           kernel == BC_K_bc_skinny_32;
+}
+
 static int load_kernels(bc_device *d, bc_error *err)
 {
     const bc_cuda_image *image = choose_image(d->arch, 0);
@@ -127,7 +136,7 @@ static int load_kernels(bc_device *d, bc_error *err)
                               err);
     for (int i = 0; i < BC_N_GPU_KERNELS; i++) {
         CHECK(d, ModuleGetFunction(&d->kernels[i], d->module, KERNEL_NAMES[i]), "finding a kernel");
-        if (d->shared_bytes > PLAIN_SHARED && (i == BC_K_bc_prepare || i == BC_K_bc_attend))
+        if (d->shared_bytes > PLAIN_SHARED && wants_shared(i))
             CHECK(d,
                   FuncSetAttribute(d->kernels[i], CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                    d->shared_bytes),
@@ -147,8 +156,8 @@ static int start(bc_device *d, int32_t index, bc_error *err)
     status = attribute(d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &d->shared_bytes,
                        err);
     if (status != BC_OK) return status;
-    /* the static shared memory of the two kernels that ask for more counts too */
-    d->shared_bytes = d->shared_bytes > PLAIN_SHARED ? d->shared_bytes - 4096 : PLAIN_SHARED - 4096;
+    /* the static shared memory of those kernels counts too */
+    d->shared_bytes = (d->shared_bytes > PLAIN_SHARED ? d->shared_bytes : PLAIN_SHARED) - STATIC_SHARED;
     d->overlaps = d->arch >= 90 && d->api.LaunchKernelEx && d->api.version >= GRAPH_OVERLAP;
     CHECK(d, DevicePrimaryCtxRetain(&d->context, d->ordinal), "starting the card");
     CHECK(d, CtxSetCurrent(d->context), "starting the card");

@@ -59,6 +59,16 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
                              .sums = s->b.sums };
 }
 
+/* bc_attend for this shape (attend_fast.cuh): the order of list.h. */
+static int fast_kernel(const bc_config *c, int kv_type)
+{
+    const int d = c->head_dim, group = c->n_heads / c->n_kv_heads;
+    if ((d != 64 && d != 128) || (kv_type != BC_KV_F16 && kv_type != BC_KV_I8))
+        return BC_K_bc_attend;
+    return BC_K_bc_attend_64_f16_4 + (d == 128 ? 4 : 0) + (kv_type == BC_KV_I8 ? 2 : 0) +
+           (group > 4 ? 1 : 0);
+}
+
 /* Each token is of another cache: parts of the contexts, joined by the preparing for o. */
 static int attend_apart(const run *r, int layer, bc_prepare_args *output)
 {
@@ -67,13 +77,14 @@ static int attend_apart(const run *r, int layer, bc_prepare_args *output)
                                                       bc_attention_splits(r->s->device, c, r->n);
     const int heads = group < BC_GPU_HEADS ? group : BC_GPU_HEADS;
     bc_attend_args args = attend_args(r, layer, splits);
+    const int kernel = fast_kernel(c, r->kv_type), fast = kernel != BC_K_bc_attend;
     const bc_launch launch = {
-        BC_K_bc_attend,
+        kernel,
         (unsigned)(c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS)),
         (unsigned)splits,
         (unsigned)r->n,
-        BC_GPU_ATTEND_THREADS,
-        (unsigned)((heads + 2) * c->head_dim) * (unsigned)sizeof(float),
+        fast ? BC_GPU_FAST_THREADS : BC_GPU_ATTEND_THREADS,
+        fast ? 0 : (unsigned)((heads + 2) * c->head_dim) * (unsigned)sizeof(float),
         &args
     };
     *output = (bc_prepare_args){ .source = BC_FROM_ATTENTION,

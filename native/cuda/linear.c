@@ -14,6 +14,7 @@ enum {
     SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
     SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
     SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
+    RING_BYTES = 512 * BC_GPU_STAGES, /* of a warp */
     SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
     SKINNY_INT8_WARPS = 32,
     SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
@@ -29,7 +30,8 @@ static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 static unsigned prepare_threads(int cols)
 {
-    const int wanted = up(cols, 4 * 32) * 32; /* four elements each */
+    const int wanted = up(cols, 16 * 32) * 32; /* sixteen elements each */
+    if (wanted < 64) return 64;
     return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
 }
 
@@ -37,6 +39,7 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
                    int plain, int n, bc_error *err)
 {
     const bc_gpu_buffers *b = s->b;
+    args.inverse_cols = 1.0 / args.cols;
     if (plain) {
         args.plain = b->plain;
     } else {
@@ -49,7 +52,8 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
         args.sum = b->sum;
         args.work = b->work;
     }
-    const bc_launch launch = { BC_K_bc_prepare, (unsigned)n, 1, 1, prepare_threads(args.cols),
+    const int kernel = BC_K_bc_prepare_x + args.source; /* the order of enum bc_gpu_source */
+    const bc_launch launch = { kernel, (unsigned)n, 1, 1, prepare_threads(args.cols),
                                (unsigned)s->shared, &args };
     return bc_device_start(s->device, &launch, err);
 }
@@ -161,11 +165,17 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
     const int tiles = args.first[args.count], wide = n > SKINNY_TILE;
     args.warps = skinny_warps(s, tiles, args.cols,
                               !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32));
-    if (args.warps > 8 && !planes) args.warps = 8;
+    const int most = planes ? s->device->shared_bytes / RING_BYTES : 8;
+    args.warps = args.warps < most ? args.warps : most;
     const int kernel8 = planes ? BC_K_bc_skinny_8 : BC_K_bc_skinny_int8_8;
     const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
-    const bc_launch launch = { wide ? kernel32 : kernel8,      (unsigned)tiles, 1, 1,
-                               (unsigned)(32 * args.warps), 0, &args };
+    const bc_launch launch = { wide ? kernel32 : kernel8,
+                               (unsigned)tiles,
+                               1,
+                               1,
+                               (unsigned)(32 * args.warps),
+                               planes ? (unsigned)(args.warps * RING_BYTES) : 0,
+                               &args };
     return bc_device_start(s->device, &launch, err);
 }
 

@@ -13,7 +13,7 @@ struct bc_attend_block {
     bool writes;               // and puts its key and value into the cache
 };
 
-BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position)
+BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position, const bc_context &c)
 {
     const int group = p.heads / p.kv_heads, blocks = (group + BC_GPU_HEADS - 1) / BC_GPU_HEADS;
     bc_attend_block b;
@@ -21,11 +21,9 @@ BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position)
     b.kv_head = blockIdx.x / blocks;
     b.head0 = b.kv_head * group + sub * BC_GPU_HEADS;
     b.heads = group - sub * BC_GPU_HEADS < BC_GPU_HEADS ? group - sub * BC_GPU_HEADS : BC_GPU_HEADS;
-    const int start = bc_context_start(position, p.window);
-    const int share = bc_context_share(position - start, p.splits);
-    b.first = start + (int)blockIdx.y * share;
-    b.end = b.first + share < position ? b.first + share : position;
-    b.own = blockIdx.y == 0;
+    b.first = c.start + (int)blockIdx.y * c.share;
+    b.own = (int)blockIdx.y == c.parts - 1;
+    b.end = b.own ? position : b.first + c.share;
     b.writes = b.own && sub == 0;
     return b;
 }
@@ -34,12 +32,12 @@ BC_DEVICE void bc_attend_fetch(const bc_attend_args &p, const bc_gpu_place &plac
 {
     const int64_t row = bc_cache_row(p, place, b.kv_head, b.first);
     const int bytes = p.head_dim * bc_kv_bytes(p.kv_type), all = (b.end - b.first) * bytes;
-    for (int i = threadIdx.x * 32; i < all; i += BC_GPU_ATTEND_THREADS * 32) { // sectors of 32 bytes
+    for (int i = threadIdx.x * 32; i < all; i += blockDim.x * 32) { // sectors of 32 bytes
         bc_prefetch(place.keys + row * bytes + i);
         bc_prefetch(place.values + row * bytes + i);
     }
     if (p.kv_type != BC_GPU_KV_I8) return;
-    for (int i = threadIdx.x * 8; i < b.end - b.first; i += BC_GPU_ATTEND_THREADS * 8) {
+    for (int i = threadIdx.x * 8; i < b.end - b.first; i += blockDim.x * 8) {
         bc_prefetch(place.key_scales + row + i);
         bc_prefetch(place.value_scales + row + i);
     }
@@ -83,8 +81,9 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     bc_let_next_begin();
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
-    const bool active = (int)blockIdx.y < bc_context_parts(place.position, p.window, p.splits);
-    const bc_attend_block b = bc_attend_share(p, place.position);
+    const bc_context context = bc_context_of(place.position, p.window, p.splits);
+    const bool active = (int)blockIdx.y < context.parts;
+    const bc_attend_block b = bc_attend_share(p, place.position, context);
     if (active) bc_attend_fetch(p, place, b);
     bc_wait_for_inputs();
     if (!active) return;

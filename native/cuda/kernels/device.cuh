@@ -168,6 +168,29 @@ BC_DEVICE bc_words4 bc_load(const void *p)
     const uint4 v = *(const uint4 *)p;
     return { { v.x, v.y, v.z, v.w } };
 }
+// 16 bytes from global into shared memory, without waiting: what a thread has copied it may read itself after
+// bc_copied<n>, when all but its last n groups of copies are there. Before Ampere the copy is done at once.
+BC_DEVICE void bc_copy_ahead(void *shared, const void *global)
+{
+#if __CUDA_ARCH__ >= 800
+    const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+#else
+    *(uint4 *)shared = *(const uint4 *)global;
+#endif
+}
+BC_DEVICE void bc_copy_group()
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.commit_group;" ::: "memory");
+#endif
+}
+template <int PENDING> BC_DEVICE void bc_copied()
+{
+#if __CUDA_ARCH__ >= 800
+    asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
+#endif
+}
 BC_DEVICE int bc_atomic_add(int *p, int v) { return atomicAdd(p, v); }
 BC_DEVICE void bc_fence() { __threadfence(); }
 

@@ -22,4 +22,6 @@
 
 #include "attend.cuh"
 
+#include "attend_fast.cuh"
+
 #include "flash.cuh"

@@ -13,6 +13,7 @@ enum {
     BC_GPU_GROUP = 5,           /* rows of a byte */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
+    BC_GPU_STAGES = 8, /* steps of a few tokens' product that are copied ahead, 512 bytes of a warp each */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
@@ -20,6 +21,7 @@ enum {
     BC_GPU_PREPARE_TURNS = 8,      /* and so many times, at most: 32,768 elements of a vector */
     BC_GPU_LEAST_PART = 64,     /* positions of a part of a context, at least */
     BC_GPU_ATTEND_THREADS = 128,
+    BC_GPU_FAST_THREADS = 256,
     BC_GPU_FLASH_THREADS = 128,
     BC_GPU_MAX_HEAD_DIM = 256
 };
@@ -45,6 +47,7 @@ typedef struct bc_prepare_args {
     BC_AT(const float) y;
     BC_AT(const float) norm;
     float eps;
+    double inverse_cols; /* 1 / cols */
     /* BC_FROM_SWIGLU: f32 [n, cols] each */
     BC_AT(const float) gate;
     BC_AT(const float) up;

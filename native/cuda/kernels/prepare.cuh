@@ -42,8 +42,6 @@ BC_DEVICE bc_four bc_gather4(const float *x, const int32_t *indices, int i, int 
 
 // ---- the elements before the rotation ----
 
-BC_DEVICE float bc_swiglu(float gate, float up) { return gate / (1.0f + bc_exp(-gate)) * up; }
-
 // weights[head * parts + s]: what part s of the context counts for in the output of a head
 BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
 {
@@ -82,40 +80,78 @@ BC_DEVICE bc_four bc_merged(const bc_prepare_args &p, const bc_element_source &f
     return out;
 }
 
-BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+// Turns of a thread whose loads are on their way together.
+template <int SOURCE> struct bc_batch {
+    static const int TURNS = SOURCE == BC_FROM_X ? 4 : SOURCE == BC_FROM_SWIGLU ? 2 : 1;
+};
+
+// The element of this thread's turn `turn`
+BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * 4; }
+
+// Turns first .. first + TURNS - 1
+template <int SOURCE>
+BC_DEVICE void bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int first, bc_four *v)
 {
-    if (p.source == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
-    bc_four out = bc_vector4(p.source == BC_FROM_SWIGLU ? from.gate : from.x, i, p.cols);
-    if (p.source == BC_FROM_SWIGLU) {
-        const bc_four up = bc_vector4(from.up, i, p.cols);
-#pragma unroll
-        for (int k = 0; k < 4; k++) out.v[k] = bc_swiglu(out.v[k], up.v[k]);
-    } else if (p.norm) {
-        const bc_four norm = bc_vector4(p.norm, i, p.cols);
-#pragma unroll
-        for (int k = 0; k < 4; k++) out.v[k] = out.v[k] * from.inverse_rms * norm.v[k];
+    const int TURNS = bc_batch<SOURCE>::TURNS;
+    if (SOURCE == BC_FROM_ATTENTION) {
+        const int i = bc_turn_element(first);
+        v[0] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+        if (i < p.cols) v[0] = bc_merged(p, from, t, i);
+        return;
     }
-    return out;
+    const float *a = SOURCE == BC_FROM_SWIGLU ? from.gate : from.x;
+    const float *b = SOURCE == BC_FROM_SWIGLU ? from.up : p.norm;
+    bc_four w[TURNS];
+#pragma unroll
+    for (int k = 0; k < TURNS; k++) {
+        const int i = bc_turn_element(first + k);
+        v[k] = w[k] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+        if (i >= p.cols) continue;
+        v[k] = bc_vector4(a, i, p.cols);
+        if (b) w[k] = bc_vector4(b, i, p.cols);
+    }
+    if (SOURCE == BC_FROM_SWIGLU) {
+#pragma unroll
+        for (int k = 0; k < 4 * TURNS; k++) {
+            const float gate = v[k / 4].v[k % 4];
+            v[k / 4].v[k % 4] = gate / (1.0f + bc_exp(-gate)) * w[k / 4].v[k % 4];
+        }
+    } else if (b) {
+#pragma unroll
+        for (int k = 0; k < 4 * TURNS; k++)
+            v[k / 4].v[k % 4] = v[k / 4].v[k % 4] * from.inverse_rms * w[k / 4].v[k % 4];
+    }
 }
 
 // x += y in place; 1 / rms of the sum
 BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
 {
+    const int TURNS = bc_batch<BC_FROM_X>::TURNS;
     bc_wide_sum squares = { 0.0f, 0.0f };
 #pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        bc_four v = bc_vector4(x, i, p.cols);
-        if (y) {
-            const bc_four more = bc_vector4(y, i, p.cols);
+    for (int first = 0; bc_turn_element(first) < p.cols; first += TURNS) {
+        bc_four v[TURNS], more[TURNS];
 #pragma unroll
-            for (int k = 0; k < 4; k++) v.v[k] = v.v[k] + more.v[k];
-            bc_put4(x, i, p.cols, v);
+        for (int k = 0; k < TURNS; k++) {
+            const int i = bc_turn_element(first + k);
+            v[k] = more[k] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+            if (i >= p.cols) continue;
+            v[k] = bc_vector4(x, i, p.cols);
+            if (y) more[k] = bc_vector4(y, i, p.cols);
         }
 #pragma unroll
-        for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+        for (int k = 0; k < TURNS; k++) {
+            const int i = bc_turn_element(first + k);
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                v[k].v[e] = v[k].v[e] + more[k].v[e];
+                bc_add_square(&squares, v[k].v[e]);
+            }
+            if (y && i < p.cols) bc_put4(x, i, p.cols, v[k]);
+        }
     }
     const double sum = bc_block_sum((double)squares.high + squares.low, room);
-    return 1.0f / sqrtf((float)(sum / p.cols) + p.eps);
+    return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
 }
 
 // ---- the Hadamard transform ----
@@ -184,38 +220,53 @@ BC_DEVICE void bc_rotate_four(const bc_prepare_args &p, bc_four v, int i, float 
     bc_put4(x, i, p.cols, v);
 }
 
+template <int SOURCE>
 BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
 {
+    const int TURNS = bc_batch<SOURCE>::TURNS, lane_element = threadIdx.x % 32 * 4;
 #pragma unroll 1
-    for (int first = threadIdx.x / 32 * BC_WARP_BLOCK; first < p.cols; first += blockDim.x * 4) {
-        const int i = first + threadIdx.x % 32 * 4;
-        bc_four v = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i < p.cols) v = bc_elements(p, from, t, i);
-        bc_rotate_four(p, v, i, x);
+    for (int first = 0; bc_turn_element(first) - lane_element < p.cols; first += TURNS) {
+        bc_four v[TURNS];
+        bc_elements<SOURCE>(p, from, t, first, v);
+#pragma unroll
+        for (int k = 0; k < TURNS; k++)
+            if (bc_turn_element(first + k) - lane_element < p.cols)
+                bc_rotate_four(p, v[k], bc_turn_element(first + k), x);
+    }
+}
+
+// All elements to `to`, as they are.
+template <int SOURCE>
+BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t, float *to)
+{
+    const int TURNS = bc_batch<SOURCE>::TURNS;
+#pragma unroll 1
+    for (int first = 0; bc_turn_element(first) < p.cols; first += TURNS) {
+        bc_four v[TURNS];
+        bc_elements<SOURCE>(p, from, t, first, v);
+#pragma unroll
+        for (int k = 0; k < TURNS; k++) bc_put4(to, bc_turn_element(first + k), p.cols, v[k]);
     }
 }
 
 // A permutation needs the whole vector: it is put down first, and comes back in its new order.
+template <int SOURCE>
 BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
 {
-#pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        bc_put4(x, i, p.cols, bc_elements(p, from, t, i));
-    }
+    const int lane_element = threadIdx.x % 32 * 4;
+    bc_put_elements<SOURCE>(p, from, t, x);
     bc_sync();
     bc_four v[BC_GPU_PREPARE_TURNS];
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
-        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * 4;
         v[turn] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i < p.cols) v[turn] = bc_gather4(x, p.perm, i, p.cols);
+        if (bc_turn_element(turn) < p.cols) v[turn] = bc_gather4(x, p.perm, bc_turn_element(turn), p.cols);
     }
     bc_sync();
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
-        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * 4;
-        if (i - (int)threadIdx.x % 32 * 4 >= p.cols) break;
-        bc_rotate_four(p, v[turn], i, x);
+        if (bc_turn_element(turn) - lane_element >= p.cols) break;
+        bc_rotate_four(p, v[turn], bc_turn_element(turn), x);
     }
 }
 
@@ -272,20 +323,19 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
 
 // ---- the kernel ----
 
-// Into how many parts bc_attend has cut a context of `n` positions before the token's own.
-BC_DEVICE int bc_context_share(int n, int splits)
+// Which positions a token sees, its own included: start .. position, in `parts` parts of `share`.
+struct bc_context {
+    int start, share, parts;
+};
+BC_DEVICE bc_context bc_context_of(int position, int window, int splits)
 {
-    const int share = (n + splits - 1) / splits;
-    return share > BC_GPU_LEAST_PART ? share : BC_GPU_LEAST_PART; // few positions: fewer parts
-}
-BC_DEVICE int bc_context_start(int position, int window)
-{
-    return window > 0 && position >= window ? position - window + 1 : 0;
-}
-BC_DEVICE int bc_context_parts(int position, int window, int splits)
-{
-    const int n = position - bc_context_start(position, window), share = bc_context_share(n, splits);
-    return n > share ? (n + share - 1) / share : 1;
+    bc_context c;
+    c.start = window > 0 && position >= window ? position - window + 1 : 0;
+    const int n = position - c.start + 1;
+    c.share = (n + splits - 1) / splits;
+    if (c.share < BC_GPU_LEAST_PART) c.share = BC_GPU_LEAST_PART; // few positions: fewer parts
+    c.parts = (n + c.share - 1) / c.share;
+    return c;
 }
 
 // A token's weights have pushed these out of the cache since the last one.
@@ -298,42 +348,46 @@ BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
     }
 }
 
-// Shared memory: f32 [heads, splits] of an attention's merging, then f32 [cols] where work is 0.
-BC_KERNEL BC_BOUNDS(1024, 1) bc_prepare(const bc_prepare_args p)
+template <int SOURCE> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *x)
 {
-    BC_DYNAMIC_SHARED(shared);
     BC_SHARED double room[32];
     const int t = blockIdx.x;
     const int64_t row = (int64_t)t * p.cols;
-    float *weights = (float *)shared, *x = (float *)shared;
-    bc_element_source from = { p.x + row, p.gate + row, p.up + row, weights, 1.0f, 1 };
+    bc_element_source from = { p.x + row, p.gate + row, p.up + row, x, 1.0f, 1 };
     bc_let_next_begin();
     bc_fetch_constants(p);
     bc_wait_for_inputs();
-    if (p.source == BC_FROM_ATTENTION) {
-        from.parts = bc_context_parts(p.places[t].position, p.window, p.splits);
-        bc_merge_weights(p, t, from.parts, weights);
+    if (SOURCE == BC_FROM_ATTENTION) {
+        from.parts = bc_context_of(p.places[t].position, p.window, p.splits).parts;
+        bc_merge_weights(p, t, from.parts, x);
         x += (p.heads * p.splits + 3) / 4 * 4;
         bc_sync();
-    } else if (p.source == BC_FROM_X && (p.norm || p.y)) {
+    } else if (SOURCE == BC_FROM_X && (p.norm || p.y)) {
         from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
     }
     if (p.work) x = p.work + row;
-    if (p.plain) {
-#pragma unroll 1
-        for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-            bc_put4(p.plain + row, i, p.cols, bc_elements(p, from, t, i));
-        }
-    }
+    if (p.plain) bc_put_elements<SOURCE>(p, from, t, p.plain + row);
     if (!p.a) return;
     if (p.perm)
-        bc_rotate_permuted(p, from, t, x);
+        bc_rotate_permuted<SOURCE>(p, from, t, x);
     else
-        bc_rotate_straight(p, from, t, x);
+        bc_rotate_straight<SOURCE>(p, from, t, x);
     bc_sync();
     if (p.sign) bc_hadamard_block(x, p.cols, p.block);
     bc_round_vector(p, x, p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f, t, (int *)room);
 }
+
+// Shared memory: f32 [heads, splits] of an attention's merging, then f32 [cols] where work is 0.
+#define BC_PREPARE(name, source)                                                                                       \
+    BC_KERNEL BC_BOUNDS(BC_GPU_PREPARE_THREADS, 1) name(const bc_prepare_args p)                                       \
+    {                                                                                                                  \
+        BC_DYNAMIC_SHARED(vector);                                                                                     \
+        bc_prepare<source>(p, (float *)vector);                                                                        \
+    }
+BC_PREPARE(bc_prepare_x, BC_FROM_X)
+BC_PREPARE(bc_prepare_swiglu, BC_FROM_SWIGLU)
+BC_PREPARE(bc_prepare_attention, BC_FROM_ATTENTION)
+#undef BC_PREPARE
 
 BC_KERNEL BC_BOUNDS(256, 4) bc_add(const bc_add_args p)
 {

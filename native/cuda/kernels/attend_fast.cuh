@@ -1,0 +1,273 @@
+// attend_fast.cuh - bc_attend for the usual shapes: heads of 64 or 128 dimensions, caches of f16 or int8. The same parts
+// of the context and the same outputs; everything that decides a loop is known to the compiler.
+//
+// Four threads share a position's key; then every thread has four elements of every BC_SLICES-th position's value. The
+// token's own key and value are written to the cache first, by every block that needs them (all write the same), and
+// read from there.
+#pragma once
+
+enum { BC_FAST_THREADS = BC_GPU_FAST_THREADS, BC_FAST_TILE = BC_GPU_LEAST_PART };
+
+// 16 bytes of a cache row as floats: 16 of int8, 8 of f16
+template <bool INT8> BC_DEVICE void bc_cache_floats(const bc_words4 &w, float *v)
+{
+    if (INT8) {
+#pragma unroll
+        for (int i = 0; i < 16; i++) {
+            // a byte as the low bits of 2^23 + u, u = byte + 128
+            const uint32_t word = w.w[i / 4] ^ 0x80808080u;
+            v[i] = bc_bits_to_float(bc_bytes(word, 0x4b000000u, 0x7440u + i % 4)) - 8388736.0f;
+        }
+    } else {
+#pragma unroll
+        for (int i = 0; i < 8; i++) v[i] = bc_half_to_float((uint16_t)(w.w[i / 2] >> 16 * (i % 2) & 0xffffu));
+    }
+}
+
+// One warp: a head of D elements from memory, normed and rotated where asked for, in registers: lane l has elements
+// l + 32 m of both halves.
+template <int D>
+BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from, const float *norm, bool turned,
+                            const float *cos, const float *sin, float eps)
+{
+    const int lane = threadIdx.x % 32;
+#pragma unroll
+    for (int m = 0; m < D / 64; m++) {
+        u[m] = from[lane + 32 * m];
+        w[m] = from[lane + 32 * m + D / 2];
+    }
+    if (norm) {
+        bc_wide_sum squares = { 0.0f, 0.0f };
+#pragma unroll
+        for (int m = 0; m < D / 64; m++) {
+            bc_add_square(&squares, u[m]);
+            bc_add_square(&squares, w[m]);
+        }
+        const double sum = bc_warp_sum((double)squares.high + squares.low);
+        const float inverse = 1.0f / sqrtf((float)(sum / D) + eps);
+#pragma unroll
+        for (int m = 0; m < D / 64; m++) {
+            u[m] = u[m] * inverse * norm[lane + 32 * m];
+            w[m] = w[m] * inverse * norm[lane + 32 * m + D / 2];
+        }
+    }
+    if (!turned) return;
+#pragma unroll
+    for (int m = 0; m < D / 64; m++) {
+        const float c = cos[lane + 32 * m], s = sin[lane + 32 * m], a = u[m], b = w[m];
+        u[m] = a * c - b * s;
+        w[m] = b * c + a * s;
+    }
+}
+
+// The same head into row `row` of a cache.
+template <int D, bool INT8>
+BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8_t *cache, float *scales, int64_t row)
+{
+    const int lane = threadIdx.x % 32;
+    if (!INT8) {
+        uint16_t *to = (uint16_t *)cache + row * D;
+#pragma unroll
+        for (int m = 0; m < D / 64; m++) {
+            to[lane + 32 * m] = bc_float_to_half(u[m]);
+            to[lane + 32 * m + D / 2] = bc_float_to_half(w[m]);
+        }
+        return;
+    }
+    int top = 0; // as quantize_i8 of kernels_scalar.c
+#pragma unroll
+    for (int m = 0; m < D / 64; m++) {
+        const int a = (int)(bc_float_to_bits(u[m]) & 0x7fffffffu), b = (int)(bc_float_to_bits(w[m]) & 0x7fffffffu);
+        top = a > top ? a : top;
+        top = b > top ? b : top;
+    }
+    top = bc_warp_max(top);
+    const bool usable = top > 0 && top < 0x7f800000;
+    const float max = bc_bits_to_float((uint32_t)top), up = max < 0x1p-60f ? 0x1p80f : 1.0f;
+    const float inverse = usable ? 127.0f / (max * up) : 0.0f;
+    int8_t *to = (int8_t *)cache + row * D;
+#pragma unroll
+    for (int m = 0; m < D / 64; m++) {
+        to[lane + 32 * m] = usable ? (int8_t)(int)bc_round_even(u[m] * up * inverse) : 0;
+        to[lane + 32 * m + D / 2] = usable ? (int8_t)(int)bc_round_even(w[m] * up * inverse) : 0;
+    }
+    if (lane == 0) scales[row] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+}
+
+template <int D, bool INT8, int GROUP> struct bc_fast_shared {
+    static const int SLICES = BC_FAST_THREADS / (D / 4);
+    float q[GROUP * D], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
+    float value_scales[BC_FAST_TILE], mixes[SLICES][GROUP * D];
+};
+
+// Queries into shared memory; the token's own key and value into the cache, where this part has them.
+template <int D, bool INT8, int GROUP>
+BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b, float *q)
+{
+    const int t = blockIdx.z, lane = threadIdx.x % 32, rows = b.heads + (b.own ? 2 : 0);
+    const float *cos = p.cos + (int64_t)t * (D / 2), *sin = p.sin + (int64_t)t * (D / 2);
+    for (int r = threadIdx.x / 32; r < rows; r += BC_FAST_THREADS / 32) {
+        const bool query = r < b.heads, key = r == b.heads;
+        const float *from = query ? p.q + ((int64_t)t * p.heads + b.head0 + r) * D
+                                  : (key ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * D;
+        float u[D / 64], w[D / 64];
+        bc_fast_head<D>(u, w, from, query ? p.q_norm : (key ? p.k_norm : 0), query || key, cos, sin, p.eps);
+        if (query) {
+#pragma unroll
+            for (int m = 0; m < D / 64; m++) {
+                q[r * D + lane + 32 * m] = u[m];
+                q[r * D + lane + 32 * m + D / 2] = w[m];
+            }
+        } else {
+            bc_fast_store<D, INT8>(u, w, key ? place.keys : place.values, key ? place.key_scales : place.value_scales,
+                                   bc_cache_row(p, place, b.kv_head, place.position));
+        }
+    }
+}
+
+// Scores of the tile's positions row .. row + n - 1 of the cache.
+template <int D, bool INT8, int GROUP>
+BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place, int64_t row, int n,
+                              bc_fast_shared<D, INT8, GROUP> *s)
+{
+    const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
+    const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
+    float sum[GROUP] = {}, scale = 1.0f;
+    if (j < n) {
+        const uint8_t *key = place.keys + (row + j) * (D * BYTES);
+        bc_words4 w[CHUNKS];
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) w[c] = bc_load(key + (sub + 4 * c) * 16);
+        if (INT8) {
+            scale = place.key_scales[row + j];
+            if (sub == 0) s->value_scales[j] = place.value_scales[row + j];
+        }
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) {
+            float v[ELEMENTS];
+            bc_cache_floats<INT8>(w[c], v);
+#pragma unroll
+            for (int h = 0; h < GROUP; h++)
+#pragma unroll
+                for (int e = 0; e < ELEMENTS; e++)
+                    sum[h] = bc_fma(s->q[h * D + (sub + 4 * c) * ELEMENTS + e], v[e], sum[h]);
+        }
+    }
+#pragma unroll
+    for (int h = 0; h < GROUP; h++) {
+        float v = sum[h];
+        v += bc_shuffle_xor(v, 1);
+        v += bc_shuffle_xor(v, 2);
+        if (sub == 0) s->scores[h][j] = j < n ? v * scale * p.factor : -INFINITY;
+    }
+}
+
+// They become e^(score - largest so far); warp h has head h.
+template <int D, bool INT8, int GROUP> BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
+{
+    const int h = threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (h >= GROUP) return;
+    const float before = s->largest[h], a = s->scores[h][lane], b = s->scores[h][lane + 32];
+    float top = a > b ? a : b;
+    top = bc_warp_max(top > before ? top : before);
+    const float x = bc_exp(a - top), y = bc_exp(b - top);
+    s->scores[h][lane] = x;
+    s->scores[h][lane + 32] = y;
+    const float sum = bc_warp_sum(x + y);
+    if (lane) return;
+    const float factor = bc_exp(before - top);
+    s->factor[h] = factor;
+    s->sum[h] = s->sum[h] * factor + sum;
+    s->largest[h] = top;
+}
+
+template <int D, bool INT8, int GROUP>
+BC_DEVICE void bc_fast_mix(const bc_gpu_place &place, int64_t row, int n, const bc_fast_shared<D, INT8, GROUP> *s,
+                           float mix[GROUP][4])
+{
+    const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, BYTES = INT8 ? 1 : 2;
+    const int quad = threadIdx.x % QUADS * 4, slice = threadIdx.x / QUADS;
+#pragma unroll
+    for (int h = 0; h < GROUP; h++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) mix[h][e] *= s->factor[h];
+#pragma unroll 4
+    for (int j = slice; j < n; j += SLICES) {
+        float v[4];
+        bc_cache_load4(v, place.values + (row + j) * (D * BYTES), INT8 ? BC_GPU_KV_I8 : BC_GPU_KV_F16, quad);
+        const float scale = INT8 ? s->value_scales[j] : 1.0f;
+#pragma unroll
+        for (int h = 0; h < GROUP; h++) {
+            const float weight = s->scores[h][j] * scale;
+#pragma unroll
+            for (int e = 0; e < 4; e++) mix[h][e] = bc_fma(weight, v[e], mix[h][e]);
+        }
+    }
+}
+
+template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_attend_args &p)
+{
+    BC_SHARED bc_fast_shared<D, INT8, GROUP> s;
+    const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, t = blockIdx.z;
+    bc_let_next_begin();
+    // the places and the keys and values of earlier positions are older than the kernels that are waited for
+    const bc_gpu_place place = p.places[t];
+    const bc_context context = bc_context_of(place.position, p.window, p.splits);
+    const bool active = (int)blockIdx.y < context.parts;
+    const bc_attend_block b = bc_attend_share(p, place.position, context);
+    if (active) bc_attend_fetch(p, place, b);
+    bc_wait_for_inputs();
+    if (!active) return;
+    for (int i = threadIdx.x; i < GROUP; i += BC_FAST_THREADS) {
+        s.largest[i] = -INFINITY;
+        s.sum[i] = 0.0f;
+    }
+    for (int i = threadIdx.x + b.heads * D; i < GROUP * D; i += BC_FAST_THREADS) s.q[i] = 0.0f;
+    bc_fast_place<D, INT8, GROUP>(p, place, b, s.q);
+    bc_sync();
+
+    float mix[GROUP][4] = {};
+    const int end = b.own ? place.position + 1 : b.end;
+    for (int from = b.first; from < end; from += BC_FAST_TILE) {
+        const int n = end - from < BC_FAST_TILE ? end - from : BC_FAST_TILE;
+        const int64_t row = bc_cache_row(p, place, b.kv_head, from);
+        bc_fast_scores<D, INT8, GROUP>(p, place, row, n, &s);
+        bc_sync();
+        bc_fast_softmax(&s);
+        bc_sync();
+        bc_fast_mix<D, INT8, GROUP>(place, row, n, &s, mix);
+        bc_sync();
+    }
+
+    const int quad = threadIdx.x % QUADS * 4, slice = threadIdx.x / QUADS;
+#pragma unroll
+    for (int h = 0; h < GROUP; h++)
+#pragma unroll
+        for (int e = 0; e < 4; e++) s.mixes[slice][h * D + quad + e] = mix[h][e];
+    bc_sync();
+    for (int i = threadIdx.x; i < b.heads * D; i += BC_FAST_THREADS) {
+        const int64_t part = ((int64_t)t * p.heads + b.head0 + i / D) * p.splits + blockIdx.y;
+        float v = s.mixes[0][i];
+#pragma unroll
+        for (int k = 1; k < SLICES; k++) v += s.mixes[k][i];
+        p.mixes[part * D + i % D] = v;
+    }
+    for (int h = threadIdx.x; h < b.heads; h += BC_FAST_THREADS) {
+        const int64_t part = ((int64_t)t * p.heads + b.head0 + h) * p.splits + blockIdx.y;
+        p.sums[2 * part] = s.largest[h];
+        p.sums[2 * part + 1] = s.sum[h];
+    }
+}
+
+// The order is that of fast_kernel() in forward.c: by dimensions, then type, then heads.
+#define BC_FAST(name, d, int8, group)                                                                                  \
+    BC_KERNEL BC_BOUNDS(BC_FAST_THREADS, 2) name(const bc_attend_args p) { bc_attend_fast<d, int8, group>(p); }
+BC_FAST(bc_attend_64_f16_4, 64, false, 4)
+BC_FAST(bc_attend_64_f16_8, 64, false, 8)
+BC_FAST(bc_attend_64_i8_4, 64, true, 4)
+BC_FAST(bc_attend_64_i8_8, 64, true, 8)
+BC_FAST(bc_attend_128_f16_4, 128, false, 4)
+BC_FAST(bc_attend_128_f16_8, 128, false, 8)
+BC_FAST(bc_attend_128_i8_4, 128, true, 4)
+BC_FAST(bc_attend_128_i8_8, 128, true, 8)
+#undef BC_FAST
