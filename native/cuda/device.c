@@ -113,7 +113,7 @@ static const bc_cuda_image *choose_image(int arch, int skip)
 /* Those whose launches may ask for more shared memory than every card has. */
 static int wants_shared(int kernel)
 {
-    return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_attention) ||
+    return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_attention) ||
            kernel == BC_K_bc_attend || kernel == BC_K_bc_skinny_8 ||
            kernel == BC_K_bc_skinny_32;
 }

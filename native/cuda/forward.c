@@ -139,10 +139,10 @@ static int run_layer(const run *r, int layer, bc_ptr y)
     const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, q_cols },
                                    { &m[BC_MATRIX_K], s->b.k, kv_cols },
                                    { &m[BC_MATRIX_V], s->b.v, kv_cols } };
-    const bc_gpu_product o = { &m[BC_MATRIX_O], s->b.y, c->hidden };
-    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, c->intermediate },
-                                    { &m[BC_MATRIX_UP], s->b.up, c->intermediate } };
-    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, c->hidden };
+    const bc_gpu_product o = { &m[BC_MATRIX_O], s->b.y, s->b.hidden };
+    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp },
+                                    { &m[BC_MATRIX_UP], s->b.up, s->b.mlp } };
+    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, s->b.hidden };
     const bc_prepare_args swiglu = { .source = BC_FROM_SWIGLU,
                                      .cols = c->intermediate,
                                      .gate = s->b.gate,
@@ -165,13 +165,12 @@ static int run_layer(const run *r, int layer, bc_ptr y)
 static int run_layers(const run *r)
 {
     const bc_stack *s = r->s;
-    const bc_config *c = &s->model->config;
     int status = bc_device_upload(s->device, s->b.inputs, s->staged, s->b.inputs_bytes, r->err);
     for (int i = 0; i < s->count && status == BC_OK; i++)
         status = run_layer(r, i, i ? s->b.y : 0);
     if (status != BC_OK) return status;
     /* the last layer's output joins the residual stream */
-    bc_add_args add = { .x = s->b.x, .y = s->b.y, .count = (int64_t)r->n * c->hidden };
+    bc_add_args add = { .x = s->b.x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
     const bc_launch launch = {
         BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
     };
@@ -180,7 +179,7 @@ static int run_layers(const run *r)
 
 static int64_t row_floats(const bc_stack *s)
 {
-    return s->has_head ? s->model->config.vocab : s->model->config.hidden;
+    return s->has_head ? s->model->config.vocab : s->b.hidden;
 }
 
 /* Rows first .. first + rows - 1 (<= BC_LOGIT_ROWS) of the output, to s->results. */
@@ -190,7 +189,7 @@ static int run_rows(const run *r, int first, int rows)
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
     bc_prepare_args last = residual(r, 0, s->final_norm);
-    last.x += (bc_ptr)first * (bc_ptr)c->hidden * sizeof(float);
+    last.x += (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
     bc_ptr from = last.x;
     int status = BC_OK;
     if (s->has_head) {
@@ -202,12 +201,26 @@ static int run_rows(const run *r, int first, int rows)
     return status;
 }
 
+/* Rows of results, which are padded where they are not logits, to rows first .. of the caller's. */
+static void give(const run *r, int first, int rows)
+{
+    const bc_config *c = &r->s->model->config;
+    const size_t to = (size_t)(r->s->has_head ? c->vocab : c->hidden);
+    const size_t from = (size_t)row_floats(r->s);
+    for (int i = 0; i < rows; i++)
+        memcpy(r->batch->out + (size_t)(first + i) * to, r->s->results + (size_t)i * from,
+               to * sizeof(float));
+}
+
 static void stage(const bc_stack *s, const bc_stack_batch *batch)
 {
     const bc_config *c = &s->model->config;
     const size_t n = (size_t)batch->n, half = (size_t)c->head_dim / 2 * sizeof(float);
     const bc_gpu_buffers *b = &s->b;
-    memcpy(s->staged, batch->x, n * (size_t)c->hidden * sizeof(float));
+    const size_t row = (size_t)c->hidden * sizeof(float);
+    for (size_t i = 0; i < n; i++)
+        memcpy(s->staged + i * (size_t)b->hidden * sizeof(float), batch->x + i * (size_t)c->hidden,
+               row);
     memcpy(s->staged + (b->cos - b->inputs), batch->cos, n * half);
     memcpy(s->staged + (b->sin - b->inputs), batch->sin, n * half);
     bc_gpu_place *places = (void *)(s->staged + (b->places - b->inputs));
@@ -285,9 +298,7 @@ static int run_graph(const run *r)
     if (result != CUDA_SUCCESS)
         return bc_cuda_failed(&s->device->api, result, "starting a step", r->err);
     status = bc_device_wait(s->device, r->err);
-    if (status == BC_OK && r->batch->rows)
-        memcpy(r->batch->out, s->results,
-               (size_t)r->batch->rows * (size_t)row_floats(s) * sizeof(float));
+    if (status == BC_OK) give(r, 0, r->batch->rows);
     return status;
 }
 
@@ -299,9 +310,7 @@ static int run_directly(const run *r)
         const int left = r->batch->rows - done, rows = left < BC_LOGIT_ROWS ? left : BC_LOGIT_ROWS;
         status = run_rows(r, r->n - left, rows);
         if (status == BC_OK) status = bc_device_wait(s->device, r->err);
-        if (status == BC_OK)
-            memcpy(r->batch->out + done * row_floats(s), s->results,
-                   (size_t)rows * (size_t)row_floats(s) * sizeof(float));
+        if (status == BC_OK) give(r, done, rows);
     }
     return status == BC_OK ? bc_device_wait(s->device, r->err) : status;
 }

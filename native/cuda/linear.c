@@ -14,7 +14,8 @@ enum {
     SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
     SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
     SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
-    RING_BYTES = 512 * BC_GPU_STAGES, /* of a warp */
+    RING_8 = 512 * 2 * BC_GPU_STAGES_8, /* bytes of a warp */
+    RING_32 = 512 * 5 * BC_GPU_STAGES_32,
     SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
     SKINNY_INT8_WARPS = 32,
     SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
@@ -30,8 +31,7 @@ static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 static unsigned prepare_threads(int cols)
 {
-    const int wanted = up(cols, 16 * 32) * 32; /* sixteen elements each */
-    if (wanted < 64) return 64;
+    const int wanted = up(cols, 4 * 32) * 32; /* four elements each */
     return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
 }
 
@@ -40,6 +40,7 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
 {
     const bc_gpu_buffers *b = s->b;
     args.inverse_cols = 1.0 / args.cols;
+    args.width = (int)bc_gpu_width(args.cols, 4);
     if (plain) {
         args.plain = b->plain;
     } else {
@@ -52,7 +53,8 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
         args.sum = b->sum;
         args.work = b->work;
     }
-    const int kernel = BC_K_bc_prepare_x + args.source; /* the order of enum bc_gpu_source */
+    /* the order of enum bc_gpu_source */
+    const int kernel = (b->work ? BC_K_bc_prepare_wide_x : BC_K_bc_prepare_x) + args.source;
     const bc_launch launch = { kernel, (unsigned)n, 1, 1, prepare_threads(args.cols),
                                (unsigned)s->shared, &args };
     return bc_device_start(s->device, &launch, err);
@@ -165,7 +167,7 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
     const int tiles = args.first[args.count], wide = n > SKINNY_TILE;
     args.warps = skinny_warps(s, tiles, args.cols,
                               !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32));
-    const int most = planes ? s->device->shared_bytes / RING_BYTES : 8;
+    const int ring = wide ? RING_32 : RING_8, most = planes ? s->device->shared_bytes / ring : 8;
     args.warps = args.warps < most ? args.warps : most;
     const int kernel8 = planes ? BC_K_bc_skinny_8 : BC_K_bc_skinny_int8_8;
     const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
@@ -174,7 +176,7 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
                                1,
                                1,
                                (unsigned)(32 * args.warps),
-                               planes ? (unsigned)(args.warps * RING_BYTES) : 0,
+                               planes ? (unsigned)(args.warps * ring) : 0,
                                &args };
     return bc_device_start(s->device, &launch, err);
 }
@@ -228,6 +230,7 @@ static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc
                            .cols = m->cols,
                            .n = n,
                            .x = s->b->plain,
+                           .x_stride = (int)bc_gpu_width(m->cols, 4),
                            .bias = m->bias,
                            .y = product->y,
                            .y_stride = product->y_stride };

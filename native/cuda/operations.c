@@ -68,15 +68,16 @@ static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, 
     int n_rotations = 0;
     bc_gpu_buffers *b = &w->b;
     bc_arena_matrix(a, &w->matrix, weight, &w->rotation, &n_rotations);
-    w->x = bc_arena_copy(a, x, n * cols * f);
-    w->norm = bc_arena_copy(a, norm, cols * f);
+    const int64_t width = bc_gpu_width(cols, 4);
+    w->x = bc_arena_rows4(a, x, n, cols);
+    w->norm = bc_arena_copy4(a, norm, cols);
     w->y = bc_arena_take(a, n * weight->rows * f);
     b->a_stride = (int)((cols + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD);
     b->a = bc_arena_take(a, n * b->a_stride);
     b->scale = bc_arena_take(a, n * f);
     b->sum = bc_arena_take(a, n * f);
-    b->plain = bc_arena_take(a, n * cols * f);
-    b->work = cols * f > w->d->shared_bytes ? bc_arena_take(a, n * cols * f) : 0;
+    b->plain = bc_arena_take(a, n * width * f);
+    b->work = width * f > w->d->shared_bytes ? bc_arena_take(a, n * width * f) : 0;
     b->partial_stride =
         (int)((weight->rows + BC_GPU_TILE_ROWS - 1) / BC_GPU_TILE_ROWS * BC_GPU_TILE_ROWS);
     b->partial_bytes = BC_JOIN_TOKENS * b->partial_stride * f;
@@ -112,8 +113,8 @@ static void bench_close(bench *w)
 
 static bc_gpu_space space_of(const bench *w)
 {
-    const int cols = w->b.work ? 0 : (int)w->matrix.of->cols;
-    return (bc_gpu_space){ w->d, &w->b, cols * (int)sizeof(float) };
+    const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols, 4);
+    return (bc_gpu_space){ w->d, &w->b, (int)(width * (int64_t)sizeof(float)) };
 }
 
 static bc_prepare_args source_of(const bench *w, float eps)

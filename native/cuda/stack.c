@@ -27,8 +27,9 @@ static int widest_input(const bc_config *c)
 int bc_prepare_shared(const bc_stack *s, int with_work)
 {
     const bc_config *c = &s->model->config;
+    const int widest = (int)bc_gpu_width(widest_input(c), 4);
     const int merging = (c->n_heads * bc_attention_splits(s->device, c, 1) + 3) / 4 * 4;
-    return (merging + (with_work ? 0 : widest_input(c))) * (int)sizeof(float);
+    return (merging + (with_work ? 0 : widest)) * (int)sizeof(float);
 }
 
 static int any_dense(const bc_stack *s)
@@ -52,22 +53,24 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     const bc_config *c = &s->model->config;
     bc_gpu_buffers *b = &s->b;
     const int64_t n = s->n_batch, half = c->head_dim / 2, d = c->head_dim;
-    const int widest = widest_input(c);
+    const int widest = (int)bc_gpu_width(widest_input(c), 4);
+    b->hidden = (int)bc_gpu_width(c->hidden, 4);
+    b->mlp = (int)bc_gpu_width(c->intermediate, 4);
     const int rows = most(most((c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
                                2 * c->intermediate),
                           c->hidden);
     const int64_t tile_rows = rows / BC_GPU_TILE_ROWS + 3; /* three matrices begin a tile each */
-    b->inputs = b->x = floats(a, n, c->hidden);
+    b->inputs = b->x = floats(a, n, b->hidden);
     b->cos = floats(a, n, half);
     b->sin = floats(a, n, half);
     b->places = bc_arena_take(a, n * (int64_t)sizeof(bc_gpu_place));
     b->inputs_bytes = (int64_t)(b->places - b->inputs) + n * (int64_t)sizeof(bc_gpu_place);
-    b->y = floats(a, n, c->hidden);
+    b->y = floats(a, n, b->hidden);
     b->q = floats(a, n, c->n_heads * d);
     b->k = floats(a, n, c->n_kv_heads * d);
     b->v = floats(a, n, c->n_kv_heads * d);
-    b->gate = floats(a, n, c->intermediate);
-    b->up = floats(a, n, c->intermediate);
+    b->gate = floats(a, n, b->mlp);
+    b->up = floats(a, n, b->mlp);
     b->plain = any_dense(s) ? floats(a, n, widest) : 0;
     b->work = bc_prepare_shared(s, 0) > s->device->shared_bytes ? floats(a, n, widest) : 0;
     b->a_stride = (widest + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD;
@@ -88,7 +91,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->partial = bc_arena_take(a, b->partial_bytes);
     b->arrived = bc_arena_take(a, b->arrived_bytes);
     b->logits_bytes = (int64_t)sizeof(float) * (n < BC_LOGIT_ROWS ? n : BC_LOGIT_ROWS) *
-                      (s->has_head ? c->vocab : c->hidden);
+                      (s->has_head ? c->vocab : b->hidden);
     b->logits = bc_arena_take(a, b->logits_bytes);
 }
 
@@ -99,8 +102,8 @@ static void lay_layer(bc_arena *a, bc_stack *s, bc_gpu_layer *to, const bc_layer
         &from->q, &from->k, &from->v, &from->o, &from->gate, &from->up, &from->down
     };
     const int64_t f = sizeof(float);
-    to->attn_norm = bc_arena_copy(a, from->attn_norm, f * c->hidden);
-    to->mlp_norm = bc_arena_copy(a, from->mlp_norm, f * c->hidden);
+    to->attn_norm = bc_arena_copy4(a, from->attn_norm, c->hidden);
+    to->mlp_norm = bc_arena_copy4(a, from->mlp_norm, c->hidden);
     to->q_norm = bc_arena_copy(a, from->q_norm, f * c->head_dim);
     to->k_norm = bc_arena_copy(a, from->k_norm, f * c->head_dim);
     for (int i = 0; i < BC_N_STACK_MATRICES; i++)
@@ -115,7 +118,7 @@ static void lay_all(bc_arena *a, bc_stack *s)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {
         s->final_norm =
-            bc_arena_copy(a, s->model->final_norm, (int64_t)sizeof(float) * c->hidden);
+            bc_arena_copy4(a, s->model->final_norm, c->hidden);
         bc_arena_matrix(a, &s->head, &s->model->head, s->rotations, &s->n_rotations);
     }
     lay_buffers(a, s);
@@ -178,11 +181,13 @@ static int fill(bc_stack *s, bc_error *err)
     bc_arena copying = { .device = s->device, .base = s->memory, .status = BC_OK, .err = err };
     lay_all(&copying, s);
     if (copying.status != BC_OK) return copying.status;
-    if ((status = bc_device_clear(s->device, s->b.partial, s->b.partial_bytes, err)) ||
-        (status = bc_device_clear(s->device, s->b.arrived, s->b.arrived_bytes, err)) ||
+    /* also: what lies behind the rows' ends is 0 and stays it */
+    const int64_t buffers = (int64_t)(s->memory + (bc_ptr)s->bytes - s->b.inputs);
+    if ((status = bc_device_clear(s->device, s->b.inputs, buffers, err)) ||
         (status = pinned(s->device, (void **)(void *)&s->staged, s->b.inputs_bytes, err)) ||
         (status = pinned(s->device, (void **)(void *)&s->results, s->b.logits_bytes, err)))
         return status;
+    memset(s->staged, 0, (size_t)s->b.inputs_bytes);
     return bc_device_wait(s->device, err);
 }
 

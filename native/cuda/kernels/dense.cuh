@@ -23,7 +23,7 @@ BC_KERNEL BC_BOUNDS(256, 2) bc_dense(const bc_dense_args p)
         const float w = bc_dense_element(p.data, p.dtype, (int64_t)row * p.cols + c);
 #pragma unroll
         for (int t = 0; t < BC_DENSE_TOKENS; t++)
-            if (token0 + t < p.n) sum[t] = bc_fma(w, p.x[(int64_t)(token0 + t) * p.cols + c], sum[t]);
+            if (token0 + t < p.n) sum[t] = bc_fma(w, p.x[(int64_t)(token0 + t) * p.x_stride + c], sum[t]);
     }
 #pragma unroll
     for (int t = 0; t < BC_DENSE_TOKENS; t++) {

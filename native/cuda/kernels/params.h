@@ -13,7 +13,8 @@ enum {
     BC_GPU_GROUP = 5,           /* rows of a byte */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_STAGES = 8, /* steps of a few tokens' product that are copied ahead, 512 bytes of a warp each */
+    BC_GPU_STAGES_8 = 6,  /* steps of a product with up to 8 tokens that are copied ahead, */
+    BC_GPU_STAGES_32 = 4, /* and with up to 32: 512 bytes of a warp for weights and for 8 tokens each */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
@@ -41,14 +42,14 @@ enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
 
 typedef struct bc_prepare_args {
     int source; /* enum bc_gpu_source */
-    int cols;
-    /* BC_FROM_X: x f32 [n, cols]. Where y is given, x += y first; where norm is, RMSNorm follows */
+    int cols, width; /* width: cols up to a multiple of four; what is behind a vector's end is 0 everywhere */
+    /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
     BC_AT(float) x;
     BC_AT(const float) y;
     BC_AT(const float) norm;
     float eps;
     double inverse_cols; /* 1 / cols */
-    /* BC_FROM_SWIGLU: f32 [n, cols] each */
+    /* BC_FROM_SWIGLU: f32 [n, width] each */
     BC_AT(const float) gate;
     BC_AT(const float) up;
     /* BC_FROM_ATTENTION: what `splits` parts of the context give, see bc_attend_args */
@@ -60,13 +61,13 @@ typedef struct bc_prepare_args {
     BC_AT(const float) sign;
     BC_AT(const int32_t) perm;
     int block;
-    /* out: the vector itself, f32 [n, cols], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
+    /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
     int a_stride;
     BC_AT(float) scale;
     BC_AT(int32_t) sum;
-    BC_AT(float) work; /* f32 [n, cols]; 0: it fits into shared memory */
+    BC_AT(float) work; /* f32 [n, width]; 0: it fits into shared memory */
 } bc_prepare_args;
 
 /* ---- matrices: on the device a row, or a group of a plane, is padded with zeros to a multiple of BC_GPU_COL_PAD
@@ -102,7 +103,8 @@ typedef struct bc_linear_args {
 typedef struct bc_dense_args {
     BC_AT(const uint8_t) data;
     int dtype, rows, cols, n;
-    BC_AT(const float) x; /* f32 [n, cols] */
+    BC_AT(const float) x; /* f32 [n, x_stride] */
+    int x_stride;
     BC_AT(const float) bias;
     BC_AT(float) y;
     int y_stride;

@@ -15,32 +15,17 @@ BC_DEVICE bc_four bc_load4(const float *p)
     for (int i = 0; i < 4; i++) out.v[i] = bc_bits_to_float(w.w[i]);
     return out;
 }
-
-// Elements i .. i + 3 of a vector of `cols` floats; behind its end 0. Few vectors have an odd number of elements.
-BC_DEVICE bc_four bc_vector4(const float *x, int i, int cols)
-{
-    if (cols % 4 == 0) return bc_load4(x + i);
-    bc_four out;
-#pragma unroll
-    for (int k = 0; k < 4; k++) out.v[k] = i + k < cols ? x[i + k] : 0.0f;
-    return out;
-}
-BC_DEVICE void bc_put4(float *x, int i, int cols, const bc_four &v)
+BC_DEVICE void bc_put4(float *p, const bc_four &v)
 {
 #pragma unroll
-    for (int k = 0; k < 4; k++)
-        if (i + k < cols) x[i + k] = v.v[k];
+    for (int i = 0; i < 4; i++) p[i] = v.v[i];
 }
 
-BC_DEVICE bc_four bc_gather4(const float *x, const int32_t *indices, int i, int cols)
-{
-    bc_four out;
-#pragma unroll
-    for (int k = 0; k < 4; k++) out.v[k] = i + k < cols ? x[indices[i + k]] : 0.0f;
-    return out;
-}
+// ---- the elements before the rotation; a thread's turn is four of them ----
 
-// ---- the elements before the rotation ----
+// All threads of a block make the same number of turns, so that whole warps exchange.
+BC_DEVICE int bc_turns(const bc_prepare_args &p) { return (p.width + (int)blockDim.x * 4 - 1) / ((int)blockDim.x * 4); }
+BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * 4; }
 
 // weights[head * parts + s]: what part s of the context counts for in the output of a head
 BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
@@ -80,75 +65,38 @@ BC_DEVICE bc_four bc_merged(const bc_prepare_args &p, const bc_element_source &f
     return out;
 }
 
-// Turns of a thread whose loads are on their way together.
-template <int SOURCE> struct bc_batch {
-    static const int TURNS = SOURCE == BC_FROM_X ? 4 : SOURCE == BC_FROM_SWIGLU ? 2 : 1;
-};
-
-// The element of this thread's turn `turn`
-BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * 4; }
-
-// Turns first .. first + TURNS - 1
+// Elements i .. i + 3, i < width
 template <int SOURCE>
-BC_DEVICE void bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int first, bc_four *v)
+BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
-    const int TURNS = bc_batch<SOURCE>::TURNS;
-    if (SOURCE == BC_FROM_ATTENTION) {
-        const int i = bc_turn_element(first);
-        v[0] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i < p.cols) v[0] = bc_merged(p, from, t, i);
-        return;
-    }
-    const float *a = SOURCE == BC_FROM_SWIGLU ? from.gate : from.x;
-    const float *b = SOURCE == BC_FROM_SWIGLU ? from.up : p.norm;
-    bc_four w[TURNS];
-#pragma unroll
-    for (int k = 0; k < TURNS; k++) {
-        const int i = bc_turn_element(first + k);
-        v[k] = w[k] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i >= p.cols) continue;
-        v[k] = bc_vector4(a, i, p.cols);
-        if (b) w[k] = bc_vector4(b, i, p.cols);
-    }
+    if (SOURCE == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
+    bc_four v = bc_load4((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
     if (SOURCE == BC_FROM_SWIGLU) {
+        const bc_four up = bc_load4(from.up + i);
 #pragma unroll
-        for (int k = 0; k < 4 * TURNS; k++) {
-            const float gate = v[k / 4].v[k % 4];
-            v[k / 4].v[k % 4] = gate / (1.0f + bc_exp(-gate)) * w[k / 4].v[k % 4];
-        }
-    } else if (b) {
+        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] / (1.0f + bc_exp(-v.v[k])) * up.v[k];
+    } else if (p.norm) {
+        const bc_four norm = bc_load4(p.norm + i);
 #pragma unroll
-        for (int k = 0; k < 4 * TURNS; k++)
-            v[k / 4].v[k % 4] = v[k / 4].v[k % 4] * from.inverse_rms * w[k / 4].v[k % 4];
+        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * from.inverse_rms * norm.v[k];
     }
+    return v;
 }
 
 // x += y in place; 1 / rms of the sum
 BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
 {
-    const int TURNS = bc_batch<BC_FROM_X>::TURNS;
     bc_wide_sum squares = { 0.0f, 0.0f };
-#pragma unroll 1
-    for (int first = 0; bc_turn_element(first) < p.cols; first += TURNS) {
-        bc_four v[TURNS], more[TURNS];
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+        bc_four v = bc_load4(x + i);
+        if (y) {
+            const bc_four more = bc_load4(y + i);
 #pragma unroll
-        for (int k = 0; k < TURNS; k++) {
-            const int i = bc_turn_element(first + k);
-            v[k] = more[k] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-            if (i >= p.cols) continue;
-            v[k] = bc_vector4(x, i, p.cols);
-            if (y) more[k] = bc_vector4(y, i, p.cols);
+            for (int k = 0; k < 4; k++) v.v[k] += more.v[k];
+            bc_put4(x + i, v);
         }
 #pragma unroll
-        for (int k = 0; k < TURNS; k++) {
-            const int i = bc_turn_element(first + k);
-#pragma unroll
-            for (int e = 0; e < 4; e++) {
-                v[k].v[e] = v[k].v[e] + more[k].v[e];
-                bc_add_square(&squares, v[k].v[e]);
-            }
-            if (y && i < p.cols) bc_put4(x, i, p.cols, v[k]);
-        }
+        for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
     }
     const double sum = bc_block_sum((double)squares.high + squares.low, room);
     return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
@@ -211,27 +159,27 @@ template <int COUNT> BC_DEVICE void bc_hadamard_pass(float *x, int n, int shift)
 // last element exchange among themselves.
 BC_DEVICE void bc_rotate_four(const bc_prepare_args &p, bc_four v, int i, float *x)
 {
-    if (p.sign && i < p.cols) {
-        const bc_four sign = bc_vector4(p.sign, i, p.cols);
+    if (p.sign) {
+        if (i < p.width) {
+            const bc_four sign = bc_load4(p.sign + i);
 #pragma unroll
-        for (int k = 0; k < 4; k++) v.v[k] = sign.v[k] * v.v[k];
+            for (int k = 0; k < 4; k++) v.v[k] = sign.v[k] * v.v[k];
+        }
+        bc_hadamard_warp(&v, p.block);
     }
-    if (p.sign) bc_hadamard_warp(&v, p.block);
-    bc_put4(x, i, p.cols, v);
+    if (i < p.width) bc_put4(x + i, v);
 }
 
 template <int SOURCE>
 BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
 {
-    const int TURNS = bc_batch<SOURCE>::TURNS, lane_element = threadIdx.x % 32 * 4;
+    const int turns = bc_turns(p);
 #pragma unroll 1
-    for (int first = 0; bc_turn_element(first) - lane_element < p.cols; first += TURNS) {
-        bc_four v[TURNS];
-        bc_elements<SOURCE>(p, from, t, first, v);
-#pragma unroll
-        for (int k = 0; k < TURNS; k++)
-            if (bc_turn_element(first + k) - lane_element < p.cols)
-                bc_rotate_four(p, v[k], bc_turn_element(first + k), x);
+    for (int turn = 0; turn < turns; turn++) {
+        const int i = bc_turn_element(turn);
+        bc_four v = { { 0.0f, 0.0f, 0.0f, 0.0f } };
+        if (i < p.width) v = bc_elements<SOURCE>(p, from, t, i);
+        bc_rotate_four(p, v, i, x);
     }
 }
 
@@ -239,33 +187,30 @@ BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_sou
 template <int SOURCE>
 BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t, float *to)
 {
-    const int TURNS = bc_batch<SOURCE>::TURNS;
 #pragma unroll 1
-    for (int first = 0; bc_turn_element(first) < p.cols; first += TURNS) {
-        bc_four v[TURNS];
-        bc_elements<SOURCE>(p, from, t, first, v);
-#pragma unroll
-        for (int k = 0; k < TURNS; k++) bc_put4(to, bc_turn_element(first + k), p.cols, v[k]);
-    }
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) bc_put4(to + i, bc_elements<SOURCE>(p, from, t, i));
 }
 
 // A permutation needs the whole vector: it is put down first, and comes back in its new order.
 template <int SOURCE>
 BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
 {
-    const int lane_element = threadIdx.x % 32 * 4;
+    const int turns = bc_turns(p);
     bc_put_elements<SOURCE>(p, from, t, x);
     bc_sync();
     bc_four v[BC_GPU_PREPARE_TURNS];
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
+        const int i = bc_turn_element(turn);
         v[turn] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (bc_turn_element(turn) < p.cols) v[turn] = bc_gather4(x, p.perm, bc_turn_element(turn), p.cols);
+        if (turn >= turns || i >= p.width) continue;
+#pragma unroll
+        for (int k = 0; k < 4; k++) v[turn].v[k] = x[p.perm[i + k]];
     }
     bc_sync();
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
-        if (bc_turn_element(turn) - lane_element >= p.cols) break;
+        if (turn >= turns) break;
         bc_rotate_four(p, v[turn], bc_turn_element(turn), x);
     }
 }
@@ -283,12 +228,12 @@ BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
 
 // ---- rounding ----
 
-// a = round(127 x / max|x|), x being `room x divisor`
+// a = round(127 x / max|x|) of x times `divisor`
 BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t, int *room)
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
-    for (int i = threadIdx.x * 4; i < p.cols; i += blockDim.x * 4) {
-        const bc_four v = bc_vector4(x, i, p.cols);
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+        const bc_four v = bc_load4(x + i);
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
@@ -303,8 +248,8 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
     int sum = 0;
     for (int i = threadIdx.x * 4; i < p.a_stride; i += blockDim.x * 4) {
         uint32_t packed = 0;
-        if (usable && i < p.cols) {
-            const bc_four v = bc_vector4(x, i, p.cols);
+        if (usable && i < p.width) {
+            const bc_four v = bc_load4(x + i);
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 const int q = (int)bc_round_even(v.v[k] * divisor * up * inverse);
@@ -341,31 +286,31 @@ BC_DEVICE bc_context bc_context_of(int position, int window, int splits)
 // A token's weights have pushed these out of the cache since the last one.
 BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
 {
-    for (int i = threadIdx.x * 8; i < p.cols; i += blockDim.x * 8) { // sectors of 32 bytes
+    for (int i = threadIdx.x * 8; i < p.width; i += blockDim.x * 8) { // sectors of 32 bytes
         if (p.norm) bc_prefetch(p.norm + i);
         if (p.sign) bc_prefetch(p.sign + i);
         if (p.perm) bc_prefetch(p.perm + i);
     }
 }
 
-template <int SOURCE> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *x)
+// `shared`: f32 [heads, splits] of an attention's merging, then f32 [width], unless WORK: that is too much for the card.
+template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *shared)
 {
     BC_SHARED double room[32];
-    const int t = blockIdx.x;
-    const int64_t row = (int64_t)t * p.cols;
-    bc_element_source from = { p.x + row, p.gate + row, p.up + row, x, 1.0f, 1 };
+    const int t = blockIdx.x, merging = SOURCE == BC_FROM_ATTENTION ? (p.heads * p.splits + 3) / 4 * 4 : 0;
+    const int64_t row = (int64_t)t * p.width;
+    float *x = WORK ? p.work + row : shared + merging;
+    bc_element_source from = { p.x + row, p.gate + row, p.up + row, shared, 1.0f, 1 };
     bc_let_next_begin();
     bc_fetch_constants(p);
     bc_wait_for_inputs();
     if (SOURCE == BC_FROM_ATTENTION) {
         from.parts = bc_context_of(p.places[t].position, p.window, p.splits).parts;
-        bc_merge_weights(p, t, from.parts, x);
-        x += (p.heads * p.splits + 3) / 4 * 4;
+        bc_merge_weights(p, t, from.parts, shared);
         bc_sync();
     } else if (SOURCE == BC_FROM_X && (p.norm || p.y)) {
         from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
     }
-    if (p.work) x = p.work + row;
     if (p.plain) bc_put_elements<SOURCE>(p, from, t, p.plain + row);
     if (!p.a) return;
     if (p.perm)
@@ -373,20 +318,22 @@ template <int SOURCE> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float 
     else
         bc_rotate_straight<SOURCE>(p, from, t, x);
     bc_sync();
-    if (p.sign) bc_hadamard_block(x, p.cols, p.block);
+    if (p.sign) bc_hadamard_block(x, p.width, p.block);
     bc_round_vector(p, x, p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f, t, (int *)room);
 }
 
-// Shared memory: f32 [heads, splits] of an attention's merging, then f32 [cols] where work is 0.
-#define BC_PREPARE(name, source)                                                                                       \
+#define BC_PREPARE(name, source, work)                                                                                 \
     BC_KERNEL BC_BOUNDS(BC_GPU_PREPARE_THREADS, 1) name(const bc_prepare_args p)                                       \
     {                                                                                                                  \
         BC_DYNAMIC_SHARED(vector);                                                                                     \
-        bc_prepare<source>(p, (float *)vector);                                                                        \
+        bc_prepare<source, work>(p, (float *)vector);                                                                  \
     }
-BC_PREPARE(bc_prepare_x, BC_FROM_X)
-BC_PREPARE(bc_prepare_swiglu, BC_FROM_SWIGLU)
-BC_PREPARE(bc_prepare_attention, BC_FROM_ATTENTION)
+BC_PREPARE(bc_prepare_x, BC_FROM_X, false)
+BC_PREPARE(bc_prepare_swiglu, BC_FROM_SWIGLU, false)
+BC_PREPARE(bc_prepare_attention, BC_FROM_ATTENTION, false)
+BC_PREPARE(bc_prepare_wide_x, BC_FROM_X, true)
+BC_PREPARE(bc_prepare_wide_swiglu, BC_FROM_SWIGLU, true)
+BC_PREPARE(bc_prepare_wide_attention, BC_FROM_ATTENTION, true)
 #undef BC_PREPARE
 
 BC_KERNEL BC_BOUNDS(256, 4) bc_add(const bc_add_args p)

@@ -8,12 +8,13 @@
 // every load is 16 bytes wide.
 //
 // A block has one tile of rows; its warps take turns over steps of 64 columns, all of the first plane, then all of the
-// next (the sums so far times three). Each lane has a ring of BC_STAGES steps in shared memory that its copies fill
-// ahead of it, most of them before the kernel's inputs are there. Nothing is checked on the way: columns are padded with
-// zeros to whole steps, and lanes without a row or token repeat the last one.
+// next (the sums so far times three). Each lane has a ring of steps in shared memory, weights and activations, that its
+// copies fill ahead of it, the first weights before the kernel's inputs are there. (Plain loads of activations would come
+// back only behind the weights that were asked for before them: a processor's loads return in order.) Nothing is checked
+// on the way: columns are padded with zeros to whole steps, and lanes without a row or token repeat the last one.
 #pragma once
 
-enum { BC_SKINNY_COLS = 64, BC_STAGES = BC_GPU_STAGES, BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_CODES = 16 };
+enum { BC_SKINNY_COLS = 64, BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_CODES = 16 };
 
 BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
 
@@ -48,6 +49,15 @@ struct bc_skinny_cursor {
     }
 };
 
+// The column of a token's step, plane by plane.
+BC_DEVICE void bc_skinny_turn(int *column, int *left, const bc_skinny_way &way)
+{
+    *column += way.stride;
+    if (--*left) return;
+    *left = way.steps;
+    *column = 0;
+}
+
 // ---- planes: a word's H_i against the tokens ----
 
 // sums[0]: H_1 and H_2, sums[1]: H_3 and H_4, sums[2]: H_5 of this lane's words times the tokens of b
@@ -81,8 +91,9 @@ BC_DEVICE void bc_skinny_multiply(int sums[TILES][3][4], const bc_words4 &w, con
     }
 }
 
-// TILES: of 8 tokens. Grid: tiles of groups. blockDim.x = 32 * p.warps. shared: BC_STAGES * 16 bytes of each thread.
-template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
+// TILES: of 8 tokens. Grid: tiles of groups. blockDim.x = 32 * p.warps. shared: STAGES (1 + TILES) 16 bytes of each
+// thread.
+template <int TILES, int STAGES> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
 {
     const int TOKENS = 8 * TILES;
     BC_SHARED int total[5][BC_SKINNY_GROUPS * 8 * TILES]; // S_i by group and token
@@ -94,14 +105,12 @@ template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *
     const int first = warp * BC_SKINNY_COLS + 16 * t;
     const bc_skinny_way way = bc_skinny_share(p, m.n_planes, (int64_t)m.plane_stride);
     bc_skinny_cursor ahead = { m.data + (int64_t)group * p.cols + first, way.steps, way.planes };
-    uint8_t *ring = shared + threadIdx.x * 16; // this lane's 16 bytes of stage 0
-    const int stage_bytes = blockDim.x * 16, all_steps = way.steps * way.planes;
-    for (int i = 0; i < BC_STAGES - 1; i++) {
-        if (i < all_steps) {
-            bc_copy_ahead(ring + i * stage_bytes, ahead.at);
-            ahead.next(way);
-        }
-        bc_copy_group();
+    // this lane's 16 bytes of each operand in stage 0
+    uint8_t *ring = shared + threadIdx.x * 16;
+    const int operand = blockDim.x * 16, stage_bytes = operand * (1 + TILES), all_steps = way.steps * way.planes;
+    for (int i = 0; i < STAGES - 1 && i < all_steps; i++) {
+        bc_copy_ahead(ring + i * stage_bytes, ahead.at);
+        ahead.next(way);
     }
     if ((int)threadIdx.x < BC_SKINNY_ROWS && tile * BC_SKINNY_ROWS + (int)threadIdx.x < m.rows)
         bc_prefetch(m.scales + tile * BC_SKINNY_ROWS + threadIdx.x);
@@ -115,27 +124,39 @@ template <int TILES> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *
     for (int k = 0; k < TILES; k++)
         tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
     int sums[TILES][3][4] = {};
-    int column = 0, left = way.steps; // of the step that is multiplied now
-    int stage = 0, free_stage = BC_STAGES - 1;
-    for (int done = 0; done < all_steps; done++) {
-        bc_words4 b[TILES];
+    int ahead_column = 0, ahead_left = way.steps; // of the activations that are copied next
+    for (int i = 0; i < STAGES - 1; i++) {
+        if (i < all_steps) {
 #pragma unroll
-        for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens[k] + column);
-        bc_copied<BC_STAGES - 2>();
-        const bc_words4 w = bc_load(ring + stage * stage_bytes);
-        if (done + BC_STAGES - 1 < all_steps) {
-            bc_copy_ahead(ring + free_stage * stage_bytes, ahead.at);
-            ahead.next(way);
+            for (int k = 0; k < TILES; k++)
+                bc_copy_ahead(ring + i * stage_bytes + (1 + k) * operand, tokens[k] + ahead_column);
+            bc_skinny_turn(&ahead_column, &ahead_left, way);
         }
         bc_copy_group();
-        stage = (stage + 1) % BC_STAGES;
-        free_stage = (free_stage + 1) % BC_STAGES;
+    }
+    int left = way.steps; // of the plane that is multiplied now
+    int stage = 0, free_stage = STAGES - 1;
+    for (int done = 0; done < all_steps; done++) {
+        bc_copied<STAGES - 2>();
+        const uint8_t *from = ring + stage * stage_bytes;
+        const bc_words4 w = bc_load(from);
+        bc_words4 b[TILES];
+#pragma unroll
+        for (int k = 0; k < TILES; k++) b[k] = bc_load(from + (1 + k) * operand);
+        if (done + STAGES - 1 < all_steps) {
+            uint8_t *to = ring + free_stage * stage_bytes;
+            bc_copy_ahead(to, ahead.at);
+            ahead.next(way);
+#pragma unroll
+            for (int k = 0; k < TILES; k++) bc_copy_ahead(to + (1 + k) * operand, tokens[k] + ahead_column);
+            bc_skinny_turn(&ahead_column, &ahead_left, way);
+        }
+        bc_copy_group();
+        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        free_stage = free_stage + 1 == STAGES ? 0 : free_stage + 1;
         bc_skinny_multiply<TILES>(sums, w, b);
-        column += way.stride;
-        if (--left) continue;
+        if (--left || done + 1 == all_steps) continue;
         left = way.steps;
-        column = 0;
-        if (done + 1 == all_steps) continue;
 #pragma unroll
         for (int k = 0; k < TILES * 12; k++)
             sums[k / 12][k / 4 % 3][k % 4] = (int)(3u * (uint32_t)sums[k / 12][k / 4 % 3][k % 4]);
@@ -220,12 +241,12 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
 BC_KERNEL BC_BOUNDS(1024, 1) bc_skinny_8(const bc_linear_args p)
 {
     BC_DYNAMIC_SHARED(ring);
-    bc_skinny<1>(p, ring);
+    bc_skinny<1, BC_GPU_STAGES_8>(p, ring);
 }
 BC_KERNEL BC_BOUNDS(512, 1) bc_skinny_32(const bc_linear_args p)
 {
     BC_DYNAMIC_SHARED(ring);
-    bc_skinny<4>(p, ring);
+    bc_skinny<4, BC_GPU_STAGES_32>(p, ring);
 }
 BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_8(const bc_linear_args p) { bc_skinny_codes<1>(p); }
 BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_32(const bc_linear_args p) { bc_skinny_codes<4>(p); }
