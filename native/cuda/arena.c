@@ -44,15 +44,15 @@ static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_
     return p;
 }
 
-bc_ptr bc_arena_rows4(bc_arena *a, const void *from, int64_t rows, int64_t cols)
+bc_ptr bc_arena_vectors(bc_arena *a, const void *from, int64_t rows, int64_t cols)
 {
-    if (!from || cols % 4 == 0) return bc_arena_copy(a, from, 4 * rows * cols);
-    return copy_padded(a, from, rows, 4 * cols, 4 * bc_gpu_width(cols, 4));
+    if (!from || cols % BC_GPU_PREPARE_SHARE == 0) return bc_arena_copy(a, from, 4 * rows * cols);
+    return copy_padded(a, from, rows, 4 * cols, 4 * bc_gpu_width(cols));
 }
 
-bc_ptr bc_arena_copy4(bc_arena *a, const void *from, int64_t count)
+bc_ptr bc_arena_vector(bc_arena *a, const void *from, int64_t count)
 {
-    return bc_arena_rows4(a, from, 1, count);
+    return bc_arena_vectors(a, from, 1, count);
 }
 
 static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
@@ -62,8 +62,8 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
         if (rotations[i].of == r) return &rotations[i];
     bc_gpu_rotation *new = &rotations[(*n)++];
     new->of = r;
-    new->sign = bc_arena_copy4(a, r->sign, r->cols);
-    new->perm = bc_arena_copy4(a, r->perm, r->cols);
+    new->sign = bc_arena_vector(a, r->sign, r->cols);
+    new->perm = bc_arena_vector(a, r->perm, r->cols);
     return new;
 }
 

@@ -18,9 +18,9 @@ typedef struct bc_arena {
 bc_ptr bc_arena_take(bc_arena *a, int64_t bytes);
 /* from NULL: 0 */
 bc_ptr bc_arena_copy(bc_arena *a, const void *from, int64_t bytes);
-/* `count` floats or int32 with zeros up to a multiple of four: what bc_prepare loads. */
-bc_ptr bc_arena_copy4(bc_arena *a, const void *from, int64_t count);
-bc_ptr bc_arena_rows4(bc_arena *a, const void *from, int64_t rows, int64_t cols); /* each row */
+/* `count` floats or int32 with zeros up to bc_gpu_width. */
+bc_ptr bc_arena_vector(bc_arena *a, const void *from, int64_t count);
+bc_ptr bc_arena_vectors(bc_arena *a, const void *from, int64_t rows, int64_t cols); /* each row */
 /* A matrix, with its scales and bias and, the first time one is met, its rotation, which joins `rotations`. */
 void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_rotation *rotations,
                      int *n_rotations);

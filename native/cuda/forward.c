@@ -38,6 +38,7 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
     const bc_config *c = &s->model->config;
     const bc_gpu_layer *l = &s->layers[layer];
     return (bc_attend_args){ .q = s->b.q,
+                             .q_stride = s->b.q_cols,
                              .k = s->b.k,
                              .v = s->b.v,
                              .cos = s->b.cos,
@@ -135,8 +136,8 @@ static int run_layer(const run *r, int layer, bc_ptr y)
     const bc_config *c = &s->model->config;
     const bc_gpu_layer *l = &s->layers[layer];
     const bc_gpu_matrix *m = l->matrix;
-    const int q_cols = c->n_heads * c->head_dim, kv_cols = c->n_kv_heads * c->head_dim;
-    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, q_cols },
+    const int kv_cols = c->n_kv_heads * c->head_dim;
+    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, s->b.q_cols },
                                    { &m[BC_MATRIX_K], s->b.k, kv_cols },
                                    { &m[BC_MATRIX_V], s->b.v, kv_cols } };
     const bc_gpu_product o = { &m[BC_MATRIX_O], s->b.y, s->b.hidden };

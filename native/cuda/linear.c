@@ -11,10 +11,11 @@ enum {
     MOST_SPLITS = 8,
     SKINNY_TILE = 8,    /* tokens that cost no more than one */
     SKINNY_TOKENS = 32,
+    LEAST_WARPS = 4,
     SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
     SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
     SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
-    RING_8 = 512 * 2 * BC_GPU_STAGES_8, /* bytes of a warp */
+    RING_8 = 512 * BC_GPU_STAGES_8, /* bytes of a warp */
     RING_32 = 512 * 5 * BC_GPU_STAGES_32,
     SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
     SKINNY_INT8_WARPS = 32,
@@ -31,7 +32,7 @@ static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 static unsigned prepare_threads(int cols)
 {
-    const int wanted = up(cols, 4 * 32) * 32; /* four elements each */
+    const int wanted = up(cols, BC_GPU_PREPARE_SHARE * 32) * 32;
     return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
 }
 
@@ -40,7 +41,7 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
 {
     const bc_gpu_buffers *b = s->b;
     args.inverse_cols = 1.0 / args.cols;
-    args.width = (int)bc_gpu_width(args.cols, 4);
+    args.width = (int)bc_gpu_width(args.cols);
     if (plain) {
         args.plain = b->plain;
     } else {
@@ -156,19 +157,24 @@ static int skinny_warps(const bc_gpu_space *s, int tiles, int cols, int most)
     return warps < steps ? warps : steps;
 }
 
-/* One to SKINNY_TOKENS tokens on cards with tensor cores for integers. */
-static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
-                      int n, bc_error *err)
+/* How many tokens' activations fit beside the rings of few warps. */
+static int tokens_that_fit(const bc_gpu_space *s, int cols)
 {
-    const int planes = kind == BC_WEIGHT_PLANES;
-    bc_linear_args args =
-        linear_args(s, products, count, kind, planes ? SKINNY_ROWS : SKINNY_CODES, n);
-    if (!args.count) return BC_OK;
-    const int tiles = args.first[args.count], wide = n > SKINNY_TILE;
-    args.warps = skinny_warps(s, tiles, args.cols,
-                              !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32));
-    const int ring = wide ? RING_32 : RING_8, most = planes ? s->device->shared_bytes / ring : 8;
-    args.warps = args.warps < most ? args.warps : most;
+    const int fit = (s->device->shared_bytes - LEAST_WARPS * RING_8) / cols;
+    return fit < 1 ? 1 : (fit > SKINNY_TILE ? SKINNY_TILE : fit);
+}
+
+/* One to SKINNY_TOKENS tokens on cards with tensor cores for integers. */
+static int few_tokens(const bc_gpu_space *s, const bc_linear_args *matrices, int planes, bc_error *err)
+{
+    bc_linear_args args = *matrices;
+    const int tiles = args.first[args.count], wide = args.n > SKINNY_TILE;
+    const int ring = !planes ? 0 : (wide ? RING_32 : RING_8);
+    const int staged = planes && !wide ? args.n * args.cols : 0;
+    const int running = !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32);
+    const int most = ring ? (s->device->shared_bytes - staged) / ring : 8;
+    args.warps = skinny_warps(s, tiles, args.cols, running);
+    if (args.warps > most) args.warps = most;
     const int kernel8 = planes ? BC_K_bc_skinny_8 : BC_K_bc_skinny_int8_8;
     const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
     const bc_launch launch = { wide ? kernel32 : kernel8,
@@ -176,9 +182,31 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
                                1,
                                1,
                                (unsigned)(32 * args.warps),
-                               planes ? (unsigned)(args.warps * ring) : 0,
+                               (unsigned)(args.warps * ring + staged),
                                &args };
     return bc_device_start(s->device, &launch, err);
+}
+
+/* The same, in parts of as many tokens as fit a block's shared memory. */
+static int skinny(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind, int n,
+                  bc_error *err)
+{
+    const int planes = kind == BC_WEIGHT_PLANES;
+    bc_linear_args args =
+        linear_args(s, products, count, kind, planes ? SKINNY_ROWS : SKINNY_CODES, n);
+    if (!args.count) return BC_OK;
+    const int part = planes && n <= SKINNY_TILE ? tokens_that_fit(s, args.cols) : n;
+    int status = BC_OK;
+    for (int done = 0; done < n && status == BC_OK; done += part) {
+        args.n = n - done < part ? n - done : part;
+        status = few_tokens(s, &args, planes, err);
+        args.a += (bc_ptr)(args.n * args.a_stride);
+        args.scale += (bc_ptr)args.n * sizeof(float);
+        args.sum += (bc_ptr)args.n * sizeof(int32_t);
+        for (int i = 0; i < args.count; i++)
+            args.m[i].y += (bc_ptr)args.n * (bc_ptr)args.m[i].y_stride * sizeof(float);
+    }
+    return status;
 }
 
 static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
@@ -208,11 +236,11 @@ static int integers(const bc_gpu_space *s, const bc_gpu_product *products, int c
                     bc_error *err)
 {
     static const int KINDS[] = { BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
-    const int skinny = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH;
+    const int few = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH;
     int status = BC_OK;
     for (int i = 0; i < 2 && status == BC_OK; i++) {
-        if (skinny && (n > 1 || KINDS[i] == BC_WEIGHT_PLANES))
-            status = few_tokens(s, products, count, KINDS[i], n, err);
+        if (few && (n > 1 || KINDS[i] == BC_WEIGHT_PLANES))
+            status = skinny(s, products, count, KINDS[i], n, err);
         else if (n == 1)
             status = one_token(s, products, count, KINDS[i], err);
         else
@@ -230,7 +258,7 @@ static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc
                            .cols = m->cols,
                            .n = n,
                            .x = s->b->plain,
-                           .x_stride = (int)bc_gpu_width(m->cols, 4),
+                           .x_stride = (int)bc_gpu_width(m->cols),
                            .bias = m->bias,
                            .y = product->y,
                            .y_stride = product->y_stride };

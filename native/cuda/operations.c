@@ -68,9 +68,9 @@ static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, 
     int n_rotations = 0;
     bc_gpu_buffers *b = &w->b;
     bc_arena_matrix(a, &w->matrix, weight, &w->rotation, &n_rotations);
-    const int64_t width = bc_gpu_width(cols, 4);
-    w->x = bc_arena_rows4(a, x, n, cols);
-    w->norm = bc_arena_copy4(a, norm, cols);
+    const int64_t width = bc_gpu_width(cols);
+    w->x = bc_arena_vectors(a, x, n, cols);
+    w->norm = bc_arena_vector(a, norm, cols);
     w->y = bc_arena_take(a, n * weight->rows * f);
     b->a_stride = (int)((cols + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD);
     b->a = bc_arena_take(a, n * b->a_stride);
@@ -113,7 +113,7 @@ static void bench_close(bench *w)
 
 static bc_gpu_space space_of(const bench *w)
 {
-    const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols, 4);
+    const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols);
     return (bc_gpu_space){ w->d, &w->b, (int)(width * (int64_t)sizeof(float)) };
 }
 

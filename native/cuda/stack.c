@@ -27,7 +27,7 @@ static int widest_input(const bc_config *c)
 int bc_prepare_shared(const bc_stack *s, int with_work)
 {
     const bc_config *c = &s->model->config;
-    const int widest = (int)bc_gpu_width(widest_input(c), 4);
+    const int widest = (int)bc_gpu_width(widest_input(c));
     const int merging = (c->n_heads * bc_attention_splits(s->device, c, 1) + 3) / 4 * 4;
     return (merging + (with_work ? 0 : widest)) * (int)sizeof(float);
 }
@@ -53,9 +53,10 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     const bc_config *c = &s->model->config;
     bc_gpu_buffers *b = &s->b;
     const int64_t n = s->n_batch, half = c->head_dim / 2, d = c->head_dim;
-    const int widest = (int)bc_gpu_width(widest_input(c), 4);
-    b->hidden = (int)bc_gpu_width(c->hidden, 4);
-    b->mlp = (int)bc_gpu_width(c->intermediate, 4);
+    const int widest = (int)bc_gpu_width(widest_input(c));
+    b->hidden = (int)bc_gpu_width(c->hidden);
+    b->mlp = (int)bc_gpu_width(c->intermediate);
+    b->q_cols = (int)bc_gpu_width(c->n_heads * c->head_dim);
     const int rows = most(most((c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
                                2 * c->intermediate),
                           c->hidden);
@@ -66,7 +67,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->places = bc_arena_take(a, n * (int64_t)sizeof(bc_gpu_place));
     b->inputs_bytes = (int64_t)(b->places - b->inputs) + n * (int64_t)sizeof(bc_gpu_place);
     b->y = floats(a, n, b->hidden);
-    b->q = floats(a, n, c->n_heads * d);
+    b->q = floats(a, n, b->q_cols);
     b->k = floats(a, n, c->n_kv_heads * d);
     b->v = floats(a, n, c->n_kv_heads * d);
     b->gate = floats(a, n, b->mlp);
@@ -102,8 +103,8 @@ static void lay_layer(bc_arena *a, bc_stack *s, bc_gpu_layer *to, const bc_layer
         &from->q, &from->k, &from->v, &from->o, &from->gate, &from->up, &from->down
     };
     const int64_t f = sizeof(float);
-    to->attn_norm = bc_arena_copy4(a, from->attn_norm, c->hidden);
-    to->mlp_norm = bc_arena_copy4(a, from->mlp_norm, c->hidden);
+    to->attn_norm = bc_arena_vector(a, from->attn_norm, c->hidden);
+    to->mlp_norm = bc_arena_vector(a, from->mlp_norm, c->hidden);
     to->q_norm = bc_arena_copy(a, from->q_norm, f * c->head_dim);
     to->k_norm = bc_arena_copy(a, from->k_norm, f * c->head_dim);
     for (int i = 0; i < BC_N_STACK_MATRICES; i++)
@@ -118,7 +119,7 @@ static void lay_all(bc_arena *a, bc_stack *s)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {
         s->final_norm =
-            bc_arena_copy4(a, s->model->final_norm, c->hidden);
+            bc_arena_vector(a, s->model->final_norm, c->hidden);
         bc_arena_matrix(a, &s->head, &s->model->head, s->rotations, &s->n_rotations);
     }
     lay_buffers(a, s);
@@ -151,11 +152,11 @@ static int check_model(const bc_model *model, bc_error *err)
                        "the heads of this model have %d dimensions; the graphics card's kernels "
                        "take multiples of 4 up to %d: use the processor",
                        c->head_dim, BC_GPU_MAX_HEAD_DIM);
-    if (widest_input(c) > 4 * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS)
+    if (widest_input(c) > BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS)
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "this model's vectors have %d elements; the graphics card's kernels take up "
                        "to %d: use the processor",
-                       widest_input(c), 4 * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS);
+                       widest_input(c), BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS);
     return BC_OK;
 }
 

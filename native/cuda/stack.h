@@ -33,10 +33,13 @@ typedef struct bc_gpu_layer {
     bc_gpu_matrix matrix[BC_N_STACK_MATRICES];
 } bc_gpu_layer;
 
-/* `n` up to a multiple of `unit`. */
-static inline int64_t bc_gpu_width(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+/* Floats from row to row of vectors of n: what bc_prepare's threads load. */
+static inline int64_t bc_gpu_width(int64_t n)
+{
+    return (n + BC_GPU_PREPARE_SHARE - 1) / BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_SHARE;
+}
 
-/* The buffers of a batch, rows padded to multiples of four floats; f32 [n_batch, ...] unless said otherwise. */
+/* The buffers of a batch, rows padded (bc_gpu_width); f32 [n_batch, ...] unless said otherwise. */
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, one after the other: x, cos, sin, places */
     bc_ptr x, cos, sin, places;
@@ -49,7 +52,7 @@ typedef struct bc_gpu_buffers {
     bc_ptr logits;              /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
     int64_t inputs_bytes, logits_bytes, partial_bytes, arrived_bytes;
     int a_stride, partial_stride;
-    int hidden, mlp; /* floats from row to row */
+    int hidden, mlp, q_cols; /* floats from row to row */
 } bc_gpu_buffers;
 
 typedef struct bc_gpu_graph {

@@ -92,7 +92,7 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
 
     for (int h = warp; h < b.heads + 2; h += BC_GPU_ATTEND_THREADS / 32) {
         float *x = q + h * d;
-        const float *from = h < b.heads ? p.q + ((int64_t)t * p.heads + b.head0 + h) * d
+        const float *from = h < b.heads ? p.q + (int64_t)t * p.q_stride + (b.head0 + h) * d
                                         : (h == b.heads ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * d;
         if (h >= b.heads && !b.own) continue;
         for (int i = lane; i < d; i += 32) x[i] = from[i];

@@ -37,13 +37,13 @@ BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from,
         w[m] = from[lane + 32 * m + D / 2];
     }
     if (norm) {
-        bc_wide_sum squares = { 0.0f, 0.0f };
+        bc_wide_sum squares = bc_no_squares();
 #pragma unroll
         for (int m = 0; m < D / 64; m++) {
             bc_add_square(&squares, u[m]);
             bc_add_square(&squares, w[m]);
         }
-        const double sum = bc_warp_sum((double)squares.high + squares.low);
+        const double sum = bc_warp_sum(bc_squares(squares));
         const float inverse = 1.0f / sqrtf((float)(sum / D) + eps);
 #pragma unroll
         for (int m = 0; m < D / 64; m++) {
@@ -108,7 +108,7 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
     const float *cos = p.cos + (int64_t)t * (D / 2), *sin = p.sin + (int64_t)t * (D / 2);
     for (int r = threadIdx.x / 32; r < rows; r += BC_FAST_THREADS / 32) {
         const bool query = r < b.heads, key = r == b.heads;
-        const float *from = query ? p.q + ((int64_t)t * p.heads + b.head0 + r) * D
+        const float *from = query ? p.q + (int64_t)t * p.q_stride + (b.head0 + r) * D
                                   : (key ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * D;
         float u[D / 64], w[D / 64];
         bc_fast_head<D>(u, w, from, query ? p.q_norm : (key ? p.k_norm : 0), query || key, cos, sin, p.eps);

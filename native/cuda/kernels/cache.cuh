@@ -36,9 +36,9 @@ BC_DEVICE void bc_place_head(float *x, const float *norm, const float *cos, cons
     const int lane = threadIdx.x % 32, half = d / 2;
     float inverse = 1.0f;
     if (norm) {
-        bc_wide_sum squares = { 0.0f, 0.0f };
+        bc_wide_sum squares = bc_no_squares();
         for (int i = lane; i < d; i += 32) bc_add_square(&squares, x[i]);
-        const double sum = bc_warp_sum((double)squares.high + squares.low);
+        const double sum = bc_warp_sum(bc_squares(squares));
         inverse = 1.0f / sqrtf((float)(sum / d) + eps);
     }
     for (int i = lane; i < half; i += 32) {
@@ -99,13 +99,13 @@ BC_KERNEL BC_BOUNDS(128, 4) bc_place_rows(const bc_attend_args p)
     const float *cos = p.cos + (int64_t)t * (d / 2), *sin = p.sin + (int64_t)t * (d / 2);
     const bool query = head < p.heads, key = !query && head < p.heads + p.kv_heads;
     if (!query) head -= key ? p.heads : p.heads + p.kv_heads;
-    const float *from = query ? p.q + ((int64_t)t * p.heads + head) * d
+    const float *from = query ? p.q + (int64_t)t * p.q_stride + head * d
                               : (key ? p.k : p.v) + ((int64_t)t * p.kv_heads + head) * d;
     for (int i = lane; i < d; i += 32) x[i] = from[i];
     bc_sync_warp();
     if (query || key) bc_place_head(x, query ? p.q_norm : p.k_norm, cos, sin, d, p.eps);
     if (query) {
-        float *q = p.q + ((int64_t)t * p.heads + head) * d;
+        float *q = p.q + (int64_t)t * p.q_stride + head * d;
         for (int i = lane; i < d; i += 32) q[i] = x[i];
         return;
     }

@@ -19,6 +19,11 @@ typedef long long int64_t;
 #include <stdint.h>
 #endif
 
+#if defined(__CUDA_ARCH__) && (__CUDA_ARCH__ == 800 || __CUDA_ARCH__ == 900)
+#define BC_FAST_DOUBLES 1
+#else
+#define BC_FAST_DOUBLES 0
+#endif
 #define BC_KERNEL extern "C" __global__ void
 #define BC_DEVICE __device__ __forceinline__
 #define BC_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
@@ -58,14 +63,6 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
 }
 // Byte i of the result is the byte of {b, a} that hex digit i of `choice` names (0..3: of a, 4..7: of b).
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice) { return __byte_perm(a, b, choice); }
-
-// 3 v by an addition: other units than those that multiply, which have enough to do.
-BC_DEVICE uint32_t bc_times3(uint32_t v)
-{
-    uint32_t twice;
-    asm("shl.b32 %0, %1, 1;" : "=r"(twice) : "r"(v));
-    return v + twice;
-}
 
 // c += A B on the tensor cores: A 16 x 32 bytes (row r, columns k), B 32 x 8 bytes. Lane l = 4 g + t holds
 //   a[0]: row g, k 4t..4t+3; a[1]: row g + 8; a[2]: row g, k 16 + 4t..; a[3]: row g + 8, k 16 + 4t..
@@ -191,6 +188,8 @@ template <int PENDING> BC_DEVICE void bc_copied()
     asm volatile("cp.async.wait_group %0;" ::"n"(PENDING) : "memory");
 #endif
 }
+// 16 aligned bytes
+BC_DEVICE void bc_put(void *p, const bc_words4 &v) { *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]); }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return atomicAdd(p, v); }
 BC_DEVICE void bc_fence() { __threadfence(); }
 

@@ -22,7 +22,7 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
 
     for (int i = threadIdx.x; i < ROWS * D; i += BC_GPU_FLASH_THREADS) {
         const int r = i / D, e = i % D;
-        q[r * PAD + e] = r < tokens && e < d ? p.q[((int64_t)(t0 + r) * p.heads + head) * d + e] : 0.0f;
+        q[r * PAD + e] = r < tokens && e < d ? p.q[(int64_t)(t0 + r) * p.q_stride + head * d + e] : 0.0f;
     }
     float out[D / 4 / SHARE][4] = {}, largest = -INFINITY, sum = 0.0f;
     const int last = place.position + tokens - 1;
@@ -91,7 +91,7 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
     for (int m = 0; m < QUADS; m++) {
         const int e = (sub + m * SHARE) * 4;
         for (int x = 0; x < 4 && e < d; x++)
-            p.q[((int64_t)(t0 + row) * p.heads + head) * d + e + x] = out[m][x] * (1.0f / sum);
+            p.q[(int64_t)(t0 + row) * p.q_stride + head * d + e + x] = out[m][x] * (1.0f / sum);
     }
 }
 

@@ -1,31 +1,44 @@
 // prepare.cuh - one vector per token, from where it comes to what matrices multiply: residual added, normed, rotated,
-// rounded to int8. One block per token, four neighbouring elements per thread at a time. The arithmetic and its order
-// are the CPU's (rmsnorm, hadamard, quantize_i8 of kernels_scalar.c).
+// rounded to int8. One block per token, sixteen neighbouring elements per thread: the stages of the Hadamard transform
+// cost least in registers, and the fewer instructions there are the sooner the matrices begin, since nothing else runs
+// meanwhile. The arithmetic and its order are the CPU's (rmsnorm, hadamard, quantize_i8 of kernels_scalar.c).
 #pragma once
 
-struct bc_four {
-    float v[4];
+enum { BC_SHARE = BC_GPU_PREPARE_SHARE };
+
+struct bc_sixteen {
+    float v[BC_SHARE];
 };
 
-BC_DEVICE bc_four bc_load4(const float *p)
+BC_DEVICE bc_sixteen bc_load16(const float *p)
 {
-    const bc_words4 w = bc_load(p);
-    bc_four out;
+    bc_sixteen out;
 #pragma unroll
-    for (int i = 0; i < 4; i++) out.v[i] = bc_bits_to_float(w.w[i]);
+    for (int i = 0; i < BC_SHARE / 4; i++) {
+        const bc_words4 w = bc_load(p + 4 * i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) out.v[4 * i + k] = bc_bits_to_float(w.w[k]);
+    }
     return out;
 }
-BC_DEVICE void bc_put4(float *p, const bc_four &v)
+BC_DEVICE void bc_put16(float *p, const bc_sixteen &v)
 {
 #pragma unroll
-    for (int i = 0; i < 4; i++) p[i] = v.v[i];
+    for (int i = 0; i < BC_SHARE / 4; i++) {
+        bc_words4 w;
+#pragma unroll
+        for (int k = 0; k < 4; k++) w.w[k] = bc_float_to_bits(v.v[4 * i + k]);
+        bc_put(p + 4 * i, w);
+    }
 }
 
-// ---- the elements before the rotation; a thread's turn is four of them ----
+// ---- the elements before the rotation; a thread's turn is sixteen of them ----
 
-// All threads of a block make the same number of turns, so that whole warps exchange.
-BC_DEVICE int bc_turns(const bc_prepare_args &p) { return (p.width + (int)blockDim.x * 4 - 1) / ((int)blockDim.x * 4); }
-BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * 4; }
+BC_DEVICE int bc_turns(const bc_prepare_args &p)
+{
+    return (p.width + (int)blockDim.x * BC_SHARE - 1) / ((int)blockDim.x * BC_SHARE);
+}
+BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE; }
 
 // weights[head * parts + s]: what part s of the context counts for in the output of a head
 BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
@@ -49,36 +62,42 @@ struct bc_element_source {
     int parts;
 };
 
-// Elements i .. i + 3; a head has a multiple of four.
-BC_DEVICE bc_four bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+// Elements i .. i + 15, four by four: a head has a multiple of four.
+BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
-    const int h = i / p.head_dim, d = i % p.head_dim;
-    const float *mix = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
-    bc_four out = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-#pragma unroll 4
-    for (int s = 0; s < from.parts; s++) {
-        const bc_four part = bc_load4(mix + s * p.head_dim);
-        const float weight = from.weights[h * from.parts + s];
+    bc_sixteen out;
 #pragma unroll
-        for (int k = 0; k < 4; k++) out.v[k] = bc_fma(weight, part.v[k], out.v[k]);
+    for (int four = 0; four < BC_SHARE; four += 4) {
+        const int h = (i + four) / p.head_dim, d = (i + four) % p.head_dim;
+        const float *mix = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
+#pragma unroll
+        for (int k = 0; k < 4; k++) out.v[four + k] = 0.0f;
+        if (i + four >= p.cols) continue;
+#pragma unroll 1
+        for (int s = 0; s < from.parts; s++) {
+            const bc_words4 part = bc_load(mix + s * p.head_dim);
+            const float weight = from.weights[h * from.parts + s];
+#pragma unroll
+            for (int k = 0; k < 4; k++) out.v[four + k] = bc_fma(weight, bc_bits_to_float(part.w[k]), out.v[four + k]);
+        }
     }
     return out;
 }
 
-// Elements i .. i + 3, i < width
+// Elements i .. i + 15, i < width
 template <int SOURCE>
-BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
     if (SOURCE == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
-    bc_four v = bc_load4((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
+    bc_sixteen v = bc_load16((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
     if (SOURCE == BC_FROM_SWIGLU) {
-        const bc_four up = bc_load4(from.up + i);
+        const bc_sixteen up = bc_load16(from.up + i);
 #pragma unroll
-        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] / (1.0f + bc_exp(-v.v[k])) * up.v[k];
+        for (int k = 0; k < BC_SHARE; k++) v.v[k] = v.v[k] / (1.0f + bc_exp(-v.v[k])) * up.v[k];
     } else if (p.norm) {
-        const bc_four norm = bc_load4(p.norm + i);
+        const bc_sixteen norm = bc_load16(p.norm + i);
 #pragma unroll
-        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * from.inverse_rms * norm.v[k];
+        for (int k = 0; k < BC_SHARE; k++) v.v[k] = v.v[k] * from.inverse_rms * norm.v[k];
     }
     return v;
 }
@@ -86,31 +105,31 @@ BC_DEVICE bc_four bc_elements(const bc_prepare_args &p, const bc_element_source 
 // x += y in place; 1 / rms of the sum
 BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
 {
-    bc_wide_sum squares = { 0.0f, 0.0f };
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
-        bc_four v = bc_load4(x + i);
+    bc_wide_sum squares = bc_no_squares();
+#pragma unroll 1
+    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
+        bc_sixteen v = bc_load16(x + i);
         if (y) {
-            const bc_four more = bc_load4(y + i);
+            const bc_sixteen more = bc_load16(y + i);
 #pragma unroll
-            for (int k = 0; k < 4; k++) v.v[k] += more.v[k];
-            bc_put4(x + i, v);
+            for (int k = 0; k < BC_SHARE; k++) v.v[k] += more.v[k];
+            bc_put16(x + i, v);
         }
 #pragma unroll
-        for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+        for (int k = 0; k < BC_SHARE; k++) bc_add_square(&squares, v.v[k]);
     }
-    const double sum = bc_block_sum((double)squares.high + squares.low, room);
+    const double sum = bc_block_sum(bc_squares(squares), room);
     return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
 }
 
 // ---- the Hadamard transform ----
 
-enum { BC_WARP_BLOCK = 128 }; // elements of a warp: what its lanes exchange without shared memory
-
-// `count` = 2^stages elements in v, which lie h apart: stages h, 2 h, ...
-template <int COUNT> BC_DEVICE void bc_butterflies(float *v)
+// Stages 1, 2, .. below `block` of COUNT elements; block >= COUNT: all of them.
+template <int COUNT> BC_DEVICE void bc_butterflies(float *v, int block)
 {
 #pragma unroll
     for (int s = 1; s < COUNT; s *= 2) {
+        if (s >= block) break;
 #pragma unroll
         for (int i = 0; i < COUNT; i++) {
             if (i & s) continue;
@@ -121,66 +140,45 @@ template <int COUNT> BC_DEVICE void bc_butterflies(float *v)
     }
 }
 
-// The stages within a warp's 128 elements, four a lane; all lanes call it.
-BC_DEVICE void bc_hadamard_warp(bc_four *v, int block)
-{
-    if (block >= 4) {
-        bc_butterflies<4>(v->v);
-    } else if (block == 2) {
-        bc_butterflies<2>(v->v);
-        bc_butterflies<2>(v->v + 2);
-    }
-#pragma unroll 1
-    for (int mask = 1; mask < 32 && 4 * mask < block; mask *= 2) {
-        const bool second = threadIdx.x & mask;
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            const float other = bc_shuffle_xor(v->v[k], mask);
-            v->v[k] = second ? other - v->v[k] : v->v[k] + other;
-        }
-    }
-}
-
 // Stages h, 2 h, .. of all elements in shared memory, COUNT elements apart by 2^shift = h at a time.
 template <int COUNT> BC_DEVICE void bc_hadamard_pass(float *x, int n, int shift)
 {
+#pragma unroll 1
     for (int item = threadIdx.x; item < n / COUNT; item += blockDim.x) {
         float v[COUNT], *at = x + ((item >> shift) * COUNT << shift) + (item & ((1 << shift) - 1));
 #pragma unroll
         for (int i = 0; i < COUNT; i++) v[i] = at[i << shift];
-        bc_butterflies<COUNT>(v);
+        bc_butterflies<COUNT>(v, COUNT);
 #pragma unroll
         for (int i = 0; i < COUNT; i++) at[i << shift] = v[i];
     }
     bc_sync();
 }
 
-// Elements i .. i + 3 get their signs and their stages within the warp, and go to x. All lanes call it: those behind the
-// last element exchange among themselves.
-BC_DEVICE void bc_rotate_four(const bc_prepare_args &p, bc_four v, int i, float *x)
+// The stages behind those of a thread's sixteen.
+BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
 {
-    if (p.sign) {
-        if (i < p.width) {
-            const bc_four sign = bc_load4(p.sign + i);
-#pragma unroll
-            for (int k = 0; k < 4; k++) v.v[k] = sign.v[k] * v.v[k];
-        }
-        bc_hadamard_warp(&v, p.block);
-    }
-    if (i < p.width) bc_put4(x + i, v);
+    int shift = 4;
+#pragma unroll 1
+    for (; 16 << shift <= block; shift += 4) bc_hadamard_pass<16>(x, n, shift);
+    if (8 << shift <= block)
+        bc_hadamard_pass<8>(x, n, shift);
+    else if (4 << shift <= block)
+        bc_hadamard_pass<4>(x, n, shift);
+    else if (2 << shift <= block)
+        bc_hadamard_pass<2>(x, n, shift);
 }
 
-template <int SOURCE>
-BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+// Elements i .. i + 15 get their signs and their first stages, and go to x.
+BC_DEVICE void bc_rotate_share(const bc_prepare_args &p, bc_sixteen *v, int i, float *x)
 {
-    const int turns = bc_turns(p);
-#pragma unroll 1
-    for (int turn = 0; turn < turns; turn++) {
-        const int i = bc_turn_element(turn);
-        bc_four v = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (i < p.width) v = bc_elements<SOURCE>(p, from, t, i);
-        bc_rotate_four(p, v, i, x);
+    if (p.sign) {
+        const bc_sixteen sign = bc_load16(p.sign + i);
+#pragma unroll
+        for (int k = 0; k < BC_SHARE; k++) v->v[k] = sign.v[k] * v->v[k];
+        bc_butterflies<BC_SHARE>(v->v, p.block);
     }
+    bc_put16(x + i, *v);
 }
 
 // All elements to `to`, as they are.
@@ -188,42 +186,42 @@ template <int SOURCE>
 BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t, float *to)
 {
 #pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) bc_put4(to + i, bc_elements<SOURCE>(p, from, t, i));
+    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE)
+        bc_put16(to + i, bc_elements<SOURCE>(p, from, t, i));
+}
+
+template <int SOURCE>
+BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+{
+#pragma unroll 1
+    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
+        bc_sixteen v = bc_elements<SOURCE>(p, from, t, i);
+        bc_rotate_share(p, &v, i, x);
+    }
 }
 
 // A permutation needs the whole vector: it is put down first, and comes back in its new order.
 template <int SOURCE>
 BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
 {
-    const int turns = bc_turns(p);
     bc_put_elements<SOURCE>(p, from, t, x);
     bc_sync();
-    bc_four v[BC_GPU_PREPARE_TURNS];
+    bc_sixteen v[BC_GPU_PREPARE_TURNS];
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
         const int i = bc_turn_element(turn);
-        v[turn] = { { 0.0f, 0.0f, 0.0f, 0.0f } };
-        if (turn >= turns || i >= p.width) continue;
+        if (i >= p.width) continue;
 #pragma unroll
-        for (int k = 0; k < 4; k++) v[turn].v[k] = x[p.perm[i + k]];
+        for (int k = 0; k < BC_SHARE; k += 4) {
+            const bc_words4 perm = bc_load(p.perm + i + k);
+#pragma unroll
+            for (int e = 0; e < 4; e++) v[turn].v[k + e] = x[perm.w[e]];
+        }
     }
     bc_sync();
 #pragma unroll
-    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
-        if (turn >= turns) break;
-        bc_rotate_four(p, v[turn], bc_turn_element(turn), x);
-    }
-}
-
-// The stages behind those of a warp.
-BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
-{
-    int shift = 7;
-    for (; 8 << shift <= block; shift += 3) bc_hadamard_pass<8>(x, n, shift);
-    if (4 << shift <= block)
-        bc_hadamard_pass<4>(x, n, shift);
-    else if (2 << shift <= block)
-        bc_hadamard_pass<2>(x, n, shift);
+    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++)
+        if (bc_turn_element(turn) < p.width) bc_rotate_share(p, &v[turn], bc_turn_element(turn), x);
 }
 
 // ---- rounding ----
@@ -232,10 +230,11 @@ BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
 BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t, int *room)
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
-        const bc_four v = bc_load4(x + i);
+#pragma unroll 1
+    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
+        const bc_sixteen v = bc_load16(x + i);
 #pragma unroll
-        for (int k = 0; k < 4; k++) {
+        for (int k = 0; k < BC_SHARE; k++) {
             const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
             top = bits > top ? bits : top;
         }
@@ -244,20 +243,21 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
     const bool usable = top > 0 && top < 0x7f800000;
     const float max = bc_bits_to_float((uint32_t)top);
     const float up = max < 0x1p-60f ? 0x1p80f : 1.0f, inverse = usable ? 127.0f / (max * up) : 0.0f;
-    uint32_t *out = (uint32_t *)(p.a + (int64_t)t * p.a_stride);
+    int8_t *out = p.a + (int64_t)t * p.a_stride;
     int sum = 0;
-    for (int i = threadIdx.x * 4; i < p.a_stride; i += blockDim.x * 4) {
-        uint32_t packed = 0;
+#pragma unroll 1
+    for (int i = threadIdx.x * BC_SHARE; i < p.a_stride; i += blockDim.x * BC_SHARE) {
+        bc_words4 packed = { { 0, 0, 0, 0 } };
         if (usable && i < p.width) {
-            const bc_four v = bc_load4(x + i);
+            const bc_sixteen v = bc_load16(x + i);
 #pragma unroll
-            for (int k = 0; k < 4; k++) {
+            for (int k = 0; k < BC_SHARE; k++) {
                 const int q = (int)bc_round_even(v.v[k] * divisor * up * inverse);
                 sum += q;
-                packed |= (uint32_t)(q & 255) << 8 * k;
+                packed.w[k / 4] |= (uint32_t)(q & 255) << 8 * (k % 4);
             }
         }
-        out[i / 4] = packed;
+        bc_put(out + i, packed);
     }
     sum = bc_block_sum(sum, room);
     if (threadIdx.x == 0) {

@@ -1,11 +1,19 @@
 // reduce.cuh - sums and maxima over a warp and over a block.
 #pragma once
 
-// A sum of f32 squares kept exactly enough to round like one in f64: the error of every step is carried along
-// (Dekker 1971, Knuth's two-sum). Cards for games have few f64 units.
+// A sum of f32 squares that rounds like one in f64. Cards for computing (8.0, 9.0) have the units for that; on cards for
+// games the error of every step is carried along in f32 (Dekker 1971, Knuth's two-sum).
+#if BC_FAST_DOUBLES
+typedef double bc_wide_sum;
+BC_DEVICE bc_wide_sum bc_no_squares() { return 0.0; }
+BC_DEVICE void bc_add_square(bc_wide_sum *s, float v) { *s += (double)v * v; }
+BC_DEVICE double bc_squares(bc_wide_sum s) { return s; }
+#else
 struct bc_wide_sum {
     float high, low;
 };
+BC_DEVICE bc_wide_sum bc_no_squares() { return { 0.0f, 0.0f }; }
+BC_DEVICE double bc_squares(bc_wide_sum s) { return (double)s.high + s.low; }
 
 BC_DEVICE void bc_add_square(bc_wide_sum *s, float v)
 {
@@ -14,6 +22,7 @@ BC_DEVICE void bc_add_square(bc_wide_sum *s, float v)
     s->low += ((s->high - (t - z)) + (p - z)) + rest;
     s->high = t;
 }
+#endif
 
 BC_DEVICE double bc_warp_sum(double v)
 {

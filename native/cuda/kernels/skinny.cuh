@@ -8,10 +8,10 @@
 // every load is 16 bytes wide.
 //
 // A block has one tile of rows; its warps take turns over steps of 64 columns, all of the first plane, then all of the
-// next (the sums so far times three). Each lane has a ring of steps in shared memory, weights and activations, that its
-// copies fill ahead of it, the first weights before the kernel's inputs are there. (Plain loads of activations would come
-// back only behind the weights that were asked for before them: a processor's loads return in order.) Nothing is checked
-// on the way: columns are padded with zeros to whole steps, and lanes without a row or token repeat the last one.
+// next (the sums so far times three). Each lane has a ring of steps in shared memory that its copies fill ahead of it, the
+// first weights before the kernel's inputs are there. Nothing is checked on the way: columns are padded with zeros to
+// whole steps, and lanes without a row or token repeat the last one. The loop is one step, not several: code that does
+// not fit the smallest instruction cache costs more here than the loop does.
 #pragma once
 
 enum { BC_SKINNY_COLS = 64, BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_CODES = 16 };
@@ -73,7 +73,7 @@ BC_DEVICE void bc_skinny_multiply(int sums[TILES][3][4], const bc_words4 &w, con
             uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);
 #pragma unroll
             for (int k = 0; k < 5; k++) {
-                even = bc_times3(even);
+                even *= 3;
                 odd *= 3;
                 h[i][k] = bc_bytes(even, odd, 0x7351);
             }
@@ -91,11 +91,11 @@ BC_DEVICE void bc_skinny_multiply(int sums[TILES][3][4], const bc_words4 &w, con
     }
 }
 
-// TILES: of 8 tokens. Grid: tiles of groups. blockDim.x = 32 * p.warps. shared: STAGES (1 + TILES) 16 bytes of each
-// thread.
-template <int TILES, int STAGES> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
+// TILES: of 8 tokens. Grid: tiles of groups. blockDim.x = 32 * p.warps. shared: STAGES 16 bytes of each thread for the
+// ring, and behind it the activations: all of them, i8 [n, cols], or STREAMED through rings of their own, as the weights.
+template <int TILES, int STAGES, bool STREAMED> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
 {
-    const int TOKENS = 8 * TILES;
+    const int TOKENS = 8 * TILES, OPERANDS = STREAMED ? 1 + TILES : 1;
     BC_SHARED int total[5][BC_SKINNY_GROUPS * 8 * TILES]; // S_i by group and token
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     const int which = bc_matrix_of(p, blockIdx.x), tile = (int)blockIdx.x - p.first[which];
@@ -105,51 +105,73 @@ template <int TILES, int STAGES> BC_DEVICE void bc_skinny(const bc_linear_args &
     const int first = warp * BC_SKINNY_COLS + 16 * t;
     const bc_skinny_way way = bc_skinny_share(p, m.n_planes, (int64_t)m.plane_stride);
     bc_skinny_cursor ahead = { m.data + (int64_t)group * p.cols + first, way.steps, way.planes };
-    // this lane's 16 bytes of each operand in stage 0
-    uint8_t *ring = shared + threadIdx.x * 16;
-    const int operand = blockDim.x * 16, stage_bytes = operand * (1 + TILES), all_steps = way.steps * way.planes;
-    for (int i = 0; i < STAGES - 1 && i < all_steps; i++) {
-        bc_copy_ahead(ring + i * stage_bytes, ahead.at);
-        ahead.next(way);
+    const int operand = blockDim.x * 16, stage_bytes = operand * OPERANDS, all_steps = way.steps * way.planes;
+    uint8_t *ring = shared + threadIdx.x * 16; // this lane's 16 bytes of stage 0
+    for (int i = 0; i < STAGES - 1; i++) {
+        if (i < all_steps) {
+            bc_copy_ahead(ring + i * stage_bytes, ahead.at);
+            ahead.next(way);
+        }
+        if (!STREAMED) bc_copy_group();
     }
     if ((int)threadIdx.x < BC_SKINNY_ROWS && tile * BC_SKINNY_ROWS + (int)threadIdx.x < m.rows)
         bc_prefetch(m.scales + tile * BC_SKINNY_ROWS + threadIdx.x);
     bc_let_next_begin();
     for (int i = threadIdx.x; i < 5 * BC_SKINNY_GROUPS * TOKENS; i += blockDim.x) total[0][i] = 0;
     bc_wait_for_inputs();
-    bc_sync();
 
-    const uint8_t *tokens[TILES];
+    const uint8_t *tokens[TILES]; // where this lane's columns of its tokens begin
+    if (STREAMED) {
 #pragma unroll
-    for (int k = 0; k < TILES; k++)
-        tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
-    int sums[TILES][3][4] = {};
-    int ahead_column = 0, ahead_left = way.steps; // of the activations that are copied next
-    for (int i = 0; i < STAGES - 1; i++) {
+        for (int k = 0; k < TILES; k++)
+            tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
+    } else {
+        uint8_t *staged = shared + STAGES * stage_bytes;
+        for (int token = 0; token < p.n; token++)
+            for (int c = threadIdx.x * 16; c < p.cols; c += blockDim.x * 16)
+                bc_put(staged + token * p.cols + c, bc_load(p.a + (int64_t)token * p.a_stride + c));
+#pragma unroll
+        for (int k = 0; k < TILES; k++) tokens[k] = staged + bc_least(8 * k + g, p.n - 1) * p.cols + first;
+    }
+    int column = 0, column_left = way.steps; // of the activations that are taken next
+    for (int i = 0; STREAMED && i < STAGES - 1; i++) {
         if (i < all_steps) {
 #pragma unroll
             for (int k = 0; k < TILES; k++)
-                bc_copy_ahead(ring + i * stage_bytes + (1 + k) * operand, tokens[k] + ahead_column);
-            bc_skinny_turn(&ahead_column, &ahead_left, way);
+                bc_copy_ahead(ring + i * stage_bytes + (1 + k) * operand, tokens[k] + column);
+            bc_skinny_turn(&column, &column_left, way);
         }
         bc_copy_group();
     }
+    bc_sync();
+
+    int sums[TILES][3][4] = {};
     int left = way.steps; // of the plane that is multiplied now
     int stage = 0, free_stage = STAGES - 1;
+#pragma unroll 1
     for (int done = 0; done < all_steps; done++) {
+        bc_words4 b[TILES];
+        if (!STREAMED) {
+#pragma unroll
+            for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens[k] + column);
+            bc_skinny_turn(&column, &column_left, way);
+        }
         bc_copied<STAGES - 2>();
         const uint8_t *from = ring + stage * stage_bytes;
         const bc_words4 w = bc_load(from);
-        bc_words4 b[TILES];
+        if (STREAMED) {
 #pragma unroll
-        for (int k = 0; k < TILES; k++) b[k] = bc_load(from + (1 + k) * operand);
+            for (int k = 0; k < TILES; k++) b[k] = bc_load(from + (1 + k) * operand);
+        }
         if (done + STAGES - 1 < all_steps) {
             uint8_t *to = ring + free_stage * stage_bytes;
             bc_copy_ahead(to, ahead.at);
             ahead.next(way);
+            if (STREAMED) {
 #pragma unroll
-            for (int k = 0; k < TILES; k++) bc_copy_ahead(to + (1 + k) * operand, tokens[k] + ahead_column);
-            bc_skinny_turn(&ahead_column, &ahead_left, way);
+                for (int k = 0; k < TILES; k++) bc_copy_ahead(to + (1 + k) * operand, tokens[k] + column);
+                bc_skinny_turn(&column, &column_left, way);
+            }
         }
         bc_copy_group();
         stage = stage + 1 == STAGES ? 0 : stage + 1;
@@ -241,12 +263,12 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
 BC_KERNEL BC_BOUNDS(1024, 1) bc_skinny_8(const bc_linear_args p)
 {
     BC_DYNAMIC_SHARED(ring);
-    bc_skinny<1, BC_GPU_STAGES_8>(p, ring);
+    bc_skinny<1, BC_GPU_STAGES_8, false>(p, ring);
 }
 BC_KERNEL BC_BOUNDS(512, 1) bc_skinny_32(const bc_linear_args p)
 {
     BC_DYNAMIC_SHARED(ring);
-    bc_skinny<4, BC_GPU_STAGES_32>(p, ring);
+    bc_skinny<4, BC_GPU_STAGES_32, true>(p, ring);
 }
 BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_8(const bc_linear_args p) { bc_skinny_codes<1>(p); }
 BC_KERNEL BC_BOUNDS(256, 2) bc_skinny_int8_32(const bc_linear_args p) { bc_skinny_codes<4>(p); }

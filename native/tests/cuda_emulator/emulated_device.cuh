@@ -98,7 +98,6 @@ BC_DEVICE void bc_copy_ahead(void *shared, const void *global)
 }
 BC_DEVICE void bc_copy_group() {}
 template <int PENDING> BC_DEVICE void bc_copied() {}
-BC_DEVICE uint32_t bc_times3(uint32_t v) { return 3u * v; }
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)
 {
     if (choice & 0x8888) bc_emulated_wrong("bc_bytes: digits are 0 to 7", site);
@@ -184,6 +183,8 @@ BC_DEVICE float bc_fma(float a, float b, float c) { return fmaf(a, b, c); }
 struct bc_words4 {
     uint32_t w[4];
 };
+BC_DEVICE void bc_put(void *p, const bc_words4 &v) { memcpy(p, v.w, 16); }
+#define BC_FAST_DOUBLES 0
 BC_DEVICE bc_words4 bc_load(const void *p, BC_SITE)
 {
     if ((uintptr_t)p % 16)
