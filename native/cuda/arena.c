@@ -55,6 +55,22 @@ bc_ptr bc_arena_vector(bc_arena *a, const void *from, int64_t count)
     return bc_arena_vectors(a, from, 1, count);
 }
 
+/* Where each element of a vector goes: the inverse of `perm`. */
+static bc_ptr copy_places(bc_arena *a, const int32_t *perm, int n)
+{
+    if (!perm) return 0;
+    int32_t *places = calloc((size_t)n, sizeof *places);
+    if (!places) {
+        if (a->status == BC_OK)
+            a->status = bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation");
+        return 0;
+    }
+    for (int i = 0; i < n; i++) places[perm[i]] = i;
+    const bc_ptr p = bc_arena_vector(a, places, n);
+    free(places);
+    return p;
+}
+
 static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
                                             bc_gpu_rotation *rotations, int *n)
 {
@@ -64,6 +80,7 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
     new->of = r;
     new->sign = bc_arena_vector(a, r->sign, r->cols);
     new->perm = bc_arena_vector(a, r->perm, r->cols);
+    new->places = copy_places(a, r->perm, r->cols);
     return new;
 }
 

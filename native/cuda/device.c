@@ -19,7 +19,7 @@ enum {
     OLDEST_ARCH = 61,       /* the oldest image */
     GRAPH_OVERLAP = 12040,  /* drivers that keep such edges in a captured graph */
     PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
-    STATIC_SHARED = 6 << 10  /* at most, in kernels that ask for more */
+    STATIC_SHARED = 12 << 10  /* at most, in kernels that ask for more */
 };
 
 static const char *const KERNEL_NAMES[BC_N_GPU_KERNELS] = {

@@ -144,11 +144,15 @@ static int run_layer(const run *r, int layer, bc_ptr y)
     const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp },
                                     { &m[BC_MATRIX_UP], s->b.up, s->b.mlp } };
     const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, s->b.hidden };
+    bc_prepare_args attention, gated = { .source = BC_FROM_X,
+                                         .cols = c->intermediate,
+                                         .x = s->b.gate,
+                                         .placed = 1 };
     const bc_prepare_args swiglu = { .source = BC_FROM_SWIGLU,
                                      .cols = c->intermediate,
                                      .gate = s->b.gate,
                                      .up = s->b.up };
-    bc_prepare_args attention;
+    int one_go = 0;
     int status =
         bc_gpu_linear(&r->space, residual(r, y, l->attn_norm), qkv, 3, r->n, r->err);
     if (status == BC_OK)
@@ -156,8 +160,12 @@ static int run_layer(const run *r, int layer, bc_ptr y)
                                                  : attend_along(r, layer, &attention);
     if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
     if (status == BC_OK)
+        status = bc_gpu_gated(&r->space, residual(r, s->b.y, l->mlp_norm), both,
+                              &m[BC_MATRIX_DOWN], r->n, &one_go, r->err);
+    if (status == BC_OK && !one_go)
         status = bc_gpu_linear(&r->space, residual(r, s->b.y, l->mlp_norm), both, 2, r->n, r->err);
-    if (status == BC_OK) status = bc_gpu_linear(&r->space, swiglu, &down, 1, r->n, r->err);
+    if (status == BC_OK)
+        status = bc_gpu_linear(&r->space, one_go ? gated : swiglu, &down, 1, r->n, r->err);
     return status;
 }
 

@@ -22,6 +22,11 @@ typedef struct bc_gpu_space {
 int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product *products,
                   int count, int n, bc_error *err);
 
+/* silu(gate) * up into y, in the order that matrix `next` wants its input in, where the card and the matrices allow to
+ * do it in one go: *done says whether. The source is of gate and up. */
+int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product gate_up[2],
+                 const bc_gpu_matrix *next, int n, int *done, bc_error *err);
+
 /* One bc_prepare for matrix `like`: rotated and rounded, or plain where that is 1. */
 int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_matrix *like,
                    int plain, int n, bc_error *err);

@@ -17,6 +17,7 @@ enum {
 typedef struct bc_gpu_rotation {
     const bc_rotation *of;
     bc_ptr sign, perm;
+    bc_ptr places; /* the inverse of perm */
 } bc_gpu_rotation;
 
 /* A matrix on the card, rows padded (params.h). */

@@ -184,6 +184,9 @@ static void check_operations(const struct place *p)
         check_linear(p, BC_WEIGHT_INT8, 81, COLS[i], 0, 1);
         check_linear(p, BC_WEIGHT_INT8, 7, COLS[i], 0, 5);
     }
+    check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 2, 1); /* columns in parts */
+    check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 3, 3);
+    check_linear(p, BC_WEIGHT_PLANES, 20, 4160, 2, 40);
     check_prepare(p, 192, 2, 1e-30f);
     check_prepare(p, 192, 2, 0.0f);
     for (size_t i = 0; i < sizeof TOKENS / sizeof *TOKENS; i++) {

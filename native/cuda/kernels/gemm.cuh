@@ -114,14 +114,6 @@ template <int TOKENS> struct bc_token_tile {
 
 // ---- the product ----
 
-// The largest integer of so many planes: what the bytes of a tile are too large by. int8 codes (0 planes): 0.
-BC_DEVICE int bc_largest(int n_planes)
-{
-    int q = 0;
-    for (int k = 0; k < n_planes; k++) q = 3 * q + 1;
-    return q;
-}
-
 // Tile times tokens for one warp, 32 columns from word `first`: 80 rows x 32 tokens.
 template <bool SIGNED>
 BC_DEVICE void bc_multiply(int c[5][4][4], const uint32_t *rows, const uint32_t *tokens, int first)

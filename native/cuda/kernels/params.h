@@ -13,8 +13,8 @@ enum {
     BC_GPU_GROUP = 5,           /* rows of a byte */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_STAGES_8 = 8,  /* steps of a product with up to 8 tokens that are copied ahead: 512 bytes of a warp; */
-    BC_GPU_STAGES_32 = 4, /* with up to 32, activations too: 512 bytes for weights and for 8 tokens each */
+    BC_GPU_STAGES_8 = 6,  /* steps of a product with up to 8 tokens that are copied ahead: 1,024 bytes of a warp; */
+    BC_GPU_STAGES_32 = 4, /* with up to 32, activations too: 512 bytes more for each 8 tokens */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
@@ -62,6 +62,7 @@ typedef struct bc_prepare_args {
     BC_AT(const float) sign;
     BC_AT(const int32_t) perm;
     int block;
+    int placed; /* 1: the elements lie in the rotation's order already; perm is 0 */
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
@@ -94,8 +95,10 @@ typedef struct bc_linear_args {
     int a_stride;
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
-    int warps;   /* one token: warps that share a group's columns */
-    int splits;  /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
+    int paired;  /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
+    BC_AT(const int32_t) places; /* 0: at r */
+    int warps;   /* one token, or few: warps that share a tile's columns */
+    int splits;  /* a batch, or few tokens: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;
     int partial_stride;
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
