@@ -114,7 +114,7 @@ static const bc_cuda_image *choose_image(int arch, int skip)
 static int wants_shared(int kernel)
 {
     return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_attention) ||
-           kernel == BC_K_bc_attend || kernel == BC_K_bc_skinny_8 ||
+           kernel == BC_K_bc_attend || kernel == BC_K_bc_skinny_1 || kernel == BC_K_bc_skinny_8 ||
            kernel == BC_K_bc_skinny_32;
 }
 

@@ -10,6 +10,8 @@ typedef struct run {
     bc_stack *s;
     const bc_stack_batch *batch;
     bc_gpu_space space;
+    bc_gpu_inputs in;
+    bc_ptr x, cos, sin, places;
     int n, kv_type;
     bc_error *err;
 } run;
@@ -21,7 +23,7 @@ static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
     const bc_config *c = &r->s->model->config;
     return (bc_prepare_args){ .source = BC_FROM_X,
                               .cols = c->hidden,
-                              .x = r->s->b.x,
+                              .x = r->x,
                               .y = y,
                               .norm = norm,
                               .eps = c->rms_eps };
@@ -41,11 +43,11 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
                              .q_stride = s->b.q_cols,
                              .k = s->b.k,
                              .v = s->b.v,
-                             .cos = s->b.cos,
-                             .sin = s->b.sin,
+                             .cos = r->cos,
+                             .sin = r->sin,
                              .q_norm = l->q_norm,
                              .k_norm = l->k_norm,
-                             .places = s->b.places,
+                             .places = r->places,
                              .n = r->n,
                              .heads = c->n_heads,
                              .kv_heads = c->n_kv_heads,
@@ -94,7 +96,7 @@ static int attend_apart(const run *r, int layer, bc_prepare_args *output)
                                  .sums = r->s->b.sums,
                                  .heads = c->n_heads,
                                  .head_dim = c->head_dim,
-                                 .places = r->s->b.places,
+                                 .places = r->places,
                                  .window = slides(c, r->s->first + layer),
                                  .splits = splits };
     return bc_device_start(r->s->device, &launch, r->err);
@@ -174,12 +176,12 @@ static int run_layer(const run *r, int layer, bc_ptr y)
 static int run_layers(const run *r)
 {
     const bc_stack *s = r->s;
-    int status = bc_device_upload(s->device, s->b.inputs, s->staged, s->b.inputs_bytes, r->err);
+    int status = bc_device_upload(s->device, s->b.inputs, s->staged, r->in.bytes, r->err);
     for (int i = 0; i < s->count && status == BC_OK; i++)
         status = run_layer(r, i, i ? s->b.y : 0);
     if (status != BC_OK) return status;
     /* the last layer's output joins the residual stream */
-    bc_add_args add = { .x = s->b.x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
+    bc_add_args add = { .x = r->x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
     const bc_launch launch = {
         BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
     };
@@ -210,29 +212,26 @@ static int run_rows(const run *r, int first, int rows)
     return status;
 }
 
-/* Rows of results, which are padded where they are not logits, to rows first .. of the caller's. */
 static void give(const run *r, int first, int rows)
 {
-    const bc_config *c = &r->s->model->config;
-    const size_t to = (size_t)(r->s->has_head ? c->vocab : c->hidden);
-    const size_t from = (size_t)row_floats(r->s);
-    for (int i = 0; i < rows; i++)
-        memcpy(r->batch->out + (size_t)(first + i) * to, r->s->results + (size_t)i * from,
-               to * sizeof(float));
+    if (rows) r->batch->take(r->batch->arg, first, rows, r->s->results, row_floats(r->s));
 }
 
-static void stage(const bc_stack *s, const bc_stack_batch *batch)
+static void stage(const run *r)
 {
-    const bc_config *c = &s->model->config;
-    const size_t n = (size_t)batch->n, half = (size_t)c->head_dim / 2 * sizeof(float);
-    const bc_gpu_buffers *b = &s->b;
-    const size_t row = (size_t)c->hidden * sizeof(float);
-    for (size_t i = 0; i < n; i++)
-        memcpy(s->staged + i * (size_t)b->hidden * sizeof(float), batch->x + i * (size_t)c->hidden,
-               row);
-    memcpy(s->staged + (b->cos - b->inputs), batch->cos, n * half);
-    memcpy(s->staged + (b->sin - b->inputs), batch->sin, n * half);
-    bc_gpu_place *places = (void *)(s->staged + (b->places - b->inputs));
+    const bc_stack *s = r->s;
+    const bc_stack_batch *batch = r->batch;
+    const size_t n = (size_t)r->n, half = (size_t)s->model->config.head_dim / 2 * sizeof(float);
+    const size_t hidden = (size_t)s->model->config.hidden * sizeof(float);
+    const size_t padded = (size_t)s->b.hidden * sizeof(float);
+    memcpy(s->staged + r->in.cos, batch->cos, n * half);
+    memcpy(s->staged + r->in.sin, batch->sin, n * half);
+    for (size_t i = 0; i < n; i++) {
+        uint8_t *row = s->staged + (size_t)r->in.x + i * padded;
+        memcpy(row, (const uint8_t *)batch->x + i * hidden, hidden);
+        memset(row + hidden, 0, padded - hidden);
+    }
+    bc_gpu_place *places = (void *)(s->staged + r->in.places);
     for (size_t i = 0; i < n; i++) {
         const bc_cache *cache = batch->places[i].cache;
         places[i] = (bc_gpu_place){ .keys = cache->keys,
@@ -327,11 +326,16 @@ static int run_directly(const run *r)
 int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
 {
     run r = { .s = s, .batch = batch, .n = batch->n, .err = err };
+    r.in = bc_stack_inputs(s, r.n);
+    r.places = s->b.inputs + (bc_ptr)r.in.places;
+    r.cos = s->b.inputs + (bc_ptr)r.in.cos;
+    r.sin = s->b.inputs + (bc_ptr)r.in.sin;
+    r.x = s->b.inputs + (bc_ptr)r.in.x;
     r.space = (bc_gpu_space){ s->device, &s->b, bc_prepare_shared(s, s->b.work != 0) };
     int status = bc_device_enter(s->device, err);
     if (status == BC_OK) status = check_places(batch, &r.kv_type, err);
     if (status != BC_OK) return status;
-    stage(s, batch);
+    stage(&r);
     const int small = batch->n <= BC_GRAPH_TOKENS && batch->rows <= BC_LOGIT_ROWS &&
                       (batch->separate || batch->n == 1);
     return small ? run_graph(&r) : run_directly(&r);

@@ -12,12 +12,11 @@ enum {
     SKINNY_TILE = 8,    /* tokens that cost no more than one */
     SKINNY_TOKENS = 32,
     LEAST_WARPS = 4,
-    SPLIT_STEPS = 32,       /* of a part of the columns, at least */
-    SKINNY_ROWS = 80,   /* BC_SKINNY_ROWS */
+    SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
     SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
     SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
-    RING_8 = 1024 * BC_GPU_STAGES_8, /* bytes of a warp */
-    RING_32 = 512 * 6 * BC_GPU_STAGES_32,
+    RING_8 = 512 * BC_GPU_STAGES_8, /* bytes of a warp */
+    RING_32 = 512 * 5 * BC_GPU_STAGES_32,
     SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
     SKINNY_INT8_WARPS = 32,
     SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
@@ -158,17 +157,6 @@ static int skinny_warps(const bc_gpu_space *s, int tiles, int cols, int most)
     return warps < steps ? warps : steps;
 }
 
-/* How many parts of the columns keep every processor busy; joining them has its price. */
-static int skinny_splits(const bc_gpu_space *s, int tiles, int cols)
-{
-    if (tiles * BC_GPU_TILE_ROWS > s->b->partial_stride) return 1;
-    const int steps = up(cols, SKINNY_COLS);
-    int splits = s->device->processors / tiles;
-    splits = splits < MOST_SPLITS ? splits : MOST_SPLITS;
-    splits = splits < steps / SPLIT_STEPS ? splits : steps / SPLIT_STEPS;
-    return splits < 1 ? 1 : splits;
-}
-
 /* How many tokens' activations fit beside the rings of few warps. */
 static int tokens_that_fit(const bc_gpu_space *s, int cols)
 {
@@ -185,14 +173,15 @@ static int few_tokens(const bc_gpu_space *s, const bc_linear_args *matrices, int
     const int staged = planes && !wide ? args.n * args.cols : 0;
     const int running = !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32);
     const int most = ring ? (s->device->shared_bytes - staged) / ring : 8;
-    if (planes && !args.paired) args.splits = skinny_splits(s, tiles, args.cols);
-    args.warps = skinny_warps(s, tiles * args.splits, args.cols / args.splits, running);
+    args.warps = skinny_warps(s, tiles, args.cols, running);
     if (args.warps > most) args.warps = most;
-    const int kernel8 = planes ? BC_K_bc_skinny_8 : BC_K_bc_skinny_int8_8;
+    const int kernel8 = !planes       ? BC_K_bc_skinny_int8_8
+                        : args.n == 1 ? BC_K_bc_skinny_1
+                                      : BC_K_bc_skinny_8;
     const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
     const bc_launch launch = { wide ? kernel32 : kernel8,
                                (unsigned)tiles,
-                               (unsigned)args.splits,
+                               1,
                                1,
                                (unsigned)(32 * args.warps),
                                (unsigned)(args.warps * ring + staged),

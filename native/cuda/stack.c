@@ -46,13 +46,25 @@ static bc_ptr floats(bc_arena *a, int64_t rows, int64_t cols)
     return bc_arena_take(a, rows * cols * (int64_t)sizeof(float));
 }
 
+bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n)
+{
+    const int64_t row = 16; /* bytes that everything is aligned to */
+    const int64_t angles = (int64_t)n * (s->model->config.head_dim / 2) * (int64_t)sizeof(float);
+    bc_gpu_inputs in = { .places = 0 };
+    in.cos = (n * (int64_t)sizeof(bc_gpu_place) + row - 1) / row * row;
+    in.sin = in.cos + (angles + row - 1) / row * row;
+    in.x = in.sin + (angles + row - 1) / row * row;
+    in.bytes = in.x + n * bc_gpu_width(s->model->config.hidden) * (int64_t)sizeof(float);
+    return in;
+}
+
 /* ---- what lies on the card, in the order of the allocation ---- */
 
 static void lay_buffers(bc_arena *a, bc_stack *s)
 {
     const bc_config *c = &s->model->config;
     bc_gpu_buffers *b = &s->b;
-    const int64_t n = s->n_batch, half = c->head_dim / 2, d = c->head_dim;
+    const int64_t n = s->n_batch, d = c->head_dim;
     const int widest = (int)bc_gpu_width(widest_input(c));
     b->hidden = (int)bc_gpu_width(c->hidden);
     b->mlp = (int)bc_gpu_width(c->intermediate);
@@ -61,11 +73,8 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
                                2 * c->intermediate),
                           c->hidden);
     const int64_t tile_rows = rows / BC_GPU_TILE_ROWS + 3; /* three matrices begin a tile each */
-    b->inputs = b->x = floats(a, n, b->hidden);
-    b->cos = floats(a, n, half);
-    b->sin = floats(a, n, half);
-    b->places = bc_arena_take(a, n * (int64_t)sizeof(bc_gpu_place));
-    b->inputs_bytes = (int64_t)(b->places - b->inputs) + n * (int64_t)sizeof(bc_gpu_place);
+    b->inputs_bytes = bc_stack_inputs(s, s->n_batch).bytes;
+    b->inputs = bc_arena_take(a, b->inputs_bytes);
     b->y = floats(a, n, b->hidden);
     b->q = floats(a, n, b->q_cols);
     b->k = floats(a, n, c->n_kv_heads * d);
@@ -188,7 +197,6 @@ static int fill(bc_stack *s, bc_error *err)
         (status = pinned(s->device, (void **)(void *)&s->staged, s->b.inputs_bytes, err)) ||
         (status = pinned(s->device, (void **)(void *)&s->results, s->b.logits_bytes, err)))
         return status;
-    memset(s->staged, 0, (size_t)s->b.inputs_bytes);
     return bc_device_wait(s->device, err);
 }
 

@@ -42,8 +42,7 @@ static inline int64_t bc_gpu_width(int64_t n)
 
 /* The buffers of a batch, rows padded (bc_gpu_width); f32 [n_batch, ...] unless said otherwise. */
 typedef struct bc_gpu_buffers {
-    bc_ptr inputs; /* what a batch begins with, one after the other: x, cos, sin, places */
-    bc_ptr x, cos, sin, places;
+    bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */
     bc_ptr y, q, k, v, gate, up;
     bc_ptr plain;               /* the widest input of a dense matrix; 0: none is dense */
     bc_ptr work; /* of bc_prepare, where shared memory is too small; else 0 */
@@ -100,6 +99,13 @@ int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err);
 
 /* Bytes of shared memory that bc_prepare needs at most, with or without a work buffer. */
 int bc_prepare_shared(const bc_stack *s, int with_work);
+
+/* Where the inputs of a batch of n tokens lie, in bytes from b.inputs: so little is copied for few tokens. */
+typedef struct bc_gpu_inputs {
+    int64_t places, cos, sin, x, bytes; /* bytes: of all of it */
+} bc_gpu_inputs;
+
+bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n);
 
 /* Into how many parts one token's context is cut when n tokens of different caches attend. */
 int bc_attention_splits(const bc_device *d, const bc_config *c, int n);

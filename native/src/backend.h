@@ -28,7 +28,10 @@ typedef struct bc_stack_batch {
     int32_t n;                     /* 1 .. n_batch */
     int32_t separate;              /* 1: each token is another cache's, else all are one's, in order */
     int32_t rows;                  /* how many of the last tokens the output is wanted of; 0: none */
-    float *out; /* f32 [rows, vocab], or [rows, hidden] (the residual stream) where the stack has no head */
+    /* Called with the output, some rows at a time: rows first .. first + count - 1 of them, f32 [count, stride], of which
+     * the first vocab floats are logits, or the first hidden the residual stream where the stack has no head. */
+    void (*take)(void *arg, int32_t first, int32_t count, const float *from, int64_t stride);
+    void *arg;
 } bc_stack_batch;
 
 typedef struct bc_backend {

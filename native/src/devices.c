@@ -259,12 +259,43 @@ void bc_placed_close(bc_placed *placed)
 
 /* ---- forward ---- */
 
+struct rows_work {
+    bc_engine *engine;
+    float *out;
+    size_t width;
+    int32_t first;
+    const float *from;
+    int64_t stride;
+};
+
+static void copy_row(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    const struct rows_work *w = arg;
+    memcpy(w->out + (size_t)(w->first + i) * w->width, w->from + i * w->stride,
+           w->width * sizeof(float));
+}
+
+/* Logits of many tokens are tens of megabytes: all threads copy. */
+static void take_rows(void *arg, int32_t first, int32_t count, const float *from, int64_t stride)
+{
+    struct rows_work *w = arg;
+    w->first = first;
+    w->from = from;
+    w->stride = stride;
+    bc_pool_run(w->engine->pool, copy_row, w, count);
+}
+
 int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err)
 {
     const bc_placed *placed = s->model->placed;
+    const bc_config *c = &s->model->config;
     for (int t = 0; t < n; t++)
         s->device_places[t] =
             (bc_stack_place){ s->places[t].session->cache, s->places[t].position };
+    struct rows_work work = { .engine = s->engine,
+                              .out = out,
+                              .width = (size_t)(placed->head ? c->vocab : c->hidden) };
     const bc_stack_batch batch = { .x = s->x,
                                    .cos = s->cos,
                                    .sin = s->sin,
@@ -272,6 +303,7 @@ int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err)
                                    .n = n,
                                    .separate = n > 1 && s->places[0].session != s->places[1].session,
                                    .rows = rows,
-                                   .out = out };
+                                   .take = take_rows,
+                                   .arg = &work };
     return placed->backend->stack_forward(placed->stack, &batch, err);
 }

@@ -235,6 +235,23 @@ static bc_session *largest(bc_session *const *sessions, int32_t n)
     return s;
 }
 
+struct ended {
+    bc_session *const *sessions;
+    const int32_t *tokens;
+    const float *logits;
+    size_t vocab;
+};
+
+static void end_session(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    const struct ended *w = arg;
+    bc_session *one = w->sessions[i];
+    one->tokens[one->position++] = w->tokens[i];
+    memcpy(one->logits, w->logits + (size_t)i * w->vocab, w->vocab * sizeof *w->logits);
+    one->has_logits = 1;
+}
+
 int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int32_t n,
                         float *logits, const bc_cancel *cancel, bc_error *err)
 {
@@ -255,11 +272,7 @@ int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int3
     if (status != BC_OK) return status;
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the forward pass was cancelled");
-    for (int32_t i = 0; i < n; i++) {
-        bc_session *one = sessions[i];
-        one->tokens[one->position++] = tokens[i];
-        memcpy(one->logits, logits + (size_t)i * vocab, vocab * sizeof *logits);
-        one->has_logits = 1;
-    }
+    struct ended ended = { sessions, tokens, logits, vocab };
+    bc_pool_run(s->engine->pool, end_session, &ended, n);
     return BC_OK;
 }

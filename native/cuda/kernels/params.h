@@ -13,7 +13,7 @@ enum {
     BC_GPU_GROUP = 5,           /* rows of a byte */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_STAGES_8 = 6,  /* steps of a product with up to 8 tokens that are copied ahead: 1,024 bytes of a warp; */
+    BC_GPU_STAGES_8 = 8,  /* steps of a product with up to 8 tokens that are copied ahead: 512 bytes of a warp; */
     BC_GPU_STAGES_32 = 4, /* with up to 32, activations too: 512 bytes more for each 8 tokens */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
@@ -98,7 +98,7 @@ typedef struct bc_linear_args {
     int paired;  /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
     BC_AT(const int32_t) places; /* 0: at r */
     int warps;   /* one token, or few: warps that share a tile's columns */
-    int splits;  /* a batch, or few tokens: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
+    int splits;  /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;
     int partial_stride;
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
