@@ -29,6 +29,7 @@ enum {
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75,
     CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76,
     CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN = 97,
+    CU_LIMIT_STACK_SIZE = 0,
     CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES = 8,
     CU_STREAM_NON_BLOCKING = 1,
     CU_STREAM_CAPTURE_MODE_THREAD_LOCAL = 1,
@@ -66,6 +67,7 @@ typedef struct CUlaunchConfig {
     X(DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext * context, CUdevice device))  \
     X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice device))                  \
     X(CtxSetCurrent, "cuCtxSetCurrent", (CUcontext context))                                       \
+    X(CtxSetLimit, "cuCtxSetLimit", (int limit, size_t value))                                     \
     X(MemGetInfo, "cuMemGetInfo_v2", (size_t * free_bytes, size_t * total_bytes))                  \
     X(MemAlloc, "cuMemAlloc_v2", (CUdeviceptr * p, size_t bytes))                                  \
     X(MemFree, "cuMemFree_v2", (CUdeviceptr p))                                                    \

@@ -62,25 +62,31 @@ struct bc_element_source {
     int parts;
 };
 
-// Elements i .. i + 15, four by four: a head has a multiple of four.
+// Elements i .. i + 15, four by four: a head has a multiple of four. The loads of several parts are on their way together.
 BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
 {
+    const float *mix[BC_SHARE / 4], *weights[BC_SHARE / 4];
     bc_sixteen out;
 #pragma unroll
-    for (int four = 0; four < BC_SHARE; four += 4) {
-        const int h = (i + four) / p.head_dim, d = (i + four) % p.head_dim;
-        const float *mix = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
-#pragma unroll
-        for (int k = 0; k < 4; k++) out.v[four + k] = 0.0f;
-        if (i + four >= p.cols) continue;
-#pragma unroll 1
-        for (int s = 0; s < from.parts; s++) {
-            const bc_words4 part = bc_load(mix + s * p.head_dim);
-            const float weight = from.weights[h * from.parts + s];
-#pragma unroll
-            for (int k = 0; k < 4; k++) out.v[four + k] = bc_fma(weight, bc_bits_to_float(part.w[k]), out.v[four + k]);
-        }
+    for (int four = 0; four < BC_SHARE / 4; four++) {
+        const int element = i + 4 * four < p.cols ? i + 4 * four : 0, h = element / p.head_dim, d = element % p.head_dim;
+        mix[four] = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
+        weights[four] = from.weights + h * from.parts;
     }
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++) out.v[k] = 0.0f;
+#pragma unroll 2
+    for (int s = 0; s < from.parts; s++) {
+        bc_words4 part[BC_SHARE / 4];
+#pragma unroll
+        for (int four = 0; four < BC_SHARE / 4; four++) part[four] = bc_load(mix[four] + s * p.head_dim);
+#pragma unroll
+        for (int k = 0; k < BC_SHARE; k++)
+            out.v[k] = bc_fma(weights[k / 4][s], bc_bits_to_float(part[k / 4].w[k % 4]), out.v[k]);
+    }
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++)
+        if (i + k >= p.cols) out.v[k] = 0.0f;
     return out;
 }
 

@@ -10,8 +10,7 @@
 // A block has one tile of rows; its warps take turns over steps of 64 columns, all of the first plane, then all of the
 // next (the sums so far times three). Each lane has a ring of steps in shared memory that its copies fill ahead of it, the
 // first weights before the kernel's inputs are there. Nothing is checked on the way: columns are padded with zeros to
-// whole steps, and lanes without a row or token repeat the last one. The loop is one step, not several: code that does
-// not fit the smallest instruction cache costs more here than the loop does.
+// whole steps, and lanes without a row or token repeat the last one.
 #pragma once
 
 enum { BC_SKINNY_COLS = 64, BC_SKINNY_GROUPS = 8, BC_SKINNY_ROWS = 40, BC_SKINNY_CODES = 16 };
@@ -125,7 +124,7 @@ template <> struct bc_skinny_sums<0> {
             uint32_t even = w.w[i] & 0x00ff00ffu, odd = bc_bytes(w.w[i], 0, 0x4341);
 #pragma unroll
             for (int k = 0; k < 5; k++) {
-                even += even << 1; // by the units that add: those that multiply have enough to do
+                even *= 3;
                 odd *= 3;
                 v[k] = bc_dot4_us(bc_bytes(even, odd, 0x7351), b[0].w[i], v[k]);
             }
@@ -245,7 +244,7 @@ template <int TILES, int STAGES, bool STREAMED> BC_DEVICE void bc_skinny(const b
     bc_skinny_sums<TILES> sums = {};
     int left = way.steps; // of the plane that is multiplied now
     int stage = 0, free_stage = STAGES - 1;
-#pragma unroll 1
+#pragma unroll 2
     for (int done = 0; done < all_steps; done++) {
         bc_words4 b[LOADS];
         if (!STREAMED) {

@@ -280,6 +280,8 @@ CUresult CtxSetCurrent(CUcontext wanted)
     return SUCCESS;
 }
 
+CUresult CtxSetLimit(int, size_t) { return SUCCESS; }
+
 /* -- memory -- */
 
 CUresult MemGetInfo(size_t *free_bytes, size_t *total_bytes)
