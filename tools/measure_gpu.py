@@ -62,7 +62,7 @@ def together(model: Model, count: int, tokens: int, kv: str, repeat: int) -> flo
         for session in sessions:
             session.rewind(0)
         for i in range(tokens):
-            forward_together(sessions, np.full(count, i % 100 + 10, np.int32))
+            forward_together(sessions, [i % 100 + 10] * count)
 
     return count * tokens / median(run, repeat)
 
@@ -75,6 +75,7 @@ def perplexity(model: Model, tokens: np.ndarray, kv: str) -> float:
         window = tokens[first : first + WINDOW]
         session.rewind(0)
         logits = session.forward(window, all_positions=True)
+        assert logits is not None
         half = WINDOW // 2
         nll, _ = logits_score(model.engine, np.ascontiguousarray(logits[half:-1]), window[half + 1 :])
         total += float(nll.sum())
@@ -99,7 +100,9 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
         from bitconverter.jobs.job import Cancel, Context
         from bitconverter.jobs.synthetic import SyntheticJob
 
-        SyntheticJob(str(folder), words.synthetic, words.planes, words.layers).run(Context(lambda event: None, Cancel(), None))
+        SyntheticJob(str(folder), words.synthetic, words.planes, words.layers).run(
+            Context(lambda event: None, Cancel(), None)
+        )
     engine = Engine()
     devices.open_backend(engine)
     info = devices.device_info(engine, words.device)
@@ -146,7 +149,9 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("folder")
     parser.add_argument("--synthetic", metavar="SHAPE", help="make the model first, in this shape")
     parser.add_argument("--planes", type=int, default=2)

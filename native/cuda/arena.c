@@ -37,8 +37,7 @@ static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_
         const int64_t n = rows - r < piece ? rows - r : piece;
         for (int64_t i = 0; i < n; i++)
             memcpy(room + i * padded, from + (r + i) * cols, (size_t)cols);
-        a->status =
-            bc_device_upload(a->device, p + (bc_ptr)(r * padded), room, n * padded, a->err);
+        a->status = bc_device_upload(a->device, p + (bc_ptr)(r * padded), room, n * padded, a->err);
     }
     free(room);
     return p;

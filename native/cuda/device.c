@@ -16,10 +16,10 @@
     } while (0)
 
 enum {
-    OLDEST_ARCH = 61,       /* the oldest image */
-    GRAPH_OVERLAP = 12040,  /* drivers that keep such edges in a captured graph */
+    OLDEST_ARCH = 61,        /* the oldest image */
+    GRAPH_OVERLAP = 12040,   /* drivers that keep such edges in a captured graph */
     PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
-    STATIC_SHARED = 12 << 10  /* at most, in kernels that ask for more */
+    STATIC_SHARED = 12 << 10 /* at most, in kernels that ask for more */
 };
 
 static const char *const KERNEL_NAMES[BC_N_GPU_KERNELS] = {
@@ -62,15 +62,16 @@ static int look(bc_device *d, int32_t index, bc_device_info *info, bc_error *err
                        index, count);
     CHECK(d, DeviceGet(&d->ordinal, index), "finding the card");
     size_t total = 0;
-    CHECK(d, DeviceGetName(info->name, sizeof info->name, d->ordinal), "asking for the card's name");
+    CHECK(d, DeviceGetName(info->name, sizeof info->name, d->ordinal),
+          "asking for the card's name");
     CHECK(d, DeviceTotalMem(&total, d->ordinal), "asking for the card's memory");
     snprintf(info->backend, sizeof info->backend, "cuda");
     info->total_bytes = (int64_t)total;
     info->driver_version = d->api.version;
     if ((status = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR, &info->compute_major,
                             err)) ||
-        (status = attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &info->compute_minor,
-                            err)))
+        (status =
+             attribute(d, CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR, &info->compute_minor, err)))
         return status;
     return attribute(d, CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT, &info->n_processors, err);
 }
@@ -158,11 +159,12 @@ static int start(bc_device *d, int32_t index, bc_error *err)
     d->arch = 10 * info.compute_major + info.compute_minor;
     d->processors = info.n_processors;
     if (d->arch < OLDEST_ARCH) return load_kernels(d, err); /* which says so */
-    status = attribute(d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &d->shared_bytes,
-                       err);
+    status =
+        attribute(d, CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN, &d->shared_bytes, err);
     if (status != BC_OK) return status;
     /* the static shared memory of those kernels counts too */
-    d->shared_bytes = (d->shared_bytes > PLAIN_SHARED ? d->shared_bytes : PLAIN_SHARED) - STATIC_SHARED;
+    d->shared_bytes =
+        (d->shared_bytes > PLAIN_SHARED ? d->shared_bytes : PLAIN_SHARED) - STATIC_SHARED;
     d->overlaps = d->arch >= 90 && d->api.LaunchKernelEx && d->api.version >= GRAPH_OVERLAP;
     CHECK(d, DevicePrimaryCtxRetain(&d->context, d->ordinal), "starting the card");
     CHECK(d, CtxSetCurrent(d->context), "starting the card");
@@ -291,8 +293,7 @@ int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
                                     .hStream = d->stream,
                                     .attrs = &overlap,
                                     .numAttrs = 1 };
-    CHECK(d, LaunchKernelEx(&config, d->kernels[l->kernel], params, NULL),
-          KERNEL_NAMES[l->kernel]);
+    CHECK(d, LaunchKernelEx(&config, d->kernels[l->kernel], params, NULL), KERNEL_NAMES[l->kernel]);
     return BC_OK;
 }
 

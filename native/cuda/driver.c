@@ -6,7 +6,9 @@
 #include "error.h"
 #include "platform.h"
 
-enum { OLDEST_DRIVER = 11040 }; /* cuGraphInstantiateWithFlags; cuLaunchKernelEx is used where it exists */
+enum {
+    OLDEST_DRIVER = 11040
+}; /* cuGraphInstantiateWithFlags; cuLaunchKernelEx is used where it exists */
 
 /* On Linux, and on Windows. */
 static const char *const LIBRARIES[] = { "libcuda.so.1", "nvcuda.dll" };

@@ -63,12 +63,12 @@ typedef struct CUlaunchConfig {
     X(DeviceGet, "cuDeviceGet", (CUdevice * device, int ordinal))                                  \
     X(DeviceGetName, "cuDeviceGetName", (char *name, int length, CUdevice device))                 \
     X(DeviceGetAttribute, "cuDeviceGetAttribute", (int *value, int attribute, CUdevice device))    \
-    X(DeviceTotalMem, "cuDeviceTotalMem_v2", (size_t * bytes, CUdevice device))                    \
+    X(DeviceTotalMem, "cuDeviceTotalMem_v2", (size_t *bytes, CUdevice device))                     \
     X(DevicePrimaryCtxRetain, "cuDevicePrimaryCtxRetain", (CUcontext * context, CUdevice device))  \
     X(DevicePrimaryCtxRelease, "cuDevicePrimaryCtxRelease_v2", (CUdevice device))                  \
     X(CtxSetCurrent, "cuCtxSetCurrent", (CUcontext context))                                       \
     X(CtxSetLimit, "cuCtxSetLimit", (int limit, size_t value))                                     \
-    X(MemGetInfo, "cuMemGetInfo_v2", (size_t * free_bytes, size_t * total_bytes))                  \
+    X(MemGetInfo, "cuMemGetInfo_v2", (size_t *free_bytes, size_t *total_bytes))                    \
     X(MemAlloc, "cuMemAlloc_v2", (CUdeviceptr * p, size_t bytes))                                  \
     X(MemFree, "cuMemFree_v2", (CUdeviceptr p))                                                    \
     X(MemAllocHost, "cuMemAllocHost_v2", (void **p, size_t bytes))                                 \

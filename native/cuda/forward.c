@@ -21,12 +21,9 @@ typedef struct run {
 static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
 {
     const bc_config *c = &r->s->model->config;
-    return (bc_prepare_args){ .source = BC_FROM_X,
-                              .cols = c->hidden,
-                              .x = r->x,
-                              .y = y,
-                              .norm = norm,
-                              .eps = c->rms_eps };
+    return (bc_prepare_args){
+        .source = BC_FROM_X, .cols = c->hidden, .x = r->x, .y = y, .norm = norm, .eps = c->rms_eps
+    };
 }
 
 static int slides(const bc_config *c, int layer)
@@ -76,8 +73,8 @@ static int fast_kernel(const bc_config *c, int kv_type)
 static int attend_apart(const run *r, int layer, bc_prepare_args *output)
 {
     const bc_config *c = &r->s->model->config;
-    const int group = c->n_heads / c->n_kv_heads, splits =
-                                                      bc_attention_splits(r->s->device, c, r->n);
+    const int group = c->n_heads / c->n_kv_heads,
+              splits = bc_attention_splits(r->s->device, c, r->n);
     const int heads = group < BC_GPU_HEADS ? group : BC_GPU_HEADS;
     bc_attend_args args = attend_args(r, layer, splits);
     const int kernel = fast_kernel(c, r->kv_type), fast = kernel != BC_K_bc_attend;
@@ -124,9 +121,7 @@ static int attend_along(const run *r, int layer, bc_prepare_args *output)
                               BC_GPU_FLASH_THREADS,
                               0,
                               &args };
-    *output = (bc_prepare_args){ .source = BC_FROM_X,
-                                 .cols = c->n_heads * d,
-                                 .x = r->s->b.q };
+    *output = (bc_prepare_args){ .source = BC_FROM_X, .cols = c->n_heads * d, .x = r->s->b.q };
     const int status = bc_device_start(r->s->device, &place, r->err);
     return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
 }
@@ -146,24 +141,20 @@ static int run_layer(const run *r, int layer, bc_ptr y)
     const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp },
                                     { &m[BC_MATRIX_UP], s->b.up, s->b.mlp } };
     const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, s->b.hidden };
-    bc_prepare_args attention, gated = { .source = BC_FROM_X,
-                                         .cols = c->intermediate,
-                                         .x = s->b.gate,
-                                         .placed = 1 };
-    const bc_prepare_args swiglu = { .source = BC_FROM_SWIGLU,
-                                     .cols = c->intermediate,
-                                     .gate = s->b.gate,
-                                     .up = s->b.up };
+    bc_prepare_args attention,
+        gated = { .source = BC_FROM_X, .cols = c->intermediate, .x = s->b.gate, .placed = 1 };
+    const bc_prepare_args swiglu = {
+        .source = BC_FROM_SWIGLU, .cols = c->intermediate, .gate = s->b.gate, .up = s->b.up
+    };
     int one_go = 0;
-    int status =
-        bc_gpu_linear(&r->space, residual(r, y, l->attn_norm), qkv, 3, r->n, r->err);
+    int status = bc_gpu_linear(&r->space, residual(r, y, l->attn_norm), qkv, 3, r->n, r->err);
     if (status == BC_OK)
         status = r->batch->separate || r->n == 1 ? attend_apart(r, layer, &attention)
                                                  : attend_along(r, layer, &attention);
     if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
     if (status == BC_OK)
-        status = bc_gpu_gated(&r->space, residual(r, s->b.y, l->mlp_norm), both,
-                              &m[BC_MATRIX_DOWN], r->n, &one_go, r->err);
+        status = bc_gpu_gated(&r->space, residual(r, s->b.y, l->mlp_norm), both, &m[BC_MATRIX_DOWN],
+                              r->n, &one_go, r->err);
     if (status == BC_OK && !one_go)
         status = bc_gpu_linear(&r->space, residual(r, s->b.y, l->mlp_norm), both, 2, r->n, r->err);
     if (status == BC_OK)
@@ -177,8 +168,7 @@ static int run_layers(const run *r)
 {
     const bc_stack *s = r->s;
     int status = bc_device_upload(s->device, s->b.inputs, s->staged, r->in.bytes, r->err);
-    for (int i = 0; i < s->count && status == BC_OK; i++)
-        status = run_layer(r, i, i ? s->b.y : 0);
+    for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i, i ? s->b.y : 0);
     if (status != BC_OK) return status;
     /* the last layer's output joins the residual stream */
     bc_add_args add = { .x = r->x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
@@ -274,10 +264,9 @@ static int capture(const run *r, bc_gpu_graph *g)
     bc_stack *s = r->s;
     const bc_cuda_api *api = &s->device->api;
     if (g->exec) api->GraphExecDestroy(g->exec);
-    *g = (bc_gpu_graph){ .n = r->n,
-                         .rows = r->batch->rows,
-                         .separate = r->batch->separate,
-                         .kv_type = r->kv_type };
+    *g = (bc_gpu_graph){
+        .n = r->n, .rows = r->batch->rows, .separate = r->batch->separate, .kv_type = r->kv_type
+    };
     CUresult result =
         api->StreamBeginCapture(s->device->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     if (result != CUDA_SUCCESS) return bc_cuda_failed(api, result, "recording a step", r->err);

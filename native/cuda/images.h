@@ -7,7 +7,7 @@
 
 typedef struct bc_cuda_image {
     int arch; /* 10 * major + minor of the compute capability: 61, 75, ... */
-    int ptx;  /* 1: text that the driver compiles for this and any newer card; 0: machine code, which runs on cards of
+    int ptx; /* 1: text that the driver compiles for this and any newer card; 0: machine code, which runs on cards of
                * the same major and at least this minor number */
     const uint8_t *data; /* PTX ends with a 0 byte */
     size_t size;

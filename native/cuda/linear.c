@@ -5,16 +5,16 @@
 
 enum {
     GEMV_THREADS = 256,
-    GEMV_BLOCKS = 8,  /* per processor at most */
+    GEMV_BLOCKS = 8, /* per processor at most */
     GEMM_THREADS = 128,
-    GEMM_BLOCKS = 3,  /* per processor: as many as run at once */
+    GEMM_BLOCKS = 3, /* per processor: as many as run at once */
     MOST_SPLITS = 8,
-    SKINNY_TILE = 8,    /* tokens that cost no more than one */
+    SKINNY_TILE = 8, /* tokens that cost no more than one */
     SKINNY_TOKENS = 32,
     LEAST_WARPS = 4,
-    SKINNY_ROWS = 40,   /* BC_SKINNY_ROWS */
-    SKINNY_CODES = 16,  /* BC_SKINNY_CODES */
-    SKINNY_COLS = 64,   /* BC_SKINNY_COLS */
+    SKINNY_ROWS = 40,               /* BC_SKINNY_ROWS */
+    SKINNY_CODES = 16,              /* BC_SKINNY_CODES */
+    SKINNY_COLS = 64,               /* BC_SKINNY_COLS */
     RING_8 = 512 * BC_GPU_STAGES_8, /* bytes of a warp */
     RING_32 = 512 * 5 * BC_GPU_STAGES_32,
     SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
@@ -56,8 +56,9 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
     }
     /* the order of enum bc_gpu_source */
     const int kernel = (b->work ? BC_K_bc_prepare_wide_x : BC_K_bc_prepare_x) + args.source;
-    const bc_launch launch = { kernel, (unsigned)n, 1, 1, prepare_threads(args.cols),
-                               (unsigned)s->shared, &args };
+    const bc_launch launch = {
+        kernel, (unsigned)n, 1, 1, prepare_threads(args.cols), (unsigned)s->shared, &args
+    };
     return bc_device_start(s->device, &launch, err);
 }
 
@@ -73,8 +74,7 @@ static bc_matrix_args matrix_args(const bc_gpu_product *p)
                              .y = p->y,
                              .y_stride = p->y_stride,
                              .rows = (int)m->of->rows,
-                             .n_planes =
-                                 m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0 };
+                             .n_planes = m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0 };
 }
 
 /* Those of `products` that are of `kind`, each beginning at a multiple of `unit` rows. */
@@ -95,8 +95,7 @@ static bc_linear_args linear_args(const bc_gpu_space *s, const bc_gpu_product *p
         if (products[i].matrix->of->kind != kind) continue;
         args.m[args.count] = matrix_args(&products[i]);
         args.cols = products[i].matrix->cols;
-        args.first[args.count + 1] =
-            args.first[args.count] + up(args.m[args.count].rows, unit);
+        args.first[args.count + 1] = args.first[args.count] + up(args.m[args.count].rows, unit);
         args.count++;
     }
     return args;
@@ -120,8 +119,7 @@ static int one_token(const bc_gpu_space *s, const bc_gpu_product *products, int 
                      bc_error *err)
 {
     const int planes = kind == BC_WEIGHT_PLANES;
-    bc_linear_args args =
-        linear_args(s, products, count, kind, planes ? BC_GPU_GROUP : 1, 1);
+    bc_linear_args args = linear_args(s, products, count, kind, planes ? BC_GPU_GROUP : 1, 1);
     if (!args.count) return BC_OK;
     args.warps = planes ? gemv_warps(args.cols) : 1;
     const int slots = GEMV_THREADS / 32 / args.warps, groups = args.first[args.count];
@@ -131,8 +129,12 @@ static int one_token(const bc_gpu_space *s, const bc_gpu_product *products, int 
     const bc_launch launch = {
         !planes ? BC_K_bc_gemv_int8
                 : (most_planes <= 2 ? BC_K_bc_gemv_planes_2 : BC_K_bc_gemv_planes_4),
-        at_most(up(groups, slots), (int64_t)s->device->processors * GEMV_BLOCKS), 1, 1,
-        (unsigned)(32 * args.warps * slots), 0, &args
+        at_most(up(groups, slots), (int64_t)s->device->processors * GEMV_BLOCKS),
+        1,
+        1,
+        (unsigned)(32 * args.warps * slots),
+        0,
+        &args
     };
     return bc_device_start(s->device, &launch, err);
 }
@@ -165,7 +167,8 @@ static int tokens_that_fit(const bc_gpu_space *s, int cols)
 }
 
 /* One to SKINNY_TOKENS tokens on cards with tensor cores for integers. */
-static int few_tokens(const bc_gpu_space *s, const bc_linear_args *matrices, int planes, bc_error *err)
+static int few_tokens(const bc_gpu_space *s, const bc_linear_args *matrices, int planes,
+                      bc_error *err)
 {
     bc_linear_args args = *matrices;
     const int tiles = args.first[args.count], wide = args.n > SKINNY_TILE;

@@ -44,9 +44,8 @@ int bc_op_copy_speed(bc_device *d, int64_t bytes, double *bytes_per_second, bc_e
     bc_device_release(d, to, bytes);
     if (status != BC_OK) return status;
     if (result != CUDA_SUCCESS) return bc_cuda_failed(&d->api, result, "timing a copy", err);
-    *bytes_per_second = milliseconds > 0.0f
-                            ? 2.0 * (double)bytes * COPIES / ((double)milliseconds * 1e-3)
-                            : 0.0;
+    *bytes_per_second =
+        milliseconds > 0.0f ? 2.0 * (double)bytes * COPIES / ((double)milliseconds * 1e-3) : 0.0;
     return BC_OK;
 }
 
@@ -119,11 +118,9 @@ static bc_gpu_space space_of(const bench *w)
 
 static bc_prepare_args source_of(const bench *w, float eps)
 {
-    return (bc_prepare_args){ .source = BC_FROM_X,
-                              .cols = (int)w->matrix.of->cols,
-                              .x = w->x,
-                              .norm = w->norm,
-                              .eps = eps };
+    return (bc_prepare_args){
+        .source = BC_FROM_X, .cols = (int)w->matrix.of->cols, .x = w->x, .norm = w->norm, .eps = eps
+    };
 }
 
 int bc_op_prepare(bc_device *d, const bc_weight *like, const float *x, const float *norm, float eps,
@@ -148,10 +145,8 @@ int bc_op_linear(bc_device *d, const bc_weight *weight, const float *x, int32_t 
     int status = bench_open(&w, d, weight, x, NULL, n, err);
     const bc_gpu_space space = space_of(&w);
     const bc_gpu_product product = { &w.matrix, w.y, (int)weight->rows };
-    if (status == BC_OK)
-        status = bc_gpu_linear(&space, source_of(&w, 0.0f), &product, 1, n, err);
-    if (status == BC_OK)
-        status = bc_device_download(d, y, w.y, (int64_t)n * weight->rows * 4, err);
+    if (status == BC_OK) status = bc_gpu_linear(&space, source_of(&w, 0.0f), &product, 1, n, err);
+    if (status == BC_OK) status = bc_device_download(d, y, w.y, (int64_t)n * weight->rows * 4, err);
     if (status == BC_OK) status = bc_device_wait(d, err);
     bench_close(&w);
     return status;

@@ -69,9 +69,8 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->hidden = (int)bc_gpu_width(c->hidden);
     b->mlp = (int)bc_gpu_width(c->intermediate);
     b->q_cols = (int)bc_gpu_width(c->n_heads * c->head_dim);
-    const int rows = most(most((c->n_heads + 2 * c->n_kv_heads) * c->head_dim,
-                               2 * c->intermediate),
-                          c->hidden);
+    const int rows =
+        most(most((c->n_heads + 2 * c->n_kv_heads) * c->head_dim, 2 * c->intermediate), c->hidden);
     const int64_t tile_rows = rows / BC_GPU_TILE_ROWS + 3; /* three matrices begin a tile each */
     b->inputs_bytes = bc_stack_inputs(s, s->n_batch).bytes;
     b->inputs = bc_arena_take(a, b->inputs_bytes);
@@ -108,9 +107,9 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
 static void lay_layer(bc_arena *a, bc_stack *s, bc_gpu_layer *to, const bc_layer *from)
 {
     const bc_config *c = &s->model->config;
-    const bc_weight *const matrices[BC_N_STACK_MATRICES] = {
-        &from->q, &from->k, &from->v, &from->o, &from->gate, &from->up, &from->down
-    };
+    const bc_weight *const matrices[BC_N_STACK_MATRICES] = { &from->q,   &from->k,    &from->v,
+                                                             &from->o,   &from->gate, &from->up,
+                                                             &from->down };
     const int64_t f = sizeof(float);
     to->attn_norm = bc_arena_vector(a, from->attn_norm, c->hidden);
     to->mlp_norm = bc_arena_vector(a, from->mlp_norm, c->hidden);
@@ -127,8 +126,7 @@ static void lay_all(bc_arena *a, bc_stack *s)
     for (int i = 0; i < s->count; i++)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {
-        s->final_norm =
-            bc_arena_vector(a, s->model->final_norm, c->hidden);
+        s->final_norm = bc_arena_vector(a, s->model->final_norm, c->hidden);
         bc_arena_matrix(a, &s->head, &s->model->head, s->rotations, &s->n_rotations);
     }
     lay_buffers(a, s);
@@ -165,7 +163,8 @@ static int check_model(const bc_model *model, bc_error *err)
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "this model's vectors have %d elements; the graphics card's kernels take up "
                        "to %d: use the processor",
-                       widest_input(c), BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS);
+                       widest_input(c),
+                       BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_THREADS * BC_GPU_PREPARE_TURNS);
     return BC_OK;
 }
 

@@ -44,12 +44,12 @@ static inline int64_t bc_gpu_width(int64_t n)
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */
     bc_ptr y, q, k, v, gate, up;
-    bc_ptr plain;               /* the widest input of a dense matrix; 0: none is dense */
-    bc_ptr work; /* of bc_prepare, where shared memory is too small; else 0 */
-    bc_ptr a, scale, sum;       /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
-    bc_ptr mixes, sums;         /* parts of attention */
-    bc_ptr partial, arrived;    /* split columns: i32 [BC_JOIN_TOKENS, widest rows]; counters */
-    bc_ptr logits;              /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
+    bc_ptr plain;            /* the widest input of a dense matrix; 0: none is dense */
+    bc_ptr work;             /* of bc_prepare, where shared memory is too small; else 0 */
+    bc_ptr a, scale, sum;    /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
+    bc_ptr mixes, sums;      /* parts of attention */
+    bc_ptr partial, arrived; /* split columns: i32 [BC_JOIN_TOKENS, widest rows]; counters */
+    bc_ptr logits;           /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
     int64_t inputs_bytes, logits_bytes, partial_bytes, arrived_bytes;
     int a_stride, partial_stride;
     int hidden, mlp, q_cols; /* floats from row to row */

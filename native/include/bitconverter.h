@@ -145,7 +145,7 @@ BC_API int bc_engine_get_device(bc_engine *engine, int32_t device, bc_device_inf
 
 typedef struct bc_placement_params {
     int32_t device;
-    int32_t n_layers; /* how many layers at most; -1: all that fit */
+    int32_t n_layers;                            /* how many layers at most; -1: all that fit */
     int32_t n_ctx, n_batch, kv_type, n_sessions; /* the sessions that must fit beside the weights */
     int64_t memory_limit; /* bytes that the driver may count for it all; 0: what is free now */
 } bc_placement_params;
@@ -168,7 +168,7 @@ BC_API int bc_model_place(bc_model *model, const bc_placement_params *params,
                           bc_placement *placement, bc_error *err);
 
 typedef struct bc_device_memory {
-    int64_t used_bytes, peak_bytes; /* of this engine's models and sessions */
+    int64_t used_bytes, peak_bytes;  /* of this engine's models and sessions */
     int64_t total_bytes, free_bytes; /* of the device, as the driver counts */
 } bc_device_memory;
 

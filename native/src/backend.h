@@ -12,8 +12,9 @@
 #define BC_BACKEND_SYMBOL "bc_backend_table"
 
 typedef struct bc_device bc_device; /* an open device: context, stream, kernels, memory counted */
-typedef struct bc_stack bc_stack;   /* consecutive layers of a model on a device, perhaps with its head */
-typedef struct bc_cache bc_cache;   /* the keys and values of one session for a stack's layers */
+typedef struct bc_stack
+    bc_stack; /* consecutive layers of a model on a device, perhaps with its head */
+typedef struct bc_cache bc_cache; /* the keys and values of one session for a stack's layers */
 
 /* Where the tokens of a batch belong. */
 typedef struct bc_stack_place {
@@ -22,12 +23,12 @@ typedef struct bc_stack_place {
 } bc_stack_place;
 
 typedef struct bc_stack_batch {
-    const float *x;                /* f32 [n, hidden]: the residual stream before the first layer */
-    const float *cos, *sin;        /* f32 [n, head_dim / 2] of the places' positions */
-    const bc_stack_place *places;  /* [n] */
-    int32_t n;                     /* 1 .. n_batch */
-    int32_t separate;              /* 1: each token is another cache's, else all are one's, in order */
-    int32_t rows;                  /* how many of the last tokens the output is wanted of; 0: none */
+    const float *x;               /* f32 [n, hidden]: the residual stream before the first layer */
+    const float *cos, *sin;       /* f32 [n, head_dim / 2] of the places' positions */
+    const bc_stack_place *places; /* [n] */
+    int32_t n;                    /* 1 .. n_batch */
+    int32_t separate; /* 1: each token is another cache's, else all are one's, in order */
+    int32_t rows;     /* how many of the last tokens the output is wanted of; 0: none */
     /* Called with the output, some rows at a time: rows first .. first + count - 1 of them, f32 [count, stride], of which
      * the first vocab floats are logits, or the first hidden the residual stream where the stack has no head. */
     void (*take)(void *arg, int32_t first, int32_t count, const float *from, int64_t stride);

@@ -4,7 +4,6 @@
 
 #include "session.h"
 
-
 struct bc_block {
     bc_model model;      /* owns its config, nothing else */
     bc_layer layer;      /* all borrowed */

@@ -135,8 +135,7 @@ static int64_t weights(const struct plan *w, int count, int head)
 
 static int64_t caches(const struct plan *w, int count)
 {
-    return w->p.n_sessions *
-           w->backend->cache_bytes(w->model, count, w->p.n_ctx, w->p.kv_type);
+    return w->p.n_sessions * w->backend->cache_bytes(w->model, count, w->p.n_ctx, w->p.kv_type);
 }
 
 /* What the driver leaves, less what it will want itself. With a limit, the device is taken for one that has only so
@@ -208,8 +207,8 @@ static int keep(bc_model *model, const struct plan *w, bc_placement *placement, 
                            .head = placement->head,
                            .n_batch = w->p.n_batch };
     const int status =
-        w->backend->stack_open(&placed->stack, w->device, model, placed->first,
-                               placement->n_layers, placement->head, w->p.n_batch, err);
+        w->backend->stack_open(&placed->stack, w->device, model, placed->first, placement->n_layers,
+                               placement->head, w->p.n_batch, err);
     if (status != BC_OK) {
         free(placed);
         return status;
@@ -301,7 +300,8 @@ int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err)
                                    .sin = s->sin,
                                    .places = s->device_places,
                                    .n = n,
-                                   .separate = n > 1 && s->places[0].session != s->places[1].session,
+                                   .separate =
+                                       n > 1 && s->places[0].session != s->places[1].session,
                                    .rows = rows,
                                    .take = take_rows,
                                    .arg = &work };

@@ -69,9 +69,8 @@ enum { BC_N_MATRICES = 7 }; /* of a layer, numbered by enum bc_matrix_id */
 
 static inline bc_weight *bc_layer_weight(bc_layer *l, int matrix)
 {
-    bc_weight *const weights[BC_N_MATRICES] = {
-        &l->q, &l->k, &l->v, &l->o, &l->gate, &l->up, &l->down
-    };
+    bc_weight *const weights[BC_N_MATRICES] = { &l->q,    &l->k,  &l->v,   &l->o,
+                                                &l->gate, &l->up, &l->down };
     return weights[matrix];
 }
 

@@ -122,9 +122,8 @@ static void check_linear(const struct place *p, int kind, int rows, int cols, in
     const int status = p->backend->op_linear(p->device, &m.w, x, n, y, &err);
     int wrong = status != BC_OK;
     for (int i = 0; i < n * rows && !wrong; i++)
-        wrong = kind == BC_WEIGHT_DENSE
-                    ? !(fabsf(y[i] - expected[i]) <= 1e-5f * 3.0f * (float)cols)
-                    : memcmp(&y[i], &expected[i], sizeof *y) != 0;
+        wrong = kind == BC_WEIGHT_DENSE ? !(fabsf(y[i] - expected[i]) <= 1e-5f * 3.0f * (float)cols)
+                                        : memcmp(&y[i], &expected[i], sizeof *y) != 0;
     if (wrong)
         printf("linear of kind %d, %d x %d, form %d, %d tokens: %s\n", kind, rows, cols, form, n,
                status == BC_OK ? "another result" : err.message);

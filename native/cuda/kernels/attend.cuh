@@ -13,7 +13,8 @@ struct bc_attend_block {
     bool writes;               // and puts its key and value into the cache
 };
 
-BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position, const bc_context &c)
+BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position,
+                                          const bc_context &c)
 {
     const int group = p.heads / p.kv_heads, blocks = (group + BC_GPU_HEADS - 1) / BC_GPU_HEADS;
     bc_attend_block b;
@@ -28,7 +29,8 @@ BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position,
     return b;
 }
 
-BC_DEVICE void bc_attend_fetch(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b)
+BC_DEVICE void bc_attend_fetch(const bc_attend_args &p, const bc_gpu_place &place,
+                               const bc_attend_block &b)
 {
     const int64_t row = bc_cache_row(p, place, b.kv_head, b.first);
     const int bytes = p.head_dim * bc_kv_bytes(p.kv_type), all = (b.end - b.first) * bytes;
@@ -92,8 +94,9 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
 
     for (int h = warp; h < b.heads + 2; h += BC_GPU_ATTEND_THREADS / 32) {
         float *x = q + h * d;
-        const float *from = h < b.heads ? p.q + (int64_t)t * p.q_stride + (b.head0 + h) * d
-                                        : (h == b.heads ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * d;
+        const float *from =
+            h < b.heads ? p.q + (int64_t)t * p.q_stride + (b.head0 + h) * d
+                        : (h == b.heads ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * d;
         if (h >= b.heads && !b.own) continue;
         for (int i = lane; i < d; i += 32) x[i] = from[i];
         bc_sync_warp();

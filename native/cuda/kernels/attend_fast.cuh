@@ -20,15 +20,16 @@ template <bool INT8> BC_DEVICE void bc_cache_floats(const bc_words4 &w, float *v
         }
     } else {
 #pragma unroll
-        for (int i = 0; i < 8; i++) v[i] = bc_half_to_float((uint16_t)(w.w[i / 2] >> 16 * (i % 2) & 0xffffu));
+        for (int i = 0; i < 8; i++)
+            v[i] = bc_half_to_float((uint16_t)(w.w[i / 2] >> 16 * (i % 2) & 0xffffu));
     }
 }
 
 // One warp: a head of D elements from memory, normed and rotated where asked for, in registers: lane l has elements
 // l + 32 m of both halves.
 template <int D>
-BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from, const float *norm, bool turned,
-                            const float *cos, const float *sin, float eps)
+BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from, const float *norm,
+                            bool turned, const float *cos, const float *sin, float eps)
 {
     const int lane = threadIdx.x % 32;
 #pragma unroll
@@ -62,7 +63,8 @@ BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from,
 
 // The same head into row `row` of a cache.
 template <int D, bool INT8>
-BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8_t *cache, float *scales, int64_t row)
+BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8_t *cache,
+                             float *scales, int64_t row)
 {
     const int lane = threadIdx.x % 32;
     if (!INT8) {
@@ -77,7 +79,8 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
     int top = 0; // as quantize_i8 of kernels_scalar.c
 #pragma unroll
     for (int m = 0; m < D / 64; m++) {
-        const int a = (int)(bc_float_to_bits(u[m]) & 0x7fffffffu), b = (int)(bc_float_to_bits(w[m]) & 0x7fffffffu);
+        const int a = (int)(bc_float_to_bits(u[m]) & 0x7fffffffu),
+                  b = (int)(bc_float_to_bits(w[m]) & 0x7fffffffu);
         top = a > top ? a : top;
         top = b > top ? b : top;
     }
@@ -91,7 +94,8 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
         to[lane + 32 * m] = usable ? (int8_t)(int)bc_round_even(u[m] * up * inverse) : 0;
         to[lane + 32 * m + D / 2] = usable ? (int8_t)(int)bc_round_even(w[m] * up * inverse) : 0;
     }
-    if (lane == 0) scales[row] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+    if (lane == 0)
+        scales[row] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
 }
 
 template <int D, bool INT8, int GROUP> struct bc_fast_shared {
@@ -102,7 +106,8 @@ template <int D, bool INT8, int GROUP> struct bc_fast_shared {
 
 // Queries into shared memory; the token's own key and value into the cache, where this part has them.
 template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b, float *q)
+BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
+                             const bc_attend_block &b, float *q)
 {
     const int t = blockIdx.z, lane = threadIdx.x % 32, rows = b.heads + (b.own ? 2 : 0);
     const float *cos = p.cos + (int64_t)t * (D / 2), *sin = p.sin + (int64_t)t * (D / 2);
@@ -111,7 +116,8 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
         const float *from = query ? p.q + (int64_t)t * p.q_stride + (b.head0 + r) * D
                                   : (key ? p.k : p.v) + ((int64_t)t * p.kv_heads + b.kv_head) * D;
         float u[D / 64], w[D / 64];
-        bc_fast_head<D>(u, w, from, query ? p.q_norm : (key ? p.k_norm : 0), query || key, cos, sin, p.eps);
+        bc_fast_head<D>(u, w, from, query ? p.q_norm : (key ? p.k_norm : 0), query || key, cos, sin,
+                        p.eps);
         if (query) {
 #pragma unroll
             for (int m = 0; m < D / 64; m++) {
@@ -119,7 +125,8 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
                 q[r * D + lane + 32 * m + D / 2] = w[m];
             }
         } else {
-            bc_fast_store<D, INT8>(u, w, key ? place.keys : place.values, key ? place.key_scales : place.value_scales,
+            bc_fast_store<D, INT8>(u, w, key ? place.keys : place.values,
+                                   key ? place.key_scales : place.value_scales,
                                    bc_cache_row(p, place, b.kv_head, place.position));
         }
     }
@@ -127,8 +134,8 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
 
 // Scores of the tile's positions row .. row + n - 1 of the cache.
 template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place, int64_t row, int n,
-                              bc_fast_shared<D, INT8, GROUP> *s)
+BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place, int64_t row,
+                              int n, bc_fast_shared<D, INT8, GROUP> *s)
 {
     const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
     const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
@@ -163,7 +170,8 @@ BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place
 }
 
 // They become e^(score - largest so far); warp h has head h.
-template <int D, bool INT8, int GROUP> BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
+template <int D, bool INT8, int GROUP>
+BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
 {
     const int h = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (h >= GROUP) return;
@@ -182,8 +190,8 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_fast_softmax(bc_fast_sh
 }
 
 template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_mix(const bc_gpu_place &place, int64_t row, int n, const bc_fast_shared<D, INT8, GROUP> *s,
-                           float mix[GROUP][4])
+BC_DEVICE void bc_fast_mix(const bc_gpu_place &place, int64_t row, int n,
+                           const bc_fast_shared<D, INT8, GROUP> *s, float mix[GROUP][4])
 {
     const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, BYTES = INT8 ? 1 : 2;
     const int quad = threadIdx.x % QUADS * 4, slice = threadIdx.x / QUADS;
@@ -194,7 +202,8 @@ BC_DEVICE void bc_fast_mix(const bc_gpu_place &place, int64_t row, int n, const 
 #pragma unroll 4
     for (int j = slice; j < n; j += SLICES) {
         float v[4];
-        bc_cache_load4(v, place.values + (row + j) * (D * BYTES), INT8 ? BC_GPU_KV_I8 : BC_GPU_KV_F16, quad);
+        bc_cache_load4(v, place.values + (row + j) * (D * BYTES),
+                       INT8 ? BC_GPU_KV_I8 : BC_GPU_KV_F16, quad);
         const float scale = INT8 ? s->value_scales[j] : 1.0f;
 #pragma unroll
         for (int h = 0; h < GROUP; h++) {
@@ -260,8 +269,11 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
 }
 
 // The order is that of fast_kernel() in forward.c: by dimensions, then type, then heads.
-#define BC_FAST(name, d, int8, group)                                                                                  \
-    BC_KERNEL BC_BOUNDS(BC_FAST_THREADS, 2) name(const bc_attend_args p) { bc_attend_fast<d, int8, group>(p); }
+#define BC_FAST(name, d, int8, group)                                                              \
+    BC_KERNEL BC_BOUNDS(BC_FAST_THREADS, 2) name(const bc_attend_args p)                           \
+    {                                                                                              \
+        bc_attend_fast<d, int8, group>(p);                                                         \
+    }
 BC_FAST(bc_attend_64_f16_4, 64, false, 4)
 BC_FAST(bc_attend_64_f16_8, 64, false, 8)
 BC_FAST(bc_attend_64_i8_4, 64, true, 4)

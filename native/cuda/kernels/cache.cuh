@@ -3,10 +3,14 @@
 
 enum { BC_GPU_KV_F16 = 0, BC_GPU_KV_I8 = 1, BC_GPU_KV_F32 = 2 }; // enum bc_kv_type
 
-BC_DEVICE int bc_kv_bytes(int kv_type) { return kv_type == BC_GPU_KV_F16 ? 2 : kv_type == BC_GPU_KV_I8 ? 1 : 4; }
+BC_DEVICE int bc_kv_bytes(int kv_type)
+{
+    return kv_type == BC_GPU_KV_F16 ? 2 : kv_type == BC_GPU_KV_I8 ? 1 : 4;
+}
 
 // Index of (layer, kv_head, position) in units of positions.
-BC_DEVICE int64_t bc_cache_row(const bc_attend_args &p, const bc_gpu_place &place, int kv_head, int position)
+BC_DEVICE int64_t bc_cache_row(const bc_attend_args &p, const bc_gpu_place &place, int kv_head,
+                               int position)
 {
     return ((int64_t)p.layer * p.kv_heads + kv_head) * place.n_ctx + position;
 }
@@ -31,7 +35,8 @@ BC_DEVICE void bc_cache_load4(float v[4], const uint8_t *row, int kv_type, int d
 }
 
 // One warp: RMSNorm of a head (norm 0: none), then rotate-half RoPE; x f32 [d], in place.
-BC_DEVICE void bc_place_head(float *x, const float *norm, const float *cos, const float *sin, int d, float eps)
+BC_DEVICE void bc_place_head(float *x, const float *norm, const float *cos, const float *sin, int d,
+                             float eps)
 {
     const int lane = threadIdx.x % 32, half = d / 2;
     float inverse = 1.0f;
@@ -54,7 +59,8 @@ BC_DEVICE void bc_place_head(float *x, const float *norm, const float *cos, cons
 }
 
 // One warp: x f32 [d] into row `row` of a cache (`write`), and x becomes what the cache gives back of it.
-BC_DEVICE void bc_store_head(float *x, int d, uint8_t *cache, float *scales, int64_t row, int kv_type, bool write)
+BC_DEVICE void bc_store_head(float *x, int d, uint8_t *cache, float *scales, int64_t row,
+                             int kv_type, bool write)
 {
     const int lane = threadIdx.x % 32;
     if (kv_type == BC_GPU_KV_F16) {
@@ -110,6 +116,7 @@ BC_KERNEL BC_BOUNDS(128, 4) bc_place_rows(const bc_attend_args p)
         return;
     }
     const bc_gpu_place &place = p.places[t];
-    bc_store_head(x, d, key ? place.keys : place.values, key ? place.key_scales : place.value_scales,
+    bc_store_head(x, d, key ? place.keys : place.values,
+                  key ? place.key_scales : place.value_scales,
                   bc_cache_row(p, place, head, place.position), p.kv_type, true);
 }

@@ -23,11 +23,13 @@ BC_KERNEL BC_BOUNDS(256, 2) bc_dense(const bc_dense_args p)
         const float w = bc_dense_element(p.data, p.dtype, (int64_t)row * p.cols + c);
 #pragma unroll
         for (int t = 0; t < BC_DENSE_TOKENS; t++)
-            if (token0 + t < p.n) sum[t] = bc_fma(w, p.x[(int64_t)(token0 + t) * p.x_stride + c], sum[t]);
+            if (token0 + t < p.n)
+                sum[t] = bc_fma(w, p.x[(int64_t)(token0 + t) * p.x_stride + c], sum[t]);
     }
 #pragma unroll
     for (int t = 0; t < BC_DENSE_TOKENS; t++) {
         const float y = bc_warp_sum(sum[t]);
-        if (lane == 0 && token0 + t < p.n) p.y[(int64_t)(token0 + t) * p.y_stride + row] = p.bias ? y + p.bias[row] : y;
+        if (lane == 0 && token0 + t < p.n)
+            p.y[(int64_t)(token0 + t) * p.y_stride + row] = p.bias ? y + p.bias[row] : y;
     }
 }

@@ -35,7 +35,10 @@ BC_DEVICE void bc_sync() { __syncthreads(); }
 BC_DEVICE void bc_sync_warp() { __syncwarp(); }
 BC_DEVICE int bc_shuffle_xor(int v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
 BC_DEVICE float bc_shuffle_xor(float v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
-BC_DEVICE double bc_shuffle_xor(double v, int mask) { return __shfl_xor_sync(0xffffffffu, v, mask); }
+BC_DEVICE double bc_shuffle_xor(double v, int mask)
+{
+    return __shfl_xor_sync(0xffffffffu, v, mask);
+}
 
 // Sum over the 32 lanes, in every lane.
 BC_DEVICE int bc_warp_sum(int v)
@@ -62,7 +65,10 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
     return r;
 }
 // Byte i of the result is the byte of {b, a} that hex digit i of `choice` names (0..3: of a, 4..7: of b).
-BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice) { return __byte_perm(a, b, choice); }
+BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice)
+{
+    return __byte_perm(a, b, choice);
+}
 
 // c += A B on the tensor cores: A 16 x 32 bytes (row r, columns k), B 32 x 8 bytes. Lane l = 4 g + t holds
 //   a[0]: row g, k 4t..4t+3; a[1]: row g + 8; a[2]: row g, k 16 + 4t..; a[3]: row g + 8, k 16 + 4t..
@@ -72,14 +78,23 @@ BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice) { return __
 BC_DEVICE void bc_mma_us(int c[4], const uint32_t a[4], const uint32_t b[2])
 {
 #if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #elif __CUDA_ARCH__ >= 750
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[0]), "+r"(c[1]) : "r"(a[0]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[0]), "+r"(c[1]) : "r"(a[2]), "r"(b[1]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[2]), "+r"(c[3]) : "r"(a[1]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[2]), "+r"(c[3]) : "r"(a[3]), "r"(b[1]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a[0]), "r"(b[0]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a[2]), "r"(b[1]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a[1]), "r"(b[0]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a[3]), "r"(b[1]));
 #else
     const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;
     for (int k = 0; k < 8; k++) {
@@ -100,14 +115,23 @@ BC_DEVICE void bc_mma_us(int c[4], const uint32_t a[4], const uint32_t b[2])
 BC_DEVICE void bc_mma_ss(int c[4], const uint32_t a[4], const uint32_t b[2])
 {
 #if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 #elif __CUDA_ARCH__ >= 750
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[0]), "+r"(c[1]) : "r"(a[0]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[0]), "+r"(c[1]) : "r"(a[2]), "r"(b[1]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[2]), "+r"(c[3]) : "r"(a[1]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};" : "+r"(c[2]), "+r"(c[3]) : "r"(a[3]), "r"(b[1]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a[0]), "r"(b[0]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[0]), "+r"(c[1])
+        : "r"(a[2]), "r"(b[1]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a[1]), "r"(b[0]));
+    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
+        : "+r"(c[2]), "+r"(c[3])
+        : "r"(a[3]), "r"(b[1]));
 #else
     const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;
     for (int k = 0; k < 8; k++) {
@@ -151,10 +175,12 @@ BC_DEVICE bc_words4 bc_load_once(const void *p)
     bc_words4 v;
 #if __CUDA_ARCH__ >= 700
     asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];"
-        : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3]) : "l"(p));
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p));
 #else
     asm volatile("ld.global.nc.v4.u32 {%0,%1,%2,%3}, [%4];"
-        : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3]) : "l"(p));
+                 : "=r"(v.w[0]), "=r"(v.w[1]), "=r"(v.w[2]), "=r"(v.w[3])
+                 : "l"(p));
 #endif
     return v;
 }
@@ -171,7 +197,8 @@ BC_DEVICE void bc_copy_ahead(void *shared, const void *global)
 {
 #if __CUDA_ARCH__ >= 800
     const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
-    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global) : "memory");
+    asm volatile("cp.async.cg.shared.global.L2::128B [%0], [%1], 16;" ::"r"(to), "l"(global)
+                 : "memory");
 #else
     *(uint4 *)shared = *(const uint4 *)global;
 #endif
@@ -189,7 +216,10 @@ template <int PENDING> BC_DEVICE void bc_copied()
 #endif
 }
 // 16 aligned bytes
-BC_DEVICE void bc_put(void *p, const bc_words4 &v) { *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]); }
+BC_DEVICE void bc_put(void *p, const bc_words4 &v)
+{
+    *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
+}
 BC_DEVICE int bc_atomic_add(int *p, int v) { return atomicAdd(p, v); }
 BC_DEVICE void bc_fence() { __threadfence(); }
 

@@ -8,11 +8,14 @@
 // D: the largest head_dim; ROWS: queries, and keys, of a tile
 template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
 {
-    const int PAD = D + 4, SHARE = BC_GPU_FLASH_THREADS / ROWS, KEYS = ROWS / SHARE, QUADS = D / 4 / SHARE;
+    const int PAD = D + 4, SHARE = BC_GPU_FLASH_THREADS / ROWS, KEYS = ROWS / SHARE,
+              QUADS = D / 4 / SHARE;
     BC_SHARED float q[ROWS * (D + 4)], kv[ROWS * (D + 4)], scores[ROWS * (ROWS + 1)];
-    const int d = p.head_dim, head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads), t0 = blockIdx.x * ROWS;
+    const int d = p.head_dim, head = blockIdx.y, kv_head = head / (p.heads / p.kv_heads),
+              t0 = blockIdx.x * ROWS;
     const int tokens = p.n - t0 < ROWS ? p.n - t0 : ROWS;
-    const int row = threadIdx.x / SHARE, sub = threadIdx.x % SHARE; // a query, and a part of keys or of elements
+    const int row = threadIdx.x / SHARE,
+              sub = threadIdx.x % SHARE; // a query, and a part of keys or of elements
     bc_let_next_begin();
     bc_wait_for_inputs();
     const bc_gpu_place place = p.places[t0];
@@ -22,11 +25,13 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
 
     for (int i = threadIdx.x; i < ROWS * D; i += BC_GPU_FLASH_THREADS) {
         const int r = i / D, e = i % D;
-        q[r * PAD + e] = r < tokens && e < d ? p.q[(int64_t)(t0 + r) * p.q_stride + head * d + e] : 0.0f;
+        q[r * PAD + e] =
+            r < tokens && e < d ? p.q[(int64_t)(t0 + r) * p.q_stride + head * d + e] : 0.0f;
     }
     float out[D / 4 / SHARE][4] = {}, largest = -INFINITY, sum = 0.0f;
     const int last = place.position + tokens - 1;
-    const int start = p.window > 0 && place.position >= p.window ? place.position - p.window + 1 : 0;
+    const int start =
+        p.window > 0 && place.position >= p.window ? place.position - p.window + 1 : 0;
     const int lowest = p.window > 0 && position >= p.window ? position - p.window + 1 : 0;
 
     for (int from = start; from <= last; from += ROWS) {
@@ -38,8 +43,10 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
                 float v[4] = { 0.0f, 0.0f, 0.0f, 0.0f };
                 if (j < n && e < d) {
                     const int64_t at = base + from + j;
-                    bc_cache_load4(v, (part ? place.values : place.keys) + at * bytes, p.kv_type, e);
-                    const float scale = scaled ? (part ? place.value_scales : place.key_scales)[at] : 1.0f;
+                    bc_cache_load4(v, (part ? place.values : place.keys) + at * bytes, p.kv_type,
+                                   e);
+                    const float scale =
+                        scaled ? (part ? place.value_scales : place.key_scales)[at] : 1.0f;
                     for (int x = 0; x < 4; x++) v[x] *= scale;
                 }
                 for (int x = 0; x < 4; x++) kv[j * PAD + e + x] = v[x];
@@ -53,7 +60,8 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
                     const int j = sub + m * SHARE, at = from + j;
                     float v = 0.0f;
                     for (int e = 0; e < D; e += 4)
-                        for (int x = 0; x < 4; x++) v = bc_fma(q[row * PAD + e + x], kv[j * PAD + e + x], v);
+                        for (int x = 0; x < 4; x++)
+                            v = bc_fma(q[row * PAD + e + x], kv[j * PAD + e + x], v);
                     s[m] = j < n && at <= position && at >= lowest ? v * p.factor : -INFINITY;
                     top = s[m] > top ? s[m] : top;
                 }
@@ -81,7 +89,8 @@ template <int D, int ROWS> BC_DEVICE void bc_flash(const bc_attend_args &p)
 #pragma unroll
                     for (int m = 0; m < QUADS; m++)
                         for (int x = 0; x < 4; x++)
-                            out[m][x] = bc_fma(weight, kv[j * PAD + (sub + m * SHARE) * 4 + x], out[m][x]);
+                            out[m][x] =
+                                bc_fma(weight, kv[j * PAD + (sub + m * SHARE) * 4 + x], out[m][x]);
                 }
             }
         }

@@ -5,11 +5,13 @@
 
 enum {
     BC_TILE_WORDS = BC_GPU_TILE_COLS / 4,
-    BC_TILE_STRIDE = BC_TILE_WORDS + 4, // words from row to row in shared memory: no bank is hit twice
+    BC_TILE_STRIDE = BC_TILE_WORDS +
+        4, // words from row to row in shared memory: no bank is hit twice
     BC_TILE_GROUPS = BC_GPU_TILE_ROWS / BC_GPU_GROUP,
     BC_TILE_THREADS = 128,
     BC_WARP_TOKENS = 32,
-    BC_TILE_LOADS = BC_TILE_GROUPS * BC_TILE_WORDS / BC_TILE_THREADS, // words of a plane for one thread
+    BC_TILE_LOADS = BC_TILE_GROUPS * BC_TILE_WORDS /
+        BC_TILE_THREADS, // words of a plane for one thread
     BC_CODE_LOADS = BC_GPU_TILE_ROWS * BC_TILE_WORDS / BC_TILE_THREADS // the same of int8 codes
 };
 
@@ -27,15 +29,19 @@ struct bc_plane_tile {
 
     BC_DEVICE void load(const bc_matrix_args &m, int cols, int row0, int col0)
     {
-        const int word = threadIdx.x % BC_TILE_WORDS, groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
+        const int word = threadIdx.x % BC_TILE_WORDS,
+                  groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
 #pragma unroll
         for (int j = 0; j < BC_TILE_LOADS; j++) {
-            const int group = row0 / BC_GPU_GROUP + (int)threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS);
+            const int group = row0 / BC_GPU_GROUP + (int)threadIdx.x / BC_TILE_WORDS +
+                              j * (BC_TILE_THREADS / BC_TILE_WORDS);
             const uint8_t *row = m.data + (int64_t)group * cols;
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 if (k < m.n_planes)
-                    w[k][j] = group < groups ? bc_load_word(row + k * m.plane_stride, col0 + 4 * word, cols) : 0u;
+                    w[k][j] = group < groups
+                                  ? bc_load_word(row + k * m.plane_stride, col0 + 4 * word, cols)
+                                  : 0u;
         }
     }
 
@@ -61,7 +67,8 @@ struct bc_plane_tile {
             }
             const int group = threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS);
 #pragma unroll
-            for (int i = 0; i < 5; i++) tile[(group * BC_GPU_GROUP + i) * BC_TILE_STRIDE + word] = q[i];
+            for (int i = 0; i < 5; i++)
+                tile[(group * BC_GPU_GROUP + i) * BC_TILE_STRIDE + word] = q[i];
         }
     }
 };
@@ -74,8 +81,10 @@ struct bc_code_tile {
         const int word = threadIdx.x % BC_TILE_WORDS;
 #pragma unroll
         for (int j = 0; j < BC_CODE_LOADS; j++) {
-            const int row = row0 + (int)threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS);
-            w[j] = row < m.rows ? bc_load_word(m.data + (int64_t)row * cols, col0 + 4 * word, cols) : 0u;
+            const int row =
+                row0 + (int)threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS);
+            w[j] = row < m.rows ? bc_load_word(m.data + (int64_t)row * cols, col0 + 4 * word, cols)
+                                : 0u;
         }
     }
 
@@ -84,7 +93,9 @@ struct bc_code_tile {
         const int word = threadIdx.x % BC_TILE_WORDS;
 #pragma unroll
         for (int j = 0; j < BC_CODE_LOADS; j++)
-            tile[(threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS)) * BC_TILE_STRIDE + word] = w[j];
+            tile[(threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS)) *
+                     BC_TILE_STRIDE +
+                 word] = w[j];
     }
 };
 
@@ -98,7 +109,8 @@ template <int TOKENS> struct bc_token_tile {
         for (int j = 0; j < TOKENS / 16; j++) {
             const int token = token0 + (int)threadIdx.x / 8 + 16 * j;
             v[j] = { { 0, 0, 0, 0 } };
-            if (token < p.n) v[j] = bc_load(p.a + (int64_t)token * p.a_stride + col0 + threadIdx.x % 8 * 16);
+            if (token < p.n)
+                v[j] = bc_load(p.a + (int64_t)token * p.a_stride + col0 + threadIdx.x % 8 * 16);
         }
     }
 
@@ -108,7 +120,8 @@ template <int TOKENS> struct bc_token_tile {
         for (int j = 0; j < TOKENS / 16; j++)
 #pragma unroll
             for (int i = 0; i < 4; i++)
-                tile[(threadIdx.x / 8 + 16 * j) * BC_TILE_STRIDE + threadIdx.x % 8 * 4 + i] = v[j].w[i];
+                tile[(threadIdx.x / 8 + 16 * j) * BC_TILE_STRIDE + threadIdx.x % 8 * 4 + i] =
+                    v[j].w[i];
     }
 };
 
@@ -127,7 +140,8 @@ BC_DEVICE void bc_multiply(int c[5][4][4], const uint32_t *rows, const uint32_t 
     }
 #pragma unroll
     for (int i = 0; i < 5; i++) {
-        const uint32_t *low = rows + (16 * i + g) * BC_TILE_STRIDE + at, *high = low + 8 * BC_TILE_STRIDE;
+        const uint32_t *low = rows + (16 * i + g) * BC_TILE_STRIDE + at,
+                       *high = low + 8 * BC_TILE_STRIDE;
         const uint32_t a[4] = { low[0], high[0], low[4], high[4] };
 #pragma unroll
         for (int j = 0; j < 4; j++) {
@@ -139,7 +153,8 @@ BC_DEVICE void bc_multiply(int c[5][4][4], const uint32_t *rows, const uint32_t 
     }
 }
 
-BC_DEVICE void bc_gemm_write(const bc_linear_args &p, const bc_matrix_args &m, int zero, int row, int token, int dot)
+BC_DEVICE void bc_gemm_write(const bc_linear_args &p, const bc_matrix_args &m, int zero, int row,
+                             int token, int dot)
 {
     if (row >= m.rows || token >= p.n) return;
     const float y = (float)(dot - zero * p.sum[token]) * (m.scales[row] * p.scale[token]);
@@ -148,7 +163,8 @@ BC_DEVICE void bc_gemm_write(const bc_linear_args &p, const bc_matrix_args &m, i
 
 // Adds the block's dots [80][TOKENS] to those of the other parts of the columns; the block that comes last writes.
 template <int TOKENS>
-BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, int row0, int token0, const int *dots)
+BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, int row0, int token0,
+                            const int *dots)
 {
     BC_SHARED int last;
     const int zero = bc_largest(m.n_planes);
@@ -157,7 +173,8 @@ BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, in
     int *sums = p.partial + (int64_t)token0 * p.partial_stride + blockIdx.x * BC_GPU_TILE_ROWS;
     int *arrived = p.arrived + blockIdx.y * gridDim.x + blockIdx.x;
     for (int i = threadIdx.x; i < rows * tokens; i += blockDim.x)
-        bc_atomic_add(&sums[(int64_t)(i / rows) * p.partial_stride + i % rows], dots[i % rows * TOKENS + i / rows]);
+        bc_atomic_add(&sums[(int64_t)(i / rows) * p.partial_stride + i % rows],
+                      dots[i % rows * TOKENS + i / rows]);
     bc_fence();
     bc_sync();
     if (threadIdx.x == 0) last = bc_atomic_add(arrived, 1) == p.splits - 1;
@@ -173,8 +190,8 @@ BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, in
 }
 
 // Of one warp: c[i][j][e] is row 16 i + lane / 4 + (e / 2) * 8, token 8 j + (lane % 4) * 2 + e % 2.
-BC_DEVICE void bc_gemm_write_tile(const bc_linear_args &p, const bc_matrix_args &m, int row0, int token0,
-                                  const int c[5][4][4])
+BC_DEVICE void bc_gemm_write_tile(const bc_linear_args &p, const bc_matrix_args &m, int row0,
+                                  int token0, const int c[5][4][4])
 {
     const int lane = threadIdx.x % 32, token = token0 + lane % 4 * 2, zero = bc_largest(m.n_planes);
     float scale[8];
@@ -194,7 +211,8 @@ BC_DEVICE void bc_gemm_write_tile(const bc_linear_args &p, const bc_matrix_args 
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             const int t = j / 2 * 8 + j % 2;
-            const float v = (float)(c[i / 2][j / 2][i % 2 * 2 + j % 2] - offset[j]) * (row_scale * scale[j]);
+            const float v =
+                (float)(c[i / 2][j / 2][i % 2 * 2 + j % 2] - offset[j]) * (row_scale * scale[j]);
             if (token + t < p.n) y[(int64_t)t * m.y_stride] = m.bias ? v + bias : v;
         }
     }
@@ -202,8 +220,8 @@ BC_DEVICE void bc_gemm_write_tile(const bc_linear_args &p, const bc_matrix_args 
 
 // Several warps have each a part of the columns of the same 32 tokens.
 template <int WIDE>
-BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, int row0, int token0,
-                              const int c[5][4][4])
+BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, int row0,
+                              int token0, const int c[5][4][4])
 {
     const int ROWS = BC_GPU_TILE_ROWS, TOKENS = WIDE * BC_WARP_TOKENS;
     BC_SHARED int dots[BC_GPU_TILE_ROWS * WIDE * BC_WARP_TOKENS];
@@ -217,7 +235,8 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
         for (int j = 0; j < 4; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                bc_atomic_add(&dots[(row + 16 * i + e / 2 * 8) * TOKENS + token + 8 * j + e % 2], c[i][j][e]);
+                bc_atomic_add(&dots[(row + 16 * i + e / 2 * 8) * TOKENS + token + 8 * j + e % 2],
+                              c[i][j][e]);
     bc_sync();
     if (p.splits > 1) {
         bc_gemm_join<TOKENS>(p, m, row0, token0, dots);
@@ -225,7 +244,8 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
     }
     const int zero = bc_largest(m.n_planes);
     for (int i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x)
-        bc_gemm_write(p, m, zero, row0 + i % ROWS, token0 + i / ROWS, dots[i % ROWS * TOKENS + i / ROWS]);
+        bc_gemm_write(p, m, zero, row0 + i % ROWS, token0 + i / ROWS,
+                      dots[i % ROWS * TOKENS + i / ROWS]);
 }
 
 // Four warps: WIDE of them beside each other over the tokens, the rest take turns over a step's columns.
@@ -236,7 +256,8 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
     BC_SHARED uint32_t rows[BC_GPU_TILE_ROWS * BC_TILE_STRIDE], tokens[TOKENS * BC_TILE_STRIDE];
     const int which = bc_matrix_of(p, blockIdx.x), warp = threadIdx.x / 32;
     const bc_matrix_args &m = p.m[which];
-    const int row0 = ((int)blockIdx.x - p.first[which]) * BC_GPU_TILE_ROWS, token0 = blockIdx.y * TOKENS;
+    const int row0 = ((int)blockIdx.x - p.first[which]) * BC_GPU_TILE_ROWS,
+              token0 = blockIdx.y * TOKENS;
     const int all_steps = (p.cols + BC_GPU_TILE_COLS - 1) / BC_GPU_TILE_COLS;
     const int share = (all_steps + p.splits - 1) / p.splits, begin = blockIdx.z * share;
     const int end = begin + share < all_steps ? begin + share : all_steps;
@@ -267,9 +288,27 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
         bc_gemm_finish<WIDE>(p, m, row0, token0, c);
 }
 
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_32(const bc_linear_args p) { bc_gemm<bc_plane_tile, 1, false>(p); }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_64(const bc_linear_args p) { bc_gemm<bc_plane_tile, 2, false>(p); }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_128(const bc_linear_args p) { bc_gemm<bc_plane_tile, 4, false>(p); }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_32(const bc_linear_args p) { bc_gemm<bc_code_tile, 1, true>(p); }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_64(const bc_linear_args p) { bc_gemm<bc_code_tile, 2, true>(p); }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_128(const bc_linear_args p) { bc_gemm<bc_code_tile, 4, true>(p); }
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_32(const bc_linear_args p)
+{
+    bc_gemm<bc_plane_tile, 1, false>(p);
+}
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_64(const bc_linear_args p)
+{
+    bc_gemm<bc_plane_tile, 2, false>(p);
+}
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_128(const bc_linear_args p)
+{
+    bc_gemm<bc_plane_tile, 4, false>(p);
+}
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_32(const bc_linear_args p)
+{
+    bc_gemm<bc_code_tile, 1, true>(p);
+}
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_64(const bc_linear_args p)
+{
+    bc_gemm<bc_code_tile, 2, true>(p);
+}
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_128(const bc_linear_args p)
+{
+    bc_gemm<bc_code_tile, 4, true>(p);
+}

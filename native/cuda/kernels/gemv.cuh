@@ -26,7 +26,8 @@ BC_DEVICE void bc_digits_dot(uint32_t word, uint32_t a, int s[5])
     }
 }
 
-template <int PLANES> struct bc_gemv_step { // what one lane loads for one step: 16 columns of a group
+template <int PLANES>
+struct bc_gemv_step { // what one lane loads for one step: 16 columns of a group
     bc_words4 planes[PLANES];
 };
 
@@ -38,7 +39,8 @@ BC_DEVICE int bc_matrix_of(const bc_linear_args &p, int item)
 }
 
 template <int PLANES>
-BC_DEVICE void bc_gemv_load(const bc_linear_args &p, int item, int column, bc_gemv_step<PLANES> *step)
+BC_DEVICE void bc_gemv_load(const bc_linear_args &p, int item, int column,
+                            bc_gemv_step<PLANES> *step)
 {
     if (item >= p.first[p.count] || column >= p.cols) return;
     const int which = bc_matrix_of(p, item);
@@ -107,7 +109,8 @@ template <int PLANES> BC_DEVICE void bc_gemv_planes(const bc_linear_args &p)
             bc_sync();
             if (part == 0)
                 for (int w = 1; w < p.warps; w++)
-                    for (int i = 0; i < 5; i++) s[i] = (int)((uint32_t)s[i] + (uint32_t)parts[warp + w][i]);
+                    for (int i = 0; i < 5; i++)
+                        s[i] = (int)((uint32_t)s[i] + (uint32_t)parts[warp + w][i]);
         }
         if (part == 0 && item < all) {
             int before = 0, own = s[0]; // chosen without an index: s stays in registers
@@ -116,7 +119,8 @@ template <int PLANES> BC_DEVICE void bc_gemv_planes(const bc_linear_args &p)
                 before = lane == i ? s[i - 1] : before;
                 own = lane == i ? s[i] : own;
             }
-            if (lane < 5) bc_gemv_write(p, item, lane, (int)((uint32_t)own - 3u * (uint32_t)before));
+            if (lane < 5)
+                bc_gemv_write(p, item, lane, (int)((uint32_t)own - 3u * (uint32_t)before));
         }
     }
 }

@@ -10,18 +10,19 @@
 #endif
 
 enum {
-    BC_GPU_GROUP = 5,           /* rows of a byte */
-    BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
-    BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_STAGES_8 = 8,  /* steps of a product with up to 8 tokens that are copied ahead: 512 bytes of a warp; */
+    BC_GPU_GROUP = 5,       /* rows of a byte */
+    BC_GPU_TILE_ROWS = 80,  /* of a matrix product's tile: 16 groups */
+    BC_GPU_TILE_COLS = 128, /* columns that a tile goes on at a time */
+    BC_GPU_STAGES_8 =
+        8, /* steps of a product with up to 8 tokens that are copied ahead: 512 bytes of a warp; */
     BC_GPU_STAGES_32 = 4, /* with up to 32, activations too: 512 bytes more for each 8 tokens */
     BC_GPU_COL_PAD = 64,
-    BC_GPU_ACT_PAD = 128,       /* rows of int8 activations are zero-padded to this many columns */
-    BC_GPU_HEADS = 8,           /* query heads of one KV head that a block of attention takes */
+    BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
+    BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements at a time, */
     BC_GPU_PREPARE_SHARE = 16,     /* and so many times, at most: 32,768 elements of a vector */
     BC_GPU_PREPARE_TURNS = 2,
-    BC_GPU_LEAST_PART = 64,     /* positions of a part of a context, at least */
+    BC_GPU_LEAST_PART = 64, /* positions of a part of a context, at least */
     BC_GPU_ATTEND_THREADS = 128,
     BC_GPU_FAST_THREADS = 256,
     BC_GPU_FLASH_THREADS = 128,
@@ -43,7 +44,8 @@ enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
 
 typedef struct bc_prepare_args {
     int source; /* enum bc_gpu_source */
-    int cols, width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
+    int cols,
+        width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
     /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
     BC_AT(float) x;
     BC_AT(const float) y;
@@ -95,10 +97,10 @@ typedef struct bc_linear_args {
     int a_stride;
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
-    int paired;  /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
+    int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
     BC_AT(const int32_t) places; /* 0: at r */
-    int warps;   /* one token, or few: warps that share a tile's columns */
-    int splits;  /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
+    int warps;                   /* one token, or few: warps that share a tile's columns */
+    int splits; /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;
     int partial_stride;
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
@@ -117,7 +119,8 @@ typedef struct bc_dense_args {
 /* ---- attention ---- */
 
 typedef struct bc_attend_args {
-    BC_AT(float) q; /* f32 [n, q_stride], heads * head_dim in a row; bc_flash: the output replaces it */
+    BC_AT(float)
+    q; /* f32 [n, q_stride], heads * head_dim in a row; bc_flash: the output replaces it */
     int q_stride;
     BC_AT(const float) k;
     BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */

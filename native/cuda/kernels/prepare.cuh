@@ -38,7 +38,10 @@ BC_DEVICE int bc_turns(const bc_prepare_args &p)
 {
     return (p.width + (int)blockDim.x * BC_SHARE - 1) / ((int)blockDim.x * BC_SHARE);
 }
-BC_DEVICE int bc_turn_element(int turn) { return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE; }
+BC_DEVICE int bc_turn_element(int turn)
+{
+    return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
+}
 
 // weights[head * parts + s]: what part s of the context counts for in the output of a head
 BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
@@ -63,13 +66,15 @@ struct bc_element_source {
 };
 
 // Elements i .. i + 15, four by four: a head has a multiple of four. The loads of several parts are on their way together.
-BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t,
+                               int i)
 {
     const float *mix[BC_SHARE / 4], *weights[BC_SHARE / 4];
     bc_sixteen out;
 #pragma unroll
     for (int four = 0; four < BC_SHARE / 4; four++) {
-        const int element = i + 4 * four < p.cols ? i + 4 * four : 0, h = element / p.head_dim, d = element % p.head_dim;
+        const int element = i + 4 * four < p.cols ? i + 4 * four : 0, h = element / p.head_dim,
+                  d = element % p.head_dim;
         mix[four] = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
         weights[four] = from.weights + h * from.parts;
     }
@@ -79,7 +84,8 @@ BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source
     for (int s = 0; s < from.parts; s++) {
         bc_words4 part[BC_SHARE / 4];
 #pragma unroll
-        for (int four = 0; four < BC_SHARE / 4; four++) part[four] = bc_load(mix[four] + s * p.head_dim);
+        for (int four = 0; four < BC_SHARE / 4; four++)
+            part[four] = bc_load(mix[four] + s * p.head_dim);
 #pragma unroll
         for (int k = 0; k < BC_SHARE; k++)
             out.v[k] = bc_fma(weights[k / 4][s], bc_bits_to_float(part[k / 4].w[k % 4]), out.v[k]);
@@ -92,7 +98,8 @@ BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source
 
 // Elements i .. i + 15, i < width
 template <int SOURCE>
-BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t, int i)
+BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t,
+                                 int i)
 {
     if (SOURCE == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
     bc_sixteen v = bc_load16((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
@@ -189,7 +196,8 @@ BC_DEVICE void bc_rotate_share(const bc_prepare_args &p, bc_sixteen *v, int i, f
 
 // All elements to `to`, as they are.
 template <int SOURCE>
-BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t, float *to)
+BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t,
+                               float *to)
 {
 #pragma unroll 1
     for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE)
@@ -197,7 +205,8 @@ BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source
 }
 
 template <int SOURCE>
-BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t,
+                                  float *x)
 {
 #pragma unroll 1
     for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
@@ -208,7 +217,8 @@ BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_sou
 
 // A permutation needs the whole vector: it is put down first, and comes back in its new order.
 template <int SOURCE>
-BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t, float *x)
+BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t,
+                                  float *x)
 {
     bc_put_elements<SOURCE>(p, from, t, x);
     bc_sync();
@@ -233,7 +243,8 @@ BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_sou
 // ---- rounding ----
 
 // a = round(127 x / max|x|) of x times `divisor`
-BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t, int *room)
+BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t,
+                               int *room)
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
 #pragma unroll 1
@@ -303,7 +314,8 @@ BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
 template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *shared)
 {
     BC_SHARED double room[32];
-    const int t = blockIdx.x, merging = SOURCE == BC_FROM_ATTENTION ? (p.heads * p.splits + 3) / 4 * 4 : 0;
+    const int t = blockIdx.x,
+              merging = SOURCE == BC_FROM_ATTENTION ? (p.heads * p.splits + 3) / 4 * 4 : 0;
     const int64_t row = (int64_t)t * p.width;
     float *x = WORK ? p.work + row : shared + merging;
     bc_element_source from = { p.x + row, p.gate + row, p.up + row, shared, 1.0f, 1 };
@@ -328,11 +340,11 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     bc_round_vector(p, x, p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f, t, (int *)room);
 }
 
-#define BC_PREPARE(name, source, work)                                                                                 \
-    BC_KERNEL BC_BOUNDS(BC_GPU_PREPARE_THREADS, 1) name(const bc_prepare_args p)                                       \
-    {                                                                                                                  \
-        BC_DYNAMIC_SHARED(vector);                                                                                     \
-        bc_prepare<source, work>(p, (float *)vector);                                                                  \
+#define BC_PREPARE(name, source, work)                                                             \
+    BC_KERNEL BC_BOUNDS(BC_GPU_PREPARE_THREADS, 1) name(const bc_prepare_args p)                   \
+    {                                                                                              \
+        BC_DYNAMIC_SHARED(vector);                                                                 \
+        bc_prepare<source, work>(p, (float *)vector);                                              \
     }
 BC_PREPARE(bc_prepare_x, BC_FROM_X, false)
 BC_PREPARE(bc_prepare_swiglu, BC_FROM_SWIGLU, false)

@@ -26,7 +26,8 @@ struct bc_skinny_way {
 BC_DEVICE bc_skinny_way bc_skinny_share(const bc_linear_args &p, int planes, int64_t plane_stride)
 {
     const int warp = threadIdx.x / 32, all = p.cols / BC_SKINNY_COLS;
-    bc_skinny_way way = { (all - warp + p.warps - 1) / p.warps, planes, p.warps * BC_SKINNY_COLS, plane_stride };
+    bc_skinny_way way = { (all - warp + p.warps - 1) / p.warps, planes, p.warps * BC_SKINNY_COLS,
+                          plane_stride };
     if (warp >= all) way.steps = way.planes = 0;
     return way;
 }
@@ -95,7 +96,8 @@ template <int TILES> struct bc_skinny_sums {
     BC_DEVICE void times3()
     {
 #pragma unroll
-        for (int k = 0; k < TILES * 12; k++) v[k / 12][k / 4 % 3][k % 4] = (int)(3u * (uint32_t)v[k / 12][k / 4 % 3][k % 4]);
+        for (int k = 0; k < TILES * 12; k++)
+            v[k / 12][k / 4 % 3][k % 4] = (int)(3u * (uint32_t)v[k / 12][k / 4 % 3][k % 4]);
     }
     // S_i by group and token
     BC_DEVICE void add_to(int *total, int n) const
@@ -109,7 +111,8 @@ template <int TILES> struct bc_skinny_sums {
                 for (int e = 0; e < 2; e++) {
                     const int token = 8 * k + 2 * t + e;
                     if (token < n)
-                        bc_atomic_add(&total[(i * BC_SKINNY_GROUPS + g) * 8 * TILES + token], v[k][i / 2][i % 2 * 2 + e]);
+                        bc_atomic_add(&total[(i * BC_SKINNY_GROUPS + g) * 8 * TILES + token],
+                                      v[k][i / 2][i % 2 * 2 + e]);
                 }
     }
 };
@@ -150,26 +153,31 @@ template <> struct bc_skinny_sums<0> {
 
 // ---- from the sums to rows ----
 
-BC_DEVICE float bc_skinny_value(const bc_linear_args &p, const bc_matrix_args &m, int row, int token, int dot)
+BC_DEVICE float bc_skinny_value(const bc_linear_args &p, const bc_matrix_args &m, int row,
+                                int token, int dot)
 {
-    const float y = (float)(dot - bc_largest(m.n_planes) * p.sum[token]) * (m.scales[row] * p.scale[token]);
+    const float y =
+        (float)(dot - bc_largest(m.n_planes) * p.sum[token]) * (m.scales[row] * p.scale[token]);
     return m.bias ? y + m.bias[row] : y;
 }
 
 // S_i - 3 S_(i-1) of row r of the tile
 BC_DEVICE int bc_skinny_dot(const int *total, int tokens, int r, int token)
 {
-    const int at = r / BC_GPU_GROUP * tokens + token, digit = r % BC_GPU_GROUP, next = BC_SKINNY_GROUPS * tokens;
+    const int at = r / BC_GPU_GROUP * tokens + token, digit = r % BC_GPU_GROUP,
+              next = BC_SKINNY_GROUPS * tokens;
     const uint32_t before = digit ? 3u * (uint32_t)total[(digit - 1) * next + at] : 0u;
     return (int)((uint32_t)total[digit * next + at] - before);
 }
 
-BC_DEVICE void bc_skinny_write(const bc_linear_args &p, const bc_matrix_args &m, int row0, const int *total, int tokens)
+BC_DEVICE void bc_skinny_write(const bc_linear_args &p, const bc_matrix_args &m, int row0,
+                               const int *total, int tokens)
 {
     const int rows = bc_least(m.rows - row0, BC_SKINNY_ROWS);
     for (int i = threadIdx.x; i < rows * p.n; i += blockDim.x) {
         const int token = i / rows, r = i % rows, row = row0 + r;
-        m.y[(int64_t)token * m.y_stride + row] = bc_skinny_value(p, m, row, token, bc_skinny_dot(total, tokens, r, token));
+        m.y[(int64_t)token * m.y_stride + row] =
+            bc_skinny_value(p, m, row, token, bc_skinny_dot(total, tokens, r, token));
     }
 }
 
@@ -180,8 +188,10 @@ BC_DEVICE void bc_skinny_write_pair(const bc_linear_args &p, int row0, const int
     const int half = BC_SKINNY_ROWS / 2, rows = bc_least(gate.rows - row0, half);
     for (int i = threadIdx.x; i < rows * p.n; i += blockDim.x) {
         const int token = i / rows, r = i % rows, row = row0 + r;
-        const float g = bc_skinny_value(p, gate, row, token, bc_skinny_dot(total, tokens, r, token));
-        const float u = bc_skinny_value(p, up, row, token, bc_skinny_dot(total, tokens, half + r, token));
+        const float g =
+            bc_skinny_value(p, gate, row, token, bc_skinny_dot(total, tokens, r, token));
+        const float u =
+            bc_skinny_value(p, up, row, token, bc_skinny_dot(total, tokens, half + r, token));
         const int to = p.places ? p.places[row] : row;
         gate.y[(int64_t)token * gate.y_stride + to] = g / (1.0f + bc_exp(-g)) * u;
     }
@@ -190,20 +200,25 @@ BC_DEVICE void bc_skinny_write_pair(const bc_linear_args &p, int row0, const int
 // TILES: of 8 tokens. Grid: tiles of groups. blockDim.x = 32 * p.warps. shared: STAGES 16 bytes of each thread for the
 // ring, and behind it the activations: all of them, i8 [n, cols], or STREAMED through rings of their own, as the weights.
 // p.paired: groups 0 to 3 of a tile are of p.m[0], 4 to 7 the same ones of p.m[1].
-template <int TILES, int STAGES, bool STREAMED> BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
+template <int TILES, int STAGES, bool STREAMED>
+BC_DEVICE void bc_skinny(const bc_linear_args &p, uint8_t *shared)
 {
-    const int TOKENS = TILES ? 8 * TILES : 1, LOADS = TILES ? TILES : 1, OPERANDS = STREAMED ? 1 + TILES : 1;
+    const int TOKENS = TILES ? 8 * TILES : 1, LOADS = TILES ? TILES : 1,
+              OPERANDS = STREAMED ? 1 + TILES : 1;
     BC_SHARED int total[5 * BC_SKINNY_GROUPS * (TILES ? 8 * TILES : 1)]; // S_i by group and token
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-    const int which = p.paired ? 0 : bc_matrix_of(p, blockIdx.x), tile = (int)blockIdx.x - p.first[which];
+    const int which = p.paired ? 0 : bc_matrix_of(p, blockIdx.x),
+              tile = (int)blockIdx.x - p.first[which];
     const bc_matrix_args &m = p.m[which];
     const int last_group = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP - 1;
-    const int group = bc_least(p.paired ? tile * (BC_SKINNY_GROUPS / 2) + g % 4 : tile * BC_SKINNY_GROUPS + g, last_group);
+    const int group = bc_least(
+        p.paired ? tile * (BC_SKINNY_GROUPS / 2) + g % 4 : tile * BC_SKINNY_GROUPS + g, last_group);
     const uint8_t *data = p.paired && g > 3 ? p.m[1].data : m.data;
     const int first = warp * BC_SKINNY_COLS + 16 * t;
     const bc_skinny_way way = bc_skinny_share(p, m.n_planes, (int64_t)m.plane_stride);
     bc_skinny_cursor ahead = { data + (int64_t)group * p.cols + first, way.steps, way.planes };
-    const int operand = blockDim.x * 16, stage_bytes = operand * OPERANDS, all_steps = way.steps * way.planes;
+    const int operand = blockDim.x * 16, stage_bytes = operand * OPERANDS,
+              all_steps = way.steps * way.planes;
     uint8_t *ring = shared + threadIdx.x * 16; // this lane's 16 bytes of stage 0
     for (int i = 0; i < STAGES - 1; i++) {
         if (i < all_steps) {
@@ -220,14 +235,16 @@ template <int TILES, int STAGES, bool STREAMED> BC_DEVICE void bc_skinny(const b
     if (STREAMED) {
 #pragma unroll
         for (int k = 0; k < TILES; k++)
-            tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
+            tokens[k] =
+                (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
     } else {
         uint8_t *staged = shared + STAGES * stage_bytes;
         for (int token = 0; token < p.n; token++)
             for (int c = threadIdx.x * 16; c < p.cols; c += blockDim.x * 16)
                 bc_put(staged + token * p.cols + c, bc_load(p.a + (int64_t)token * p.a_stride + c));
 #pragma unroll
-        for (int k = 0; k < LOADS; k++) tokens[k] = staged + bc_least(8 * k + g, p.n - 1) * p.cols + first;
+        for (int k = 0; k < LOADS; k++)
+            tokens[k] = staged + bc_least(8 * k + g, p.n - 1) * p.cols + first;
     }
     int column = 0, column_left = way.steps; // of the activations that are taken next
     for (int i = 0; STREAMED && i < STAGES - 1; i++) {
@@ -265,7 +282,8 @@ template <int TILES, int STAGES, bool STREAMED> BC_DEVICE void bc_skinny(const b
             ahead.next(way);
             if (STREAMED) {
 #pragma unroll
-                for (int k = 0; k < TILES; k++) bc_copy_ahead(to + (1 + k) * operand, tokens[k] + column);
+                for (int k = 0; k < TILES; k++)
+                    bc_copy_ahead(to + (1 + k) * operand, tokens[k] + column);
                 bc_skinny_turn(&column, &column_left, way);
             }
         }
@@ -292,7 +310,8 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
     const int TOKENS = 8 * TILES;
     BC_SHARED int total[BC_SKINNY_CODES * 8 * TILES];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
-    const int which = bc_matrix_of(p, blockIdx.x), row0 = ((int)blockIdx.x - p.first[which]) * BC_SKINNY_CODES;
+    const int which = bc_matrix_of(p, blockIdx.x),
+              row0 = ((int)blockIdx.x - p.first[which]) * BC_SKINNY_CODES;
     const bc_matrix_args &m = p.m[which];
     const int first = warp * BC_SKINNY_COLS + 16 * t;
     const bc_skinny_way way = bc_skinny_share(p, 1, 0);
@@ -305,7 +324,8 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
     const uint8_t *tokens[TILES];
 #pragma unroll
     for (int k = 0; k < TILES; k++)
-        tokens[k] = (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
+        tokens[k] =
+            (const uint8_t *)p.a + (int64_t)bc_least(8 * k + g, p.n - 1) * p.a_stride + first;
     int sums[TILES][4] = {};
 #pragma unroll 2
     for (int step = 0; step < way.steps; step++) {
@@ -316,7 +336,8 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
             const bc_words4 b = bc_load(tokens[k] + column);
 #pragma unroll
             for (int pair = 0; pair < 2; pair++) {
-                const uint32_t a[4] = { w.w[2 * pair], v.w[2 * pair], w.w[2 * pair + 1], v.w[2 * pair + 1] };
+                const uint32_t a[4] = { w.w[2 * pair], v.w[2 * pair], w.w[2 * pair + 1],
+                                        v.w[2 * pair + 1] };
                 const uint32_t two[2] = { b.w[2 * pair], b.w[2 * pair + 1] };
                 bc_mma_ss(sums[k], a, two);
             }
@@ -327,7 +348,8 @@ template <int TILES> BC_DEVICE void bc_skinny_codes(const bc_linear_args &p)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int token = 8 * k + 2 * t + e % 2;
-            if (token < p.n && way.steps) bc_atomic_add(&total[(g + e / 2 * 8) * TOKENS + token], sums[k][e]);
+            if (token < p.n && way.steps)
+                bc_atomic_add(&total[(g + e / 2 * 8) * TOKENS + token], sums[k][e]);
         }
     bc_sync();
     for (int i = threadIdx.x; i < BC_SKINNY_CODES * p.n; i += blockDim.x) {
