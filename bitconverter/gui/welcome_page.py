@@ -110,6 +110,7 @@ class WelcomePage(ScrolledPage):
             words.setSpacing(1)
             words.addWidget(name)
             words.addWidget(value)
+            words.addStretch()  # beside a fact of two lines
             line.addWidget(IconLabel(icon, "accent", 22), 0, Qt.AlignmentFlag.AlignTop)
             line.addLayout(words, 1)
             self._facts.addLayout(line, position // 2, position % 2)
