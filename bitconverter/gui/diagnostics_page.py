@@ -1,6 +1,7 @@
 """Diagnostics: the self-test, the logs, and a support file that shows what is in it before it is written."""
 
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QStandardPaths, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
@@ -201,13 +202,18 @@ def _line(check: Check) -> QWidget:
     result = QWidget()
     line = row(Space.SMALL)
     result.setLayout(line)
-    fields = {
-        key: format_size(value) if key in ("free", "total") else value for key, value in check.fields.items()
-    }
+    fields = {key: _in_words(key, value) for key, value in check.fields.items()}
     words = label("error" if check.problem else "", wrap=True, selectable=True)
-    name, text = tr(f"selftest-{check.code}"), check.problem or tr(f"selftest-{check.code}-ok", **fields)
+    how = "none" if fields.get("why") else "ok"  # a part that is well without what it looked for
+    name, text = tr(f"selftest-{check.code}"), check.problem or tr(f"selftest-{check.code}-{how}", **fields)
     words.setText(f"{name}: {text}")
     icon = IconLabel("error" if check.problem else "check", "error" if check.problem else "ok", 16, 3)
     line.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
     line.addWidget(words, 1)
     return result
+
+
+def _in_words(key: str, value: Any) -> Any:
+    if key in ("free", "total"):
+        return format_size(value)
+    return ", ".join(value) if key == "cards" else value

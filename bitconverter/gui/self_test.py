@@ -90,6 +90,7 @@ def main(out: str, make_app: Callable[[], QApplication]) -> int:
         report.run("start", lambda: _start(app, folder))  # first: it tells the time since the process began
         report.run("versions", lambda: {**parts.installation(), "qt": qVersion(), "pyside": pyside_version})
         report.run("engine", parts.engine)
+        report.run("graphics cards", parts.graphics_cards)
         model = report.run("convert", lambda: parts.convert(folder)).get("model")
         if model is not None:
             report.run("chat", lambda: parts.chat(model))

@@ -16,7 +16,7 @@ import numpy as np
 import psutil
 
 from bitconverter import __version__
-from bitconverter.engine import CPU_MASKS, Cancel, Engine, UnsupportedError
+from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, UnsupportedError, devices
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Token, run_job
@@ -24,6 +24,7 @@ from bitconverter.jobs.self_test_model import SENTENCE, pieces, write_model
 
 # Wide space, a character beyond 16 bits, one outside every East Asian code page: a real user's name may be so.
 DIFFICULT_NAME = "田中　太郎😀 é"
+BROKEN_LIBRARY = "the device library "  # so begins what native/src/devices.c says of one that it cannot use
 PACKAGES = (
     "numpy",
     "cffi",
@@ -89,6 +90,25 @@ def engine() -> dict[str, Any]:
         "isa": best.isa, "instruction_sets": sets[1:], "threads": best.threads,
         "memory_bytes": psutil.virtual_memory().total,
     }  # fmt: skip
+
+
+def graphics_cards() -> dict[str, Any]:
+    """The names of those that can be used, or the sentence why there are none. The library for them must be there and
+    load where it belongs to the program; a card or a driver need not."""
+    try:
+        found = devices(Engine(threads=1))
+    except NoBackendError as error:
+        need(not _has_backend(), str(error))
+        return {"cards": [], "why": str(error)}
+    except UnsupportedError as error:
+        need(not str(error).startswith(BROKEN_LIBRARY), str(error))
+        return {"cards": [], "why": str(error)}
+    return {"cards": [card.name for card in found], "why": ""}
+
+
+def _has_backend() -> bool:
+    """Whether the library is made for a system as this one (native/CMakeLists.txt)."""
+    return sys.platform in ("linux", "win32") and platform.machine().lower() in ("x86_64", "amd64")
 
 
 def convert(folder: Path) -> dict[str, Any]:

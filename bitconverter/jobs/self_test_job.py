@@ -59,7 +59,7 @@ class SelfTestJob:
             place.mkdir()
             steps: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
                 ("files", self._files), ("memory", _memory), ("engine", self_test.engine),
-                ("conversion", lambda: self_test.convert(place)),
+                ("cards", self_test.graphics_cards), ("conversion", lambda: self_test.convert(place)),
                 ("chat", lambda: self_test.chat(str(place / "converted モデル 3"))),
                 ("database", lambda: self_test.database(place)), ("paths", lambda: self_test.files(place)),
             )  # fmt: skip

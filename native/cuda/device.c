@@ -16,6 +16,7 @@
     } while (0)
 
 enum {
+    OVERLAP_ARCH = 90,
     OLDEST_ARCH = 61,        /* the oldest image */
     GRAPH_OVERLAP = 12040,   /* drivers that keep such edges in a captured graph */
     PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
@@ -77,7 +78,8 @@ static int look(bc_device *d, int32_t index, bc_device_info *info, bc_error *err
 }
 
 /* The driver keeps a stack for every thread that the card could run: 276 MB of an H200, for nothing, since our kernels
- * need none. A card that does not want to know keeps its default. */
+ * need none. A card that does not want to know keeps its default. The context is the process's: other CUDA code in it,
+ * which a program of ours does not have, would see the limit too. */
 static void small_stacks(bc_device *d) { d->api.CtxSetLimit(CU_LIMIT_STACK_SIZE, 0); }
 
 int bc_device_describe(int32_t index, bc_device_info *info, bc_error *err)
@@ -92,6 +94,7 @@ int bc_device_describe(int32_t index, bc_device_info *info, bc_error *err)
     CUresult result = d.api.CtxSetCurrent(d.context);
     if (result == CUDA_SUCCESS) small_stacks(&d);
     if (result == CUDA_SUCCESS) result = d.api.MemGetInfo(&free_bytes, &total);
+    d.api.CtxSetCurrent(NULL);
     d.api.DevicePrimaryCtxRelease(d.ordinal);
     if (result != CUDA_SUCCESS)
         return bc_cuda_failed(&d.api, result, "asking for free memory", err);
@@ -137,6 +140,9 @@ static int load_kernels(bc_device *d, bc_error *err)
         image = choose_image(d->arch, 1);
         if (image) result = d->api.ModuleLoadData(&d->module, image->data);
     }
+    /* only kernels compiled for 9.0 or newer wait for the one before (device.cuh) */
+    d->overlaps = image && image->arch >= OVERLAP_ARCH && d->api.LaunchKernelEx &&
+                  d->api.version >= GRAPH_OVERLAP;
     if (result != CUDA_SUCCESS)
         return bc_cuda_failed(&d->api, result, "loading the kernels (is the driver up to date?)",
                               err);
@@ -165,7 +171,6 @@ static int start(bc_device *d, int32_t index, bc_error *err)
     /* the static shared memory of those kernels counts too */
     d->shared_bytes =
         (d->shared_bytes > PLAIN_SHARED ? d->shared_bytes : PLAIN_SHARED) - STATIC_SHARED;
-    d->overlaps = d->arch >= 90 && d->api.LaunchKernelEx && d->api.version >= GRAPH_OVERLAP;
     CHECK(d, DevicePrimaryCtxRetain(&d->context, d->ordinal), "starting the card");
     CHECK(d, CtxSetCurrent(d->context), "starting the card");
     small_stacks(d);
@@ -278,7 +283,7 @@ int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
         CHECK(d,
               LaunchKernel(d->kernels[l->kernel], l->grid_x, l->grid_y, l->grid_z, l->threads, 1, 1,
                            l->shared, d->stream, params, NULL),
-              KERNEL_NAMES[l->kernel]);
+              "the work");
         return BC_OK;
     }
     CUlaunchAttribute overlap = { .id = CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION,
@@ -293,7 +298,7 @@ int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
                                     .hStream = d->stream,
                                     .attrs = &overlap,
                                     .numAttrs = 1 };
-    CHECK(d, LaunchKernelEx(&config, d->kernels[l->kernel], params, NULL), KERNEL_NAMES[l->kernel]);
+    CHECK(d, LaunchKernelEx(&config, d->kernels[l->kernel], params, NULL), "the work");
     return BC_OK;
 }
 

@@ -309,7 +309,8 @@ static int run_directly(const run *r)
         if (status == BC_OK) status = bc_device_wait(s->device, r->err);
         if (status == BC_OK) give(r, done, rows);
     }
-    return status == BC_OK ? bc_device_wait(s->device, r->err) : status;
+    const int waited = bc_device_wait(s->device, status == BC_OK ? r->err : NULL);
+    return status == BC_OK ? waited : status;
 }
 
 int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)

@@ -154,7 +154,7 @@ static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
 static int skinny_warps(const bc_gpu_space *s, int tiles, int cols, int most)
 {
     const int blocks = up(tiles, s->device->processors); /* of one processor */
-    int warps = most / blocks > 4 ? most / blocks : 4;
+    int warps = most / blocks > LEAST_WARPS ? most / blocks : LEAST_WARPS;
     const int steps = up(cols, SKINNY_COLS);
     return warps < steps ? warps : steps;
 }

@@ -112,6 +112,7 @@ static void bench_close(bench *w)
 
 static bc_gpu_space space_of(const bench *w)
 {
+    if (!w->matrix.of) return (bc_gpu_space){ w->d, &w->b, 0 }; /* it could not be opened */
     const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols);
     return (bc_gpu_space){ w->d, &w->b, (int)(width * (int64_t)sizeof(float)) };
 }

@@ -142,7 +142,7 @@ int64_t bc_stack_weight_bytes(bc_device *device, const bc_model *model, int32_t 
                    .has_head = with_head,
                    .n_batch = n_batch };
     s.layers = calloc((size_t)count + 1, sizeof *s.layers);
-    if (!s.layers) return INT64_MAX;
+    if (!s.layers) return INT64_MAX / 4; /* fits nowhere, and may be added to */
     bc_arena counting = { .status = BC_OK };
     lay_all(&counting, &s);
     free(s.layers);
@@ -171,9 +171,13 @@ static int check_model(const bc_model *model, bc_error *err)
 static int pinned(bc_device *d, void **out, int64_t bytes, bc_error *err)
 {
     const CUresult result = d->api.MemAllocHost(out, (size_t)bytes);
-    return result == CUDA_SUCCESS
-               ? BC_OK
-               : bc_cuda_failed(&d->api, result, "asking for page-locked memory", err);
+    if (result == CUDA_SUCCESS) return BC_OK;
+    if (result == CUDA_ERROR_OUT_OF_MEMORY)
+        return bc_fail(err, BC_ERR_NOMEM,
+                       "this computer has no %lld MB of memory for exchanging data with the "
+                       "graphics card: close other programs",
+                       (long long)(bytes >> 20) + 1);
+    return bc_cuda_failed(&d->api, result, "asking for page-locked memory", err);
 }
 
 static int fill(bc_stack *s, bc_error *err)

@@ -5,6 +5,8 @@
 
 static const bc_backend TABLE = {
     .abi = BC_BACKEND_ABI,
+    .model_bytes = sizeof(bc_model),
+    .layer_bytes = sizeof(bc_layer),
     .name = "cuda",
     .count = bc_device_count,
     .describe = bc_device_describe,

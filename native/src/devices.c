@@ -11,6 +11,8 @@
 /* What a driver takes for itself as work goes on: launches, graphs, page-locked tables. */
 #define KEPT_FREE ((int64_t)64 << 20)
 
+enum { MOST_SESSIONS = 65536, MOST_ATTEMPTS = 4 };
+
 /* ---- the library and its devices ---- */
 
 static int load(bc_devices *devices, const char *path, bc_error *err)
@@ -22,7 +24,9 @@ static int load(bc_devices *devices, const char *path, bc_error *err)
     bc_backend_table_fn table;
     *(void **)(void *)&table = bc_library_symbol(devices->library, BC_BACKEND_SYMBOL);
     devices->backend = table ? table() : NULL;
-    if (!devices->backend || devices->backend->abi != BC_BACKEND_ABI)
+    if (!devices->backend || devices->backend->abi != BC_BACKEND_ABI ||
+        devices->backend->model_bytes != sizeof(bc_model) ||
+        devices->backend->layer_bytes != sizeof(bc_layer))
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "the device library %s is of another version: install the program again",
                        path);
@@ -181,8 +185,14 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "a KV cache of type %d runs on the processor only: use int8 (1)",
                        p->kv_type);
-    if (p->n_sessions < 0 || p->memory_limit < 0 || p->n_layers < -1)
-        return bc_fail(err, BC_ERR_INVALID, "n_sessions, memory_limit or n_layers is negative");
+    if (p->n_layers < -1 || p->n_layers == 0)
+        return bc_fail(err, BC_ERR_INVALID, "n_layers is %d, must be -1 (all that fit) or 1 and more",
+                       p->n_layers);
+    if (p->n_sessions < 0 || p->n_sessions > MOST_SESSIONS || p->memory_limit < 0)
+        return bc_fail(err, BC_ERR_INVALID,
+                       "n_sessions is %d and memory_limit %lld: 0 to %d sessions, and no negative "
+                       "limit",
+                       p->n_sessions, (long long)p->memory_limit, MOST_SESSIONS);
     if (model->placed) return bc_fail(err, BC_ERR_INVALID, "the model is on a device already");
     if (model->n_sessions)
         return bc_fail(err, BC_ERR_INVALID, "close the model's %d sessions first",
@@ -197,7 +207,7 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
     return BC_OK;
 }
 
-static int keep(bc_model *model, const struct plan *w, bc_placement *placement, bc_error *err)
+static int keep(bc_model *model, const struct plan *w, const bc_placement *placement, bc_error *err)
 {
     bc_placed *placed = calloc(1, sizeof *placed);
     if (!placed) return bc_fail(err, BC_ERR_NOMEM, "no memory for a placement");
@@ -217,6 +227,16 @@ static int keep(bc_model *model, const struct plan *w, bc_placement *placement, 
     return BC_OK;
 }
 
+static int nothing_fits(const struct plan *w, const bc_placement *plan, bc_error *err)
+{
+    return bc_fail(err, BC_ERR_NOMEM,
+                   "not one layer of this model fits on the graphics card: %lld MB are free for it, "
+                   "one layer with its cache takes %lld MB, all of the model %lld MB",
+                   (long long)(w->room >> 20),
+                   (long long)((weights(w, 1, 0) + caches(w, 1)) >> 20),
+                   (long long)(plan->all_bytes >> 20));
+}
+
 int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placement *placement,
                    bc_error *err)
 {
@@ -234,15 +254,16 @@ int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placem
     if (!w.p.n_sessions) w.p.n_sessions = 1;
     status = measure_room(&w, err);
     if (status != BC_OK) return status;
-    *placement = fitting(&w);
-    if (placement->n_layers == 0)
-        return bc_fail(err, BC_ERR_NOMEM,
-                       "not one layer of this model fits on the graphics card: %lld MB are free "
-                       "for it, one layer with its cache takes %lld MB, all of the model %lld MB",
-                       (long long)(w.room >> 20),
-                       (long long)((weights(&w, 1, 0) + caches(&w, 1)) >> 20),
-                       (long long)(placement->all_bytes >> 20));
-    status = keep(model, &w, placement, err);
+    for (int attempt = 0;; attempt++) {
+        *placement = fitting(&w);
+        if (placement->n_layers == 0) return nothing_fits(&w, placement, err);
+        status = keep(model, &w, placement, err);
+        if (status != BC_ERR_NOMEM || attempt == MOST_ATTEMPTS) break;
+        /* another program took memory meanwhile, or the driver rounds up: less, then */
+        const int64_t before = w.room;
+        if (measure_room(&w, err) != BC_OK) break;
+        w.room = (w.room < before ? w.room : before) / 16 * 15;
+    }
     if (status != BC_OK) return status;
     placement->weight_bytes = weights(&w, placement->n_layers, placement->head);
     placement->session_bytes = caches(&w, placement->n_layers);

@@ -1,7 +1,8 @@
 /* api_test.c - every public function of bitconverter.h with wrong arguments: a code and a
  * sentence, never a crash; and what cancelling and failing leave behind.
  *
- *   api_test FOLDER    FOLDER is made, and the test's to write in */
+ *   api_test FOLDER [LIBRARY]    FOLDER is made, and the test's to write in; LIBRARY is libbitconverter_cuda, and there
+ *                                is a card, or an emulated one */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -313,7 +314,8 @@ static void check_quantize(bc_engine *e)
 
 int main(int argc, char **argv)
 {
-    test_use_folder(argc, argv);
+    const char *library = argc == 3 ? argv[2] : NULL;
+    test_use_folder(library ? 2 : argc, argv);
     check_engine();
     check_config();
     bc_engine *engine = open_engine();
@@ -326,6 +328,7 @@ int main(int argc, char **argv)
     check_block(engine);
     check_calibrate(engine);
     check_gradients(engine);
+    check_devices(library);
     bc_engine_close(engine);
     test_clear();
     return test_summary();

@@ -24,5 +24,7 @@ void check_block(bc_engine *e);
 void check_calibrate(bc_engine *e);
 /* api_gradient.c */
 void check_gradients(bc_engine *e);
+/* api_devices.c; library: NULL, or a backend that has a device */
+void check_devices(const char *library);
 
 #endif

@@ -186,6 +186,10 @@ static void check_operations(const struct place *p)
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 2, 1); /* columns in parts */
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 3, 3);
     check_linear(p, BC_WEIGHT_PLANES, 20, 4160, 2, 40);
+    /* wider than the shared memory of older cards, and than one turn of a block's threads */
+    check_prepare(p, 14336, 2, 1.0f);
+    check_prepare(p, 28672, 1, 1.0f);
+    check_linear(p, BC_WEIGHT_PLANES, 11, 14336, 2, 5);
     check_prepare(p, 192, 2, 1e-30f);
     check_prepare(p, 192, 2, 0.0f);
     for (size_t i = 0; i < sizeof TOKENS / sizeof *TOKENS; i++) {

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from card_models import EMULATED, an_engine
 from model_folders import edit_config
 from reference.converted import write_converted
 
@@ -26,29 +27,12 @@ pytestmark = pytest.mark.gpu
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
-EMULATED = bool(os.environ.get("BC_CUDA_DRIVER"))
 TOKENS = 20 if EMULATED else 60
 # (largest, mean) difference of logits whose standard deviation is about 3. Planes and int8 are exact integers on both
 # sides; the order of float sums differs, and where that moves an activation, a key or a value over a rounding boundary
 # it becomes a whole step: rare, so the mean stays small (test_golden.py says the same of instruction sets).
 BOUNDS = {"f16": (0.3, 0.02), "int8": (0.6, 0.05)}
 DENSE = (0.05, 0.01)  # weights as they are, an f16 cache
-
-
-@cache
-def an_engine(cpu: str = "auto") -> engine.Engine:
-    return engine.Engine(threads=2, cpu=cpu)
-
-
-@pytest.fixture(scope="module")
-def card() -> engine.Engine:
-    """An engine with a card that works; skips with the backend's own sentence where there is none."""
-    made = an_engine()
-    try:
-        engine.open_backend(made)
-    except engine.UnsupportedError as error:
-        pytest.skip(str(error))
-    return made
 
 
 @pytest.fixture(scope="module")

@@ -4,14 +4,29 @@ import getpass
 import zipfile
 from pathlib import Path
 
+import pytest
+from PySide6.QtWidgets import QLabel
+
 from bitconverter import paths
+from bitconverter.engine import UnsupportedError
 from bitconverter.gui.support import contents, redactor
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Cancel, Context
-from bitconverter.jobs.self_test_job import SelfTestJob, SelfTestResult
+from bitconverter.jobs.self_test_job import Check, SelfTestJob, SelfTestResult
 
 LONG = 60_000
-CODES = ["files", "memory", "engine", "conversion", "chat", "database", "paths"]
+NO_DRIVER = "there is no NVIDIA driver on this computer"
+CODES = ["files", "memory", "engine", "cards", "conversion", "chat", "database", "paths"]
+
+
+@pytest.fixture(autouse=True)
+def _no_driver(monkeypatch):
+    """As on most PCs: the library for graphics cards is there, and nothing that it could use."""
+
+    def refuse(_: object) -> None:
+        raise UnsupportedError(NO_DRIVER, -3)
+
+    monkeypatch.setattr(self_test, "devices", refuse)
 
 
 def _run(folder: Path) -> SelfTestResult:
@@ -48,6 +63,34 @@ def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
     window.apply_setting("language")
     assert page.lines.count() == len(CODES)
     assert "chat: ok" in page.report()
+
+
+def test_the_page_names_the_graphics_cards_or_says_why_there_are_none(window, settings):
+    window.show_page("diagnostics")
+    page, why = window.by_name["diagnostics"], NO_DRIVER
+    expected = {
+        "en": [
+            "Graphics cards: NVIDIA A, NVIDIA B can be used",
+            f"Graphics cards: none is used ({why}); the processor does everything",
+            "Graphics cards: the reason",
+        ],
+        "ja": [
+            "グラフィックスカード: NVIDIA A, NVIDIA B を使えます",
+            f"グラフィックスカード: 使えるカードはありません（{why}）。プロセッサーで動作します",
+            "グラフィックスカード: the reason",
+        ],
+    }
+    checks = (
+        Check("cards", {"cards": ["NVIDIA A", "NVIDIA B"], "why": ""}),
+        Check("cards", {"cards": [], "why": why}), Check("cards", {}, "the reason"),
+    )  # fmt: skip
+    for language, lines in expected.items():
+        settings["language"] = language
+        window.apply_setting("language")
+        page.result = SelfTestResult(checks, 1.0)
+        page.retranslate()
+        shown = [page.lines.itemAt(k).widget().findChildren(QLabel) for k in range(page.lines.count())]
+        assert [next(part.text() for part in parts if part.text()) for parts in shown] == lines
 
 
 def test_the_support_file_is_seen_first_and_holds_no_name(window, tmp_path, settings):

@@ -7,13 +7,16 @@ import sys
 from pathlib import Path
 
 import pytest
+from cards import card
 
+from bitconverter.engine import UnsupportedError
+from bitconverter.engine import device as engine_device
 from bitconverter.gui import self_test
 from bitconverter.jobs import self_test as parts
 from bitconverter.jobs.self_test_model import SENTENCE, pieces
 
 PARTS = [
-    "start", "versions", "engine", "convert", "chat", "window", "database", "long path", "curves",
+    "start", "versions", "engine", "graphics cards", "convert", "chat", "window", "database", "long path", "curves",
     "file dialog", "outside", "cleaned up",
 ]  # fmt: skip
 
@@ -47,6 +50,8 @@ def test_the_self_test_of_this_installation_passes(tmp_path):
     assert report["parts"]["chat"]["text"] == SENTENCE
     assert report["parts"]["chat"]["by_cpu"]["scalar"]["tokens"] == 32 == len(pieces(SENTENCE))
     assert report["parts"]["engine"]["isa"] == report["parts"]["engine"]["instruction_sets"][-1]
+    found = report["parts"]["graphics cards"]
+    assert bool(found["cards"]) != bool(found["why"])
     assert report["parts"]["long path"]["longest_path"] > 320
     assert out.with_suffix(".png").stat().st_size > 10_000
     assert list((tmp_path / "temp").iterdir()) == []
@@ -67,6 +72,33 @@ def test_a_wrong_answer_fails(tmp_path, monkeypatch):
     monkeypatch.setattr(parts, "SENTENCE", "三値ではない")
     with pytest.raises(parts.SelfTestFailed, match="三値の重み"):
         parts.chat(model)
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_library_for_graphics_cards_that_does_not_load_fails(tmp_path, monkeypatch, damaged):
+    if damaged:
+        for name in engine_device.LIBRARIES.get(sys.platform, engine_device.LIBRARIES["linux"]):
+            (tmp_path / name).write_bytes(b"no library")
+    monkeypatch.setattr(engine_device, "FOLDER", tmp_path)
+    monkeypatch.setattr(parts, "_has_backend", lambda: True)
+    with pytest.raises(parts.SelfTestFailed, match="damaged" if damaged else "no CUDA backend"):
+        parts.graphics_cards()
+
+
+def test_where_no_such_library_is_made_none_is_missed(tmp_path, monkeypatch):
+    monkeypatch.setattr(engine_device, "FOLDER", tmp_path)
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    assert parts.graphics_cards() == {"cards": [], "why": "this installation has no CUDA backend"}
+
+
+def test_a_pc_without_a_card_passes_and_one_with_cards_names_them(monkeypatch):
+    def refuse(_: object) -> None:
+        raise UnsupportedError("there is no NVIDIA driver on this computer", -3)
+
+    monkeypatch.setattr(parts, "devices", refuse)
+    assert parts.graphics_cards() == {"cards": [], "why": "there is no NVIDIA driver on this computer"}
+    monkeypatch.setattr(parts, "devices", lambda _: [card("NVIDIA A"), card("NVIDIA B")])
+    assert parts.graphics_cards() == {"cards": ["NVIDIA A", "NVIDIA B"], "why": ""}
 
 
 @pytest.mark.parametrize("mode", ["connection", "file"])

@@ -1,7 +1,7 @@
 // attend_fast.cuh - bc_attend for the usual shapes: heads of 64 or 128 dimensions, caches of f16 or int8. The same parts
 // of the context and the same outputs; everything that decides a loop is known to the compiler.
 //
-// Four threads share a position's key; then every thread has four elements of every BC_SLICES-th position's value. The
+// Four threads share a position's key; then every thread has four elements of every SLICES-th position's value. The
 // token's own key and value are written to the cache first, by every block that needs them (all write the same), and
 // read from there.
 #pragma once

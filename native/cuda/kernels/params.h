@@ -43,7 +43,7 @@ typedef struct bc_gpu_place {
 enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
 
 typedef struct bc_prepare_args {
-    int source; /* enum bc_gpu_source */
+    int source; /* enum bc_gpu_source: chooses the kernel */
     int cols,
         width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
     /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
@@ -64,7 +64,7 @@ typedef struct bc_prepare_args {
     BC_AT(const float) sign;
     BC_AT(const int32_t) perm;
     int block;
-    int placed; /* 1: the elements lie in the rotation's order already; perm is 0 */
+    int placed; /* 1: the elements lie in the rotation's order already: perm is then 0 */
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */

@@ -34,10 +34,6 @@ BC_DEVICE void bc_put16(float *p, const bc_sixteen &v)
 
 // ---- the elements before the rotation; a thread's turn is sixteen of them ----
 
-BC_DEVICE int bc_turns(const bc_prepare_args &p)
-{
-    return (p.width + (int)blockDim.x * BC_SHARE - 1) / ((int)blockDim.x * BC_SHARE);
-}
 BC_DEVICE int bc_turn_element(int turn)
 {
     return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;

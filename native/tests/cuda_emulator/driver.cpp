@@ -4,7 +4,8 @@
  * still needs, gets wrong numbers here too. What the driver would answer with an error gets that error; what it would
  * let pass and is a mistake all the same ends the process.
  *
- * The environment: BC_EMULATED_MEMORY, the card's bytes (4 GiB); BC_EMULATED_CAPABILITY (80); BC_EMULATED_DEVICES (1). */
+ * The environment: BC_EMULATED_MEMORY, the card's bytes (4 GiB); BC_EMULATED_CAPABILITY (80); BC_EMULATED_SHARED, the
+ * shared memory of a block (as such cards have it); BC_EMULATED_DEVICES (1). */
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -65,7 +66,7 @@ constexpr CUresult SUCCESS = 0, INVALID_VALUE = 1, OUT_OF_MEMORY = 2, NOT_INITIA
 constexpr CUresult INVALID_DEVICE = 101, INVALID_CONTEXT = 201, NO_BINARY = 209, INVALID_PTX = 218;
 constexpr CUresult INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
                    CAPTURE_UNSUPPORTED = 900;
-constexpr size_t SHARED = 48 * 1024, SHARED_OPTIN = 163 * 1024;
+constexpr size_t SHARED = 48 * 1024;
 
 std::recursive_mutex mutex;
 bool initialised;
@@ -82,6 +83,13 @@ long long setting(const char *name, long long otherwise)
 }
 size_t memory() { return (size_t)setting("BC_EMULATED_MEMORY", 4LL << 30); }
 int capability() { return (int)setting("BC_EMULATED_CAPABILITY", 80); }
+/* Shared memory that one block may ask for, as such cards have it. */
+size_t shared_optin()
+{
+    const int of = capability();
+    const long long kib = of < 70 ? 48 : of < 80 ? 64 : of == 80 ? 163 : of == 90 ? 227 : 99;
+    return (size_t)setting("BC_EMULATED_SHARED", kib << 10);
+}
 
 template <class T> T *made(T *object)
 {
@@ -240,7 +248,7 @@ CUresult DeviceGetAttribute(int *value, int attribute, CUdevice)
         *value = capability() % 10;
         return SUCCESS;
     case CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN:
-        *value = SHARED_OPTIN;
+        *value = (int)shared_optin();
         return SUCCESS;
     default:
         return INVALID_VALUE;
@@ -491,7 +499,7 @@ CUresult FuncSetAttribute(CUfunction function, int attribute, int value)
 {
     BC_NEED(ready());
     if (attribute != CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES || value < 0 ||
-        (size_t)value > SHARED_OPTIN)
+        (size_t)value > shared_optin())
         return INVALID_VALUE;
     function->max_shared = (size_t)value;
     return SUCCESS;

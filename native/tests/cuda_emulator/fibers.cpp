@@ -58,6 +58,7 @@ constexpr size_t STACK = 256 * 1024;
 #else
 constexpr size_t STACK = 64 * 1024;
 #endif
+constexpr size_t LEFT = 2048; /* more than to_scheduler() and fiber_main() take of a stack */
 
 struct Fiber {
     void *stack_pointer;
@@ -178,6 +179,8 @@ void begin(unsigned i, bc_emulated_dim index)
     Fiber &fiber = fibers[i];
     /* not all at the same place of a page: they would share a few lines of the cache */
     void **top = reinterpret_cast<void **>(fiber.stack + STACK - i % 32 * 128);
+    /* the last functions of the thread that had this stack never returned: their marks are still there */
+    ASAN_UNPOISON_MEMORY_REGION(reinterpret_cast<uint8_t *>(top) - LEFT, LEFT);
     *--top = nullptr; /* fiber_main's stack is aligned as if it had been called from here */
     *--top = reinterpret_cast<void *>(fiber_main);
     for (int r = 0; r < 6; r++) *--top = nullptr;

@@ -1,0 +1,83 @@
+"""Random models for graphics cards: heads as real models have them, and the rest tiny."""
+
+import json
+import os
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from reference.converted import write_converted, write_safetensors
+
+from bitconverter.engine import Engine
+
+EMULATED = bool(os.environ.get("BC_CUDA_DRIVER"))
+HIDDEN, INNER, VOCAB = 64, 96, 90
+
+
+@cache
+def an_engine(cpu: str = "auto") -> Engine:
+    return Engine(threads=2, cpu=cpu)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """`heads` of `kv_heads`; `kind` is the model_type, `more` stands in config.json."""
+
+    head_dim: int
+    heads: int
+    kv_heads: int = 1
+    layers: int = 1
+    kind: str = "llama"
+    more: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.kind}-d{self.head_dim}-{self.heads}of{self.kv_heads}"
+
+
+def write_model(folder: Path, shape: Shape, planes: int = 2) -> Path:
+    """A converted model. Attention looks at few positions (scores have a standard deviation of about 2) and what each
+    layer adds is as large as what it gets: an error anywhere is seen in every logit."""
+    source = folder / "source"
+    source.mkdir(parents=True)
+    config = {
+        "architectures": ["ForCausalLM"], "model_type": shape.kind, "hidden_act": "silu", "hidden_size": HIDDEN,
+        "intermediate_size": INNER, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim, "max_position_embeddings": 256,
+        "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False, "vocab_size": VOCAB,
+        "torch_dtype": "float32", **shape.more,
+    }  # fmt: skip
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    write_safetensors(source / "model.safetensors", _tensors(shape))
+    write_converted(source, folder / "converted", planes, seed=7)
+    return folder / "converted"
+
+
+def _tensors(shape: Shape) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(11)
+
+    def normal(rows: int, cols: int, size: float = 1.0) -> np.ndarray:
+        return (draw.standard_normal((rows, cols)) * size / np.sqrt(cols)).astype(np.float32)
+
+    def near_one(count: int) -> np.ndarray:
+        return draw.uniform(0.7, 1.3, count).astype(np.float32)
+
+    q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    tensors = {
+        "model.embed_tokens.weight": draw.standard_normal((VOCAB, HIDDEN)).astype(np.float32),
+        "model.norm.weight": near_one(HIDDEN),
+        "lm_head.weight": normal(VOCAB, HIDDEN, 3.0),
+    }
+    for layer in range(shape.layers):
+        parts = {
+            "self_attn.q_proj": normal(q, HIDDEN, 1.5), "self_attn.k_proj": normal(kv, HIDDEN, 1.5),
+            "self_attn.v_proj": normal(kv, HIDDEN), "self_attn.o_proj": normal(HIDDEN, q, 2.0),
+            "mlp.gate_proj": normal(INNER, HIDDEN, 2.0), "mlp.up_proj": normal(INNER, HIDDEN, 2.0),
+            "mlp.down_proj": normal(HIDDEN, INNER), "input_layernorm": near_one(HIDDEN),
+            "post_attention_layernorm": near_one(HIDDEN),
+        }  # fmt: skip
+        if shape.kind == "qwen3":
+            parts |= {f"self_attn.{name}_norm": 1.4 * near_one(shape.head_dim) for name in "qk"}
+        tensors |= {f"model.layers.{layer}.{name}.weight": tensor for name, tensor in parts.items()}
+    return tensors
