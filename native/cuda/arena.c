@@ -32,7 +32,8 @@ static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_
     if (!a->device || a->status != BC_OK) return p;
     const int64_t piece = PIECE / padded + 1;
     uint8_t *room = calloc((size_t)piece, (size_t)padded);
-    if (!room) a->status = bc_fail(a->err, BC_ERR_NOMEM, "no memory (%lld MB) to copy a matrix",
+    if (!room)
+        a->status = bc_fail(a->err, BC_ERR_NOMEM, "no memory (%lld MB) to copy a matrix",
                             (long long)(piece * padded >> 20));
     for (int64_t r = 0; r < rows && a->status == BC_OK; r += piece) {
         const int64_t n = rows - r < piece ? rows - r : piece;
@@ -64,7 +65,8 @@ static bc_ptr copy_places(bc_arena *a, const int32_t *perm, int n)
     int32_t *places = calloc((size_t)n, sizeof *places);
     if (!places) {
         if (a->status == BC_OK)
-            a->status = bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", n);
+            a->status =
+                bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", n);
         return 0;
     }
     for (int i = 0; i < n; i++) places[perm[i]] = i;

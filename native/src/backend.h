@@ -37,7 +37,8 @@ typedef struct bc_stack_batch {
 
 typedef struct bc_backend {
     uint32_t abi;
-    uint32_t model_bytes, layer_bytes; /* sizeof(bc_model), sizeof(bc_layer) that it was compiled with */
+    uint32_t model_bytes,
+        layer_bytes; /* sizeof(bc_model), sizeof(bc_layer) that it was compiled with */
     const char *name;
 
     /* -- devices -- */

@@ -186,8 +186,8 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
                        "a KV cache of type %d runs on the processor only: use int8 (1)",
                        p->kv_type);
     if (p->n_layers < -1 || p->n_layers == 0)
-        return bc_fail(err, BC_ERR_INVALID, "n_layers is %d, must be -1 (all that fit) or 1 and more",
-                       p->n_layers);
+        return bc_fail(err, BC_ERR_INVALID,
+                       "n_layers is %d, must be -1 (all that fit) or 1 and more", p->n_layers);
     if (p->n_sessions < 0 || p->n_sessions > MOST_SESSIONS || p->memory_limit < 0)
         return bc_fail(err, BC_ERR_INVALID,
                        "n_sessions is %d and memory_limit %lld: 0 to %d sessions, and no negative "
@@ -229,12 +229,12 @@ static int keep(bc_model *model, const struct plan *w, const bc_placement *place
 
 static int nothing_fits(const struct plan *w, const bc_placement *plan, bc_error *err)
 {
-    return bc_fail(err, BC_ERR_NOMEM,
-                   "not one layer of this model fits on the graphics card: %lld MB are free for it, "
-                   "one layer with its cache takes %lld MB, all of the model %lld MB",
-                   (long long)(w->room >> 20),
-                   (long long)((weights(w, 1, 0) + caches(w, 1)) >> 20),
-                   (long long)(plan->all_bytes >> 20));
+    return bc_fail(
+        err, BC_ERR_NOMEM,
+        "not one layer of this model fits on the graphics card: %lld MB are free for it, "
+        "one layer with its cache takes %lld MB, all of the model %lld MB",
+        (long long)(w->room >> 20), (long long)((weights(w, 1, 0) + caches(w, 1)) >> 20),
+        (long long)(plan->all_bytes >> 20));
 }
 
 int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placement *placement,
