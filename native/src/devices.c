@@ -174,13 +174,8 @@ static bc_placement fitting(const struct plan *w)
 
 static int check_params(const bc_model *model, const bc_placement_params *p, bc_error *err)
 {
-    const int32_t top = model->config.max_positions;
-    if (p->n_ctx < 0 || p->n_ctx > top)
-        return bc_fail(err, BC_ERR_INVALID, "n_ctx is %d, this model has positions for 1 to %d",
-                       p->n_ctx, top);
-    if (p->n_batch < 0 || p->n_batch > BC_MAX_BATCH)
-        return bc_fail(err, BC_ERR_INVALID, "n_batch is %d, must be 0 to %d", p->n_batch,
-                       BC_MAX_BATCH);
+    const int status = bc_check_sizes(model, p->n_ctx, p->n_batch, err);
+    if (status != BC_OK) return status;
     if (p->kv_type != BC_KV_F16 && p->kv_type != BC_KV_I8 && p->kv_type != BC_KV_F32)
         return bc_fail(err, BC_ERR_UNSUPPORTED,
                        "a KV cache of type %d runs on the processor only: use int8 (1)",

@@ -82,15 +82,22 @@ static void allocate_work(bc_session *s, struct allocator *m)
     if (s->model->placed) s->device_places = take(m, batch, sizeof *s->device_places);
 }
 
-static int check_params(const bc_model *model, const bc_session_params *p, bc_error *err)
+int bc_check_sizes(const bc_model *model, int32_t n_ctx, int32_t n_batch, bc_error *err)
 {
     const int32_t top = model->config.max_positions;
-    if (p->n_ctx < 0 || p->n_ctx > top)
+    if (n_ctx < 0 || n_ctx > top)
         return bc_fail(err, BC_ERR_INVALID, "n_ctx is %d, this model has positions for 1 to %d",
-                       p->n_ctx, top);
-    if (p->n_batch < 0 || p->n_batch > BC_MAX_BATCH)
-        return bc_fail(err, BC_ERR_INVALID, "n_batch is %d, must be 0 to %d", p->n_batch,
+                       n_ctx, top);
+    if (n_batch < 0 || n_batch > BC_MAX_BATCH)
+        return bc_fail(err, BC_ERR_INVALID, "n_batch is %d, must be 0 to %d", n_batch,
                        BC_MAX_BATCH);
+    return BC_OK;
+}
+
+static int check_params(const bc_model *model, const bc_session_params *p, bc_error *err)
+{
+    const int status = bc_check_sizes(model, p->n_ctx, p->n_batch, err);
+    if (status != BC_OK) return status;
     if (p->kv_type < 0 || p->kv_type >= BC_KV_TYPES)
         return bc_fail(err, BC_ERR_INVALID, "kv_type is %d, must be 0 to %d", p->kv_type,
                        BC_KV_TYPES - 1);

@@ -57,6 +57,8 @@ struct bc_session {
 
 enum { BC_DEFAULT_BATCH = 256, BC_MAX_BATCH = 4096 };
 int32_t bc_default_ctx(const bc_model *model);
+/* Refuses a context or a batch that no session of the model can have; 0 is a default. */
+int bc_check_sizes(const bc_model *model, int32_t n_ctx, int32_t n_batch, bc_error *err);
 
 /* The next n tokens of the batch are this session's own, from s->position on. */
 void bc_session_own_places(bc_session *s, int n);

@@ -116,12 +116,13 @@ static void check_placement_params(bc_model *model)
         { BC_ERR_INVALID, { .n_batch = INT32_MAX } },
         { BC_ERR_INVALID, { .n_sessions = -1 } },
         { BC_ERR_INVALID, { .n_layers = -2 } },
+        { BC_ERR_INVALID, { .n_layers = 0 } },
+        { BC_ERR_INVALID, { .n_layers = -1, .n_sessions = INT32_MAX } },
         { BC_ERR_INVALID, { .memory_limit = -1 } },
         { BC_ERR_UNSUPPORTED, { .kv_type = BC_KV_I4 } },
         { BC_ERR_UNSUPPORTED, { .kv_type = -1 } },
         { BC_ERR_UNSUPPORTED, { .kv_type = INT32_MAX } },
         { BC_ERR_NOMEM, { .n_layers = -1, .memory_limit = 1 } },
-        { BC_ERR_NOMEM, { .n_layers = -1, .n_sessions = INT32_MAX } },
     };
     bc_placement placement;
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {

@@ -75,78 +75,47 @@ BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice)
 //   b[0]: column g, k 4t..4t+3; b[1]: column g, k 16 + 4t..
 //   c[0]: row g, column 2t; c[1]: column 2t + 1; c[2], c[3]: row g + 8.
 // On cards without them (before 8.0) the same by shuffles and dot4.
-BC_DEVICE void bc_mma_us(int c[4], const uint32_t a[4], const uint32_t b[2])
-{
 #if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.u8.s8.s32 "
-        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+#define BC_MMA(name, types, dot4)                                                                  \
+    BC_DEVICE void name(int c[4], const uint32_t a[4], const uint32_t b[2])                        \
+    {                                                                                              \
+        asm("mma.sync.aligned.m16n8k32.row.col.s32." types ".s32 "                                 \
+            "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"                                   \
+            : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])                                       \
+            : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));                   \
+    }
 #elif __CUDA_ARCH__ >= 750
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[0]), "+r"(c[1])
-        : "r"(a[0]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[0]), "+r"(c[1])
-        : "r"(a[2]), "r"(b[1]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[2]), "+r"(c[3])
-        : "r"(a[1]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.u8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[2]), "+r"(c[3])
-        : "r"(a[3]), "r"(b[1]));
+#define BC_MMA(name, types, dot4)                                                                  \
+    BC_DEVICE void name(int c[4], const uint32_t a[4], const uint32_t b[2])                        \
+    {                                                                                              \
+        _Pragma("unroll") /* rows 0 to 7 or 8 to 15, k 0 to 15 or 16 to 31 */                      \
+            for (int part = 0; part < 4; part++) asm(                                              \
+                "mma.sync.aligned.m8n8k16.row.col.s32." types ".s32 {%0,%1},{%2},{%3},{%0,%1};" :  \
+                "+r"(c[part / 2 * 2]),                                                             \
+                "+r"(c[part / 2 * 2 + 1]) : "r"(a[part / 2 + part % 2 * 2]), "r"(b[part % 2]));    \
+    }
 #else
-    const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;
-    for (int k = 0; k < 8; k++) {
-        const int from_a = group | (k & 3);
-        const uint32_t low = __shfl_sync(0xffffffffu, a[k < 4 ? 0 : 2], from_a);
-        const uint32_t high = __shfl_sync(0xffffffffu, a[k < 4 ? 1 : 3], from_a);
-        const uint32_t b0 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t | (k & 3));
-        const uint32_t b1 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t + 4 | (k & 3));
-        c[0] = bc_dot4_us(low, b0, c[0]);
-        c[1] = bc_dot4_us(low, b1, c[1]);
-        c[2] = bc_dot4_us(high, b0, c[2]);
-        c[3] = bc_dot4_us(high, b1, c[3]);
+#define BC_MMA(name, types, dot4)                                                                  \
+    BC_DEVICE void name(int c[4], const uint32_t a[4], const uint32_t b[2])                        \
+    {                                                                                              \
+        const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;                        \
+        _Pragma("unroll") for (int k = 0; k < 8; k++)                                              \
+        {                                                                                          \
+            const int from_a = group | (k & 3);                                                    \
+            const uint32_t low = __shfl_sync(0xffffffffu, a[k < 4 ? 0 : 2], from_a);               \
+            const uint32_t high = __shfl_sync(0xffffffffu, a[k < 4 ? 1 : 3], from_a);              \
+            const uint32_t b0 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t | (k & 3));               \
+            const uint32_t b1 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t + 4 | (k & 3));           \
+            c[0] = dot4(low, b0, c[0]);                                                            \
+            c[1] = dot4(low, b1, c[1]);                                                            \
+            c[2] = dot4(high, b0, c[2]);                                                           \
+            c[3] = dot4(high, b1, c[3]);                                                           \
+        }                                                                                          \
     }
 #endif
-}
-
-// The same with signed bytes in A.
-BC_DEVICE void bc_mma_ss(int c[4], const uint32_t a[4], const uint32_t b[2])
-{
-#if __CUDA_ARCH__ >= 800
-    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 "
-        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
-        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
-        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
-#elif __CUDA_ARCH__ >= 750
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[0]), "+r"(c[1])
-        : "r"(a[0]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[0]), "+r"(c[1])
-        : "r"(a[2]), "r"(b[1]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[2]), "+r"(c[3])
-        : "r"(a[1]), "r"(b[0]));
-    asm("mma.sync.aligned.m8n8k16.row.col.s32.s8.s8.s32 {%0,%1},{%2},{%3},{%0,%1};"
-        : "+r"(c[2]), "+r"(c[3])
-        : "r"(a[3]), "r"(b[1]));
-#else
-    const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;
-    for (int k = 0; k < 8; k++) {
-        const int from_a = group | (k & 3);
-        const uint32_t low = __shfl_sync(0xffffffffu, a[k < 4 ? 0 : 2], from_a);
-        const uint32_t high = __shfl_sync(0xffffffffu, a[k < 4 ? 1 : 3], from_a);
-        const uint32_t b0 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t | (k & 3));
-        const uint32_t b1 = __shfl_sync(0xffffffffu, b[k / 4], 8 * t + 4 | (k & 3));
-        c[0] = bc_dot4_ss(low, b0, c[0]);
-        c[1] = bc_dot4_ss(low, b1, c[1]);
-        c[2] = bc_dot4_ss(high, b0, c[2]);
-        c[3] = bc_dot4_ss(high, b1, c[3]);
-    }
-#endif
-}
+BC_MMA(bc_mma_us, "u8.s8", bc_dot4_us) // unsigned bytes in A
+BC_MMA(bc_mma_ss, "s8.s8", bc_dot4_ss) // signed ones
+#undef BC_MMA
 
 BC_DEVICE float bc_half_to_float(uint16_t bits)
 {
