@@ -3,7 +3,7 @@
 // A byte of a plane holds the digits d_1 .. d_5 in {0, 1, 2} of five rows as the fraction x = ceil(256 v / 243). With
 // 16 bits for each byte, x * 3^i is H_i * 256 + (the rest), where H_i = 3^(i-1) d_1 + .. + d_i: the high bytes give,
 // without a digit ever being taken out, S_i = sum_c a_c H_i, and the rows are S_i - 3 S_(i-1), in exact integers
-// modulo 2^32. Per 20 weights of one plane that is 10 additions, 5 byte choices and 5 dot products of four.
+// modulo 2^32. Per 20 weights of one plane that is 10 multiplications, 5 byte choices and 5 dot products of four.
 #pragma once
 
 // The largest integer of so many planes: what digits of 0 to 2 are too large by. int8 codes (0 planes): 0.
