@@ -85,17 +85,14 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
         top = b > top ? b : top;
     }
     top = bc_warp_max(top);
-    const bool usable = top > 0 && top < 0x7f800000;
-    const float max = bc_bits_to_float((uint32_t)top), up = max < 0x1p-60f ? 0x1p80f : 1.0f;
-    const float inverse = usable ? 127.0f / (max * up) : 0.0f;
+    const bc_rounding rounding = bc_rounding_of(top);
     int8_t *to = (int8_t *)cache + row * D;
 #pragma unroll
     for (int m = 0; m < D / 64; m++) {
-        to[lane + 32 * m] = usable ? (int8_t)(int)bc_round_even(u[m] * up * inverse) : 0;
-        to[lane + 32 * m + D / 2] = usable ? (int8_t)(int)bc_round_even(w[m] * up * inverse) : 0;
+        to[lane + 32 * m] = (int8_t)bc_rounded(rounding, u[m]);
+        to[lane + 32 * m + D / 2] = (int8_t)bc_rounded(rounding, w[m]);
     }
-    if (lane == 0)
-        scales[row] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+    if (lane == 0) scales[row] = rounding.scale;
 }
 
 template <int D, bool INT8, int GROUP> struct bc_fast_shared {

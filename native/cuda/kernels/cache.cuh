@@ -78,16 +78,13 @@ BC_DEVICE void bc_store_head(float *x, int d, uint8_t *cache, float *scales, int
             top = bits > top ? bits : top;
         }
         top = bc_warp_max(top);
-        const bool usable = top > 0 && top < 0x7f800000;
-        const float max = bc_bits_to_float((uint32_t)top), up = max < 0x1p-60f ? 0x1p80f : 1.0f;
-        const float inverse = usable ? 127.0f / (max * up) : 0.0f;
-        const float scale = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+        const bc_rounding rounding = bc_rounding_of(top);
         for (int i = lane; i < d; i += 32) {
-            const int q = usable ? (int)bc_round_even(x[i] * up * inverse) : 0;
+            const int q = bc_rounded(rounding, x[i]);
             if (write) ((int8_t *)cache)[row * d + i] = (int8_t)q;
-            x[i] = scale * (float)q;
+            x[i] = rounding.scale * (float)q;
         }
-        if (write && lane == 0) scales[row] = scale;
+        if (write && lane == 0) scales[row] = rounding.scale;
     }
     bc_sync_warp();
 }

@@ -253,19 +253,17 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
         }
     }
     top = bc_block_max(top, room);
-    const bool usable = top > 0 && top < 0x7f800000;
-    const float max = bc_bits_to_float((uint32_t)top);
-    const float up = max < 0x1p-60f ? 0x1p80f : 1.0f, inverse = usable ? 127.0f / (max * up) : 0.0f;
+    const bc_rounding rounding = bc_rounding_of(top);
     int8_t *out = p.a + (int64_t)t * p.a_stride;
     int sum = 0;
 #pragma unroll 1
     for (int i = threadIdx.x * BC_SHARE; i < p.a_stride; i += blockDim.x * BC_SHARE) {
         bc_words4 packed = { { 0, 0, 0, 0 } };
-        if (usable && i < p.width) {
+        if (rounding.usable && i < p.width) {
             const bc_sixteen v = bc_load16(x + i);
 #pragma unroll
             for (int k = 0; k < BC_SHARE; k++) {
-                const int q = (int)bc_round_even(v.v[k] * divisor * up * inverse);
+                const int q = bc_rounded(rounding, v.v[k] * divisor);
                 sum += q;
                 packed.w[k / 4] |= (uint32_t)(q & 255) << 8 * (k % 4);
             }
@@ -274,7 +272,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
     }
     sum = bc_block_sum(sum, room);
     if (threadIdx.x == 0) {
-        p.scale[t] = usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+        p.scale[t] = rounding.scale;
         p.sum[t] = sum;
     }
 }

@@ -1,4 +1,4 @@
-// reduce.cuh - sums and maxima over a warp and over a block.
+// reduce.cuh - sums and maxima over a warp and over a block, and what a largest element means for rounding to int8.
 #pragma once
 
 // A sum of f32 squares that rounds like one in f64. Cards for computing (8.0, 9.0) have the units for that; on cards for
@@ -72,4 +72,28 @@ BC_DEVICE int bc_block_max(int v, int *room)
     if (lane == 0) room[threadIdx.x / 32] = v;
     bc_sync();
     return bc_warp_max(room[lane < warps ? lane : 0]);
+}
+
+// What quantize_i8 of kernels_scalar.c makes of a vector's largest |x|, given as its bits: these order like the numbers,
+// NaN above infinity. A tiny one is brought up first, so that 127 / max is finite.
+struct bc_rounding {
+    bool usable;
+    float up, inverse, scale;
+};
+
+BC_DEVICE bc_rounding bc_rounding_of(int top)
+{
+    bc_rounding r;
+    const float max = bc_bits_to_float((uint32_t)top);
+    r.usable = top > 0 && top < 0x7f800000;
+    r.up = max < 0x1p-60f ? 0x1p80f : 1.0f;
+    r.inverse = r.usable ? 127.0f / (max * r.up) : 0.0f;
+    r.scale = r.usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+    return r;
+}
+
+// x / scale to the nearest integer, ties to even
+BC_DEVICE int bc_rounded(const bc_rounding &r, float x)
+{
+    return r.usable ? (int)bc_round_even(x * r.up * r.inverse) : 0;
 }
