@@ -22,6 +22,7 @@
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
 #define BC_PANEL_BYTES(cols) ((size_t)(((cols) + 3) / 4) * 4 * BC_PANEL_ROWS)
+#define BC_FEW_BYTES(cols) (((size_t)(cols) + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD * 5)
 #define BC_DENSE_PANEL_FLOATS(cols) ((size_t)(cols) * BC_DENSE_ROWS)
 
 typedef struct bc_kernels {
@@ -45,12 +46,21 @@ typedef struct bc_kernels {
     void (*gemm_planes)(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
                         size_t a_stride, const int32_t *a_sum, int tokens);
 
+    /* out[t*out_stride + 5g+i], as gemv_planes, for a few tokens: rows are read once, in the order in
+     * which they lie. work: BC_FEW_BYTES(cols), 64-byte aligned. */
+    void (*few_planes)(int32_t *out, size_t out_stride, const uint8_t *planes, size_t plane_stride,
+                       int n_planes, int n_groups, int cols, const int8_t *a, size_t a_stride,
+                       const int32_t *a_sum, int tokens, uint8_t *work);
+
     /* -- int8 matrices (embedding, head): codes in -127..127, rows `cols` bytes apart -- */
     void (*gemv_i8)(int32_t *out, const int8_t *w, int rows, int cols, const int8_t *a,
                     int32_t a_sum);
     void (*panel_i8)(uint8_t *panel, const int8_t *w, int rows, int cols); /* rows <= 80 */
     void (*gemm_i8)(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
                     const int32_t *a_sum, int tokens);
+    /* out[t*out_stride + r], as gemv_i8, for a few tokens */
+    void (*few_i8)(int32_t *out, size_t out_stride, const int8_t *w, int rows, int cols,
+                   const int8_t *a, size_t a_stride, const int32_t *a_sum, int tokens);
 
     /* -- dense matrices; dtype is enum bc_dtype, rows `cols` elements apart -- */
     void (*to_f32)(float *out, const void *x, int dtype, size_t n);

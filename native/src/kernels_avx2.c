@@ -9,6 +9,7 @@
 
 #include "bitconverter.h"
 #include "kernels.h"
+#include "planes.h"
 
 #define DENSE_TOKENS 6
 #include "kernels_float.inc"
@@ -21,46 +22,12 @@
 
 #include "kernels_table.inc"
 
-static inline vi vi_load(const void *p) { return _mm256_loadu_si256((const __m256i *)p); }
-
-/* n <= 32 bytes, the rest zero */
-static inline vi vi_load_part(const void *p, int n)
-{
-    uint8_t part[32] = { 0 };
-    memcpy(part, p, (size_t)n);
-    return vi_load(part);
-}
-
-static inline vi vi_store(void *p, vi v)
-{
-    _mm256_storeu_si256((__m256i *)p, v);
-    return v;
-}
-
 /* ---- ternary planes times one vector ---- */
-
-/* v, hidden from the compiler: it would turn "y > 85 - 128" into a minimum and a comparison. */
-static inline vi opaque(vi v)
-{
-    __asm__("" : "+x"(v));
-    return v;
-}
-
-/* The digit of packed bytes kept as y = x ^ 0x80, where signed compares work: floor(3x / 256) is
- * 1 from x = 86 on and 2 from x = 171 on. Biased bytes are closed under tripling: 3y = (3x)^0x80. */
-static inline vi digit_of(vi y)
-{
-    vi one = _mm256_cmpgt_epi8(y, opaque(_mm256_set1_epi8(85 - 128)));
-    vi two = _mm256_cmpgt_epi8(y, opaque(_mm256_set1_epi8(170 - 128)));
-    return _mm256_sub_epi8(_mm256_sub_epi8(vi_zero(), one), two);
-}
-
-static inline vi triple(vi y) { return _mm256_add_epi8(y, _mm256_add_epi8(y, y)); }
 
 /* sum[i] += a * digit i of 32 packed bytes, in 16-bit lanes */
 static inline void digits_step(vi *sum, vi x, vi a)
 {
-    vi y = _mm256_xor_si256(x, _mm256_set1_epi8((char)0x80));
+    vi y = packed(x);
 #pragma GCC unroll 5
     for (int i = 0; i < 5; i++) {
         sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(digit_of(y), a));
@@ -90,8 +57,6 @@ static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
     }
 }
 
-static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
-
 /* sum - zero * a_sum modulo 2^32 */
 static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
 {
@@ -108,7 +73,7 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
             plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
         }
         for (int i = 0; i < 5; i++) {
-            out[5 * g + i] = centred(vi_sum(total[i]), zero_point[n_planes], a_sum);
+            out[5 * g + i] = centred(vi_sum(total[i]), BC_Q_MAX[n_planes], a_sum);
         }
     }
 }
@@ -149,15 +114,10 @@ INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_s
             }
             for (int q = 0; 4 * q < n; q++) {
                 vi y[BC_MAX_PLANES];
-                for (int k = 0; k < n_planes; k++) {
-                    y[k] = _mm256_xor_si256(block[k][q], _mm256_set1_epi8((char)0x80));
-                }
+                for (int k = 0; k < n_planes; k++) y[k] = packed(block[k][q]);
                 for (int i = 0; i < 5; i++) {
-                    vi u = digit_of(y[0]);
-                    for (int k = 1; k < n_planes; k++) {
-                        u = _mm256_add_epi8(triple(u), digit_of(y[k]));
-                    }
-                    vi_store(panel_at(panel, cols, i, c / 4 + q) + 4 * first, u);
+                    vi_store(panel_at(panel, cols, i, c / 4 + q) + 4 * first,
+                             digits_of(y, n_planes));
                     for (int k = 0; k < n_planes; k++) y[k] = triple(y[k]);
                 }
             }
@@ -182,6 +142,7 @@ static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_str
         panel_n_planes(panel, planes, plane_stride, 4, n_groups, cols);
     }
 }
+
 static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
 {
     memset(panel, 0, BC_PANEL_BYTES(cols));
@@ -263,7 +224,7 @@ INLINE void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
 static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
                         size_t a_stride, const int32_t *a_sum, int tokens)
 {
-    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes], 0);
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, BC_Q_MAX[n_planes], 0);
 }
 
 static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
@@ -296,6 +257,19 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
     }
 }
 
+/* ---- a few tokens ---- */
+
+INLINE vi dot4(vi acc, vi w, vi a) { return vi_add32(acc, quad_product(w, w, a, 0)); }
+
+INLINE vi signed_dot4(vi acc, vi w, vi a)
+{
+    return vi_add32(acc, quad_product(w, _mm256_abs_epi8(w), a, 1));
+}
+
+#define FEW_BLOCK 2 /* tokens: with five rows as many accumulators as there are registers for */
+#define FEW_BIAS 0
+#include "kernels_few.inc"
+
 void bc_kernels_init_avx2(bc_kernels *k)
 {
     k->isa = "avx2";
@@ -306,4 +280,6 @@ void bc_kernels_init_avx2(bc_kernels *k)
     k->gemv_i8 = gemv_i8;
     k->panel_i8 = panel_i8;
     k->gemm_i8 = gemm_i8;
+    k->few_planes = few_planes;
+    k->few_i8 = few_i8;
 }

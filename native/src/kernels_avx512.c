@@ -6,6 +6,7 @@
 
 #include "bitconverter.h"
 #include "kernels.h"
+#include "planes.h"
 
 #define DENSE_TOKENS 12
 #include "kernels_float.inc"
@@ -18,26 +19,7 @@
 
 #include "kernels_table.inc"
 
-static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
-
-/* n <= 64 bytes, the rest zero */
-static inline vi vi_load_part(const void *p, int n)
-{
-    return _mm512_maskz_loadu_epi8(n == 64 ? ~0ull : (1ull << n) - 1, p);
-}
-
 /* ---- ternary planes times one vector ---- */
-
-/* The digit of packed bytes, floor(3x / 256): 1 from x = 86 on, 2 from x = 171 on. */
-static inline vi digit_of(vi x)
-{
-    __mmask64 one = _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8(85));
-    __mmask64 two = _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8((char)170));
-    return _mm512_mask_mov_epi8(_mm512_maskz_mov_epi8(one, _mm512_set1_epi8(1)), two,
-                                _mm512_set1_epi8(2));
-}
-
-static inline vi triple(vi x) { return _mm512_add_epi8(x, _mm512_add_epi8(x, x)); }
 
 /* sum[i] += a * digit i of 64 packed bytes, in 16-bit lanes */
 INLINE void digits_step(vi *sum, vi x, vi a)
@@ -72,8 +54,6 @@ static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
     }
 }
 
-static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
-
 /* sum - zero * a_sum modulo 2^32 */
 static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
 {
@@ -90,7 +70,7 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
             plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
         }
         for (int i = 0; i < 5; i++) {
-            out[5 * g + i] = centred(vi_sum(total[i]), zero_point[n_planes], a_sum);
+            out[5 * g + i] = centred(vi_sum(total[i]), BC_Q_MAX[n_planes], a_sum);
         }
     }
 }
@@ -115,14 +95,6 @@ INLINE void load_block(vi *block, const uint8_t *first, int rows, size_t stride,
     for (int q = 0; q < 16; q++) block[q] = _mm512_castps_si512(row[q]);
 }
 
-/* u + power * the digit of packed bytes */
-INLINE vi add_digit(vi u, vi x, vi power)
-{
-    u = _mm512_mask_add_epi8(u, _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8(85)), u, power);
-    return _mm512_mask_add_epi8(u, _mm512_cmpgt_epu8_mask(x, _mm512_set1_epi8((char)170)), u,
-                                power);
-}
-
 INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride,
                            const int n_planes, int n_groups, int cols)
 {
@@ -137,11 +109,7 @@ INLINE void panel_n_planes(uint8_t *panel, const uint8_t *planes, size_t plane_s
             vi x[BC_MAX_PLANES];
             for (int k = 0; k < n_planes; k++) x[k] = block[k][q];
             for (int i = 0; i < 5; i++) {
-                vi u = digit_of(x[n_planes - 1]);
-                for (int k = n_planes - 2, power = 3; k >= 0; k--, power *= 3) {
-                    u = add_digit(u, x[k], _mm512_set1_epi8((char)power));
-                }
-                _mm512_storeu_si512(panel_at(panel, i, c / 4 + q), u);
+                vi_store(panel_at(panel, i, c / 4 + q), digits_of(x, n_planes));
                 for (int k = 0; k < n_planes; k++) x[k] = triple(x[k]);
             }
         }
@@ -255,7 +223,7 @@ INLINE void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
 static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
                         size_t a_stride, const int32_t *a_sum, int tokens)
 {
-    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes], 0);
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, BC_Q_MAX[n_planes], 0);
 }
 
 static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
@@ -283,6 +251,19 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
     }
 }
 
+/* ---- a few tokens ---- */
+
+INLINE vi dot4(vi acc, vi w, vi a) { return vi_add32(acc, quad_product(w, 0, a, 0)); }
+
+INLINE vi signed_dot4(vi acc, vi w, vi a)
+{
+    return vi_add32(acc, quad_product(_mm512_abs_epi8(w), _mm512_movepi8_mask(w), a, 1));
+}
+
+#define FEW_BLOCK 4
+#define FEW_BIAS 0
+#include "kernels_few.inc"
+
 void bc_kernels_init_avx512(bc_kernels *k)
 {
     k->isa = "avx512";
@@ -293,4 +274,6 @@ void bc_kernels_init_avx512(bc_kernels *k)
     k->gemv_i8 = gemv_i8;
     k->panel_i8 = panel_i8;
     k->gemm_i8 = gemm_i8;
+    k->few_planes = few_planes;
+    k->few_i8 = few_i8;
 }

@@ -1,15 +1,12 @@
 /* kernels_avx512_vnni.c - integer kernels by vpdpbusd: four unsigned times four signed bytes added
  * to each 32-bit lane, modulo 2^32. Panels as in kernels_avx512.c. */
-#include <immintrin.h>
 #include <string.h>
 
 #include "kernels.h"
+#include "planes.h"
+#include "simd_bytes512.inc"
 
 #define INLINE static inline __attribute__((always_inline))
-
-typedef __m512i vi;
-
-static inline vi vi_load(const void *p) { return _mm512_loadu_si512(p); }
 
 /* acc + the four products in each lane, unsigned w by signed a. Not _mm512_dpbusd_epi32: around
  * that, GCC 12 copies every accumulator to another register and back, and spills a tile of them. */
@@ -19,28 +16,13 @@ INLINE vi dot4(vi acc, vi w, vi a)
     return acc;
 }
 
-/* n <= 64 bytes, the rest zero */
-static inline vi vi_load_part(const void *p, int n)
-{
-    return _mm512_maskz_loadu_epi8(n == 64 ? ~0ull : (1ull << n) - 1, p);
-}
-
-static inline vi triple(vi x) { return _mm512_add_epi8(x, _mm512_add_epi8(x, x)); }
-
 static inline vi triple32(vi x) { return _mm512_add_epi32(x, _mm512_slli_epi32(x, 1)); }
 
 /* out[0..3]: the sums of four vectors' lanes, less `zero` */
 static inline void sum4(int32_t *out, vi a, vi b, vi c, vi d, int32_t zero)
 {
-    vi ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
-    vi cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
-    vi s = _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd));
-    __m256i h = _mm256_add_epi32(_mm512_castsi512_si256(s), _mm512_extracti64x4_epi64(s, 1));
-    __m128i q = _mm_add_epi32(_mm256_castsi256_si128(h), _mm256_extracti128_si256(h, 1));
-    _mm_storeu_si128((__m128i *)out, _mm_sub_epi32(q, _mm_set1_epi32(zero)));
+    _mm_storeu_si128((__m128i *)out, _mm_sub_epi32(vi_sum4(a, b, c, d), _mm_set1_epi32(zero)));
 }
-
-static const int32_t zero_point[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
 
 /* ---- ternary planes times one vector ----
  *
@@ -90,7 +72,7 @@ INLINE void gemv_n_planes(int32_t *out, const uint8_t *planes, size_t plane_stri
                           const int n_planes, int n_groups, int cols, const int8_t *a,
                           int32_t a_sum)
 {
-    int32_t zero = (int32_t)((uint32_t)zero_point[n_planes] * (uint32_t)a_sum);
+    int32_t zero = (int32_t)((uint32_t)BC_Q_MAX[n_planes] * (uint32_t)a_sum);
     for (int first = 0; first < n_groups; first += 4) {
         int n = n_groups - first < 4 ? n_groups - first : 4;
         int32_t *o = out + (size_t)first * 5, fifths[4];
@@ -273,7 +255,7 @@ INLINE void int_gemm(int32_t *out, const uint8_t *panel, int cols, const int8_t 
 static void gemm_planes(int32_t *out, const uint8_t *panel, int n_planes, int cols, const int8_t *a,
                         size_t a_stride, const int32_t *a_sum, int tokens)
 {
-    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, zero_point[n_planes], 0);
+    int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, BC_Q_MAX[n_planes], 0);
 }
 
 static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *a, size_t a_stride,
@@ -281,6 +263,14 @@ static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *
 {
     int_gemm(out, panel, cols, a, a_stride, a_sum, tokens, 128, 1);
 }
+
+/* ---- a few tokens ---- */
+
+INLINE vi signed_dot4(vi acc, vi w, vi a) { return dot4(acc, biased(w), a); }
+
+#define FEW_BLOCK 4
+#define FEW_BIAS 128
+#include "kernels_few.inc"
 
 /* After bc_kernels_init_avx512, whose panels and float entries stay. */
 void bc_kernels_init_avx512_vnni(bc_kernels *k)
@@ -290,4 +280,6 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k)
     k->gemm_planes = gemm_planes;
     k->gemv_i8 = gemv_i8;
     k->gemm_i8 = gemm_i8;
+    k->few_planes = few_planes;
+    k->few_i8 = few_i8;
 }

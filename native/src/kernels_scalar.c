@@ -103,6 +103,17 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
     }
 }
 
+static void few_planes(int32_t *out, size_t out_stride, const uint8_t *planes, size_t plane_stride,
+                       int n_planes, int n_groups, int cols, const int8_t *a, size_t a_stride,
+                       const int32_t *a_sum, int tokens, uint8_t *work)
+{
+    (void)work;
+    for (int t = 0; t < tokens; t++) {
+        gemv_planes(out + (size_t)t * out_stride, planes, plane_stride, n_planes, n_groups, cols,
+                    a + (size_t)t * a_stride, a_sum[t]);
+    }
+}
+
 /* Scalar panels are int8 [cols][80]. */
 static void panel_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
                          int n_groups, int cols)
@@ -159,6 +170,13 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
         for (int c = 0; c < cols; c++) sum += (uint32_t)(row[c] * a[c]);
         out[r] = (int32_t)sum;
     }
+}
+
+static void few_i8(int32_t *out, size_t out_stride, const int8_t *w, int rows, int cols,
+                   const int8_t *a, size_t a_stride, const int32_t *a_sum, int tokens)
+{
+    for (int t = 0; t < tokens; t++)
+        gemv_i8(out + (size_t)t * out_stride, w, rows, cols, a + (size_t)t * a_stride, a_sum[t]);
 }
 
 static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
@@ -346,9 +364,11 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .gemv_planes = gemv_planes,
         .panel_planes = panel_planes,
         .gemm_planes = gemm_planes,
+        .few_planes = few_planes,
         .gemv_i8 = gemv_i8,
         .panel_i8 = panel_i8,
         .gemm_i8 = gemm_i8,
+        .few_i8 = few_i8,
         .to_f32 = to_f32,
         .gemv_dense = gemv_dense,
         .panel_dense = panel_dense,

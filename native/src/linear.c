@@ -1,8 +1,9 @@
 /* linear.c - y = W x for one token or a batch, whatever W is stored as.
  *
- * One token: every row is read once, straight from the mapped file (gemv). A batch: a tile of
- * rows is decoded once into a panel and multiplied with all tokens (gemm), so N planes cost one
- * pass. Both give the same integers, hence the same floats. */
+ * One token: every row is read once, straight from the mapped file (gemv). A few: the same, five
+ * rows decoded for all of them. A batch: a tile of rows is decoded once into a panel and multiplied
+ * with all tokens (gemm), so N planes cost one pass. All give the same integers, hence the same
+ * floats. */
 #include "linear.h"
 
 #include <string.h>
@@ -11,8 +12,16 @@
 #include "lora.h"
 #include "platform.h"
 
-/* Below this many tokens reading a tile again from the cache is cheaper than decoding it. */
-enum { GEMM_TOKENS = 4, GEMV_BYTES = 16384, GEMV_SHARES = 16, GROUP_ROWS = 5, MAX_PRODUCTS = 3 };
+/* Dense rows: below this many tokens reading a tile again from the cache is cheaper than making a
+ * panel of it. Integers: up to so many tokens rows are read in one stream. */
+enum {
+    DENSE_TOKENS = 4,
+    FEW_TOKENS = 32,
+    GEMV_BYTES = 16384,
+    GEMV_SHARES = 16,
+    GROUP_ROWS = 5,
+    MAX_PRODUCTS = 3
+};
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
                          bc_error *err)
@@ -99,11 +108,16 @@ static int64_t bytes_per_row(const bc_weight *w)
     return w->cols * (w->dtype == BC_F32 ? 4 : 2);
 }
 
+static int in_panels(const bc_weight *w, int n)
+{
+    return w->kind == BC_WEIGHT_DENSE ? n >= DENSE_TOKENS : n > FEW_TOKENS;
+}
+
 /* A tile of one panel; or GEMV_SHARES pieces for each thread, planes in whole groups, none below
  * GEMV_BYTES. */
 static int64_t item_rows(const bc_weight *w, int n, int threads)
 {
-    if (n >= GEMM_TOKENS) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
+    if (in_panels(w, n)) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
     const int64_t least = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
     const int64_t share = w->rows / (threads * GEMV_SHARES) + 1;
     const int64_t rows = share > least ? share : least;
@@ -128,37 +142,57 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
     }
 }
 
-static void gemv_item(const struct linear_work *lw, const bc_product *p, int64_t r0, int64_t r1,
-                      int thread)
+static void gemv_dense_item(const struct linear_work *lw, const bc_product *p, int64_t r0,
+                            int64_t r1)
+{
+    const bc_kernels *k = &lw->s->engine->k;
+    const bc_weight *w = p->weight;
+    const size_t row = (size_t)w->cols * (w->dtype == BC_F32 ? 4 : 2);
+    for (int t = 0; t < lw->n; t++) {
+        float *y = p->y + (size_t)t * p->y_stride + r0;
+        k->gemv_dense(y, (const uint8_t *)w->data + (size_t)r0 * row, w->dtype, (int)(r1 - r0),
+                      (int)w->cols, lw->x + (size_t)t * lw->x_stride);
+        if (w->bias) k->add(y, w->bias + r0, (int)(r1 - r0));
+    }
+}
+
+/* rows of integers by n <= FEW_TOKENS tokens -> dots i32 [n, stride] */
+static void few_rows(const struct linear_work *lw, const bc_weight *w, int64_t row, int rows,
+                     int32_t *dots, size_t stride, uint8_t *work)
+{
+    const bc_activations *act = &lw->s->act;
+    const bc_kernels *k = &lw->s->engine->k;
+    const int cols = (int)w->cols;
+    if (w->kind == BC_WEIGHT_INT8) {
+        const int8_t *codes = (const int8_t *)w->data + (size_t)row * (size_t)cols;
+        if (lw->n == 1)
+            k->gemv_i8(dots, codes, rows, cols, act->a, act->sum[0]);
+        else
+            k->few_i8(dots, stride, codes, rows, cols, act->a, act->stride, act->sum, lw->n);
+        return;
+    }
+    const uint8_t *planes = (const uint8_t *)w->data + (size_t)(row / GROUP_ROWS) * (size_t)cols;
+    const int groups = (rows + GROUP_ROWS - 1) / GROUP_ROWS;
+    if (lw->n == 1)
+        k->gemv_planes(dots, planes, w->plane_stride, w->n_planes, groups, cols, act->a,
+                       act->sum[0]);
+    else
+        k->few_planes(dots, stride, planes, w->plane_stride, w->n_planes, groups, cols, act->a,
+                      act->stride, act->sum, lw->n, work);
+}
+
+static void few_item(const struct linear_work *lw, const bc_product *p, int64_t r0, int64_t r1,
+                     int thread)
 {
     bc_linear_space *s = lw->s;
-    const bc_kernels *k = &s->engine->k;
-    const bc_weight *w = p->weight;
-    const int cols = (int)w->cols, rows = (int)(r1 - r0);
-    int32_t *tile = s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS;
-    const int64_t tile_rows = (int64_t)s->n_batch * BC_PANEL_ROWS / GROUP_ROWS * GROUP_ROWS;
-    for (int t = 0; t < lw->n; t++) {
-        if (w->kind == BC_WEIGHT_DENSE) {
-            const size_t element = w->dtype == BC_F32 ? 4 : 2;
-            float *y = p->y + (size_t)t * p->y_stride + r0;
-            k->gemv_dense(y, (const uint8_t *)w->data + (size_t)r0 * (size_t)cols * element,
-                          w->dtype, rows, cols, lw->x + (size_t)t * lw->x_stride);
-            if (w->bias) k->add(y, w->bias + r0, rows);
-            continue;
-        }
-        const int8_t *a = s->act.a + (size_t)t * s->act.stride;
-        for (int64_t r = r0; r < r1; r += tile_rows) { /* in pieces that fit the tile */
-            const int64_t end = r + tile_rows < r1 ? r + tile_rows : r1;
-            if (w->kind == BC_WEIGHT_PLANES)
-                k->gemv_planes(
-                    tile, (const uint8_t *)w->data + (size_t)(r / GROUP_ROWS) * (size_t)cols,
-                    w->plane_stride, w->n_planes, (int)((end - r + GROUP_ROWS - 1) / GROUP_ROWS),
-                    cols, a, s->act.sum[t]);
-            else
-                k->gemv_i8(tile, (const int8_t *)w->data + (size_t)r * (size_t)cols, (int)(end - r),
-                           cols, a, s->act.sum[t]);
-            scale_integers(lw, p, tile, 0, r, end, t, t + 1);
-        }
+    const size_t room = (size_t)s->n_batch * BC_PANEL_ROWS;
+    int32_t *tile = s->tiles + (size_t)thread * room;
+    const int64_t rows = (int64_t)room / lw->n / GROUP_ROWS * GROUP_ROWS;
+    for (int64_t r = r0; r < r1; r += rows) { /* in pieces that fit the tile */
+        const int64_t end = r + rows < r1 ? r + rows : r1;
+        few_rows(lw, p->weight, r, (int)(end - r), tile, (size_t)rows,
+                 s->panels + (size_t)thread * s->panel_bytes);
+        scale_integers(lw, p, tile, (size_t)rows, r, end, 0, lw->n);
     }
 }
 
@@ -215,12 +249,15 @@ static void linear_item(void *arg, int64_t item, int thread)
     const int64_t r0 = (item - lw->first_item[i]) * lw->rows_per_item[i];
     int64_t r1 = r0 + lw->rows_per_item[i];
     if (r1 > p->weight->rows) r1 = p->weight->rows;
-    if (lw->n < GEMM_TOKENS)
-        gemv_item(lw, p, r0, r1, thread);
-    else if (p->weight->kind == BC_WEIGHT_DENSE)
+    const int dense = p->weight->kind == BC_WEIGHT_DENSE, panels = in_panels(p->weight, lw->n);
+    if (dense && panels)
         gemm_dense_item(lw, p, r0, r1, thread);
-    else
+    else if (dense)
+        gemv_dense_item(lw, p, r0, r1);
+    else if (panels)
         gemm_integer_item(lw, p, r0, r1, thread);
+    else
+        few_item(lw, p, r0, r1, thread);
 }
 
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,

@@ -132,6 +132,21 @@ static void check_gemv_planes(checker *c)
     }
 }
 
+static void compare_planes(checker *c, const planes_case *p, const int32_t *out, size_t stride,
+                           enum content what)
+{
+    for (int t = 0; t < p->tokens; t++) {
+        for (int r = 0; r < 5 * p->n_groups; r++) {
+            const int8_t *a = p->a + (size_t)t * p->a_stride;
+            int32_t want = exact_dot(p->q + (size_t)r * (size_t)p->cols, a, p->cols);
+            int32_t got = out[(size_t)t * stride + (size_t)r];
+            if (got == want) continue;
+            check_fail(c, "N %d, groups %d, cols %d, tokens %d, content %d: [%d, %d] is %d, not %d",
+                       p->n_planes, p->n_groups, p->cols, p->tokens, (int)what, t, r, got, want);
+        }
+    }
+}
+
 static void one_gemm_planes(checker *c, int n_planes, int n_groups, int cols, int tokens,
                             enum content what)
 {
@@ -140,19 +155,43 @@ static void one_gemm_planes(checker *c, int n_planes, int n_groups, int cols, in
     int32_t *out = check_alloc((size_t)tokens * BC_PANEL_ROWS * sizeof *out);
     c->k->panel_planes(panel, p.planes, p.stride, n_planes, n_groups, cols);
     c->k->gemm_planes(out, panel, n_planes, cols, p.a, p.a_stride, p.a_sum, tokens);
-    for (int t = 0; t < tokens; t++) {
-        for (int r = 0; r < 5 * n_groups; r++) {
-            const int8_t *a = p.a + (size_t)t * p.a_stride;
-            int32_t want = exact_dot(p.q + (size_t)r * (size_t)cols, a, cols);
-            int32_t got = out[t * BC_PANEL_ROWS + r];
-            if (got == want) continue;
-            check_fail(c, "N %d, groups %d, cols %d, tokens %d, content %d: [%d, %d] is %d, not %d",
-                       n_planes, n_groups, cols, tokens, (int)what, t, r, got, want);
-        }
-    }
+    compare_planes(c, &p, out, BC_PANEL_ROWS, what);
     free(panel);
     free(out);
     free_case(&p);
+}
+
+static void one_few_planes(checker *c, int n_planes, int n_groups, int cols, int tokens,
+                           enum content what)
+{
+    planes_case p = make_case(c, n_planes, n_groups, cols, tokens, what);
+    const size_t stride = (size_t)n_groups * 5 + check_random(c) % 3;
+    uint8_t *work = check_alloc(BC_FEW_BYTES(cols));
+    int32_t *out =
+        check_alloc(((size_t)(tokens - 1) * stride + (size_t)n_groups * 5) * sizeof *out);
+    c->k->few_planes(out, stride, p.planes, p.stride, n_planes, n_groups, cols, p.a, p.a_stride,
+                     p.a_sum, tokens, work);
+    compare_planes(c, &p, out, stride, what);
+    free(work);
+    free(out);
+    free_case(&p);
+}
+
+static void check_few_planes(checker *c)
+{
+    for (int s = 0, cols; (cols = check_size(s)); s++) {
+        for (int n_planes = 1; n_planes <= BC_MAX_PLANES; n_planes++) {
+            enum content what = (enum content)((s + n_planes) % N_CONTENTS);
+            int tokens = cols > 200 ? check_range(c, 1, 4) : check_range(c, 1, 17);
+            one_few_planes(c, n_planes, check_range(c, 1, cols > 200 ? 2 : 5), cols, tokens, what);
+        }
+    }
+    for (int tokens = 1; tokens <= 40; tokens++) {
+        one_few_planes(c, 1 + tokens % 4, 3, 69, tokens, RANDOM);
+    }
+    for (int what = 0; what < N_CONTENTS; what++) {
+        one_few_planes(c, BC_MAX_PLANES, 1, 53248, 3, (enum content)what);
+    }
 }
 
 static void check_gemm_planes(checker *c)
@@ -171,26 +210,29 @@ static void check_gemm_planes(checker *c)
     one_gemm_planes(c, 2, 16, 66, 512, RANDOM);
 }
 
-/* An int8 matrix through the vector or, with tokens > 0, through the panel. */
-static void one_i8(checker *c, int rows, int cols, int tokens, enum content what)
+enum way { VECTOR, FEW, PANEL };
+
+/* An int8 matrix times one token, a few, or through the panel. */
+static void one_i8(checker *c, enum way way, int rows, int cols, int n, enum content what)
 {
-    int n = tokens ? tokens : 1;
     size_t offset = check_random(c) % 64, count = (size_t)rows * (size_t)cols;
     size_t a_stride = check_padded(cols);
     int8_t *memory = check_alloc(offset + count), *w = memory + offset;
     int8_t *a = check_alloc((size_t)n * a_stride);
     int32_t *a_sum = check_alloc((size_t)n * sizeof *a_sum);
-    int out_rows = tokens ? BC_PANEL_ROWS : rows;
+    int out_rows = way == PANEL ? BC_PANEL_ROWS : rows;
     int32_t *out = check_alloc((size_t)n * (size_t)out_rows * sizeof *out);
     for (size_t i = 0; i < count; i++) {
         w[i] = (int8_t)(what == TOP ? 127 : what == BOTTOM ? -127 : check_range(c, -127, 127));
     }
     fill_activations(c, a, a_sum, cols, a_stride, n, what);
-    if (tokens) {
+    if (way == PANEL) {
         uint8_t *panel = check_alloc(BC_PANEL_BYTES(cols));
         c->k->panel_i8(panel, w, rows, cols);
-        c->k->gemm_i8(out, panel, cols, a, a_stride, a_sum, tokens);
+        c->k->gemm_i8(out, panel, cols, a, a_stride, a_sum, n);
         free(panel);
+    } else if (way == FEW) {
+        c->k->few_i8(out, (size_t)out_rows, w, rows, cols, a, a_stride, a_sum, n);
     } else {
         c->k->gemv_i8(out, w, rows, cols, a, a_sum[0]);
     }
@@ -200,7 +242,7 @@ static void one_i8(checker *c, int rows, int cols, int tokens, enum content what
             int32_t got = out[t * out_rows + r];
             if (got == want) continue;
             check_fail(c, "rows %d, cols %d, tokens %d, content %d: [%d, %d] is %d, not %d", rows,
-                       cols, tokens, (int)what, t, r, got, want);
+                       cols, n, (int)what, t, r, got, want);
         }
     }
     free(memory);
@@ -212,19 +254,30 @@ static void one_i8(checker *c, int rows, int cols, int tokens, enum content what
 static void check_gemv_i8(checker *c)
 {
     for (int s = 0, cols; (cols = check_size(s)); s++) {
-        one_i8(c, check_range(c, 1, 11), cols, 0, (enum content)(s % N_CONTENTS));
+        one_i8(c, VECTOR, check_range(c, 1, 11), cols, 1, (enum content)(s % N_CONTENTS));
     }
-    for (int what = 0; what < N_CONTENTS; what++) one_i8(c, 5, 53250, 0, (enum content)what);
+    for (int what = 0; what < N_CONTENTS; what++)
+        one_i8(c, VECTOR, 5, 53250, 1, (enum content)what);
 }
 
 static void check_gemm_i8(checker *c)
 {
     for (int s = 0, cols; (cols = check_size(s)); s++) {
         enum content what = (enum content)(s % N_CONTENTS);
-        one_i8(c, check_range(c, 1, 80), cols, check_range(c, 1, cols > 200 ? 3 : 13), what);
+        one_i8(c, PANEL, check_range(c, 1, 80), cols, check_range(c, 1, cols > 200 ? 3 : 13), what);
     }
-    for (int what = 0; what < N_CONTENTS; what++) one_i8(c, 80, 14336, 2, (enum content)what);
-    one_i8(c, 80, 66, 512, RANDOM);
+    for (int what = 0; what < N_CONTENTS; what++)
+        one_i8(c, PANEL, 80, 14336, 2, (enum content)what);
+    one_i8(c, PANEL, 80, 66, 512, RANDOM);
+}
+
+static void check_few_i8(checker *c)
+{
+    for (int s = 0, cols; (cols = check_size(s)); s++) {
+        enum content what = (enum content)(s % N_CONTENTS);
+        one_i8(c, FEW, check_range(c, 1, 11), cols, check_range(c, 1, cols > 200 ? 5 : 13), what);
+    }
+    for (int what = 0; what < N_CONTENTS; what++) one_i8(c, FEW, 5, 14336, 3, (enum content)what);
 }
 
 /* ---- quantize_i8: equal bits, and half a step from the input ---- */
@@ -280,8 +333,10 @@ static void check_quantize_i8(checker *c)
 const check_entry check_integer_entries[] = {
     { "gemv_planes", check_gemv_planes, { SLOT(gemv_planes) } },
     { "gemm_planes", check_gemm_planes, { SLOT(panel_planes), SLOT(gemm_planes) } },
+    { "few_planes", check_few_planes, { SLOT(few_planes) } },
     { "gemv_i8", check_gemv_i8, { SLOT(gemv_i8) } },
     { "gemm_i8", check_gemm_i8, { SLOT(panel_i8), SLOT(gemm_i8) } },
+    { "few_i8", check_few_i8, { SLOT(few_i8) } },
     { "quantize_i8", check_quantize_i8, { SLOT(quantize_i8) } },
     { NULL, NULL, { 0 } },
 };
