@@ -1,12 +1,13 @@
 """Our speed beside other engines' in one sitting: A B C A B C, medians, as a Markdown table.
 
     python tools/compare_speed.py MODEL --peer NAME LLAMA_BENCH GGUF [--peer ...] [--threads 2] [--rounds 4]
-        [--prompt 512] [--new 64] [--json FILE]
+        [--cpu-mask avx2] [--prompt 512] [--new 64] [--json FILE]
 
 MODEL is a converted folder, GGUF a file of the same shape, LLAMA_BENCH that engine's llama-bench built natively
 (cmake -DGGML_NATIVE=ON; PyPI's llama-cpp-python and ik-llama-cpp-python carry the sources). In every round each engine
 is a process of its own: prefill of --prompt tokens, decode of --new from an empty context, as `bitconverter benchmark`
 and `llama-bench -p 512 -n 64` measure them. The ratio is the median of the rounds' own ratios. --prompt 0: no prefill.
+--cpu-mask holds ours to older instructions, beside a peer that is built for them.
 """
 
 import argparse
@@ -21,18 +22,18 @@ from bitconverter.jobs.benchmark import machine
 Speeds = dict[str, float]  # "prefill" and "decode": tokens per second
 
 
-def ours(model: Path, threads: int, prompt: int, new: int) -> Speeds:
+def ours(model: Path, threads: int, cpu: str, prompt: int, new: int) -> Speeds:
     """llama-bench decodes from an empty context, so our decode is measured after one token too."""
-    found = {"decode": _benchmark(model, threads, 1, new)["decode_tok_s"]}
+    found = {"decode": _benchmark(model, threads, cpu, 1, new)["decode_tok_s"]}
     if prompt:
-        found["prefill"] = _benchmark(model, threads, prompt, 1)["prefill_tok_s"]
+        found["prefill"] = _benchmark(model, threads, cpu, prompt, 1)["prefill_tok_s"]
     return found
 
 
-def _benchmark(model: Path, threads: int, prompt: int, new: int) -> dict[str, float]:
+def _benchmark(model: Path, threads: int, cpu: str, prompt: int, new: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bitconverter", "benchmark", str(model), "--json", "--quiet"]
-    command += ["--threads", str(threads), "--repeat", "3", "--prompt-tokens", str(prompt)]
-    command += ["--new-tokens", str(new)]
+    command += ["--threads", str(threads), "--cpu-mask", cpu, "--repeat", "3"]
+    command += ["--prompt-tokens", str(prompt), "--new-tokens", str(new)]
     result: dict[str, float] = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
@@ -58,6 +59,7 @@ def main() -> None:
         "--peer", nargs=3, action="append", required=True, metavar=("NAME", "LLAMA_BENCH", "GGUF")
     )
     parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--cpu-mask", default="auto")
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--prompt", type=int, default=512)
     parser.add_argument("--new", type=int, default=64)
@@ -71,7 +73,7 @@ def main() -> None:
     for threads in args.threads:
         rounds: list[tuple[Speeds, dict[str, Speeds]]] = []
         for _ in range(args.rounds):
-            mine = ours(args.model, threads, args.prompt, args.new)
+            mine = ours(args.model, threads, args.cpu_mask, args.prompt, args.new)
             peers = {
                 name: theirs(binary, gguf, threads, args.prompt, args.new) for name, binary, gguf in args.peer
             }

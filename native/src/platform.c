@@ -227,6 +227,15 @@ void bc_library_close(void *library)
     if (library) FreeLibrary(library);
 }
 
+/* Threads may still wait in this library's code when whoever loaded it lets go of it, as Python does
+ * at its end: it stays until the process ends. */
+static void stay_loaded(void)
+{
+    HMODULE self;
+    GetModuleHandleExW(GET_MODULE_HANDLE_EX_FLAG_PIN | GET_MODULE_HANDLE_EX_FLAG_FROM_ADDRESS,
+                       (LPCWSTR)(uintptr_t)&stay_loaded, &self);
+}
+
 /* ---- memory ---- */
 
 void *bc_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes ? bytes : 1, 64); }
@@ -408,6 +417,15 @@ void bc_library_close(void *library)
     if (library) dlclose(library);
 }
 
+/* Threads may still wait in this library's code when whoever loaded it lets go of it, as Python does
+ * at its end: it stays until the process ends. */
+static void stay_loaded(void)
+{
+    Dl_info self;
+    if (dladdr((void *)(uintptr_t)&stay_loaded, &self) && self.dli_fname)
+        dlopen(self.dli_fname, RTLD_LAZY | RTLD_NOLOAD | RTLD_NODELETE);
+}
+
 /* ---- memory ---- */
 
 void *bc_aligned_alloc(size_t bytes)
@@ -428,6 +446,7 @@ int bc_thread_start(bc_thread **out, void (*run)(void *), void *arg)
     if (!t) return -1;
     t->run = run;
     t->arg = arg;
+    stay_loaded();
     if (start(t) != 0) {
         free(t);
         return -1;

@@ -1,6 +1,8 @@
 """Handles are closed when nobody has them, each before what it lives on, whatever Python lets go of first."""
 
 import gc
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,3 +74,14 @@ def test_a_model_outlives_one_of_its_sessions(tiny_model: Path, closed: list[str
     assert second.forward([1]) is not None
     del second
     assert closed == ["bc_session_close", *ORDER]
+
+
+def test_a_program_may_end_with_everything_open(tiny_model: Path) -> None:
+    """Workers still wait in the library's code then."""
+    program = (
+        "import sys; from pathlib import Path; from bitconverter.engine import Engine, Model, Session\n"
+        "engine = Engine(threads=3); model = Model(engine, Path(sys.argv[1]))\n"
+        "session = Session(model, n_ctx=8); session.forward([0]); print('ready')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program, str(tiny_model)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.strip(), ended.stderr) == (0, "ready", "")
