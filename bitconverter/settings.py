@@ -84,7 +84,13 @@ SETTINGS: tuple[Setting, ...] = (
         ("nothing", "sleep", "shutdown"),
         group="jobs",
     ),
-    Setting("train_eco", bool, True, "Training gives way to the user and rests on battery", group="jobs"),
+    Setting(
+        "train_eco", bool, True, "Training gives way to the user, rests on battery and in the heat", group="jobs"
+    ),
+    Setting(
+        "train_away", int, 0, "Minutes without a key before training works, 0: no matter", (0, 3, 10, 30), group="jobs"
+    ),
+    Setting("train_cores", int, 0, "Cores that training may use, 0 for all", bounds=(0, 1024), group="jobs"),
     Setting("close_action", str, "ask", "Closing while a job runs", ("ask", "tray", "quit"), group="jobs"),
     Setting(
         "output_folder", str, "", "Where converted models go, empty for beside the source", group="folders"

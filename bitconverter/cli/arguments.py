@@ -192,6 +192,10 @@ def _train(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--eco", action="store_true", help=texts.OPTIONS["train_eco"])
     parser.add_argument(
+        "--away", type=float, default=0.0, metavar="MINUTES", help=texts.OPTIONS["train_away"]
+    )
+    parser.add_argument("--cores", type=_cores, default=(), metavar="N,N", help=texts.OPTIONS["train_cores"])
+    parser.add_argument(
         "--forget-limit", type=float, default=0.2, metavar="X", help=texts.OPTIONS["train_forget_limit"]
     )
     _engine_options(parser)
@@ -277,6 +281,10 @@ def _counts(text: str) -> tuple[int, ...]:
     if not all(counts):
         raise argparse.ArgumentTypeError(f"{text!r} holds a 0: give numbers of texts like 1,8,32")
     return counts
+
+
+def _cores(text: str) -> tuple[int, ...]:
+    return tuple(_natural(part) for part in text.split(","))
 
 
 def _device(text: str) -> str:

@@ -47,6 +47,7 @@ from bitconverter.engine.quantize import (
     rotate,
 )
 from bitconverter.engine.session import KV_TYPES, Sampler, Session, forward_together, sample
+from bitconverter.engine.user import user_idle_seconds
 
 __all__ = [
     "CAPTURES",
@@ -102,4 +103,5 @@ __all__ = [
     "rotate",
     "sample",
     "single_threaded_blas",
+    "user_idle_seconds",
 ]

@@ -8,7 +8,9 @@ from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
+from bitconverter.jobs.job import Note
 
+WAITS = ("on-battery", "too-hot", "user-active")  # notes of jobs/eco.py
 PHASES = ("preparing", "running", "pausing", "paused", "stopping")
 
 
@@ -135,10 +137,11 @@ class TrainCard(QFrame):
         else:
             self.notice.clear()
 
-    def show_battery(self, waiting: bool) -> None:
-        """It waits for mains power, or goes on."""
-        if waiting:
-            self.notice.show_warning(tr("train-battery"), tr("train-battery-text"))
+    def show_waiting(self, note: Note) -> None:
+        """It waits for what `note` says (a code of WAITS), or goes on."""
+        if note.code in WAITS:
+            key = f"train-{note.code}"
+            self.notice.show_warning(tr(key), tr(f"{key}-text", **note.fields))
         else:
             self.notice.clear()
 

@@ -16,6 +16,7 @@ from bitconverter.gui.model_bar import existing_models
 from bitconverter.gui.page import Shell
 from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.gui.train_layout import TrainLayout
+from bitconverter.jobs.eco import some_cores
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
@@ -317,5 +318,6 @@ class TrainForm(TrainLayout):
         samples = tuple(dict.fromkeys(asked))
         return dataclasses.replace(
             job, threads=self._settings["threads"], samples=samples, history=str(paths.runs_file()),
-            eco=self._settings["train_eco"],
+            eco=self._settings["train_eco"], away=float(self._settings["train_away"]),
+            cores=some_cores(self._settings["train_cores"]),
         )  # fmt: skip

@@ -15,6 +15,7 @@ from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
+from bitconverter.gui.train_card import WAITS
 from bitconverter.gui.train_form import State, TrainForm
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished_training import is_work_folder, recall, remember
@@ -142,8 +143,8 @@ class TrainPage(TrainForm):
             self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
-            if event.code in ("on-battery", "on-mains"):
-                self.card.show_battery(event.code == "on-battery")
+            if event.code in WAITS or event.code == "goes-on":
+                self.card.show_waiting(event)
             if event.code == "sample-failed":
                 self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):

@@ -112,6 +112,8 @@ class EstimateTrainingJob:
             samples=(),
             history="",
             eco=False,
+            away=0.0,
+            cores=(),
         )
         began = time.monotonic()
         job.work_dir.mkdir(parents=True, exist_ok=True)

@@ -14,7 +14,7 @@ from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
-from bitconverter.jobs.eco import low_priority
+from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.runs import RunRecord
 from bitconverter.jobs.train_run import (
@@ -36,9 +36,9 @@ ADAPTERS = ("gain", "lora")
 class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "train-memory", "lesson-changed", those of read_lessons() and of the tokenizer; EngineError;
-        Cancelled."""
-        with low_priority() if self.eco else contextlib.nullcontext():
+        "train-diverged", "train-memory", "lesson-changed", "no-such-core", those of read_lessons() and of the
+        tokenizer; EngineError; Cancelled."""
+        with on_cores(self.cores), low_priority() if self.eco else contextlib.nullcontext():
             return self._run(ctx)
 
     def _run(self, ctx: Context) -> TrainResult:
@@ -87,7 +87,7 @@ def _check(job: TrainJob) -> None:
             raise _setting(name, number, f"{least} to {most}")
     real = {
         "rate": (job.rate, 1.0), "decay": (job.decay, 10.0), "clip": (job.clip, 1e6),
-        "forget_limit": (job.forget_limit, 100.0),
+        "forget_limit": (job.forget_limit, 100.0), "away": (job.away, 10_000.0),
     }  # fmt: skip
     for name, (size, top) in real.items():
         if size is not None and not 0 <= size <= top:

@@ -9,8 +9,8 @@ up again at half the rate), "train-plateau" (step, checks: nothing got better fo
 was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
 do with the lesson, so the soul is kept in `path` and not under its name), "train-sample" (step, prompt, answer: of the
 model as it is then, to one of the samples at every check, or to what was asked of the running job), "sample-failed"
-(prompt, reason), "on-battery", "on-mains" (with `eco`: it waits, it goes on). Metric("memory", step, bytes): what it is
-expected to take beside the mapped model. Metric("loss", step, value) after every step; at every check
+(prompt, reason), those of jobs/eco.py (it waits, it goes on). Metric("memory", step, bytes): what it is expected to take
+beside the mapped model. Metric("loss", step, value) after every step; at every check
 Metric("validation", step, value), in nats per learned token, and Metric("accuracy", step, value), the share of windows
 that are right in every token.
 """
@@ -32,7 +32,7 @@ from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_ha
 from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
 from bitconverter.jobs.asking import Asking
-from bitconverter.jobs.eco import on_battery, wait_for_power
+from bitconverter.jobs.eco import Manners, Probes, tell_blindness, wait_until_free
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
@@ -81,7 +81,9 @@ class TrainSettings:
 
     `history`: the file in which the run is written down (jobs/runs.py), "" for none.
 
-    `eco`: at low priority, and waiting while the PC runs on its battery (jobs/eco.py). It does not change the result.
+    `eco`: at low priority, and waiting while the PC runs on its battery or its processor is too hot; `away`: waiting
+    until nobody has touched a key or the mouse for so many minutes, 0: that is not looked at; `cores`: the numbers of
+    the only ones to run on, () for any (jobs/eco.py). They do not change the result.
 
     `forget_limit`: if the loss on a built-in general text rises by more nats per token, the soul is set aside:
     written as `out` + ASIDE. 0: that is not looked at.
@@ -116,6 +118,8 @@ class TrainSettings:
     samples: tuple[str, ...] = field(default=(), metadata={"identity": False})
     history: str = field(default="", metadata={"identity": False})
     eco: bool = field(default=False, metadata={"identity": False})
+    away: float = field(default=0.0, metadata={"identity": False})
+    cores: tuple[int, ...] = field(default=(), metadata={"identity": False})
 
     @property
     def work_dir(self) -> Path:
@@ -177,6 +181,7 @@ class TrainRun:
         self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = self._begin()
         self.asking = Asking(self.stack, tokenizer, job.lesson)
+        self.manners = Manners(job.eco, 60 * job.away, Probes())
         self.forgetting: Forgetting | None = None
 
     # ---- beginning ----
@@ -238,6 +243,7 @@ class TrainRun:
             "windows": self.n_learn, "checks": self.n_check, "parameters": self.trainer.size,
             "targets": int((self.targets[: self.n_learn] >= 0).sum()),
         }))  # fmt: skip
+        tell_blindness(self.ctx, self.manners)
         saved, eta = time.monotonic(), Eta(state.step, steps)
         try:
             while True:
@@ -251,9 +257,9 @@ class TrainRun:
                     self._answer(question)
                 if state.step >= steps or self._on_plateau():
                     break
-                if self.job.eco and on_battery():
+                if (reason := self.manners.reason()) is not None:
                     self._save()
-                    wait_for_power(self.ctx)
+                    wait_until_free(self.ctx, self.manners, reason)
                     saved, eta = time.monotonic(), Eta(state.step, steps)
                 self._step()
                 self.ctx.emit(Progress(state.step, steps, "step", eta=eta.update(state.step)))

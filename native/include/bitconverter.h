@@ -88,6 +88,10 @@ BC_API void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info);
 BC_API int bc_memory_read(bc_engine *engine, const void *data, int64_t bytes, uint64_t *sum,
                           bc_error *err);
 
+/* Milliseconds since the user last touched a key or the mouse (of this session on Windows, of the X
+ * display elsewhere); -1 where nothing tells. */
+BC_API int64_t bc_user_idle_ms(void);
+
 /* ---- model: a folder's weights, mapped and immutable ---- */
 
 typedef struct bc_model bc_model;

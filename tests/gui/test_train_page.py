@@ -261,12 +261,29 @@ def test_on_battery_it_waits_and_says_so(page, window, qtbot, tmp_path, monkeypa
     assert page.card.plot.losses == [] and page.card.pause_button.isEnabled()
     supply.power_plugged = True
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
-    assert "Plugged in" in page.console.text() and page.card.notice.text() == ""
+    assert "Going on." in page.console.text() and page.card.notice.text() == ""
     supply.power_plugged = False
     window.shell.settings["train_eco"] = False
     page._again()
     page.train()
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+
+
+def test_while_somebody_is_there_it_waits_and_says_why(page, window, qtbot, tmp_path, monkeypatch):
+    seen = {"idle": 1.0, "heat": None}
+    probes = eco.Probes(lambda: False, lambda: seen["heat"], lambda: seen["idle"])
+    monkeypatch.setattr("bitconverter.jobs.train_run.Probes", lambda: probes)
+    monkeypatch.setattr(eco, "LOOK_SECONDS", 0.02)
+    window.shell.settings["train_away"] = 10
+    start(page, qtbot, tmp_path, 6)
+    qtbot.waitUntil(lambda: "10 minutes without a key" in page.card.notice.text(), timeout=LONG)
+    assert "how hot the processor is" in page.console.text() and page.card.plot.losses == []
+    seen["heat"] = eco.Heat(93.0, 90.0)
+    seen["idle"] = 600.0
+    qtbot.waitUntil(lambda: "at 93 °C, and 90 °C is too hot" in page.card.notice.text(), timeout=LONG)
+    seen["heat"] = eco.Heat(79.0, 90.0)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert page.card.notice.text() == "" and page._job.away == 10.0
 
 
 def test_from_files_to_a_soul_to_a_chat(page, window, qtbot, tmp_path):

@@ -1,4 +1,5 @@
-"""A training that leaves the PC to its user: low priority, and no work on battery; the result is the same."""
+"""A training that leaves the PC to its user: low priority, chosen cores, no work on battery, in the heat or while somebody
+is at it; the result is the same."""
 
 import os
 import sys
@@ -11,8 +12,10 @@ import psutil
 import pytest
 from reference.converted import write_converted
 
+from bitconverter.format.errors import UserError
 from bitconverter.jobs import eco
-from bitconverter.jobs.job import Cancel, Event, Finished, Metric, Note, Stopped, run_job
+from bitconverter.jobs.eco import Heat, Manners, Probes
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Note, Stopped, run_job
 from bitconverter.jobs.train import TrainJob
 
 
@@ -59,8 +62,11 @@ def supply(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
     return said
 
 
+WAITING = ("on-battery", "too-hot", "user-active", "goes-on")
+
+
 def notes_in(events: list[Event]) -> Iterator[str]:
-    return (event.code for event in events if isinstance(event, Note) and event.code.startswith("on-"))
+    return (event.code for event in events if isinstance(event, Note) and event.code in WAITING)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the priority is the process's")
@@ -87,9 +93,9 @@ def test_it_waits_for_mains_and_ends_in_the_same_bytes(
     job, events = make_job(model, tmp_path / "eco", eco=True), []  # type: tuple[TrainJob, list[Event]]
     supply[:] = [True, True, False, False, False, True]
     assert isinstance(in_a_thread(job, events.append, Cancel()), Finished)
-    assert list(notes_in(events)) == ["on-battery", "on-mains"]
+    assert list(notes_in(events)) == ["on-battery", "goes-on"]
     at = events.index(Note("on-battery"))
-    assert not [e for e in events[at : events.index(Note("on-mains"))] if isinstance(e, Metric)]
+    assert not [e for e in events[at : events.index(Note("goes-on"))] if isinstance(e, Metric)]
     assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
 
 
@@ -129,3 +135,131 @@ def test_where_nothing_tells_of_a_battery_there_is_none(
     assert not eco.on_battery()
     monkeypatch.setattr(psutil, "sensors_battery", lambda: None, raising=False)
     assert not eco.on_battery()
+
+
+# ---- when it waits: the policy alone ----
+
+
+def pc(
+    battery: bool = False, degrees: float | None = 50.0, limit: float = 90.0, idle: float | None = 1e9
+) -> Probes:
+    heat = None if degrees is None else Heat(degrees, limit)
+    return Probes(lambda: battery, lambda: heat, lambda: idle)
+
+
+@pytest.mark.parametrize(
+    ("probes", "careful", "away", "code"),
+    [
+        (pc(), True, 180, ""),
+        (pc(battery=True, degrees=99.0, idle=0.0), True, 180, "on-battery"),
+        (pc(degrees=90.0, idle=0.0), True, 180, "too-hot"),
+        (pc(degrees=89.9), True, 180, ""),
+        (pc(degrees=80.0, limit=80.0), True, 0, "too-hot"),
+        (pc(idle=179.9), True, 180, "user-active"),
+        (pc(idle=180.0), True, 180, ""),
+        (pc(battery=True, degrees=99.0, idle=0.0), False, 0, ""),
+        (pc(battery=True, degrees=99.0, idle=0.0), False, 180, "user-active"),
+        (pc(degrees=None, idle=None), True, 180, ""),
+    ],
+)
+def test_what_makes_it_wait(probes: Probes, careful: bool, away: float, code: str) -> None:
+    reason = Manners(careful, away, probes).reason()
+    assert (reason.code if reason else "") == code
+
+
+def test_what_was_hot_must_get_clearly_cooler() -> None:
+    degrees = [89.0, 91.0, 89.0, 80.0, 79.9, 89.0, 90.0]
+    manners = Manners(True, 0, Probes(lambda: False, lambda: Heat(degrees.pop(0), 90.0), lambda: None))
+    assert [manners.reason() is not None for _ in range(7)] == [False, True, True, True, False, False, True]
+
+
+def test_one_reason_after_the_other_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(eco, "LOOK_SECONDS", 0.0)
+    heats, idles = [95.0, 95.0, 50.0, 50.0, 50.0], [0.0, 10.0, 60.0]
+    manners = Manners(True, 60, Probes(lambda: False, lambda: Heat(heats.pop(0), 90.0), lambda: idles.pop(0)))
+    reason, events = manners.reason(), []  # type: ignore[var-annotated]
+    assert reason is not None
+    eco.wait_until_free(Context(events.append, Cancel()), manners, reason)
+    assert events == [
+        Note("too-hot", {"degrees": 95.0, "limit": 90.0, "until": 80.0}),
+        Note("user-active", {"minutes": 1.0}),
+        Note("goes-on"),
+    ]
+
+
+def test_what_cannot_be_seen_is_said() -> None:
+    events: list[Event] = []
+    eco.tell_blindness(Context(events.append, Cancel()), Manners(True, 60, pc(degrees=None, idle=None)))
+    eco.tell_blindness(Context(events.append, Cancel()), Manners(False, 0, pc(degrees=None, idle=None)))
+    eco.tell_blindness(Context(events.append, Cancel()), Manners(True, 60, pc()))
+    assert events == [Note("cannot-see-heat"), Note("cannot-see-user")]
+
+
+# ---- what the PC is like ----
+
+
+def sensor(current: float | None, high: float | None = None) -> SimpleNamespace:
+    return SimpleNamespace(label="", current=current, high=high, critical=None)
+
+
+@pytest.mark.parametrize(
+    ("sensors", "heat"),
+    [
+        ({}, None),
+        ({"nvme": [sensor(95.0)]}, None),
+        ({"k10temp": [sensor(71.5)], "nvme": [sensor(95.0)]}, Heat(71.5, 90.0)),
+        ({"coretemp": [sensor(70.0, 80.0), sensor(75.0, 80.0)], "acpitz": [sensor(99.0)]}, Heat(75.0, 80.0)),
+        ({"coretemp": [sensor(70.0, 100.0)]}, Heat(70.0, 90.0)),
+        ({"coretemp": [sensor(70.0, 0.0), sensor(None)]}, Heat(70.0, 90.0)),
+        ({"acpitz": [sensor(48.0, 105.0)]}, Heat(48.0, 90.0)),
+    ],
+)
+def test_the_heat_is_that_of_the_processor(
+    sensors: dict[str, object], heat: Heat | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(psutil, "sensors_temperatures", lambda: sensors, raising=False)
+    assert eco.processor_heat() == heat
+
+
+def test_where_there_are_no_sensors_there_is_no_heat(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(psutil, "sensors_temperatures", raising=False)
+    assert eco.processor_heat() is None
+
+
+# ---- a real run ----
+
+
+def test_it_waits_for_the_user_to_leave_and_ends_in_the_same_bytes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = make_job(model, tmp_path / "whole")
+    assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
+    idles = [999.0, 999.0, 999.0, 2.0, 3.0, 999.0]
+    monkeypatch.setattr(eco, "LOOK_SECONDS", 0.0)
+    probes = Probes(idle=lambda: idles.pop(0) if len(idles) > 1 else idles[0])
+    monkeypatch.setattr("bitconverter.jobs.train_run.Probes", lambda: probes)
+    job, events = make_job(model, tmp_path / "away", away=10.0), []  # type: tuple[TrainJob, list[Event]]
+    assert isinstance(run_job(job, events.append, Cancel()), Finished)
+    assert list(notes_in(events)) == ["user-active", "goes-on"]
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="there the cores of single threads can be seen")
+def test_the_job_stays_on_its_cores(model: Path, tmp_path: Path) -> None:
+    usual = os.sched_getaffinity(0)
+    core, seen = min(usual), set()  # type: tuple[int, set[frozenset[int]]]
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "loss":
+            seen.add(frozenset(os.sched_getaffinity(0)))
+
+    job = make_job(model, tmp_path / "a", cores=(core,))
+    assert isinstance(run_job(job, emit, Cancel()), Finished)
+    assert seen == {frozenset({core})} and os.sched_getaffinity(0) == usual
+    assert eco.some_cores(0) == eco.some_cores(len(usual)) == ()
+    assert eco.some_cores(1) == ((core,) if len(usual) > 1 else ())
+
+
+def test_a_core_that_is_none_is_named(model: Path, tmp_path: Path) -> None:
+    last = run_job(make_job(model, tmp_path / "a", cores=(4095,)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "no-such-core"

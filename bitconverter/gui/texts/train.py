@@ -201,13 +201,33 @@ TEXTS: Texts = {
         "No gain in the last {checks} checks: ended after step {step}.",
         "この {checks} 回の確認で良くならなかったため、{step} ステップ目で終えました。",
     ),
-    "train-battery": ("Waiting for mains power", "電源がつながるのを待っています"),
-    "train-battery-text": (
+    "train-on-battery": ("Waiting for mains power", "電源がつながるのを待っています"),
+    "train-on-battery-text": (
         "The PC runs on its battery. Training goes on by itself when it is plugged in; Settings has a switch for that.",
         "バッテリーで動いています。電源をつなぐと自動で続きます。設定で切り替えられます。",
     ),
     "note-on-battery": ("On battery: waiting.", "バッテリーで動いているため、待ちます。"),
-    "note-on-mains": ("Plugged in: going on.", "電源がつながったので、続けます。"),
+    "train-too-hot": ("Waiting for the processor to cool down", "プロセッサーが冷えるのを待っています"),
+    "train-too-hot-text": (
+        "It is at {degrees:.0f} °C, and {limit:.0f} °C is too hot. Training goes on by itself at {until:.0f} °C; Settings has a switch for that.",
+        "今 {degrees:.0f} °C です（{limit:.0f} °C 以上で休みます）。{until:.0f} °C に下がると自動で続きます。設定で切り替えられます。",
+    ),
+    "note-too-hot": ("The processor is at {degrees:.0f} °C: waiting for {until:.0f} °C.", "プロセッサーが {degrees:.0f} °C のため、{until:.0f} °C に下がるまで待ちます。"),
+    "train-user-active": ("Waiting until you are away", "PCが使われていない間に続けます"),
+    "train-user-active-text": (
+        "Somebody uses this PC. Training goes on by itself after {minutes:g} minutes without a key or the mouse; Settings has a switch for that.",
+        "PCが使われています。キーやマウスに {minutes:g} 分間触れないと自動で続きます。設定で切り替えられます。",
+    ),
+    "note-user-active": ("Somebody uses this PC: waiting.", "PCが使われているため、待ちます。"),
+    "note-goes-on": ("Going on.", "続けます。"),
+    "note-cannot-see-heat": (
+        "This system does not tell how hot the processor is, so that will not make the training wait.",
+        "このシステムではプロセッサーの温度が分からないため、温度による休止はしません。",
+    ),
+    "note-cannot-see-user": (
+        "This system does not tell whether somebody uses the PC, so the training does not wait for that.",
+        "このシステムではPCが使われているかどうか分からないため、それを待たずに学習します。",
+    ),
     "note-history-unavailable": ("This training is not in the list of trainings: {reason}", "この学習は一覧に残せません: {reason}"),
     "note-train-sample": ("Step {step}, {prompt}: {answer}", "{step} ステップ、{prompt}: {answer}"),
     "note-sample-failed": ("No answer to {prompt}: {reason}", "{prompt} に答えられませんでした: {reason}"),
