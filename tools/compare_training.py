@@ -51,7 +51,7 @@ def ours(model: Path, threads: int) -> dict[str, float]:
     stack = LayerStack(Engine(threads), model)
     ids = tokens(1, 256)
     gains = GainTrainer(stack, stack.info.n_layers, 256)
-    batch, mezo = gains.batch(ids[:, :-1].copy(), ids[:, 1:].copy()), Mezo(0, 2e-2, 1, 100.0)
+    batch, mezo = gains.batch(ids[:, :-1].copy(), ids[:, 1:].copy()), Mezo(0, 4e-2, 1, 100.0, gains.reach())
     parameters = gains.start(0)
 
     def mezo_step() -> None:

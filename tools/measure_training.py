@@ -1,17 +1,20 @@
 """What training gains, how long it takes and how much memory it needs, measured: a Markdown table.
 
-Usage: python tools/measure_training.py MODEL LESSON [--threads 2] [--seeds 0 1] [--only exact mezo-60 mezo-300 memory]
+Usage: python tools/measure_training.py MODEL LESSON [--threads 2] [--seeds 0 1] [--only exact mezo-60 mezo-300 memory] [--mezo-steps N]
 
 MODEL is a converted folder, LESSON the folder that tools/sentiment_lesson.py makes. Every run is the command line's own
 `bitconverter train` in a process of its own, from its start to its end; then the soul is put on the model and every row
 of test.jsonl is asked for the more probable label. CPU seconds are those of all threads together, so on a machine that
-does nothing else they are at most `--threads` times the seconds. Peak RSS is the operating system's, of the whole
+does nothing else they are at most `--threads` times the seconds. MeZO gets as many steps as two short runs say there is
+time for; with --mezo-steps, as many as that: where a machine does other things, the steps of a quiet minute may be
+measured alone and then learned in whatever time they take. Peak RSS is the operating system's, of the whole
 process; inference is `bitconverter chat` with one question.
 """
 
 import argparse
 import json
 import os
+import platform
 import statistics
 import subprocess
 import sys
@@ -31,7 +34,7 @@ from bitconverter.model.tokenizer import Tokenizer
 
 LABELS = (" great", " terrible")
 EXACT = ["--engine", "exact", "--layers", "6", "--steps", "30", "--batch", "32", "--rate", "0.05"]
-MEZO = ["--engine", "mezo", "--layers", "6", "--batch", "16", "--rate", "0.02", "--epsilon", "0.02"]
+MEZO = ["--engine", "mezo", "--layers", "6", "--batch", "32"]
 PROBE_STEPS = (10, 40)
 
 
@@ -93,16 +96,20 @@ def exact(args: argparse.Namespace, seed: int, folder: Path) -> tuple[str, float
     return "exact, 30 steps", accuracy(args.model, Path(done.result["out"]), args.lesson, args.threads), done
 
 
-def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, Run]:
-    """As many steps as two short runs say there is time for."""
+def steps_in(args: argparse.Namespace, folder: Path, seconds: float) -> int:
+    """As many steps as two short runs say there is time for, with what comes before and after them."""
     times = []
     for steps in PROBE_STEPS:
-        soul = folder / f"probe-{seed}-{steps}-{seconds}.soul"
+        soul = folder / f"probe-{steps}-{seconds}.soul"
         times.append(
-            train(args.model, args.lesson, soul, seed, args.threads, [*MEZO, "--steps", str(steps)]).seconds
+            train(args.model, args.lesson, soul, 0, args.threads, [*MEZO, "--steps", str(steps)]).seconds
         )
     each = (times[1] - times[0]) / (PROBE_STEPS[1] - PROBE_STEPS[0])
-    steps = max(1, int((seconds - times[0]) / each) + PROBE_STEPS[0])
+    return max(1, int((seconds - times[0]) / each) + PROBE_STEPS[0])
+
+
+def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, Run]:
+    args.mezo_steps = steps = args.mezo_steps or steps_in(args, folder, seconds)
     soul = folder / f"mezo-{seed}-{seconds}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, [*MEZO, "--steps", str(steps)])
     return (
@@ -124,6 +131,15 @@ def memory(args: argparse.Namespace, folder: Path) -> list[str]:
     return lines
 
 
+def processor() -> str:
+    """What this machine calls its processor, and the instructions that the engine uses."""
+    name = platform.processor() or platform.machine()
+    if Path("/proc/cpuinfo").exists():
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)
+    return f"{name}, {Engine().isa}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -134,7 +150,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     what = ("exact", "mezo-60", "mezo-300", "memory")
     parser.add_argument("--only", nargs="+", choices=what, default=what)
+    parser.add_argument("--mezo-steps", type=int, default=0, help="with one kind of mezo in --only")
     args = parser.parse_args()
+    print(f"{time.strftime('%Y-%m-%d')}, {processor()}, {args.threads} threads, {args.model.name}\n", flush=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kinds = [kind for kind in args.only if kind != "memory"]

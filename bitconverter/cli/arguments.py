@@ -177,9 +177,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
     parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
     parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
-    parser.add_argument(
-        "--epsilon", type=float, default=2e-2, metavar="X", help=texts.OPTIONS["train_epsilon"]
-    )
+    parser.add_argument("--epsilon", type=float, metavar="X", help=texts.OPTIONS["train_epsilon"])
+    parser.add_argument("--one-sided", action="store_true", help=texts.OPTIONS["train_one_sided"])
     parser.add_argument(
         "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
     )

@@ -12,7 +12,8 @@ import numpy.typing as npt
 
 from bitconverter.format.errors import FormatError
 
-MAGIC = {"format": "bitconverter-steps", "format_version": 1}
+FORMAT, VERSION = "bitconverter-steps", 2
+REACHES = ("even", "graded")
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 MOST_HEADER = 1 << 16
 MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
@@ -22,7 +23,8 @@ MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
 class StepLog:
     """slopes f32 [steps, directions] as model/mezo.py gives them, rates f64 [steps] (0: the step changed nothing),
     restored i32 [steps]: the step whose state was taken up again then, -1: none. best_step: the state that became the
-    soul. layers: how many learned; adapter ("gain" or "lora"), rank, targets: what of them; notes: the soul's."""
+    soul. layers: how many learned; adapter ("gain" or "lora"), rank, targets: what of them; reach: how far directions
+    go along the parameters, one of REACHES; notes: the soul's."""
 
     base_name: str
     base_sha256: str
@@ -32,6 +34,7 @@ class StepLog:
     targets: tuple[str, ...]
     seed: int
     epsilon: float
+    reach: str
     best_step: int
     notes: dict[str, str]
     slopes: npt.NDArray[np.float32]
@@ -43,9 +46,9 @@ def log_bytes(log: StepLog) -> bytes:
     """The file's content; it depends on the log alone."""
     steps, directions = log.slopes.shape
     head = {
-        **MAGIC, "steps": steps, "directions": directions, "base_name": log.base_name, "base_sha256": log.base_sha256,
+        "format": FORMAT, "format_version": VERSION, "steps": steps, "directions": directions, "base_name": log.base_name, "base_sha256": log.base_sha256,
         "layers": log.layers, "adapter": log.adapter, "rank": log.rank, "targets": list(log.targets),
-        "seed": log.seed, "epsilon": log.epsilon, "best_step": log.best_step, "notes": log.notes,
+        "seed": log.seed, "epsilon": log.epsilon, "reach": log.reach, "best_step": log.best_step, "notes": log.notes,
     }  # fmt: skip
     data = json.dumps(head, ensure_ascii=True).encode() + b"\n"
     data += log.rates.astype("<f8").tobytes() + log.restored.astype("<i4").tobytes()
@@ -68,8 +71,11 @@ def read_log(path: Path) -> StepLog:
 
 
 def _parsed(head: Any, body: bytes) -> StepLog:
-    if not isinstance(head, dict) or any(head.get(key) != value for key, value in MAGIC.items()):
+    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("format_version") not in (1, VERSION):
         raise ValueError("it is not a step log of this version")
+    reach = head["reach"] if head["format_version"] == VERSION else "even"
+    if reach not in REACHES:
+        raise ValueError("how far its directions go is not known")
     steps, directions = _whole(head, "steps", MOST_STEPS), _whole(head, "directions", MOST_DIRECTIONS)
     if len(body) != steps * (8 + 4 + 4 * directions):
         raise ValueError(f"it does not hold {steps} steps")
@@ -95,7 +101,7 @@ def _parsed(head: Any, body: bytes) -> StepLog:
         raise ValueError("what learned is not known")
     return StepLog(
         *base, _whole(head, "layers", 10**6), head["adapter"], head["rank"], tuple(targets),
-        _whole(head, "seed", 2**53), epsilon, _whole(head, "best_step", steps), dict(notes),
+        _whole(head, "seed", 2**53), epsilon, reach, _whole(head, "best_step", steps), dict(notes),
         slopes.reshape(steps, directions), rates, restored,
     )  # fmt: skip
 

@@ -57,16 +57,18 @@ class ReplayJob:
                 log=path.name, base=log.base_name, model=str(source),
             )  # fmt: skip
         trainer = AdapterKind(log.adapter, log.rank, log.targets).trainer(stack, log.layers, window=1)
-        made = trainer.adapters(_best(log, trainer.start(log.seed), ctx))
+        mezo = Mezo(
+            log.seed, log.epsilon, log.slopes.shape[1], 0.0, trainer.reach() if log.reach == "graded" else None
+        )
+        made = trainer.adapters(_best(log, mezo, trainer.start(log.seed), ctx))
         soul = Soul(made.gains, log.base_name, log.base_sha256, log.notes, made.lora)
         write_bytes(out, soul_bytes(soul))
         return ReplayResult(self.out, len(log.rates), log.best_step, trainer.size)
 
 
-def _best(log: StepLog, parameters: F64, ctx: Context) -> F64:
+def _best(log: StepLog, mezo: Mezo, parameters: F64, ctx: Context) -> F64:
     """The parameters after step log.best_step, from those at the beginning."""
-    steps, directions = log.slopes.shape
-    mezo = Mezo(log.seed, log.epsilon, directions, 0.0)
+    steps = len(log.rates)
     wanted = {log.best_step, *(int(step) for step in log.restored)}
     kept = {0: parameters.copy()}
     for step in range(log.best_step):

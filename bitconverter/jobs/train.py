@@ -92,7 +92,7 @@ def _check(job: TrainJob) -> None:
     for name, (size, top) in real.items():
         if size is not None and not 0 <= size <= top:
             raise _setting(name, size, f"0 to {top:g}")
-    if not 1e-6 <= job.epsilon <= 1:
+    if job.epsilon is not None and not 1e-6 <= job.epsilon <= 1:
         raise _setting("epsilon", job.epsilon, "1e-6 to 1")
     if len(job.labels) == 1:
         raise _setting("labels", job.labels[0], "two or more words, or none")

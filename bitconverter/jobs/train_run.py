@@ -59,7 +59,8 @@ JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
 MOST_SAMPLES = 3
 ASIDE = ".aside"  # ending of a soul that was set aside
-RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 1e-2, ("mezo", "lora"): 1e-3}
+RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3}
+EPSILONS = {"gain": 4e-2, "lora": 2e-2}
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
@@ -72,7 +73,8 @@ class TrainSettings:
 
     engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
     forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
-    "loss" or "accuracy" (model/mezo.py). rate and clip None: what suits the engine (RATES, CLIPS). The rate rises over
+    "loss" or "accuracy" (model/mezo.py); `one_sided`: at +`epsilon` and once for all directions where it is. rate, epsilon
+    and clip None: what suits the engine and the adapter (RATES, EPSILONS, CLIPS). The rate rises over
     `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
     does not.
 
@@ -105,7 +107,7 @@ class TrainSettings:
     cpu: str = "auto"
     labels: tuple[str, ...] = ()
     engine: str = "exact"
-    epsilon: float = 2e-2
+    epsilon: float | None = None
     directions: int = 1
     clip: float | None = None
     objective: str = "loss"
@@ -120,6 +122,7 @@ class TrainSettings:
     eco: bool = field(default=False, metadata={"identity": False})
     away: float = field(default=0.0, metadata={"identity": False})
     cores: tuple[int, ...] = field(default=(), metadata={"identity": False})
+    one_sided: bool = False
 
     @property
     def work_dir(self) -> Path:
@@ -277,7 +280,8 @@ class TrainRun:
         together = job.engine == "mezo" and job.adapter == "gain"
         return Load(
             job.layers, step, self.window, self.trainer.size, self.tokens.size,
-            len(job.labels) or self.stack.info.vocab_size, job.engine, 2 * job.directions if together else 1,
+            len(job.labels) or self.stack.info.vocab_size, job.engine,
+            _mezo(job, self.trainer).looks if together else 1,
         )  # fmt: skip
 
     def _step(self) -> None:
@@ -403,7 +407,7 @@ class TrainRun:
             kept = self.learner.state()
             log = StepLog(
                 soul.base_name, self.base_sha256, job.layers, job.adapter, job.rank, job.targets, job.seed,
-                job.epsilon, state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
+                _epsilon(job), "even" if self.trainer.reach() is None else "graded", state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
             _write_new(log_path(job.out), log_bytes(log))
         _write_new(self._soul_path, soul_bytes(soul))
@@ -458,7 +462,16 @@ def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:
     clip = CLIPS[job.engine] if job.clip is None else job.clip
     if job.engine == "exact":
         return ExactLearner(trainer, job.decay, clip)
-    return MezoLearner(trainer, Mezo(job.seed, job.epsilon, job.directions, clip), job.objective)
+    return MezoLearner(trainer, _mezo(job, trainer), job.objective)
+
+
+def _mezo(job: TrainSettings, trainer: BlockTrainer) -> Mezo:
+    clip = CLIPS["mezo"] if job.clip is None else job.clip
+    return Mezo(job.seed, _epsilon(job), job.directions, clip, trainer.reach(), job.one_sided)
+
+
+def _epsilon(job: TrainSettings) -> float:
+    return EPSILONS[job.adapter] if job.epsilon is None else job.epsilon
 
 
 def _write_new(path: Path, data: bytes) -> None:

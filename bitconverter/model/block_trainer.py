@@ -90,6 +90,10 @@ class BlockTrainer(ABC):
     def start(self, seed: int) -> F64:
         """The parameters to begin with: those of the model as it is."""
 
+    def reach(self) -> F64 | None:
+        """How far a direction of MeZO should go along each parameter; None: equally far along all."""
+        return None
+
     @abstractmethod
     def set_parameters(self, parameters: F64) -> None:
         """They count from now on."""

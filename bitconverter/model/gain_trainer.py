@@ -12,6 +12,12 @@ from bitconverter.format.soul_file import Adapters
 from bitconverter.model.block_trainer import F32, F64, Batch, BlockTrainer, Score
 from bitconverter.model.layer_stack import LayerStack
 
+# How far MeZO's directions go along a gain. What learns with gradients shows where they are large: in the last layer, and
+# in the matrices that write into the residual stream (docs/MODEL.md, "Training"). Part of what a step log means.
+REACH_BY_MATRIX = {"down": 1.0, "o": 0.3}
+REACH_OF_OTHERS = 0.2
+REACH_FROM_THE_END = (1.0, 0.4)  # the last layer, the one before; the others
+REACH_BEFORE = 0.2
 MAX_LOG_GAIN = 4.0  # rows grow or shrink at most 55 times: far beyond what training reaches
 
 
@@ -33,6 +39,15 @@ class GainTrainer(BlockTrainer):
 
     def start(self, seed: int) -> F64:
         return np.zeros(self.size)
+
+    def reach(self) -> F64:
+        """Graded: see REACH_BY_MATRIX."""
+        parts, last = [], self.trained[-1]
+        for (layer, matrix), base in self._base.items():
+            back = last - layer
+            far = REACH_FROM_THE_END[back] if back < len(REACH_FROM_THE_END) else REACH_BEFORE
+            parts.append(np.full(len(base), far * REACH_BY_MATRIX.get(matrix, REACH_OF_OTHERS)))
+        return np.concatenate(parts)
 
     def set_parameters(self, parameters: F64) -> None:
         for key, part in self._parts(np.clip(parameters, -MAX_LOG_GAIN, MAX_LOG_GAIN)):

@@ -1,9 +1,12 @@
 """Descent without a gradient: two forward passes a direction (MeZO, Malladi et al. 2023, after SPSA, Spall 1992).
 
-A direction is a vector u of signs, drawn anew from (seed, step, direction, parameter) whenever it is needed and never
-kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded by `clip`, the parameters move by -rate / D sum_j c_j u_j.
-f is any number that a forward pass gives. Signs in place of the paper's Gaussians: E u u' = 1 holds for both, and signs
-are the same bits on every machine.
+A direction is a vector u of signs times `reach`, drawn anew from (seed, step, direction, parameter) whenever it is
+needed and never kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded by `clip`, the parameters move by
+-rate / D sum_j c_j u_j. f is any number that a forward pass gives. Signs in place of the paper's Gaussians: E u u' = 1
+holds for both, and signs are the same bits on every machine.
+
+One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D (Dang et
+al. 2025, FZOO), and a slope that the curvature bends.
 """
 
 from collections.abc import Sequence
@@ -44,28 +47,44 @@ def _mix(x: U64) -> U64:
 
 @dataclass(frozen=True)
 class Mezo:
-    """`epsilon`: the step to both sides; `directions` of one step; `clip`: the largest |c|."""
+    """`epsilon`: the step to both sides; `directions` of one step; `clip`: the largest |c|; `reach` f64 [n]: how far a
+    direction goes along each parameter, None: equally far along all."""
 
     seed: int
     epsilon: float
     directions: int
     clip: float
+    reach: F64 | None = None
+    one_sided: bool = False
+
+    @property
+    def looks(self) -> int:
+        """Forward passes of one step."""
+        return self.directions + 1 if self.one_sided else 2 * self.directions
 
     def places(self, parameters: F64, step: int) -> F64:
-        """Where to look, f64 [2 * directions, n]: a + eps u_1, a - eps u_1, a + eps u_2, ..."""
-        rows = []
+        """Where to look, f64 [looks, n]: a + eps u_1, a - eps u_1, a + eps u_2, ...; one-sided a, a + eps u_1, a + eps u_2,
+        ..."""
+        rows = [parameters] if self.one_sided else []
         for j in range(self.directions):
-            u = self.epsilon * signs(self.seed, step, j, len(parameters))
-            rows += [parameters + u, parameters - u]
+            u = self.epsilon * self._direction(step, j, len(parameters))
+            rows += [parameters + u] if self.one_sided else [parameters + u, parameters - u]
         return np.stack(rows)
 
     def slopes(self, values: Sequence[float]) -> F32:
         """c f32 [directions] of f at places(); NaN where f is no number."""
-        ends = np.array(values, np.float64).reshape(-1, 2)
-        c = (ends[:, 0] - ends[:, 1]) / (2 * self.epsilon)
+        found = np.array(values, np.float64)
+        if self.one_sided:
+            c = (found[1:] - found[0]) / self.epsilon
+        else:
+            c = (found[::2] - found[1::2]) / (2 * self.epsilon)
         return np.clip(c, -self.clip, self.clip).astype(np.float32)
 
     def move(self, parameters: F64, step: int, slopes: F32, rate: float) -> None:
         """Change parameters in place; the same on every machine."""
         for j, c in enumerate(slopes):
-            parameters -= (rate / self.directions * float(c)) * signs(self.seed, step, j, len(parameters))
+            parameters -= (rate / self.directions * float(c)) * self._direction(step, j, len(parameters))
+
+    def _direction(self, step: int, j: int, n: int) -> F64:
+        u = signs(self.seed, step, j, n)
+        return u if self.reach is None else u * self.reach

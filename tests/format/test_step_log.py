@@ -16,7 +16,7 @@ def make(steps: int, directions: int = 1) -> StepLog:
     rng = np.random.default_rng(0)
     restored = np.full(steps, -1, np.int32)
     return StepLog(
-        "モデル", "ab" * 32, 6, "lora", 4, ("q", "up"), 5, 0.02, steps // 2, {"lesson": "本.txt"},
+        "モデル", "ab" * 32, 6, "lora", 4, ("q", "up"), 5, 0.02, "graded", steps // 2, {"lesson": "本.txt"},
         rng.standard_normal((steps, directions)).astype(np.float32), rng.random(steps), restored,
     )  # fmt: skip
 
@@ -31,7 +31,12 @@ def test_a_log_comes_back(tmp_path: Path) -> None:
     assert (back.base_name, back.base_sha256, back.layers, back.seed, back.epsilon, back.best_step, back.notes) == (
         log.base_name, log.base_sha256, log.layers, log.seed, log.epsilon, log.best_step, log.notes,
     )  # fmt: skip
-    assert log_bytes(back) == log_bytes(log)
+    assert log_bytes(back) == log_bytes(log) and back.reach == "graded"
+
+
+def test_a_log_of_before_went_equally_far_along_all(tmp_path: Path) -> None:
+    (tmp_path / "a.steps").write_bytes(changed(format_version=1, reach="drop"))
+    assert read_log(tmp_path / "a.steps").reach == "even"
 
 
 def test_twenty_thousand_steps_are_less_than_a_megabyte() -> None:
@@ -50,7 +55,7 @@ def changed(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": "other"}, {"format_version": 2}, {"steps": 4}, {"steps": -1}, {"steps": 1e9}, {"steps": True},
+        {"format": "other"}, {"format_version": 3}, {"reach": "far"}, {"reach": "drop"}, {"steps": 4}, {"steps": -1}, {"steps": 1e9}, {"steps": True},
         {"directions": 0}, {"best_step": 4}, {"epsilon": 0}, {"epsilon": "x"}, {"seed": -1}, {"layers": 0.5},
         {"notes": []}, {"notes": {"a": 1}}, {"base_name": None}, {"base_sha256": "drop"}, {"notes": "drop"},
     ],

@@ -226,7 +226,7 @@ def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkey
     choose_steps(page, 8)
     assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
     page.engine.setCurrentIndex(page.engine.findData("mezo"))
-    assert page.about_mezo.isVisible() and page.rate.value() == 0.01
+    assert page.about_mezo.isVisible() and page.rate.value() == 0.1
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert set(page.estimates) == {"exact", "mezo"} and "about" in page.strengths.cards["custom"].fact.text()
     window.shell.settings["language"] = "ja"

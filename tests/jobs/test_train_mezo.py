@@ -28,8 +28,8 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
     folder.mkdir(exist_ok=True)
     (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
     settings: dict[str, object] = {
-        "layers": 2, "steps": 40, "batch": 12, "window": 64, "rate": 0.02, "threads": 2, "labels": ("o", "e"),
-        "engine": "mezo", "epsilon": 0.05, "forget_limit": 100.0,
+        "layers": 2, "steps": 40, "batch": 12, "window": 64, "rate": 0.2, "threads": 2, "labels": ("o", "e"),
+        "engine": "mezo", "epsilon": 0.1, "forget_limit": 100.0,
     }  # fmt: skip
     return TrainJob(str(model), str(folder / "rows.jsonl"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
 
@@ -46,7 +46,7 @@ def error_of(job: Job) -> UserError:
     return last.error
 
 
-@pytest.mark.parametrize("changes", [{}, {"directions": 3}])
+@pytest.mark.parametrize("changes", [{}, {"directions": 3}, {"directions": 3, "one_sided": True}])
 def test_it_learns_and_the_log_gives_the_same_soul(
     model: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
@@ -67,11 +67,11 @@ def test_it_learns_and_the_log_gives_the_same_soul(
 def test_more_right_answers_can_be_the_aim(model: Path, tmp_path: Path) -> None:
     """Accuracy has no gradient; it rises all the same."""
     job = make_job(
-        model, tmp_path, objective="accuracy", steps=60, directions=2, rate=0.1, epsilon=0.2, batch=36
+        model, tmp_path, objective="accuracy", steps=60, directions=2, rate=0.5, epsilon=0.5, batch=36
     )
     result = finish(job)
     log = read_log(Path(job.out + ".steps"))
-    steps = log.slopes * 2 * 0.2 * 36  # differences of whole numbers of rows
+    steps = log.slopes * 2 * 0.5 * 36  # differences of whole numbers of rows
     assert abs(steps - steps.round()).max() < 1e-3 and (steps.round() != 0).any()
     assert result.accuracy_after >= result.accuracy_before  # type: ignore[attr-defined]
 

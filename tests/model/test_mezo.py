@@ -54,10 +54,28 @@ def test_a_step_is_the_definition() -> None:
     np.testing.assert_allclose(moved, a - 0.1 / 2 * (slopes[0] * u[0] + slopes[1] * u[1]), rtol=1e-12)
 
 
-@pytest.mark.parametrize("directions", [1, 4])
-def test_it_goes_down_a_bowl(directions: int) -> None:
+def test_one_sided_it_looks_once_where_it_is() -> None:
+    mezo, a = Mezo(7, 0.01, 3, 100.0, one_sided=True), np.array([0.5, -1.0, 2.0])
+    u = [signs(7, 4, j, 3) for j in range(3)]
+    np.testing.assert_array_equal(mezo.places(a, 4), [a, *(a + 0.01 * each for each in u)])
+    assert mezo.looks == 4 and Mezo(7, 0.01, 3, 100.0).looks == 6
+    np.testing.assert_allclose(mezo.slopes([1.0, 1.5, 0.0, 1.0]), [50.0, -100.0, 0.0], rtol=1e-6)
+
+
+def test_the_reach_is_in_the_look_and_in_the_move() -> None:
+    reach = np.array([1.0, 0.0, 0.5])
+    mezo, a = Mezo(7, 0.01, 1, 100.0, reach), np.array([0.5, -1.0, 2.0])
+    u = signs(7, 0, 0, 3) * reach
+    np.testing.assert_array_equal(mezo.places(a, 0), [a + 0.01 * u, a - 0.01 * u])
+    moved = a.copy()
+    mezo.move(moved, 0, np.array([2.0], np.float32), 0.1)
+    np.testing.assert_allclose(moved, a - 0.1 * 2.0 * u, rtol=1e-12)
+
+
+@pytest.mark.parametrize(("directions", "one_sided"), [(1, False), (4, False), (1, True), (4, True)])
+def test_it_goes_down_a_bowl(directions: int, one_sided: bool) -> None:
     n = 30
-    mezo, a = Mezo(0, 1e-3, directions, 100.0), np.ones(n)
+    mezo, a = Mezo(0, 1e-3, directions, 100.0, one_sided=one_sided), np.ones(n)
     for step in range(400):
         slopes = mezo.slopes([float(place @ place) for place in mezo.places(a, step)])
         mezo.move(a, step, slopes, 0.01)
