@@ -40,7 +40,7 @@ def walk(started: float, model: str) -> int:
     window = MainWindow(settings)
     window.show()
     try:
-        welcome, chat = window.by_name["welcome"], window.chat
+        welcome, chat = window.pages["welcome"], window.chat
         assert window.page_name == "welcome", "an empty profile begins with the Welcome page"
         wait(STEPS[0], window.isVisible)
         wait(STEPS[1], lambda: welcome.hardware is not None)  # type: ignore[attr-defined]

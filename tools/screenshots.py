@@ -139,7 +139,7 @@ def shoot_convert(camera: Camera, source: Path, folder: Path, short: bool) -> st
 def shoot_shelf(camera: Camera, folder: Path) -> None:
     """The shelf with an original and what was made of it."""
     window = camera.window
-    page = cast(ShelfPage, window.by_name["shelf"])
+    page = cast(ShelfPage, window.pages["shelf"])
     window.show_page("shelf")
     page.add_folder(str(folder))
     wait("the scan", lambda: not page.busy)

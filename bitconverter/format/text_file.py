@@ -4,8 +4,6 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-import charset_normalizer
-
 from bitconverter.format.errors import UserError
 
 LOOKED_AT = 200_000  # bytes that decide about an encoding that nothing in the file tells
@@ -81,6 +79,8 @@ def _japanese(data: bytes) -> Decoded | None:
 
 
 def _guessed(data: bytes) -> Decoded | None:
+    import charset_normalizer
+
     best = charset_normalizer.from_bytes(data[:LOOKED_AT], cp_isolation=OTHERS).best()
     return None if best is None else _lenient(data, best.encoding)
 

@@ -1,13 +1,24 @@
 """A Markdown text of any length: in pieces, so that showing a growing answer costs what is new of it."""
 
-from markdown_it import MarkdownIt
+from functools import cache
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from bitconverter.gui.text_block import TextBlock
 
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
 PIECE = 2_500  # letters; rendering and laying out one takes about 10 ms
-_BLOCKS = MarkdownIt("commonmark").enable("table").disable("inline")
+
+
+@cache
+def _blocks() -> "MarkdownIt":
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table").disable("inline")
 
 
 def first_piece(text: str, least: int) -> int:
@@ -18,7 +29,7 @@ def first_piece(text: str, least: int) -> int:
     starts = [0]
     for line in text.split("\n"):
         starts.append(starts[-1] + len(line) + 1)
-    for token in _BLOCKS.parse(text):
+    for token in _blocks().parse(text):
         if token.level == 0 and token.map is not None and token.nesting >= 0:
             place = starts[token.map[0]]
             if place >= least:

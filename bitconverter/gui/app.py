@@ -60,7 +60,7 @@ def main(argv: list[str], model: str | None = None, self_test: str | None = None
         window.say_it_was_cut_off(faulted)
     before = _close_on_signals(window)
     sweeper = JobWorker(SweepJob(str(paths.config_folder())))  # may be gigabytes of a killed process
-    sweeper.start()
+    window.appeared.connect(sweeper.start)
     try:
         return app.exec()
     finally:

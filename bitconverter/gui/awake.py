@@ -1,13 +1,16 @@
 """Keeps the PC from falling asleep while a job runs (the display may), and what follows the last one."""
 
 import sys
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QProcess, QTimer, Signal
-from wakepy import keep
 
 from bitconverter.gui.activity import LIVE, Activity, Work
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
+
+if TYPE_CHECKING:
+    from wakepy import Mode
 
 GRACE = 60_000  # milliseconds between the last job's end and what follows
 
@@ -20,7 +23,7 @@ class Awake(QObject):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         self._shell = shell
-        self._mode = keep.running(on_fail="pass")  # a system that refuses is no error: `held` says so
+        self._mode: Mode | None = None  # wakepy's, from the first job on
         self._entered = False
         self._afterwards = QTimer(self, singleShot=True, interval=GRACE)
         self._afterwards.timeout.connect(self._follow_up)
@@ -30,7 +33,7 @@ class Awake(QObject):
     @property
     def held(self) -> bool:
         """Whether the system has been told to stay awake, and agreed."""
-        return self._entered and bool(self._mode.active)
+        return self._entered and self._mode is not None and bool(self._mode.active)
 
     def _turned(self, entry: Activity) -> None:
         self._look()
@@ -43,6 +46,7 @@ class Awake(QObject):
     def _look(self) -> None:
         wanted = self._shell.working and bool(self._shell.settings["keep_awake"])
         if wanted and not self._entered:
+            self._mode = _mode() if self._mode is None else self._mode
             self._mode.__enter__()
             self._entered = True
             self.changed.emit(self.held)
@@ -51,7 +55,7 @@ class Awake(QObject):
 
     def let_go(self) -> None:
         """The system may sleep again."""
-        if self._entered:
+        if self._entered and self._mode is not None:
             self._entered = False
             self._mode.__exit__(None, None, None)
             self.changed.emit(False)
@@ -67,6 +71,12 @@ class Awake(QObject):
     def _follow_up(self) -> None:
         program, *arguments = after_command(self._shell.settings["when_finished"])
         QProcess.startDetached(program, arguments)
+
+
+def _mode() -> "Mode":
+    from wakepy import keep
+
+    return keep.running(on_fail="pass")  # a system that refuses is no error: `held` says so
 
 
 def after_command(choice: str) -> list[str]:

@@ -1,16 +1,19 @@
 """Talking: what is sent, what comes back, and what is done with a message."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from bitconverter.gui.chat_context import ChatContext, State
 from bitconverter.gui.chat_message import AssistantMessage
 from bitconverter.gui.device_text import answer_device
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import note_text, tr
-from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, Sampling
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment, Node, Numbers
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, Sampling
 
 
 class _Running:
@@ -22,7 +25,7 @@ class _Running:
         node: Node,
         added: list[Node],
         leaf: int | None,
-        sampling: Sampling,
+        sampling: "Sampling",
         system: str,
         with_soul: bool,
     ) -> None:
@@ -71,7 +74,7 @@ class ChatAnswers(ChatContext):
         self,
         leaf: int | None,
         added: list[Node],
-        sampling: Sampling | None = None,
+        sampling: "Sampling | None" = None,
         system: str | None = None,
         with_soul: bool | None = None,
     ) -> None:
@@ -84,16 +87,18 @@ class ChatAnswers(ChatContext):
         node = self.log.add("assistant", "", self.log.tree.leaf)
         self._running = _Running(node, [*added, node], leaf, sampling, system, with_soul)
         drop_oldest = self.log.chat.drop_oldest
+        from bitconverter.jobs.chat import AnswerJob
+
         job = AnswerJob(self._ready(), messages, sampling, drop_oldest=drop_oldest, with_soul=with_soul)
         self._start(job)
 
-    def _start(self, job: AnswerJob) -> None:
+    def _start(self, job: "AnswerJob") -> None:
         self.hide_notice()
         self._show_state(State.ANSWERING)
         self.view.follow()
         self._runner.start(job)
 
-    def _ready(self) -> ChatSession:
+    def _ready(self) -> "ChatSession":
         assert self._session is not None
         return self._session
 
@@ -161,6 +166,8 @@ class ChatAnswers(ChatContext):
 
     def _answer_as(self, node: Node, numbers: Numbers, with_soul: bool) -> _Running:
         """Another version of `node`, made as its `numbers` say."""
+        from bitconverter.jobs.chat import Sampling
+
         sampling = Sampling(
             temperature=numbers.temperature, top_p=numbers.top_p, top_k=numbers.top_k, min_p=numbers.min_p,
             repeat_penalty=numbers.repeat_penalty, seed=numbers.seed, max_tokens=numbers.max_tokens,
@@ -190,6 +197,8 @@ class ChatAnswers(ChatContext):
         self._running = _Running(node, [], self.log.tree.leaf, sampling, system, with_soul)
         node.ending = ""
         self.log.go_on(node)
+        from bitconverter.jobs.chat import AnswerJob
+
         job = AnswerJob(
             self._ready(), messages, sampling, True, self.log.chat.drop_oldest, with_soul
         )  # fmt: skip
@@ -313,7 +322,7 @@ class ChatAnswers(ChatContext):
             text = f"{text}\n{typed}" if typed.strip() else text
             self.composer.set_text(text, [*questions[0].attachments, *attachments])
 
-    def _numbers(self, running: _Running, answer: Answer) -> Numbers:
+    def _numbers(self, running: _Running, answer: "Answer") -> Numbers:
         session, sampling, before = self._ready(), running.sampling, running.numbers_before
         return Numbers(
             prompt_tokens=answer.prompt_tokens, cached_tokens=answer.cached_tokens,

@@ -2,13 +2,16 @@
 
 from enum import Enum, auto
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bitconverter.gui.chat_layout import ChatLayout
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.prompt_counter import PromptCounter
-from bitconverter.jobs.chat import ChatSession, Prompt
 from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment, Node
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import ChatSession, Prompt
 
 
 class State(Enum):
@@ -83,7 +86,7 @@ class ChatContext(ChatLayout):
         max_tokens = self.drawer.sampling().max_tokens
         self.counter.count(session, messages, max_tokens, self.log.chat.drop_oldest)
 
-    def _counted(self, prompt: Prompt) -> None:
+    def _counted(self, prompt: "Prompt") -> None:
         if self._session is None:
             return
         self.composer.show_prompt(prompt)

@@ -1,6 +1,7 @@
 """How the chat page looks: its parts and where they are. What they do is chat_page.py's."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QResizeEvent
@@ -25,9 +26,11 @@ from bitconverter.gui.sampling_drawer import SamplingDrawer
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
-from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.errors import UserError
 from bitconverter.settings import Settings
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import ChatSession
 
 # pixels of the page at a text size of 100 %; below, the chat would be a strip
 ROOM_FOR_DRAWER = 780
@@ -108,7 +111,7 @@ class ChatLayout(QWidget):
         self.view.code_copied.connect(lambda: self.say(tr("copied")))
         self.toast.action.connect(self.undo)
 
-    def show_model(self, session: ChatSession | None, opening: str) -> None:
+    def show_model(self, session: "ChatSession | None", opening: str) -> None:
         """The open model and on what it runs; `opening` names the one that is being opened, if any."""
         if session is None or opening:
             name = tr("loading", name=opening) if opening else ""

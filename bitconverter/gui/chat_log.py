@@ -2,14 +2,17 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QTimer, Signal
 
 from bitconverter.gui.store_queue import StoreQueue
-from bitconverter.jobs.chat import Message
 from bitconverter.store.chat_store import ChatStore
 from bitconverter.store.chat_tree import ChatTree
 from bitconverter.store.records import Attachment, Chat, Node, Numbers
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import Message
 
 SAVE_EVERY_MS = 400  # a killed program loses at most what came since
 TITLE_LETTERS = 48
@@ -100,9 +103,11 @@ class ChatLog(QObject):
 
     def messages(
         self, system_prompt: str, draft: str = "", attachments: Sequence[Attachment] = ()
-    ) -> tuple[Message, ...]:
+    ) -> "tuple[Message, ...]":
         """What the model sees: the system prompt, the branch that is shown, and the draft. An answer may be
         empty: leaving it out would put two questions in a row, which templates refuse."""
+        from bitconverter.jobs.chat import Message
+
         result = [Message("system", system_prompt.strip())] if system_prompt.strip() else []
         result += [Message(turn.role, told(turn)) for turn in self.turns if told(turn) or turn.ending]
         if draft.strip() or attachments:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QKeySequence, QShortcut
@@ -15,12 +16,13 @@ from bitconverter.gui.dropping import is_soul
 from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
-from bitconverter.jobs.chat import ChatSession, LoadChatJob
 from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
-from bitconverter.jobs.soul_base import FindBaseJob
 from bitconverter.settings import Settings
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import ChatSession
 
 __all__ = ["ChatPage", "State"]
 
@@ -87,6 +89,8 @@ class ChatPage(ChatKeeping):
         """Open `path`, a model folder or a .gguf file, with a context of so many tokens (0: the usual); an answer in
         progress is stopped first. The chat stays. `soul`: the file that is put on it, "" for none; None: the one that
         it was opened with last, on or off as it was left. `device`: what it is to run on; "": as the settings say."""
+        from bitconverter.jobs.chat import LoadChatJob
+
         self.hide_notice()
         if self._runner.busy:
             self._open_next(partial(self.open_model, path, context, soul, device))
@@ -110,6 +114,8 @@ class ChatPage(ChatKeeping):
             self._open_next(partial(self.open_soul, path))
             return
         self._opening = self._asked_soul = path
+        from bitconverter.jobs.soul_base import FindBaseJob
+
         known = ShelfMemory(memory_file(self._settings)).load()
         self._runner.start(FindBaseJob(path, places_to_scan(self._settings, known)))
         self._show_state(State.LOADING)
@@ -152,7 +158,7 @@ class ChatPage(ChatKeeping):
             self._session.close()
             self._session = None
 
-    def _loaded(self, session: ChatSession) -> None:
+    def _loaded(self, session: "ChatSession") -> None:
         self._session, self._model = session, self._opening
         self._settings.add_recent_model(self._opening)
         remember_folder(self._settings, self._opening)
@@ -166,6 +172,8 @@ class ChatPage(ChatKeeping):
         self.composer.edit.setFocus()
 
     def _on_load_end(self, event: Event) -> None:
+        from bitconverter.jobs.chat import ChatSession
+
         before = State.NO_MODEL if self._session is None else State.READY
         if isinstance(event, Finished) and isinstance(event.result, ChatSession):
             self._loaded(event.result)

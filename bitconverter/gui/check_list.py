@@ -1,13 +1,16 @@
 """The list of what was checked before a conversion: a line each, good, doubtful or bad, with a fix beside it."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from bitconverter.gui.messages import check_text, tr
 from bitconverter.gui.widgets import Button, IconLabel, label
-from bitconverter.jobs.preflight import CheckItem
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.preflight import CheckItem
 
 _ICONS = {"ok": ("check", "ok"), "warning": ("warning", "warning"), "error": ("error", "error")}
 SAID_ELSEWHERE = ("output", "disk", "unfinished")  # when all is well, the page shows these as numbers
@@ -40,7 +43,7 @@ class CheckList(QWidget):
         self._lines.setColumnStretch(0, 1)
         self._lines.setColumnStretch(1, 1)
 
-    def show_items(self, items: Sequence[CheckItem]) -> None:
+    def show_items(self, items: "Sequence[CheckItem]") -> None:
         """Replace the list."""
         self._items = tuple(sorted(items, key=lambda item: _ORDER[item.level]))
         self.fixes = []
@@ -66,7 +69,7 @@ class CheckList(QWidget):
         """Say the lines again in the language of now."""
         self.show_items(self._items)
 
-    def _line(self, item: CheckItem) -> QWidget:
+    def _line(self, item: "CheckItem") -> QWidget:
         result = QWidget()
         line = QHBoxLayout(result)
         line.setContentsMargins(0, 0, 0, 0)
@@ -87,7 +90,7 @@ class CheckList(QWidget):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         return result
 
-    def _fixes_of(self, item: CheckItem) -> tuple[str, ...]:
+    def _fixes_of(self, item: "CheckItem") -> tuple[str, ...]:
         if item.level == "ok":
             return ()
         return FIXES.get(item.code, OTHER_FIXES if item.level == "error" else ())

@@ -1,6 +1,7 @@
 """Where a message is typed: Enter sends, Shift+Enter breaks the line, and an input method is left alone."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QMimeData, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QInputMethodEvent, QKeyEvent, QResizeEvent
@@ -26,8 +27,10 @@ from bitconverter.gui.widgets import (
     row,
     set_property,
 )
-from bitconverter.jobs.chat import Prompt
 from bitconverter.store.records import Attachment
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import Prompt
 
 METER = 70  # pixels
 
@@ -244,7 +247,7 @@ class Composer(QFrame):
         if key:
             self._editing_text.setText(tr(key))
 
-    def show_prompt(self, prompt: Prompt | None) -> None:
+    def show_prompt(self, prompt: "Prompt | None") -> None:
         """What would be sent, as counted; None without a model."""
         self._prompt = prompt
         self.meter.setVisible(prompt is not None)
@@ -267,12 +270,12 @@ class Composer(QFrame):
         self.meter.setToolTip(text)
 
     @staticmethod
-    def _level(prompt: Prompt) -> str:
+    def _level(prompt: "Prompt") -> str:
         if prompt.tokens >= prompt.n_ctx:
             return "over"
         return "near" if prompt.tokens > prompt.n_ctx - prompt.room else ""
 
-    def prompt(self) -> Prompt | None:
+    def prompt(self) -> "Prompt | None":
         """What the meter shows."""
         return self._prompt
 

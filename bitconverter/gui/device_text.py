@@ -1,8 +1,12 @@
 """On what a model runs, and why, in words; what the graphics cards of this PC are good for."""
 
+from typing import TYPE_CHECKING
+
 from bitconverter.gui.messages import device_reason, format_size, tr
-from bitconverter.jobs.chat import ChatSession
 from bitconverter.jobs.hardware import Hardware, bits_on_card
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import ChatSession
 
 ISA_NAMES = {"avx2": "AVX2", "avx-vnni": "AVX-VNNI", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
 SIZES = (("8B", 8.0e9), ("3B", 3.2e9), ("1B", 1.2e9))  # largest first
@@ -17,7 +21,7 @@ def short_name(card: str) -> str:
     return card.strip()
 
 
-def badge(session: ChatSession) -> tuple[str, str]:
+def badge(session: "ChatSession") -> tuple[str, str]:
     """On what an open model runs: in a few words, and in sentences with the reason."""
     placed = session.placed
     fields = {
@@ -32,7 +36,7 @@ def badge(session: ChatSession) -> tuple[str, str]:
     return words, f"{tip}\n{device_reason(placed.code, placed.told())}"
 
 
-def answer_device(session: ChatSession) -> str:
+def answer_device(session: "ChatSession") -> str:
     """What is kept with an answer: names only, the same in every language."""
     placed, processor = session.placed, f"CPU {ISA_NAMES.get(session.isa, session.isa)}"
     if not placed.on_device:

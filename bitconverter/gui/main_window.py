@@ -3,45 +3,44 @@
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QByteArray, Qt
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QApplication,
-    QHBoxLayout,
-    QMainWindow,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent, QWindow
+from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QVBoxLayout, QWidget
 
 from bitconverter.gui import messages, theme
 from bitconverter.gui.awake import Awake
-from bitconverter.gui.chat_page import ChatPage
 from bitconverter.gui.closing import CloseDialog, Tray, tray_there
 from bitconverter.gui.commands import Commands
-from bitconverter.gui.convert_page import ConvertPage
 from bitconverter.gui.drop_overlay import DropOverlay, drop_text
 from bitconverter.gui.dropping import dropped_paths, offer
 from bitconverter.gui.messages import tr
-from bitconverter.gui.page import PageLike, Shell
+from bitconverter.gui.page import Shell
+from bitconverter.gui.page_stack import PageStack
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.palette import CommandPalette, Entry
 from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.rail import Rail
 from bitconverter.gui.status_strip import StatusStrip
 from bitconverter.gui.tokens import TEXT_SCALES
-from bitconverter.gui.train_page import TrainPage
 from bitconverter.gui.widgets import Texts, Toast
 from bitconverter.settings import Settings
+
+if TYPE_CHECKING:
+    from bitconverter.gui.chat_page import ChatPage
+    from bitconverter.gui.convert_page import ConvertPage
+    from bitconverter.gui.train_page import TrainPage
 
 LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
 USUAL_SIZE = (1180, 780)
 
 
 class MainWindow(QMainWindow):
-    """Holds the pages; a page knows its jobs, the window knows neither jobs nor models."""
+    """Holds the pages; a page knows its jobs, the window knows neither jobs nor models. `appeared`: it is painted
+    for the first time, which is what a start is to come to soon; all else waits for that."""
+
+    appeared = Signal()
 
     def __init__(self, settings: Settings) -> None:
         super().__init__()
@@ -57,7 +56,10 @@ class MainWindow(QMainWindow):
         self.shell = Shell(settings, self)
         self.activities = self.shell.activities
         self.awake = Awake(self.shell)
-        self._build_pages()
+        self.pages = PageStack(PAGES, self.shell)
+        self._rest = QTimer(self, interval=0)
+        self._rest.timeout.connect(self._build_next_page)
+        self._appeared = self._entered = False
         self.rail = Rail(PAGES)
         self.status = StatusStrip(self.activities)
         self._lay_out()
@@ -66,19 +68,7 @@ class MainWindow(QMainWindow):
         self._connect()
         self._add_commands()
         self._restore()
-        self.show_page(settings["page"])
-
-    def _build_pages(self) -> None:
-        self.pages = QStackedWidget()
-        self.by_name: dict[str, QWidget] = {}
-        for spec in PAGES:
-            page: QWidget = spec.build(self.shell)
-            self.by_name[spec.name] = page
-            self.pages.addWidget(page)
-        self.chat = cast(ChatPage, self.by_name["chat"])
-        self.convert = cast(ConvertPage, self.by_name["convert"])
-        self.train = cast(TrainPage, self.by_name["train"])
-        self.convert.converted.connect(self.chat.offer_model)
+        self._choose_page(settings["page"])
 
     def _lay_out(self) -> None:
         middle = QWidget()
@@ -102,6 +92,7 @@ class MainWindow(QMainWindow):
         shell = self.shell
         shell.page_wanted.connect(self.show_page)
         shell.model_wanted.connect(self.open_model)
+        shell.model_made.connect(self._offer_model)
         shell.soul_wanted.connect(self.open_soul)
         shell.source_wanted.connect(self.convert_source)
         shell.resume_wanted.connect(self.resume)
@@ -113,6 +104,7 @@ class MainWindow(QMainWindow):
         self.activities.turned.connect(lambda _entry: self.rail.show_running(len(self.activities.running)))
         self.activities.turned.connect(self.tray.show_state)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
+        self.appeared.connect(self._begin, Qt.ConnectionType.QueuedConnection)
 
     def _add_commands(self) -> None:
         add = self.commands.add
@@ -138,32 +130,59 @@ class MainWindow(QMainWindow):
 
     # ---- pages
 
-    def show_page(self, name: str) -> None:
-        """Show the page `name`; one that is not known (of another version) is the welcome."""
-        page = self.by_name.get(name)
-        if page is None:
-            name, page = "welcome", self.by_name["welcome"]
-        self._settings["page"] = name
-        self.pages.setCurrentWidget(page)
-        self.rail.show_chosen(name)
-        self._page(page).entered()
-
-    def _page(self, widget: QWidget) -> PageLike:
-        return widget  # type: ignore[return-value] # each page of PAGES is one
+    @property
+    def chat(self) -> "ChatPage":
+        """The page of the chat."""
+        return cast("ChatPage", self.pages["chat"])
 
     @property
-    def _all(self) -> list[PageLike]:
-        return [self._page(widget) for widget in self.by_name.values()]
+    def convert(self) -> "ConvertPage":
+        """The page of the conversion."""
+        return cast("ConvertPage", self.pages["convert"])
+
+    @property
+    def train(self) -> "TrainPage":
+        """The page of the training."""
+        return cast("TrainPage", self.pages["train"])
 
     @property
     def page_name(self) -> str:
         """The page that is shown."""
-        return next(name for name, page in self.by_name.items() if page is self.pages.currentWidget())
+        return self.pages.name
+
+    def show_page(self, name: str) -> None:
+        """Show the page `name`; one that is not known (of another version) is the welcome."""
+        self._choose_page(name)
+        self._entered = True
+        self.pages.current.entered()
+
+    def _choose_page(self, name: str) -> None:
+        name = name if name in self.pages else "welcome"
+        self._settings["page"] = name
+        self.pages.setCurrentWidget(self.pages[name])
+        self.rail.show_chosen(name)
+
+    def _begin(self) -> None:
+        """What the first page begins by itself, and the other pages, so that nobody waits for them later."""
+        if not self._entered:
+            self.show_page(self.page_name)
+        self._rest.start()
+
+    def _build_next_page(self) -> None:
+        """One in each turn of the loop: the user may be typing already."""
+        missing = self.pages.missing
+        if not missing or self._closing:
+            self._rest.stop()
+        else:
+            self.pages.build(missing[0])
 
     def open_model(self, path: str) -> None:
         """Show the chat and open the model `path` there."""
         self.show_page("chat")
         self.chat.open_model(path)
+
+    def _offer_model(self, path: str) -> None:
+        self.chat.offer_model(path)
 
     def open_soul(self, path: str, model: str = "") -> None:
         """Show the chat and open the soul `path` there, on its `model` ("": wherever that lies)."""
@@ -199,7 +218,7 @@ class MainWindow(QMainWindow):
             self.convert_source(drop.path)
         elif drop.action == "shelf":
             self.show_page("shelf")
-            self.by_name["shelf"].add_folder(drop.path)  # type: ignore[attr-defined]
+            self.pages["shelf"].add_folder(drop.path)  # type: ignore[attr-defined]
         elif drop.action == "attach":
             self.show_page("chat")
             self.chat.attach_files([drop.path])
@@ -218,9 +237,7 @@ class MainWindow(QMainWindow):
         self.chat.find_in_chats()
 
     def _escape(self) -> None:
-        current = self.pages.currentWidget()
-        assert current is not None
-        self._page(current).escape()
+        self.pages.current.escape()
 
     def open_palette(self) -> None:
         """Offer every command and the recent models."""
@@ -311,7 +328,7 @@ class MainWindow(QMainWindow):
         self.activities.retranslate()
         self.status.retranslate()
         self.tray.retranslate()
-        for page in self._all:
+        for page in self.pages:
             page.retranslate()
         self.rail.show_running(len(self.activities.running))
 
@@ -351,14 +368,24 @@ class MainWindow(QMainWindow):
 
     def showEvent(self, event: QShowEvent) -> None:
         super().showEvent(event)
+        self.windowHandle().installEventFilter(self)
         problems, self._settings.problems = self._settings.problems, []
         if problems:
             self.toast.show_text(tr("settings-damaged", names=", ".join(problems)))
 
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """Sees when the system has put the window on the screen; Qt paints it at that event."""
+        if event.type() == QEvent.Type.Expose and isinstance(watched, QWindow) and watched.isExposed():
+            watched.removeEventFilter(self)
+            if not self._appeared:
+                self._appeared = True
+                QTimer.singleShot(0, self, self.appeared.emit)
+        return super().eventFilter(watched, event)
+
     @property
     def busy(self) -> bool:
         """Whether a thread of a page is alive."""
-        return any(page.busy for page in self._all)
+        return any(page.busy for page in self.pages)
 
     def closeEvent(self, event: QCloseEvent) -> None:
         if not self.busy:
@@ -405,7 +432,7 @@ class MainWindow(QMainWindow):
         self._closing = True
         self.setWindowTitle(f"{tr('app-name')} - {tr('closing')}")
         self.toast.show_text(tr("closing"))
-        for page in self._all:
+        for page in self.pages:
             page.shut_down()
 
     def _close_when_idle(self) -> None:
@@ -415,7 +442,8 @@ class MainWindow(QMainWindow):
 
     def stop_and_wait(self) -> None:
         """Stop every job and block until all threads have ended; for the last moment of the program."""
-        for page in self._all:
+        self._rest.stop()
+        for page in self.pages:
             page.stop_and_wait()
         self.awake.let_go()
 

@@ -8,7 +8,7 @@ import errno
 import re
 import traceback
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QLocale
 
@@ -16,11 +16,12 @@ from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
-from bitconverter.jobs.chat_memory import free_memory
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
-from bitconverter.jobs.preflight import CheckItem
 from bitconverter.store.records import Numbers
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.preflight import CheckItem
 
 
 class _State:
@@ -83,6 +84,8 @@ def _error_text(error: BaseException) -> ErrorText:
         return ErrorText(tr(_USER_TITLES.get(error.code, "error-title")), _user_sentence(error))
     details = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
+        from bitconverter.jobs.chat_memory import free_memory
+
         reason = f"{str(error).rstrip('.')}." if str(error) else tr("error-memory-why")
         text = tr("error-memory", reason=reason, free=format_size(free_memory()))
         return ErrorText(tr("error-memory-title"), text, details)
@@ -110,7 +113,7 @@ def _filled(template: str, fields: dict[str, Any]) -> str | None:
         return None
 
 
-def check_text(item: CheckItem) -> str:
+def check_text(item: "CheckItem") -> str:
     """A check as a sentence: the first Japanese one whose fields are there, else the job's own."""
     fields = {"message": item.message.rstrip(". "), **item.fields}
     for name in ("free", "needed"):
@@ -139,6 +142,8 @@ def row_text(code: str, fields: dict[str, Any], reason: str, fix: str) -> tuple[
 def note_text(note: Note) -> str:
     """A note as a line of the console."""
     if note.code == "check":
+        from bitconverter.jobs.preflight import CheckItem
+
         item = CheckItem(note.fields["code"], note.fields["level"], note.fields["message"], {})
         return tr("note-check", message=check_text(item))
     fields = note.fields

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
@@ -19,6 +19,7 @@ class Shell(QObject):
     soul_wanted = Signal(str, str)  # to be opened in the chat with its model; "": that has to be found
     source_wanted = Signal(str)  # to be converted
     resume_wanted = Signal(str)  # the output folder of an unfinished conversion
+    model_made = Signal(str)  # by a conversion
     files_wanted = Signal(list)  # dropped, or given at the start: paths
     setting_changed = Signal(str)
     to_save = Signal()
@@ -93,5 +94,5 @@ class PageSpec:
 
     name: str
     icon: str
-    build: Callable[[Shell], Any]
+    build: Callable[[Shell], QWidget]
     place: str = "top"

@@ -1,10 +1,14 @@
 """Counts what would be sent, on a thread of its own: rendering and counting a long chat takes a while."""
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QObject, Signal
 
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.jobs.chat import ChatSession, Message, Prompt, PromptJob
 from bitconverter.jobs.job import Event, Finished
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import ChatSession, Message, Prompt
 
 
 class PromptCounter(QObject):
@@ -24,9 +28,11 @@ class PromptCounter(QObject):
         return self._runner.busy
 
     def count(
-        self, session: ChatSession, messages: tuple[Message, ...], max_tokens: int, drop_oldest: bool
+        self, session: "ChatSession", messages: "tuple[Message, ...]", max_tokens: int, drop_oldest: bool
     ) -> None:
         """Count these now; a count that is under way is given up."""
+        from bitconverter.jobs.chat import PromptJob
+
         self._runner.start(PromptJob(session, messages, max_tokens, drop_oldest))
 
     def stop_and_wait(self) -> None:

@@ -1,12 +1,16 @@
 """What is really sent: the conversation as the model's own template writes it, with every special token."""
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.messages import tr
 from bitconverter.gui.widgets import Button, label, row
-from bitconverter.jobs.chat import Prompt
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import Prompt
 
 
 class PromptPreview(QDialog):
@@ -37,7 +41,7 @@ class PromptPreview(QDialog):
         self._prompt: Prompt | None = None
         self.retranslate()
 
-    def show_prompt(self, prompt: Prompt | None) -> None:
+    def show_prompt(self, prompt: "Prompt | None") -> None:
         """The prompt of now."""
         self._prompt = prompt
         self.retranslate()

@@ -2,6 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import (
@@ -21,8 +22,10 @@ from bitconverter.gui import theme
 from bitconverter.gui.moods import MOODS, mood_of
 from bitconverter.gui.prompt_presets import PresetButton
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
-from bitconverter.jobs.chat import Sampling
 from bitconverter.settings import SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.chat import Sampling
 
 
 @dataclass(frozen=True)
@@ -216,8 +219,10 @@ class SamplingDrawer(QFrame):
         across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
         self._prompt_head.setDirection(across if theme.scale() <= LARGE else down)
 
-    def sampling(self) -> Sampling:
+    def sampling(self) -> "Sampling":
         """What is set; a random seed is one that can be typed into the field to get the answer again."""
+        from bitconverter.jobs.chat import Sampling
+
         value = {key: number.value() for key, number in self.numbers.items()}
         return Sampling(
             temperature=value["temperature"], top_p=value["top_p"], top_k=int(value["top_k"]),

@@ -38,7 +38,6 @@ from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
-from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.shelf import (
     CONVERTED,
@@ -281,6 +280,8 @@ class ShelfPage(ScrolledPage):
             return
         self.notice.clear()
         self._activity = self.shell.activities.begin("verify", entry.name, "shelf")
+        from bitconverter.jobs.inspect import InspectJob
+
         self._verifier.start(InspectJob(model=entry.path, verify=True))
         self._show_details()
 

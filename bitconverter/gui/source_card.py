@@ -1,6 +1,7 @@
 """The model to convert: an inviting place to drop one, then its name and what was checked."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QStandardPaths, Qt, Signal
 from PySide6.QtGui import QResizeEvent
@@ -20,8 +21,10 @@ from bitconverter.gui.widgets import (
     label,
     row,
 )
-from bitconverter.jobs.preflight import PreflightReport
 from bitconverter.settings import Settings, storable
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.preflight import PreflightReport
 
 DROP_MARGIN = 36
 
@@ -151,7 +154,7 @@ class SourceCard(QWidget):
         self.notice.clear()
         self._state.hide()
 
-    def show_report(self, report: PreflightReport) -> None:
+    def show_report(self, report: "PreflightReport") -> None:
         """What was found."""
         self._report = report
         self._name.set_text(report.name)
@@ -188,7 +191,7 @@ class SourceCard(QWidget):
             self._facts.set_text(facts_text(self._report))
 
 
-def facts_text(report: PreflightReport) -> str:
+def facts_text(report: "PreflightReport") -> str:
     """One line about a model: family, parameters, size, kind of file."""
     facts = [report.family] if report.family else []
     if report.parameters:

@@ -5,7 +5,6 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication, QResizeEvent, QText
 from PySide6.QtWidgets import QFrame, QSizePolicy, QTextBrowser
 
 from bitconverter.gui import theme
-from bitconverter.gui.markdown import COPY_SCHEME, document_style, render
 from bitconverter.gui.messages import tr
 
 
@@ -29,6 +28,8 @@ class TextBlock(QTextBrowser):
 
     def set_markdown(self, text: str) -> None:
         """Show Markdown."""
+        from bitconverter.gui.markdown import document_style, render
+
         colors = theme.current()
         mono = ", ".join(f"'{family}'" for family in theme.mono_font().families())
         self.document().setDefaultStyleSheet(document_style(colors))
@@ -67,6 +68,8 @@ class TextBlock(QTextBrowser):
             self.setFixedHeight(height)
 
     def _open(self, url: QUrl) -> None:
+        from bitconverter.gui.markdown import COPY_SCHEME
+
         if url.scheme() == COPY_SCHEME:
             number = url.path()  # a model may write such a link itself, with anything in it
             if number.isdecimal() and int(number) < len(self._codes):

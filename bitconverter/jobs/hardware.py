@@ -5,12 +5,14 @@ import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 
-from bitconverter.engine import DeviceInfo, Engine
 from bitconverter.jobs.job import Context
-from bitconverter.jobs.placement import look
+
+if TYPE_CHECKING:
+    from bitconverter.engine import DeviceInfo
 
 KEPT_FREE = 1_500_000_000  # bytes for the system and other programs
 BESIDE_WEIGHTS = 400_000_000  # bytes: KV cache of a usual chat, tables, the program itself
@@ -39,7 +41,7 @@ class Hardware:
     isa: str
     gpus: tuple[str, ...]
     disk_free: int
-    cards: tuple[DeviceInfo, ...] = ()
+    cards: "tuple[DeviceInfo, ...]" = ()
     no_cards: str = ""
     why: str = ""
 
@@ -49,7 +51,7 @@ class Cards:
     """The graphics cards that the engine can use, by their number; where there are none `code` and `why` of
     jobs/placement.py, and the `names` of those that there are."""
 
-    cards: tuple[DeviceInfo, ...]
+    cards: "tuple[DeviceInfo, ...]"
     code: str
     why: str
     names: tuple[str, ...]
@@ -66,6 +68,9 @@ class CardsJob:
         return None
 
     def run(self, ctx: Context) -> Cards:
+        from bitconverter.engine import Engine
+        from bitconverter.jobs.placement import look
+
         engine = Engine()
         cards, code, why = look(engine)
         names = tuple(card.name for card in cards) or gpu_names()

@@ -5,16 +5,15 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-
-import docx
-import pypdf
-from docx.document import Document as WordDocument
-from docx.table import Table
+from typing import TYPE_CHECKING
 
 from bitconverter.engine import Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
+
+if TYPE_CHECKING:
+    from docx.document import Document as WordDocument
 
 FILE_LIMIT = 100_000_000  # bytes
 TEXT_LIMIT = 2_000_000  # letters; a context of 128 Ki tokens holds about a quarter of that
@@ -120,6 +119,8 @@ def _broken(path: Path, error: BaseException) -> UserError:
 
 
 def _pdf(path: Path, data: bytes, ctx: Context) -> str:
+    import pypdf  # which, like docx, takes longer to import than the window to open
+
     pages: list[str] = []
     letters = 0
     try:
@@ -145,6 +146,8 @@ def _pdf(path: Path, data: bytes, ctx: Context) -> str:
 
 
 def _word(path: Path, data: bytes, ctx: Context) -> str:
+    import docx
+
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as parts:
             if sum(part.file_size for part in parts.infolist()) > UNPACKED_LIMIT:
@@ -158,7 +161,9 @@ def _word(path: Path, data: bytes, ctx: Context) -> str:
         raise _broken(path, error) from error
 
 
-def _paragraphs(document: WordDocument) -> Iterator[str]:
+def _paragraphs(document: "WordDocument") -> Iterator[str]:
+    from docx.table import Table
+
     for part in document.iter_inner_content():
         if isinstance(part, Table):
             for line in part.rows:

@@ -20,10 +20,9 @@ from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, Unsup
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Token, run_job
+from bitconverter.jobs.needing import need
 from bitconverter.jobs.self_test_model import SENTENCE, pieces, write_model
 
-# Wide space, a character beyond 16 bits, one outside every East Asian code page: a real user's name may be so.
-DIFFICULT_NAME = "田中　太郎😀 é"
 BROKEN_LIBRARY = "the device library "  # so begins what native/src/devices.c says of one that it cannot use
 PACKAGES = (
     "numpy",
@@ -36,16 +35,6 @@ PACKAGES = (
     "psutil",
     "platformdirs",
 )
-
-
-class SelfTestFailed(Exception):
-    """A part gave another result than it must; the text says which."""
-
-
-def need(condition: bool, what: str) -> None:
-    """Raises SelfTestFailed(what) unless `condition`."""
-    if not condition:
-        raise SelfTestFailed(what)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from bitconverter.engine import Cancelled
 from bitconverter.format.atomic import write_bytes
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.needing import DIFFICULT_NAME, need
 from bitconverter.jobs.scratch import scratch_folder
 
 TRIED = 1 << 20  # bytes written and read again
@@ -55,7 +56,7 @@ class SelfTestJob:
         started = time.monotonic()
         checks: list[Check] = []
         with scratch_folder() as top:
-            place = top / self_test.DIFFICULT_NAME
+            place = top / DIFFICULT_NAME
             place.mkdir()
             steps: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
                 ("files", self._files), ("memory", _memory), ("engine", self_test.engine),
@@ -76,7 +77,7 @@ class SelfTestJob:
         with scratch_folder(Path(self.folder)) as place:
             data = os.urandom(TRIED)
             write_bytes(place / "書き込み 😀.bin", data)
-            self_test.need(
+            need(
                 (place / "書き込み 😀.bin").read_bytes() == data, f"{place} was read back differently"
             )
             return {"folder": self.folder, "free": shutil.disk_usage(place).free}

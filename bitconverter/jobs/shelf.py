@@ -10,13 +10,14 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
-from bitconverter.format.safetensors_file import SafetensorsFile
-from bitconverter.format.soul_file import FORMAT as SOUL_FORMAT
 from bitconverter.jobs.job import Context, Progress
+
+if TYPE_CHECKING:
+    from bitconverter.format.safetensors_file import SafetensorsFile
 
 DEPTH = 4  # folders below the given one: models--X--Y/snapshots/HASH of the download cache
 MOST_MODELS = 2000
@@ -138,7 +139,9 @@ def _folder(path: Path, changed: float) -> ShelfEntry:
 
 def _soul(path: Path, changed: float) -> ShelfEntry:
     """By its header; the gains themselves are read when it is used."""
-    metadata = SafetensorsFile(path).metadata
+    from bitconverter.format.soul_file import FORMAT as SOUL_FORMAT
+
+    metadata = _header(path).metadata
     if any(metadata.get(key) != value for key, value in SOUL_FORMAT.items()):
         raise ValueError(f"{path.name} is not a soul of this version")
     source = metadata.get("base_name", "")
@@ -169,7 +172,7 @@ def _share(work: Path, source: Path) -> float:
     try:
         lines = (work / "journal.jsonl").read_text(encoding="utf-8").splitlines()
         weights = [source / name for name in os.listdir(source) if name.endswith(".safetensors")]
-        total = sum(len(SafetensorsFile(file).tensors) for file in weights)
+        total = sum(len(_header(file).tensors) for file in weights)
     except (OSError, ValueError, UserError):
         return 0.0
     return min(1.0, max(0, len(lines) - 1) / total) if total else 0.0
@@ -177,9 +180,14 @@ def _share(work: Path, source: Path) -> float:
 
 def _parameters(weights: Iterable[Path]) -> int:
     """Counted from the headers of the weight files."""
-    return sum(
-        math.prod(tensor.shape) for file in weights for tensor in SafetensorsFile(file).tensors.values()
-    )
+    return sum(math.prod(tensor.shape) for file in weights for tensor in _header(file).tensors.values())
+
+
+def _header(file: Path) -> "SafetensorsFile":
+    """Imports numpy, which a window that is only shown has no need of."""
+    from bitconverter.format.safetensors_file import SafetensorsFile
+
+    return SafetensorsFile(file)
 
 
 def _name(path: Path) -> str:

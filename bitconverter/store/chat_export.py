@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
-from markdown_it import MarkdownIt
-
 from bitconverter.store.chat_tree import ChatTree
 from bitconverter.store.records import Chat, Node
 
@@ -62,6 +60,8 @@ def _message(node: Node, numbers: dict[int, int]) -> dict[str, Any]:
 def to_html(chat: Chat, tree: ChatTree, names: tuple[str, str]) -> str:
     """A page without scripts or links of ours; `names` are what the user and the model are called in it.
     HTML in a message stays text."""
+    from markdown_it import MarkdownIt
+
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"]).disable("image")
     parts = []
     for node in tree.path():

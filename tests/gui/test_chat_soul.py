@@ -82,7 +82,7 @@ def drop(window, path: Path) -> None:
 
 def test_from_the_shelf_a_soul_is_opened_on_its_model(window, place, qtbot, settings):
     window.show_page("shelf")
-    shelf = window.by_name["shelf"]
+    shelf = window.pages["shelf"]
     shelf.add_folder(str(place))
     qtbot.waitUntil(lambda: not shelf.busy and len(shelf.entries) == 2, timeout=LONG)
     shelf.choose(str(place / "お茶.soul"))

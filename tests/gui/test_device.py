@@ -130,7 +130,7 @@ def test_the_welcome_says_why_a_card_is_not_used():
 
 def settings_page(window, qtbot):
     window.open_settings()
-    page = window.by_name["settings"]
+    page = window.pages["settings"]
     qtbot.waitUntil(lambda: page._cards_known and not page.busy, timeout=LONG)
     return page
 

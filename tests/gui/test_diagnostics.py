@@ -55,7 +55,7 @@ def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
 
 def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
     window.show_page("diagnostics")
-    page = window.by_name["diagnostics"]
+    page = window.pages["diagnostics"]
     page.start_button.click()
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert page.result.ok and page.lines.count() == len(CODES)
@@ -67,7 +67,7 @@ def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
 
 def test_the_page_names_the_graphics_cards_or_says_why_there_are_none(window, settings):
     window.show_page("diagnostics")
-    page, why = window.by_name["diagnostics"], NO_DRIVER
+    page, why = window.pages["diagnostics"], NO_DRIVER
     expected = {
         "en": [
             "Graphics cards: NVIDIA A, NVIDIA B can be used",
@@ -101,7 +101,7 @@ def test_the_support_file_is_seen_first_and_holds_no_name(window, tmp_path, sett
         f"crash in {home}/x by {user}, taro@example.org, hf_abcdefghijklmnopqrst", encoding="utf-8"
     )
     window.show_page("diagnostics")
-    page = window.by_name["diagnostics"]
+    page = window.pages["diagnostics"]
     assert not page.save_button.isEnabled()
     page.preview_button.click()
     assert page.save_button.isEnabled() and page.names.count() == len(page.files) >= 3
@@ -124,7 +124,7 @@ def test_names_of_windows_and_other_users_are_taken_out():
 
 def test_a_file_that_cannot_be_written_is_said(window, tmp_path):
     window.show_page("diagnostics")
-    page = window.by_name["diagnostics"]
+    page = window.pages["diagnostics"]
     page.preview_button.click()
     page.save(str(tmp_path / "no such folder" / "support.zip"))
     assert page.notice.isVisible()

@@ -87,7 +87,7 @@ def test_the_conversion_from_its_checks_to_its_end(window, settings, source, qtb
         window.show_page(name)
         qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
         if name == "shelf":
-            window.by_name["shelf"].choose(str(source.parent / "model-1-ternary-4gb"))
+            window.pages["shelf"].choose(str(source.parent / "model-1-ternary-4gb"))
         assert _faults(window, settings) == set()
 
 
@@ -114,7 +114,7 @@ def test_the_chat_with_an_answer_a_problem_and_the_list(window, settings, source
 
 def test_the_self_test_of_the_diagnostics(window, settings, qtbot):
     window.show_page("diagnostics")
-    page = window.by_name["diagnostics"]
+    page = window.pages["diagnostics"]
     page.start_button.click()
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     page.preview()

@@ -85,12 +85,12 @@ def test_every_control_has_a_name_for_screen_readers(window, name, qtbot):
 
 def test_the_language_changes_at_once_and_back(window, settings):
     window.open_settings()
-    box = window.by_name["settings"].rows["language"].field
+    box = window.pages["settings"].rows["language"].field
     box.setCurrentIndex(box.findData("ja"))
     assert window.rail.buttons["convert"].text() == "変換"
     assert window.convert.convert_button.text() == "変換する"
     assert window.chat.composer.edit.placeholderText() == "メッセージを書く…"
-    assert window.by_name["settings"].title.text() == "設定"
+    assert window.pages["settings"].title.text() == "設定"
     assert Settings(settings.path)["language"] == "ja"
     box.setCurrentIndex(box.findData("en"))
     assert window.rail.buttons["convert"].text() == "Convert"
@@ -98,7 +98,7 @@ def test_the_language_changes_at_once_and_back(window, settings):
 
 def test_the_theme_changes_at_once(window, qapp):
     window.open_settings()
-    box = window.by_name["settings"].rows["theme"].field
+    box = window.pages["settings"].rows["theme"].field
     for name, colors in (("dark", theme.DARK), ("contrast", theme.CONTRAST), ("light", theme.LIGHT)):
         box.setCurrentIndex(box.findData(name))
         assert theme.current() is colors and qapp.palette().window().color() == QColor(colors.window)
@@ -112,7 +112,7 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     _press(window, qtbot, "text-usual")
     assert qapp.font().pointSizeF() == pytest.approx(usual)
     window.open_settings()
-    box = window.by_name["settings"].rows["text_scale"].field
+    box = window.pages["settings"].rows["text_scale"].field
     assert box.currentData() == 100
     box.setCurrentIndex(box.findData(200))
     assert qapp.font().pointSizeF() == pytest.approx(usual * 2)
@@ -280,7 +280,7 @@ def test_the_palette_finds_and_runs_a_command(window, qtbot, settings):
 
 def test_the_settings_are_searched_in_the_language_of_now(window, settings):
     window.open_settings()
-    page = window.by_name["settings"]
+    page = window.pages["settings"]
     page.search.setText("theme")
     assert page.rows["theme"].isVisible() and not page.rows["threads"].isVisible()
     page.search.setText("zzz")
@@ -294,7 +294,7 @@ def test_the_settings_are_searched_in_the_language_of_now(window, settings):
 
 def test_reset_puts_the_settings_aside_and_undo_takes_them_back(window, settings):
     window.open_settings()
-    page = window.by_name["settings"]
+    page = window.pages["settings"]
     page.rows["threads"].field.setValue(1)
     assert settings["threads"] == 1
     page.reset_button.click()
@@ -310,7 +310,7 @@ def test_the_about_page_shows_the_licences_of_what_is_installed(window):
     named = {re.split(r"[<>=]", text)[0] for text in project["dependencies"]}
     assert set(about_page.ROOTS) == named
     window.show_page("about")
-    page = window.by_name["about"]
+    page = window.pages["about"]
     assert (ROOT / "LICENSE").read_text(encoding="utf-8").strip() == page.view.toPlainText().strip()
     page.parts.setCurrentText("numpy")
     assert "BSD" in page.view.toPlainText() and len(page.view.toPlainText()) > 1000
@@ -318,7 +318,7 @@ def test_the_about_page_shows_the_licences_of_what_is_installed(window):
 
 def test_the_welcome_says_what_this_pc_can_do(window, qtbot):
     window.show_page("welcome")
-    page = window.by_name["welcome"]
+    page = window.pages["welcome"]
     qtbot.waitUntil(lambda: page.hardware is not None and not page.busy, timeout=LONG)
     assert "GB" in page._values[0].text() and all(words.text() for _, words in page.verdicts)
     gb = 10**9

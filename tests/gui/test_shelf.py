@@ -41,7 +41,7 @@ def place(made, tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def page(window, place, qtbot):
     window.show_page("shelf")
-    shelf = window.by_name["shelf"]
+    shelf = window.pages["shelf"]
     shelf.add_folder(str(place))
     qtbot.waitUntil(lambda: not shelf.busy and len(shelf.entries) == 2, timeout=LONG)
     return shelf
