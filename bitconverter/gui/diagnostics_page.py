@@ -1,7 +1,7 @@
 """Diagnostics: the self-test, the logs, and a support file that shows what is in it before it is written."""
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QStandardPaths, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
@@ -19,7 +19,9 @@ from bitconverter.gui.support import contents, write_zip
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, IconLabel, label, row
 from bitconverter.jobs.job import Event, Failed, Finished, Progress
-from bitconverter.jobs.self_test_job import Check, SelfTestJob, SelfTestResult
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.self_test_job import Check, SelfTestResult
 
 
 class DiagnosticsPage(ScrolledPage):
@@ -108,6 +110,8 @@ class DiagnosticsPage(ScrolledPage):
         self._activity = self.shell.activities.begin("selftest", "", "diagnostics")
         self.start_button.setEnabled(False)
         self.bar.show()
+        from bitconverter.jobs.self_test_job import SelfTestJob
+
         self._runner.start(SelfTestJob(folder=folder))
 
     def _on_event(self, event: Event) -> None:
@@ -198,7 +202,7 @@ class DiagnosticsPage(ScrolledPage):
         self._show_result()
 
 
-def _line(check: Check) -> QWidget:
+def _line(check: "Check") -> QWidget:
     result = QWidget()
     line = row(Space.SMALL)
     result.setLayout(line)

@@ -59,7 +59,7 @@ class MainWindow(QMainWindow):
         self.pages = PageStack(PAGES, self.shell)
         self._rest = QTimer(self, interval=0)
         self._rest.timeout.connect(self._build_next_page)
-        self._appeared = self._entered = False
+        self._appeared = self._entered = self._over = False
         self.rail = Rail(PAGES)
         self.status = StatusStrip(self.activities)
         self._lay_out()
@@ -164,6 +164,8 @@ class MainWindow(QMainWindow):
 
     def _begin(self) -> None:
         """What the first page begins by itself, and the other pages, so that nobody waits for them later."""
+        if self._over:  # closed before it was told
+            return
         if not self._entered:
             self.show_page(self.page_name)
         self._rest.start()
@@ -442,6 +444,7 @@ class MainWindow(QMainWindow):
 
     def stop_and_wait(self) -> None:
         """Stop every job and block until all threads have ended; for the last moment of the program."""
+        self._over = True
         self._rest.stop()
         for page in self.pages:
             page.stop_and_wait()

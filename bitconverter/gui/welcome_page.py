@@ -139,7 +139,8 @@ class WelcomePage(ScrolledPage):
         self.try_card.clicked.connect(lambda: self.shell.model_wanted.emit(self._sample))
         self.convert_card.clicked.connect(lambda: self.shell.page_wanted.emit("convert"))
         self.open_card.clicked.connect(self._browse)
-        self.try_card.setVisible(bool(self._sample))  # not every installation has one
+        if not self._sample:  # not every installation has one
+            self.try_card.hide()
         for way in (self.try_card, self.convert_card, self.open_card):
             line.addWidget(way, 1)
         return line

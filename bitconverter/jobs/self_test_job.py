@@ -77,9 +77,7 @@ class SelfTestJob:
         with scratch_folder(Path(self.folder)) as place:
             data = os.urandom(TRIED)
             write_bytes(place / "書き込み 😀.bin", data)
-            need(
-                (place / "書き込み 😀.bin").read_bytes() == data, f"{place} was read back differently"
-            )
+            need((place / "書き込み 😀.bin").read_bytes() == data, f"{place} was read back differently")
             return {"folder": self.folder, "free": shutil.disk_usage(place).free}
 
 

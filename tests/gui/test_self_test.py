@@ -13,6 +13,7 @@ from bitconverter.engine import UnsupportedError
 from bitconverter.engine import device as engine_device
 from bitconverter.gui import self_test
 from bitconverter.jobs import self_test as parts
+from bitconverter.jobs.needing import SelfTestFailed, need
 from bitconverter.jobs.self_test_model import SENTENCE, pieces
 
 PARTS = [
@@ -60,7 +61,7 @@ def test_the_self_test_of_this_installation_passes(tmp_path):
 def test_a_part_that_fails_is_told_and_the_others_still_run():
     report = self_test.Report()
     assert report.run("good", lambda: {"number": 3}) == {"number": 3}
-    assert report.run("bad", lambda: parts.need(False, "the reason")) == {}
+    assert report.run("bad", lambda: need(False, "the reason")) == {}
     assert not report.ok
     assert report.parts["good"]["ok"] and report.parts["good"]["number"] == 3
     assert report.parts["bad"]["error"] == "SelfTestFailed: the reason"
@@ -70,7 +71,7 @@ def test_a_wrong_answer_fails(tmp_path, monkeypatch):
     model = parts.convert(tmp_path)["model"]
     assert next(iter(parts.chat(model)["by_cpu"])) == "auto"
     monkeypatch.setattr(parts, "SENTENCE", "三値ではない")
-    with pytest.raises(parts.SelfTestFailed, match="三値の重み"):
+    with pytest.raises(SelfTestFailed, match="三値の重み"):
         parts.chat(model)
 
 
@@ -81,7 +82,7 @@ def test_a_library_for_graphics_cards_that_does_not_load_fails(tmp_path, monkeyp
             (tmp_path / name).write_bytes(b"no library")
     monkeypatch.setattr(engine_device, "FOLDER", tmp_path)
     monkeypatch.setattr(parts, "_has_backend", lambda: True)
-    with pytest.raises(parts.SelfTestFailed, match="damaged" if damaged else "no CUDA backend"):
+    with pytest.raises(SelfTestFailed, match="damaged" if damaged else "no CUDA backend"):
         parts.graphics_cards()
 
 

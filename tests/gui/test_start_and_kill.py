@@ -8,6 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+import psutil
 import pytest
 from model_folders import golden_copy, write_bpe, write_gguf
 from window_checks import in_session
@@ -110,6 +111,10 @@ def test_fifty_killed_starts_leave_nothing(tmp_path, qtbot, gguf_model):
     assert 1 <= len(left) <= 2  # of the last, and of the one before that if there was no time to sweep
     last = start(environment)
     qtbot.waitUntil(lambda: not list(temp.glob("bitconverter-scratch-*")), timeout=120_000)
+    chats = str(home / "chats.sqlite3")  # opened, and so put in order after the last kill
+    qtbot.waitUntil(
+        lambda: chats in [file.path for file in psutil.Process(last.pid).open_files()], timeout=120_000
+    )
     assert end(last, signal.SIGTERM) == "" and last.returncode == 0
     assert list(temp.iterdir()) == []
     assert {path.name for path in home.iterdir()} == HOME_HOLDS
