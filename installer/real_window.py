@@ -1,7 +1,8 @@
 """The frozen Windows program in a real window: wine 10 of Debian 13 in a chroot, on a screen without a monitor.
 
-Debian 12's wine 8 cannot open Qt's windows (it lacks WinRT's UISettings); Debian 13's wine 10 can. Root only,
-because of the chroot. Mounts are private to the process that makes them: nothing stays mounted.
+Debian 12's wine 8 cannot open Qt's windows (it lacks WinRT's UISettings); Debian 13's wine 10 can, once the functions
+that numpy wants of ucrtbase.dll are repaired as in wine 8 (installer/shims). Root only, because of the chroot. Mounts
+are private to the process that makes them: nothing stays mounted.
 The pictures to look at: build/windows/real-window.png and build/windows/real-window-self-test.png.
 """
 
@@ -9,17 +10,22 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from threading import Thread
 
 import devenv
 import windows_build
+import windows_python
 from devenv import SetupError, say
 
 SYSTEM = windows_build.BUILD.parent / "trixie"
 SHARED = windows_build.BUILD / "real-window"  # /shared inside
 MIRROR = "http://deb.debian.org/debian"
 SCREEN, DISPLAY = "1366x768x24", ":77"
+COLORS = 200  # a painted window has more; an empty screen or wine's own dialog has fewer
 # Windows' own fonts are not there; these make Japanese readable in wine's and Qt's windows.
 FONTS = ("MS Shell Dlg", "MS UI Gothic", "Segoe UI", "Tahoma", "Yu Gothic UI", "Meiryo")
 
@@ -42,6 +48,7 @@ def main() -> None:
     )
     try:
         _wait(lambda: Path(f"/tmp/.X11-unix/X{DISPLAY[1:]}").exists(), "Xvfb did not start")
+        _prepare()
         _self_test()
         _look()
     finally:
@@ -62,7 +69,7 @@ def make_system() -> None:
     (SYSTEM / "ready").touch()
 
 
-def _inside(script: str, *, check: bool = False, timeout: float = 1800) -> "subprocess.CompletedProcess[str]":
+def _inside(script: str, *, check: bool = False, timeout: float = 900) -> "subprocess.CompletedProcess[str]":
     """Run a shell script in the Debian 13, with /proc, /sys, the screen's socket and SHARED as /shared."""
     SHARED.mkdir(parents=True, exist_ok=True)
     for name in ("shared", "tmp/.X11-unix"):
@@ -88,14 +95,23 @@ def _inside(script: str, *, check: bool = False, timeout: float = 1800) -> "subp
     return done
 
 
+def _prepare() -> None:
+    """A new Windows in SHARED. A program that crashes ends there: wine's dialog about it would wait for a click."""
+    say("a new Windows of wine 10")
+    _inside("wine wineboot --init", check=True)
+    library = SHARED / "prefix" / "drive_c" / "windows" / "system32" / "ucrtbase.dll"
+    shim = windows_python.SHIMS / "patch_ucrt.py"
+    devenv.run([sys.executable, shim, library, windows_python.SITE], quiet=True)
+    values = [(rf"Fonts\Replacements\{name}", "REG_SZ", "Noto Sans CJK JP") for name in FONTS]
+    values += [(r"DllOverrides\ucrtbase", "REG_SZ", "native"), (r"WineDbg\ShowCrashDialog", "REG_DWORD", "0")]
+    for place, kind, value in values:
+        key, _, name = place.rpartition("\\")
+        words = rf'wine reg add "HKCU\Software\Wine\{key}" /v "{name}" /t {kind} /d "{value}" /f'
+        _inside(words, check=True)
+
+
 def _self_test() -> None:
     say("the self-test in a real window")
-    _inside("cp /etc/hostname /shared/ 2>/dev/null; wine wineboot --init", check=True)
-    keys = "; ".join(
-        rf'wine reg add "HKCU\Software\Wine\Fonts\Replacements" /v "{name}" /d "Noto Sans CJK JP" /f'
-        for name in FONTS
-    )
-    _inside(keys, check=True)
     done = _inside(r"wine /shared/BitConverter/BitConverter.exe --selftest 'Z:\shared\out.json' | cat")
     out = SHARED / "out.json"
     if not out.exists():
@@ -117,22 +133,33 @@ def _look() -> None:
         words = ["xdotool", "search", "--onlyvisible", "--name", "BitConverter"]
         return subprocess.run(words, env=environment, capture_output=True, encoding="utf-8").stdout.strip()
 
-    script = "wine /shared/BitConverter/BitConverter.exe | cat"
-    from threading import Thread
-
-    program = Thread(target=_inside, args=(script,))
+    ended: list[subprocess.CompletedProcess[str]] = []
+    # its exit status: a pipe behind it would give its own
+    script = "wine /shared/BitConverter/BitConverter.exe > /shared/said.txt 2>&1 < /dev/null"
+    program = Thread(target=lambda: ended.append(_inside(script)))
     program.start()
     try:
-        _wait(lambda: window() != "", "no window named BitConverter appeared")
-        _wait(lambda: _colors(environment) > 200, "the screen stays empty")
+        _wait(lambda: window() != "" or bool(ended), "no window named BitConverter appeared")
+        _wait(lambda: bool(ended) or _painted(environment), "the screen stays empty")
+        if ended:
+            said = (SHARED / "said.txt").read_text(encoding="utf-8", errors="replace")
+            raise SetupError(f"the program ended by itself with {ended[0].returncode}: {said}")
+        subprocess.run(["xdotool", "key", "--clearmodifiers", "alt+F4"], env=environment, check=True)
+        _wait(lambda: bool(ended), "the window does not close with Alt+F4", 60)
     finally:
-        subprocess.run(["xdotool", "key", "--clearmodifiers", "alt+F4"], env=environment)
-        program.join(60)
-        if program.is_alive():
+        if not ended:
             _inside("wineserver -k; true")
-    if window():
-        raise SetupError("the window is still there after it was closed")
+        program.join()
+    if ended[0].returncode or window():
+        raise SetupError(f"closed, it ended with {ended[0].returncode}; windows left: {window() or 'none'}")
     print("real window: shown, painted and closed; look at build/windows/real-window.png")
+
+
+def _painted(environment: dict[str, str]) -> bool:
+    """Whether there is something on the screen, and nothing moves any more."""
+    before = _colors(environment)
+    time.sleep(3)
+    return before > COLORS and _colors(environment) == before
 
 
 def _colors(environment: dict[str, str]) -> int:
@@ -142,9 +169,9 @@ def _colors(environment: dict[str, str]) -> int:
     return int(subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout)
 
 
-def _wait(condition: object, what: str, seconds: float = 300) -> None:
+def _wait(condition: Callable[[], bool], what: str, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
+    while not condition():
         if time.monotonic() > end:
             raise SetupError(what)
         time.sleep(0.5)
