@@ -144,7 +144,8 @@ def _look() -> None:
         if ended:
             said = (SHARED / "said.txt").read_text(encoding="utf-8", errors="replace")
             raise SetupError(f"the program ended by itself with {ended[0].returncode}: {said}")
-        subprocess.run(["xdotool", "key", "--clearmodifiers", "alt+F4"], env=environment, check=True)
+        focus = ["windowfocus", "--sync", window().split()[-1]]  # no window manager gives it the keyboard
+        subprocess.run(["xdotool", *focus, "key", "--clearmodifiers", "alt+F4"], env=environment, check=True)
         _wait(lambda: bool(ended), "the window does not close with Alt+F4", 60)
     finally:
         if not ended:

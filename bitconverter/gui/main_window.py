@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QByteArray, QEvent, QObject, Qt, QTimer, Signal
+from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent, QWindow
 from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QVBoxLayout, QWidget
 
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
 USUAL_SIZE = (1180, 780)
+FRAME = (16, 48)  # around the window, about: a title bar, and borders to draw at
 
 
 class MainWindow(QMainWindow):
@@ -358,7 +359,8 @@ class MainWindow(QMainWindow):
     def _restore(self) -> None:
         geometry = QByteArray.fromBase64(self._settings["window_geometry"].encode())
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
-            self.resize(*USUAL_SIZE)
+            room = self.screen().availableSize() - QSize(*FRAME)
+            self.resize(QSize(*USUAL_SIZE).boundedTo(room).expandedTo(self.minimumSize()))
 
     def bring_to_front(self) -> None:
         """Show the window, also out of the tray."""

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 from bitconverter.gui.app import prepare
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.convert_page import ConvertPage
-from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.main_window import USUAL_SIZE, MainWindow
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.settings import Settings
 
@@ -51,6 +51,7 @@ def window(settings: Settings, qtbot: QtBot) -> Iterator[MainWindow]:
     """The whole window, shown; its jobs are over when the test is."""
     result = MainWindow(settings)
     qtbot.addWidget(result)
+    result.resize(*USUAL_SIZE)  # the screenless platform is smaller
     result.show()
     yield result
     result.stop_and_wait()

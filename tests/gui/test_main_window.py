@@ -20,7 +20,7 @@ from bitconverter.gui import about_page, awake, theme
 from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
-from bitconverter.gui.main_window import LEAST_SIZE, MainWindow
+from bitconverter.gui.main_window import LEAST_SIZE, USUAL_SIZE, MainWindow
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.welcome_page import verdict
 from bitconverter.jobs.job import Progress, Token
@@ -157,6 +157,17 @@ def test_the_window_comes_back_where_it_was(settings, qtbot):
     qtbot.addWidget(second)
     assert second.height() == 640  # the screenless platform is 800 wide, so the width says nothing
     assert second.pages.currentWidget() is second.convert
+
+
+def test_the_first_window_is_no_larger_than_the_screen(settings, qtbot):
+    """780 pixels would put the strip at the bottom below many a laptop's screen."""
+    window = MainWindow(settings)
+    qtbot.addWidget(window)
+    screen = window.screen().availableSize()
+    assert screen.width() < USUAL_SIZE[0]  # else this says nothing
+    assert window.width() < screen.width() and window.height() < screen.height()
+    assert window.width() > LEAST_SIZE[0]
+    window.stop_and_wait()
 
 
 def test_closing_during_an_answer_stops_it_and_then_closes(settings, chat_model, qtbot):
