@@ -42,6 +42,11 @@ def runs_file() -> Path:
     return data_folder() / "runs.sqlite3"
 
 
+def jobs_file() -> Path:
+    """The one file with the jobs that are over."""
+    return data_folder() / "jobs.sqlite3"
+
+
 def chats_file() -> Path:
     """The one file with all chats."""
     return data_folder() / "chats.sqlite3"

@@ -1,16 +1,19 @@
 """Every job of the window in one list: what runs, what waits, what is over."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 
+from bitconverter.gui.job_facts import facts, short_text
 from bitconverter.gui.messages import ErrorText, error_text, format_duration, item_text, tr
 from bitconverter.jobs.job import Event, Failed, Finished, Progress, Stopped
+from bitconverter.store.job_store import MOST
+from bitconverter.store.records import new_id
 
-MOST = 200  # jobs that are over stay in the list
 Index = QModelIndex | QPersistentModelIndex
 
 
@@ -30,7 +33,8 @@ LIVE = (Work.WAITING, Work.RUNNING, Work.PAUSED)
 
 @dataclass
 class Activity:
-    """One job. `kind` names its message "work-KIND"; `page` is where it is shown."""
+    """One job. `kind` names its message "work-KIND"; `page` is where it is shown. `result`: the file or folder that it
+    made or is about, "" if none; `numbers`: what it told at its end."""
 
     kind: str
     name: str
@@ -42,6 +46,18 @@ class Activity:
     started: float = field(default_factory=time.time)
     ended: float = 0.0
     problem: ErrorText | None = None
+    result: str = ""
+    numbers: dict[str, float] = field(default_factory=dict)
+    id: int = field(default_factory=new_id)
+
+    def take(self, result: Any) -> None:
+        """Keep what the `result` of the job tells."""
+        made, self.numbers = facts(self.kind, result)
+        self.result = made or self.result
+
+    def when(self) -> str:
+        """The day and the hour when it ended, "" while it is not over."""
+        return time.strftime("%Y-%m-%d %H:%M", time.localtime(self.ended)) if self.ended else ""
 
     def title(self) -> str:
         """What it does, with what."""
@@ -59,7 +75,8 @@ class Activity:
         if self.state is Work.FAILED and self.problem is not None:
             return self.problem.text
         if self.state is Work.DONE:
-            return tr("work-took", time=format_duration(self.ended - self.started))
+            took = tr("work-took", time=format_duration(max(self.ended - self.started, 0.0)))
+            return "  ·  ".join(part for part in (took, short_text(self.numbers)) if part)
         return tr(f"work-is-{self.state.value}")
 
 
@@ -69,6 +86,7 @@ class Activities(QAbstractListModel):
     turned = Signal(object)
     progressed = Signal(object)
     ENTRY = int(Qt.ItemDataRole.UserRole)
+    ENDED = ENTRY + 1
 
     def __init__(self) -> None:
         super().__init__()
@@ -79,18 +97,34 @@ class Activities(QAbstractListModel):
         """The jobs at work."""
         return [entry for entry in self.entries if entry.state is Work.RUNNING]
 
-    def begin(self, kind: str, name: str, page: str) -> Activity:
-        """A job begins."""
-        entry = Activity(kind, name, page)
-        self.beginInsertRows(QModelIndex(), 0, 0)
-        self.entries.insert(0, entry)
-        self.endInsertRows()
-        if len(self.entries) > MOST:
-            self.beginRemoveRows(QModelIndex(), MOST, MOST)
-            self.entries.pop()
-            self.endRemoveRows()
+    def begin(self, kind: str, name: str, page: str, about: str = "") -> Activity:
+        """A job begins; `about`: the file or folder that it looks at."""
+        entry = Activity(kind, name, page, result=about)
+        self._insert(0, [entry])
         self.turned.emit(entry)
         return entry
+
+    def recall(self, entries: Sequence[Activity]) -> None:
+        """Jobs of before, the newest first, behind those of now; not more than MOST that are over in all."""
+        over = sum(entry.state not in LIVE for entry in self.entries)
+        self._insert(len(self.entries), list(entries)[: max(MOST - over, 0)])
+
+    def put_back(self, entries: Sequence[Activity]) -> None:
+        """These are in the list again."""
+        self._insert(0, list(entries))
+
+    def take_out(self, entries: Sequence[Activity]) -> None:
+        """Forget these, all of which are over."""
+        gone = {entry.id for entry in entries}
+        self.beginResetModel()
+        self.entries = [entry for entry in self.entries if entry.id not in gone]
+        self.endResetModel()
+
+    def _insert(self, at: int, entries: list[Activity]) -> None:
+        if entries:
+            self.beginInsertRows(QModelIndex(), at, at + len(entries) - 1)
+            self.entries[at:at] = entries
+            self.endInsertRows()
 
     def happened(self, entry: Activity, event: Event) -> None:
         """What the job of `entry` says."""
@@ -102,12 +136,15 @@ class Activities(QAbstractListModel):
             entry.problem = error_text(event.error, item_text(entry.item))
             self.turn(entry, Work.FAILED)
         elif isinstance(event, Finished):
+            entry.take(event.result)
             self.turn(entry, Work.DONE)
         elif isinstance(event, Stopped):
             self.turn(entry, Work.STOPPED)
 
     def turn(self, entry: Activity, state: Work) -> None:
         """The job of `entry` is in another state."""
+        if entry.state is Work.WAITING and state is Work.RUNNING and not entry.share:
+            entry.started = time.time()
         entry.state = state
         entry.ended = 0.0 if state in LIVE else time.time()
         self._tell(entry, self.turned)
@@ -117,12 +154,6 @@ class Activities(QAbstractListModel):
         if self.entries:
             self.dataChanged.emit(self.index(0), self.index(len(self.entries) - 1))
 
-    def clear(self) -> None:
-        """Forget the jobs that are over."""
-        self.beginResetModel()
-        self.entries = [entry for entry in self.entries if entry.state in LIVE]
-        self.endResetModel()
-
     def rowCount(self, parent: Index = QModelIndex()) -> int:  # noqa: B008 - Qt's own signature
         return 0 if parent.isValid() else len(self.entries)
 
@@ -130,6 +161,8 @@ class Activities(QAbstractListModel):
         entry = self.entries[index.row()]
         if role == self.ENTRY:
             return entry
+        if role == self.ENDED:
+            return entry.ended
         if role == Qt.ItemDataRole.DisplayRole:
             return f"{entry.title()}: {entry.detail()}"
         if role == Qt.ItemDataRole.AccessibleTextRole:

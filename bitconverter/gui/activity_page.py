@@ -1,30 +1,65 @@
 """Activity: every job, running or over, and what happens when the last one is done."""
 
-from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QRect, QSize, Qt
-from PySide6.QtGui import QFont, QPainter
-from PySide6.QtWidgets import QComboBox, QListView, QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtCore import (
+    QModelIndex,
+    QPersistentModelIndex,
+    QRect,
+    QSize,
+    QSortFilterProxyModel,
+    Qt,
+    QTimer,
+)
+from PySide6.QtGui import QFont, QKeySequence, QPainter, QShortcut
+from PySide6.QtWidgets import (
+    QComboBox,
+    QHBoxLayout,
+    QListView,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+)
 
 from bitconverter.gui import artwork, theme
-from bitconverter.gui.activity import Activities, Activity, Work
+from bitconverter.gui.activity import LIVE, Activities, Activity, Work
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
+from bitconverter.gui.past_job import PastJobCard
 from bitconverter.gui.sections import ScrolledPage
 from bitconverter.gui.settings_page import choice_text
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, label, row
+from bitconverter.store.job_store import MOST
 
 ICONS = {
     Work.WAITING: ("clock", "muted"), Work.RUNNING: ("play", "accent"), Work.PAUSED: ("pause", "warning"),
     Work.STOPPED: ("stop", "muted"), Work.FAILED: ("error", "error"), Work.DONE: ("check", "ok"),
 }  # fmt: skip
 BAR = 4
+MOST_SEEN = 5  # lines of a list before it scrolls
+
+
+class Part(QSortFilterProxyModel):
+    """The jobs that are over, or those that are not; what ended last comes first."""
+
+    def __init__(self, activities: Activities, over: bool) -> None:
+        super().__init__()
+        self._over = over
+        self.setSortRole(Activities.ENDED)
+        self.setSourceModel(activities)
+        if over:
+            self.sort(0, Qt.SortOrder.DescendingOrder)
+
+    def filterAcceptsRow(self, row: int, parent: QModelIndex | QPersistentModelIndex) -> bool:
+        entry: Activity = self.sourceModel().index(row, 0, parent).data(Activities.ENTRY)
+        return (entry.state not in LIVE) == self._over
 
 
 class ActivityDelegate(QStyledItemDelegate):
     """An icon, what the job does, how far it is, and a bar while it runs."""
 
     def sizeHint(self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex) -> QSize:
-        return QSize(200, option.fontMetrics.height() * 2 + 30)  # type: ignore[attr-defined]
+        bar = 12 if index.data(Activities.ENTRY).state in LIVE else 0
+        return QSize(200, option.fontMetrics.height() * 2 + 18 + bar)  # type: ignore[attr-defined]
 
     def paint(
         self, painter: QPainter, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
@@ -49,9 +84,16 @@ class ActivityDelegate(QStyledItemDelegate):
         bold.setWeight(QFont.Weight.DemiBold)
         painter.setFont(bold)
         painter.setPen(artwork.qcolor(colors.text))
-        title = painter.fontMetrics().elidedText(entry.title(), Qt.TextElideMode.ElideMiddle, text.width())
-        painter.drawText(QRect(text.left(), text.top(), text.width(), height), title)
+        when = entry.when()
+        beside = option.fontMetrics.horizontalAdvance(when) + (Space.LARGE if when else 0)  # type: ignore[attr-defined]
+        room = text.width() - beside
+        title = painter.fontMetrics().elidedText(entry.title(), Qt.TextElideMode.ElideMiddle, room)
+        painter.drawText(QRect(text.left(), text.top(), room, height), title)
         painter.setFont(option.font)  # type: ignore[attr-defined]
+        painter.setPen(artwork.qcolor(colors.muted))
+        painter.drawText(
+            QRect(text.left(), text.top(), text.width(), height), Qt.AlignmentFlag.AlignRight, when
+        )
         painter.setPen(artwork.qcolor(colors.error if entry.state is Work.FAILED else colors.muted))
         detail = painter.fontMetrics().elidedText(
             entry.detail().replace("\n", " "), Qt.TextElideMode.ElideRight, text.width()
@@ -69,28 +111,59 @@ class ActivityDelegate(QStyledItemDelegate):
 
 
 class ActivityPage(ScrolledPage):
-    """The list of the window's jobs."""
+    """What runs or waits, what is over, and what came of the one that is chosen."""
 
     def __init__(self, shell: Shell) -> None:
-        super().__init__(shell, "activity-title", "activity-subtitle")
+        super().__init__(shell, "activity-title")
         self.pause_button, self.clear_button = Button("", "pause"), Button("quiet", "trash")
         self.texts.set(self.pause_button.setText, "pause-all")
         self.texts.set(self.clear_button.setText, "clear-finished")
         self.pause_button.clicked.connect(shell.pause_all)
         self.clear_button.clicked.connect(self._clear)
         self.head.addWidget(self.pause_button)
-        self.head.addWidget(self.clear_button)
+        self.subtitle = label("muted", wrap=True)
+        self.texts.set(self.subtitle.setText, "activity-subtitle", count=MOST)
         self.empty = label("muted", wrap=True)
         self.texts.set(self.empty.setText, "activity-empty")
-        self.list = QListView()
-        self.list.setModel(shell.activities)
-        self.list.setItemDelegate(ActivityDelegate(self.list))
-        self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
-        self.list.setMinimumHeight(260)
-        self.list.setUniformItemSizes(True)
-        self.texts.set(self.list.setAccessibleName, "activity-title")
-        self.list.activated.connect(self._open)
-        self.list.doubleClicked.connect(self._open)
+        self.now, self.over = self._list(False, "activity-title"), self._list(True, "activity-over")
+        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.over)
+        delete.setContext(Qt.ShortcutContext.WidgetShortcut)
+        delete.activated.connect(self._remove_chosen)
+        self.card = PastJobCard()
+        self.over.selectionModel().currentChanged.connect(self._choose)
+        self.card.page_wanted.connect(shell.page_wanted)
+        self.card.removed.connect(self._remove)
+        self._over_title = label("heading")
+        self.texts.set(self._over_title.setText, "activity-over")
+        over = row(Space.MEDIUM)
+        over.addWidget(self._over_title, 1)
+        over.addWidget(self.clear_button)
+        for part in (self.subtitle, self.empty, self.now):
+            self.body.addWidget(part)
+        self.body.addLayout(self._build_after())
+        self.body.addLayout(over)
+        self.body.addWidget(self.over)
+        self.body.addWidget(self.card)
+        self.body.addStretch()
+        for what in (shell.activities.rowsInserted, shell.activities.modelReset):
+            what.connect(lambda *_: self._show())
+        shell.activities.turned.connect(lambda _entry: self._show())
+        self.retranslate()
+
+    def _list(self, over: bool, name: str) -> QListView:
+        result = QListView()
+        result.setModel(Part(self.shell.activities, over))
+        result.model().setParent(result)
+        result.setItemDelegate(ActivityDelegate(result))
+        result.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
+        result.setUniformItemSizes(True)
+        self.texts.set(result.setAccessibleName, name)
+        if not over:
+            result.activated.connect(self._open)
+            result.doubleClicked.connect(self._open)
+        return result
+
+    def _build_after(self) -> QHBoxLayout:
         self.after = QComboBox()
         for value in ("nothing", "sleep", "shutdown"):
             self.after.addItem("", value)
@@ -104,11 +177,7 @@ class ActivityPage(ScrolledPage):
         line.addWidget(self.after)
         line.addStretch()
         line.addWidget(self.awake)
-        self.body.addWidget(self.empty)
-        self.body.addWidget(self.list, 1)
-        self.body.addLayout(line)
-        shell.activities.turned.connect(lambda _entry: self._show())
-        self.retranslate()
+        return line
 
     def _choose_after(self, index: int) -> None:
         value = self.after.itemData(index)
@@ -119,20 +188,47 @@ class ActivityPage(ScrolledPage):
     def _open(self, index: QModelIndex) -> None:
         self.shell.page_wanted.emit(index.data(Activities.ENTRY).page)
 
+    # ---- what is over
+
+    def _choose(self, index: QModelIndex) -> None:
+        self.card.show_entry(index.data(Activities.ENTRY) if index.isValid() else None)
+        if self.card.isVisible():
+            QTimer.singleShot(0, self.card, lambda: self.area.ensureWidgetVisible(self.card, 0, Space.MEDIUM))
+
+    def _remove(self, entry: Activity | None) -> None:
+        if entry is not None:
+            back = self.shell.history.remove([entry])
+            self.card.show_entry(None)
+            self.shell.say(tr("job-removed", name=entry.title()), tr("undo"), back)
+
+    def _remove_chosen(self) -> None:
+        self._remove(self.card.entry)
+
     def _clear(self) -> None:
-        self.shell.activities.clear()
-        self._show()
+        gone = [entry for entry in self.shell.activities.entries if entry.state not in LIVE]
+        back = self.shell.history.remove(gone)
+        self.card.show_entry(None)
+        self.shell.say(tr("jobs-cleared", count=len(gone)), tr("undo"), back)
+
+    # ---- the window
 
     def _show(self) -> None:
         entries = self.shell.activities.entries
-        self.empty.setVisible(not entries)
-        self.list.setVisible(bool(entries))
+        over = sum(entry.state not in LIVE for entry in entries)
+        self.empty.setVisible(over == len(entries))
+        for view, count in ((self.now, len(entries) - over), (self.over, over)):
+            view.setVisible(count > 0)
+            view.setFixedHeight(
+                min(count, MOST_SEEN) * max(view.sizeHintForRow(0), 1) + 2 * view.frameWidth() + 2
+            )
+        for part in (self._over_title, self.clear_button):
+            part.setVisible(over > 0)
         self.pause_button.setEnabled(self.shell.working)
-        self.clear_button.setEnabled(len(self.shell.activities.running) < len(entries))
         self.awake.setText(tr("awake-held") if self.shell.working and self.settings["keep_awake"] else "")
 
     def entered(self) -> None:
         """The choice may have been changed in the settings."""
+        self.shell.history.load()
         self.after.setCurrentIndex(self.after.findData(self.settings["when_finished"]))
         self._show()
 
@@ -141,4 +237,5 @@ class ActivityPage(ScrolledPage):
         super().retranslate()
         for index in range(self.after.count()):
             self.after.setItemText(index, choice_text("when_finished", self.after.itemData(index)))
+        self.card.retranslate()
         self._show()

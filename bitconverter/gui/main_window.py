@@ -450,6 +450,7 @@ class MainWindow(QMainWindow):
         self._rest.stop()
         for page in self.pages:
             page.stop_and_wait()
+        self.shell.history.close()
         self.awake.let_go()
 
     def _finish(self) -> None:

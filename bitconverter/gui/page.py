@@ -7,7 +7,9 @@ from typing import Protocol
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
+from bitconverter import paths
 from bitconverter.gui.activity import Activities, Work
+from bitconverter.gui.job_history import JobHistory
 from bitconverter.settings import Settings
 
 
@@ -31,6 +33,8 @@ class Shell(QObject):
         super().__init__(parent)
         self.settings = settings
         self.activities = Activities()
+        self.history = JobHistory(self.activities, paths.jobs_file(), self)
+        self.history.said.connect(self.say)
 
     @property
     def working(self) -> bool:

@@ -279,7 +279,7 @@ class ShelfPage(ScrolledPage):
         if self._verifier.busy:
             return
         self.notice.clear()
-        self._activity = self.shell.activities.begin("verify", entry.name, "shelf")
+        self._activity = self.shell.activities.begin("verify", entry.name, "shelf", entry.path)
         from bitconverter.jobs.inspect import InspectJob
 
         self._verifier.start(InspectJob(model=entry.path, verify=True))

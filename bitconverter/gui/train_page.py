@@ -176,6 +176,8 @@ class TrainPage(TrainForm):
     def _finished(self, event: Finished) -> None:
         job, result = self._job, event.result
         assert job is not None
+        if self._activity is not None:
+            self._activity.take(result)
         self._over(Work.DONE)
         self.state = State.DONE
         self.samples.show_live(False)

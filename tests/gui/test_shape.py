@@ -15,6 +15,7 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
+from bitconverter.jobs.job import Failed
 
 LONG = 300_000
 SMALL = (1024, 640)
@@ -130,6 +131,23 @@ def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_mode
     _settle()
     assert page.run_card.done.isVisible()
     assert problems + _too_wide(window) + _clipped(window) == []
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 200])
+def test_the_jobs_that_are_over_are_whole_at_1024_x_640(scaled, qtbot, language, scale, tmp_path):
+    window = scaled(language, scale)
+    for kind in ("convert", "verify"):
+        entry = window.activities.begin(
+            kind, "a model with a rather long name, 長い名前のモデル" * 2, "convert", str(tmp_path)
+        )
+        window.activities.happened(entry, Failed(OSError(28, "No space left on device")))
+    window.show_page("activity")
+    page = window.by_name["activity"]
+    page.over.setCurrentIndex(page.over.model().index(0, 0))
+    _settle()
+    assert page.card.isVisible() and page.card.notice.isVisible()
+    assert _too_wide(window) + _clipped(window) == []
 
 
 def test_at_200_percent_of_the_screen_the_window_opens_and_paints(tmp_path):
