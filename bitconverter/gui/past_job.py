@@ -3,11 +3,12 @@
 import os
 import time
 
-from PySide6.QtCore import Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices
+from PySide6.QtCore import QEvent, Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices, QResizeEvent
 from PySide6.QtWidgets import QFrame
 
 from bitconverter.gui.activity import LIVE, Activity, Work
+from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
 from bitconverter.gui.job_facts import fact_text
 from bitconverter.gui.messages import format_duration, tr
 from bitconverter.gui.notice import Notice
@@ -38,19 +39,19 @@ class PastJobCard(QFrame):
         ):
             self._texts.set(button.setText, key)
             button.clicked.connect(slot)
-        facts, buttons = row(Space.WIDE), row(Space.SMALL)
+        facts, self._buttons = row(Space.WIDE), row(Space.SMALL)
         for text in (self.names, self.values):
             facts.addWidget(text, 0, Qt.AlignmentFlag.AlignTop)
         facts.addStretch()
         for button in (self.folder_button, self.page_button, self.remove_button):
-            buttons.addWidget(button)
-        buttons.addStretch()
+            self._buttons.addWidget(button)
+        self._buttons.addStretch()
         inner = column(self, Space.LARGE, Space.MEDIUM)
         inner.addWidget(self.title)
         inner.addWidget(self.place)
         inner.addLayout(facts)
         inner.addWidget(self.notice)
-        inner.addLayout(buttons)
+        inner.addLayout(self._buttons)
         self.hide()
 
     def show_entry(self, entry: Activity | None) -> None:
@@ -72,6 +73,19 @@ class PastJobCard(QFrame):
         self.folder_button.setVisible(bool(entry.result))
         self.folder_button.setEnabled(os.path.exists(entry.result))
 
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._place_buttons()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._place_buttons()
+
+    def _place_buttons(self) -> None:
+        buttons = (self.folder_button, self.page_button, self.remove_button)
+        beside_or_below(self._buttons, buttons, self.width() - 2 * Space.LARGE)
+
     def _open_folder(self) -> None:
         if self.entry is not None:
             path = self.entry.result
@@ -90,6 +104,7 @@ class PastJobCard(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        self._place_buttons()
         self.show_entry(self.entry)
 
 
