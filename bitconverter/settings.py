@@ -104,6 +104,7 @@ SETTINGS: tuple[Setting, ...] = (
     Setting("history_open", bool, True, "The chats of before beside the chat are shown"),
     Setting("recent_models", list, [], "Models opened or converted, newest first"),
     Setting("chat_souls", list, [], "The soul that each model was opened with last, as JSON"),
+    Setting("chat_templates", list, [], "The chat template that was chosen for each model, as JSON"),
     Setting("last_training", str, "", "The training under way, as JSON"),
     Setting("last_output", str, "", "The output folder of the last conversion"),
     Setting("last_folder", str, "", "Where the last model was picked"),

@@ -15,6 +15,9 @@ METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")
 SHAPES = ("135m", "1.1b", "3b", "8b", "70b")  # model/shapes.py
+TEMPLATES = (
+    "chatml", "llama-3", "llama-2", "mistral", "gemma", "zephyr", "alpaca", "plain",
+)  # model/known_templates.py  # fmt: skip
 KV_TYPES = ("f16", "int8", "int4", "f32")
 UNITS = {"": 1, "b": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "kib": 2**10, "mib": 2**20, "gib": 2**30}
 
@@ -135,6 +138,8 @@ def _chat(parser: argparse.ArgumentParser) -> None:
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
     parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
     parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
+    known = texts.OPTIONS["chat_template"].format(known=", ".join(TEMPLATES))
+    parser.add_argument("--template", metavar="NAME|FILE", default="", help=known)
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
     _device_options(parser)

@@ -15,7 +15,14 @@ def chat(args: argparse.Namespace) -> int:
     line = ProgressLine(quiet=args.quiet)
     loaded: ChatSession = run(
         LoadChatJob(
-            args.model, args.threads, args.cpu_mask, args.context, args.kv, args.soul, asked_device(args)
+            args.model,
+            args.threads,
+            args.cpu_mask,
+            args.context,
+            args.kv,
+            args.soul,
+            asked_device(args),
+            args.template,
         ),
         line,
     )
@@ -109,7 +116,8 @@ def header(chat: ChatSession) -> str:
     """What is open, and on what it runs."""
     device = where(chat.placed, f"{chat.isa}, {chat.threads} threads")
     names = {key: getattr(chat, key) for key in ("name", "family", "n_ctx")}
-    return texts.CHAT_START.format(**names, device=device, help=texts.CHAT_HELP)
+    start = texts.CHAT_START.format(**names, device=device, help=texts.CHAT_HELP)
+    return f"{start}\n{texts.CHAT_TEMPLATE.format(template=chat.template)}" if chat.template else start
 
 
 def sampling(args: argparse.Namespace) -> Sampling:

@@ -211,6 +211,8 @@ OPTIONS = {
     "context": "tokens that the conversation may take (default: the model's, at most 4096)",
     "converted": "a folder that `convert` made",
     "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
+    "chat_template": "how the conversation is written for the model: {known}, or a Jinja file (default: the model's "
+    "own)",
     "lesson": "what to learn: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl of examples",
     "prepare_model": "the model that is to learn: its tokenizer and its chat template are used",
     "prepare_inputs": "files and folders",
@@ -317,6 +319,10 @@ NOTES = {
     "no-end-token": (
         "nothing in this model's folder says how it ends an answer: it may go on until --max-tokens"
     ),
+    "template-no-end": (
+        "with this chat template an answer ends with {mark}, for which this model has no token: the answer is cut "
+        "where these letters come, and may go on until --max-tokens"
+    ),
     "memory-tight": (
         "the model and its chat take {needs}, and {left} is free now: answers will be slow; close other programs"
     ),
@@ -365,6 +371,7 @@ UNEXPECTED = "this should not have happened; please report it with the lines abo
 
 CHAT_HELP = "/reset  forget the conversation     /quit  end     Ctrl-C  stop the answer"
 CHAT_START = "{name} ({family}, context {n_ctx}) on {device}. {help}"
+CHAT_TEMPLATE = "The conversation is written with the chat template {template}."
 CHAT_RESET = "(forgotten)"
 CHAT_UNKNOWN = "there is no command {command}; {help}"
 CHAT_STATS = "[{tokens} tokens, {tokens_per_second:.1f} tok/s, seed {seed}{reason}]"

@@ -8,6 +8,7 @@ from bitconverter.gui.chat_message import AssistantMessage
 from bitconverter.gui.device_text import answer_device
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import note_text, tr
+from bitconverter.gui.template_choice import template_name
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Progress, Stopped, Token
 from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment, Node, Numbers
@@ -144,11 +145,12 @@ class ChatAnswers(ChatContext):
         self._answer(leaf, [])
 
     def repeat(self, node: Node) -> None:
-        """The same answer again, with the settings, the seed, the system prompt and the soul that it had."""
+        """The same answer again, with the settings, the seed, the system prompt, the soul and the chat template that it
+        had."""
         numbers = node.numbers
         if self.state is not State.READY or numbers is None or node.parent is None:
             return
-        if self._lacks_soul(numbers):
+        if self._made_otherwise(numbers):
             return
         self._answer_as(node, numbers, bool(numbers.soul)).expected = node.text
 
@@ -162,7 +164,11 @@ class ChatAnswers(ChatContext):
         session, numbers = self._session, node.numbers
         if session is None or numbers is None or node.parent is None or numbers.model != session.name:
             return False
-        return bool(session.soul_name) and numbers.soul in ("", session.soul_name)
+        return (
+            bool(session.soul_name)
+            and numbers.template == session.template
+            and numbers.soul in ("", session.soul_name)
+        )
 
     def _answer_as(self, node: Node, numbers: Numbers, with_soul: bool) -> _Running:
         """Another version of `node`, made as its `numbers` say."""
@@ -178,18 +184,23 @@ class ChatAnswers(ChatContext):
         assert self._running is not None
         return self._running
 
-    def _lacks_soul(self, numbers: Numbers) -> bool:
-        """Whether an answer was made with a soul that is not open now; then that is said."""
-        lacks = numbers.soul not in ("", self._ready().soul_name)
-        if lacks:
+    def _made_otherwise(self, numbers: Numbers) -> bool:
+        """Whether an answer was made with a soul that is not open now, or with another chat template; then that is
+        said."""
+        session = self._ready()
+        if numbers.soul not in ("", session.soul_name):
             self.say(tr("soul-not-open", name=numbers.soul))
-        return lacks
+        elif numbers.template != session.template:
+            self.say(tr("template-not-in-use", name=template_name(numbers.template)))
+        else:
+            return False
+        return True
 
     def go_on(self, node: Node) -> None:
         """Let an answer that was cut go on, with the soul that it began with where that is known."""
         if self.state is not State.READY or not self.log.turns or node is not self.log.turns[-1]:
             return
-        if node.numbers is not None and self._lacks_soul(node.numbers):
+        if node.numbers is not None and self._made_otherwise(node.numbers):
             return
         with_soul = self._soul_on if node.numbers is None else bool(node.numbers.soul)
         sampling, system = self.drawer.sampling(), self.drawer.system_prompt()
@@ -333,5 +344,5 @@ class ChatAnswers(ChatContext):
             seed=answer.seed, temperature=sampling.temperature, top_p=sampling.top_p, top_k=sampling.top_k,
             min_p=sampling.min_p, repeat_penalty=sampling.repeat_penalty,
             max_tokens=sampling.max_tokens, system_prompt=running.system,
-            soul=session.soul_name if running.with_soul else "",
+            soul=session.soul_name if running.with_soul else "", template=session.template,
         )  # fmt: skip

@@ -69,6 +69,7 @@ class ChatContext(ChatLayout):
 
     def _show_model(self) -> None:
         self.show_model(self._session, Path(self._opening).name if self.state is State.LOADING else "")
+        self.drawer.template.show_session(self._session, self.state is State.READY)
         soul = self._session.soul_name if self._session is not None else ""
         self.bar.show_soul(soul, self._soul_on, self.state is State.READY)
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
+TEMPLATE_PROBLEMS = ("no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable")
 
 
 class ChatLayout(QWidget):
@@ -66,8 +67,11 @@ class ChatLayout(QWidget):
         self.drop_button, self.new_chat_button = Button("primary"), Button("", "plus")
         self.smaller_button = Button("primary")  # opens the model that was refused, with a context that fits
         self.processor_button = Button("primary")  # opens the model that the chosen card did not take
+        self.template_button = Button(
+            "primary", "chevron-down"
+        )  # for the model whose template is missing or bad
         self._ways_out = (
-            self.drop_button, self.new_chat_button, self.smaller_button, self.processor_button,
+            self.drop_button, self.new_chat_button, self.smaller_button, self.processor_button, self.template_button,
         )  # fmt: skip
         self._name_buttons()
         for place, button in enumerate(self._ways_out):
@@ -153,7 +157,9 @@ class ChatLayout(QWidget):
             if fields.get("fits"):
                 self.smaller_button.setText(tr("open-smaller", context=f"{fields['fits']:,}"))
                 self.smaller_button.show()
-            self.processor_button.setVisible(str(getattr(problem, "code", "")).startswith("device-"))
+            code = str(getattr(problem, "code", ""))
+            self.processor_button.setVisible(code.startswith("device-"))
+            self.template_button.setVisible(code in TEMPLATE_PROBLEMS)
             return
         self.drop_button.setVisible(can_drop)
         self.new_chat_button.show()
@@ -162,6 +168,7 @@ class ChatLayout(QWidget):
         self.drop_button.setText(tr("context-drop-oldest"))
         self.new_chat_button.setText(tr("new-chat"))
         self.processor_button.setText(tr("open-on-processor"))
+        self.template_button.setText(tr("choose-template"))
 
     def hide_notice(self) -> None:
         """Nothing is wrong any more."""

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QMenu
 
 from bitconverter.gui.chat_context import State
 from bitconverter.gui.chat_keeping import ChatKeeping
@@ -16,6 +16,7 @@ from bitconverter.gui.dropping import is_soul
 from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
+from bitconverter.gui.template_choice import fill_menu, remember_template, remembered_template
 from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
@@ -78,6 +79,8 @@ class ChatPage(ChatKeeping):
         self.new_chat_button.clicked.connect(self.new_chat)
         self.smaller_button.clicked.connect(self._open_smaller)
         self.processor_button.clicked.connect(self._open_on_processor)
+        self.template_button.clicked.connect(self._choose_template)
+        self.drawer.template.chosen.connect(self.use_template)
         self.drop_button.clicked.connect(self._drop_and_send)
         self.reader.read.connect(self.composer.attachments.add)
         self.reader.failed.connect(self.complain)
@@ -100,8 +103,42 @@ class ChatPage(ChatKeeping):
         self._soul, self._soul_on = remembered(self._settings, path) if soul is None else (soul, bool(soul))
         threads, kv = int(self._settings["threads"]), str(self._settings["kv_cache"])
         on = Device(device or str(self._settings["device"]))
-        self._runner.start(LoadChatJob(path, threads, n_ctx=context, kv=kv, soul=self._soul, device=on))
+        template = remembered_template(self._settings, path)
+        self._runner.start(
+            LoadChatJob(path, threads, n_ctx=context, kv=kv, soul=self._soul, device=on, template=template)
+        )
         self._show_state(State.LOADING)
+
+    def use_template(self, word: str) -> None:
+        """Write conversations with another chat template, from the next answer on."""
+        if self.state is State.READY:
+            from bitconverter.jobs.chat import UseTemplateJob
+
+            self.hide_notice()
+            self._opening = self._model
+            self._runner.start(UseTemplateJob(self._ready(), word))
+            self._show_state(State.LOADING)
+
+    def _template_menu(self) -> QMenu:
+        """For the model that could not be opened because of its template."""
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        suggested = str(getattr(self._problem, "fields", {}).get("suggested", ""))
+        own = bool(
+            remembered_template(self._settings, self._opening)
+        )  # then it may have one: that was not tried
+        fill_menu(menu, self._settings, None, own, suggested, self._open_with_template)
+        return menu
+
+    def _choose_template(self) -> None:
+        corner = self.template_button.rect().bottomLeft()
+        self._template_menu().popup(self.template_button.mapToGlobal(corner))
+
+    def _open_with_template(self, word: str) -> None:
+        """Once more the model that had none, or a bad one."""
+        if remember_template(self._settings, self._opening, word):
+            self.drawer.to_save.emit()
+        self.open_model(self._opening, self._asked_context, self._asked_soul)
 
     def open_soul(self, path: str, model: str = "") -> None:
         """Open the soul `path` on the model that it was trained on: `model`, or "" where that has to be found
@@ -164,6 +201,8 @@ class ChatPage(ChatKeeping):
         remember_folder(self._settings, self._opening)
         if self._soul:
             remember(self._settings, self._model, self._soul, self._soul_on)
+        if remember_template(self._settings, self._model, session.template):
+            self.drawer.to_save.emit()
         self._show_state(State.READY)
         problem, self._soul_problem = self._soul_problem, None
         if problem is not None:

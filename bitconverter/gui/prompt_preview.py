@@ -1,4 +1,4 @@
-"""What is really sent: the conversation as the model's own template writes it, with every special token."""
+"""What is really sent: the conversation as the chat template writes it, with every special token."""
 
 from typing import TYPE_CHECKING
 
@@ -7,7 +7,9 @@ from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.messages import tr
+from bitconverter.gui.template_choice import template_name
 from bitconverter.gui.widgets import Button, label, row
+from bitconverter.jobs.template_words import OWN_TEMPLATE
 
 if TYPE_CHECKING:
     from bitconverter.jobs.chat import Prompt
@@ -59,6 +61,8 @@ class PromptPreview(QDialog):
             self.view.clear()
             return
         text = tr("preview-text", tokens=f"{prompt.tokens:,}", most=f"{prompt.n_ctx:,}")
+        if prompt.template != OWN_TEMPLATE:
+            text += " " + tr("preview-template", name=template_name(prompt.template))
         if prompt.left_out:
             text += " " + tr("left-out-line", count=prompt.left_out)
         self._text.setText(text)

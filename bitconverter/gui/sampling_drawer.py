@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from bitconverter.gui import theme
 from bitconverter.gui.moods import MOODS, mood_of
 from bitconverter.gui.prompt_presets import PresetButton
+from bitconverter.gui.template_choice import TemplateChoice
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
 from bitconverter.settings import SETTINGS, Settings
 
@@ -163,6 +164,8 @@ class SamplingDrawer(QFrame):
         head.addWidget(self.presets)
         inner.addLayout(head)
         inner.addWidget(self.prompt)
+        self.template = TemplateChoice(self._settings)
+        inner.addWidget(self.template)
         inner.addWidget(self.preview_button, 0, Qt.AlignmentFlag.AlignLeft)
 
     def _add_numbers(self, inner: QVBoxLayout) -> None:
@@ -258,6 +261,7 @@ class SamplingDrawer(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        self.template.retranslate()
 
     def _store(self) -> None:
         if not hasattr(self, "drop_box"):

@@ -17,13 +17,26 @@ from bitconverter.jobs.job import Context, Note, Progress, Token
 from bitconverter.jobs.opening import model_folder, open_engine
 from bitconverter.jobs.placement import Sessions, choose_device
 from bitconverter.jobs.souls import soul_for
-from bitconverter.model.chat_template import load_chat_template
+from bitconverter.jobs.template_words import OWN_TEMPLATE, TEMPLATES
+from bitconverter.model.chat_template import ChatTemplate
+from bitconverter.model.known_templates import Ending, ending_of, template_for
 from bitconverter.model.soul import put_on
+from bitconverter.model.stop_text import StopText
 from bitconverter.model.text_stream import TextStream
 from bitconverter.model.tokenizer import Tokenizer
 
 __all__ = [
-    "Answer", "AnswerJob", "ChatSession", "LoadChatJob", "Message", "Prompt", "PromptJob", "Sampling",
+    "OWN_TEMPLATE",
+    "TEMPLATES",
+    "Answer",
+    "AnswerJob",
+    "ChatSession",
+    "LoadChatJob",
+    "Message",
+    "Prompt",
+    "PromptJob",
+    "Sampling",
+    "UseTemplateJob",
     "answer_room",
 ]  # fmt: skip
 
@@ -87,9 +100,11 @@ def answer_room(n_ctx: int, max_tokens: int) -> int:
 class LoadChatJob:
     """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
 
-    `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it.
+    `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it. `template`:
+    OWN_TEMPLATE, a name or a file, see template_for(); UseTemplateJob switches it.
     n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
-    when nothing in the folder says how the model ends an answer, Note("memory-tight") (jobs/chat_memory.py), and
+    when nothing says how the model ends an answer, Note("template-no-end", mark) when the chosen template does, but
+    with a mark that this model has no token for, Note("memory-tight") (jobs/chat_memory.py), and
     Note("device") when there is a graphics card and the model is not, or not all, on it (jobs/placement.py).
     """
 
@@ -100,6 +115,7 @@ class LoadChatJob:
     kv: str = "f16"
     soul: str = ""
     device: Device = PROCESSOR
+    template: str = OWN_TEMPLATE
 
     @property
     def work_dir(self) -> Path | None:
@@ -111,7 +127,7 @@ class LoadChatJob:
             folder = resources.enter_context(model_folder(self.model, ctx))
             tokenizer = Tokenizer(folder)
             TextStream(tokenizer)  # refuses a tokenizer that it cannot stream, before the weights are opened
-            template = load_chat_template(folder)
+            template = template_for(self.template, tokenizer)
             ctx.cancel.check()
             model = Model(open_engine(self.threads, self.cpu), folder)
             tokenizer.check_fits(model.info.vocab_size)
@@ -125,11 +141,11 @@ class LoadChatJob:
                 put_on(model, soul)
             weights = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
             session = open_session(model, weights, self.n_ctx, self.kv, ctx, placed)
-            if not tokenizer.eos_ids:
-                ctx.emit(Note("no-end-token"))
             name = Path(self.model).resolve().name
             worn = Path(self.soul).stem if soul else ""
-            return ChatSession(name, session, tokenizer, template, resources.pop_all(), soul, worn, placed)
+            chat = ChatSession(name, session, tokenizer, template, resources.pop_all(), soul, worn, placed)
+            _use(chat, self.template, template, ctx)
+            return chat
 
     def _check_context(self, max_positions: int) -> None:
         if not 0 <= self.n_ctx <= max_positions:
@@ -143,9 +159,39 @@ class LoadChatJob:
 
 
 @dataclass(frozen=True)
+class UseTemplateJob:
+    """Another chat template for a model that is open, from the next answer on: the ChatSession. Errors and notes as of
+    LoadChatJob; after an error it is as before."""
+
+    chat: ChatSession
+    template: str
+
+    @property
+    def work_dir(self) -> Path | None:
+        return None
+
+    def run(self, ctx: Context) -> ChatSession:
+        with self.chat.exclusive():
+            _use(self.chat, self.template, template_for(self.template, self.chat.tokenizer), ctx)
+        return self.chat
+
+
+def _use(chat: ChatSession, word: str, template: ChatTemplate, ctx: Context) -> None:
+    ending = ending_of(template, chat.tokenizer)
+    if word == OWN_TEMPLATE:  # its files say what ends an answer, and no words do
+        ending = Ending(ending.ids)
+    chat.use_template(word, template, ending)
+    if ending.missing:
+        ctx.emit(Note("template-no-end", {"mark": ending.missing}))
+    elif not chat.end_ids and not ending.text:
+        ctx.emit(Note("no-end-token"))
+
+
+@dataclass(frozen=True)
 class Prompt:
     """What would be sent: its text with all special tokens, its length in tokens, and how many of the oldest
-    messages are left out of it. It leaves room for an answer if `tokens` <= n_ctx - `room`.
+    messages are left out of it. It leaves room for an answer if `tokens` <= n_ctx - `room`. `template`: the one that
+    was chosen, OWN_TEMPLATE if none was.
     """
 
     text: str
@@ -153,6 +199,7 @@ class Prompt:
     left_out: int
     n_ctx: int
     room: int
+    template: str = OWN_TEMPLATE
 
 
 @dataclass(frozen=True)
@@ -176,7 +223,7 @@ class PromptJob:
         ctx.cancel.check()
         text = self.chat.prompt_text(messages) if messages else ""
         tokens = len(self.chat.tokenizer.encode(text, add_special_tokens=False))
-        return Prompt(text, tokens, left_out, self.chat.n_ctx, room)
+        return Prompt(text, tokens, left_out, self.chat.n_ctx, room, self.chat.template)
 
 
 @dataclass(frozen=True)
@@ -261,6 +308,7 @@ class AnswerJob:
     def _speak(self, session: Session, sampler: Sampler, ctx: Context) -> tuple[str, int, int, str]:
         """(text, tokens made, forward passes for them, finish)"""
         stream = TextStream(self.chat.tokenizer, continues=self.continues)
+        stop = StopText(self.chat.stop_text)
         pieces: list[str] = []
         tokens = steps = 0
 
@@ -272,11 +320,14 @@ class AnswerJob:
         while True:
             ctx.cancel.check()
             token = session.sample(sampler)
-            if token in self.chat.tokenizer.eos_ids:
+            if token in self.chat.end_ids:
                 finish = "stop"
                 break
             tokens += 1
-            emit(stream.push(token))
+            emit(stop.push(stream.push(token)))
+            if stop.found:
+                finish = "stop"
+                break
             if self.sampling.max_tokens and tokens >= self.sampling.max_tokens:
                 finish = "length"
                 break
@@ -286,5 +337,6 @@ class AnswerJob:
             self.chat.feed(session, [token], ctx.cancel)
             steps += 1
         if finish == "stop":  # cut short, an unfinished character is one that was never said
-            emit(stream.finish())
+            emit(stop.push(stream.finish()))
+        emit(stop.finish())
         return "".join(pieces), tokens, steps, finish

@@ -15,6 +15,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul
 from bitconverter.jobs.placement import Placed
 from bitconverter.model.chat_template import ChatTemplate
+from bitconverter.model.known_templates import OWN, Ending, has_own
 from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -45,7 +46,8 @@ class ChatSession:
         self.n_ctx = session.n_ctx
         self.max_positions = model.info.max_positions
         self.tokenizer = tokenizer
-        self._template = template
+        self.has_own_template = has_own(tokenizer)
+        self.use_template(OWN, template, Ending())
         self._session: Session | None = session
         self._held: list[int] = []  # the tokens that the session's cache holds
         self._lock = threading.Lock()
@@ -54,6 +56,12 @@ class ChatSession:
         self.soul_name = soul_name
         self.placed = placed or Placed(all_layers=model.info.n_layers)
         self.soul_is_on = soul is not None
+
+    def use_template(self, word: str, template: ChatTemplate, ending: Ending) -> None:
+        """Write conversations with `template`, which `word` asked for and `ending` ends the answers of."""
+        self._template, self.template = template, word
+        self.end_ids = self.tokenizer.eos_ids | ending.ids
+        self.stop_text = ending.text
 
     def prompt_text(self, messages: Sequence[Message], continues: bool = False) -> str:
         """What the model sees of the conversation, up to where the assistant begins to speak; `continues`:

@@ -162,6 +162,11 @@ class Tokenizer:
         """The vocabulary's own spelling of one token, None when there is no such id."""
         return self._tokenizer.id_to_token(token_id)
 
+    def id_of(self, token: str) -> int | None:
+        """The id of a token by the vocabulary's own spelling, None when there is none."""
+        found = self._tokenizer.token_to_id(token)
+        return None if found is None else int(found)
+
     def decoder(self) -> dict[str, Any] | None:
         """What tokenizer.json says under "decoder": how tokens become text. None: joined by spaces."""
         decoder = self._tokenizer.decoder

@@ -26,7 +26,8 @@ class Numbers:
     """How an answer was made: enough to show its speed, and to make it again exactly.
 
     Seconds, tokens and tokens per second as the job counted them; `model` and `device` are names to show;
-    `soul` is the name of the one that was on the model, "" without.
+    `soul` is the name of the one that was on the model, "" without; `template` the chat template that was chosen, ""
+    for the model's own.
     """
 
     prompt_tokens: int = 0
@@ -46,6 +47,7 @@ class Numbers:
     max_tokens: int = 0
     system_prompt: str = ""
     soul: str = ""
+    template: str = ""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

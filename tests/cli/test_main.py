@@ -245,6 +245,18 @@ def test_one_answer_is_streamed_and_the_same_seed_gives_it_again(
     assert again["seed"] == 3
 
 
+def test_the_chat_template_can_be_chosen(
+    smollm2: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["chat", str(smollm2), "--prompt", "Hi", "--max-tokens", "4", "--temperature", "0", "--template"]
+    mine = tmp_path / "mine.jinja"
+    mine.write_text("{{ messages[-1].content }}", encoding="utf-8")
+    counts = [json_of(capsys, *words, template)["prompt_tokens"] for template in ("", "plain", str(mine))]
+    assert len(set(counts)) == 3 and counts[2] <= 2
+    assert main([*words, "no such template"]) == 1
+    assert "chatml, llama-3" in capsys.readouterr().err
+
+
 def test_every_line_of_standard_input_is_a_message(
     smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +430,7 @@ sys.exit(main.main(["inspect", "none"]))
 
 def test_every_note_of_a_chat_has_a_sentence() -> None:
     assert "--max-tokens" in describe_note("no-end-token", {})
+    assert "<|im_end|>" in describe_note("template-no-end", {"mark": "<|im_end|>"})
 
 
 def test_notes_have_sentences_and_unknown_ones_show_their_fields() -> None:

@@ -78,7 +78,8 @@ def test_every_key_in_the_code_exists_and_every_message_is_used():
 # names, and words that both languages write alike
 ALIKE = {
     "app-name", "set-language-en", "kind-of-gguf", "export-markdown", "export-html", "export-jsonl",
-    "sampling-top_p", "sampling-top_k", "sampling-min_p", "device-card",
+    "sampling-top_p", "sampling-top_k", "sampling-min_p", "device-card", "template-chatml", "template-llama-3",
+    "template-llama-2", "template-mistral", "template-gemma", "template-zephyr",
 }  # fmt: skip
 
 

@@ -1,9 +1,7 @@
 """Answers of a tiny random model with a small tokenizer: streaming, stopping, the reuse of the context."""
 
 import json
-import shutil
 import threading
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -12,12 +10,10 @@ from typing import Any
 import pytest
 import tokenizers
 from reference.converted import write_converted
-from tokenizers import decoders, models, pre_tokenizers
+from talking import ASK, GREEDY, TEMPLATE, VOCAB, answer, finished, greedy_tokens, load, make_folder
 
-from bitconverter import engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.chat import (
-    Answer,
     AnswerJob,
     ChatSession,
     LoadChatJob,
@@ -29,90 +25,15 @@ from bitconverter.jobs.chat import (
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, Token, run_job
 from bitconverter.model.text_stream import TextStream
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-VOCAB = 149  # of the tiny model
-TEMPLATE = (
-    "{% for m in messages %}{{ m.role[0] }}:{{ m.content }}\n{% endfor %}"
-    "{% if add_generation_prompt %}a:{% endif %}"
-)
-GREEDY = Sampling(temperature=0, max_tokens=24, seed=0)
-ASK = (Message("user", "hello there"),)
-
-
-def make_folder(folder: Path, *, eos: Any = None, template: str | None = TEMPLATE) -> Path:
-    """The tiny SmolLM2-style model with a byte-level tokenizer of its vocabulary's size."""
-    shutil.copytree(GOLDEN / "smollm2", folder, ignore=shutil.ignore_patterns("*.npy"))
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c not in "\u0120\u010a", c))
-    vocab = {letter: i for i, letter in enumerate(letters[: VOCAB - 1])}
-    raw = tokenizers.Tokenizer(models.BPE(vocab=vocab, merges=[], unk_token=letters[0]))
-    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    raw.decoder = decoders.ByteLevel()
-    raw.add_special_tokens(["<end>"])
-    raw.save(str(folder / "tokenizer.json"))
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config["eos_token_id"] = None
-    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
-    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": eos}), encoding="utf-8")
-    (folder / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}), encoding="utf-8")
-    return folder
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folder(tmp_path_factory.mktemp("chat") / "日本語 🙂 model")
 
 
-def load(folder: Path, **options: Any) -> ChatSession:
-    last = run_job(LoadChatJob(str(folder), threads=1, **options), lambda event: None, Cancel())
-    if isinstance(last, Failed):
-        raise last.error
-    assert isinstance(last, Finished)
-    return last.result
-
-
 @pytest.fixture
 def chat(folder: Path) -> ChatSession:
     return load(folder)
-
-
-def answer(
-    chat: ChatSession,
-    messages: tuple[Message, ...] = ASK,
-    sampling: Sampling = GREEDY,
-    watch: Callable[[Event, Cancel], None] = lambda event, cancel: None,
-) -> tuple[Event, str]:
-    """The last event, and the text that was streamed."""
-    cancel = Cancel()
-    texts: list[str] = []
-
-    def emit(event: Event) -> None:
-        if isinstance(event, Token):
-            texts.append(event.text)
-        watch(event, cancel)
-
-    last = run_job(AnswerJob(chat, messages, sampling), emit, cancel)
-    return last, "".join(texts)
-
-
-def finished(chat: ChatSession, messages: tuple[Message, ...] = ASK, sampling: Sampling = GREEDY) -> Answer:
-    last, streamed = answer(chat, messages, sampling)
-    if isinstance(last, Failed):
-        raise last.error
-    assert isinstance(last, Finished)
-    assert streamed == last.result.text
-    return last.result
-
-
-def greedy_tokens(folder: Path, prompt: list[int], n: int) -> list[int]:
-    """What the engine alone says after `prompt`."""
-    session = engine.Session(engine.Model(engine.Engine(threads=1), folder), n_ctx=128)
-    made: list[int] = []
-    tokens = prompt
-    while len(made) < n:
-        session.forward(tokens, want_logits=False)
-        made.append(session.sample(engine.Sampler(temperature=0)))
-        tokens = made[-1:]
-    return made
 
 
 def test_an_answer_is_what_the_engine_says_streamed_and_counted(folder: Path, chat: ChatSession) -> None:
