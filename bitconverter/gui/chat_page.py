@@ -13,6 +13,7 @@ from bitconverter.gui.chat_keeping import ChatKeeping
 from bitconverter.gui.chat_souls import remember, remembered
 from bitconverter.gui.document_reader import DocumentReader
 from bitconverter.gui.dropping import is_soul
+from bitconverter.gui.markdown import warm_up
 from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
@@ -98,6 +99,7 @@ class ChatPage(ChatKeeping):
         if self._runner.busy:
             self._open_next(partial(self.open_model, path, context, soul, device))
             return
+        warm_up()
         self._close_session()  # before the next one is opened: two models may not fit into memory
         self._opening, self._asked_soul, self._asked_context = path, soul, context
         self._soul, self._soul_on = remembered(self._settings, path) if soul is None else (soul, bool(soul))

@@ -4,6 +4,7 @@ HTML in the answer stays text, pictures are not loaded: an answer cannot reach t
 """
 
 import html
+import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -20,6 +21,8 @@ from pygments.util import ClassNotFound
 from bitconverter.gui.theme import Colors
 
 COPY_SCHEME = "copy-code"
+USUAL = ("python", "bash", "javascript", "html", "json", "java", "c++", "sql")
+_WARM = threading.Event()
 MOST_COLOURED = 12_000  # letters of code; colouring more would hold the window up
 
 
@@ -32,6 +35,18 @@ def _highlighted(code: str, language: str, dark: bool) -> str:
     style = "github-dark" if dark else "friendly"
     text: str = highlight(code, lexer, HtmlFormatter(noclasses=True, nowrap=True, style=style))
     return text.rstrip("\n")
+
+
+def warm_up() -> None:
+    """Make the lexers of usual languages ready, on a thread: the first code in one of them takes 50 ms and more."""
+
+    def work() -> None:
+        for language in USUAL:
+            _highlighted("x = 1", language, False)
+
+    if not _WARM.is_set():
+        _WARM.set()
+        threading.Thread(target=work, name="lexers", daemon=True).start()
 
 
 class _Renderer(RendererHTML):
