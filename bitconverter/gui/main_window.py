@@ -297,6 +297,11 @@ class MainWindow(QMainWindow):
         if self._settings["theme"] == "auto":
             self._apply_theme()
 
+    def event(self, event: QEvent) -> bool:
+        if event.type() == QEvent.Type.ThemeChange:  # a contrast theme is no other colour scheme
+            self._system_theme_changed()
+        return super().event(event)
+
     def _apply_theme(self) -> None:
         app = QApplication.instance()
         assert isinstance(app, QApplication)

@@ -14,8 +14,9 @@ from bitconverter.engine import Cancel, Session
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul
 from bitconverter.jobs.placement import Placed
+from bitconverter.jobs.template_words import OWN_TEMPLATE
 from bitconverter.model.chat_template import ChatTemplate
-from bitconverter.model.known_templates import OWN, Ending, has_own
+from bitconverter.model.known_templates import Ending, has_own
 from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -47,7 +48,7 @@ class ChatSession:
         self.max_positions = model.info.max_positions
         self.tokenizer = tokenizer
         self.has_own_template = has_own(tokenizer)
-        self.use_template(OWN, template, Ending())
+        self.use_template(OWN_TEMPLATE, template, Ending())
         self._session: Session | None = session
         self._held: list[int] = []  # the tokens that the session's cache holds
         self._lock = threading.Lock()

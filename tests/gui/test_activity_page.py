@@ -150,6 +150,23 @@ def test_removing_and_clearing_can_be_undone_and_are_final_at_the_next_start(
         assert last.by_name["activity"].empty.isVisible()
 
 
+def test_pause_all_pauses_the_conversion_and_it_goes_on(window, qtbot, larger_model, tmp_path):
+    window.show_page("activity")
+    page, queue = window.by_name["activity"], window.convert.queue
+    assert not page.pause_button.isEnabled()
+    queue.add(
+        ConvertJob(source=str(larger_model), out=str(tmp_path / "m"), planes=2, method="fast", report=False)
+    )
+    assert page.pause_button.isEnabled() and page.now.isVisible()
+    page.pause_button.click()
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    assert queue.current is not None and queue.current.state is Work.PAUSED and over(window) == []
+    assert not page.pause_button.isEnabled() and page.now.isVisible()
+    queue.resume_current()
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    assert [entry.state for entry in over(window)] == [Work.DONE]
+
+
 KILLED = """
 import sys
 from pathlib import Path

@@ -9,11 +9,12 @@ import sys
 import threading
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QEvent, QPoint, QSettings, Qt
 from PySide6.QtGui import QColor, QKeySequence
-from PySide6.QtWidgets import QDialogButtonBox
+from PySide6.QtWidgets import QApplication, QDialogButtonBox
 from window_checks import nameless
 
 from bitconverter.gui import about_page, awake, theme
@@ -102,6 +103,53 @@ def test_the_theme_changes_at_once(window, qapp):
     for name, colors in (("dark", theme.DARK), ("contrast", theme.CONTRAST), ("light", theme.LIGHT)):
         box.setCurrentIndex(box.findData(name))
         assert theme.current() is colors and qapp.palette().window().color() == QColor(colors.window)
+
+
+def test_a_contrast_theme_of_windows_is_followed_while_the_window_is_open(
+    window, settings, monkeypatch, tmp_path
+):
+    registry = tmp_path / "registry.ini"
+
+    class Registry(QSettings):
+        def __init__(self, _place, _format):
+            super().__init__(str(registry), QSettings.Format.IniFormat)
+
+    monkeypatch.setattr(theme, "sys", SimpleNamespace(platform="win32"))
+    monkeypatch.setattr(theme, "QSettings", Registry)
+    settings["theme"] = "auto"
+    for flags, followed in (("126", False), ("127", True), ("x", False), ("1", True)):  # bit 0: it is on
+        registry.write_text(f"[General]\nFlags={flags}\n", encoding="utf-8")
+        QApplication.sendEvent(window, QEvent(QEvent.Type.ThemeChange))
+        assert (theme.current() is theme.CONTRAST) == followed, flags
+    settings["theme"] = "light"
+    QApplication.sendEvent(window, QEvent(QEvent.Type.ThemeChange))
+    assert theme.current() is theme.CONTRAST  # the user's own choice is not touched by the system
+    window.apply_setting("theme")
+    assert theme.current() is theme.LIGHT
+
+
+@pytest.mark.parametrize(
+    ("system", "language"), [("ja_JP.UTF-8", "ja"), ("en_US.UTF-8", "en"), ("de_DE.UTF-8", "en")]
+)
+def test_the_first_start_speaks_the_language_of_the_system(tmp_path, system, language):
+    code = (
+        "from PySide6.QtWidgets import QApplication\n"
+        "app = QApplication([])\n"
+        "from bitconverter import paths\n"
+        "from bitconverter.gui import messages\n"
+        "from bitconverter.gui.app import prepare\n"
+        "from bitconverter.settings import Settings\n"
+        "prepare(app, Settings(paths.settings_file()))\n"
+        "print(messages.language())"
+    )
+    environment = {
+        **os.environ, "LANG": system, "LC_ALL": system, "LANGUAGE": "", "BITCONVERTER_HOME": str(tmp_path),
+        "QT_QPA_PLATFORM": "offscreen",
+    }  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == language
 
 
 def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, settings, qapp, qtbot):
