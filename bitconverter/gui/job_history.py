@@ -1,6 +1,5 @@
 """Jobs that are over, kept from one start of the program to the next (store/job_store.py)."""
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -87,11 +86,11 @@ class JobHistory(QObject):
 
 
 def _kept(entry: Activity) -> PastJob:
-    problem = entry.problem or ErrorText("", "")
+    said = entry.problem or ErrorText("", "")
     return PastJob(
         entry.id, entry.kind, entry.name, entry.page, entry.state.value,
         round(entry.started * 1000), round(entry.ended * 1000), entry.result, dict(entry.numbers),
-        **dataclasses.asdict(problem),
+        said.title, said.text, said.details,
     )  # fmt: skip
 
 

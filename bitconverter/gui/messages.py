@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QLocale
 
+from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA
@@ -50,11 +51,12 @@ def tr(key: str, **fields: Any) -> str:
 
 @dataclass(frozen=True)
 class ErrorText:
-    """What to show of an error: `details` is for a report, "" when the sentence says it all."""
+    """What to show of an error: `code` names it in every language, `details` are for a report."""
 
     title: str
     text: str
     details: str = ""
+    code: str = ""
 
 
 NO_ROOM = {
@@ -69,11 +71,21 @@ _USER_TITLES = {
 def error_text(error: BaseException, step: str = "") -> ErrorText:
     """An error as a title, which names the kind of its cause, and what happened and what to do; `step`: where the
     work was when it happened."""
-    said = _error_text(error)
+    code = error.code if isinstance(error, UserError) else type(error).__name__
+    said = replace(_error_text(error), code=code, details=_details(error, code))
     if not step:
         return said
     last = tr("error-at", step=step)
     return replace(said, text=f"{said.text}\n{last}")
+
+
+def _details(error: BaseException, code: str) -> str:
+    """For a report: what went wrong in English, with all that is known of it."""
+    head = f"BitConverter {__version__}: {code}\n"
+    if not isinstance(error, UserError):
+        return head + "".join(traceback.format_exception(error))
+    fields = (f"{name}: {value}" for name, value in error.fields.items() if name != "items")
+    return head + "\n".join([str(error), *fields])
 
 
 def _error_text(error: BaseException) -> ErrorText:
@@ -82,21 +94,20 @@ def _error_text(error: BaseException) -> ErrorText:
             bad = [item for item in error.fields["items"] if item.level == "error"]
             return ErrorText(tr("error-title"), "\n".join(check_text(item) for item in bad) or str(error))
         return ErrorText(tr(_USER_TITLES.get(error.code, "error-title")), _user_sentence(error))
-    details = "".join(traceback.format_exception(error))
     if isinstance(error, MemoryError):
         from bitconverter.jobs.chat_memory import free_memory
 
         reason = f"{str(error).rstrip('.')}." if str(error) else tr("error-memory-why")
         text = tr("error-memory", reason=reason, free=format_size(free_memory()))
-        return ErrorText(tr("error-memory-title"), text, details)
+        return ErrorText(tr("error-memory-title"), text)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)), details)
+        return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)))
     if isinstance(error, OSError):
-        return ErrorText(tr("error-title"), tr("error-os", reason=str(error)), details)
+        return ErrorText(tr("error-title"), tr("error-os", reason=str(error)))
     if type(error).__module__.startswith("bitconverter."):  # the engine speaks in sentences
-        return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")), details)
+        return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")))
     reason = f"{type(error).__name__}: {error}"
-    return ErrorText(tr("error-unexpected-title"), tr("error-unexpected", reason=reason), details)
+    return ErrorText(tr("error-unexpected-title"), tr("error-unexpected", reason=reason))
 
 
 def _user_sentence(error: UserError) -> str:

@@ -16,12 +16,14 @@ class Notice(QFrame):
         self._details = ""
         self._icon = IconLabel("error", "error", 20)
         self._title, self._text = label("heading", wrap=True), label(wrap=True, selectable=True)
+        self.code = label("small", wrap=True, selectable=True)
         self.copy_button = Button("quiet", "copy")
         self.copy_button.clicked.connect(self._copy)
         words = QVBoxLayout()
         words.setSpacing(3)
         words.addWidget(self._title)
         words.addWidget(self._text)
+        words.addWidget(self.code)
         self.buttons = QHBoxLayout()
         self.buttons.setSpacing(8)
         self.buttons.addWidget(self.copy_button)
@@ -41,11 +43,14 @@ class Notice(QFrame):
         self._details = error.details
         self.copy_button.setText(tr("copy-details"))
         self.copy_button.setVisible(bool(error.details))
+        self.code.setText(error.code)
+        self.code.setVisible(bool(error.code))
 
     def show_warning(self, title: str, text: str) -> None:
         """Something to know or to decide."""
         self._show("warning", title, text)
         self.copy_button.hide()
+        self.code.hide()
 
     def clear(self) -> None:
         """Nothing to say any more."""

@@ -5,11 +5,13 @@ import string
 from pathlib import Path
 
 import pytest
+from PySide6.QtGui import QGuiApplication
 
 import bitconverter.gui
 from bitconverter.format.row_problem import REASONS
 from bitconverter.gui import messages
 from bitconverter.gui.messages import check_text, error_text, note_text, tr
+from bitconverter.gui.notice import Notice
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import ROWS_JA
@@ -155,6 +157,17 @@ def test_a_refused_preflight_names_each_problem_and_nothing_else():
     assert "5 MB" in error_text(error).text and "Too little" not in error_text(error).text
 
 
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_every_error_has_its_code_and_details_in_english(language):
+    messages.set_language(language)
+    error = UserError("disk-full", "The disk is full, make room.", folder="/x", needed=7)
+    shown = error_text(error)
+    assert shown.code == "disk-full"
+    assert shown.details.splitlines()[1:] == ["The disk is full, make room.", "folder: /x", "needed: 7"]
+    assert shown.details.startswith("BitConverter ") and "disk-full" in shown.details.splitlines()[0]
+    assert error_text(OSError(5, "I/O")).code == "OSError"
+
+
 def test_an_unexpected_error_has_details_to_copy():
     try:
         raise KeyError("inner")
@@ -233,3 +246,17 @@ def test_sizes_are_said_with_three_digits(count, text):
 )
 def test_durations_are_said_as_people_do(seconds, text):
     assert messages.format_duration(seconds) == text
+
+
+def test_a_notice_shows_the_code_and_copies_the_details(qtbot):
+    notice = Notice()
+    qtbot.addWidget(notice)
+    notice.show_error(error_text(UserError("no-model", "There is no model.", folder="/x")))
+    assert notice.code.text() == "no-model" and notice.copy_button.isVisible()
+    notice.copy_button.click()
+    assert (
+        "no-model" in QGuiApplication.clipboard().text()
+        and "folder: /x" in QGuiApplication.clipboard().text()
+    )
+    notice.show_warning("A title", "A text")
+    assert not notice.code.isVisible() and not notice.copy_button.isVisible()
