@@ -85,10 +85,19 @@ SETTINGS: tuple[Setting, ...] = (
         group="jobs",
     ),
     Setting(
-        "train_eco", bool, True, "Training gives way to the user, rests on battery and in the heat", group="jobs"
+        "train_eco",
+        bool,
+        True,
+        "Training gives way to the user, rests on battery and in the heat",
+        group="jobs",
     ),
     Setting(
-        "train_away", int, 0, "Minutes without a key before training works, 0: no matter", (0, 3, 10, 30), group="jobs"
+        "train_away",
+        int,
+        0,
+        "Minutes without a key before training works, 0: no matter",
+        (0, 3, 10, 30),
+        group="jobs",
     ),
     Setting("train_cores", int, 0, "Cores that training may use, 0 for all", bounds=(0, 1024), group="jobs"),
     Setting("close_action", str, "ask", "Closing while a job runs", ("ask", "tray", "quit"), group="jobs"),

@@ -67,7 +67,7 @@ class TemplateChoice(QWidget):
         super().__init__()
         self._settings = settings
         self._texts = Texts()
-        self._session: "ChatSession | None" = None
+        self._session: ChatSession | None = None
         name = label()
         self._texts.set(name.setText, "chat-template")
         self.button = ElidedButton("", "chevron-down")

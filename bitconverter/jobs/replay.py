@@ -58,7 +58,11 @@ class ReplayJob:
             )  # fmt: skip
         trainer = AdapterKind(log.adapter, log.rank, log.targets).trainer(stack, log.layers, window=1)
         mezo = Mezo(
-            log.seed, log.epsilon, log.slopes.shape[1], 0.0, trainer.reach() if log.reach == "graded" else None
+            log.seed,
+            log.epsilon,
+            log.slopes.shape[1],
+            0.0,
+            trainer.reach() if log.reach == "graded" else None,
         )
         made = trainer.adapters(_best(log, mezo, trainer.start(log.seed), ctx))
         soul = Soul(made.gains, log.base_name, log.base_sha256, log.notes, made.lora)
