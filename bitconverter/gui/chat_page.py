@@ -13,11 +13,11 @@ from bitconverter.gui.chat_keeping import ChatKeeping
 from bitconverter.gui.chat_souls import remember, remembered
 from bitconverter.gui.document_reader import DocumentReader
 from bitconverter.gui.dropping import is_soul
-from bitconverter.gui.markdown import warm_up
 from bitconverter.gui.messages import tr
 from bitconverter.gui.shelf_model import ShelfMemory, memory_file, places_to_scan
 from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.gui.template_choice import fill_menu, remember_template, remembered_template
+from bitconverter.gui.warming import warm_up
 from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped

@@ -4,7 +4,6 @@ HTML in the answer stays text, pictures are not loaded: an answer cannot reach t
 """
 
 import html
-import threading
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -22,7 +21,6 @@ from bitconverter.gui.theme import Colors
 
 COPY_SCHEME = "copy-code"
 USUAL = ("python", "bash", "javascript", "html", "json", "java", "c++", "sql")
-_WARM = threading.Event()
 MOST_COLOURED = 12_000  # letters of code; colouring more would hold the window up
 
 
@@ -37,16 +35,10 @@ def _highlighted(code: str, language: str, dark: bool) -> str:
     return text.rstrip("\n")
 
 
-def warm_up() -> None:
-    """Make the lexers of usual languages ready, on a thread: the first code in one of them takes 50 ms and more."""
-
-    def work() -> None:
-        for language in USUAL:
-            _highlighted("x = 1", language, False)
-
-    if not _WARM.is_set():
-        _WARM.set()
-        threading.Thread(target=work, name="lexers", daemon=True).start()
+def colour_usual() -> None:
+    """Make the lexers of usual languages ready: the first code in one of them takes 50 ms and more."""
+    for language in USUAL:
+        _highlighted("x = 1", language, False)
 
 
 class _Renderer(RendererHTML):

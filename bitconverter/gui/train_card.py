@@ -8,9 +8,9 @@ from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
+from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Note
 
-WAITS = ("on-battery", "too-hot", "user-active")  # notes of jobs/eco.py
 PHASES = ("preparing", "running", "pausing", "paused", "stopping")
 
 
@@ -138,7 +138,7 @@ class TrainCard(QFrame):
             self.notice.clear()
 
     def show_waiting(self, note: Note) -> None:
-        """It waits for what `note` says (a code of WAITS), or goes on."""
+        """It waits for what `note` says (a code of eco.WAITS), or goes on."""
         if note.code in WAITS:
             key = f"train-{note.code}"
             self.notice.show_warning(tr(key), tr(f"{key}-text", **note.fields))

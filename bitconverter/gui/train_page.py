@@ -15,10 +15,10 @@ from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
-from bitconverter.gui.train_card import WAITS
 from bitconverter.gui.train_form import State, TrainForm
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished_training import is_work_folder, recall, remember
+from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareResult

@@ -26,6 +26,7 @@ COOLER = 10.0  # degrees below, where it goes on: less would be on and off every
 # Names that Linux gives to sensors of processors; acpitz, the mainboard's, is taken where there is none of them.
 PROCESSORS = ("coretemp", "k10temp", "zenpower", "cpu_thermal", "x86_pkg_temp", "soc_thermal")
 MAINBOARD = "acpitz"
+WAITS = ("on-battery", "too-hot", "user-active")  # codes of Reason and of the notes about it
 
 
 # ---- priority and cores ----
