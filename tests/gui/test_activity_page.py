@@ -30,12 +30,12 @@ def convert(window: MainWindow, qtbot, source: Path, out: Path) -> None:
 
 def over(window: MainWindow) -> list[Activity]:
     """The list as the page shows it."""
-    model = window.by_name["activity"].over.model()
+    model = window.pages["activity"].over.model()
     return [model.index(line, 0).data(window.activities.ENTRY) for line in range(model.rowCount())]
 
 
 def choose(window: MainWindow, line: int):
-    page = window.by_name["activity"]
+    page = window.pages["activity"]
     page.over.setCurrentIndex(page.over.model().index(line, 0))
     return page.card
 
@@ -76,7 +76,7 @@ def test_what_was_done_stopped_and_failed_is_there_after_a_restart(
         qtbot.waitUntil(lambda: len(over(later)) == 3, timeout=LONG)
         assert [entry.name for entry in over(later)] == ["stopped", "failed", "出力 done"]
         assert {e.name: (e.title(), e.detail(), e.when()) for e in over(later)} == said
-        assert not later.by_name["activity"].now.isVisible()
+        assert not later.pages["activity"].now.isVisible()
         card = choose(later, 2)
         size = (done / "model.safetensors").stat().st_size
         assert over(later)[2].numbers["file_bytes"] == size and over(later)[2].numbers["bits"] > 3
@@ -127,7 +127,7 @@ def test_removing_and_clearing_can_be_undone_and_are_final_at_the_next_start(
         window.activities.turn(window.activities.begin("convert", name, "convert"), Work.STOPPED)
     running = window.activities.begin("convert", "at work", "convert")
     window.show_page("activity")
-    page = window.by_name["activity"]
+    page = window.pages["activity"]
     choose(window, 1).remove_button.click()
     assert [entry.name for entry in over(window)] == ["c", "a"] and window.toast.isVisible()
     assert not page.card.isVisible()
@@ -144,15 +144,15 @@ def test_removing_and_clearing_can_be_undone_and_are_final_at_the_next_start(
     with restarted(settings, qtbot) as later:
         qtbot.waitUntil(lambda: len(over(later)) == 3, timeout=LONG)
         assert [entry.name for entry in over(later)] == ["at work", "b", "a"]
-        later.by_name["activity"].clear_button.click()
+        later.pages["activity"].clear_button.click()
     with restarted(settings, qtbot) as last:
         assert over(last) == []
-        assert last.by_name["activity"].empty.isVisible()
+        assert last.pages["activity"].empty.isVisible()
 
 
 def test_pause_all_pauses_the_conversion_and_it_goes_on(window, qtbot, larger_model, tmp_path):
     window.show_page("activity")
-    page, queue = window.by_name["activity"], window.convert.queue
+    page, queue = window.pages["activity"], window.convert.queue
     assert not page.pause_button.isEnabled()
     queue.add(
         ConvertJob(source=str(larger_model), out=str(tmp_path / "m"), planes=2, method="fast", report=False)

@@ -143,7 +143,7 @@ def test_the_jobs_that_are_over_are_whole_at_1024_x_640(scaled, qtbot, language,
         )
         window.activities.happened(entry, Failed(OSError(28, "No space left on device")))
     window.show_page("activity")
-    page = window.by_name["activity"]
+    page = window.pages["activity"]
     page.over.setCurrentIndex(page.over.model().index(0, 0))
     _settle()
     assert page.card.isVisible() and page.card.notice.isVisible()
