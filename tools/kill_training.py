@@ -1,10 +1,10 @@
 """Kill a training at random moments and let it go on, again and again: what is redone, and whether the result is the same.
 
-Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 400] [--save-seconds 0.5] [--engine exact|mezo]
+Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [--save-seconds 0.5] [--engine exact|mezo]
 
 A tiny model with a sentence of its own is made and converted by the engine. One training runs without a break; the same
-one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the seed, from the start of the process to a few
-seconds into it, whatever it does then, and started again. Redone are the seconds from the moment at which the state
+one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the seed, whatever it does then, and started
+again: every fourth time within two seconds of the start of the process, else within two of its first step. Redone are the seconds from the moment at which the state
 that it goes on from had been reached to the kill. `--save-seconds` stands for the program's own 20: so many seconds
 after a state was saved the next one is, and the promise of at most 60 is checked in this scale: nothing may be redone
 that took longer than 3 times that and the longest step. Ends with 1 if the bytes differ or that does not hold.
@@ -70,35 +70,53 @@ def make_model(folder: Path) -> Path:
     return folder / "model"
 
 
-def start(job: TrainJob, save: float) -> tuple[subprocess.Popen[str], "queue.SimpleQueue[tuple[float, str]]"]:
-    """A process that trains, and what it tells, with the moment."""
+@dataclass(frozen=True)
+class Child:
+    """A process that trains; what it tells, with the moment; `works`: it has told of its first step, or ended."""
+
+    process: subprocess.Popen[str]
+    lines: "queue.SimpleQueue[tuple[float, str]]"
+    works: threading.Event
+    reader: threading.Thread
+
+
+def start(job: TrainJob, save: float) -> Child:
     child = subprocess.Popen(
         [sys.executable, "-c", PROGRAM.format(save=save, job=job)], stdout=subprocess.PIPE, encoding="utf-8"
     )
     lines: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
+    works = threading.Event()
 
     def read() -> None:
         assert child.stdout is not None
         for line in child.stdout:
             lines.put((time.monotonic(), line))
+            works.set()
+        works.set()
 
-    threading.Thread(target=read, daemon=True).start()
-    return child, lines
+    reader = threading.Thread(target=read)
+    reader.start()
+    return Child(child, lines, works, reader)
 
 
-def run_until(job: TrainJob, save: float, patience: float, seen: Seen) -> bool:
-    """One process, killed after `patience` seconds; whether it came to its end before."""
-    child, lines = start(job, save)
+def run_until(job: TrainJob, save: float, patience: float, at_work: bool, seen: Seen) -> bool:
+    """One process, killed after `patience` seconds, counted from its first step if `at_work`; whether it came to its
+    end before."""
+    child = start(job, save)
+    if at_work:
+        child.works.wait()
     try:
-        child.wait(patience)
+        child.process.wait(patience)
     except subprocess.TimeoutExpired:
-        child.kill()
+        child.process.kill()
     killed = time.monotonic()
-    status = child.wait()
-    time.sleep(0.05)  # the reader takes what lies in the pipe
+    status, lines = child.process.wait(), child.lines
+    child.reader.join()
     began, at_start, before = 0.0, 0.0, None
     while not lines.empty():
         moment, line = lines.get()
+        if not line.endswith("\n"):  # half of one, killed
+            break
         word, number = line.split()
         if word == "end":
             return True
@@ -126,7 +144,7 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=20_000)
     parser.add_argument("--save-seconds", type=float, default=0.5)
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
@@ -141,13 +159,14 @@ def main() -> None:
             )
             for end in ("whole", "killed")
         ]  # fmt: skip
-        if not run_until(jobs[0], args.save_seconds, 1e6, Seen()):
+        if not run_until(jobs[0], args.save_seconds, 1e6, False, Seen()):
             sys.exit("the training without a break did not end")
         random, seen, kills = np.random.default_rng(args.seed), Seen(), 0
         while kills < args.kills and not seen.ended:
-            seen.ended = run_until(jobs[1], args.save_seconds, float(random.uniform(0, 3)), seen)
+            patience = float(random.uniform(0, 2))
+            seen.ended = run_until(jobs[1], args.save_seconds, patience, kills % 4 != 3, seen)
             kills += not seen.ended
-        seen.ended = seen.ended or run_until(jobs[1], args.save_seconds, 1e6, seen)
+        seen.ended = seen.ended or run_until(jobs[1], args.save_seconds, 1e6, False, seen)
         same = Path(jobs[0].out).read_bytes() == Path(jobs[1].out).read_bytes()
         kept_its_word = report(args, kills, seen, same)
     sys.exit(0 if same and kept_its_word else 1)

@@ -223,6 +223,7 @@ class TrainRun:
         """The hidden states of all windows, made once."""
         if not self.prefix.ready:
             self.prefix.write(self._prefix_parts())
+            self.stack.let_go()  # of the layers that do not learn
 
     def _prefix_parts(self) -> Iterator[F32]:
         size = max(1, RUN_TOKENS // self.window)
@@ -417,6 +418,7 @@ class TrainRun:
             self.ctx.emit(Note("train-forgot", {**vars(self.forgetting), "path": str(self._soul_path)}))
 
     def _look_for_forgetting(self, made: Adapters) -> Forgetting:
+        self.stack.let_go()  # what follows maps the file once more
         model = self.asking.model
         model.wear(Adapters())
         self.ctx.emit(Progress(0, 2, "look", "general"))

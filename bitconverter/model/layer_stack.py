@@ -4,6 +4,7 @@ Weights are mapped, not read: a layer's pages come from the file when it runs.
 """
 
 import json
+import mmap
 from codecs import BOM_UTF8
 from pathlib import Path
 from typing import Any
@@ -39,9 +40,11 @@ class LayerStack:
         self._config_json = (folder / "config.json").read_bytes().removeprefix(BOM_UTF8)
         self._config: dict[str, Any] = json.loads(self._config_json)
         self._tensors: dict[str, np.ndarray] = {}
+        self._maps: list[Any] = []
         for path in _weight_files(folder):
             file = SafetensorsFile(path)
             whole = np.memmap(path, np.uint8, mode="r")
+            self._maps.append(whole.base)
             for name, entry in file.tensors.items():
                 if entry.dtype in _DTYPES:
                     part = whole[entry.offset : entry.offset + entry.bytes]
@@ -55,6 +58,14 @@ class LayerStack:
             )
         quantization = self._config.get("quantization_config", {})
         self.seed = int(quantization.get("rotation", {}).get("seed", 0))
+
+    def let_go(self) -> None:
+        """The pages of the weights are not needed for now: they come from the file again when they are. Where the system
+        has no such call (Windows) it takes them back itself."""
+        advice = getattr(mmap, "MADV_DONTNEED", None)
+        for mapped in self._maps:
+            if advice is not None and isinstance(mapped, mmap.mmap):
+                mapped.madvise(advice)
 
     def prefix(self, layer: int, matrix: str) -> str:
         """The name of matrix `matrix` (of MATRICES) of a layer, without an ending."""
