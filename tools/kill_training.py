@@ -1,10 +1,12 @@
-"""Kill a training at random moments and let it go on, again and again: what is redone, and whether the result is the same.
+"""Kill a training at random moments and let it go on, again and again: what is redone, and is the result the same?
 
 Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [--save-seconds 0.5] [--engine exact|mezo]
 
 A tiny model with a sentence of its own is made and converted by the engine. One training runs without a break; the same
 one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the seed, whatever it does then, and started
-again: every fourth time within two seconds of the start of the process, else within two of its first step. Redone are the seconds from the moment at which the state
+again: every fourth time within two seconds of the start of the process, else within two of its first step.
+
+Redone are the seconds from the moment at which the state
 that it goes on from had been reached to the kill. `--save-seconds` stands for the program's own 20: so many seconds
 after a state was saved the next one is, and the promise of at most 60 is checked in this scale: nothing may be redone
 that took longer than 3 times that and the longest step. Ends with 1 if the bytes differ or that does not hold.
@@ -177,7 +179,9 @@ def report(args: argparse.Namespace, kills: int, seen: Seen, same: bool) -> bool
     most = max(seen.redone, default=0.0)
     allowed = PROMISED / OWN_SAVE * args.save_seconds + seen.longest_step
     print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {args.engine}\n")
-    print("| kills | steps | saved every | redone at most | of all work | same bytes |\n|---|---|---|---|---|---|")
+    print(
+        "| kills | steps | saved every | redone at most | of all work | same bytes |\n|---|---|---|---|---|---|"
+    )
     print(
         f"| {kills} | {args.steps} | {args.save_seconds:g} s | {most:.2f} s (allowed {allowed:.2f}) | "
         f"{sum(seen.redone):.1f} s of {sum(seen.redone) + seen.worked:.1f} s | {'yes' if same else 'NO'} |"

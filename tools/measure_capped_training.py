@@ -2,7 +2,7 @@
 
 Usage: python tools/measure_capped_training.py MODEL [--cap 4 | --cgroup FOLDER] [--tokens 512] [--rank 8] [--threads 2]
 
-MODEL is a converted folder; one of the 8B shape: `bitconverter benchmark --synthetic llama3-8b --planes 2 --keep FOLDER`.
+MODEL is a converted folder; one of the 8B shape: `SyntheticJob` of jobs/synthetic.py with shape "8b".
 Low-rank additions to q and v of every layer learn, from one window of random tokens. Every kind of step has a process
 of its own. --cap makes a memory group of so many GiB (cgroup v1 or v2, needs root), which counts everything: the
 process's own memory and the pages of the mapped model, which the system must give back when the limit is reached. A
@@ -116,7 +116,10 @@ def main() -> None:
         f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {args.threads} threads, 1 x {args.tokens} tokens, "
         f"rank {args.rank}, limit {f'{limit / 2**30:.2f} GiB' if limit else 'none'}\n"
     )
-    print("| step | | loss | moved | took | memory of all kinds at most |\n|---|---|---|---|---|---|", flush=True)
+    print(
+        "| step | | loss | moved | took | memory of all kinds at most |\n|---|---|---|---|---|---|",
+        flush=True,
+    )
     for kind in ("exact", "mezo"):
         print(measure(args, kind, folder), flush=True)
 

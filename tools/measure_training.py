@@ -1,6 +1,7 @@
 """What training gains, how long it takes and how much memory it needs, measured: a Markdown table.
 
-Usage: python tools/measure_training.py MODEL LESSON [--threads 2] [--seeds 0 1] [--only exact mezo-60 mezo-300 memory] [--mezo-steps N]
+Usage: python tools/measure_training.py MODEL LESSON [--threads 2] [--seeds 0 1] [--mezo-steps N]
+       [--only exact mezo-60 mezo-300 memory]
 
 MODEL is a converted folder, LESSON the folder that tools/sentiment_lesson.py makes. Every run is the command line's own
 `bitconverter train` in a process of its own, from its start to its end; then the soul is put on the model and every row
@@ -152,7 +153,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=what, default=what)
     parser.add_argument("--mezo-steps", type=int, default=0, help="with one kind of mezo in --only")
     args = parser.parse_args()
-    print(f"{time.strftime('%Y-%m-%d')}, {processor()}, {args.threads} threads, {args.model.name}\n", flush=True)
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {processor()}, {args.threads} threads, {args.model.name}\n", flush=True
+    )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         kinds = [kind for kind in args.only if kind != "memory"]

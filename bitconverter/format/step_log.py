@@ -48,7 +48,8 @@ def log_bytes(log: StepLog) -> bytes:
     head = {
         "format": FORMAT, "format_version": VERSION, "steps": steps, "directions": directions, "base_name": log.base_name, "base_sha256": log.base_sha256,
         "layers": log.layers, "adapter": log.adapter, "rank": log.rank, "targets": list(log.targets),
-        "seed": log.seed, "epsilon": log.epsilon, "reach": log.reach, "best_step": log.best_step, "notes": log.notes,
+        "seed": log.seed, "epsilon": log.epsilon, "reach": log.reach,
+        "best_step": log.best_step, "notes": log.notes,
     }  # fmt: skip
     data = json.dumps(head, ensure_ascii=True).encode() + b"\n"
     data += log.rates.astype("<f8").tobytes() + log.restored.astype("<i4").tobytes()
@@ -71,7 +72,11 @@ def read_log(path: Path) -> StepLog:
 
 
 def _parsed(head: Any, body: bytes) -> StepLog:
-    if not isinstance(head, dict) or head.get("format") != FORMAT or head.get("format_version") not in (1, VERSION):
+    if (
+        not isinstance(head, dict)
+        or head.get("format") != FORMAT
+        or head.get("format_version") not in (1, VERSION)
+    ):
         raise ValueError("it is not a step log of this version")
     reach = head["reach"] if head["format_version"] == VERSION else "even"
     if reach not in REACHES:

@@ -60,8 +60,8 @@ def low_priority() -> Iterator[None]:
 def on_cores(cores: Sequence[int]) -> Iterator[None]:
     """Inside the block this thread, and the threads that it starts, run on these cores alone; () for any.
 
-    Linux binds threads, Windows the whole process; both have their usual cores again behind the block. Elsewhere nothing
-    is done. Raises UserError("no-such-core").
+    Linux binds threads, Windows the whole process; both have their usual cores again behind the block. Elsewhere
+    nothing is done. Raises UserError("no-such-core").
     """
     if not cores or sys.platform not in ("linux", "win32"):
         yield

@@ -9,8 +9,8 @@ up again at half the rate), "train-plateau" (step, checks: nothing got better fo
 was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
 do with the lesson, so the soul is kept in `path` and not under its name), "train-sample" (step, prompt, answer: of the
 model as it is then, to one of the samples at every check, or to what was asked of the running job), "sample-failed"
-(prompt, reason), those of jobs/eco.py (it waits, it goes on). Metric("memory", step, bytes): what it is expected to take
-beside the mapped model. Metric("loss", step, value) after every step; at every check
+(prompt, reason), those of jobs/eco.py (it waits, it goes on). Metric("memory", step, bytes): what it is expected to
+take beside the mapped model. Metric("loss", step, value) after every step; at every check
 Metric("validation", step, value), in nats per learned token, and Metric("accuracy", step, value), the share of windows
 that are right in every token.
 """
@@ -73,8 +73,8 @@ class TrainSettings:
 
     engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
     forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
-    "loss" or "accuracy" (model/mezo.py); `one_sided`: at +`epsilon` and once for all directions where it is. rate, epsilon
-    and clip None: what suits the engine and the adapter (RATES, EPSILONS, CLIPS). The rate rises over
+    "loss" or "accuracy" (model/mezo.py); `one_sided`: at +`epsilon` and once for all directions where it is. rate,
+    epsilon and clip None: what suits the engine and the adapter (RATES, EPSILONS, CLIPS). The rate rises over
     `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
     does not.
 
@@ -408,7 +408,8 @@ class TrainRun:
             kept = self.learner.state()
             log = StepLog(
                 soul.base_name, self.base_sha256, job.layers, job.adapter, job.rank, job.targets, job.seed,
-                _epsilon(job), "even" if self.trainer.reach() is None else "graded", state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
+                _epsilon(job), "even" if self.trainer.reach() is None else "graded",
+                state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
             _write_new(log_path(job.out), log_bytes(log))
         _write_new(self._soul_path, soul_bytes(soul))

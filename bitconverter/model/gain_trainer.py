@@ -12,8 +12,8 @@ from bitconverter.format.soul_file import Adapters
 from bitconverter.model.block_trainer import F32, F64, Batch, BlockTrainer, Score
 from bitconverter.model.layer_stack import LayerStack
 
-# How far MeZO's directions go along a gain. What learns with gradients shows where they are large: in the last layer, and
-# in the matrices that write into the residual stream (docs/MODEL.md, "Training"). Part of what a step log means.
+# How far MeZO's directions go along a gain. What learns with gradients shows where they are large: in the last layer,
+# and in the matrices that write into the residual stream (docs/MODEL.md, "Training"). Part of what a step log means.
 REACH_BY_MATRIX = {"down": 1.0, "o": 0.3}
 REACH_OF_OTHERS = 0.2
 REACH_FROM_THE_END = (1.0, 0.4)  # the last layer, the one before; the others

@@ -60,8 +60,8 @@ class LayerStack:
         self.seed = int(quantization.get("rotation", {}).get("seed", 0))
 
     def let_go(self) -> None:
-        """The pages of the weights are not needed for now: they come from the file again when they are. Where the system
-        has no such call (Windows) it takes them back itself."""
+        """The pages of the weights are not needed for now: they come from the file again when they are. Where the
+        system has no such call (Windows) it takes them back itself."""
         advice = getattr(mmap, "MADV_DONTNEED", None)
         for mapped in self._maps:
             if advice is not None and isinstance(mapped, mmap.mmap):

@@ -5,8 +5,8 @@ needed and never kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded b
 -rate / D sum_j c_j u_j. f is any number that a forward pass gives. Signs in place of the paper's Gaussians: E u u' = 1
 holds for both, and signs are the same bits on every machine.
 
-One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D (Dang et
-al. 2025, FZOO), and a slope that the curvature bends.
+One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D (Dang
+et al. 2025, FZOO), and a slope that the curvature bends.
 """
 
 from collections.abc import Sequence
@@ -63,8 +63,8 @@ class Mezo:
         return self.directions + 1 if self.one_sided else 2 * self.directions
 
     def places(self, parameters: F64, step: int) -> F64:
-        """Where to look, f64 [looks, n]: a + eps u_1, a - eps u_1, a + eps u_2, ...; one-sided a, a + eps u_1, a + eps u_2,
-        ..."""
+        """Where to look, f64 [looks, n]: a + eps u_1, a - eps u_1, a + eps u_2, ...; one-sided a, a + eps u_1,
+        a + eps u_2, ..."""
         rows = [parameters] if self.one_sided else []
         for j in range(self.directions):
             u = self.epsilon * self._direction(step, j, len(parameters))

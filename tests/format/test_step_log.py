@@ -55,7 +55,8 @@ def changed(**changes: Any) -> bytes:
 @pytest.mark.parametrize(
     "changes",
     [
-        {"format": "other"}, {"format_version": 3}, {"reach": "far"}, {"reach": "drop"}, {"steps": 4}, {"steps": -1}, {"steps": 1e9}, {"steps": True},
+        {"format": "other"}, {"format_version": 3}, {"reach": "far"}, {"reach": "drop"},
+        {"steps": 4}, {"steps": -1}, {"steps": 1e9}, {"steps": True},
         {"directions": 0}, {"best_step": 4}, {"epsilon": 0}, {"epsilon": "x"}, {"seed": -1}, {"layers": 0.5},
         {"notes": []}, {"notes": {"a": 1}}, {"base_name": None}, {"base_sha256": "drop"}, {"notes": "drop"},
     ],

@@ -1,5 +1,5 @@
-"""A training that leaves the PC to its user: low priority, chosen cores, no work on battery, in the heat or while somebody
-is at it; the result is the same."""
+"""A training that leaves the PC to its user: low priority, chosen cores, no work on battery, in the heat or while
+somebody is at it; the result is the same."""
 
 import os
 import sys
@@ -262,4 +262,6 @@ def test_the_job_stays_on_its_cores(model: Path, tmp_path: Path) -> None:
 
 def test_a_core_that_is_none_is_named(model: Path, tmp_path: Path) -> None:
     last = run_job(make_job(model, tmp_path / "a", cores=(4095,)), lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "no-such-core"
+    assert (
+        isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "no-such-core"
+    )
