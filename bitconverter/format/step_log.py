@@ -46,7 +46,8 @@ def log_bytes(log: StepLog) -> bytes:
     """The file's content; it depends on the log alone."""
     steps, directions = log.slopes.shape
     head = {
-        "format": FORMAT, "format_version": VERSION, "steps": steps, "directions": directions, "base_name": log.base_name, "base_sha256": log.base_sha256,
+        "format": FORMAT, "format_version": VERSION, "steps": steps, "directions": directions,
+        "base_name": log.base_name, "base_sha256": log.base_sha256,
         "layers": log.layers, "adapter": log.adapter, "rank": log.rank, "targets": list(log.targets),
         "seed": log.seed, "epsilon": log.epsilon, "reach": log.reach,
         "best_step": log.best_step, "notes": log.notes,
