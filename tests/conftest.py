@@ -3,7 +3,6 @@
 import json
 import os
 import shutil
-import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,25 +22,6 @@ GOLDEN = Path(__file__).parent / "golden"
 # No time limits: a busy machine is not an error. The same examples every time: a failure can be repeated.
 hypothesis.settings.register_profile("bitconverter", deadline=None, derandomize=True, print_blob=True)
 hypothesis.settings.load_profile("bitconverter")
-
-
-ENDED: list[int] = []  # the status that pytest ends with
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_sessionfinish(exitstatus: int) -> None:
-    ENDED.append(int(exitstatus))
-
-
-@pytest.hookimpl(trylast=True)
-def pytest_unconfigure() -> None:
-    """All is told and written by now. Python would take apart what 3,800 tests left of Qt, in no good order, and that
-    has crashed after the whole suite (never after a part of it). That the program itself ends well is tested:
-    tests/gui/test_start_and_kill.py."""
-    if ENDED:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(ENDED[-1])
 
 
 @pytest.fixture(autouse=True)
