@@ -8,6 +8,7 @@ import itertools
 
 from bitconverter.engine import ModelInfo
 from bitconverter.jobs import polish
+from bitconverter.jobs.engine_memory import GROUP, backward_bytes, forward_bytes, head_bytes
 from bitconverter.jobs.evaluate import chunk_tokens
 from bitconverter.jobs.layer_reader import CHUNK_TOKENS, SLAB_BYTES
 from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
@@ -37,18 +38,23 @@ def peak_bytes(
         return WORK + max(stages)
     hidden = 4 * window * info.hidden_size  # of a window's states
     layer = stored * _layer_weights(info)
-    inputs = 4 * CHUNK_TOKENS * sum(_widths(info))
+    inputs = 4 * CHUNK_TOKENS * sum(_widths(info)) + forward_bytes(info, max(window, GROUP))
+    back = backward_bytes(info, CHUNK_TOKENS, window)
     rounding = windows * hidden + layer + max(_fit(info) + _factor(info), inputs)
     stages.append(rounding)
     if measured:
         moments = 8 * sum(_block_entries(width) for width in _widths(info))
         stages.append(
-            windows * 8 * window + 2 * measured * hidden + layer + inputs + max(moments, _factor(info))
-        )
+            windows * 8 * window + 2 * measured * hidden + layer + inputs + back
+            + max(moments, _factor(info), head_bytes(info, info.vocab_size))
+        )  # fmt: skip
     if polished:
         taught = (polish.WINDOWS + polish.HELD_OUT) * hidden
         head = (stored + 1) * info.vocab_size * info.hidden_size
-        stages.append(taught + polish.BATCH * hidden * (info.n_layers + 3) + head + inputs + layer)
+        stages.append(
+            taught + polish.BATCH * hidden * (info.n_layers + 3) + head + inputs + layer + back
+            + head_bytes(info, info.vocab_size, models=2)
+        )  # fmt: skip
     return WORK + max(stages)
 
 

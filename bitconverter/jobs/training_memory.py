@@ -9,15 +9,12 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.engine_memory import GROUP, backward_bytes, forward_bytes, head_bytes
 from bitconverter.jobs.taught_model import CHUNK
 from bitconverter.jobs.taught_model import WINDOW as ASKED_WINDOW
 from bitconverter.model.budget import session_bytes
 
 WORK = 30 * 1024 * 1024  # bytes: threads, tables, the tokenizer, what the allocator keeps
-GROUP = 1024  # tokens that the engine's work space holds at a time (native/src/block_windows.c, block_back.c)
-BATCH = 256  # of them go through a matrix together
-HEAD_LOGITS = 8 << 20  # f32 at most (native/src/head.c)
-HEAD_TOKENS = (12, 256)
 PER_PARAMETER = {  # bytes: f64 vectors, and a checkpoint in memory while it is written
     "exact": 8 * 8
     + 2 * 4 * 8,  # it, the best, gradient twice, two moments and two of their kind; file and its copy
@@ -52,33 +49,11 @@ def training_bytes(info: ModelInfo, load: Load) -> int:
     whole = (
         session_bytes(info, min(ASKED_WINDOW, info.max_positions), "f16") + 2 * 4 * CHUNK * info.vocab_size
     )
-    engine = _forward(info, min(max(load.window, GROUP), max(tokens, GROUP)))
+    engine = forward_bytes(info, min(max(load.window, GROUP), max(tokens, GROUP)))
     if load.engine == "exact":
-        engine += _backward(info, load)
-    head = _head(info, load.vocabulary)
+        engine += backward_bytes(info, load.tokens, load.window)
+    head = head_bytes(info, load.vocabulary)
     return WORK + load.lesson * PER_TOKEN + kept + learned + engine + head + whole
-
-
-def _forward(info: ModelInfo, tokens: int) -> int:
-    heads, kv = info.n_heads * info.head_dim, 2 * info.n_kv_heads * info.head_dim
-    batch = min(BATCH, tokens)
-    return 4 * (tokens * (2 * heads + kv) + batch * (2 * info.hidden_size + 2 * info.intermediate_size))
-
-
-def _backward(info: ModelInfo, load: Load) -> int:
-    heads, kv = info.n_heads * info.head_dim, 2 * info.n_kv_heads * info.head_dim
-    windows = max(1, min(GROUP // load.window, -(-load.tokens // load.window)))
-    tokens = windows * load.window
-    per_token = 2 * (heads + kv) + 4 * heads + 2 * info.hidden_size
-    per_batch = 3 * info.hidden_size + 6 * info.intermediate_size
-    per_batch += max(info.hidden_size, info.intermediate_size, heads)
-    return 4 * (tokens * per_token + min(BATCH, tokens) * per_batch)
-
-
-def _head(info: ModelInfo, vocabulary: int) -> int:
-    least, most = HEAD_TOKENS
-    chunk = max(least, min(most, HEAD_LOGITS // max(1, vocabulary) // least * least))
-    return 4 * chunk * (vocabulary + 4 * info.hidden_size)
 
 
 def free_bytes() -> int:
