@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from threading import Thread
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
@@ -44,6 +45,7 @@ class ChatPage(ChatKeeping):
         self._soul = ""  # the open model's, or that of the one that is being opened
         self._soul_problem: Exception | None = None  # told when the model is open without it
         self._model = ""  # the open one's path
+        self._warming: Thread | None = None
         self._runner.idle.connect(self._on_idle)
         self._connect()
         for keys in ("Ctrl+F", "Ctrl+Shift+F"):
@@ -99,7 +101,7 @@ class ChatPage(ChatKeeping):
         if self._runner.busy:
             self._open_next(partial(self.open_model, path, context, soul, device))
             return
-        warm_up()
+        self._warming = warm_up()
         self._close_session()  # before the next one is opened: two models may not fit into memory
         self._opening, self._asked_soul, self._asked_context = path, soul, context
         self._soul, self._soul_on = remembered(self._settings, path) if soul is None else (soul, bool(soul))
@@ -320,6 +322,8 @@ class ChatPage(ChatKeeping):
         self.log.save_now()
         self._close_session()
         self.counter.stop_and_wait()
+        if self._warming is not None:
+            self._warming.join()
         self.store.close()
 
     def _on_idle(self) -> None:

@@ -1,18 +1,18 @@
 """What the first answer needs is imported and made ready on a thread while its model is opened."""
 
 import threading
+from functools import cache
 
-_BEGUN = threading.Event()
+
+@cache
+def warm_up() -> threading.Thread:
+    """Once: Markdown and the colours of usual languages. Whoever ends the window waits for the thread."""
+    thread = threading.Thread(target=_colour_usual, name="lexers")
+    thread.start()
+    return thread
 
 
-def warm_up() -> None:
-    """Once: Markdown and the colours of usual languages."""
+def _colour_usual() -> None:
+    from bitconverter.gui.markdown import colour_usual
 
-    def work() -> None:
-        from bitconverter.gui.markdown import colour_usual
-
-        colour_usual()
-
-    if not _BEGUN.is_set():
-        _BEGUN.set()
-        threading.Thread(target=work, name="lexers", daemon=True).start()
+    colour_usual()
