@@ -13,7 +13,6 @@ that took longer than 3 times that and the longest step. Ends with 1 if the byte
 """
 
 import argparse
-import platform
 import queue
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
+from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, run_job
 from bitconverter.jobs.self_test_model import write_model
@@ -178,7 +178,7 @@ def report(args: argparse.Namespace, kills: int, seen: Seen, same: bool) -> bool
     """The table; whether no more was redone than promised."""
     most = max(seen.redone, default=0.0)
     allowed = PROMISED / OWN_SAVE * args.save_seconds + seen.longest_step
-    print(f"{time.strftime('%Y-%m-%d')}, {platform.processor() or platform.machine()}, {args.engine}\n")
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.engine}\n")
     print(
         "| kills | steps | saved every | redone at most | of all work | same bytes |\n|---|---|---|---|---|---|"
     )

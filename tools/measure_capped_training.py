@@ -12,7 +12,6 @@ process that needs more is ended by the system, and the table says so. --cgroup 
 import argparse
 import json
 import os
-import platform
 import resource
 import subprocess
 import sys
@@ -20,6 +19,8 @@ import time
 from pathlib import Path
 
 import numpy as np
+
+from bitconverter.jobs.benchmark import machine
 
 V1, V2 = Path("/sys/fs/cgroup/memory"), Path("/sys/fs/cgroup")
 NAME = "bitconverter-cap"
@@ -113,7 +114,7 @@ def main() -> None:
     folder = make_group(int(args.cap * 2**30)) if args.cap else args.cgroup
     limit = number(folder, "memory.limit_in_bytes", "memory.max") if folder else 0
     print(
-        f"{time.strftime('%Y-%m-%d')}, {platform.machine()}, {args.threads} threads, 1 x {args.tokens} tokens, "
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, 1 x {args.tokens} tokens, "
         f"rank {args.rank}, limit {f'{limit / 2**30:.2f} GiB' if limit else 'none'}\n"
     )
     print(

@@ -8,7 +8,6 @@ the system forget the program's files before each start; it does not forget thos
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import PySide6
 
 import bitconverter
 from bitconverter.gui.pages import PAGES
+from bitconverter.jobs.benchmark import machine
 
 # The folders of this Python that a start reads.
 OWN = [Path(place).parent for place in (bitconverter.__file__, os.__file__)]
@@ -70,16 +70,6 @@ def forget(folder: Path) -> None:
         if file.is_file():
             with file.open("rb") as opened:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-
-
-def machine() -> str:
-    """The processor and the system."""
-    names = [
-        line.partition(":")[2].strip()
-        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        if line.startswith("model name")
-    ]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} threads, {platform.platform()}"
 
 
 def main() -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Signal
-from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication, QResizeEvent
+from PySide6.QtCore import Signal
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
 from bitconverter import paths
@@ -16,7 +16,7 @@ from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.device_text import badge
 from bitconverter.gui.dropping import chat_takes, dropped_model, is_model
-from bitconverter.gui.flow import LETTERS_CHANGED
+from bitconverter.gui.flow import FollowsRoom
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
@@ -39,7 +39,7 @@ ROOM_FOR_BOTH = 1000
 TEMPLATE_PROBLEMS = ("no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable")
 
 
-class ChatLayout(QWidget):
+class ChatLayout(FollowsRoom, QWidget):
     """The parts of the page. Emits `dropped` with the path of a model that was dropped on it, and
     `documents_dropped` with the paths of other files."""
 
@@ -228,15 +228,6 @@ class ChatLayout(QWidget):
     def _side(self, width: int) -> int:
         """Of something beside the chat: wider with larger letters, at most half of the page."""
         return min(round(width * max(theme.scale(), 1.0)), max(width, self.width() // 2))
-
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._follow_room()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            self._follow_room()
 
     def _follow_room(self) -> None:
         rooms = self._rooms()

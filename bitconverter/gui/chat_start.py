@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import (
     QFrame,
     QProgressBar,
@@ -14,7 +13,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui import theme
-from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.model_bar import existing_models
 from bitconverter.gui.widgets import (
@@ -35,7 +34,7 @@ DROP_MARGIN = 34
 SUGGESTIONS = ("suggestion-1", "suggestion-2", "suggestion-3")
 
 
-class ChatStart(QStackedWidget):
+class ChatStart(FollowsRoom, QStackedWidget):
     """Three faces: no model, loading, ready."""
 
     picked = Signal(str)
@@ -115,16 +114,7 @@ class ChatStart(QStackedWidget):
             inner.addWidget(button)
         return result
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._place_buttons()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            self._place_buttons()
-
-    def _place_buttons(self) -> None:
+    def _follow_room(self) -> None:
         """Side by side where there is room for both, else under each other; all as wide as the letters want."""
         for face, width in zip(self._pages, WIDTHS, strict=True):
             face.setMaximumWidth(round(width * theme.scale()))
@@ -171,7 +161,7 @@ class ChatStart(QStackedWidget):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        self._place_buttons()
+        self._follow_room()
         index = self.currentIndex()
         if index == 0:
             self.show_no_model()

@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui.attachments import AttachmentBar
-from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.moods import MoodButtons
 from bitconverter.gui.widgets import (
@@ -120,7 +120,7 @@ class _Hint(QLabel):
         self.setText(self._whole if self.fontMetrics().horizontalAdvance(self._whole) <= self.width() else "")
 
 
-class Composer(QFrame):
+class Composer(FollowsRoom, QFrame):
     """The input with its documents, the moods, the context meter, and the button that sends or stops.
 
     Emits `draft_changed` soon after something that counts as context has changed, `typed` at once, `preview`
@@ -204,16 +204,7 @@ class Composer(QFrame):
         layout.addWidget(self.edit)
         layout.addLayout(self._foot)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._fold()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            self._fold()
-
-    def _fold(self) -> None:
+    def _follow_room(self) -> None:
         """The meter and the button stand below the moods where there is no room for all of them in a line."""
         beside_or_below(
             self._foot, (self.attach_button, self.moods, self._used, self.button), self.width() - METER - 40
@@ -260,7 +251,7 @@ class Composer(QFrame):
         set_property(self.meter, "level", level)
         set_property(self._used, "level", level)
         self._used.setText(f"{prompt.tokens:,} / {prompt.n_ctx:,}")
-        self._fold()
+        self._follow_room()
         key = {"over": "context-over-tip", "near": "context-near-tip"}.get(level, "context-tip")
         text = tr(key, used=f"{prompt.tokens:,}", most=f"{prompt.n_ctx:,}", room=f"{prompt.room:,}")
         if prompt.left_out:

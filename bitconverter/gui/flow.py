@@ -1,12 +1,36 @@
 """Sizes that follow the letters."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QBoxLayout, QWidget
 
 # of a change of the text size: the application's font first, then the style sheet
 LETTERS_CHANGED = (QEvent.Type.FontChange, QEvent.Type.StyleChange)
+
+
+if TYPE_CHECKING:
+    _Widget = QWidget
+else:
+    _Widget = object
+
+
+class FollowsRoom(_Widget):
+    """Before the base class of a widget whose parts are placed anew with its size and with the letters'."""
+
+    def _follow_room(self) -> None:
+        raise NotImplementedError
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._follow_room()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._follow_room()
 
 
 def wrapped_height(widget: QWidget, least_width: int) -> int:

@@ -3,12 +3,12 @@
 import os
 import time
 
-from PySide6.QtCore import QEvent, Qt, QUrl, Signal
-from PySide6.QtGui import QDesktopServices, QResizeEvent
+from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import QFrame
 
 from bitconverter.gui.activity import LIVE, Activity, Work
-from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.job_facts import fact_text
 from bitconverter.gui.messages import format_duration, tr
 from bitconverter.gui.notice import Notice
@@ -17,7 +17,7 @@ from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
 
 
-class PastJobCard(QFrame):
+class PastJobCard(FollowsRoom, QFrame):
     """Hidden while none is chosen. Emits `page_wanted` with the page of the job, `removed` with the job."""
 
     page_wanted = Signal(str)
@@ -73,16 +73,7 @@ class PastJobCard(QFrame):
         self.folder_button.setVisible(bool(entry.result))
         self.folder_button.setEnabled(os.path.exists(entry.result))
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._place_buttons()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            self._place_buttons()
-
-    def _place_buttons(self) -> None:
+    def _follow_room(self) -> None:
         buttons = (self.folder_button, self.page_button, self.remove_button)
         beside_or_below(self._buttons, buttons, self.width() - 2 * Space.LARGE)
 
@@ -104,7 +95,7 @@ class PastJobCard(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
-        self._place_buttons()
+        self._follow_room()
         self.show_entry(self.entry)
 
 

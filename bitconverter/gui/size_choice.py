@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
     QButtonGroup,
     QGridLayout,
@@ -16,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui import theme
-from bitconverter.gui.flow import LETTERS_CHANGED, wrapped_height
+from bitconverter.gui.flow import FollowsRoom, wrapped_height
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.quality_view import quality_level
 from bitconverter.gui.tokens import Space
@@ -142,7 +141,7 @@ def speed_text(plan: PlanChoice) -> str:
     return tr("expected-speed", speed=f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}")
 
 
-class SizeChoice(QWidget):
+class SizeChoice(FollowsRoom, QWidget):
     """Emits `changed` when the user chooses; choose() does not."""
 
     changed = Signal()
@@ -158,7 +157,7 @@ class SizeChoice(QWidget):
         for name, card in self.cards.items():
             self._group.addButton(card)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
-        self._arrange()  # before what stands below it: Tab goes in this order
+        self._follow_room()  # before what stands below it: Tab goes in this order
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
         self.slider.setPageStep(STEPS // 2)
@@ -177,16 +176,7 @@ class SizeChoice(QWidget):
         self.choice = Choice(preset)
         self.choose(self.choice)
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
-        self._arrange()
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            self._arrange()
-
-    def _arrange(self) -> None:
+    def _follow_room(self) -> None:
         """All in a row, or two below two where letters are large."""
         columns = len(PRESETS) if self.width() >= LEAST_CARD * len(PRESETS) * theme.scale() else 2
         if columns == self._columns:

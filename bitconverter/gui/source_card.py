@@ -3,12 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, QStandardPaths, Qt, Signal
-from PySide6.QtGui import QResizeEvent
+from PySide6.QtCore import QStandardPaths, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui.check_list import CheckList
-from bitconverter.gui.flow import LETTERS_CHANGED, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.widgets import (
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
 DROP_MARGIN = 36
 
 
-class SourceCard(QWidget):
+class SourceCard(FollowsRoom, QWidget):
     """Emits `picked` with the path of a folder or a .gguf file."""
 
     picked = Signal(str)
@@ -78,14 +77,8 @@ class SourceCard(QWidget):
         inner.addStretch()
         return result
 
-    def resizeEvent(self, event: QResizeEvent) -> None:
-        super().resizeEvent(event)
+    def _follow_room(self) -> None:
         beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
-
-    def changeEvent(self, event: QEvent) -> None:
-        super().changeEvent(event)
-        if event.type() in LETTERS_CHANGED:
-            beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
 
     def _build_steps(self) -> QHBoxLayout:
         """What will happen, in three steps."""

@@ -1,6 +1,5 @@
 """The chat template of a model: the choice of it, and which one each model was given last."""
 
-import json
 import os
 from collections.abc import Callable
 from typing import TYPE_CHECKING
@@ -9,6 +8,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
 
 from bitconverter.gui.messages import tr
+from bitconverter.gui.model_memory import ModelMemory
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import ElidedButton, Texts, label
@@ -18,7 +18,7 @@ from bitconverter.settings import Settings
 if TYPE_CHECKING:
     from bitconverter.jobs.chat import ChatSession
 
-KEY, MOST = "chat_templates", 100
+CHOSEN = ModelMemory("chat_templates", (str,))
 
 
 def template_name(word: str) -> str:
@@ -106,36 +106,18 @@ class TemplateChoice(QWidget):
         self.show_session(self._session, self.button.isEnabled())
 
 
-# ---- which one each model was given: a setting, one line of JSON per model
+# ---- which one each model was given
 
 
 def remember_template(settings: Settings, model: str, word: str) -> bool:
     """`model` is to be opened with `word`; OWN_TEMPLATE forgets the one it had. Returns whether that is new."""
     if remembered_template(settings, model) == word:
         return False
-    lines = [line for line in settings[KEY] if (_parsed(line) or ("",))[0] != model]
-    if word != OWN_TEMPLATE:
-        lines.insert(0, json.dumps([model, word]))  # ASCII: it holds any name of a file
-    settings[KEY] = lines[:MOST]
+    CHOSEN.remember(settings, model, *((word,) if word != OWN_TEMPLATE else ()))
     return True
 
 
 def remembered_template(settings: Settings, model: str) -> str:
     """What was chosen for `model`."""
-    for line in settings[KEY]:
-        found = _parsed(line)
-        if found is not None and found[0] == model:
-            return found[1]
-    return OWN_TEMPLATE
-
-
-def _parsed(line: str) -> tuple[str, str] | None:
-    """None for what is not ours: the file may hold anything."""
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    match value:
-        case [str() as model, str() as word]:
-            return model, word
-    return None
+    (word,) = CHOSEN.remembered(settings, model) or (OWN_TEMPLATE,)
+    return str(word)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitconverter.store.sqlite_file import FileKind, open_file, open_memory, storable
+from bitconverter.store.sqlite_file import FileKind, loaded, open_file, open_memory, storable
 
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 OUTCOMES = (DONE, STOPPED, FAILED)
@@ -119,13 +119,7 @@ def _time(value: Any) -> int:
 
 
 def _numbers(text: Any) -> dict[str, float]:
-    try:
-        found = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return {}
-    if not isinstance(found, dict):
-        return {}
     return {
-        key: value for key, value in found.items()
+        key: value for key, value in loaded(text, dict).items()
         if type(value) in (int, float) and abs(value) < float("inf")
     }  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.store.records import now
-from bitconverter.store.sqlite_file import FileKind, open_file, storable
+from bitconverter.store.sqlite_file import FileKind, loaded, open_file, storable
 
 UNFINISHED, DONE, KEPT, ASIDE, FAILED = "unfinished", "done", "kept", "aside", "failed"
 OUTCOMES = (UNFINISHED, DONE, KEPT, ASIDE, FAILED)
@@ -133,27 +133,19 @@ def _plain(value: Any) -> Any:
 def _run(row: Sequence[Any]) -> Run:
     """A value of the wrong type reads as not there."""
     number, started, ended, outcome, soul, settings, numbers, losses, checks = row
-    found = _loaded(numbers, dict)
+    found = loaded(numbers, dict)
     return Run(
         int(number), started if isinstance(started, int) else 0, ended if isinstance(ended, int) else None,
         outcome if outcome in OUTCOMES else UNFINISHED, soul if isinstance(soul, str) else "",
-        _loaded(settings, dict), {key: value for key, value in found.items() if type(value) in (int, float)},
+        loaded(settings, dict), {key: value for key, value in found.items() if type(value) in (int, float)},
         _points(losses), _points(checks),
     )  # fmt: skip
-
-
-def _loaded(text: Any, kind: type) -> Any:
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return kind()
-    return value if isinstance(value, kind) else kind()
 
 
 def _points(text: Any) -> tuple[tuple[int, float], ...]:
     return tuple(
         (point[0], float(point[1]))
-        for point in _loaded(text, list)
+        for point in loaded(text, list)
         if isinstance(point, list) and len(point) == 2
         and type(point[0]) is int and type(point[1]) in (int, float)
     )  # fmt: skip

@@ -3,8 +3,7 @@
 #include <string.h>
 
 #include "kernels.h"
-
-static const int ZERO[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
+#include "planes.h"
 
 static void columns_planes(float *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
                            int rows, size_t cols, int width, const float *scales)
@@ -18,7 +17,7 @@ static void columns_planes(float *panel, const uint8_t *planes, size_t plane_str
                 for (int i = 0; i < r % 5; i++) x = 3 * x & 255u;
                 q = 3 * q + (int)(3 * x >> 8);
             }
-            panel[r * BC_DENSE_ROWS + j] = scales[r] * (float)(q - ZERO[n_planes]);
+            panel[r * BC_DENSE_ROWS + j] = scales[r] * (float)(q - BC_Q_MAX[n_planes]);
         }
     }
 }

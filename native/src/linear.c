@@ -10,18 +10,12 @@
 
 #include "error.h"
 #include "lora.h"
+#include "planes.h"
 #include "platform.h"
 
 /* Dense rows: below this many tokens reading a tile again from the cache is cheaper than making a
  * panel of it. Integers: up to so many tokens rows are read in one stream. */
-enum {
-    DENSE_TOKENS = 4,
-    FEW_TOKENS = 32,
-    GEMV_BYTES = 16384,
-    GEMV_SHARES = 16,
-    GROUP_ROWS = 5,
-    MAX_PRODUCTS = 3
-};
+enum { DENSE_TOKENS = 4, FEW_TOKENS = 32, GEMV_BYTES = 16384, GEMV_SHARES = 16, MAX_PRODUCTS = 3 };
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
                          bc_error *err)
@@ -103,7 +97,7 @@ struct linear_work {
 
 static int64_t bytes_per_row(const bc_weight *w)
 {
-    if (w->kind == BC_WEIGHT_PLANES) return (w->cols * w->n_planes + 4) / GROUP_ROWS;
+    if (w->kind == BC_WEIGHT_PLANES) return (w->cols * w->n_planes + 4) / BC_GROUP_ROWS;
     if (w->kind == BC_WEIGHT_INT8) return w->cols;
     return w->cols * (w->dtype == BC_F32 ? 4 : 2);
 }
@@ -121,7 +115,7 @@ static int64_t item_rows(const bc_weight *w, int n, int threads)
     const int64_t least = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
     const int64_t share = w->rows / (threads * GEMV_SHARES) + 1;
     const int64_t rows = share > least ? share : least;
-    return (rows + GROUP_ROWS - 1) / GROUP_ROWS * GROUP_ROWS;
+    return (rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS * BC_GROUP_ROWS;
 }
 
 /* dots i32 [n, dot_stride] of rows r0..r1 -> y */
@@ -171,8 +165,8 @@ static void few_rows(const struct linear_work *lw, const bc_weight *w, int64_t r
             k->few_i8(dots, stride, codes, rows, cols, act->a, act->stride, act->sum, lw->n);
         return;
     }
-    const uint8_t *planes = (const uint8_t *)w->data + (size_t)(row / GROUP_ROWS) * (size_t)cols;
-    const int groups = (rows + GROUP_ROWS - 1) / GROUP_ROWS;
+    const uint8_t *planes = (const uint8_t *)w->data + (size_t)(row / BC_GROUP_ROWS) * (size_t)cols;
+    const int groups = (rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS;
     if (lw->n == 1)
         k->gemv_planes(dots, planes, w->plane_stride, w->n_planes, groups, cols, act->a,
                        act->sum[0]);
@@ -187,7 +181,7 @@ static void few_item(const struct linear_work *lw, const bc_product *p, int64_t 
     bc_linear_space *s = lw->s;
     const size_t room = (size_t)s->n_batch * BC_PANEL_ROWS;
     int32_t *tile = s->tiles + (size_t)thread * room;
-    const int64_t rows = (int64_t)room / lw->n / GROUP_ROWS * GROUP_ROWS;
+    const int64_t rows = (int64_t)room / lw->n / BC_GROUP_ROWS * BC_GROUP_ROWS;
     for (int64_t r = r0; r < r1; r += rows) { /* in pieces that fit the tile */
         const int64_t end = r + rows < r1 ? r + rows : r1;
         few_rows(lw, p->weight, r, (int)(end - r), tile, (size_t)rows,
@@ -227,8 +221,9 @@ static void gemm_integer_item(const struct linear_work *lw, const bc_product *p,
     uint8_t *panel = s->panels + (size_t)thread * s->panel_bytes;
     int32_t *tile = s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS;
     if (w->kind == BC_WEIGHT_PLANES) {
-        const uint8_t *planes = (const uint8_t *)w->data + (size_t)(r0 / GROUP_ROWS) * (size_t)cols;
-        const int groups = (int)((r1 - r0 + GROUP_ROWS - 1) / GROUP_ROWS);
+        const uint8_t *planes =
+            (const uint8_t *)w->data + (size_t)(r0 / BC_GROUP_ROWS) * (size_t)cols;
+        const int groups = (int)((r1 - r0 + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS);
         k->panel_planes(panel, planes, w->plane_stride, w->n_planes, groups, cols);
         k->gemm_planes(tile, panel, w->n_planes, cols, act->a, act->stride, act->sum, lw->n);
     } else {
@@ -304,14 +299,13 @@ void bc_weight_row(const bc_weight *w, const bc_kernels *k, int64_t row, float *
         const int8_t *codes = (const int8_t *)w->data + (size_t)row * cols;
         for (size_t c = 0; c < cols; c++) scratch[c] = w->scales[row] * codes[c];
     } else {
-        static const int ZERO[BC_MAX_PLANES + 1] = { 0, 1, 4, 13, 40 };
-        const uint8_t *group = (const uint8_t *)w->data + (size_t)(row / GROUP_ROWS) * cols;
+        const uint8_t *group = (const uint8_t *)w->data + (size_t)(row / BC_GROUP_ROWS) * cols;
         for (size_t c = 0; c < cols; c++) {
-            int q = -ZERO[w->n_planes];
-            for (int p = 0, power = 2 * ZERO[w->n_planes] + 1; p < w->n_planes; p++) {
+            int q = -BC_Q_MAX[w->n_planes];
+            for (int p = 0, power = 2 * BC_Q_MAX[w->n_planes] + 1; p < w->n_planes; p++) {
                 power /= 3;
                 unsigned byte = group[(size_t)p * w->plane_stride + c];
-                for (int64_t i = 0; i < row % GROUP_ROWS; i++) byte = byte * 3 & 255;
+                for (int64_t i = 0; i < row % BC_GROUP_ROWS; i++) byte = byte * 3 & 255;
                 q += power * (int)(byte * 3 >> 8);
             }
             scratch[c] = w->scales[row] * (float)q;

@@ -1,8 +1,9 @@
 /* matmul.c - one ternary layer on its own, as the model runs it. */
 #include "error.h"
 #include "linear.h"
+#include "planes.h"
 
-enum { BATCH = 256, GROUP_ROWS = 5 };
+enum { BATCH = 256 };
 
 static int check(const bc_engine *engine, const uint8_t *planes, const float *scales,
                  int32_t n_planes, int64_t rows, int64_t cols, const float *x, int64_t tokens,
@@ -38,7 +39,7 @@ int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scal
             .cols = cols,
             .data = planes,
             .rotation = &rotation,
-            .plane_stride = (size_t)((rows + GROUP_ROWS - 1) / GROUP_ROWS) * (size_t)cols,
+            .plane_stride = (size_t)((rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS) * (size_t)cols,
             .scales = (float *)(uintptr_t)scales, /* only read */
         };
         for (int64_t t = 0; t < tokens; t += BATCH) {

@@ -16,7 +16,8 @@ from window_checks import left_in_english, nameless
 
 from bitconverter.format.soul_file import Soul, soul_bytes, weights_hash
 from bitconverter.gui.chat_page import State
-from bitconverter.gui.chat_souls import KEY, MOST, remember, remembered
+from bitconverter.gui.chat_souls import SOULS, remember, remembered
+from bitconverter.gui.model_memory import MOST
 from bitconverter.jobs.job import Token
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
@@ -264,14 +265,14 @@ def test_without_a_soul_there_is_nothing_to_compare(page, window, place, chat_mo
 
 
 def test_what_is_remembered_is_not_trusted(settings):
-    settings[KEY] = ["", "[" * 100_000, "3", '["m"]', '["m", "s", 1]', '["m", "s.soul", true]']
+    settings[SOULS.key] = ["", "[" * 100_000, "3", '["m"]', '["m", "s", 1]', '["m", "s.soul", true]']
     assert remembered(settings, "m") == ("s.soul", True) and remembered(settings, "n") == ("", False)
     remember(settings, "m", "t.soul", False)
     assert remembered(settings, "m") == ("t.soul", False)
     for number in range(MOST + 5):
         remember(settings, f"model {number} \udcff", "s.soul", True)
     settings.save()
-    assert len(json.loads(settings.path.read_text(encoding="utf-8"))[KEY]) == MOST
+    assert len(json.loads(settings.path.read_text(encoding="utf-8"))[SOULS.key]) == MOST
     assert remembered(settings, f"model {MOST} \udcff") == ("s.soul", True)
     remember(settings, f"model {MOST} \udcff", "", False)
     assert remembered(settings, f"model {MOST} \udcff") == ("", False)

@@ -10,7 +10,8 @@ from window_checks import left_in_english, nameless
 from bitconverter.gui.chat_page import ChatPage, State
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import tr
-from bitconverter.gui.template_choice import KEY, MOST, remember_template, remembered_template, template_name
+from bitconverter.gui.model_memory import MOST
+from bitconverter.gui.template_choice import CHOSEN, remember_template, remembered_template, template_name
 from bitconverter.jobs.chat import OWN_TEMPLATE, TEMPLATES
 from bitconverter.settings import Settings
 
@@ -172,10 +173,10 @@ def test_it_is_whole_in_japanese_and_every_control_has_a_name(window, settings, 
 
 
 def test_the_choices_have_a_bound_and_what_is_not_ours_is_passed_over(settings):
-    settings[KEY] = ["{", '["a"]', '[1, "x"]']
+    settings[CHOSEN.key] = ["{", '["a"]', '[1, "x"]']
     for number in range(MOST + 3):
         remember_template(settings, f"/m{number}", "plain")
-    assert len(settings[KEY]) == MOST and remembered_template(settings, "/m0") == OWN_TEMPLATE
+    assert len(settings[CHOSEN.key]) == MOST and remembered_template(settings, "/m0") == OWN_TEMPLATE
     assert remembered_template(settings, f"/m{MOST}") == "plain"
     remember_template(settings, f"/m{MOST}", OWN_TEMPLATE)
     assert remembered_template(settings, f"/m{MOST}") == OWN_TEMPLATE
