@@ -77,11 +77,16 @@ class SingleInstance(QObject):
         A first one that does not answer counts as none.
         """
         left = self._path.exists()
-        if self._lock.tryLock(0):
-            self.cut_off = left
-            self._listen()
-            return True
-        return not any(self._call(address, paths) for address in self.addresses)
+        if not self._lock.tryLock(0):
+            if any(self._call(address, paths) for address in self.addresses):
+                return False
+            # Killed before its number was written, or the number is another program's by now: the file looks alive.
+            # What tells is whether the system still knows of a holder.
+            if not (self._lock.removeStaleLockFile() and self._lock.tryLock(0)):
+                return True
+        self.cut_off = left
+        self._listen()
+        return True
 
     def _listen(self) -> None:
         before = os.umask(0o177)  # the socket is this user's alone from its first moment

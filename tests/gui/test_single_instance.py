@@ -16,7 +16,8 @@ from pathlib import Path
 from PySide6.QtCore import QCoreApplication
 from bitconverter.gui.single_instance import SingleInstance
 app = QCoreApplication([])
-print(SingleInstance(Path(sys.argv[1])).is_first(sys.argv[2:]))
+instance = SingleInstance(Path(sys.argv[1]))
+print(instance.is_first(sys.argv[2:]))
 if len(sys.argv) == 2:  # stay until killed
     sys.stdout.flush(); sys.stdin.read()
 """
@@ -63,6 +64,33 @@ def test_a_killed_first_one_keeps_nobody_out(home, qtbot):
     second = SingleInstance(home)
     assert second.is_first(["x"])
     second.close()
+
+
+LIVING = f"{os.getppid()}\nanother\nhost\n"  # the number of the one that was killed is another program's by now
+
+
+@pytest.mark.parametrize("content", ["", LIVING], ids=["killed before it was written", "number used again"])
+def test_a_lock_that_looks_alive_but_that_nobody_holds_is_taken_over(content, home, qtbot):
+    home.mkdir()
+    (home / "instance.lock").write_text(content, encoding="utf-8")
+    first = SingleInstance(home)
+    assert first.is_first([]) and first.cut_off
+    with qtbot.waitSignal(first.called, timeout=60_000):
+        second = start(home, "x")
+    assert second.communicate(timeout=60)[0] == "False\n"
+    first.close()
+
+
+def test_a_lock_that_somebody_holds_stays(home, qtbot, monkeypatch):
+    """It says nothing, but the lock is its own: the next start is whole, and leaves it the lock."""
+    monkeypatch.setattr(single_instance, "ANSWER_WITHIN", 100)
+    holder = start(home)
+    assert holder.stdout.readline() == "True\n"
+    second = SingleInstance(home)
+    assert second.is_first([])  # it waits for its standard input, and answers nobody
+    assert (home / "instance.lock").read_text(encoding="utf-8").split()[0] == str(holder.pid)
+    holder.kill()
+    holder.communicate()
 
 
 def test_another_home_is_another_program(home, tmp_path, qtbot):

@@ -48,9 +48,14 @@ for number in range(times):
     pid = os.fork()
     if pid == 0:
         os._exit(app.main(["bitconverter"], model if moment is expanded else None))
+    latest = time.monotonic() + 100
     while not moment(pid):
         if os.waitpid(pid, os.WNOHANG)[0]:
             sys.exit(f"start {number} ended by itself")
+        if time.monotonic() > latest:
+            lock = (home / "instance.lock").read_text(encoding="utf-8").split()
+            os.kill(pid, signal.SIGKILL)  # it would hold the pipe that the test waits for
+            sys.exit(f"start {number}, process {pid}, did not come to its moment; lock: {lock}")
         time.sleep(0.001)
     os.kill(pid, signal.SIGKILL)
     os.waitpid(pid, 0)
