@@ -26,6 +26,11 @@ class Setting:
     group: str = ""
     valid: Callable[[object], bool] | None = None
 
+    @property
+    def private(self) -> bool:
+        """Whether it may hold what the user has named or typed, which no report may tell."""
+        return self.type in (str, list) and not self.choices and self.valid is None
+
     def accepts(self, value: Any) -> bool:
         """Whether `value` may be stored: the exact type (an int passes as a float), one of the choices,
         within the bounds, and text that UTF-8 can hold."""
@@ -80,7 +85,7 @@ SETTINGS: tuple[Setting, ...] = (
         "when_finished",
         str,
         "nothing",
-        "After the last conversion",
+        "After the last conversion or training",
         ("nothing", "sleep", "shutdown"),
         group="jobs",
     ),

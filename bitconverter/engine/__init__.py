@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         head_drawn_entropy,
     )
     from bitconverter.engine.logits import logits_divergence, logits_score
+    from bitconverter.engine.memory import give_back
     from bitconverter.engine.model import Model, ModelInfo, check_config, matrix_shapes
     from bitconverter.engine.quantize import (
         planes_matmul,
@@ -68,6 +69,7 @@ _NAMES = {
     "gptq": "MAX_BLOCK_COLS descent_block gptq_block planes_pack",
     "gradients": "BlockGradients Head HeadLoss head_cross_entropy head_divergence head_drawn_entropy",
     "logits": "logits_divergence logits_score",
+    "memory": "give_back",
     "model": "Model ModelInfo check_config matrix_shapes",
     "quantize": "planes_matmul planes_unpack quantize_int8 quantize_planes rotate",
     "session": "KV_TYPES Sampler Session forward_together sample",

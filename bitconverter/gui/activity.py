@@ -9,7 +9,7 @@ from typing import Any
 from PySide6.QtCore import QAbstractListModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 
 from bitconverter.gui.job_facts import facts, short_text
-from bitconverter.gui.messages import ErrorText, error_text, format_duration, item_text, tr
+from bitconverter.gui.messages import ErrorText, error_text, format_duration, item_text, time_left, tr
 from bitconverter.jobs.job import Event, Failed, Finished, Progress, Stopped
 from bitconverter.store.job_store import MOST
 from bitconverter.store.records import new_id
@@ -65,8 +65,8 @@ class Activity:
 
     def short(self) -> str:
         """How far it is, and the time left."""
-        left = "" if self.eta is None else tr("time-left", time=format_duration(self.eta))
-        return "  ·  ".join(part for part in (f"{self.share:.0%}".replace("%", " %"), left) if part)
+        parts = (f"{self.share:.0%}".replace("%", " %"), time_left(self.eta))
+        return "  ·  ".join(part for part in parts if part)
 
     def detail(self) -> str:
         """How far it is and at what, or how it ended."""

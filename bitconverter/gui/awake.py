@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from wakepy import Mode
 
 GRACE = 60_000  # milliseconds between the last job's end and what follows
+LONG = ("convert", "train")  # kinds of jobs that people leave alone with the PC
 
 
 class Awake(QObject):
@@ -40,7 +41,7 @@ class Awake(QObject):
         working = any(entry.state in LIVE for entry in self._shell.activities.entries)
         if working:
             self._afterwards.stop()
-        elif entry.state is Work.DONE and entry.kind == "convert":
+        elif entry.state is Work.DONE and entry.kind in LONG:
             self._announce()
 
     def _look(self) -> None:

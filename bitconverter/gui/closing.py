@@ -62,6 +62,7 @@ class Tray(QObject):
     def __init__(self, window: QMainWindow) -> None:
         super().__init__(window)
         self._window = window
+        self._stopping = False
         self.icon = QSystemTrayIcon(artwork.app_icon(), self)
         self._menu = QMenu(window)
         self._open = self._menu.addAction("")
@@ -84,10 +85,15 @@ class Tray(QObject):
         QGuiApplication.setQuitOnLastWindowClosed(True)
         self.icon.hide()
 
+    def show_progress(self, entry: Activity) -> None:
+        """The tool tip says what is done and how far it is."""
+        self.icon.setToolTip("\n".join((tr("app-name"), entry.title(), entry.detail())))
+
     def show_state(self, entry: Activity) -> None:
-        """A job has begun, paused or ended: the tool tip says so, and a message tells of an end."""
-        self.icon.setToolTip(f"{tr('app-name')}: {entry.title()}")
-        if self.icon.isVisible() and entry.state in (Work.DONE, Work.FAILED):
+        """A job has begun, paused or ended: the tool tip says so, and a message tells of an end, or that it waits for
+        the user: a disk is full."""
+        self.show_progress(entry)
+        if self.icon.isVisible() and not self._stopping and entry.state in (Work.DONE, Work.FAILED, Work.PAUSED):
             self.icon.showMessage(entry.title(), entry.detail())
 
     def retranslate(self) -> None:
@@ -103,4 +109,5 @@ class Tray(QObject):
         self._window.bring_to_front()  # type: ignore[attr-defined]
 
     def _stop(self) -> None:
+        self._stopping = True
         self._window.stop_and_close()  # type: ignore[attr-defined]

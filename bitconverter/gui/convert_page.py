@@ -328,7 +328,9 @@ class ConvertPage(ConvertLayout):
     def convert(self) -> None:
         """Put it into the queue, with what is expected of it."""
         plan = self._planned() if self._settings["report"] else None  # the estimate is of one with its report
-        self._add(self.job(), None if plan is None else expected(plan, str(self._settings["method"])))
+        disk = self._reports[self._choice].needed_bytes
+        method = str(self._settings["method"])
+        self._add(self.job(), None if plan is None else expected(plan, method, disk))
 
     def resume_into(self, out: str) -> None:
         """Go on with the stopped conversion into `out`."""

@@ -12,28 +12,33 @@ from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import NO_ROOM, ErrorText, error_text, item_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.hardware import own_memory
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Progress, Stopped
 from bitconverter.jobs.queue_file import load_queue, save_queue
+from bitconverter.jobs.rounding_errors import MATRIX
 
-MEMORY_MS = 200  # between two looks at the memory that a conversion takes
+LOOK_MS = 200  # between two looks at the memory and disk that a conversion takes
 
 
 @dataclass(eq=False)
 class QueueItem:
-    """One conversion. `why`: of a paused one "", "disk-full" or "interrupted"; `errors`: of layers, as they come;
-    `ending`: what Stopped will mean ("pause", "stop", or "" at closing). `expected` before it; `seconds` of all its
-    runs since it was put into the queue, and `memory`, the most that it took beside the program."""
+    """One conversion. `why`: of a paused one "", "disk-full" or "interrupted"; `errors`: of layers, as they come, and
+    `matrices`: of their matrices, by layer and name; `ending`: what Stopped will mean ("pause", "stop", or "" at
+    closing). `expected` before it; `seconds` of all its runs since it was put into the queue, and the most that it took
+    of `memory` beside the program, and of `disk`."""
 
     job: ConvertJob
     activity: Activity
     expected: Figures | None = None
     seconds: float = 0.0
     memory: int = 0
+    disk: int = 0
     why: str = ""
     ending: str = ""
     errors: dict[int, float] = field(default_factory=dict)
+    matrices: dict[tuple[int, str], float] = field(default_factory=dict)
     layer: int = -1
     result: ConvertResult | None = None
     problem: ErrorText | None = None
@@ -53,7 +58,8 @@ class QueueItem:
         if self.result is None:
             return None
         numbers = (self.result.report or {}).get("all") or {}
-        return Figures(self.seconds, self.memory, self.result.file_bytes, numbers.get("kl"))
+        disk = max(self.disk, self.result.file_bytes)
+        return Figures(self.seconds, self.memory, disk, self.result.file_bytes, numbers.get("kl"))
 
 
 class ConvertQueue(QObject):
@@ -74,8 +80,8 @@ class ConvertQueue(QObject):
         self._running: QueueItem | None = None
         self._began = 0.0  # when the running one did
         self._program = own_memory()
-        self._watch = QTimer(self, interval=MEMORY_MS)
-        self._watch.timeout.connect(self._look_at_memory)
+        self._watch = QTimer(self, interval=LOOK_MS)
+        self._watch.timeout.connect(self._look_at_use)
         self.items: list[QueueItem] = []
         self.last: QueueItem | None = None  # the one that ended last
         self._load()
@@ -200,10 +206,12 @@ class ConvertQueue(QObject):
             return
         if isinstance(event, Progress):
             item.layer = _layer_of(event.item, item.layer)
-        elif isinstance(event, Metric) and event.name == "output_error":
+        elif isinstance(event, Metric) and event.name in ("output_error", "weight_error"):
             item.errors[event.step] = event.value
+        elif isinstance(event, Metric) and event.name.startswith(MATRIX):
+            item.matrices[event.step, event.name.removeprefix(MATRIX)] = event.value
         if isinstance(event, Finished | Failed | Stopped):
-            self._look_at_memory()
+            self._look_at_use()
             self._watch.stop()
             item.seconds += time.monotonic() - self._began
             self._running = None
@@ -215,9 +223,11 @@ class ConvertQueue(QObject):
         if isinstance(event, Finished | Failed | Stopped):
             self._next()
 
-    def _look_at_memory(self) -> None:
-        if self._running is not None:
-            self._running.memory = max(self._running.memory, own_memory() - self._program)
+    def _look_at_use(self) -> None:
+        item = self._running
+        if item is not None:
+            item.memory = max(item.memory, own_memory() - self._program)
+            item.disk = max(item.disk, size_on_disk(item.job.work_dir))
 
     def _over(self, item: QueueItem, event: Finished | Failed | Stopped) -> None:
         activities = self._shell.activities

@@ -12,18 +12,20 @@ from bitconverter.jobs.plan import PlanChoice
 
 @dataclass(frozen=True)
 class Figures:
-    """Seconds; bytes of memory beside the program; bytes of the weights; KL divergence, None where not measured."""
+    """Seconds; bytes of memory beside the program; bytes of disk, at most; bytes of the weights; KL divergence, None
+    where not measured."""
 
     seconds: float
     memory: int
+    disk: int
     file_bytes: int
     kl: float | None
 
 
-def expected(choice: PlanChoice, method: str) -> Figures:
-    """What the plan says of a size and a method."""
+def expected(choice: PlanChoice, method: str, disk: int) -> Figures:
+    """What the plan says of a size and a method, and the checks of the disk."""
     cost = choice.cost(method)
-    return Figures(cost.seconds, cost.peak_bytes, choice.file_bytes, cost.kl)
+    return Figures(cost.seconds, cost.peak_bytes, disk, choice.file_bytes, cost.kl)
 
 
 class EstimateView(QWidget):
@@ -44,7 +46,7 @@ class EstimateView(QWidget):
             self._texts.set(head.setText, key)
             grid.addWidget(head, 0, position)
         self.rows = []
-        for position, key in enumerate(("time", "memory", "file", "kl"), 1):
+        for position, key in enumerate(("time", "memory", "disk", "file", "kl"), 1):
             name, cells = label("muted"), [label(selectable=True) for _ in range(3)]
             self._texts.set(name.setText, f"compare-{key}")
             grid.addWidget(name, position, 0)
@@ -68,6 +70,7 @@ class EstimateView(QWidget):
         pairs = (
             (before.seconds, after.seconds, format_duration),
             (before.memory, after.memory, lambda size: format_size(round(size))),
+            (before.disk, after.disk, lambda size: format_size(round(size))),
             (before.file_bytes, after.file_bytes, lambda size: format_size(round(size))),
             (before.kl, after.kl, lambda kl: f"{kl:.3f}"),
         )
@@ -90,4 +93,4 @@ def difference(before: float, after: float) -> str:
     """By how much of the estimate it came out otherwise."""
     if before <= 0:
         return ""
-    return f"{after / before - 1:+.0%}".replace("%", " %")
+    return f"{after / before - 1:+.0%}".replace("-0%", "+0%").replace("%", " %")

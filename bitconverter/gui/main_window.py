@@ -104,6 +104,7 @@ class MainWindow(QMainWindow):
         shell.idle.connect(self._close_when_idle)
         self.activities.turned.connect(lambda _entry: self.rail.show_running(len(self.activities.running)))
         self.activities.turned.connect(self.tray.show_state)
+        self.activities.progressed.connect(self.tray.show_progress)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
         self.appeared.connect(self._begin, Qt.ConnectionType.QueuedConnection)
 

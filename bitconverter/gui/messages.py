@@ -225,6 +225,11 @@ def format_count(count: int) -> str:
     return str(count)
 
 
+def time_left(seconds: float | None) -> str:
+    """ "about 3 min left"; "" where it is not known, or as good as over."""
+    return "" if seconds is None or seconds < 1 else tr("time-left", time=format_duration(seconds))
+
+
 def format_duration(seconds: float) -> str:
     """12 s, 3 min, 1 h 5 min."""
     if seconds < 10:

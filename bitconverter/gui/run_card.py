@@ -9,7 +9,7 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_queue import QueueItem
 from bitconverter.gui.done_view import DoneView
 from bitconverter.gui.layer_strip import LayerStrip
-from bitconverter.gui.messages import format_duration, item_text, tr
+from bitconverter.gui.messages import item_text, time_left, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
@@ -119,17 +119,17 @@ class RunCard(QFrame):
         self._percent.setText(f"{activity.share:.0%}".replace("%", " %"))
         self.text.set_text(item_text(activity.item))
         running = item.state is Work.RUNNING and not item.ending
-        eta = activity.eta if running else None
-        self._eta.setText("" if eta is None else tr("time-left", time=format_duration(eta)))
+        self._eta.setText(time_left(activity.eta) if running else "")
         self.strip.show_layers(self._layers, max(item.layer, 0), item.errors)
         self._show_worst(item)
 
     def _show_worst(self, item: QueueItem) -> None:
-        worst = sorted(item.errors.items(), key=lambda pair: -pair[1])[:WORST]
+        worst = sorted(item.matrices.items(), key=lambda pair: -pair[1])[:WORST]
         names = " · ".join(
-            tr("layer-error-short", layer=layer, error=f"{error:.4f}") for layer, error in worst
+            tr("matrix-error", layer=layer, matrix=matrix, error=f"{error:.4f}")
+            for (layer, matrix), error in worst
         )
-        self.worst.setText(tr("worst-layers", layers=names) if worst else "")
+        self.worst.setText(tr("worst-matrices", matrices=names) if worst else "")
         self.worst.setVisible(bool(worst))
 
     def retranslate(self) -> None:

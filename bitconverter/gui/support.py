@@ -16,33 +16,27 @@ from bitconverter import __version__, paths
 from bitconverter.settings import SETTINGS, Settings
 
 MOST_LOG = 200_000  # characters of each log: its end
-PRIVATE = {
-    "recent_models",
-    "last_training",
-    "shelf_models",
-    "model_folders",
-    "last_output",
-    "last_folder",
-    "output_folder",
-    "system_prompt",
-    "window_geometry",
-}
 
 
 def redactor() -> Callable[[str], str]:
     """A function that takes the user's name, home folder, PC and addresses out of a text."""
     home, user, pc = str(Path.home()), getpass.getuser(), platform.node()
     words = [(home, "<home>"), (home.replace("\\", "\\\\"), "<home>")]
-    words += [(word, mark) for word, mark in ((user, "<user>"), (pc, "<pc>")) if len(word) > 2]
+    words += [(word, mark) for word, mark in ((user, "<user>"), (pc, "<pc>")) if is_telling(word)]
 
     def redact(text: str) -> str:
         for word, mark in words:
             text = re.sub(re.escape(word), mark, text, flags=re.IGNORECASE)
         text = re.sub(r"[\w.+-]+@[\w-]+\.[\w.]+", "<mail>", text)
         text = re.sub(r"\b(hf|sk|ghp)_?[A-Za-z0-9]{16,}\b", "<token>", text)
-        return re.sub(r"(?i)([A-Z]:\\Users\\|/home/|/Users/)[^\\/\"'\r\n]+", r"\1<user>", text)
+        return re.sub(r"(?i)([A-Z]:\\{1,2}Users\\{1,2}|/home/|/Users/)[^\\/\"'\r\n]+", r"\1<user>", text)
 
     return redact
+
+
+def is_telling(word: str) -> bool:
+    """Whether `word` is no part of other words by chance: two letters are a syllable in English, a name in Japanese."""
+    return len(word) > 2 or (len(word) > 1 and not word.isascii())
 
 
 def contents(settings: Settings, selftest: str = "") -> dict[str, str]:
@@ -54,7 +48,7 @@ def contents(settings: Settings, selftest: str = "") -> dict[str, str]:
         "system": platform.platform(), "processor": platform.processor() or platform.machine(),
         "cores": os.cpu_count(), "memory": memory.total, "memory free": memory.available,
     }  # fmt: skip
-    chosen = {s.key: settings[s.key] for s in SETTINGS if s.key not in PRIVATE}
+    chosen = {s.key: settings[s.key] for s in SETTINGS if not s.private}
     files = {"about.json": json.dumps(about, indent=2), "settings.json": json.dumps(chosen, indent=2)}
     if selftest:
         files["selftest.txt"] = selftest

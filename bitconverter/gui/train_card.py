@@ -4,7 +4,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QWidget
 
 from bitconverter.gui.loss_plot import LossPlot
-from bitconverter.gui.messages import ErrorText, format_duration, tr
+from bitconverter.gui.messages import ErrorText, time_left, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, row
@@ -118,8 +118,8 @@ class TrainCard(QFrame):
             self.text.set_text(tr("train-step", step=done, steps=total))
         else:
             self.text.set_text(tr("train-looking" if item == "look" else "train-reading"))
-        show = eta is not None and self.phase in ("preparing", "running")
-        self.eta.setText(tr("time-left", time=format_duration(eta)) if show and eta is not None else "")
+        show = self.phase in ("preparing", "running")
+        self.eta.setText(time_left(eta) if show else "")
 
     def add_point(self, name: str, step: int, value: float) -> None:
         """A number for the curves: "loss" or "validation"."""

@@ -16,14 +16,12 @@ many are ternary already and kept exactly); "polished" (kl_before,
 kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
 "polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the
 two models cannot be compared here).
-Metric("output_error", layer, value): after each calibrated layer, the mean of its matrices' relative errors.
+Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
-import math
 import sys
 import time
-from collections import Counter
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -32,7 +30,7 @@ from typing import Any
 
 import psutil
 
-from bitconverter.engine import Engine, Model
+from bitconverter.engine import Engine, Model, give_back
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
@@ -41,7 +39,6 @@ from bitconverter.jobs.convert_files import totals_of, write_documents, write_si
 from bitconverter.jobs.convert_layers import (
     CALIBRATION_WINDOWS,
     Layers,
-    layer_number,
     layer_of,
     read_calibration,
 )
@@ -49,10 +46,11 @@ from bitconverter.jobs.convert_polish import RoundedFile
 from bitconverter.jobs.convert_progress import Stages
 from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
-from bitconverter.jobs.job import Context, Metric, Note
+from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
-from bitconverter.jobs.quality_report import quality_report
+from bitconverter.jobs.quality_report import amounts, quality_report
+from bitconverter.jobs.rounding_errors import RoundingErrors
 from bitconverter.model import ternary
 from bitconverter.model.allocate import allocate
 from bitconverter.model.budget import average_bits, resolved
@@ -168,13 +166,17 @@ class ConvertJob:
         steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None and wish.mixed
-        stages = Stages(ctx, plan, source, measured=measures, polished=steps > 0)
+        stages = Stages(
+            ctx, plan, source, method=self.method, measured=measures, polished=steps > 0,
+            report_text=amounts(checked.report.parameters).text if self.report else 0,
+        )  # fmt: skip
         if wish.mixed:  # again: a ternary matrix takes one plane, and the others get what that leaves
             known = None
             if measures and text is not None:
                 known = sensitivity.known(
                     ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
                 )
+                give_back()
             sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
             plan = allocate(plan, average_bits(info, list(plan), wish, sizes), known)
         weights = work.open(plan, ctx.cancel, apart=steps > 0)
@@ -190,6 +192,7 @@ class ConvertJob:
             weights.finish()
         finally:
             weights.close()
+            give_back()  # also where it was paused
         parameters, records = self._parameters(text), work.records
         if steps:
             rounded = RoundedFile(work.path / ROUNDED, plan, records)
@@ -198,6 +201,7 @@ class ConvertJob:
                 ctx, work.path, rounded, reader, engine, lesson.ids,
                 identity=fingerprint, seed=self.seed, steps=steps, tell=stages.polishing,
             )  # fmt: skip
+            give_back()
             records = convert_polish.write(ctx, work.model / WEIGHTS, rounded, polished)
             if polished is not None:
                 parameters["polish"] = {
@@ -207,7 +211,10 @@ class ConvertJob:
         write_side_files(work.model, source, side_files, self.seed)
         report = None
         if self.report:
-            report = quality_report(ctx, self.source, work.model, checked.report.parameters, engine)
+            report = quality_report(
+                ctx, self.source, work.model, checked.report.parameters, engine, stages.reporting
+            )
+            stages.reporting(1.0, "")
         write_documents(work.model, source, side_files, plan, records, parameters, report)
         self._verify(ctx, work, engine)
         work.publish()
@@ -317,9 +324,7 @@ class ConvertJob:
         resumed = len(work.records)
         done = sum(sizes[:resumed])
         stages.begin_rounding(done)
-        told = _tell_errors(ctx, plan, work.records)
-        if layers is not None:
-            layers.told = told  # one that was stopped inside is computed, and told, as a whole
+        errors = RoundingErrors(ctx, plan, work.records)
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
 
         def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
@@ -335,6 +340,7 @@ class ConvertJob:
                 for part in converter.steps(tensor):
                     stages.rounding(done + int(size * part), tensor.name)
             work.commit(weights, converter.record)
+            errors.add(converter.record)
             done += size
         stages.rounding(done, "")
 
@@ -351,20 +357,6 @@ class ConvertJob:
             engine, work.model
         )  # its mapping ends with this line: Windows renames no folder with an open file
         ctx.emit(Note("verified", {"file_bytes": size}))
-
-
-def _tell_errors(ctx: Context, plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> set[int]:
-    """The errors of the whole layers that another run has calibrated: who shows them has not seen that run. Returns
-    which layers these are."""
-    matrices = Counter(layer_of(tensor) for tensor in plan if tensor.linear)
-    errors: dict[int, list[float]] = {}
-    for record in records:
-        if "output_error" in record:
-            errors.setdefault(layer_number(record["name"]), []).append(record["output_error"])
-    whole = {layer: values for layer, values in errors.items() if len(values) == matrices[layer]}
-    for layer, values in whole.items():
-        ctx.emit(Metric("output_error", layer, math.fsum(values) / len(values)))
-    return set(whole)
 
 
 def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:

@@ -6,7 +6,6 @@ committed. Going on from it, layer k is computed again, whatever of it is commit
 
 import hashlib
 import itertools
-import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,7 +17,7 @@ from bitconverter.jobs import calibration_state
 from bitconverter.jobs.calibrate import Calibrator, calibrator
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.diagonal import Diagonal
-from bitconverter.jobs.job import Context, Metric, Note
+from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.calibration_text import CalibrationText, calibration_text
 from bitconverter.model.plan import TensorPlan
@@ -42,7 +41,6 @@ class Layers:
         self._fitted: dict[str, Fitted] = {}
         self._next: int | None = None  # the layer whose input the calibrator holds
         self._loaded: int | None = None  # the layer whose input came from the work folder
-        self.told: set[int] = set()  # layers whose error is known already and not told again
         self._shape = (*text.ids.shape, info.hidden_size)
         self._stack = ExitStack()
 
@@ -84,9 +82,6 @@ class Layers:
         if self._next != self._loaded:
             calibration_state.save(self._work, self._identity, self._next, self._calibrator.x)
         self._fitted = self._calibrator.layer(self._next, self._plans[self._next], tell)
-        if self._next not in self.told:
-            mean = math.fsum(f.output_error for f in self._fitted.values()) / len(self._fitted)
-            self._ctx.emit(Metric("output_error", self._next, mean))
         self._next += 1
 
 

@@ -149,3 +149,13 @@ class WorkFolder:
             self._journal.cut(1 + good)
             weights = WeightFile(path, space, [part for parts in committed[:good] for part in parts])
         return weights
+
+
+def size_on_disk(folder: Path) -> int:
+    """Bytes of all files of an unfinished conversion, which come and go meanwhile."""
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.stat(os.path.join(place, name)).st_size
+    return total

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bitconverter import __version__
+from bitconverter.jobs.rounding_errors import error_of
 from bitconverter.model.plan import DIRECT, TensorPlan
 from bitconverter.model.source import Source
 
@@ -72,10 +73,8 @@ def matrices_of(plan: tuple[TensorPlan, ...], records: list[dict[str, Any]]) -> 
     found = []
     for tensor, record in zip(plan, records, strict=True):
         if tensor.linear:
-            whole = record["squared_weight"]
-            error = record.get("output_error", record["squared_error"] / whole if whole else 0.0)
             calibrated, exact = "output_error" in record, tensor.form == DIRECT
-            found.append(Matrix(tensor.name, tensor.n_planes, error, calibrated, exact))
+            found.append(Matrix(tensor.name, tensor.n_planes, error_of(record), calibrated, exact))
     return found
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import psutil
 
-from bitconverter.engine import ModelInfo
+from bitconverter.engine import ModelInfo, give_back
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import polish, sensitivity
 from bitconverter.jobs.conversion_memory import peak_bytes
@@ -32,8 +32,8 @@ from bitconverter.model.source import Source
 CONTEXT = 4096  # tokens of the chat whose memory is told
 AVERAGES = tuple(round(2.0 + 0.2 * step, 1) for step in range(23))  # bits, to four planes
 BITS_OF_A_PLANE = 1.6  # a byte holds five
+REPORT_PROMPT = 50  # tokens of a question of the report, about, with what the chat template adds
 SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
-REPORT_FORWARDS = 1.6  # the report runs both models on its texts
 
 
 @dataclass(frozen=True)
@@ -125,6 +125,7 @@ class PlanJob:
         exact = frozenset(tensor.name for tensor in marked if tensor.form == DIRECT)
         zeros = ternary.zeros(marked, source, ctx.cancel.check)
         speeds = probe(ctx, source, info, engine, self.cpu)
+        give_back()  # else the conversion begins with what this has left over
         memory = psutil.virtual_memory().total
 
         def choice(preset: str, wish: Wish) -> PlanChoice:
@@ -159,10 +160,10 @@ class PlanJob:
         bits = 8 * layer_bytes / _weights(linear)
         rounded = [tensor for tensor in linear if tensor.form == PLANES]
         chat = file_bytes + PROGRAM + session_bytes(info, min(CONTEXT, info.max_positions), "f16")
-        report = _report_seconds(speeds, _weights(plan), source.total_bytes + file_bytes)
         speed = speeds.tokens_per_second(
             bits / BITS_OF_A_PLANE, layer_bytes / info.n_layers, info.vocab_size * info.hidden_size
         )
+        report = _report_seconds(speeds, _weights(plan), source.total_bytes, speed)
         window = min(WINDOW, info.max_positions)
         measured = self._measured(resolved(wish), info, window) if rounded else 0
         polished = polish.steps_for(plan, "full", None, zeros) > 0
@@ -218,11 +219,14 @@ def _weights(plan: list[TensorPlan] | tuple[TensorPlan, ...]) -> int:
     return total
 
 
-def _report_seconds(speeds: Speeds, weights: int, both_bytes: int) -> float:
-    """Three texts through both models, six answers of each, whose weights are read once a token."""
+def _report_seconds(speeds: Speeds, weights: int, source_bytes: int, tokens_per_second: float) -> float:
+    """Three texts through both models and their heads, six answers of each; the source's weights are read once a
+    token."""
     amount = amounts(weights)
-    texts = 3 * amount.text * REPORT_FORWARDS * speeds.forward * speeds.layers
-    return texts + 6 * amount.answer * both_bytes / speeds.memory
+    token = (speeds.forward + speeds.student_forward) * speeds.layers + speeds.divergence
+    answers = 6 * amount.answer * (source_bytes / speeds.memory + 1 / tokens_per_second)
+    prompts = 6 * REPORT_PROMPT * (speeds.forward + speeds.student_forward) * speeds.layers
+    return 3 * amount.text * token + prompts + answers
 
 
 def _context(info: ModelInfo, file_bytes: int, memory: int) -> int:

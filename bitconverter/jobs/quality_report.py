@@ -6,6 +6,7 @@ report is a part of manifest.json, which must be the same on every run.
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
-from bitconverter.jobs.job import Context, Note, Progress
+from bitconverter.jobs.job import Context, Event, Note, Progress
 from bitconverter.jobs.opening import model_folder
 from bitconverter.jobs.taught_model import greedy
 from bitconverter.model.calibration_text import TODAY
@@ -29,6 +30,8 @@ WINDOW = 512  # tokens
 TEXT_WORK, TEXT_TOKENS = 4e12, (128, 1024)
 ANSWER_WORK, ANSWER_TOKENS = 6e10, (8, 48)
 DIGITS = 5  # of the numbers in the manifest
+TEXT_SHARE = 0.7  # of the report's time that goes to the texts
+Tell = Callable[[float, str], None]  # how much of the report is done, 0 to 1, and at what it is
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,7 @@ def amounts(parameters: int) -> Amounts:
 
 
 def quality_report(
-    ctx: Context, source: str, converted: Path, parameters: int, engine: Engine
+    ctx: Context, source: str, converted: Path, parameters: int, engine: Engine, tell: Tell
 ) -> dict[str, Any]:
     """For the manifest: {"texts": {name: numbers}, "all": numbers, "answers": [...]} (docs/FORMAT.md 1.4).
 
@@ -58,7 +61,7 @@ def quality_report(
     """
     try:
         with model_folder(source, ctx) as folder:
-            return _Report(ctx, folder, converted, parameters, engine).run()
+            return _Report(ctx, folder, converted, parameters, engine, tell).run()
     except Cancelled:
         raise
     except (UserError, EngineError, MemoryError) as error:
@@ -68,8 +71,10 @@ def quality_report(
 
 
 class _Report:
-    def __init__(self, ctx: Context, source: Path, converted: Path, parameters: int, engine: Engine) -> None:
-        self._ctx = ctx
+    def __init__(
+        self, ctx: Context, source: Path, converted: Path, parameters: int, engine: Engine, tell: Tell
+    ) -> None:
+        self._ctx, self._tell = ctx, tell
         self._tokenizer = Tokenizer(converted)
         self._amounts = amounts(parameters)
         model, reference = Model(engine, converted), Model(engine, source)
@@ -105,14 +110,26 @@ class _Report:
         text = (_resources() / f"{name}.txt").read_text(encoding="utf-8")
         ids = self._tokenizer.encode(text, add_special_tokens=False)[: self._amounts.text]
         windows = cut(ids, bos_of(self._tokenizer), self._pair.model.n_ctx)
-        return measure(self._pair, windows, self._ctx, f"quality report: {name}")
+        return measure(self._pair, windows, self._within(TEXTS.index(name)), f"quality report: {name}")
+
+    def _within(self, number: int) -> Context:
+        """Whose progress is that of a text within the report."""
+
+        def emit(event: Event) -> None:
+            if isinstance(event, Progress):
+                done = number + event.done / event.total
+                self._tell(TEXT_SHARE * done / len(TEXTS), event.item)
+            else:
+                self._ctx.emit(event)
+
+        return Context(emit, self._ctx.cancel)
 
     def _answers(self) -> list[dict[str, str]]:
         prompts = json.loads((_resources() / "prompts.json").read_text(encoding="utf-8"))
         assert self._pair.reference is not None
         found = []
         for k, prompt in enumerate(prompts):
-            self._ctx.emit(Progress(k, len(prompts), "answer", "quality report"))
+            self._tell(TEXT_SHARE + (1 - TEXT_SHARE) * k / len(prompts), "quality report")
             ids = self._ask(prompt)
             found.append(
                 {
@@ -136,7 +153,9 @@ class _Report:
     def _answer(self, session: Session, prompt: list[int]) -> str:
         """Greedy, to the model's end or `Amounts.answer` tokens, as far as the window has room."""
         made = greedy(session, prompt, self._tokenizer.eos_ids, self._amounts.answer, self._ctx.cancel)
-        return self._tokenizer.decode(made)
+        text = self._tokenizer.decode(made)
+        # half a character, where the answer was cut
+        return text.rstrip("\ufffd") if len(made) == self._amounts.answer else text
 
 
 def _template(folder: Path) -> ChatTemplate | None:

@@ -10,7 +10,7 @@ from PySide6.QtCore import Qt
 
 from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_page import ConvertPage, State
-from bitconverter.gui.layer_strip import error_color
+from bitconverter.gui.layer_strip import LayerStrip, error_color
 from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.gui.page import Shell
 from bitconverter.gui.size_choice import PRESETS, STEPS, Choice
@@ -19,7 +19,7 @@ from bitconverter.gui.unfinished import is_ours, unfinished_job
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.convert_work import WorkFolder
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Progress
+from bitconverter.jobs.job import Cancel, Metric, Progress, Stopped, run_job
 from bitconverter.jobs.queue_file import load_queue, save_queue
 
 LONG = 300_000  # milliseconds; a bound for a broken program, not a promise
@@ -113,6 +113,7 @@ def test_at_the_end_what_was_expected_stands_beside_what_happened(page, qtbot, s
     view, item = page.run_card.done.estimate, page.queue.last
     assert view.isVisible() and view.before is not None and view.after == item.measured()
     assert 0 < item.seconds < item.activity.ended - item.activity.started + 1
+    assert 0 < view.after.file_bytes <= view.after.disk < 1.05 * view.before.disk
     assert view.after.file_bytes == item.result.file_bytes <= 1.3 * view.before.file_bytes
     assert view.after.kl == item.result.report["all"]["kl"]
     for name, cells in view.rows:
@@ -161,6 +162,59 @@ def test_a_conversion_ends_with_numbers_and_leads_to_the_chat(window, page, qtbo
     qtbot.waitUntil(lambda: not window.chat.busy, timeout=LONG)
     assert window.chat._session is not None and window.chat._session.ternary
     assert page._settings["recent_models"][0] == str(out)
+
+
+@pytest.mark.parametrize("method", ["fast", "full"])
+def test_the_strip_is_coloured_by_error_and_the_worst_tensors_are_named(
+    page, qtbot, source, settings, method
+):
+    settings["method"] = method
+    _choose(page, qtbot, source)
+    said = []
+    page.queue.happened.connect(lambda *_: said.append(page.run_card.worst.text()))
+    page.convert_button.click()
+    item = page.queue.current
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert item.state is Work.DONE, page.console.text()
+    card = (Path(item.job.out) / "MODEL_CARD.md").read_text(encoding="utf-8")
+    layers = json.loads((source / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    assert len(item.matrices) == 7 * layers and sorted(item.errors) == list(range(layers))
+    for layer, error in item.errors.items():
+        mine = [value for (number, _), value in item.matrices.items() if number == layer]
+        assert error == pytest.approx(sum(mine) / 7)
+        assert all(f": {100 * value:.2f}" in card for value in mine)
+    page.run_card.show_item(item, layers)  # as it was shown a moment before its end
+    assert page.run_card.strip.errors == item.errors
+    strip = LayerStrip()
+    qtbot.addWidget(strip)
+    strip.show_layers(layers, layers, item.errors)
+    strip.resize(300, strip.sizeHint().height())
+    picture = strip.grab().toImage()
+    for layer, error in item.errors.items():
+        shown = picture.pixelColor(strip._cell(layer).center().toPoint())
+        wanted = error_color(error)
+        for part in ("red", "green", "blue"):
+            assert abs(getattr(shown, part)() - getattr(wanted, part)()) <= 1
+    worst = sorted(item.matrices, key=lambda key: -item.matrices[key])[:5]
+    assert [f"layer {layer} {matrix} (" in said[-2] for layer, matrix in worst] == [True] * 5
+
+
+def test_the_errors_of_another_run_are_there_again_after_resuming(page, qtbot, source):
+    """Stopped in the middle and resumed by a page that has not seen the first run."""
+    _choose(page, qtbot, source)
+    job = page.job()
+    cancel = Cancel()
+
+    def stop(event):
+        if isinstance(event, Metric) and event.name == "weight_error":
+            cancel.request()
+
+    assert isinstance(run_job(job, stop, cancel), Stopped)
+    page.resume_into(job.out)
+    item = page.queue.current
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    layers = json.loads((source / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    assert item.result.resumed_tensors and len(item.matrices) == 7 * layers == 7 * len(item.errors)
 
 
 def test_the_calibrated_method_colours_the_layers(page, qtbot, source, settings):

@@ -1,6 +1,7 @@
 """The self-test on the real engine, and what the support file holds."""
 
 import getpass
+import json
 import zipfile
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from bitconverter.gui.support import contents, redactor
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Cancel, Context
 from bitconverter.jobs.self_test_job import Check, SelfTestJob, SelfTestResult
+from bitconverter.settings import SETTINGS
 
 LONG = 60_000
 NO_DRIVER = "there is no NVIDIA driver on this computer"
@@ -115,8 +117,27 @@ def test_the_support_file_is_seen_first_and_holds_no_name(window, tmp_path, sett
     (paths.log_folder() / "native-crash.log").unlink()
 
 
+def test_no_setting_that_may_hold_a_name_is_in_the_support_file(settings):
+    """Whatever the settings hold that a user has typed, named or picked."""
+    free = [s for s in SETTINGS if s.type in (str, list) and not s.choices and s.valid is None]
+    assert {"chat_souls", "chat_templates", "model_folders", "system_prompt"} <= {s.key for s in free}
+    for setting in free:
+        settings[setting.key] = "秘密 D:/secret" if setting.type is str else ["秘密 D:/secret"]
+    written = json.loads(contents(settings)["settings.json"])
+    assert "secret" not in json.dumps(written)
+    assert written["theme"] == settings["theme"] and written["threads"] == 0 and written["device"] == "auto"
+
+
+def test_a_name_of_two_characters_is_taken_out_where_it_is_a_name(monkeypatch):
+    monkeypatch.setattr(getpass, "getuser", lambda: "田中")
+    assert redactor()("田中のモデル, model of 田中") == "<user>のモデル, model of <user>"
+    monkeypatch.setattr(getpass, "getuser", lambda: "al")
+    assert redactor()("also calibrated") == "also calibrated"
+
+
 def test_names_of_windows_and_other_users_are_taken_out():
     redact = redactor()
+    assert redact(r"File 'C:\\Users\\hanako\\x.py'") == r"File 'C:\\Users\\<user>\\x.py'"
     assert redact(r"C:\Users\田中　太郎\x.py") == r"C:\Users\<user>\x.py"
     assert redact("/home/hanako/models") == "/home/<user>/models"
     assert redact("perplexity 8.61 of model-00001") == "perplexity 8.61 of model-00001"

@@ -272,7 +272,8 @@ def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_p
     source = Path(shutil.copytree(larger_model, tmp_path / "m"))
     window.convert.choose_source(str(source))
     qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
-    hidden = []
+    hidden, said = [], []
+    window.activities.progressed.connect(lambda entry: said.append(window.tray.icon.toolTip()))
 
     def close(_item, event):
         if isinstance(event, Progress) and not hidden:
@@ -280,11 +281,13 @@ def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_p
             window.close_dialog.remember.setChecked(True)
             window.close_dialog.tray_button.click()
             hidden.append(window.isHidden() and not qapp.quitOnLastWindowClosed())
+            said.append(window.tray.icon.toolTip())
 
     window.convert.queue.happened.connect(close)
     window.convert.convert_button.click()
     qtbot.waitUntil(lambda: not window.convert.converting, timeout=LONG)
     assert hidden == [True] and (tmp_path / "m-ternary-4gb").is_dir()
+    assert "Convert" in said[-1] and " %" in said[-1], said  # how far it is
     assert Settings(settings.path)["close_action"] == "tray"
     window.take_files([])  # as a second start of the program does
     assert window.isVisible() and qapp.quitOnLastWindowClosed()
@@ -307,11 +310,12 @@ def test_the_pc_is_kept_awake_exactly_while_a_job_runs(window, settings):
     assert not awake._entered
 
 
-def test_sleep_after_the_last_conversion_can_be_cancelled(window, settings, monkeypatch):
+@pytest.mark.parametrize("kind", ["convert", "train"])
+def test_sleep_after_the_last_job_can_be_cancelled(window, settings, monkeypatch, kind):
     started = []
     monkeypatch.setattr(awake.QProcess, "startDetached", lambda program, _: started.append(program))
     settings["when_finished"] = "sleep"
-    first, second = (window.activities.begin("convert", name, "convert") for name in "ab")
+    first, second = window.activities.begin("convert", "a", "convert"), window.activities.begin(kind, "b", kind)
     window.activities.turn(first, Work.DONE)
     assert not window.awake._afterwards.isActive()
     window.activities.turn(second, Work.DONE)

@@ -10,7 +10,7 @@ from PySide6.QtGui import QGuiApplication
 import bitconverter.gui
 from bitconverter.format.row_problem import REASONS
 from bitconverter.gui import messages
-from bitconverter.gui.messages import check_text, error_text, note_text, tr
+from bitconverter.gui.messages import check_text, error_text, note_text, time_left, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
@@ -231,6 +231,10 @@ def test_every_reason_against_a_row_is_spoken_in_japanese(code):
 def test_notes_become_lines_and_unknown_ones_are_not_lost():
     assert note_text(Note("resumed", {"tensors": 3})) == tr("note-resumed", tensors=3)
     assert note_text(Note("brand-new", {"a": 1})) == "brand-new, a 1"
+
+
+def test_the_time_left_is_not_said_when_there_is_none():
+    assert time_left(None) == time_left(0.0) == "" and time_left(200) == "about 3 min left"
 
 
 @pytest.mark.parametrize(

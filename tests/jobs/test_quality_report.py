@@ -11,7 +11,7 @@ from model_folders import golden_copy
 
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.evaluate import EvaluateJob
-from bitconverter.jobs.job import Cancel, Event, Finished, Metric, Note, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Context, Event, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.quality_report import TEXTS, amounts
 
 
@@ -74,7 +74,35 @@ def test_it_does_not_depend_on_threads(source: Path, tmp_path: Path) -> None:
     assert hashes(tmp_path / "one") == hashes(tmp_path / "three")
 
 
-def test_stopped_in_the_report_the_conversion_is_not_done_again(source: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("method", ["fast", "full"])
+def test_the_progress_of_a_conversion_ends_behind_its_report(
+    source: Path, tmp_path: Path, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One scale from the beginning to the end: no bar that is full, and begins again."""
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
+    _, events = convert(source, tmp_path / "out", method=method)
+    progress = [event for event in events if isinstance(event, Progress)]
+    assert {(event.unit, event.total) for event in progress} == {("byte", progress[0].total)}
+    done = [event.done for event in progress]
+    assert done == sorted(done) and done[-1] == progress[0].total
+    report = [event for event in progress if event.item.startswith("quality report")]
+    assert {event.item.partition(": ")[2] for event in report} == {*TEXTS, ""}
+    assert max(event.done for event in report) < progress[0].total
+    share = 1 - min(event.done for event in report) / progress[0].total
+    assert (share > 0.5) == (method == "fast")  # without calibration, the report takes most of the time
+
+
+def test_a_report_that_is_skipped_is_no_hole_in_the_progress(source: Path, tmp_path: Path) -> None:
+    (source / "tokenizer.json").unlink()
+    _, events = convert(source, tmp_path / "out", need_tokenizer=False)
+    last = [event for event in events if isinstance(event, Progress)][-1]
+    assert last.done == last.total
+
+
+def test_stopped_in_the_report_the_conversion_is_not_done_again(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
     convert(source, tmp_path / "whole")
     cancel = Cancel()
 

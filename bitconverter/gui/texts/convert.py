@@ -117,8 +117,8 @@ TEXTS: Texts = {
     "paused-interrupted": ("This conversion was interrupted", "この変換は途中で終わりました"),
     "paused-interrupted-text": ("The program was closed, the PC turned off, or the system ended the program, as it does when memory runs out: then close other programs first. What was finished is there; Resume goes on from it.", "プログラムが閉じられたか、電源が切れたか、システムに終了させられました（メモリー不足のときに起きます。その場合は先にほかのプログラムを閉じてください）。終わった分は残っていて、続きから再開できます。"),
     "paused-disk-full": ("The disk is full, so the conversion is paused", "ディスクがいっぱいなので、変換を一時停止しました"),
-    "worst-layers": ("Largest errors: {layers}", "誤差の大きい層: {layers}"),
-    "layer-error-short": ("layer {layer} ({error})", "第{layer}層（{error}）"),
+    "worst-matrices": ("Largest errors: {matrices}", "誤差の大きいテンソル: {matrices}"),
+    "matrix-error": ("layer {layer} {matrix} ({error})", "第{layer}層 {matrix}（{error}）"),
     "layer-error": ("Layer {layer}: relative error {error}", "第{layer}層: 相対誤差 {error}"),
     "layer-waiting": ("Layer {layer}: not finished yet", "第{layer}層: まだ終わっていません"),
     "layers-done": ("{done} of {layers} layers are finished", "全{layers}層のうち {done} 層が完了"),
@@ -171,6 +171,7 @@ TEXTS: Texts = {
     "compare-measured": ("measured", "実際"),
     "compare-time": ("time", "時間"),
     "compare-memory": ("memory of the conversion", "変換のメモリー"),
+    "compare-disk": ("disk, at most", "ディスク（最大）"),
     "compare-file": ("size of the weights", "重みの大きさ"),
     "compare-kl": ("KL divergence", "KL ダイバージェンス"),
 }  # fmt: skip

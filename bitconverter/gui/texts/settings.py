@@ -57,7 +57,7 @@ TEXTS: Texts = {
     "set-train_cores-tip": ("Fewer leave more for other programs, and take longer.", "減らすとほかのソフトに余裕ができますが、時間は長くなります。"),
     "set-keep_awake": ("Keep the PC awake", "スリープさせない"),
     "set-keep_awake-tip": ("While a job runs, the PC does not go to sleep. The display may.", "作業中はPCをスリープさせません。画面は消えることがあります。"),
-    "set-when_finished": ("When all conversions are done", "すべての変換が終わったら"),
+    "set-when_finished": ("When all conversions and trainings are done", "変換と学習がすべて終わったら"),
     "set-when_finished-tip": ("There is a minute to cancel it.", "1分以内なら取り消せます。"),
     "set-when_finished-nothing": ("Do nothing", "何もしない"),
     "set-when_finished-sleep": ("Put the PC to sleep", "スリープする"),
