@@ -1,12 +1,14 @@
 """What a conversion was told to take, and what it took: a Markdown table.
 
 Usage: python tools/measure_estimates.py SOURCE [--presets tiny best] [--methods fast full] [--layers N] [--threads 2]
+       [--windows N] [--polish STEPS] [--json]
 
 For every method and preset one process plans the conversion, as the window does before the start, and then makes it,
 with its quality report. Time is that of the conversion; memory the highest own memory of the process (without files
 that are only mapped) over that before the plan, as the window compares it at the end; disk the most that the results
 and temporary files held. --layers cuts the source to its first layers, whose conversion has all the stages and takes
-less time. Run it on a quiet machine.
+less time; with --windows and --polish it is calibrated on less text and polished in fewer steps (told is the time
+with the usual steps). Run it on a quiet machine.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from pathlib import Path
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS
 from bitconverter.jobs.plan import PlanJob
 from bitconverter.jobs.preflight import PreflightJob
 from bitconverter.model.budget import PRESETS
@@ -104,13 +107,20 @@ def _layer(name: str) -> int:
     return int(words[2]) if words[1] == "layers" else -1
 
 
-def measure(source: Path, place: Path, preset: str, method: str, threads: int) -> list[float]:
+def measure(args: argparse.Namespace, source: Path, place: Path, preset: str, method: str) -> list[float]:
     """Told and taken: seconds, bytes of memory, bytes of disk."""
     place.mkdir()
     out = str(place / "out")
-    job = ConvertJob(str(source), out, method=method, preset=preset, threads=threads, report=True)
-    preflight = PreflightJob(str(source), out, method=method, preset=preset)
-    program = PROGRAM.format(job=job, preflight=preflight, plan=PlanJob(str(source), threads))
+    polish = args.polish if method == "full" else None
+    job = ConvertJob(
+        str(source), out, method=method, preset=preset, threads=args.threads, report=True,
+        calibration_windows=args.windows, polish=polish,
+    )  # fmt: skip
+    preflight = PreflightJob(
+        str(source), out, method=method, preset=preset, calibration_windows=args.windows, polish=polish
+    )
+    plan = PlanJob(str(source), args.threads, calibration_windows=args.windows)
+    program = PROGRAM.format(job=job, preflight=preflight, plan=plan)
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, encoding="utf-8",
         env=os.environ | {"TMPDIR": str(place), "TEMP": str(place)},
@@ -122,8 +132,8 @@ def measure(source: Path, place: Path, preset: str, method: str, threads: int) -
 
 def row(name: str, figures: list[float]) -> str:
     cells = [name]
-    for unit, at in ((1.0, 0), (1e6, 2), (1e6, 4)):
-        told, taken = figures[at] / unit, figures[at + 1] / unit
+    for unit, (first, second) in zip((1.0, 1e6, 1e6), pairs(figures), strict=True):
+        told, taken = first / unit, second / unit
         cells += [f"{told:.0f}", f"{taken:.0f}", f"{taken / told - 1:+.0%}"]
     return "| " + " | ".join(cells) + " |"
 
@@ -137,18 +147,38 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=("fast", "full"), default=["fast", "full"])
     parser.add_argument("--layers", type=int)
     parser.add_argument("--threads", type=int, default=0)
+    parser.add_argument("--windows", type=int, default=CALIBRATION_WINDOWS)
+    parser.add_argument("--polish", type=int)
+    parser.add_argument("--json", action="store_true", help="the figures as JSON, nothing else")
     args = parser.parse_args()
-    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.source.name}", end="")
-    print(f", its first {args.layers} layers\n" if args.layers else "\n")
-    print("| conversion | s told | s | | memory MB told | MB | | disk MB told | MB | |")
-    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    rows = [] if args.json else None
+    if rows is None:
+        say_head(args)
     with tempfile.TemporaryDirectory() as folder:
         source = cut(args.source, Path(folder) / "source", args.layers) if args.layers else args.source
         for method in args.methods:
             for preset in args.presets:
                 place = Path(folder) / f"{method}-{preset}"
-                figures = measure(source.absolute(), place, preset, method, args.threads)
-                print(row(f"{method}, {preset}", figures), flush=True)
+                figures = measure(args, source.absolute(), place, preset, method)
+                if rows is None:
+                    print(row(f"{method}, {preset}", figures), flush=True)
+                else:
+                    rows.append(dict(zip(("seconds", "memory", "disk"), pairs(figures), strict=True)))
+    if rows is not None:
+        print(json.dumps(rows))
+
+
+def pairs(figures: list[float]) -> list[list[float]]:
+    """Told and taken, of each."""
+    return [figures[at : at + 2] for at in range(0, len(figures), 2)]
+
+
+def say_head(args: argparse.Namespace) -> None:
+    """What was measured where, and the head of the table."""
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.source.name}", end="")
+    print(f", its first {args.layers} layers\n" if args.layers else "\n")
+    print("| conversion | s told | s | | memory MB told | MB | | disk MB told | MB | |")
+    print("|---|---|---|---|---|---|---|---|---|---|", flush=True)
 
 
 if __name__ == "__main__":

@@ -93,7 +93,11 @@ class Tray(QObject):
         """A job has begun, paused or ended: the tool tip says so, and a message tells of an end, or that it waits for
         the user: a disk is full."""
         self.show_progress(entry)
-        if self.icon.isVisible() and not self._stopping and entry.state in (Work.DONE, Work.FAILED, Work.PAUSED):
+        if (
+            self.icon.isVisible()
+            and not self._stopping
+            and entry.state in (Work.DONE, Work.FAILED, Work.PAUSED)
+        ):
             self.icon.showMessage(entry.title(), entry.detail())
 
     def retranslate(self) -> None:

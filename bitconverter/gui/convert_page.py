@@ -246,7 +246,11 @@ class ConvertPage(ConvertLayout):
         self._tried.add(choice)
         self._checker.start(
             PreflightJob(
-                source=self._source, out=out, method=str(self._settings["method"]), **choice.fields()
+                source=self._source,
+                out=out,
+                method=str(self._settings["method"]),
+                report=bool(self._settings["report"]),
+                **choice.fields(),
             )
         )
 

@@ -7,7 +7,11 @@ from bitconverter.model.source import Source
 
 # how long they take beside the calibrated rounding of the linear matrices (measured, docs/MODEL.md)
 MEASURING, POLISHING = 0.7, 3.0
-REPORTING = {"full": 0.07, "diag": 0.25, "fast": 9.0}  # on REPORT_TEXT tokens a text, beside the method's rounding
+REPORTING = {
+    "full": 0.07,
+    "diag": 0.25,
+    "fast": 9.0,
+}  # on REPORT_TEXT tokens a text, beside the method's rounding
 REPORT_TEXT = 1024
 
 

@@ -15,7 +15,8 @@ from bitconverter.model.hf_source import INDEX, SINGLE, lost_link
 def model_folder(path: str, ctx: Context) -> Iterator[Path]:
     """The folder to open for `path`: itself, or a .gguf file written out as a folder for the time being.
 
-    The temporary folder lies where the system keeps such (TMPDIR) and needs two bytes per weight.
+    The temporary folder lies where the system keeps such (TMPDIR) and needs two bytes per weight, or four where the
+    weights are quantized (model/gguf_source.py, expanded_bytes).
     Emits Note("expanding", file=...) before that.
     """
     given = Path(path)

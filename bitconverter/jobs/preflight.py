@@ -74,6 +74,7 @@ class PreflightJob:
     method: str = "full"
     calibration_windows: int = CALIBRATION_WINDOWS
     polish: int | None = None
+    report: bool = False
 
     @property
     def work_dir(self) -> Path | None:
@@ -92,6 +93,7 @@ class Work:
     windows: int = 0
     polish: int | None = None
     mixed: bool = False  # every matrix gets its own number of planes
+    report: bool = False
 
     def bytes(self, plan: list[TensorPlan], info: ModelInfo, out_bytes: int) -> int:
         """Beside the result: first what the sensitivities take, then the hidden states of the calibration text, and
@@ -124,7 +126,7 @@ def work_of(job: Any) -> Work:
     """What a job with the fields of PreflightJob does on the way."""
     wish = wish_of(job)
     mixed = PRESETS.get(wish.preset or "", wish).mixed
-    return Work(job.method, job.calibration_windows, job.polish, mixed)
+    return Work(job.method, job.calibration_windows, job.polish, mixed, job.report)
 
 
 def check(
@@ -158,6 +160,10 @@ def check(
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))
         more, free = _check_target(source.path, Path(out), needed)
         items += more
+        if work.report and info and free is not None:
+            unpacked, more = _check_unpacking(source, Path(out), needed)
+            needed += unpacked
+            items += more
     report = PreflightReport(
         tuple(items), not any(item.level == "error" for item in items), source.name, source.kind,
         info.family if info else "", sum(math.prod(t.shape) for t in plan), source.total_bytes, out_bytes,
@@ -202,6 +208,30 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
         return [*items, CheckItem("disk", "error", text, fields)], free
     items.append(CheckItem("disk", "ok", f"About {_gb(needed)} are needed, {_gb(free)} are free.", fields))
     return items, free
+
+
+def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[CheckItem]]:
+    """The quality report unpacks a .gguf where the system keeps temporary files, for the time being: the bytes that
+    this takes of the target's disk beside `needed`, and a warning where there is no room: then there is no report."""
+    if source.kind != "gguf":
+        return 0, []
+    from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
+
+    place, unpacked = Path(tempfile.gettempdir()), expanded_bytes(source.tensors.values(), source.config)
+    try:
+        free = shutil.disk_usage(place).free
+        same = place.stat().st_dev == _nearest_folder(out).stat().st_dev
+    except OSError:  # told when it is tried
+        return 0, []
+    left = free - needed if same else free
+    if left < unpacked:
+        text = (
+            f"The result will not be compared with the original: that unpacks the .gguf file into {place} for a while, "
+            f"which takes about {_gb(unpacked)}; {_gb(max(left, 0))} are free."
+        )
+        fields = {"place": str(place), "needed": unpacked, "free": max(left, 0)}
+        return 0, [CheckItem("unpacking", "warning", text, fields)]
+    return (unpacked if same else 0), []
 
 
 def _roomier_drives(place: Path, needed: int) -> str:

@@ -17,9 +17,7 @@ class RoundingErrors:
     matrices: Metric("output_error", layer, value) of calibrated ones, whose error is that of their outputs on text, or
     "weight_error", of their weights. Both relative squared errors."""
 
-    def __init__(
-        self, ctx: Context, plan: Iterable[TensorPlan], committed: Iterable[dict[str, Any]]
-    ) -> None:
+    def __init__(self, ctx: Context, plan: Iterable[TensorPlan], committed: Iterable[dict[str, Any]]) -> None:
         """`committed`: the records of another run, told first: who shows them has not seen that run."""
         self._ctx = ctx
         self._linear = {tensor.name for tensor in plan if tensor.linear}

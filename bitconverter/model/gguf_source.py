@@ -1,5 +1,7 @@
 """A .gguf file as a source: dequantized by rows, with its tensors, configuration and tokenizer as in Hugging Face."""
 
+import math
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -152,6 +154,15 @@ def expand(gguf_path: str | Path, folder: str | Path, ctx: _HasCancel) -> None:
         weights.finish()
     finally:
         weights.close()
+
+
+def expanded_bytes(tensors: Iterable[SourceTensor], config: dict[str, Any]) -> int:
+    """Of disk that expand() takes: two bytes a weight for f16 and bf16, four for all else."""
+    return sum(
+        math.prod(tensor.shape) * (2 if tensor.dtype in ("F16", "BF16") else 4)
+        for tensor in tensors
+        if not _left_out(tensor.name, config)
+    )
 
 
 def _expand_tensor(source: GgufSource, tensor: SourceTensor, weights: WeightFile, ctx: _HasCancel) -> None:

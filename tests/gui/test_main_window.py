@@ -315,7 +315,10 @@ def test_sleep_after_the_last_job_can_be_cancelled(window, settings, monkeypatch
     started = []
     monkeypatch.setattr(awake.QProcess, "startDetached", lambda program, _: started.append(program))
     settings["when_finished"] = "sleep"
-    first, second = window.activities.begin("convert", "a", "convert"), window.activities.begin(kind, "b", kind)
+    first, second = (
+        window.activities.begin("convert", "a", "convert"),
+        window.activities.begin(kind, "b", kind),
+    )
     window.activities.turn(first, Work.DONE)
     assert not window.awake._afterwards.isActive()
     window.activities.turn(second, Work.DONE)

@@ -1,13 +1,16 @@
 """What is wrong with a source or a target is named before work starts, and nothing is left behind."""
 
 import json
+import math
 import shutil
 import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 from model_folders import (
@@ -24,9 +27,12 @@ from safetensors.numpy import save_file
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
-from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.jobs.job import Cancel, Context, Failed, Finished, run_job
+from bitconverter.jobs.preflight import PreflightJob, PreflightReport, Work, check
 from bitconverter.model import preflight as model_preflight
+from bitconverter.model.budget import Wish
+from bitconverter.model.gguf_source import expand
+from bitconverter.model.source import open_source
 
 
 def report(source: Path, out: Path | None = None, planes: int = 2) -> PreflightReport:
@@ -280,6 +286,41 @@ def test_a_gguf_file_is_checked_too(source: Path, tmp_path: Path) -> None:
     assert (found.kind, found.family, found.name) == ("gguf", "llama", "m")
     cut(path, path.stat().st_size - 1)
     assert [message for message in errors(report(path)) if "m.gguf is incomplete" in message]
+
+
+@pytest.mark.parametrize(("kind", "each"), [("F16", 2), ("Q8_0", 4)])
+def test_what_the_report_unpacks_of_a_gguf_is_part_of_the_disk(
+    kind: str, each: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The told bytes are those that the unpacked folder has."""
+    path, temporary = tmp_path / "m.gguf", tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    quantized = gguf.GGMLQuantizationType[kind]
+    write_gguf(
+        source,
+        path,
+        lambda name: quantized if name.endswith("q_proj.weight") else gguf.GGMLQuantizationType.F32,
+    )
+
+    def asked(report: bool) -> PreflightReport:
+        return check(
+            str(path), str(tmp_path / "out"), Wish(), Work(report=report), need_tokenizer=False
+        ).report
+
+    expand(path, tmp_path / "unpacked", Context(lambda _: None, Cancel()))
+    taken = (tmp_path / "unpacked" / "model.safetensors").stat().st_size
+    more = asked(True).needed_bytes - asked(False).needed_bytes
+    assert 0 < more <= taken < more + 64 * 1024
+    weights = sum(math.prod(t.shape) for t in open_source(str(path)).tensors.values() if "q_proj." in t.name)
+    assert more >= each * weights
+    usage = shutil.disk_usage(tmp_path)
+    free = asked(True).needed_bytes - 1
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage._replace(free=free))
+    found = asked(True)
+    (warning,) = [item for item in found.items if item.code == "unpacking"]
+    assert found.ok and warning.level == "warning" and str(temporary) in warning.message
+    assert found.needed_bytes == asked(False).needed_bytes and asked(False).items[-1].code != "unpacking"
 
 
 def test_preflight_reads_headers_only(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:

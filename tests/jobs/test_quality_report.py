@@ -2,13 +2,16 @@
 
 import hashlib
 import json
+import shutil
+import tempfile
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
-from model_folders import golden_copy
+from model_folders import golden_copy, write_gguf
 
+from bitconverter.jobs import quality_report
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Context, Event, Finished, Metric, Note, Progress, Stopped, run_job
@@ -128,6 +131,28 @@ def test_without_a_tokenizer_it_says_why_not(source: Path, tmp_path: Path) -> No
     assert len(notes) == 1 and "tokenizer" in notes[0].fields["why"]
     assert result.report == {"skipped": notes[0].fields["why"]}
     assert "were not compared" in (tmp_path / "out" / "MODEL_CARD.md").read_text(encoding="utf-8")
+
+
+def test_a_gguf_that_has_no_room_to_be_unpacked_is_converted_without_a_report(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_gguf(source, tmp_path / "m.gguf")
+    usage = shutil.disk_usage(tmp_path)
+    asked = []
+
+    def little(path: object) -> object:
+        asked.append(str(path))
+        return usage._replace(free=usage.free if str(tmp_path) in str(path) else 1000)
+
+    monkeypatch.setattr(tempfile, "tempdir", str(Path("/")))
+    monkeypatch.setattr(shutil, "disk_usage", little)
+    monkeypatch.setattr(quality_report, "model_folder", lambda *_: pytest.fail("it was unpacked"))
+    result, events = convert(tmp_path / "m.gguf", tmp_path / "out")
+    assert result.report is not None and "unpacked" in result.report["skipped"] and "/" in asked
+    notes = [event for event in events if isinstance(event, Note)]
+    assert [note.fields["code"] for note in notes if note.code == "check"].count("unpacking") == 1
+    assert any(note.code == "report-skipped" for note in notes)
+    assert (tmp_path / "out" / "model.safetensors").is_file()
 
 
 def test_large_models_are_measured_less() -> None:

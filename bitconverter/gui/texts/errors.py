@@ -47,6 +47,7 @@ ERRORS_JA: dict[str, str] = {
     "work-folder-taken": "{folder} には別の設定の途中の作業があります。別の保存先を選ぶか、同じ設定で続けるか、そのフォルダーを削除してください。",
     "journal-lost": "{folder} の変換の記録（journal.jsonl）がないか壊れていて、どこまで済んだか分かりません。最初からやり直すにはそのフォルダーを削除し、別のものなら別の保存先を選んでください。",
     "source-changed": "{folder} の変換を始めたあとで元のモデルが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
+    "unpacking": "比較するには .gguf を {place} に展開する必要がありますが、空きが足りません（{needed} 必要、空き {free}）。",
     "disk-full": "{folder} のディスクがいっぱいです。空きを作ってから同じ変換を始めると、続きから進みます。",
     "weight-not-finite": "テンソル {tensor} に数値でない値（NaN や無限大）があり、元のモデルが壊れています。もう一度ダウンロードしてください。",
     "tensor-dtype": "{file} のテンソル {tensor} は {dtype} 形式です。読めるのは BF16、F16、F32 だけです。",
@@ -212,6 +213,7 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     "output-ok": ("保存先: {out}",),
     "output-error": ("{out} には保存できません（{why}）。別の保存先を選んでください。", "{out} には保存できません。別の保存先を選んでください。"),
     "output-exists-error": ("{out} はすでにあり、上書きはしません。別の保存先を選んでください。",),
+    "unpacking-warning": ("元のモデルとの比較は行いません。比較には .gguf を {place} に一時的に展開する必要があり、約 {needed} が必要ですが、空きは {free} です。",),
     "unfinished-ok": ("途中の変換があり、続きから進みます。",),
     "disk-ok": ("ディスクの空きは足りています（{needed} 必要、空き {free}）。",),
     "disk-error": (
