@@ -44,7 +44,7 @@ class AboutPage(ScrolledPage):
         self.view = QPlainTextEdit()
         self.view.setReadOnly(True)
         self.view.setTabChangesFocus(True)
-        self.view.setFont(theme.mono_font(Space.SMALL + 1))
+        theme.use_mono(self.view, Space.SMALL + 1)
         self.view.setMinimumHeight(300)
         self.texts.set(self.view.setAccessibleName, "licences")
         self.parts.currentTextChanged.connect(lambda name: self.view.setPlainText(licence_of(name)))

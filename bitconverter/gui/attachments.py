@@ -38,9 +38,10 @@ class _Chip(QFrame):
 
 
 class AttachmentBar(QWidget):
-    """Hidden while there is none. Emits `changed`."""
+    """Hidden while there is none. Emits `changed`, and `reading_changed` when a file begins or ends being read."""
 
     changed = Signal()
+    reading_changed = Signal()
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,6 +71,12 @@ class AttachmentBar(QWidget):
         """Names of files that are still being read."""
         self._reading = list(names)
         self._show()
+        self.reading_changed.emit()
+
+    @property
+    def reading(self) -> bool:
+        """Whether one is still being read: a message that was sent now would go without it."""
+        return bool(self._reading)
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

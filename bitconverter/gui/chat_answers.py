@@ -49,7 +49,9 @@ class ChatAnswers(ChatContext):
         self._runner.happened.connect(self._on_event)
 
     def send(self) -> None:
-        """Send what is typed, or the message that has been edited."""
+        """Send what is typed, or the message that has been edited; nothing while a document of it is being read."""
+        if self.composer.attachments.reading:
+            return
         text, attachments = self.composer.text(), self.composer.attachments.all()
         if self._editing is not None:
             self._send_edited(text, attachments)

@@ -149,6 +149,7 @@ class Composer(FollowsRoom, QFrame):
         self.edit.focus_changed.connect(lambda on: set_property(self, "focused", "true" if on else "false"))
         self.attachments = AttachmentBar()
         self.attachments.changed.connect(self._typed)
+        self.attachments.reading_changed.connect(self._show_button)
         self.moods = MoodButtons()
         self.meter = QProgressBar()
         self.meter.setTextVisible(False)
@@ -222,6 +223,10 @@ class Composer(FollowsRoom, QFrame):
         cursor.movePosition(cursor.MoveOperation.End)
         self.edit.setTextCursor(cursor)
 
+    def may_send(self) -> bool:
+        """A model is ready, there is something to send, and all of it has been read."""
+        return self._can_send and not self.empty() and not self.attachments.reading
+
     def empty(self) -> bool:
         """Nothing that could be sent."""
         return not self.text().strip() and not self.attachments.all()
@@ -291,10 +296,10 @@ class Composer(FollowsRoom, QFrame):
     def _show_button(self) -> None:
         self.button.set_icon("stop" if self._answering else "send")
         self.button.set_text(tr("stop" if self._answering else "send"))
-        self.button.setEnabled(self._answering or (self._can_send and not self.empty()))
+        self.button.setEnabled(self._answering or self.may_send())
 
     def _press(self) -> None:
-        if self._can_send and not self._answering and not self.empty():
+        if self.may_send() and not self._answering:
             self.send.emit()
 
     def _press_button(self) -> None:

@@ -23,7 +23,7 @@ class Console(QWidget):
         self.view = QPlainTextEdit()
         self.view.setObjectName("console")
         self.view.setReadOnly(True)
-        self.view.setFont(theme.mono_font())
+        theme.use_mono(self.view)
         self.view.setMaximumBlockCount(self.MOST)
         self.view.setMinimumHeight(150)
         self.view.setTabChangesFocus(True)

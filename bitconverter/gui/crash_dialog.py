@@ -28,7 +28,7 @@ class CrashDialog(QDialog):
         text.setText(tr("crash-text"))
         self.view = QPlainTextEdit(report)
         self.view.setReadOnly(True)
-        self.view.setFont(theme.mono_font(9))
+        theme.use_mono(self.view, 9)
         self.view.setAccessibleName(tr("crash-title"))
         copy, close = Button("", "copy"), Button("primary")
         copy.setText(tr("copy-report"))

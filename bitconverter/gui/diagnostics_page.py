@@ -86,7 +86,7 @@ class DiagnosticsPage(ScrolledPage):
         self.names, self.view = QComboBox(), QPlainTextEdit()
         self.view.setReadOnly(True)
         self.view.setTabChangesFocus(True)
-        self.view.setFont(theme.mono_font())
+        theme.use_mono(self.view)
         self.view.setMinimumHeight(220)
         for part in (self.names, self.view):
             self.texts.set(part.setAccessibleName, "support")

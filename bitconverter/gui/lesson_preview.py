@@ -28,7 +28,7 @@ class LessonPreview(QWidget):
         self.view = QTextBrowser()
         self.view.setOpenLinks(False)
         self.view.document().documentLayout().documentSizeChanged.connect(self._fit)
-        self.view.setFont(theme.mono_font())
+        theme.use_mono(self.view)
         head = row(Space.SMALL)
         head.addWidget(self.title, 1)
         for part in (self.where, self.earlier, self.later):

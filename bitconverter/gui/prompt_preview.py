@@ -25,7 +25,7 @@ class PromptPreview(QDialog):
         self.view = QPlainTextEdit()
         self.view.setObjectName("console")
         self.view.setReadOnly(True)
-        self.view.setFont(theme.mono_font())
+        theme.use_mono(self.view)
         self.copy_button, self.close_button = Button("", "copy"), Button("primary")
         self.copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self.view.toPlainText()))
         self.close_button.clicked.connect(self.close)

@@ -125,20 +125,27 @@ class FolderField(QWidget):
         super().__init__()
         self._store = store
         self._folder = ""
-        self._name = ElidedLabel("muted")
+        self._name, self._beside = (
+            ElidedLabel("muted"),
+            label("muted", wrap=True),
+        )  # a path is cut, words are not
         self.button, self.clear_button = Button(), Button("quiet")
         self.button.clicked.connect(self._ask)
         self.clear_button.clicked.connect(lambda: self._choose(""))
         line = QHBoxLayout(self)
         line.setContentsMargins(0, 0, 0, 0)
         line.addWidget(self._name, 1)
+        line.addWidget(self._beside, 1)
         line.addWidget(self.clear_button)
         line.addWidget(self.button)
 
     def show_folder(self, folder: str) -> None:
         """The folder, "" for beside the source."""
         self._folder = folder
-        self._name.set_text(folder or tr("beside-source"))
+        self._name.set_text(folder)
+        self._name.setVisible(bool(folder))
+        self._beside.setText(tr("beside-source"))
+        self._beside.setVisible(not folder)
         self.button.setText(tr("change"))
         self.clear_button.setText(tr("beside-source"))
         self.clear_button.setVisible(bool(folder))

@@ -2,14 +2,25 @@
 
 import sys
 
-from PySide6.QtCore import QSettings, Qt
+from PySide6.QtCore import QEvent, QObject, QSettings, Qt
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalette
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QWidget
 
 from bitconverter.gui.style_sheet import style_sheet
 from bitconverter.gui.tokens import CONTRAST, DARK, LIGHT, TEXT_SCALES, Colors, Type
 
-__all__ = ["CONTRAST", "DARK", "LIGHT", "Colors", "apply", "current", "mono_font", "scale", "use_fonts"]
+__all__ = [
+    "CONTRAST",
+    "DARK",
+    "LIGHT",
+    "Colors",
+    "apply",
+    "current",
+    "mono_font",
+    "scale",
+    "use_fonts",
+    "use_mono",
+]
 
 
 _FONTS = ["Segoe UI", "Yu Gothic UI", "Meiryo", "Noto Sans CJK JP", "Noto Sans", "DejaVu Sans"]
@@ -62,6 +73,11 @@ def scale() -> float:
     return _State.scale / 100
 
 
+def icon_size(usual: int) -> int:
+    """Pixels of an icon beside letters of now: it grows half as much as they do."""
+    return round(usual * (1 + scale()) / 2)
+
+
 def set_scale(percent: int) -> None:
     """Use another text size; use_fonts() and apply() make it seen."""
     _State.scale = min(max(percent, TEXT_SCALES[0]), TEXT_SCALES[-1])
@@ -86,6 +102,27 @@ def mono_font(points: float = Type.CODE) -> QFont:
     font.setStyleHint(QFont.StyleHint.Monospace)
     font.setPointSizeF(points * scale())
     return font
+
+
+def use_mono(view: QWidget, points: float = Type.CODE) -> None:
+    """Show `view` in the font of code, also when the text size changes."""
+    _Mono(view, points)
+
+
+class _Mono(QObject):
+    def __init__(self, view: QWidget, points: float) -> None:
+        super().__init__(view)
+        self._view, self._points = view, points
+        view.setFont(mono_font(points))
+        view.installEventFilter(self)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """A font of its own does not follow the application's; the style sheet changes with the size as well."""
+        if event.type() == QEvent.Type.StyleChange:
+            font = mono_font(self._points)
+            if font.pointSizeF() != self._view.font().pointSizeF():
+                self._view.setFont(font)
+        return False
 
 
 def _installed(families: list[str]) -> list[str]:

@@ -93,6 +93,9 @@ def keep_in_line(area: QScrollArea, below: QHBoxLayout) -> None:
     bar.rangeChanged.connect(make_room)
 
 
+ICON = 18  # pixels, beside letters of the usual size
+
+
 class Button(QPushButton):
     """A push button of a kind of the style sheet, with an icon that follows the theme."""
 
@@ -105,17 +108,17 @@ class Button(QPushButton):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
             self._tint()
 
     def _tint(self) -> None:
         if not self._icon:
             return
-        colors = theme.current()
+        colors, size = theme.current(), theme.icon_size(ICON)
         tint = {"primary": colors.accent_text, "quiet": colors.accent}.get(self._kind, colors.muted)
         gap = 0 if self._kind == "model" else 6  # Qt leaves hardly any room between icon and text
-        self.setIcon(artwork.icon(self._icon, tint, colors.muted, 18, gap))
-        self.setIconSize(QSize(18 + gap, 18))
+        self.setIcon(artwork.icon(self._icon, tint, colors.muted, size, gap))
+        self.setIconSize(QSize(size + gap, size))
 
 
 class ElidedButton(Button):
@@ -162,7 +165,6 @@ class IconButton(QToolButton):
         self.setProperty("kind", kind)
         self._kind, self._name, self._size = kind, icon, size
         self.setCursor(Qt.CursorShape.PointingHandCursor)
-        self.setIconSize(QSize(size, size))
         self._tint()
 
     def set_icon(self, name: str) -> None:
@@ -177,13 +179,14 @@ class IconButton(QToolButton):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
             self._tint()
 
     def _tint(self) -> None:
-        colors = theme.current()
+        colors, size = theme.current(), theme.icon_size(self._size)
         tint = colors.accent_text if self._kind == "send" else colors.muted
-        self.setIcon(artwork.icon(self._name, tint, colors.muted, self._size))
+        self.setIcon(artwork.icon(self._name, tint, colors.muted, size))
+        self.setIconSize(QSize(size, size))
 
 
 class IconLabel(QWidget):
@@ -191,8 +194,17 @@ class IconLabel(QWidget):
 
     def __init__(self, name: str, color: str = "muted", size: int = 18, lower: int = 0) -> None:
         super().__init__()
-        self._name, self._color, self._size, self._lower = name, color, size, lower
-        self.setFixedSize(size, size + lower)
+        self._name, self._color, self._usual, self._lower = name, color, size, lower
+        self._fit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.FontChange:
+            self._fit()
+
+    def _fit(self) -> None:
+        self._size = theme.icon_size(self._usual)
+        self.setFixedSize(self._size, self._size + self._lower)
 
     def show_icon(self, name: str, color: str) -> None:
         """Show another icon in another colour."""

@@ -332,6 +332,22 @@ def test_documents_go_along_and_are_counted_and_kept(page, qtbot, tmp_path):
     assert stored.attachments[0] == Attachment("議事録.docx", "議題は予算です。")
 
 
+def test_nothing_is_sent_while_a_document_is_being_read(page, qtbot, tmp_path):
+    """Else the message goes without it, and the document is left for the next one."""
+    (tmp_path / "本.txt").write_text("一行です。\n" * 20, encoding="utf-8")
+    page.composer.set_text("summarize")
+    assert page.composer.button.isEnabled()
+    page.attach_files([str(tmp_path / "本.txt")])
+    assert page.reader.busy and not page.composer.button.isEnabled()
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    page.send()
+    assert page.composer.text() == "summarize" and not page.log.turns
+    qtbot.waitUntil(page.composer.button.isEnabled, timeout=LONG)
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    qtbot.waitUntil(lambda: not page.busy and bool(page.log.turns), timeout=LONG)
+    assert [a.name for a in page.log.turns[0].attachments] == ["本.txt"]
+
+
 def test_moods_and_presets(page, qtbot):
     page.composer.moods.buttons["precise"].click()
     assert page.drawer.sampling().temperature == 0.2 and page.composer.moods.buttons["precise"].isChecked()

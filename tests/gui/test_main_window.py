@@ -24,6 +24,7 @@ from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.main_window import LEAST_SIZE, USUAL_SIZE, MainWindow
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.welcome_page import verdict
+from bitconverter.gui.widgets import Button, IconLabel
 from bitconverter.jobs.job import Progress, Token
 from bitconverter.settings import Settings
 
@@ -164,7 +165,15 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     assert box.currentData() == 100
     box.setCurrentIndex(box.findData(200))
     assert qapp.font().pointSizeF() == pytest.approx(usual * 2)
+    mono = [window.convert.console.view, window.pages["diagnostics"].view, window.pages["about"].view]
+    large = [view.font().pointSizeF() for view in mono]
+    icons = [
+        button.iconSize().height() for button in window.findChildren(Button) if not button.icon().isNull()
+    ]
+    assert set(icons) == {27}  # half as much larger as the letters
+    assert {icon.width() for icon in window.pages["welcome"].findChildren(IconLabel)} == {27, 33, 45}
     _press(window, qtbot, "text-usual")
+    assert [2 * view.font().pointSizeF() for view in mono] == pytest.approx(large)
 
 
 def _contrast(first: str, second: str) -> float:
