@@ -183,7 +183,7 @@ class AssistantMessage(_Message):
         self.go_on_button.clicked.connect(lambda: self.act("continue"))
         self.can_both = False  # whether it could be made the other way: with the soul of now, or without it
         self._started = 0.0
-        self._shown_in: theme.Colors | None = None
+        self._shown_in: tuple[theme.Colors, float] | None = None
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(self.LEAST_MS)
@@ -255,15 +255,15 @@ class AssistantMessage(_Message):
         self._end.setVisible(bool(self._end.text()))
 
     def refresh(self) -> bool:
-        """Follow a change of theme or language, which are part of the HTML. False: nothing had to be done."""
-        if theme.current() is self._shown_in:
+        """Follow a change of theme or text size, which are part of the HTML. False: nothing had to be done."""
+        if self._shown_in == (theme.current(), theme.scale()):
             return False
         self.text.refresh()
         self._render()
         return True
 
     def _render(self) -> None:
-        self._shown_in = theme.current()
+        self._shown_in = (theme.current(), theme.scale())
         self._waiting.setVisible(not self.turn.text)
         self.text.setVisible(bool(self.turn.text))
         self._started = time.monotonic()

@@ -215,7 +215,7 @@ class ChatView(QScrollArea):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.PaletteChange:
+        if event.type() in (QEvent.Type.PaletteChange, QEvent.Type.FontChange):
             self._refreshing.start(0)
 
     def _refresh_one(self) -> None:

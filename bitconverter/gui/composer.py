@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui.attachments import AttachmentBar
-from bitconverter.gui.flow import FollowsRoom, beside_or_below
+from bitconverter.gui.flow import LETTERS_CHANGED, FollowsRoom, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.moods import MoodButtons
 from bitconverter.gui.widgets import (
@@ -78,6 +78,11 @@ class MessageEdit(QPlainTextEdit):
             self.ensureCursorVisible()
         else:
             self.send.emit()
+
+    def changeEvent(self, event: QEvent) -> None:
+        super().changeEvent(event)
+        if event.type() in LETTERS_CHANGED:
+            self._fit()
 
     def event(self, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.FocusIn, QEvent.Type.FocusOut):

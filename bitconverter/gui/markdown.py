@@ -21,6 +21,7 @@ from bitconverter.gui.theme import Colors
 
 COPY_SCHEME = "copy-code"
 USUAL = ("python", "bash", "javascript", "html", "json", "java", "c++", "sql")
+MONO_POINTS = 9.5  # of code, at the usual text size
 MOST_COLOURED = 12_000  # letters of code; colouring more would hold the window up
 
 
@@ -55,7 +56,7 @@ class _Renderer(RendererHTML):
         colors: Colors = env["colors"]
         text = html.escape(tokens[idx].content)
         return (
-            f'<span style="font-family:{env["mono"]}; font-size:{env["mono_points"]}pt; '
+            f'<span style="font-family:{env["mono"]}; font-size:{MONO_POINTS * env["scale"]:.1f}pt; '
             f'background-color:{colors.raised};">&nbsp;{text}&nbsp;</span>'
         )
 
@@ -77,7 +78,7 @@ def _code_box(code: str, language: str, env: Any) -> str:
     colors: Colors = env["colors"]
     env["codes"].append(code.rstrip("\n"))
     number = len(env["codes"]) - 1
-    head = f"color:{colors.muted}; font-size:8.5pt;"
+    head = f"color:{colors.muted}; font-size:{8.5 * env['scale']:.1f}pt;"
     colored = _highlighted(code, language.lower() if len(code) < MOST_COLOURED else "", colors.dark)
     return (
         f'<table border="0" width="100%" cellspacing="0" cellpadding="0" bgcolor="{colors.code}" '
@@ -87,7 +88,7 @@ def _code_box(code: str, language: str, env: Any) -> str:
         f'<a href="{COPY_SCHEME}:{number}" style="color:{colors.accent}; text-decoration:none;">'
         f"{html.escape(env['copy'])}</a></td></tr>"
         f'<tr><td colspan="2" style="padding:4px 12px 10px 12px;"><pre style="white-space:pre-wrap; margin:0; '
-        f'font-family:{env["mono"]}; font-size:{env["mono_points"]}pt;">'
+        f'font-family:{env["mono"]}; font-size:{MONO_POINTS * env["scale"]:.1f}pt;">'
         f"{colored}</pre></td></tr></table>"
         '<p style="font-size:2pt; margin:0px;">&nbsp;</p>'  # Qt gives tables no margin below
     )
@@ -97,26 +98,25 @@ _MARKDOWN = MarkdownIt("commonmark", {"html": False}, renderer_cls=_Renderer)
 _MARKDOWN.enable(["table", "strikethrough"])
 
 
-def render(
-    text: str, colors: Colors, mono: str, copy: str, mono_points: float = 9.5
-) -> tuple[str, list[str]]:
+def render(text: str, colors: Colors, mono: str, copy: str, scale: float = 1.0) -> tuple[str, list[str]]:
     """Returns (html, the code blocks in order). `mono` is a CSS font family, `copy` the word of the copy
-    link, whose address is `copy-code:<number of the block>`."""
+    link, whose address is `copy-code:<number of the block>`; `scale` is that of the text size."""
     env: dict[str, Any] = {
         "colors": colors,
         "mono": mono,
-        "mono_points": mono_points,
+        "scale": scale,
         "copy": copy,
         "codes": [],
     }
     return _MARKDOWN.render(text, env), env["codes"]
 
 
-def document_style(colors: Colors) -> str:
+def document_style(colors: Colors, scale: float = 1.0) -> str:
     """The default style sheet of the documents that show what render() returns."""
+    first, second, third = (f"{points * scale:.1f}pt" for points in (15, 13.5, 12))
     return (
         "p, li { line-height: 118%; } p { margin-top: 0px; margin-bottom: 9px; }"
-        "h1 { font-size: 15pt; } h2 { font-size: 13.5pt; } h3, h4, h5, h6 { font-size: 12pt; }"
+        f"h1 {{ font-size: {first}; }} h2 {{ font-size: {second}; }} h3, h4, h5, h6 {{ font-size: {third}; }}"
         "h1, h2, h3, h4, h5, h6 { margin-top: 10px; margin-bottom: 6px; font-weight: 600; }"
         "ul, ol { margin-top: 0px; margin-bottom: 9px; }"
         f"a {{ color: {colors.accent}; }} blockquote {{ color: {colors.muted}; margin-left: 18px; }}"

@@ -32,8 +32,8 @@ class TextBlock(QTextBrowser):
 
         colors = theme.current()
         mono = ", ".join(f"'{family}'" for family in theme.mono_font().families())
-        self.document().setDefaultStyleSheet(document_style(colors))
-        html, self._codes = render(text, colors, mono, tr("copy"))
+        self.document().setDefaultStyleSheet(document_style(colors, theme.scale()))
+        html, self._codes = render(text, colors, mono, tr("copy"), theme.scale())
         self.setHtml(html)
 
     def has_code(self) -> bool:

@@ -1,5 +1,6 @@
 """The chat page on a tiny random model and the real engine."""
 
+import re
 import shutil
 from pathlib import Path
 
@@ -327,3 +328,20 @@ def test_answers_follow_theme_and_language(window, settings, qtbot, chat_log):
         window.apply_setting(key)
     qtbot.waitUntil(lambda: not view._refreshing.isActive())
     assert "コピー" in answer.text.toPlainText() and theme.DARK.code in answer.text.toHtml()
+
+
+def test_answers_and_the_input_follow_the_text_size(window, settings, qtbot, chat_log):
+    question = chat_log.add("user", "code?")
+    chat_log.add("assistant", "# Title\n\nwords\n\n```python\nprint(1)\n```", question.id, ending="stop")
+    view, edit = window.chat.view, window.chat.composer.edit
+    view.show_log(chat_log, True)
+    answer = view.last_answer()
+    sizes = {}
+    for scale in (100, 200, 100):
+        settings["text_scale"] = scale
+        window.apply_setting("text_scale")
+        qtbot.waitUntil(lambda: not view._refreshing.isActive())
+        found = re.findall(r"font-size:([0-9.]+)pt", answer.text.toHtml())
+        sizes[scale] = {float(size) for size in found if float(size) > 3}  # less is a gap
+        assert edit.height() == edit.fontMetrics().lineSpacing() + 18  # one whole line
+    assert len(sizes[100]) >= 4 and sizes[200] == {2 * size for size in sizes[100]}
