@@ -34,24 +34,34 @@ ICONS = {
     Work.WAITING: ("clock", "muted"), Work.RUNNING: ("play", "accent"), Work.PAUSED: ("pause", "warning"),
     Work.STOPPED: ("stop", "muted"), Work.FAILED: ("error", "error"), Work.DONE: ("check", "ok"),
 }  # fmt: skip
+LIVE_ORDER = (Work.RUNNING, Work.PAUSED, Work.WAITING)
+Index = QModelIndex | QPersistentModelIndex
 BAR = 4
 MOST_SEEN = 5  # lines of a list before it scrolls
 
 
 class Part(QSortFilterProxyModel):
-    """The jobs that are over, or those that are not; what ended last comes first."""
+    """The jobs that are over, what ended last first; or those that are not, what runs first, then in their order."""
 
     def __init__(self, activities: Activities, over: bool) -> None:
         super().__init__()
         self._over = over
         self.setSortRole(Activities.ENDED)
         self.setSourceModel(activities)
-        if over:
-            self.sort(0, Qt.SortOrder.DescendingOrder)
+        self.sort(0, Qt.SortOrder.DescendingOrder if over else Qt.SortOrder.AscendingOrder)
+
+    def lessThan(self, left: Index, right: Index) -> bool:
+        if self._over:
+            return super().lessThan(left, right)
+        return _place(left.data(Activities.ENTRY)) < _place(right.data(Activities.ENTRY))
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex | QPersistentModelIndex) -> bool:
         entry: Activity = self.sourceModel().index(row, 0, parent).data(Activities.ENTRY)
         return (entry.state not in LIVE) == self._over
+
+
+def _place(entry: Activity) -> tuple[int, float]:
+    return (LIVE_ORDER.index(entry.state) if entry.state in LIVE_ORDER else 0, entry.started)
 
 
 class ActivityDelegate(QStyledItemDelegate):
@@ -171,12 +181,12 @@ class ActivityPage(ScrolledPage):
         self.after.currentIndexChanged.connect(self._choose_after)
         after = label()
         self.texts.set(after.setText, "set-when_finished")
-        self.awake = label("small")
+        self.awake = label("small", wrap=True)
+        self.awake.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         line = row(Space.MEDIUM)
         line.addWidget(after)
         line.addWidget(self.after)
-        line.addStretch()
-        line.addWidget(self.awake)
+        line.addWidget(self.awake, 1)
         return line
 
     def _choose_after(self, index: int) -> None:

@@ -1,7 +1,7 @@
 """Closing while a job runs: the question, and going on in the tray."""
 
 from PySide6.QtCore import QObject
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QCheckBox, QDialog, QMainWindow, QMenu, QSystemTrayIcon, QVBoxLayout, QWidget
 
 from bitconverter.gui import artwork
@@ -50,6 +50,12 @@ class CloseDialog(QDialog):
         layout.addWidget(self.remember)
         layout.addLayout(foot)
         self.setMinimumWidth(520)
+
+    def showEvent(self, event: QShowEvent) -> None:
+        """As high as its text is in the letters of now, which are known only here."""
+        super().showEvent(event)
+        width = max(self.minimumWidth(), self.layout().sizeHint().width())
+        self.resize(width, self.layout().totalHeightForWidth(width))
 
     def _choose(self, choice: str) -> None:
         self.choice = choice

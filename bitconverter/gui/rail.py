@@ -4,6 +4,7 @@ from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtWidgets import QButtonGroup, QFrame, QSizePolicy, QToolButton, QVBoxLayout
 
 from bitconverter.gui import artwork, theme
+from bitconverter.gui.flow import LETTERS_CHANGED
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import PageSpec
 from bitconverter.gui.tokens import Space
@@ -31,6 +32,8 @@ class RailButton(QToolButton):
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange:
             self._tint()
+        elif event.type() in LETTERS_CHANGED:
+            self.updateGeometry()  # the letters of the style sheet come after those of the application
 
     def sizeHint(self) -> QSize:
         letters = self.fontMetrics()

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from PySide6.QtCore import QStandardPaths, Qt, Signal
 from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
+from bitconverter.gui import theme
 from bitconverter.gui.check_list import CheckList
 from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
@@ -25,7 +26,8 @@ from bitconverter.settings import Settings, storable
 if TYPE_CHECKING:
     from bitconverter.jobs.preflight import PreflightReport
 
-DROP_MARGIN = 36
+DROP_MARGIN, CARD_MARGIN = 36, 20
+NAME_WIDTH = 260  # pixels of the model's name, at the usual text size, that buttons beside it leave
 
 
 class SourceCard(FollowsRoom, QWidget):
@@ -79,6 +81,11 @@ class SourceCard(FollowsRoom, QWidget):
 
     def _follow_room(self) -> None:
         beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
+        name = self._name.fontMetrics().horizontalAdvance(self._name.whole_text())
+        left = (
+            self.width() - 2 * CARD_MARGIN - self._icon.width() - min(name, round(NAME_WIDTH * theme.scale()))
+        )
+        beside_or_below(self._head, (self.folder_button, self.file_button), left - self._head.spacing())
 
     def _build_steps(self) -> QHBoxLayout:
         """What will happen, in three steps."""
@@ -102,7 +109,7 @@ class SourceCard(FollowsRoom, QWidget):
 
     def _build_chosen(self) -> QFrame:
         result = frame("card")
-        inner = column(result, 20, 10)
+        inner = column(result, CARD_MARGIN, 10)
         self._name, self._facts = ElidedLabel("heading"), ElidedLabel("muted")
         self._path = ElidedLabel("small")
         self.folder_button, self.file_button = Button("", "folder"), Button("")
@@ -114,16 +121,20 @@ class SourceCard(FollowsRoom, QWidget):
         words.setSpacing(2)
         for part in (self._name, self._facts, self._path):
             words.addWidget(part)
-        head = row(14)
-        head.addWidget(IconLabel("folder", "accent", 30), 0, Qt.AlignmentFlag.AlignTop)
-        head.addLayout(words, 1)
-        head.addWidget(self.folder_button, 0, Qt.AlignmentFlag.AlignTop)
-        head.addWidget(self.file_button, 0, Qt.AlignmentFlag.AlignTop)
+        self._icon = IconLabel("folder", "accent", 30)
+        self._head, known, change = row(14), row(14), row(14)
+        known.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
+        known.addLayout(words, 1)
+        change.addWidget(self.folder_button, 0, Qt.AlignmentFlag.AlignTop)
+        change.addWidget(self.file_button, 0, Qt.AlignmentFlag.AlignTop)
+        change.addStretch()
+        self._head.addLayout(known, 1)
+        self._head.addLayout(change)
         self._state = label("muted")
         self.checks = CheckList()
         self.checks.tab_after = self.file_button
         self.notice = Notice()
-        inner.addLayout(head)
+        inner.addLayout(self._head)
         inner.addWidget(self._state)
         inner.addWidget(self.checks)
         inner.addWidget(self.notice)
@@ -141,6 +152,7 @@ class SourceCard(FollowsRoom, QWidget):
         self._empty.hide()
         self._chosen.show()
         self._name.set_text(Path(path).name)
+        self._follow_room()
         self._path.set_text(path)
         self._facts.hide()
         self.checks.show_items(())
@@ -151,6 +163,7 @@ class SourceCard(FollowsRoom, QWidget):
         """What was found."""
         self._report = report
         self._name.set_text(report.name)
+        self._follow_room()
         self._facts.set_text(facts_text(report))
         self._facts.setVisible(report.source_bytes > 0)
         self._state.hide()

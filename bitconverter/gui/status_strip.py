@@ -5,14 +5,16 @@ from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QWidget
 
 from bitconverter.gui.activity import Activities, Activity
+from bitconverter.gui.flow import FollowsRoom
 from bitconverter.gui.messages import format_size, tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, label
 
 MEMORY_INTERVAL = 3000  # milliseconds
+LEAST_TITLE = 160  # pixels of what runs
 
 
-class StatusStrip(QFrame):
+class StatusStrip(FollowsRoom, QFrame):
     """Emits `wanted` with the page of the job that is shown."""
 
     wanted = Signal(str)
@@ -51,7 +53,8 @@ class StatusStrip(QFrame):
         line.setSpacing(Space.SMALL)
         line.addWidget(self._job, 1)
         line.addStretch()
-        line.addWidget(IconLabel("memory", "muted", 16), 0, Qt.AlignmentFlag.AlignVCenter)
+        self._memory_icon = IconLabel("memory", "muted", 16)
+        line.addWidget(self._memory_icon, 0, Qt.AlignmentFlag.AlignVCenter)
         line.addWidget(self._memory_bar)
         line.addWidget(self._memory)
         activities.turned.connect(self._follow)
@@ -61,6 +64,14 @@ class StatusStrip(QFrame):
         self._timer.start(MEMORY_INTERVAL)
         self.show_memory()
         self._follow()
+
+    def _follow_room(self) -> None:
+        """Where there is no room for both, what runs is told and not the memory."""
+        memory = (self._memory_icon, self._memory_bar, self._memory)
+        job = (self.bar, self._detail, self.show_button)
+        needed = sum(part.sizeHint().width() + Space.MEDIUM for part in (*memory, *job)) + LEAST_TITLE
+        for part in memory:
+            part.setVisible(self._shown is None or needed <= self.width())
 
     def show_memory(self) -> None:
         """What of the RAM is taken now."""
@@ -75,6 +86,7 @@ class StatusStrip(QFrame):
         self._job.setVisible(bool(running))
         if running:
             self._progressed(running[0])
+        self._follow_room()
 
     def _progressed(self, entry: Activity) -> None:
         if entry is not self._shown:
@@ -82,6 +94,7 @@ class StatusStrip(QFrame):
         self._title.set_text(entry.title())
         self._detail.setText(entry.short())
         self.bar.setValue(round(entry.share * 1000))
+        self._follow_room()
 
     def _show_page(self) -> None:
         if self._shown is not None:

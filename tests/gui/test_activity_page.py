@@ -13,7 +13,7 @@ from PySide6.QtGui import QDesktopServices, QGuiApplication
 from window_checks import in_session
 
 from bitconverter import paths
-from bitconverter.gui.activity import Activity, Work
+from bitconverter.gui.activity import Activities, Activity, Work
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import tr
 from bitconverter.jobs.convert import ConvertJob
@@ -264,3 +264,22 @@ def test_the_chosen_one_is_said_in_the_language_of_now(
     assert tr("fact-file_bytes") in card.names.text() and card.title.whole_text() == tr(
         "work-convert", name="m"
     )
+
+
+def test_what_runs_stands_above_what_waits_in_its_order(window):
+    window.show_page("activity")
+    first, second, third = (window.activities.begin("convert", name, "convert") for name in "abc")
+    for entry in (second, third):
+        window.activities.turn(entry, Work.WAITING)
+    page = window.pages["activity"]
+
+    def shown():
+        return [
+            page.now.model().index(row, 0).data(Activities.ENTRY).name
+            for row in range(page.now.model().rowCount())
+        ]
+
+    assert shown() == ["a", "b", "c"]
+    window.activities.turn(first, Work.DONE)
+    window.activities.turn(third, Work.RUNNING)
+    assert shown() == ["c", "b"]

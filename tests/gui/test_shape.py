@@ -15,7 +15,7 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
-from bitconverter.jobs.job import Failed
+from bitconverter.jobs.job import Failed, Progress
 
 LONG = 300_000
 SMALL = (1024, 640)
@@ -126,11 +126,47 @@ def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_mode
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
     _settle()
     problems = _too_wide(window) + _clipped(window)
+    assert (
+        page.source_card._name.width() > page.source_card.width() / 2
+    )  # more of the name than its first letters
     page.convert_button.click()
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     _settle()
     assert page.run_card.done.isVisible()
     assert problems + _too_wide(window) + _clipped(window) == []
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_job_at_work_is_whole_on_every_page_at_200_percent(scaled, qtbot, language):
+    """The strip below, the number in the rail, the question when it is closed, and the palette over it."""
+    window = scaled(language, 200)
+    entry = window.activities.begin("convert", "a model with a rather long name, 長い名前のモデル", "convert")
+    window.activities.happened(entry, Progress(620, 1000, "byte", "layer 17", 3900.0))
+    problems = []
+    for name in ("shelf", "convert", "activity"):
+        window.show_page(name)
+        qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+        _settle()
+        problems += _too_wide(window) + _clipped(window)
+    rail = window.rail.buttons["activity"]
+    assert rail.width() >= rail.sizeHint().width()
+    strip = window.status
+    assert strip._title.width() > 100 and "62 %" in strip._detail.text()
+    window._ask_how_to_close()
+    _settle()
+    dialog = window.close_dialog
+    for text in dialog.findChildren(QLabel):
+        assert text.height() >= text.heightForWidth(text.width()), text.text()
+    problems += _clipped(dialog)
+    dialog.stay_button.click()
+    window.open_palette()
+    _settle()
+    palette = window.palette_dialog
+    assert not palette.list.horizontalScrollBar().isVisible() and palette.width() < window.width()
+    assert palette.list.sizeHintForColumn(0) <= palette.list.viewport().width()
+    palette.reject()
+    window.activities.turn(entry, Work.DONE)
+    assert not problems, "\n".join(problems)
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
