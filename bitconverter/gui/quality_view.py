@@ -115,7 +115,9 @@ class QualityView(QWidget):
 
 
 def _number(value: Any, digits: int = 2) -> str:
-    return f"{value:.{digits}f}" if isinstance(value, int | float) else "-"
+    if not isinstance(value, int | float):
+        return "-"
+    return f"{value:.{digits}f}" if value < 10_000 else f"{value:.2e}"  # a model that has learned nothing
 
 
 def quality_level(kl: Any) -> str:
