@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--polish", type=int)
     parser.add_argument("--json", action="store_true", help="the figures as JSON, nothing else")
     args = parser.parse_args()
-    rows = [] if args.json else None
+    rows: list[dict[str, list[float]]] | None = [] if args.json else None
     if rows is None:
         say_head(args)
     with tempfile.TemporaryDirectory() as folder:

@@ -54,8 +54,10 @@ class CloseDialog(QDialog):
     def showEvent(self, event: QShowEvent) -> None:
         """As high as its text is in the letters of now, which are known only here."""
         super().showEvent(event)
-        width = max(self.minimumWidth(), self.layout().sizeHint().width())
-        self.resize(width, self.layout().totalHeightForWidth(width))
+        layout = self.layout()
+        assert layout is not None
+        width = max(self.minimumWidth(), layout.sizeHint().width())
+        self.resize(width, layout.totalHeightForWidth(width))
 
     def _choose(self, choice: str) -> None:
         self.choice = choice
