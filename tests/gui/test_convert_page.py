@@ -324,7 +324,8 @@ def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
     ]
     settings.path.parent.mkdir(parents=True, exist_ok=True)
     save_queue(settings.path.with_name("queue.json"), [(jobs[0], "running"), (jobs[1], "waiting")])
-    page = ConvertPage(Shell(settings))
+    shell = Shell(settings)
+    page = ConvertPage(shell)
     qtbot.addWidget(page)
     page.show()
     assert [item.job for item in page.queue.items] == jobs
@@ -335,6 +336,7 @@ def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert (larger.parent / "one" / "model.safetensors").is_file()
     assert load_queue(settings.path.with_name("queue.json")) == []
+    shell.history.close()  # as the window does at its end
 
 
 @pytest.mark.parametrize(
