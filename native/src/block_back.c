@@ -228,13 +228,13 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
     const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width },
                                      { &layer->up, w->d_gate_up + call->mlp, width } };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
-    bc_linear_back(&w->space, &down, 1, w->rotated, w->d_product, n);
+    bc_linear_back(&w->space, &w->back, &down, 1, w->rotated, w->d_product, n);
     lora_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
     per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
     sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
     sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
                t, n);
-    bc_linear_back(&w->space, both, 2, w->rotated, w->dh, n);
+    bc_linear_back(&w->space, &w->back, both, 2, w->rotated, w->dh, n);
     for (int i = 0; i < 2; i++)
         lora_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
@@ -247,7 +247,7 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
     const bc_back_product o = { &call->b->layer.o, dy, call->hidden };
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
-    bc_linear_back(&w->space, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
+    bc_linear_back(&w->space, &w->back, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
     lora_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
               w->d_attention + (size_t)t * call->q_cols, n);
 }
@@ -264,7 +264,7 @@ static void inputs_backward(const struct back_call *call, int64_t t, int n)
     for (int i = 0; i < 3; i++)
         sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
                    n);
-    bc_linear_back(&w->space, products, 3, w->rotated, w->dh, n);
+    bc_linear_back(&w->space, &w->back, products, 3, w->rotated, w->dh, n);
     if (layer->q.lora.rank || layer->k.lora.rank || layer->v.lora.rank)
         per_token(call, norm_token,
                   (struct token_work){ .norm = layer->attn_norm,

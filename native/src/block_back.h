@@ -10,6 +10,7 @@ typedef struct bc_block_back {
     int hidden, mlp, n_heads, n_kv_heads, head_dim, qk_norm,
         window; /* of the layers that it fits */
     bc_linear_space space;
+    bc_back_space back;
     /* of a group of windows, tokens = n_windows * window */
     float *qkv, *d_qkv;             /* [tokens, R], see attention_back.h */
     float *attention, *d_attention; /* [tokens, heads * head_dim] */

@@ -24,6 +24,7 @@ void bc_block_back_free(bc_block_back *w)
     bc_aligned_free(w->starts);
     bc_aligned_free(w->positions);
     bc_linear_space_free(&w->space);
+    bc_back_space_free(&w->back);
     free(w);
 }
 
@@ -77,7 +78,8 @@ static void take_batch(bc_block_back *w, const bc_config *c, bc_engine *engine, 
     w->down_out = take(n * hidden, failed);
     w->rotated = take(n * widest, failed);
     w->inverse_rms = take(n, failed);
-    if (bc_linear_space_init(&w->space, engine, w->n_batch, (int64_t)widest, NULL) != BC_OK)
+    if (bc_linear_space_init(&w->space, engine, w->n_batch, (int64_t)widest, NULL) != BC_OK ||
+        bc_back_space_init(&w->back, engine, w->n_batch, NULL) != BC_OK)
         *failed = 1;
 }
 

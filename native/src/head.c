@@ -35,6 +35,7 @@ struct head_work {
     int32_t *hits;
     float *dh;
     const bc_cancel *cancel;
+    bc_back_space back;  /* with dh */
     float *dy, *rotated; /* [chunk, hidden] */
     float *inverse_rms;  /* [chunk] */
     float *exponentials; /* [threads, 2, vocab]: the teacher's, the student's */
@@ -132,6 +133,7 @@ static int work_open(struct head_work *w, const bc_head *student, const bc_head 
     w->inverse_rms = take((size_t)w->chunk, &failed);
     w->counted = bc_aligned_alloc((size_t)w->chunk * sizeof *w->counted);
     if (teacher) w->exponentials = take(threads * 2 * (size_t)teacher->vocab, &failed);
+    if (w->dh && bc_back_space_init(&w->back, w->engine, w->chunk, NULL) != BC_OK) failed = 1;
     if (failed || !w->counted)
         return bc_fail(err, BC_ERR_NOMEM, "no memory for the gradients of %d tokens", w->chunk);
     int status = head_open(&w->student, w, student, err);
@@ -143,6 +145,7 @@ static void work_close(struct head_work *w)
 {
     head_close(&w->student);
     head_close(&w->teacher);
+    bc_back_space_free(&w->back);
     bc_aligned_free(w->dy);
     bc_aligned_free(w->rotated);
     bc_aligned_free(w->inverse_rms);
@@ -276,7 +279,7 @@ static void run_chunk(struct head_work *w)
                 w->has_teacher ? divergence_row : (w->targets ? entropy_row : drawn_row), w, w->n);
     if (!w->dh) return;
     const bc_back_product product = { &s->weight, s->logits, (size_t)s->of->vocab };
-    bc_linear_back(&s->space, &product, 1, w->rotated, w->dy, w->n);
+    bc_linear_back(&s->space, &w->back, &product, 1, w->rotated, w->dy, w->n);
     bc_pool_run(w->engine->pool, scatter_token, w, w->n);
     bc_norm_sums_add(w->engine, w->dnorm, w->dy, s->x, w->inverse_rms, s->of->hidden, w->n);
 }

@@ -17,6 +17,9 @@
 #define BC_PANEL_ROWS 80 /* rows of an integer panel: 16 groups of 5 */
 #define BC_DENSE_ROWS 32 /* rows of a float panel */
 #define BC_TILE_ROWS 16  /* rows of a calibration tile, one SIMD lane each */
+#define BC_BACK_COLS 32  /* columns of a panel of columns */
+#define BC_BACK_ROWS 500 /* its rows at most, whole groups: 32639 * 127 * 500 < 2^31 */
+#define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
 
@@ -24,6 +27,11 @@
 #define BC_PANEL_BYTES(cols) ((size_t)(((cols) + 3) / 4) * 4 * BC_PANEL_ROWS)
 #define BC_FEW_BYTES(cols) (((size_t)(cols) + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD * 5)
 #define BC_DENSE_PANEL_FLOATS(cols) ((size_t)(cols) * BC_DENSE_ROWS)
+/* Bytes of a panel of columns, of a token's integers: not a power of two, which would put those of all tokens into
+ * the same few lines of the cache. */
+#define BC_BACK_PANEL_BYTES ((size_t)512 * BC_BACK_COLS * 2)
+#define BC_BACK_CODES 1088
+#define BC_BACK_LIMB 512 /* where the low limbs begin, on ISAs that have two */
 
 typedef struct bc_kernels {
     const char *isa;
@@ -123,13 +131,22 @@ typedef struct bc_kernels {
                          int cols, int q_max);
 
     /* -- gradients -- */
-    /* panel f32 [rows][BC_DENSE_ROWS], panel[r][j] = scales[r] * w[r][j] for j < width, anything
-     * finite from there on: columns of W as gemm_dense takes them to multiply W'. `cols` is the
+    /* A product with W transposed, out[t][j] = sum_r a[t][r] q[r][j], over a block of rows <= BC_BACK_ROWS: exact.
+     * a_r = round(dy_r scales_r BC_BACK_MAX / max|dy scales|), to nearest even, into BC_BACK_CODES bytes (layout private
+     * to the ISA); step = max / BC_BACK_MAX; 0 where all are zero, NaN (and a = 0) where one is a NaN or infinity.
+     * Returns sum_r a_r. */
+    int32_t (*quantize_i16)(uint8_t *codes, float *step, const float *dy, const float *scales,
+                            int rows);
+    /* Columns 0..width of `rows` rows into a panel of BC_BACK_PANEL_BYTES (layout private to the ISA). `cols` is the
      * distance from row (of planes: group) to row, the pointers are of the first column. */
-    void (*columns_planes)(float *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
-                           int rows, size_t cols, int width, const float *scales);
-    void (*columns_i8)(float *panel, const int8_t *w, int rows, size_t cols, int width,
-                       const float *scales);
+    void (*columns_planes)(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                           int rows, size_t cols, int width);
+    void (*columns_i8)(uint8_t *panel, const int8_t *w, int rows, size_t cols, int width);
+    /* y[t * y_stride + j] = (add ? y : 0) + step[t] * out[t][j], j < width, with the codes and sums of quantize_i16.
+     * n_planes 0: the panel is of columns_i8. */
+    void (*gemm_columns)(float *y, size_t y_stride, const uint8_t *panel, int n_planes, int rows,
+                         int width, const uint8_t *codes, const float *step, const int32_t *sum,
+                         int tokens, int add);
     /* d: gradient of y = silu(gate) * up; d_up may be d */
     void (*swiglu_back)(float *d_gate, float *d_up, const float *gate, const float *up,
                         const float *d, int n);
@@ -152,5 +169,11 @@ void bc_kernels_init_avx_vnni(bc_kernels *k);
 void bc_kernels_init_avx512_vnni256(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);
+
+/* quantize_i16 in limbs, from the files with float words for those with vpdpbusd. */
+int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
+                               int rows);
+int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,
+                                 int rows);
 
 #endif

@@ -16,6 +16,8 @@
 
 #include "kernels_dense.inc"
 #include "kernels_gradient.inc"
+#define WORD_TOKENS 4
+#include "kernels_back_words.inc"
 #define ATTENTION_HEADS 2
 #include "kernels_attention.inc"
 #include "kernels_tiles.inc"
@@ -269,6 +271,12 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 #define FEW_BLOCK 2 /* tokens: with five rows as many accumulators as there are registers for */
 #define FEW_BIAS 0
 #include "kernels_few.inc"
+
+int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
+                                int rows)
+{
+    return quantize_limbs(codes, step, dy, scales, rows);
+}
 
 void bc_kernels_init_avx2(bc_kernels *k)
 {

@@ -13,6 +13,8 @@
 
 #include "kernels_dense.inc"
 #include "kernels_gradient.inc"
+#define WORD_TOKENS 12
+#include "kernels_back_words.inc"
 #define ATTENTION_HEADS 4
 #include "kernels_attention.inc"
 #include "kernels_tiles.inc"
@@ -263,6 +265,12 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 #define FEW_BLOCK 4
 #define FEW_BIAS 0
 #include "kernels_few.inc"
+
+int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,
+                                 int rows)
+{
+    return quantize_limbs(codes, step, dy, scales, rows);
+}
 
 void bc_kernels_init_avx512(bc_kernels *k)
 {

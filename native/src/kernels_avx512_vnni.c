@@ -272,6 +272,20 @@ INLINE vi signed_dot4(vi acc, vi w, vi a) { return dot4(acc, biased(w), a); }
 #define FEW_BIAS 128
 #include "kernels_few.inc"
 
+/* ---- gradients ---- */
+
+/* y[0..n) = (add ? y : 0) + step (sums - offset) */
+INLINE void scaled_out(float *y, vi sums, int32_t offset, float step, int n, int add)
+{
+    const __mmask16 lanes = (__mmask16)((1u << n) - 1);
+    const __m512 x = _mm512_mul_ps(_mm512_set1_ps(step), _mm512_cvtepi32_ps(_mm512_sub_epi32(
+                                                             sums, vi_set32(offset))));
+    _mm512_mask_storeu_ps(y, lanes, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, y), x) : x);
+}
+
+#define LIMB_TOKENS 12
+#include "kernels_back_limbs.inc"
+
 /* After bc_kernels_init_avx512, whose panels and float entries stay. */
 void bc_kernels_init_avx512_vnni(bc_kernels *k)
 {
@@ -282,4 +296,8 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k)
     k->gemm_i8 = gemm_i8;
     k->few_planes = few_planes;
     k->few_i8 = few_i8;
+    k->quantize_i16 = bc_quantize_limbs_avx512;
+    k->columns_planes = columns_planes;
+    k->columns_i8 = columns_i8;
+    k->gemm_columns = gemm_columns;
 }

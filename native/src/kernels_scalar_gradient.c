@@ -5,10 +5,36 @@
 #include "kernels.h"
 #include "planes.h"
 
-static void columns_planes(float *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
-                           int rows, size_t cols, int width, const float *scales)
+/* ---- a matrix from the other side; codes are i16 [rows], a panel is i8 [rows][BC_BACK_COLS] ---- */
+
+static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const float *scales,
+                            int rows)
 {
-    memset(panel, 0, (size_t)rows * BC_DENSE_ROWS * sizeof *panel);
+    float max = 0;
+    int32_t sum = 0;
+    int bad = 0;
+    for (int r = 0; r < rows; r++) {
+        const float size = fabsf(dy[r] * scales[r]);
+        if (!isfinite(size)) bad = 1;
+        max = size > max ? size : max;
+    }
+    *step = bad ? NAN : max / BC_BACK_MAX;
+    /* BC_BACK_MAX / max stays finite */
+    const float up = max < 0x1p-60f ? 0x1p80f : 1.0f;
+    const float inverse = BC_BACK_MAX / (max * up);
+    for (int r = 0; r < rows; r++) {
+        int16_t a = 0;
+        if (!bad && max > 0) a = (int16_t)lrintf(dy[r] * scales[r] * up * inverse);
+        memcpy(codes + 2 * r, &a, 2);
+        sum += a;
+    }
+    return sum;
+}
+
+static void columns_planes(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
+                           int rows, size_t cols, int width)
+{
+    memset(panel, 0, (size_t)rows * BC_BACK_COLS);
     for (int r = 0; r < rows; r++) {
         for (int j = 0; j < width; j++) {
             int q = 0;
@@ -17,18 +43,34 @@ static void columns_planes(float *panel, const uint8_t *planes, size_t plane_str
                 for (int i = 0; i < r % 5; i++) x = 3 * x & 255u;
                 q = 3 * q + (int)(3 * x >> 8);
             }
-            panel[r * BC_DENSE_ROWS + j] = scales[r] * (float)(q - BC_Q_MAX[n_planes]);
+            panel[r * BC_BACK_COLS + j] = (uint8_t)(q - BC_Q_MAX[n_planes]);
         }
     }
 }
 
-static void columns_i8(float *panel, const int8_t *w, int rows, size_t cols, int width,
-                       const float *scales)
+static void columns_i8(uint8_t *panel, const int8_t *w, int rows, size_t cols, int width)
 {
-    memset(panel, 0, (size_t)rows * BC_DENSE_ROWS * sizeof *panel);
-    for (int r = 0; r < rows; r++) {
-        for (int j = 0; j < width; j++)
-            panel[r * BC_DENSE_ROWS + j] = scales[r] * (float)w[(size_t)r * cols + (size_t)j];
+    for (int r = 0; r < rows; r++)
+        memcpy(panel + r * BC_BACK_COLS, w + (size_t)r * cols, (size_t)width);
+}
+
+static void gemm_columns(float *y, size_t y_stride, const uint8_t *panel, int n_planes, int rows,
+                         int width, const uint8_t *codes, const float *step, const int32_t *sum,
+                         int tokens, int add)
+{
+    (void)n_planes; /* what is in the panel is signed here */
+    (void)sum;
+    for (int t = 0; t < tokens; t++, y += y_stride, codes += BC_BACK_CODES) {
+        int32_t total[BC_BACK_COLS] = { 0 };
+        for (int r = 0; r < rows; r++) {
+            int16_t a;
+            memcpy(&a, codes + 2 * r, 2);
+            for (int j = 0; j < width; j++) total[j] += a * (int8_t)panel[r * BC_BACK_COLS + j];
+        }
+        for (int j = 0; j < width; j++) {
+            const float x = step[t] * (float)total[j];
+            y[j] = add ? y[j] + x : x;
+        }
     }
 }
 
@@ -71,8 +113,10 @@ static double exp_sum(float *y, float *top, const float *x, int n)
 
 void bc_kernels_init_scalar_gradient(bc_kernels *k)
 {
+    k->quantize_i16 = quantize_i16;
     k->columns_planes = columns_planes;
     k->columns_i8 = columns_i8;
+    k->gemm_columns = gemm_columns;
     k->swiglu_back = swiglu_back;
     k->rmsnorm_back = rmsnorm_back;
     k->exp_sum = exp_sum;

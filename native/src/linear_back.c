@@ -1,75 +1,169 @@
 /* linear_back.c - the transposed product: how a gradient goes back through W.
  *
- * dx[t][c] = sum_r dy[t][r] W[r][c] is a matrix product whose panel holds BC_DENSE_ROWS columns of
- * W: each is decoded once and multiplied with all tokens, in f32. A panel's rows come in ascending
- * order whatever the number of threads. */
+ * dx[t][c] = sum_r dy[t][r] W[r][c] is a matrix product whose panel holds columns of W. Those of planes and int8 matrices
+ * are multiplied as the integers they are: scales * dy is made integers of 16 bits with a step of its own for each token
+ * and block of rows, all strips of columns go through a few such blocks, then come the next ones. Dense matrices are
+ * multiplied in f32. A strip's rows come in ascending order whatever the number of threads. */
 #include "linear_back.h"
 
 #include <string.h>
 
+#include "error.h"
 #include "planes.h"
+#include "platform.h"
 
-enum { STRIP = BC_DENSE_ROWS, BLOCK_ROWS = 2000 /* whole groups; the panel stays in the L2 */ };
+enum { STRIP = BC_DENSE_ROWS, DENSE_BLOCK = 2000 /* rows: the panel stays in the L2 */ };
+
+int bc_back_space_init(bc_back_space *s, bc_engine *engine, int n_batch, bc_error *err)
+{
+    const size_t tokens = (size_t)n_batch * BC_BACK_BLOCKS;
+    *s = (bc_back_space){ .n_batch = n_batch };
+    s->panels = bc_aligned_alloc((size_t)bc_pool_size(engine->pool) * BC_BACK_PANEL_BYTES);
+    s->codes = bc_aligned_alloc(tokens * BC_BACK_CODES);
+    s->step = bc_aligned_alloc(tokens * sizeof *s->step);
+    s->sum = bc_aligned_alloc(tokens * sizeof *s->sum);
+    if (s->panels && s->codes && s->step && s->sum) return BC_OK;
+    bc_back_space_free(s);
+    return bc_fail(err, BC_ERR_NOMEM, "no memory for the work space of gradients");
+}
+
+void bc_back_space_free(bc_back_space *s)
+{
+    bc_aligned_free(s->panels);
+    bc_aligned_free(s->codes);
+    bc_aligned_free(s->step);
+    bc_aligned_free(s->sum);
+    *s = (bc_back_space){ 0 };
+}
 
 struct back_work {
     bc_linear_space *s;
+    bc_back_space *back;
     const bc_back_product *products;
-    int count, n, n_strips;
+    int count, n;
     size_t cols;
     float *rotated, *dx;
     const bc_rotation *rotation; /* of the matrices that have one; NULL: none of them */
     int any_dense;
+    /* the blocks at work; they add to what is there once there was one */
+    struct block {
+        const bc_back_product *product;
+        int64_t row;
+        int rows;
+    } blocks[BC_BACK_BLOCKS];
+    int n_blocks, any_before;
 };
 
 static int is_rotated(const bc_weight *w) { return w->kind != BC_WEIGHT_DENSE; }
 
-/* Rows r0.. of columns c.. -> panel [rows][STRIP]; r0 is a multiple of 5. */
-static void fill_panel(const bc_kernels *k, float *panel, const bc_weight *w, int64_t r0, int rows,
-                       size_t c, int width)
+/* ---- integers ---- */
+
+static void integers_of(void *arg, int64_t item, int thread)
 {
-    const size_t cols = (size_t)w->cols;
-    if (w->kind == BC_WEIGHT_PLANES) {
-        const uint8_t *from = (const uint8_t *)w->data + (size_t)(r0 / BC_GROUP_ROWS) * cols + c;
-        k->columns_planes(panel, from, w->plane_stride, w->n_planes, rows, cols, width,
-                          w->scales + r0);
-    } else if (w->kind == BC_WEIGHT_INT8) {
-        k->columns_i8(panel, (const int8_t *)w->data + (size_t)r0 * cols + c, rows, cols, width,
-                      w->scales + r0);
-    } else {
-        const size_t element = w->dtype == BC_F32 ? 4 : 2;
-        const uint8_t *from = (const uint8_t *)w->data + ((size_t)r0 * cols + c) * element;
-        if (width < STRIP) memset(panel, 0, (size_t)rows * STRIP * sizeof *panel);
-        for (int r = 0; r < rows; r++)
-            k->to_f32(panel + (size_t)r * STRIP, from + (size_t)r * cols * element, w->dtype,
-                      (size_t)width);
+    (void)thread;
+    const struct back_work *w = arg;
+    const struct block *b = &w->blocks[item % w->n_blocks];
+    const int64_t t = item / w->n_blocks;
+    const size_t at = (size_t)(item % w->n_blocks) * (size_t)w->back->n_batch + (size_t)t;
+    const bc_back_product *p = b->product;
+    w->back->sum[at] = w->s->engine->k.quantize_i16(
+        w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
+        p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows);
+}
+
+/* One strip of columns. */
+static void integer_strip(void *arg, int64_t item, int thread)
+{
+    const struct back_work *w = arg;
+    const bc_kernels *k = &w->s->engine->k;
+    const size_t c = (size_t)item * BC_BACK_COLS;
+    const int width = w->cols - c < BC_BACK_COLS ? (int)(w->cols - c) : BC_BACK_COLS;
+    uint8_t *panel = w->back->panels + (size_t)thread * BC_BACK_PANEL_BYTES;
+    if (bc_cancelled(w->s->cancel)) return; /* the call fails; its results are not used */
+    for (int i = 0; i < w->n_blocks; i++) {
+        const struct block *b = &w->blocks[i];
+        const bc_weight *m = b->product->weight;
+        const size_t at = (size_t)i * (size_t)w->back->n_batch;
+        if (m->kind == BC_WEIGHT_PLANES)
+            k->columns_planes(panel,
+                              (const uint8_t *)m->data +
+                                  (size_t)(b->row / BC_GROUP_ROWS) * w->cols + c,
+                              m->plane_stride, m->n_planes, b->rows, w->cols, width);
+        else
+            k->columns_i8(panel, (const int8_t *)m->data + (size_t)b->row * w->cols + c, b->rows,
+                          w->cols, width);
+        k->gemm_columns(w->rotated + c, w->cols, panel,
+                        m->kind == BC_WEIGHT_PLANES ? m->n_planes : 0, b->rows, width,
+                        w->back->codes + at * BC_BACK_CODES, w->back->step + at,
+                        w->back->sum + at, w->n, i > 0 || w->any_before);
     }
 }
 
-/* One strip of columns, of the rotated matrices or of the dense ones. */
-static void strip_item(void *arg, int64_t item, int thread)
+static void run_blocks(struct back_work *w)
+{
+    if (w->n_blocks == 0) return;
+    const int64_t strips = (int64_t)((w->cols + BC_BACK_COLS - 1) / BC_BACK_COLS);
+    bc_pool *pool = w->s->engine->pool;
+    bc_pool_run(pool, integers_of, w, (int64_t)w->n * w->n_blocks);
+    bc_pool_run(pool, integer_strip, w, strips);
+    w->any_before = 1;
+    w->n_blocks = 0;
+}
+
+/* All blocks of all matrices with integers -> rotated. Blocks are whole groups and about equally long. */
+static void run_integers(struct back_work *w)
+{
+    for (int i = 0; i < w->count; i++) {
+        const bc_back_product *p = &w->products[i];
+        if (!is_rotated(p->weight)) continue;
+        const int64_t rows = p->weight->rows, pieces = (rows + BC_BACK_ROWS - 1) / BC_BACK_ROWS;
+        const int64_t even = (rows + pieces - 1) / pieces;
+        const int64_t step = (even + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS * BC_GROUP_ROWS;
+        for (int64_t r = 0; r < rows; r += step) {
+            if (w->n_blocks == BC_BACK_BLOCKS) run_blocks(w);
+            w->blocks[w->n_blocks++] =
+                (struct block){ p, r, (int)(rows - r < step ? rows - r : step) };
+        }
+    }
+    run_blocks(w);
+}
+
+/* ---- dense matrices ---- */
+
+/* Rows of columns c.. -> panel [rows][STRIP] */
+static void dense_panel(const bc_kernels *k, float *panel, const bc_weight *w, int64_t r0, int rows,
+                        size_t c, int width)
+{
+    const size_t cols = (size_t)w->cols, element = w->dtype == BC_F32 ? 4 : 2;
+    const uint8_t *from = (const uint8_t *)w->data + ((size_t)r0 * cols + c) * element;
+    if (width < STRIP) memset(panel, 0, (size_t)rows * STRIP * sizeof *panel);
+    for (int r = 0; r < rows; r++)
+        k->to_f32(panel + (size_t)r * STRIP, from + (size_t)r * cols * element, w->dtype,
+                  (size_t)width);
+}
+
+static void dense_strip(void *arg, int64_t item, int thread)
 {
     const struct back_work *w = arg;
     bc_linear_space *s = w->s;
     const bc_kernels *k = &s->engine->k;
-    const int rotated = !w->any_dense || item >= w->n_strips;
-    const size_t c = (size_t)(item % w->n_strips) * STRIP;
+    const size_t c = (size_t)item * STRIP;
     const int width = w->cols - c < STRIP ? (int)(w->cols - c) : STRIP;
     float *panel = (float *)(void *)(s->panels + (size_t)thread * s->panel_bytes);
     float *tile = (float *)(void *)(s->tiles + (size_t)thread * (size_t)s->n_batch * BC_PANEL_ROWS);
-    float *out = (rotated ? w->rotated : w->dx) + c;
     int64_t block = (int64_t)(s->panel_bytes / (STRIP * sizeof *panel));
-    block = block > BLOCK_ROWS ? BLOCK_ROWS : block / BC_GROUP_ROWS * BC_GROUP_ROWS;
+    block = block > DENSE_BLOCK ? DENSE_BLOCK : block;
     int first = 1;
     for (int i = 0; i < w->count; i++) {
         const bc_back_product *p = &w->products[i];
-        if (is_rotated(p->weight) != rotated) continue;
+        if (is_rotated(p->weight)) continue;
         for (int64_t r = 0; r < p->weight->rows; r += block) {
             if (bc_cancelled(s->cancel)) return; /* the call fails; its results are not used */
             const int rows = (int)(p->weight->rows - r < block ? p->weight->rows - r : block);
-            fill_panel(k, panel, p->weight, r, rows, c, width);
+            dense_panel(k, panel, p->weight, r, rows, c, width);
             k->gemm_dense(tile, panel, rows, p->dy + r, p->dy_stride, w->n);
             for (int t = 0; t < w->n; t++) {
-                float *to = out + (size_t)t * w->cols;
+                float *to = w->dx + c + (size_t)t * w->cols;
                 const float *from = tile + (size_t)t * STRIP;
                 if (first)
                     memcpy(to, from, (size_t)width * sizeof *to);
@@ -80,6 +174,8 @@ static void strip_item(void *arg, int64_t item, int thread)
         }
     }
 }
+
+/* ---- both ---- */
 
 static void unrotate_token(void *arg, int64_t t, int thread)
 {
@@ -95,12 +191,11 @@ static void unrotate_token(void *arg, int64_t t, int thread)
     k->add(to, x, (int)w->cols);
 }
 
-void bc_linear_back(bc_linear_space *s, const bc_back_product *products, int count, float *rotated,
-                    float *dx, int n)
+void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_product *products,
+                    int count, float *rotated, float *dx, int n)
 {
-    struct back_work w = { .s = s, .products = products, .count = count, .n = n };
+    struct back_work w = { .s = s, .back = back, .products = products, .count = count, .n = n };
     w.cols = (size_t)products[0].weight->cols;
-    w.n_strips = (int)((w.cols + STRIP - 1) / STRIP);
     w.rotated = rotated;
     w.dx = dx;
     for (int i = 0; i < count; i++) {
@@ -109,7 +204,9 @@ void bc_linear_back(bc_linear_space *s, const bc_back_product *products, int cou
         else
             w.any_dense = 1;
     }
-    const int bases = (w.rotation != NULL) + w.any_dense;
-    bc_pool_run(s->engine->pool, strip_item, &w, (int64_t)w.n_strips * bases);
-    if (w.rotation) bc_pool_run(s->engine->pool, unrotate_token, &w, n);
+    if (w.any_dense)
+        bc_pool_run(s->engine->pool, dense_strip, &w, (int64_t)((w.cols + STRIP - 1) / STRIP));
+    if (!w.rotation) return;
+    run_integers(&w);
+    bc_pool_run(s->engine->pool, unrotate_token, &w, n);
 }

@@ -4,16 +4,32 @@
 
 #include "linear.h"
 
+/* Gradients on their way through planes and int8 matrices, a few blocks of rows at a time. */
+typedef struct bc_back_space {
+    uint8_t *panels; /* [threads, BC_BACK_PANEL_BYTES] */
+    uint8_t *codes;  /* [BC_BACK_BLOCKS, n_batch, BC_BACK_CODES] */
+    float *step;     /* [BC_BACK_BLOCKS, n_batch] */
+    int32_t *sum;    /* the same */
+    int n_batch;
+} bc_back_space;
+
+enum { BC_BACK_BLOCKS = 4 };
+
+/* BC_ERR_NOMEM leaves it empty. */
+int bc_back_space_init(bc_back_space *s, bc_engine *engine, int n_batch, bc_error *err);
+void bc_back_space_free(bc_back_space *s);
+
 typedef struct bc_back_product {
     const bc_weight *weight;
     const float *dy; /* f32 [n, weight->rows], dy_stride floats apart */
     size_t dy_stride;
 } bc_back_product;
 
-/* dx f32 [n, cols] is overwritten; n <= s->n_batch. rotated f32 [n, cols] is work space. The
- * rounding of the inputs of planes and int8 matrices is passed straight through: their dx is
- * R' Q' (scales * dy). Cancelled by s->cancel, like bc_linear. */
-void bc_linear_back(bc_linear_space *s, const bc_back_product *products, int count, float *rotated,
-                    float *dx, int n);
+/* dx f32 [n, cols] is overwritten; n <= n_batch of both spaces. rotated f32 [n, cols] is work space. The rounding of the
+ * inputs of planes and int8 matrices is passed straight through: their dx is R' Q' (scales * dy), where scales * dy of a
+ * token and a block of BC_BACK_ROWS rows is rounded to BC_BACK_MAX steps each way. Cancelled by s->cancel, like
+ * bc_linear. */
+void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_product *products,
+                    int count, float *rotated, float *dx, int n);
 
 #endif

@@ -12,90 +12,122 @@ static float *floats(checker *c, int n, float size)
     return x;
 }
 
-/* ---- columns as panels: the numbers of the definition; the rest of a row is finite ---- */
+/* ---- a matrix from the other side: exact integers, and the same floats as the definition ---- */
 
-static void compare_panels(checker *c, const float *got, const float *want, int rows, int width)
+enum { MAX_TOKENS = 31 };
+
+/* Gradients whose integers are wanted[tokens][rows]: of ordinary size, tiny, huge, all zero, one not finite. */
+static void one_quantize_i16(checker *c, int rows, float size, float broken)
 {
+    float *dy = floats(c, rows, size), *scales = floats(c, rows, 1), step, scalar_step;
+    uint8_t *codes = check_alloc(BC_BACK_CODES), *scalar_codes = check_alloc(BC_BACK_CODES);
+    if (broken != 0) dy[check_range(c, 0, rows - 1)] = broken;
+    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows);
+    const int32_t want = c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows);
+    if (sum != want) check_fail(c, "%d rows: the sum is %d, not %d", rows, sum, want);
+    if (memcmp(&step, &scalar_step, sizeof step) != 0 && !(isnan(step) && isnan(scalar_step)))
+        check_fail(c, "%d rows: the step is %g, not %g", rows, (double)step, (double)scalar_step);
+    int32_t total = 0; /* and the definition is what the header says */
     for (int r = 0; r < rows; r++) {
-        for (int j = 0; j < BC_DENSE_ROWS; j++) {
-            const float g = got[r * BC_DENSE_ROWS + j], w = want[r * BC_DENSE_ROWS + j];
-            if (j < width ? g == w : isfinite(g)) continue;
-            check_fail(c, "%d rows, width %d: row %d, column %d is %g, not %g", rows, width, r, j,
-                       (double)g, (double)w);
-        }
+        int16_t a;
+        memcpy(&a, scalar_codes + 2 * r, 2);
+        total += a;
+        const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
+        if (isnan(scalar_step) ? a == 0 : off <= 0.502 * (double)scalar_step + 1e-44) continue;
+        check_fail(c, "%d rows: integer %d is %d for %g", rows, r, a, (double)(dy[r] * scales[r]));
     }
+    if (total != want) check_fail(c, "%d rows: the definition's sum is %d, not %d", rows, want, total);
+    free(dy);
+    free(scales);
+    free(codes);
+    free(scalar_codes);
 }
 
-static void one_columns_planes(checker *c, int rows, int cols, int n_planes)
+static void check_quantize_i16(checker *c)
 {
-    const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1);
-    const int width = cols - first < BC_DENSE_ROWS ? cols - first : BC_DENSE_ROWS;
-    const size_t stride = (size_t)groups * (size_t)cols, bytes = stride * (size_t)n_planes;
-    uint8_t *planes = check_alloc(bytes);
-    float *scales = floats(c, rows, 0.1f);
-    float *got = check_alloc((size_t)rows * BC_DENSE_ROWS * sizeof *got);
-    float *want = check_alloc((size_t)rows * BC_DENSE_ROWS * sizeof *want);
+    for (int s = 0, n; (n = check_size(s)) && n <= BC_BACK_ROWS; s++) {
+        one_quantize_i16(c, n, s % 3 ? 1 : 1e-40f, 0);
+        one_quantize_i16(c, n, s % 3 ? 1e-10f : 1e30f, 0);
+        one_quantize_i16(c, n, s % 3 ? 0 : 1, s % 2 ? NAN : INFINITY);
+        one_quantize_i16(c, n, 0, 0);
+    }
+    one_quantize_i16(c, BC_BACK_ROWS, 1, 0);
+}
+
+/* All of it for one matrix: planes (n_planes > 0) or int8. top: the largest numbers everywhere. */
+static void one_product(checker *c, int rows, int cols, int n_planes, int tokens, int top)
+{
+    const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1), add = check_range(c, 0, 1);
+    const int width = cols - first < BC_BACK_COLS ? cols - first : BC_BACK_COLS;
+    const size_t stride = (size_t)groups * (size_t)cols, panel_bytes = BC_BACK_PANEL_BYTES;
+    const size_t bytes = n_planes ? stride * (size_t)n_planes : (size_t)rows * (size_t)cols;
+    const size_t y_stride = (size_t)width + (size_t)check_range(c, 0, 3);
+    const size_t outs = (size_t)(tokens - 1) * y_stride + (size_t)width;
+    uint8_t *w = check_alloc(bytes);
+    float *dy = floats(c, rows, 1), *ones = floats(c, rows, 1), *got = floats(c, (int)outs, 100);
+    float *want = check_alloc(outs * sizeof *want);
+    int32_t sum[2][MAX_TOKENS];
+    float step[2][MAX_TOKENS];
+    uint8_t *panel[2], *codes[2];
+    const bc_kernels *tables[2] = { c->k, c->scalar };
+    memcpy(want, got, outs * sizeof *want);
     for (size_t i = 0; i < bytes; i++)
-        planes[i] = (uint8_t)((256 * check_range(c, 0, 242) + 242) / 243);
-    c->k->columns_planes(got, planes + first, stride, n_planes, rows, (size_t)cols, width, scales);
-    c->scalar->columns_planes(want, planes + first, stride, n_planes, rows, (size_t)cols, width,
-                              scales);
-    compare_panels(c, got, want, rows, width);
+        w[i] = (uint8_t)(!n_planes ? (top ? 127 : check_range(c, -127, 127))
+                                   : (256 * (top ? 242 : check_range(c, 0, 242)) + 242) / 243);
+    for (int i = 0; i < 2; i++) {
+        panel[i] = check_alloc(panel_bytes);
+        codes[i] = check_alloc((size_t)tokens * BC_BACK_CODES);
+    }
+    for (int t = 0; t < tokens; t++) {
+        for (int r = 0; r < rows; r++) {
+            dy[r] = top ? 1 : check_normal(c);
+            ones[r] = 1;
+        }
+        for (int i = 0; i < 2; i++)
+            sum[i][t] = tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones,
+                                                rows);
+    }
+    for (int i = 0; i < 2; i++) {
+        if (n_planes)
+            tables[i]->columns_planes(panel[i], w + first, stride, n_planes, rows, (size_t)cols,
+                                      width);
+        else
+            tables[i]->columns_i8(panel[i], (const int8_t *)w + first, rows, (size_t)cols, width);
+        tables[i]->gemm_columns(i ? want : got, y_stride, panel[i], n_planes, rows, width, codes[i],
+                                step[i], sum[i], tokens, add);
+    }
+    for (size_t i = 0; i < outs; i++) {
+        if (memcmp(got + i, want + i, sizeof *got) == 0) continue;
+        check_fail(c, "%d planes, %d rows, width %d, %d tokens, add %d: number %d is %g, not %g",
+                   n_planes, rows, width, tokens, add, (int)i, (double)got[i], (double)want[i]);
+    }
     for (int r = 0; r < rows; r++) { /* and the definition is that of the format */
         for (int j = 0; j < width; j++) {
-            int q = 0;
+            int q = n_planes ? 0 : (int8_t)w[(size_t)r * (size_t)cols + (size_t)(first + j)];
             for (int k = 0; k < n_planes; k++) {
-                const uint8_t *group = planes + (size_t)k * stride + (size_t)(r / 5) * (size_t)cols;
+                const uint8_t *group = w + (size_t)k * stride + (size_t)(r / 5) * (size_t)cols;
                 const int value = group[first + j] * 243 / 256; /* the packed number, base 3 */
                 static const int power[] = { 81, 27, 9, 3, 1 };
                 q = 3 * q + value / power[r % 5] % 3 - 1;
             }
-            if (want[r * BC_DENSE_ROWS + j] == scales[r] * (float)q) continue;
+            if ((int8_t)panel[1][r * BC_BACK_COLS + j] == q) continue;
             check_fail(c, "%d planes: row %d, column %d is not %d", n_planes, r, j, q);
         }
     }
-    free(planes);
-    free(scales);
-    free(got);
-    free(want);
+    void *const owned[] = { w, dy, ones, got, want, panel[0], panel[1], codes[0], codes[1] };
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) free(owned[i]);
 }
 
-static void check_columns_planes(checker *c)
+static void check_columns(checker *c)
 {
-    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
-        one_columns_planes(c, check_range(c, 1, 83), n, 1 + s % 4);
-        one_columns_planes(c, n, check_range(c, 1, 70), 1 + s % 4);
+    for (int s = 0, n; (n = check_size(s)) && n <= BC_BACK_ROWS; s++) {
+        const int tokens = check_range(c, 1, MAX_TOKENS), n_planes = s % (BC_MAX_PLANES + 1);
+        one_product(c, check_range(c, 1, 83), n, n_planes, tokens, 0);
+        one_product(c, n, check_range(c, 1, 70), n_planes, tokens, 0);
     }
-}
-
-static void one_columns_i8(checker *c, int rows, int cols)
-{
-    const int first = check_range(c, 0, cols - 1);
-    const int width = cols - first < BC_DENSE_ROWS ? cols - first : BC_DENSE_ROWS;
-    const size_t n = (size_t)rows * (size_t)cols;
-    int8_t *w = check_alloc(n);
-    float *scales = floats(c, rows, 0.1f);
-    float *got = check_alloc((size_t)rows * BC_DENSE_ROWS * sizeof *got);
-    float *want = check_alloc((size_t)rows * BC_DENSE_ROWS * sizeof *want);
-    for (size_t i = 0; i < n; i++) w[i] = (int8_t)check_range(c, -127, 127);
-    c->k->columns_i8(got, w + first, rows, (size_t)cols, width, scales);
-    for (int r = 0; r < rows; r++) {
-        for (int j = 0; j < width; j++)
-            want[r * BC_DENSE_ROWS + j] =
-                scales[r] * (float)w[(size_t)r * (size_t)cols + (size_t)(first + j)];
-    }
-    compare_panels(c, got, want, rows, width);
-    free(w);
-    free(scales);
-    free(got);
-    free(want);
-}
-
-static void check_columns_i8(checker *c)
-{
-    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
-        one_columns_i8(c, check_range(c, 1, 83), n);
-        one_columns_i8(c, n, check_range(c, 1, 70));
+    for (int n_planes = 0; n_planes <= BC_MAX_PLANES; n_planes++) {
+        one_product(c, BC_BACK_ROWS, 32, n_planes, 13, 1);
+        one_product(c, BC_BACK_ROWS, 40, n_planes, 27, 0);
     }
 }
 
@@ -205,8 +237,10 @@ static void check_exp_sum(checker *c)
 }
 
 const check_entry check_gradient_entries[] = {
-    { "columns of planes", check_columns_planes, { SLOT(columns_planes) } },
-    { "columns of int8", check_columns_i8, { SLOT(columns_i8) } },
+    { "quantize_i16", check_quantize_i16, { SLOT(quantize_i16) } },
+    { "columns",
+      check_columns,
+      { SLOT(columns_planes), SLOT(columns_i8), SLOT(gemm_columns) } },
     { "swiglu_back", check_swiglu_back, { SLOT(swiglu_back) } },
     { "rmsnorm_back", check_rmsnorm_back, { SLOT(rmsnorm_back) } },
     { "exp_sum", check_exp_sum, { SLOT(exp_sum) } },
