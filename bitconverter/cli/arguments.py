@@ -173,7 +173,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--engine", choices=("exact", "mezo"), default="exact", help=texts.OPTIONS["train_engine"]
     )
     parser.add_argument(
-        "--adapter", choices=("gain", "lora"), default="gain", help=texts.OPTIONS["train_adapter"]
+        "--adapter", choices=("gain", "lora", "delta"), default="gain", help=texts.OPTIONS["train_adapter"]
     )
     parser.add_argument("--rank", type=_natural, default=8, metavar="N", help=texts.OPTIONS["train_rank"])
     parser.add_argument(

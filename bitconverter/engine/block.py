@@ -110,6 +110,18 @@ class Block:
         self._borrowed[f"lora of {name}"] = pair
         self._ranks[name] = rank
 
+    def set_delta(self, name: str, delta: F32 | None) -> None:
+        """Add D x to matrix `name`: delta f32 [rows, cols]; None: take it off. Set after the matrix itself. A
+        C-contiguous array is kept: what changes in it shows in the next call."""
+        shape = self._shape(name)
+        if delta is not None and (delta.shape != shape or delta.dtype != np.float32):
+            raise InvalidError(
+                f"{delta.dtype} {delta.shape} cannot be added to {name}: it must be float32 {shape}"
+            )
+        kept = None if delta is None else np.ascontiguousarray(delta)
+        call(lib.bc_block_set_delta, self.handle, MATRICES.index(name), _or_null(kept))
+        self._borrowed[f"delta of {name}"] = kept
+
     def set_norms(
         self, attn_norm: F32, mlp_norm: F32, q_norm: F32 | None = None, k_norm: F32 | None = None
     ) -> None:

@@ -16,7 +16,7 @@ from bitconverter.engine.quantize import DTYPES, Matrix
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-WANTS = ("lora", "gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
+WANTS = ("delta", "lora", "gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
 
 
 class BlockGradients:
@@ -29,6 +29,8 @@ class BlockGradients:
         token_squares  f32 [tokens]   += sum over rows of dy^2
         dy             f32 [tokens, rows]  overwritten
         lora           f64 [rank, cols] and [rank, rows]  +=: of a and b of Block.set_lora(), where there is one
+
+        delta          f32 [rows, cols]  +=: of that of Block.set_delta()
 
     by norm name (attn_norm, mlp_norm; q_norm, k_norm where the family has them), and by input (CAPTURES):
 
@@ -79,6 +81,9 @@ class BlockGradients:
             self.norms = {name: np.zeros(n, np.float64) for name, n in norms.items()}
         if "inputs" in want:
             self.inputs = {name: np.empty((tokens, n), np.float32) for name, n in widths.items()}
+        self.delta: dict[str, F32] = {}
+        if "delta" in want:
+            self.delta = {name: np.zeros(shapes[name], np.float32) for name in rows}
         self.struct = self._struct(tuple(shapes))
 
     def _struct(self, names: tuple[str, ...]) -> Any:
@@ -93,6 +98,8 @@ class BlockGradients:
         for matrix, (a, b) in self.lora.items():
             grads = struct.matrix[names.index(matrix)]
             grads.lora_a, grads.lora_b = pointer("double", a), pointer("double", b)
+        for matrix, whole in self.delta.items():
+            struct.matrix[names.index(matrix)].delta = pointer("float", whole)
         for norm, sums in self.norms.items():
             setattr(struct, norm, pointer("double", sums))
         for name, kept in self.inputs.items():

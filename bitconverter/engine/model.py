@@ -98,6 +98,7 @@ class Model:
         lib.bc_model_get_info(self.handle, native)
         self.info = _info(native)
         self._borrowed: dict[tuple[int, str], object] = {}
+        self._deltas: dict[tuple[int, str], object] = {}
 
     def rows(self, matrix: str) -> int:
         """Of matrix `matrix` (of MATRICES) of any layer."""
@@ -131,3 +132,38 @@ class Model:
         pointers = (ffi.NULL, ffi.NULL) if pair is None else tuple(pointer("float", part) for part in pair)
         call(lib.bc_model_set_lora, self.handle, layer, MATRICES.index(matrix), *pointers, rank)
         self._borrowed[layer, matrix] = pair
+
+    def set_delta(
+        self,
+        layer: int,
+        matrix: str,
+        planes: npt.NDArray[np.uint8] | None,
+        scales: npt.NDArray[np.float32] | None = None,
+    ) -> None:
+        """Add D x to a matrix of planes: D as planes u8 [n_planes, ceil(rows/5), cols] of the model's own rotation and
+        scales f32 [rows]; None: take it off. What sessions have computed before stays in their caches, so rewind
+        them."""
+        if matrix not in MATRICES:
+            raise InvalidError(f"matrix {matrix!r} is not one of {', '.join(MATRICES)}")
+        rows, cols = matrix_shapes(self.info)[matrix]
+        if planes is None or scales is None:
+            call(
+                lib.bc_model_set_delta, self.handle, layer, MATRICES.index(matrix), ffi.NULL, ffi.NULL, 0
+            )
+            self._deltas.pop((layer, matrix), None)
+            return
+        if planes.ndim != 3 or planes.shape[1:] != (-(-rows // 5), cols) or scales.shape != (rows,):
+            raise InvalidError(
+                f"planes of {planes.shape} with scales of {scales.shape} cannot be added to a matrix of {(rows, cols)}"
+            )
+        kept = np.ascontiguousarray(planes, np.uint8), np.ascontiguousarray(scales, np.float32)
+        call(
+            lib.bc_model_set_delta,
+            self.handle,
+            layer,
+            MATRICES.index(matrix),
+            pointer("uint8_t", kept[0]),
+            pointer("float", kept[1]),
+            len(planes),
+        )
+        self._deltas[layer, matrix] = kept

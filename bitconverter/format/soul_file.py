@@ -14,28 +14,33 @@ from bitconverter.format.errors import FormatError
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, as_bytes, header_bytes
 
 F32 = npt.NDArray[np.float32]
+U8 = npt.NDArray[np.uint8]
 
 FORMAT = {"format": "bitconverter-soul", "format_version": "1"}
 GAIN, LORA_A, LORA_B = ".gain", ".lora_a", ".lora_b"
+DELTA, DELTA_SCALES = ".delta_planes", ".delta_scales"
 PIECE = 1 << 20  # bytes read between two looks at the cancel flag
 SPACE = 4096  # the header is padded to a multiple of this
 MOST_HEADER = 1 << 20
 MOST_RANK = 256
+MOST_PLANES = 4
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
 class Adapters:
-    """What was trained, one of both, by matrix name without .weight: gains, f32 [rows], factors of the rows' scales,
-    positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite."""
+    """What was trained, one of the three, by matrix name without .weight: gains, f32 [rows], factors of the rows' scales,
+    positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite; delta, D of
+    y = W x + D x as planes u8 [n_planes, ceil(rows/5), cols] in the basis of the model's and scales f32 [rows]."""
 
     gains: dict[str, F32] = field(default_factory=dict)
     lora: dict[str, tuple[F32, F32]] = field(default_factory=dict)
+    delta: dict[str, tuple[U8, F32]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Soul:
-    """gains and lora as in Adapters;
+    """gains, lora and delta as in Adapters;
     base_sha256: weights_hash() of the model that they belong to; notes: free text by key."""
 
     gains: dict[str, F32]
@@ -43,6 +48,12 @@ class Soul:
     base_sha256: str
     notes: dict[str, str]
     lora: dict[str, tuple[F32, F32]] = field(default_factory=dict)
+    delta: dict[str, tuple[U8, F32]] = field(default_factory=dict)
+
+    @property
+    def on_processor(self) -> bool:
+        """It holds something that runs on the processor only."""
+        return bool(self.lora or self.delta)
 
 
 def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: None) -> str:
@@ -58,13 +69,18 @@ def weights_hash(files: Iterable[Path], between: Callable[[], None] = lambda: No
 
 def soul_bytes(soul: Soul) -> bytes:
     """The file's content; it depends on the soul alone."""
-    parts = {name + GAIN: gain for name, gain in soul.gains.items()}
+    parts: dict[str, npt.NDArray[Any]] = {name + GAIN: gain for name, gain in soul.gains.items()}
     for name, (a, b) in soul.lora.items():
         parts |= {name + LORA_A: a, name + LORA_B: b}
-    arrays = {name: np.ascontiguousarray(part, "<f4") for name, part in sorted(parts.items())}
+    for name, (planes, scales) in soul.delta.items():
+        parts |= {name + DELTA: planes, name + DELTA_SCALES: scales}
+    arrays = {
+        name: np.ascontiguousarray(part, "u1" if part.dtype == np.uint8 else "<f4")
+        for name, part in sorted(parts.items())
+    }
     metadata = {
         **FORMAT,
-        "adapter": "lora" if soul.lora else "gain",
+        "adapter": "delta" if soul.delta else "lora" if soul.lora else "gain",
         "base_name": soul.base_name,
         "base_sha256": soul.base_sha256,
     }
@@ -73,7 +89,8 @@ def soul_bytes(soul: Soul) -> bytes:
     def entries(offset: int) -> list[TensorEntry]:
         placed = []
         for name, array in arrays.items():
-            placed.append(TensorEntry(name, "F32", array.shape, offset, array.nbytes))
+            kind = "U8" if array.dtype == np.uint8 else "F32"
+            placed.append(TensorEntry(name, kind, array.shape, offset, array.nbytes))
             offset += array.nbytes
         return placed
 
@@ -97,7 +114,9 @@ def read_soul(path: Path) -> Soul:
         raise _broken(path, "it does not say which model it belongs to")
     adapters = _READERS[kind](path, file)
     notes = {key.removeprefix("note."): text for key, text in metadata.items() if key.startswith("note.")}
-    return Soul(adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora)
+    return Soul(
+        adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora, adapters.delta
+    )
 
 
 def _read_gains(path: Path, file: SafetensorsFile) -> Adapters:
@@ -134,7 +153,26 @@ def _read_lora(path: Path, file: SafetensorsFile) -> Adapters:
     return Adapters(lora=lora)
 
 
-_READERS = {"gain": _read_gains, "lora": _read_lora}
+def _read_delta(path: Path, file: SafetensorsFile) -> Adapters:
+    delta = {}
+    for name in [name.removesuffix(DELTA) for name in file.tensors if name.endswith(DELTA)]:
+        planes, scales = (file.tensors.get(name + ending) for ending in (DELTA, DELTA_SCALES))
+        if planes is None or planes.dtype != "U8" or len(planes.shape) != 3 or 0 in planes.shape:
+            raise _broken(path, f"what is added to {name[:80]!r} is not planes")
+        if scales is None or scales.dtype != "F32" or len(scales.shape) != 1:
+            raise _broken(path, f"the planes of {name[:80]!r} have no scales")
+        if planes.shape[0] > MOST_PLANES or planes.shape[1] != -(-scales.shape[0] // 5):
+            raise _broken(path, f"the planes of {name[:80]!r} are {planes.shape} for {scales.shape[0]} rows")
+        rows = file.read_rows(name + DELTA_SCALES, 0, scales.shape[0]).astype(np.float32)
+        if not np.isfinite(rows).all():
+            raise _broken(path, f"the scales of {name[:80]!r} are not all numbers")
+        delta[name] = file.read_rows(name + DELTA, 0, planes.shape[0]).astype(np.uint8), rows
+    if 2 * len(delta) != len(file.tensors):
+        raise _broken(path, "it has something beside the matrices that are added")
+    return Adapters(delta=delta)
+
+
+_READERS = {"gain": _read_gains, "lora": _read_lora, "delta": _read_delta}
 
 
 def _broken(path: Path, reason: str, **fields: Any) -> FormatError:

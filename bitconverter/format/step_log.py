@@ -23,7 +23,7 @@ MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
 class StepLog:
     """slopes f32 [steps, directions] as model/mezo.py gives them, rates f64 [steps] (0: the step changed nothing),
     restored i32 [steps]: the step whose state was taken up again then, -1: none. best_step: the state that became the
-    soul. layers: how many learned; adapter ("gain" or "lora"), rank, targets: what of them; reach: how far directions
+    soul. layers: how many learned; adapter ("gain", "lora" or "delta"), rank, targets: what of them; reach: how far directions
     go along the parameters, one of REACHES; notes: the soul's."""
 
     base_name: str
@@ -101,7 +101,7 @@ def _parsed(head: Any, body: bytes) -> StepLog:
     if not 0 < epsilon < 10:
         raise ValueError(f"its epsilon is {epsilon}")
     targets = head["targets"]
-    if head["adapter"] not in ("gain", "lora") or not isinstance(targets, list) or len(targets) > 7:
+    if head["adapter"] not in ("gain", "lora", "delta") or not isinstance(targets, list) or len(targets) > 7:
         raise ValueError("what learned is not known")
     if not all(target in MATRICES for target in targets) or not _whole(head, "rank", 256):
         raise ValueError("what learned is not known")

@@ -134,7 +134,7 @@ class LoadChatJob:
             self._check_context(model.info.max_positions)
             soul = soul_for(Path(self.soul), folder, ctx) if self.soul else None
             sessions = Sessions(self.n_ctx or usual_context(model), self.kv)
-            placed = choose_device(model, self.device, sessions, lora=bool(soul and soul.lora))
+            placed = choose_device(model, self.device, sessions, lora=bool(soul and soul.on_processor))
             if placed.surprising:
                 ctx.emit(Note("device", {"code": placed.code, **placed.told()}))
             if soul:

@@ -61,7 +61,7 @@ class CompareAnswersJob:
         window = max(map(len, asked), default=1) + self.tokens
         model = TaughtModel(open_engine(self.threads, "auto"), folder, tokenizer, window)
         before = self._answers(model, asked, folder.name, ctx)
-        model.wear(Adapters(soul.gains, soul.lora))
+        model.wear(Adapters(soul.gains, soul.lora, soul.delta))
         sides = before, self._answers(model, asked, Path(self.soul).stem, ctx)
         prompts = _without_frame(
             [tokenizer.decode(ids, skip_special_tokens=False) for ids in asked], pack, tokenizer

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from bitconverter.engine import Cancel
 from bitconverter.model.adamw import AdamW
 from bitconverter.model.block_trainer import Batch, BlockTrainer, Score
+from bitconverter.model.delta_trainer import DeltaTrainer
 from bitconverter.model.gain_trainer import GainTrainer
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.lora_trainer import LoraTrainer
@@ -19,7 +20,8 @@ F64 = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class AdapterKind:
-    """kind "gain": row gains of every matrix; "lora": additions of `rank` to the matrices `targets` (of MATRICES)."""
+    """kind "gain": row gains of every matrix; "lora": additions of `rank` to the matrices `targets` (of MATRICES);
+    "delta": a whole matrix is added to each of the MLP."""
 
     kind: str
     rank: int
@@ -31,6 +33,8 @@ class AdapterKind:
         """Raises UserError: "train-layers", "train-dense"."""
         if self.kind == "gain":
             return GainTrainer(stack, layers, window, choices)
+        if self.kind == "delta":
+            return DeltaTrainer(stack, layers, window, choices)
         return LoraTrainer(stack, layers, window, choices, self.rank, self.targets)
 
 

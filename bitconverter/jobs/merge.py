@@ -54,7 +54,7 @@ class MergeJob:
 
     def run(self, ctx: Context) -> MergeResult:
         """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
-        "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
+        "merge-delta", "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
             if out.exists():
@@ -107,6 +107,14 @@ def _checked_soul(path: Path, source: Path, ctx: Context) -> Soul:
             "merge-lora",
             f"{path.name} holds low-rank additions, which cannot be written into ternary planes without rounding them "
             "away. Use it as it is (bitconverter chat MODEL --soul FILE), or train row gains.",
+            soul=path.name,
+        )
+    if soul.delta:
+        raise UserError(
+            "merge-delta",
+            f"{path.name} holds whole matrices that are added, as planes of their own. Written into the model's planes "
+            "they would have to be rounded again, and most of them would be lost. Use it as it is (bitconverter chat "
+            "MODEL --soul FILE), or train row gains.",
             soul=path.name,
         )
     return soul

@@ -65,7 +65,7 @@ class ReplayJob:
             trainer.reach() if log.reach == "graded" else None,
         )
         made = trainer.adapters(_best(log, mezo, trainer.start(log.seed), ctx))
-        soul = Soul(made.gains, log.base_name, log.base_sha256, log.notes, made.lora)
+        soul = Soul(made.gains, log.base_name, log.base_sha256, log.notes, made.lora, made.delta)
         write_bytes(out, soul_bytes(soul))
         return ReplayResult(self.out, len(log.rates), log.best_step, trainer.size)
 

@@ -29,7 +29,7 @@ from bitconverter.jobs.train_run import (
 )
 
 OBJECTIVES = ("loss", "accuracy")
-ADAPTERS = ("gain", "lora")
+ADAPTERS = ("gain", "lora", "delta")
 
 
 @dataclass(frozen=True)

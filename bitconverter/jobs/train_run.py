@@ -59,8 +59,11 @@ JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
 MOST_SAMPLES = 3
 ASIDE = ".aside"  # ending of a soul that was set aside
-RATES = {("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3}
-EPSILONS = {"gain": 4e-2, "lora": 2e-2}
+RATES = {
+    ("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("exact", "delta"): 5e-4,
+    ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
+}  # fmt: skip
+EPSILONS = {"gain": 4e-2, "lora": 2e-2, "delta": 1e-3}
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
@@ -69,7 +72,8 @@ class TrainSettings:
     """`model`: a converted folder; `lesson`: a UTF-8 .txt, or a .jsonl of {"prompt", "answer"}; `out`: the soul to
     write. The last `layers` layers learn; a step sees `batch` windows of at most `window` tokens. `labels`: the words
     that the answers of examples are, each one token, to be told apart; the loss is over these alone. adapter "gain":
-    row gains of every matrix learn; "lora": additions of `rank` to the matrices `targets` (of MATRICES).
+    row gains of every matrix learn; "lora": additions of `rank` to the matrices `targets` (of MATRICES);
+    "delta": a whole matrix is added to each of the MLP.
 
     engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
     forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
@@ -403,7 +407,7 @@ class TrainRun:
         if self.forgetting:
             notes["general_before"] = repr(self.forgetting.before)
             notes["general_after"] = repr(self.forgetting.after)
-        soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora)
+        soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora, made.delta)
         if isinstance(self.learner, MezoLearner):
             kept = self.learner.state()
             log = StepLog(

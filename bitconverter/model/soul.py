@@ -12,17 +12,23 @@ _NAME = re.compile(r"model\.layers\.(\d{1,6})\.(?:self_attn|mlp)\.([a-z]+)_proj"
 def put_on(model: Model, soul: Soul | Adapters) -> None:
     """Raises UserError("soul-broken") for a matrix that the model does not have; nothing is changed then."""
     shapes = matrix_shapes(model.info)
-    places = {name: _place(model, name) for name in (*soul.gains, *soul.lora)}
+    places = {name: _place(model, name) for name in (*soul.gains, *soul.lora, *soul.delta)}
     for name, (_, matrix) in places.items():
         rows, cols = shapes[matrix]
         if name in soul.gains and soul.gains[name].shape != (rows,):
             raise _misfit(name)
         if name in soul.lora and (soul.lora[name][1].shape[0], soul.lora[name][0].shape[1]) != (rows, cols):
             raise _misfit(name)
+        if name in soul.delta:
+            planes, scales = soul.delta[name]
+            if planes.shape[1:] != (-(-rows // 5), cols) or scales.shape != (rows,):
+                raise _misfit(name)
     for name, gain in soul.gains.items():
         model.set_gain(*places[name], gain)
     for name, (a, b) in soul.lora.items():
         model.set_lora(*places[name], a, b.T)
+    for name, (planes, scales) in soul.delta.items():
+        model.set_delta(*places[name], planes, scales)
 
 
 def take_off(model: Model, soul: Soul | Adapters) -> None:
@@ -31,6 +37,8 @@ def take_off(model: Model, soul: Soul | Adapters) -> None:
         model.set_gain(*_place(model, name), None)
     for name in soul.lora:
         model.set_lora(*_place(model, name), None, None)
+    for name in soul.delta:
+        model.set_delta(*_place(model, name), None)
 
 
 def _place(model: Model, name: str) -> tuple[int, str]:

@@ -127,6 +127,13 @@ BC_API int bc_model_set_gain(bc_model *model, int32_t layer, int32_t matrix, con
  * matrix or until the model is closed. */
 BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, const float *a,
                              const float *b, int32_t rank, bc_error *err);
+
+/* The same for y = W x + bias + D x with D as planes u8 [n_planes, ceil(rows / 5), cols] in the basis of the model's
+ * own planes and scales f32 [rows], borrowed until the next call for this matrix or until the model is closed; NULL and
+ * 0: none. Of a matrix that is planes, in a layer on the processor. */
+BC_API int bc_model_set_delta(bc_model *model, int32_t layer, int32_t matrix,
+                              const uint8_t *planes, const float *scales, int32_t n_planes,
+                              bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 /* ---- graphics cards: the last layers of a model, and its head, on a device of a backend ---- */
@@ -327,6 +334,10 @@ BC_API int bc_block_set_norms(bc_block *block, const float *attn_norm, const flo
 BC_API int bc_block_set_lora(bc_block *block, int32_t matrix, const float *a, const float *b,
                              int32_t rank, bc_error *err);
 
+/* y of a matrix becomes W x + bias + D x with D f32 [rows, cols], borrowed like weights; NULL: none. Setting the matrix
+ * again takes it off. */
+BC_API int bc_block_set_delta(bc_block *block, int32_t matrix, const float *delta, bc_error *err);
+
 /* x f32 [windows, window, hidden] -> the layer's output, in place (in part, after a cancel); every
  * window is a sequence of its own. Where not NULL, the inputs of the matrices are kept, unrotated:
  * qkv_in and mlp_in f32 [tokens, hidden], o_in f32 [tokens, heads * head_dim], down_in f32 [tokens,
@@ -391,6 +402,7 @@ typedef struct bc_matrix_grads {
     float *dy;            /* [tokens, rows] = dy */
     double *lora_a;       /* [rank, cols] +=: of bc_block_set_lora's a and b */
     double *lora_b;       /* [rank, rows] += */
+    float *delta;         /* [rows, cols] += sum_t dy[t] x[t]': of bc_block_set_delta's */
 } bc_matrix_grads;
 
 typedef struct bc_block_grads {

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "attention_back.h"
+#include "delta.h"
 #include "error.h"
 #include "gradient_sums.h"
 #include "lora.h"
@@ -134,8 +135,9 @@ static void sum_matrix(const struct back_call *call, int matrix, const float *dy
     bc_matrix_sums_add(&sums);
 }
 
-/* What goes through matrix `matrix`'s low-rank addition, x f32 [n, cols] its input: into dx. */
-static void lora_back(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
+/* What was added to matrix `matrix`, x f32 [n, cols] its input: its gradients, and of what is of low rank what goes
+ * through it into dx. */
+static void added_back(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
                       const float *x, float *dx, int n)
 {
     const bc_matrix_grads *to = &call->grads->matrix[matrix];
@@ -148,6 +150,16 @@ static void lora_back(const struct back_call *call, int matrix, const float *dy,
                                 .b = to->lora_b,
                                 .n = n };
     bc_lora_backward(call->engine, &back);
+    if (!to->delta) return;
+    const bc_delta_back delta = { .dy = dy,
+                                  .dy_stride = dy_stride,
+                                  .x = x,
+                                  .rows = back.weight->rows,
+                                  .cols = back.weight->cols,
+                                  .sum = to->delta,
+                                  .across = call->w->across,
+                                  .n = n };
+    bc_delta_backward(&call->w->space, &delta);
 }
 
 /* ---- forwards ---- */
@@ -229,14 +241,14 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
                                      { &layer->up, w->d_gate_up + call->mlp, width } };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
     bc_linear_back(&w->space, &w->back, &down, 1, w->rotated, w->d_product, n);
-    lora_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
+    added_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
     per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
     sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
     sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
                t, n);
     bc_linear_back(&w->space, &w->back, both, 2, w->rotated, w->dh, n);
     for (int i = 0; i < 2; i++)
-        lora_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
+        added_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
 }
 
@@ -248,7 +260,7 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
     bc_linear_back(&w->space, &w->back, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
-    lora_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
+    added_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
               w->d_attention + (size_t)t * call->q_cols, n);
 }
 
@@ -265,14 +277,17 @@ static void inputs_backward(const struct back_call *call, int64_t t, int n)
         sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
                    n);
     bc_linear_back(&w->space, &w->back, products, 3, w->rotated, w->dh, n);
-    if (layer->q.lora.rank || layer->k.lora.rank || layer->v.lora.rank)
+    int any = 0;
+    for (int i = 0; i < 3; i++)
+        any |= products[i].weight->lora.rank || call->grads->matrix[BC_MATRIX_Q + i].delta;
+    if (any)
         per_token(call, norm_token,
                   (struct token_work){ .norm = layer->attn_norm,
                                        .in = call->x + (size_t)t * call->hidden,
                                        .out = w->h },
                   n); /* the input again */
     for (int i = 0; i < 3; i++)
-        lora_back(call, BC_MATRIX_Q + i, products[i].dy, width, w->h, w->dh, n);
+        added_back(call, BC_MATRIX_Q + i, products[i].dy, width, w->h, w->dh, n);
     through_norm(call, layer->attn_norm, call->x, call->grads->attn_norm, t, n);
 }
 
@@ -358,6 +373,10 @@ static int check(bc_block *b, int32_t windows, const int32_t *lengths, const bc_
         if (grads->matrix[i].gain && bc_block_weight(b, i)->lora.rank)
             return bc_fail(err, BC_ERR_INVALID,
                            "matrix %d has a low-rank addition: its gain has no gradient here", i);
+    for (int i = 0; grads && i < BC_N_MATRICES; i++)
+        if (grads->matrix[i].gain && bc_block_weight(b, i)->delta)
+            return bc_fail(err, BC_ERR_INVALID,
+                           "matrix %d has a matrix added: its gain has no gradient here", i);
     return BC_OK;
 }
 
@@ -379,6 +398,9 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     int status = check(b, windows, lengths, grads, err);
     if (status != BC_OK || windows == 0) return status;
     status = bc_block_back_ready(b, group_windows(b, windows, lengths), err);
+    for (int i = 0; status == BC_OK && grads && i < BC_N_MATRICES; i++)
+        if (grads->matrix[i].delta)
+            status = bc_block_back_across(b->model.engine->back, &b->model.config, err);
     if (status != BC_OK) return status;
     const bc_config *c = &b->model.config;
     struct back_call call = {

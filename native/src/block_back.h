@@ -29,9 +29,13 @@ typedef struct bc_block_back {
     float *down_out;            /* [n_batch, hidden] */
     float *rotated;             /* [n_batch, widest] */
     float *inverse_rms;         /* [n_batch] */
+    float *across;              /* [n_batch, widest]: with the gradient of a delta, else NULL */
 } bc_block_back;
 
 /* The engine's work space for this layer and groups of n_windows, kept for the next call. */
 int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err);
+
+/* What the gradient of a delta needs beside that. */
+int bc_block_back_across(bc_block_back *w, const bc_config *c, bc_error *err);
 
 #endif

@@ -18,7 +18,7 @@ void bc_block_back_free(bc_block_back *w)
                              w->d_values, w->middle,     w->o_out,     w->inv_freq,    w->cos,
                              w->sin,      w->minus_sin,  w->scratch,   w->h,           w->dh,
                              w->gate_up,  w->d_gate_up,  w->product,   w->d_product,   w->down_out,
-                             w->rotated,  w->inverse_rms };
+                             w->rotated,  w->inverse_rms, w->across };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_aligned_free(w->d_norms);
     bc_aligned_free(w->starts);
@@ -62,13 +62,18 @@ static void take_group(bc_block_back *w, const bc_block *b, int *failed)
     if (!w->d_norms) *failed = 1;
 }
 
+static size_t widest_of(const bc_config *c)
+{
+    size_t widest = (size_t)c->n_heads * (size_t)c->head_dim;
+    widest = widest > (size_t)c->hidden ? widest : (size_t)c->hidden;
+    widest = widest > (size_t)c->intermediate ? widest : (size_t)c->intermediate;
+    return widest > LEAST_WIDTH ? widest : LEAST_WIDTH;
+}
+
 static void take_batch(bc_block_back *w, const bc_config *c, bc_engine *engine, int *failed)
 {
     const size_t n = (size_t)w->n_batch, hidden = (size_t)c->hidden, mlp = (size_t)c->intermediate;
-    size_t widest = (size_t)c->n_heads * (size_t)c->head_dim;
-    widest = widest > hidden ? widest : hidden;
-    widest = widest > mlp ? widest : mlp;
-    widest = widest > LEAST_WIDTH ? widest : LEAST_WIDTH;
+    const size_t widest = widest_of(c);
     w->h = take(n * hidden, failed);
     w->dh = take(n * hidden, failed);
     w->gate_up = take(n * 2 * mlp, failed);
@@ -104,6 +109,13 @@ static int fits(const bc_block_back *w, const bc_block *b, int n_windows)
     return w && w->n_windows >= n_windows && w->window == b->window && w->hidden == c->hidden &&
            w->mlp == c->intermediate && w->n_heads == c->n_heads &&
            w->n_kv_heads == c->n_kv_heads && w->head_dim == c->head_dim && w->qk_norm == c->qk_norm;
+}
+
+int bc_block_back_across(bc_block_back *w, const bc_config *c, bc_error *err)
+{
+    int failed = 0;
+    if (!w->across) w->across = take((size_t)w->n_batch * widest_of(c), &failed);
+    return failed ? bc_fail(err, BC_ERR_NOMEM, "no memory for the gradients of a matrix") : BC_OK;
 }
 
 int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err)

@@ -194,10 +194,11 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
                        model->n_sessions);
     for (int i = 0; i < model->config.n_layers; i++)
         for (int m = 0; m < BC_N_MATRICES; m++)
-            if (bc_layer_weight(&model->layers[i], m)->lora.rank)
+            if (bc_layer_weight(&model->layers[i], m)->lora.rank ||
+                bc_layer_weight(&model->layers[i], m)->delta)
                 return bc_fail(err, BC_ERR_UNSUPPORTED,
-                               "layer %d has a low-rank addition (LoRA): those run on the "
-                               "processor",
+                               "layer %d has a low-rank addition (LoRA) or a matrix added: those "
+                               "run on the processor",
                                i);
     return BC_OK;
 }

@@ -18,7 +18,7 @@
 #define BC_DENSE_ROWS 32 /* rows of a float panel */
 #define BC_TILE_ROWS 16  /* rows of a calibration tile, one SIMD lane each */
 #define BC_BACK_COLS 32  /* columns of a panel of columns */
-#define BC_BACK_ROWS 500 /* its rows at most, whole groups: 32639 * 127 * 500 < 2^31 */
+#define BC_BACK_ROWS 240 /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
 #define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
@@ -29,9 +29,9 @@
 #define BC_DENSE_PANEL_FLOATS(cols) ((size_t)(cols) * BC_DENSE_ROWS)
 /* Bytes of a panel of columns, of a token's integers: not a power of two, which would put those of all tokens into
  * the same few lines of the cache. */
-#define BC_BACK_PANEL_BYTES ((size_t)512 * BC_BACK_COLS * 2)
-#define BC_BACK_CODES 1088
-#define BC_BACK_LIMB 512 /* where the low limbs begin, on ISAs that have two */
+#define BC_BACK_PANEL_BYTES ((size_t)256 * BC_BACK_COLS * 2)
+#define BC_BACK_CODES 576
+#define BC_BACK_LIMB 256 /* where the low limbs begin, on ISAs that have two */
 
 typedef struct bc_kernels {
     const char *isa;
@@ -78,6 +78,9 @@ typedef struct bc_kernels {
     void (*gemm_dense)(float *out, const float *panel, int cols, const float *x, size_t x_stride,
                        int tokens);
 
+    /* -- what comes of integer products: y[i] = dots[i] * (scales[i] * factor) -- */
+    void (*scale_dots)(float *y, const int32_t *dots, const float *scales, float factor, int n);
+
     /* -- activations -- */
     /* a[c] = round(x[c] * 127 / max|x|), to nearest even, a[n..padded) = 0; scale = max|x| / 127
      * (0 when x is all zero; a NaN or infinity in x gives scale NaN and a = 0). Returns sum_c a[c]. */
@@ -94,6 +97,7 @@ typedef struct bc_kernels {
                    int n);                        /* silu(gate) * up; y may be gate */
     void (*add)(float *x, const float *y, int n); /* x += y */
     void (*softmax)(float *x, int n);
+    void (*add_scaled)(float *y, const float *x, float factor, int n); /* y += factor * x */
     void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
 
     /* -- attention of the `heads` query heads that share one KV head; positions are head_dim
@@ -153,6 +157,8 @@ typedef struct bc_kernels {
     /* dx += gradient of the x of rmsnorm, dy that of its y; returns 1 / rms(x) */
     float (*rmsnorm_back)(float *dx, const float *x, const float *weight, const float *dy, int n,
                           float eps);
+    /* sums[k * stride + i] += v[k] * x[i], k < rank, i < n, in f64: equal bits on every ISA */
+    void (*add_outer)(double *sums, size_t stride, const float *v, int rank, const float *x, int n);
     /* y = e^(x - top), *top = max x; returns the sum of y, kept in f64 at least every 1,024. y may
      * be x. n >= 1. */
     double (*exp_sum)(float *y, float *top, const float *x, int n);

@@ -298,6 +298,16 @@ static void swiglu(float *y, const float *gate, const float *up, int n)
     for (int i = 0; i < n; i++) y[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
 }
 
+static void add_scaled(float *y, const float *x, float factor, int n)
+{
+    for (int i = 0; i < n; i++) y[i] += factor * x[i];
+}
+
+static void scale_dots(float *y, const int32_t *dots, const float *scales, float factor, int n)
+{
+    for (int i = 0; i < n; i++) y[i] = (float)dots[i] * (scales[i] * factor);
+}
+
 static void add(float *x, const float *y, int n)
 {
     for (int i = 0; i < n; i++) x[i] += y[i];
@@ -379,6 +389,8 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .rope = rope,
         .swiglu = swiglu,
         .add = add,
+        .add_scaled = add_scaled,
+        .scale_dots = scale_dots,
         .softmax = softmax,
         .f32_to_f16 = f32_to_f16,
         .attn_scores = { scores_f16, scores_i8, scores_f32, scores_i4 },

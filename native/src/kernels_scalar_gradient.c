@@ -98,6 +98,12 @@ static float rmsnorm_back(float *dx, const float *x, const float *weight, const 
     return r;
 }
 
+static void add_outer(double *sums, size_t stride, const float *v, int rank, const float *x, int n)
+{
+    for (int k = 0; k < rank; k++)
+        for (int i = 0; i < n; i++) sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+}
+
 static double exp_sum(float *y, float *top, const float *x, int n)
 {
     float max = x[0];
@@ -119,5 +125,6 @@ void bc_kernels_init_scalar_gradient(bc_kernels *k)
     k->gemm_columns = gemm_columns;
     k->swiglu_back = swiglu_back;
     k->rmsnorm_back = rmsnorm_back;
+    k->add_outer = add_outer;
     k->exp_sum = exp_sum;
 }

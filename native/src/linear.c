@@ -88,7 +88,7 @@ void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const flo
 struct linear_work {
     bc_linear_space *s;
     const bc_product *products;
-    int count, n;
+    int count, n, add; /* to what y holds, in place of it */
     const float *x;
     size_t x_stride;
     int64_t rows_per_item[MAX_PRODUCTS];
@@ -130,9 +130,27 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
         const float *scales = (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
-        for (int64_t r = 0; r < r1 - r0; r++) y[r] = (float)dot[r] * (scales[r] * act->scale[t]);
+        if (lw->add)
+            for (int64_t r = 0; r < r1 - r0; r++)
+                y[r] += (float)dot[r] * (scales[r] * act->scale[t]);
+        else
+            lw->s->engine->k.scale_dots(y, dot, scales, act->scale[t], (int)(r1 - r0));
         if (bias)
             for (int64_t r = 0; r < r1 - r0; r++) y[r] += bias[r0 + r];
+    }
+}
+
+/* y += W x for `rows` rows from `from` on. */
+static void add_gemv(const bc_kernels *k, float *y, const uint8_t *from, const bc_weight *w,
+                     int rows, const float *x)
+{
+    enum { PART = 64 };
+    float part[PART];
+    for (int r = 0; r < rows; r += PART) {
+        const int n = rows - r < PART ? rows - r : PART;
+        k->gemv_dense(part, from + (size_t)r * (size_t)w->cols * (w->dtype == BC_F32 ? 4 : 2),
+                      w->dtype, n, (int)w->cols, x);
+        k->add(y + r, part, n);
     }
 }
 
@@ -144,8 +162,12 @@ static void gemv_dense_item(const struct linear_work *lw, const bc_product *p, i
     const size_t row = (size_t)w->cols * (w->dtype == BC_F32 ? 4 : 2);
     for (int t = 0; t < lw->n; t++) {
         float *y = p->y + (size_t)t * p->y_stride + r0;
-        k->gemv_dense(y, (const uint8_t *)w->data + (size_t)r0 * row, w->dtype, (int)(r1 - r0),
-                      (int)w->cols, lw->x + (size_t)t * lw->x_stride);
+        const float *x = lw->x + (size_t)t * lw->x_stride;
+        const uint8_t *from = (const uint8_t *)w->data + (size_t)r0 * row;
+        if (lw->add)
+            add_gemv(k, y, from, w, (int)(r1 - r0), x);
+        else
+            k->gemv_dense(y, from, w->dtype, (int)(r1 - r0), (int)w->cols, x);
         if (w->bias) k->add(y, w->bias + r0, (int)(r1 - r0));
     }
 }
@@ -205,7 +227,10 @@ static void gemm_dense_item(const struct linear_work *lw, const bc_product *p, i
     k->gemm_dense(tile, panel, cols, lw->x, lw->x_stride, lw->n);
     for (int t = 0; t < lw->n; t++) {
         float *y = p->y + (size_t)t * p->y_stride + r0;
-        memcpy(y, tile + (size_t)t * BC_DENSE_ROWS, (size_t)rows * sizeof *y);
+        if (lw->add)
+            k->add(y, tile + (size_t)t * BC_DENSE_ROWS, rows);
+        else
+            memcpy(y, tile + (size_t)t * BC_DENSE_ROWS, (size_t)rows * sizeof *y);
         if (w->bias) k->add(y, w->bias + r0, rows);
     }
 }
@@ -255,12 +280,16 @@ static void linear_item(void *arg, int64_t item, int thread)
         few_item(lw, p, r0, r1, thread);
 }
 
-void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
-               size_t x_stride, int n)
+static void run_products(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                         size_t x_stride, int n, int add)
 {
-    struct linear_work lw = {
-        .s = s, .products = products, .count = count, .n = n, .x = x, .x_stride = x_stride
-    };
+    struct linear_work lw = { .s = s,
+                              .products = products,
+                              .count = count,
+                              .n = n,
+                              .add = add,
+                              .x = x,
+                              .x_stride = x_stride };
     for (int i = 0; i < count; i++) {
         lw.rows_per_item[i] = item_rows(products[i].weight, n, bc_pool_size(s->engine->pool));
         const int64_t items =
@@ -268,6 +297,20 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
         lw.first_item[i + 1] = lw.first_item[i] + items;
     }
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
+}
+
+void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
+               size_t x_stride, int n)
+{
+    bc_product deltas[MAX_PRODUCTS];
+    int n_deltas = 0;
+    run_products(s, products, count, x, x_stride, n, 0);
+    for (int i = 0; i < count; i++) {
+        const bc_product *p = &products[i];
+        if (p->weight->delta)
+            deltas[n_deltas++] = (bc_product){ p->weight->delta, p->y, p->y_stride };
+    }
+    if (n_deltas) run_products(s, deltas, n_deltas, x, x_stride, n, 1);
     bc_lora_forward(s->engine, products, count, x, x_stride, n);
 }
 

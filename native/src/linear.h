@@ -45,7 +45,7 @@ typedef struct bc_product {
     size_t y_stride;
 } bc_product;
 
-/* y = W x + bias for `count` (<= 3) matrices that share the input x f32 [n, cols], already prepared
+/* y = W x + bias, and what is added to W, for `count` (<= 3) matrices that share the input x f32 [n, cols], already prepared
  * where a matrix is planes or int8. */
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
                size_t x_stride, int n);

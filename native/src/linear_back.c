@@ -13,6 +13,7 @@
 #include "platform.h"
 
 enum { STRIP = BC_DENSE_ROWS, DENSE_BLOCK = 2000 /* rows: the panel stays in the L2 */ };
+enum { MAX_PRODUCTS = 3 };
 
 int bc_back_space_init(bc_back_space *s, bc_engine *engine, int n_batch, bc_error *err)
 {
@@ -194,13 +195,19 @@ static void unrotate_token(void *arg, int64_t t, int thread)
 void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_product *products,
                     int count, float *rotated, float *dx, int n)
 {
-    struct back_work w = { .s = s, .back = back, .products = products, .count = count, .n = n };
+    bc_back_product all[2 * MAX_PRODUCTS]; /* and what is added to the matrices */
+    struct back_work w = { .s = s, .back = back, .products = all, .n = n };
     w.cols = (size_t)products[0].weight->cols;
     w.rotated = rotated;
     w.dx = dx;
     for (int i = 0; i < count; i++) {
-        if (is_rotated(products[i].weight))
-            w.rotation = products[i].weight->rotation;
+        const bc_weight *delta = products[i].weight->delta;
+        all[w.count++] = products[i];
+        if (delta) all[w.count++] = (bc_back_product){ delta, products[i].dy, products[i].dy_stride };
+    }
+    for (int i = 0; i < w.count; i++) {
+        if (is_rotated(all[i].weight))
+            w.rotation = all[i].weight->rotation;
         else
             w.any_dense = 1;
     }

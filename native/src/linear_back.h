@@ -13,7 +13,7 @@ typedef struct bc_back_space {
     int n_batch;
 } bc_back_space;
 
-enum { BC_BACK_BLOCKS = 4 };
+enum { BC_BACK_BLOCKS = 8 };
 
 /* BC_ERR_NOMEM leaves it empty. */
 int bc_back_space_init(bc_back_space *s, bc_engine *engine, int n_batch, bc_error *err);
@@ -25,7 +25,7 @@ typedef struct bc_back_product {
     size_t dy_stride;
 } bc_back_product;
 
-/* dx f32 [n, cols] is overwritten; n <= n_batch of both spaces. rotated f32 [n, cols] is work space. The rounding of the
+/* For `count` (<= 3) matrices, with what is added to them. dx f32 [n, cols] is overwritten; n <= n_batch of both spaces. rotated f32 [n, cols] is work space. The rounding of the
  * inputs of planes and int8 matrices is passed straight through: their dx is R' Q' (scales * dy), where scales * dy of a
  * token and a block of BC_BACK_ROWS rows is rounded to BC_BACK_MAX steps each way. Cancelled by s->cancel, like
  * bc_linear. */

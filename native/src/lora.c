@@ -4,13 +4,14 @@
  * token, and rank multiples of rows added to a token. A token's arithmetic does not depend on its neighbours. */
 #include "lora.h"
 
+/* Tokens whose dot products are kept, columns of a strip of sums. */
+enum { TOKENS = 32, STRIP = 64 };
+
 /* y += sum_k u[k] m[k], m f32 [rank, width] */
-static void add_rows(float *y, const float *u, const float *m, int rank, size_t width)
+static void add_rows(const bc_kernels *k, float *y, const float *u, const float *m, int rank,
+                     int64_t width)
 {
-    for (int k = 0; k < rank; k++) {
-        const float factor = u[k], *row = m + (size_t)k * width;
-        for (size_t i = 0; i < width; i++) y[i] += factor * row[i];
-    }
+    for (int i = 0; i < rank; i++) k->add_scaled(y, m + (int64_t)i * width, u[i], (int)width);
 }
 
 struct forward_work {
@@ -32,8 +33,8 @@ static void forward_token(void *arg, int64_t t, int thread)
         if (!lora->rank) continue;
         w->k->gemv_dense(u, lora->a, BC_F32, lora->rank, (int)weight->cols,
                          w->x + (size_t)t * w->x_stride);
-        add_rows(w->products[i].y + (size_t)t * w->products[i].y_stride, u, lora->b, lora->rank,
-                 (size_t)weight->rows);
+        add_rows(w->k, w->products[i].y + (size_t)t * w->products[i].y_stride, u, lora->b,
+                 lora->rank, weight->rows);
     }
 }
 
@@ -46,59 +47,68 @@ void bc_lora_forward(bc_engine *engine, const bc_product *products, int count, c
     if (any) bc_pool_run(engine->pool, forward_token, &w, n);
 }
 
+/* A few tokens backwards: u = A x and v = B' dy of each, f32 [TOKENS, rank]. */
 struct back_work {
     const bc_kernels *k;
     const bc_lora_back *back;
+    int first;
+    float u[TOKENS * BC_MAX_RANK], v[TOKENS * BC_MAX_RANK];
 };
 
-static void back_token(void *arg, int64_t t, int thread)
+static void back_token(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    struct back_work *w = arg;
+    const bc_lora_back *back = w->back;
+    const bc_weight *weight = back->weight;
+    const bc_lora *lora = &weight->lora;
+    const int64_t t = w->first + i;
+    const int rank = lora->rank;
+    float *u = w->u + i * rank, *v = w->v + i * rank;
+    if (back->b)
+        w->k->gemv_dense(u, lora->a, BC_F32, rank, (int)weight->cols, back->x + t * weight->cols);
+    w->k->gemv_dense(v, lora->b, BC_F32, rank, (int)weight->rows,
+                     back->dy + (size_t)t * back->dy_stride);
+    add_rows(w->k, back->dx + t * weight->cols, v, lora->a, rank, weight->cols);
+}
+
+/* sums [rank, width] += sum_t of factors_t f32 [rank] times rows_t, a strip of columns: tokens in order. */
+static void add_strip(const struct back_work *w, double *sums, const float *factors,
+                      const float *rows, size_t stride, int64_t width, int64_t first)
+{
+    const int rank = w->back->weight->lora.rank;
+    const int n = width - first < STRIP ? (int)(width - first) : STRIP;
+    const int left = w->back->n - w->first, tokens = left < TOKENS ? left : TOKENS;
+    for (int i = 0; i < tokens; i++)
+        w->k->add_outer(sums + first, (size_t)width, factors + (size_t)i * (size_t)rank, rank,
+                        rows + (size_t)(w->first + i) * stride + first, n);
+}
+
+static int64_t strips(int64_t width) { return (width + STRIP - 1) / STRIP; }
+
+static void sum_strip(void *arg, int64_t item, int thread)
 {
     (void)thread;
     const struct back_work *w = arg;
     const bc_lora_back *back = w->back;
-    const bc_weight *weight = back->weight;
-    float v[BC_MAX_RANK];
-    w->k->gemv_dense(v, weight->lora.b, BC_F32, weight->lora.rank, (int)weight->rows,
-                     back->dy + (size_t)t * back->dy_stride);
-    add_rows(back->dx + (size_t)t * (size_t)weight->cols, v, weight->lora.a, weight->lora.rank,
-             (size_t)weight->cols);
-}
-
-/* Row k of a gradient: sum_t (m[k] . from_t) other_t, m f32 [rank, width]. */
-struct sum_work {
-    const bc_kernels *k;
-    const float *m, *from, *other;
-    size_t width, from_stride, other_width, other_stride;
-    double *sum; /* [rank, other_width] */
-    int n;
-};
-
-static void sum_row(void *arg, int64_t row, int thread)
-{
-    (void)thread;
-    const struct sum_work *w = arg;
-    double *sum = w->sum + (size_t)row * w->other_width;
-    for (int t = 0; t < w->n; t++) {
-        float dot;
-        w->k->gemv_dense(&dot, w->m + (size_t)row * w->width, BC_F32, 1, (int)w->width,
-                         w->from + (size_t)t * w->from_stride);
-        const float *other = w->other + (size_t)t * w->other_stride;
-        for (size_t i = 0; i < w->other_width; i++) sum[i] += (double)dot * (double)other[i];
-    }
+    const int64_t cols = back->weight->cols, of_a = back->a ? strips(cols) : 0;
+    if (item < of_a)
+        add_strip(w, back->a, w->v, back->x, (size_t)cols, cols, item * STRIP);
+    else
+        add_strip(w, back->b, w->u, back->dy, back->dy_stride, back->weight->rows,
+                  (item - of_a) * STRIP);
 }
 
 void bc_lora_backward(bc_engine *engine, const bc_lora_back *back)
 {
     const bc_weight *weight = back->weight;
-    const bc_lora *lora = &weight->lora;
-    const size_t rows = (size_t)weight->rows, cols = (size_t)weight->cols;
-    struct back_work tokens = { &engine->k, back };
-    struct sum_work a = { &engine->k,      lora->b, back->dy, back->x, rows,
-                          back->dy_stride, cols,    cols,     back->a, back->n };
-    struct sum_work b = { &engine->k, lora->a, back->x,         back->dy, cols,
-                          cols,       rows,    back->dy_stride, back->b,  back->n };
-    if (!lora->rank) return;
-    bc_pool_run(engine->pool, back_token, &tokens, back->n);
-    if (back->a) bc_pool_run(engine->pool, sum_row, &a, lora->rank);
-    if (back->b) bc_pool_run(engine->pool, sum_row, &b, lora->rank);
+    const int64_t items =
+        (back->a ? strips(weight->cols) : 0) + (back->b ? strips(weight->rows) : 0);
+    struct back_work w = { .k = &engine->k, .back = back };
+    if (!weight->lora.rank) return;
+    for (; w.first < back->n; w.first += TOKENS) {
+        const int left = back->n - w.first;
+        bc_pool_run(engine->pool, back_token, &w, left < TOKENS ? left : TOKENS);
+        bc_pool_run(engine->pool, sum_strip, &w, items);
+    }
 }

@@ -158,6 +158,7 @@ static void free_weight(bc_weight *w)
 {
     free(w->scales);
     free(w->stored_scales);
+    free((void *)(uintptr_t)w->delta); /* bc_model_set_delta's */
     free(w->bias);
 }
 

@@ -59,6 +59,36 @@ void bc_rotation_free(bc_rotation *r)
     *r = (bc_rotation){ 0 };
 }
 
+/* y and x do not overlap: said so that several elements are on their way at a time. */
+static void gather(float *restrict y, const float *restrict x, const float *restrict sign,
+                   const int32_t *restrict perm, int n)
+{
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float a = x[perm[i]], b = x[perm[i + 1]], c = x[perm[i + 2]], d = x[perm[i + 3]];
+        y[i] = sign[i] * a;
+        y[i + 1] = sign[i + 1] * b;
+        y[i + 2] = sign[i + 2] * c;
+        y[i + 3] = sign[i + 3] * d;
+    }
+    for (; i < n; i++) y[i] = sign[i] * x[perm[i]];
+}
+
+static void scatter(float *restrict x, const float *restrict y, const float *restrict sign,
+                    const int32_t *restrict perm, int n)
+{
+    int i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const float a = sign[i] * y[i], b = sign[i + 1] * y[i + 1];
+        const float c = sign[i + 2] * y[i + 2], d = sign[i + 3] * y[i + 3];
+        x[perm[i]] = a;
+        x[perm[i + 1]] = b;
+        x[perm[i + 2]] = c;
+        x[perm[i + 3]] = d;
+    }
+    for (; i < n; i++) x[perm[i]] = sign[i] * y[i];
+}
+
 void bc_rotation_apply(const bc_rotation *r, const bc_kernels *k, float *y, const float *x)
 {
     if (!r->sign) {
@@ -66,7 +96,7 @@ void bc_rotation_apply(const bc_rotation *r, const bc_kernels *k, float *y, cons
         return;
     }
     if (r->perm)
-        for (int i = 0; i < r->cols; i++) y[i] = r->sign[i] * x[r->perm[i]];
+        gather(y, x, r->sign, r->perm, r->cols);
     else
         for (int i = 0; i < r->cols; i++) y[i] = r->sign[i] * x[i];
     k->hadamard(y, r->cols, r->block);
@@ -80,7 +110,7 @@ void bc_rotation_undo(const bc_rotation *r, const bc_kernels *k, float *x, float
     }
     k->hadamard(y, r->cols, r->block); /* its own inverse */
     if (r->perm)
-        for (int i = 0; i < r->cols; i++) x[r->perm[i]] = r->sign[i] * y[i];
+        scatter(x, y, r->sign, r->perm, r->cols);
     else
         for (int i = 0; i < r->cols; i++) x[i] = r->sign[i] * y[i];
 }

@@ -33,7 +33,7 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        if (isnan(scalar_step) ? a == 0 : off <= 0.502 * (double)scalar_step + 1e-44) continue;
+        if (isnan(scalar_step) ? a == 0 : off <= 0.502 * (double)scalar_step + BC_BACK_MAX * 0x1p-149) continue;
         check_fail(c, "%d rows: integer %d is %d for %g", rows, r, a, (double)(dy[r] * scales[r]));
     }
     if (total != want) check_fail(c, "%d rows: the definition's sum is %d, not %d", rows, want, total);
@@ -198,6 +198,31 @@ static void check_rmsnorm_back(checker *c)
     }
 }
 
+/* ---- add_outer: the definition's bits ---- */
+
+static void check_add_outer(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
+        const int rank = check_range(c, 1, 9), stride = n + check_range(c, 0, 3);
+        const size_t size = (size_t)(rank - 1) * (size_t)stride + (size_t)n;
+        double *got = check_alloc(size * sizeof *got), *want = check_alloc(size * sizeof *want);
+        float *v = floats(c, rank, 1), *x = floats(c, n, s % 2 ? 1 : 1e-20f);
+        for (size_t i = 0; i < size; i++) got[i] = want[i] = check_normal(c);
+        c->k->add_outer(got, (size_t)stride, v, rank, x, n);
+        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        if (memcmp(got, want, size * sizeof *got) != 0) check_fail(c, "n %d, rank %d", n, rank);
+        for (int k = 0; k < rank; k++) /* and it is what the header says, from nothing */
+            memset(want + (size_t)k * (size_t)stride, 0, (size_t)n * sizeof *want);
+        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        if (want[size - 1] != (double)v[rank - 1] * (double)x[n - 1])
+            check_fail(c, "n %d: the last is %g", n, want[size - 1]);
+        free(got);
+        free(want);
+        free(v);
+        free(x);
+    }
+}
+
 /* ---- exp_sum: 4e-6 of the value and the rounding of x - max, as softmax; the sum 1e-6 ---- */
 
 static void one_exp_sum(checker *c, int n, float size, float shift, int in_place)
@@ -243,6 +268,7 @@ const check_entry check_gradient_entries[] = {
       { SLOT(columns_planes), SLOT(columns_i8), SLOT(gemm_columns) } },
     { "swiglu_back", check_swiglu_back, { SLOT(swiglu_back) } },
     { "rmsnorm_back", check_rmsnorm_back, { SLOT(rmsnorm_back) } },
+    { "add_outer", check_add_outer, { SLOT(add_outer) } },
     { "exp_sum", check_exp_sum, { SLOT(exp_sum) } },
     { NULL, NULL, { 0 } },
 };

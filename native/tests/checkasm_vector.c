@@ -207,6 +207,44 @@ static void check_add(checker *c)
     }
 }
 
+/* 1e-6 of the sizes */
+static void check_add_scaled(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)); s++) {
+        float *x = floats(c, (size_t)n, 1), *y = floats(c, (size_t)n, 1), factor = check_normal(c);
+        float *old = copy_of(y, (size_t)n);
+        c->k->add_scaled(y, x, factor, n);
+        for (int i = 0; i < n; i++) {
+            const double product = (double)factor * (double)x[i], want = (double)old[i] + product;
+            if (fabs((double)y[i] - want) > 1e-6 * (fabs((double)old[i]) + fabs(product)))
+                check_fail(c, "n %d: element %d is %g, not %g", n, i, (double)y[i], want);
+        }
+        free(x);
+        free(y);
+        free(old);
+    }
+}
+
+/* ---- sums of integers as floats: equal bits ---- */
+
+static void check_scale_dots(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)); s++) {
+        float *scales = floats(c, (size_t)n, 1), *y = floats(c, (size_t)n, 1);
+        int32_t *dots = check_alloc((size_t)n * sizeof *dots);
+        const float factor = check_normal(c);
+        for (int i = 0; i < n; i++) dots[i] = (int32_t)check_random(c) >> (s % 20);
+        c->k->scale_dots(y, dots, scales, factor, n);
+        for (int i = 0; i < n; i++) {
+            const float want = (float)dots[i] * (scales[i] * factor);
+            if (memcmp(&want, &y[i], sizeof want)) check_fail(c, "n %d: element %d", n, i);
+        }
+        free(scales);
+        free(y);
+        free(dots);
+    }
+}
+
 /* ---- the quantizer: equal bits; the sums within 1e-5 of sums in f64 ---- */
 
 static const int q_maxes[] = { 1, 4, 13, 40, 127 };
@@ -262,6 +300,8 @@ const check_entry check_vector_entries[] = {
     { "swiglu", check_swiglu, { SLOT(swiglu) } },
     { "softmax", check_softmax, { SLOT(softmax) } },
     { "add", check_add, { SLOT(add) } },
+    { "add_scaled", check_add_scaled, { SLOT(add_scaled) } },
+    { "scale_dots", check_scale_dots, { SLOT(scale_dots) } },
     { "quant", check_quant, { SLOT(quant_moments), SLOT(quant_round) } },
     { NULL, NULL, { 0 } },
 };

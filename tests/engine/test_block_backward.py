@@ -40,6 +40,10 @@ def states(folder: Path, windows: int, window: int = WINDOW, seed: int = 0) -> t
     x, dy = rng.standard_normal((2, windows, window, hidden)).astype(np.float32)
     return x, dy
 
+# Gradients go through planes as integers of 16 bits, one step for each token and some hundred rows: 32639 steps to the
+# largest. A number of the size of the mean is then a few 1e-5 off.
+THROUGH_PLANES = 1.5e-4
+
 
 def close(got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
     """Both the whole and every element, by the size of the whole."""
@@ -99,7 +103,7 @@ def test_through_planes_rounding_counts_as_the_identity(
     folder = tmp_path / "converted"
     write_converted(GOLDEN / family, folder, planes, seed=SEED)
     x, dy = states(folder, 2)
-    compare(filled(engine, folder, 0, WINDOW), Layer(folder, 0, SEED), x, dy, 3e-5)
+    compare(filled(engine, folder, 0, WINDOW), Layer(folder, 0, SEED), x, dy, THROUGH_PLANES)
 
 
 @pytest.mark.parametrize("family", ["llama-bias", "qwen3-window", "qwen2"])
@@ -257,7 +261,7 @@ def test_matrices_of_one_input_may_be_mixed(engine: Engine, tmp_path: Path) -> N
         bias = tensors.get(prefix + ".bias")
         block.set_planes(name, tensors[prefix + ".planes"], scales, seed=SEED, bias=bias)
         layer.m[name] = planes.m[name]
-    compare(block, layer, *states(folder, 1), 3e-5)
+    compare(block, layer, *states(folder, 1), THROUGH_PLANES)
 
 
 def test_new_scales_are_a_gain(engine: Engine, tmp_path: Path) -> None:
@@ -277,9 +281,9 @@ def test_new_scales_are_a_gain(engine: Engine, tmp_path: Path) -> None:
     for name, reader in READERS.items():
         layer.m[name].rotated = rotate(engine, to.inputs[reader], seed=SEED)
     layer.forward(x[0].astype(np.float64))
-    close(dx[0], layer.backward(dy[0].astype(np.float64)), 3e-5)
+    close(dx[0], layer.backward(dy[0].astype(np.float64)), THROUGH_PLANES)
     for name in MATRICES:  # the engine's g starts at these scales
-        close(to.gain[name], layer.m[name].sums()["gain"] * (1 + layer.m[name].gain), 3e-5)
+        close(to.gain[name], layer.m[name].sums()["gain"] * (1 + layer.m[name].gain), THROUGH_PLANES)
 
 
 def test_a_cancelled_run_says_so_and_the_next_one_works(engine: Engine) -> None:

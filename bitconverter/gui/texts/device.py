@@ -47,8 +47,8 @@ TEXTS: Texts = {
         "会話のメモリー（KVキャッシュ）の {kv} はプロセッサーだけのものです。{device} では 8ビットか半精度を選んでください。",
     ),
     "why-lora-needs-cpu": (
-        "The soul holds low-rank additions (LoRA), which run on the processor only, so {device} is not used.",
-        "このソウルは低ランクの追加分（LoRA）を持ち、プロセッサーでしか動かないため、{device} は使いません。",
+        "The soul holds low-rank additions (LoRA) or whole matrices that are added, which run on the processor only, so {device} is not used.",
+        "このソウルは低ランクの追加分（LoRA）か行列の追加分を持ち、プロセッサーでしか動かないため、{device} は使いません。",
     ),
     "why-unsupported": ("{device} cannot run this model: {why}.", "{device} ではこのモデルを動かせません（{why}）。"),
     "set-device": ("Device", "計算する装置"),
