@@ -184,6 +184,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
     parser.add_argument("--epsilon", type=float, metavar="X", help=texts.OPTIONS["train_epsilon"])
     parser.add_argument("--one-sided", action="store_true", help=texts.OPTIONS["train_one_sided"])
+    parser.add_argument("--by-spread", action="store_true", help=texts.OPTIONS["train_by_spread"])
     parser.add_argument(
         "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
     )

@@ -35,6 +35,11 @@ class Engine:
         if cpu != "auto" and info.cpu_flags != CPU_MASKS[cpu]:
             raise UnsupportedError(f"this CPU does not have {cpu}; the best it has is {self.isa}")
 
+    def let_go(self) -> None:
+        """Free the work space of layers that is kept from call to call (the next one takes it again), and give the
+        system back what the process keeps of freed memory."""
+        lib.bc_engine_let_go(self.handle)
+
     def read(self, data: npt.NDArray[np.uint8]) -> int:
         """Read bytes on all threads and add them up as 64-bit words: its time is the memory's speed."""
         total = ffi.new("uint64_t *")

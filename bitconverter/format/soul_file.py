@@ -11,7 +11,13 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.format.errors import FormatError
-from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, as_bytes, header_bytes
+from bitconverter.format.safetensors_file import (
+    SafetensorsFile,
+    TensorEntry,
+    as_bytes,
+    header_bytes,
+    read_exactly,
+)
 
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
@@ -153,6 +159,14 @@ def _read_lora(path: Path, file: SafetensorsFile) -> Adapters:
     return Adapters(lora=lora)
 
 
+def _bytes(path: Path, entry: TensorEntry) -> U8:
+    out = np.empty(entry.shape, np.uint8)
+    with open(path, "rb") as file:
+        file.seek(entry.offset)
+        read_exactly(file, out.data.cast("B"), path)
+    return out
+
+
 def _read_delta(path: Path, file: SafetensorsFile) -> Adapters:
     delta = {}
     for name in [name.removesuffix(DELTA) for name in file.tensors if name.endswith(DELTA)]:
@@ -166,7 +180,7 @@ def _read_delta(path: Path, file: SafetensorsFile) -> Adapters:
         rows = file.read_rows(name + DELTA_SCALES, 0, scales.shape[0]).astype(np.float32)
         if not np.isfinite(rows).all():
             raise _broken(path, f"the scales of {name[:80]!r} are not all numbers")
-        delta[name] = file.read_rows(name + DELTA, 0, planes.shape[0]).astype(np.uint8), rows
+        delta[name] = _bytes(path, planes), rows
     if 2 * len(delta) != len(file.tensors):
         raise _broken(path, "it has something beside the matrices that are added")
     return Adapters(delta=delta)

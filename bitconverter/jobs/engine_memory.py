@@ -6,6 +6,7 @@ GROUP = 1024  # tokens that it holds at a time (native/src/block_windows.c, bloc
 BATCH = 256  # of them go through a matrix together
 HEAD_LOGITS = 8 << 20  # f32 at most (native/src/head.c)
 HEAD_TOKENS = (12, 256)
+BACK_BLOCKS, BACK_BYTES = 8, 576 + 4 + 4  # of a token: gradients as integers (native/src/linear_back.h)
 
 
 def forward_bytes(info: ModelInfo, tokens: int) -> int:
@@ -23,11 +24,13 @@ def backward_bytes(info: ModelInfo, tokens: int, window: int) -> int:
     per_token = 2 * (heads + kv) + 4 * heads + 2 * info.hidden_size
     per_batch = 3 * info.hidden_size + 6 * info.intermediate_size
     per_batch += max(info.hidden_size, info.intermediate_size, heads)
-    return 4 * (held * per_token + min(BATCH, held) * per_batch)
+    batch = min(BATCH, held)
+    return 4 * (held * per_token + batch * per_batch) + batch * BACK_BLOCKS * BACK_BYTES
 
 
 def head_bytes(info: ModelInfo, vocabulary: int, models: int = 1) -> int:
     """Logits and their gradients; `models` 2: beside a teacher's."""
     least, most = HEAD_TOKENS
     chunk = max(least, min(most, HEAD_LOGITS // max(1, vocabulary) // least * least))
-    return 4 * chunk * (models * (vocabulary + 2 * info.hidden_size) + 2 * info.hidden_size)
+    floats = models * (vocabulary + 2 * info.hidden_size) + 2 * info.hidden_size
+    return chunk * (4 * floats + BACK_BLOCKS * BACK_BYTES)

@@ -157,10 +157,19 @@ def bos_of(tokenizer: Tokenizer) -> list[int]:
 class Pair:
     """The model, and the reference if there is one, each with its own timeline."""
 
-    def __init__(self, engine: Engine, model: Model, reference: Model | None, window: int, kv: str) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        model: Model,
+        reference: Model | None,
+        window: int,
+        kv: str,
+        n_batch: int = 0,
+    ) -> None:
+        """n_batch 0: what is usual."""
         self.engine = engine
         self.chunk = chunk_tokens(model.info.vocab_size)
-        self.model = Session(model, n_ctx=window, kv=kv)
+        self.model = Session(model, n_ctx=window, n_batch=n_batch, kv=kv)
         self.reference = Session(reference, n_ctx=window, kv=kv) if reference else None
 
     def start_window(self) -> None:

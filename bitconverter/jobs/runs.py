@@ -7,7 +7,7 @@ from typing import Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.train_run import CLIPS, RATES, TrainResult, TrainSettings
+from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual_rate
 from bitconverter.jobs.train_state import State
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
 
@@ -55,7 +55,7 @@ class RunRecord:
 def settings_of(job: TrainSettings) -> dict[str, Any]:
     """What decides about the result, defaults written out."""
     values = {key: value for key, value in asdict(job).items() if key not in NOT_SETTINGS}
-    values["rate"] = RATES[job.engine, job.adapter] if job.rate is None else job.rate
+    values["rate"] = usual_rate(job) if job.rate is None else job.rate
     values["clip"] = CLIPS[job.engine] if job.clip is None else job.clip
     return values
 

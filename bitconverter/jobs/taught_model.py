@@ -17,7 +17,8 @@ from bitconverter.model.tokenizer import Tokenizer
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
 WINDOW = 256  # tokens of the context
-CHUNK = 32  # positions whose logits are held at a time: a training has taken its memory already
+CHUNK = 8  # positions whose logits are held at a time: a training has taken its memory already
+BATCH = 32  # tokens of a forward pass, for the same reason
 GENERAL_TEXTS = ("english", "japanese", "code")  # of resources/report: no lesson is about them
 GENERAL_TOKENS = 256  # of each
 
@@ -42,7 +43,7 @@ class TaughtModel:
     def __init__(self, engine: Engine, folder: Path, tokenizer: Tokenizer, window: int = WINDOW) -> None:
         self._tokenizer = tokenizer
         self._model = Model(engine, folder)
-        self._pair = Pair(engine, self._model, None, min(window, self._model.info.max_positions), "f16")
+        self._pair = Pair(engine, self._model, None, min(window, self._model.info.max_positions), "f16", BATCH)
         self._pair.chunk = CHUNK
         self._worn = Adapters()
 

@@ -94,6 +94,8 @@ def _check(job: TrainJob) -> None:
             raise _setting(name, size, f"0 to {top:g}")
     if job.epsilon is not None and not 1e-6 <= job.epsilon <= 1:
         raise _setting("epsilon", job.epsilon, "1e-6 to 1")
+    if job.by_spread and job.directions < 2:
+        raise _setting("directions", job.directions, "2 to 1024 with by_spread")
     if len(job.labels) == 1:
         raise _setting("labels", job.labels[0], "two or more words, or none")
     if not 0 <= job.seed < 2**53:

@@ -64,6 +64,7 @@ RATES = {
     ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
 }  # fmt: skip
 EPSILONS = {"gain": 4e-2, "lora": 2e-2, "delta": 1e-3}
+SPREAD_RATE = 0.1  # of the rate, with by_spread: slopes are then of the size 1
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
@@ -77,7 +78,8 @@ class TrainSettings:
 
     engine "exact": gradients, AdamW, `decay`, and gradients of a norm above `clip` are cut to it. engine "mezo":
     forward passes alone, at +-`epsilon` along `directions` directions a step, slopes cut to `clip`, of the `objective`
-    "loss" or "accuracy" (model/mezo.py); `one_sided`: at +`epsilon` and once for all directions where it is. rate,
+    "loss" or "accuracy" (model/mezo.py); `one_sided`: at +`epsilon` and once for all directions where it is;
+    `by_spread`: so, and in steps that the losses' spread sizes (FZOO), with two directions or more. rate,
     epsilon and clip None: what suits the engine and the adapter (RATES, EPSILONS, CLIPS). The rate rises over
     `warmup` steps and falls along a cosine. `patience`: after so many checks without a better loss the run ends, 0: it
     does not.
@@ -127,6 +129,7 @@ class TrainSettings:
     away: float = field(default=0.0, metadata={"identity": False})
     cores: tuple[int, ...] = field(default=(), metadata={"identity": False})
     one_sided: bool = False
+    by_spread: bool = False
 
     @property
     def work_dir(self) -> Path:
@@ -174,7 +177,7 @@ class TrainRun:
         kind = AdapterKind(job.adapter, job.rank, job.targets)
         self.trainer = kind.trainer(self.stack, job.layers, self.window, tuple(labels.values()))
         self.schedule = Schedule(
-            RATES[job.engine, job.adapter] if job.rate is None else job.rate,
+            usual_rate(job) if job.rate is None else job.rate,
             job.steps,
             min(job.warmup, job.steps // 2),
         )
@@ -424,6 +427,7 @@ class TrainRun:
 
     def _look_for_forgetting(self, made: Adapters) -> Forgetting:
         self.stack.let_go()  # what follows maps the file once more
+        self.stack.engine.let_go()
         model = self.asking.model
         model.wear(Adapters())
         self.ctx.emit(Progress(0, 2, "look", "general"))
@@ -474,7 +478,14 @@ def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:
 
 def _mezo(job: TrainSettings, trainer: BlockTrainer) -> Mezo:
     clip = CLIPS["mezo"] if job.clip is None else job.clip
-    return Mezo(job.seed, _epsilon(job), job.directions, clip, trainer.reach(), job.one_sided)
+    return Mezo(
+        job.seed, _epsilon(job), job.directions, clip, trainer.reach(), job.one_sided or job.by_spread, job.by_spread
+    )
+
+
+def usual_rate(job: TrainSettings) -> float:
+    rate = RATES[job.engine, job.adapter]
+    return rate * SPREAD_RATE if job.engine == "mezo" and job.by_spread else rate
 
 
 def _epsilon(job: TrainSettings) -> float:

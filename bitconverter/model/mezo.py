@@ -5,8 +5,10 @@ needed and never kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded b
 -rate / D sum_j c_j u_j. f is any number that a forward pass gives. Signs in place of the paper's Gaussians: E u u' = 1
 holds for both, and signs are the same bits on every machine.
 
-One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D (Dang
-et al. 2025, FZOO), and a slope that the curvature bends.
+One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D, and a
+slope that the curvature bends. `by_spread` divides by the standard deviation of the D losses in place of eps, so a step is
+long where the loss is flat and short where it is steep: both together are FZOO (Dang et al. 2025; its eps is part of the
+rate here).
 """
 
 from collections.abc import Sequence
@@ -56,6 +58,7 @@ class Mezo:
     clip: float
     reach: F64 | None = None
     one_sided: bool = False
+    by_spread: bool = False  # one-sided, with at least two directions
 
     @property
     def looks(self) -> int:
@@ -75,7 +78,9 @@ class Mezo:
         """c f32 [directions] of f at places(); NaN where f is no number."""
         found = np.array(values, np.float64)
         if self.one_sided:
-            c = (found[1:] - found[0]) / self.epsilon
+            size = float(np.std(found[1:])) if self.by_spread else self.epsilon
+            flat = size == 0.0  # all the same: nothing to go by
+            c = np.zeros(self.directions) if flat else (found[1:] - found[0]) / size
         else:
             c = (found[::2] - found[1::2]) / (2 * self.epsilon)
         return np.clip(c, -self.clip, self.clip).astype(np.float32)

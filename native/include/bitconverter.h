@@ -81,6 +81,9 @@ BC_API uint32_t bc_abi_version(void);
 BC_API void bc_engine_params_init(bc_engine_params *params);
 BC_API int bc_engine_open(bc_engine **out, const bc_engine_params *params, bc_error *err);
 BC_API void bc_engine_close(bc_engine *engine);
+/* Frees the work space of layers that is kept from call to call (the next one takes it again), and gives back to the
+ * system what the program's allocator keeps of freed memory. */
+BC_API void bc_engine_let_go(bc_engine *engine);
 BC_API void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info);
 
 /* Reads `bytes` bytes on all threads and adds them up (as 64-bit words, modulo 2^64): its time is

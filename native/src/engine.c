@@ -54,6 +54,16 @@ void bc_engine_close(bc_engine *engine)
     free(engine);
 }
 
+void bc_engine_let_go(bc_engine *engine)
+{
+    if (!engine) return;
+    bc_block_back_free(engine->back);
+    bc_block_space_free(engine->windows);
+    engine->back = NULL;
+    engine->windows = NULL;
+    bc_memory_trim();
+}
+
 void bc_engine_get_info(const bc_engine *engine, bc_engine_info *info)
 {
     if (!engine || !info) return;

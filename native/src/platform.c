@@ -241,9 +241,14 @@ static void stay_loaded(void)
 void *bc_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes ? bytes : 1, 64); }
 void bc_aligned_free(void *p) { _aligned_free(p); }
 
+void bc_memory_trim(void) { _heapmin(); }
+
 #else /* POSIX */
 #include <dlfcn.h>
 #include <fcntl.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -435,6 +440,13 @@ void *bc_aligned_alloc(size_t bytes)
 }
 
 void bc_aligned_free(void *p) { free(p); }
+
+void bc_memory_trim(void)
+{
+#ifdef __GLIBC__
+    malloc_trim(0);
+#endif
+}
 #endif
 
 /* ---- the same on both ---- */

@@ -83,6 +83,36 @@ static void check_backward(bc_engine *e)
     free(dy);
 }
 
+/* A matrix that is added, of a layer; the engine's work space let go in between. */
+static void check_delta(bc_engine *e)
+{
+    bc_block *b = NULL;
+    const char *text = test_config("llama", "");
+    float *x = floats(TOKENS * HIDDEN), *dy = floats(TOKENS * HIDDEN), *d = floats(ELEMENTS);
+    float *sum = floats(ELEMENTS);
+    bc_block_grads grads = { 0 };
+    for (int i = 0; i < TOKENS * HIDDEN; i++) x[i] = dy[i] = (float)(i % 7) - 3;
+    CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
+        CHECK(bc_block_set_planes(b, i, planes, weights, 2, 1, NULL, &err) == BC_OK);
+    CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_set_delta(NULL, 0, d, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_set_delta(b, 7, d, &err));
+    REFUSED(BC_ERR_INVALID, bc_model_set_delta(NULL, 0, 0, planes, d, 2, &err));
+    CHECK(bc_block_set_delta(b, BC_MATRIX_DOWN, d, &err) == BC_OK);
+    grads.matrix[BC_MATRIX_DOWN].delta = sum;
+    bc_engine_let_go(e);
+    bc_engine_let_go(NULL);
+    CHECK(bc_block_backward(b, x, dy, 2, NULL, &grads, NULL, &err) == BC_OK);
+    CHECK(isfinite(dy[TOKENS * HIDDEN - 1]) && sum[8 * 10 - 1] != 0);
+    grads.matrix[BC_MATRIX_DOWN].gain = (double *)(void *)sum;
+    REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 2, NULL, &grads, NULL, &err));
+    CHECK(bc_block_set_delta(b, BC_MATRIX_DOWN, NULL, &err) == BC_OK);
+    bc_block_close(b);
+    void *const owned[] = { x, dy, d, sum };
+    for (int i = 0; i < 4; i++) free(owned[i]);
+}
+
 /* Windows of different lengths, replicas, low-rank additions. */
 static void check_windows(bc_engine *e)
 {
@@ -206,6 +236,7 @@ static void check_heads(bc_engine *e)
 void check_gradients(bc_engine *e)
 {
     check_backward(e);
+    check_delta(e);
     check_windows(e);
     check_heads(e);
 }

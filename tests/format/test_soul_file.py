@@ -98,6 +98,44 @@ def test_low_rank_additions_that_cannot_be_are_refused(
         read_soul(path)
 
 
+def test_a_soul_of_added_matrices_comes_back(tmp_path: Path) -> None:
+    rng, path = np.random.default_rng(1), tmp_path / "a.soul"
+    delta = {"b": (rng.integers(0, 256, (2, 3, 7)).astype(np.uint8), rng.standard_normal(13).astype(np.float32))}
+    soul = Soul({}, "base", "ab" * 32, {}, {}, delta)
+    path.write_bytes(soul_bytes(soul))
+    back = read_soul(path)
+    assert not back.gains and not back.lora and soul_bytes(back) == soul_bytes(soul)
+    for got, want in zip(back.delta["b"], delta["b"], strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert back.on_processor and not SOUL.on_processor
+
+
+P, S = np.ones((2, 2, 4), np.uint8), np.ones(7, np.float32)
+
+
+@pytest.mark.parametrize(
+    "tensors, reason",
+    [
+        ({"a.delta_planes": P}, "have no scales"),
+        ({"a.delta_scales": S}, "something beside"),
+        ({"a.delta_planes": P[0], "a.delta_scales": S}, "is not planes"),
+        ({"a.delta_planes": P.astype(np.int8), "a.delta_scales": S}, "is not planes"),
+        ({"a.delta_planes": P, "a.delta_scales": S[:5]}, "for 5 rows"),
+        ({"a.delta_planes": np.ones((5, 2, 4), np.uint8), "a.delta_scales": S}, "planes of 'a' are"),
+        ({"a.delta_planes": P, "a.delta_scales": S * np.inf}, "not all numbers"),
+        ({"a.delta_planes": P, "a.delta_scales": S, "a.gain": S}, "something beside"),
+    ],
+)
+def test_added_matrices_that_cannot_be_are_refused(
+    tmp_path: Path, tensors: dict[str, np.ndarray], reason: str
+) -> None:
+    path = tmp_path / "b.soul"
+    metadata = {**FORMAT, "adapter": "delta", "base_name": "x", "base_sha256": "ab" * 32}
+    save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata)
+    with pytest.raises(FormatError, match=reason):
+        read_soul(path)
+
+
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     data, path = soul_bytes(SOUL), tmp_path / "c.soul"
     for length in (0, 7, 100, len(data) - 1):

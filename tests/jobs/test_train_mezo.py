@@ -46,7 +46,15 @@ def error_of(job: Job) -> UserError:
     return last.error
 
 
-@pytest.mark.parametrize("changes", [{}, {"directions": 3}, {"directions": 3, "one_sided": True}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"directions": 3},
+        {"directions": 3, "one_sided": True},
+        {"directions": 3, "by_spread": True, "rate": 0.05},
+    ],
+)
 def test_it_learns_and_the_log_gives_the_same_soul(
     model: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:

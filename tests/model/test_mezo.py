@@ -62,6 +62,27 @@ def test_one_sided_it_looks_once_where_it_is() -> None:
     np.testing.assert_allclose(mezo.slopes([1.0, 1.5, 0.0, 1.0]), [50.0, -100.0, 0.0], rtol=1e-6)
 
 
+def test_by_spread_the_steps_are_as_long_as_the_losses_differ() -> None:
+    """FZOO: (f_j - f) over the standard deviation of the f_j; of no unit, so a loss ten times as steep changes nothing."""
+    mezo = Mezo(7, 0.01, 3, 100.0, one_sided=True, by_spread=True)
+    losses = np.array([1.0, 1.5, 0.0, 1.0])
+    want = (losses[1:] - 1.0) / np.std(losses[1:])
+    np.testing.assert_allclose(mezo.slopes(losses.tolist()), want, rtol=1e-6)
+    np.testing.assert_allclose(mezo.slopes((10 * losses).tolist()), want, rtol=1e-6)
+    np.testing.assert_array_equal(mezo.slopes([1.0, 2.0, 2.0, 2.0]), [0, 0, 0])
+    assert np.isnan(mezo.slopes([1.0, np.nan, 2.0, 2.0])).any()
+
+
+def test_by_spread_it_goes_down_a_bowl_however_steep() -> None:
+    for steep in (1e-3, 1.0, 1e3):
+        n, a = 30, np.ones(30)
+        mezo = Mezo(0, 1e-3, 8, 100.0, one_sided=True, by_spread=True)
+        for step in range(400):
+            slopes = mezo.slopes([steep * float(place @ place) for place in mezo.places(a, step)])
+            mezo.move(a, step, slopes, 0.05 * (1 - step / 400))
+        assert a @ a < 1e-2 * n
+
+
 def test_the_reach_is_in_the_look_and_in_the_move() -> None:
     reach = np.array([1.0, 0.0, 0.5])
     mezo, a = Mezo(7, 0.01, 1, 100.0, reach), np.array([0.5, -1.0, 2.0])

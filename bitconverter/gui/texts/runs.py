@@ -34,6 +34,7 @@ TEXTS: Texts = {
     "run-epsilon": ("epsilon (MeZO)", "見る幅 ε（MeZO）"),
     "run-directions": ("directions (MeZO)", "方向の数（MeZO）"),
     "run-one_sided": ("one side only (MeZO)", "片側だけ見る（MeZO）"),
+    "run-by_spread": ("step by the spread (FZOO)", "ばらつきに応じた歩幅（FZOO）"),
     "run-clip": ("clip", "勾配の上限"),
     "run-objective": ("aim (MeZO)", "目標（MeZO）"),
     "run-warmup": ("warm-up steps", "ウォームアップのステップ数"),

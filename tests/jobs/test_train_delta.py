@@ -1,0 +1,113 @@
+"""Whole matrices that are added to the MLP as what learns: by both engines, into a soul that chat takes and merge refuses."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from reference.converted import write_converted
+
+from bitconverter.engine import Engine, Model, Session, logits_score
+from bitconverter.format.errors import UserError
+from bitconverter.format.soul_file import read_soul
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Stopped, run_job
+from bitconverter.jobs.merge import MergeJob
+from bitconverter.jobs.replay import ReplayJob
+from bitconverter.jobs.train import TrainJob
+from bitconverter.model.delta_trainer import DELTA_PLANES, DeltaTrainer
+from bitconverter.model.layer_stack import LayerStack
+from bitconverter.model.soul import put_on, take_off
+from bitconverter.model.tokenizer import Tokenizer
+
+TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("delta") / "model"
+    write_converted(tiny_model, folder, 2, seed=3)
+    return folder
+
+
+def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
+    folder.mkdir(exist_ok=True)
+    (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
+    settings: dict[str, object] = {
+        "layers": 2, "steps": 12, "batch": 4, "window": 24, "rate": 0.02, "threads": 2, "adapter": "delta",
+    }  # fmt: skip
+    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
+
+
+def finish(job: Job) -> object:
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def test_it_learns_and_the_model_with_the_soul_has_learned(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    result = finish(job)
+    assert result.after < 0.95 * result.before  # type: ignore[attr-defined]
+    soul = read_soul(Path(job.out))
+    assert not soul.gains and not soul.lora and len(soul.delta) == 2 * 3
+    assert {len(planes) for planes, _ in soul.delta.values()} == {DELTA_PLANES}
+    assert all(".mlp." in name for name in soul.delta) and soul.on_processor
+    opened = Model(Engine(2), model)
+    tokens = np.array(Tokenizer(model).encode(TEXT, add_special_tokens=False)[:25], np.int32)
+
+    def loss() -> float:
+        logits = Session(opened, n_ctx=32, kv="f32").forward(tokens[:-1], all_positions=True)
+        assert logits is not None
+        return float(logits_score(opened.engine, logits, tokens[1:])[0].mean())
+
+    before = loss()
+    put_on(opened, soul)
+    assert loss() < 0.95 * before
+    take_off(opened, soul)
+    assert loss() == before
+
+
+def test_broken_off_it_ends_in_the_same_bytes(model: Path, tmp_path: Path) -> None:
+    whole, job, cancel = make_job(model, tmp_path / "whole"), make_job(model, tmp_path / "parts"), Cancel()
+    finish(whole)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 5:
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    finish(make_job(model, tmp_path / "parts", threads=1))
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_by_forward_passes_it_replays(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, engine="mezo", rate=0.001, epsilon=0.01, steps=40)
+    result = finish(job)
+    assert result.after < result.before and result.best_step > 0  # type: ignore[attr-defined]
+    finish(ReplayJob(str(model), job.out + ".steps", str(tmp_path / "again.soul")))
+    assert (tmp_path / "again.soul").read_bytes() == Path(job.out).read_bytes()
+
+
+def test_merge_refuses_it_with_a_reason(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, steps=2)
+    finish(job)
+    last = run_job(MergeJob(str(model), job.out, str(tmp_path / "merged")), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "merge-delta" and "--soul" in str(last.error)
+    assert not (tmp_path / "merged").exists()
+
+
+def test_the_gradient_is_the_slope(model: Path) -> None:
+    """Wide enough to step over the rounding of activations to int8."""
+    trainer = DeltaTrainer(LayerStack(Engine(2), model), 2, 24)
+    rng = np.random.default_rng(1)
+    tokens = rng.integers(0, 100, (60, 25)).astype(np.int32)
+    batch = trainer.batch(np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:]))
+    start = trainer.start(0) + rng.normal(0, 0.05, trainer.size)
+    trainer.set_parameters(start)
+    gradient = trainer.step(batch).gradient
+    direction, ends = gradient / np.linalg.norm(gradient), []
+    for size in (0.1, -0.1):
+        trainer.set_parameters(start + size * direction)
+        score = trainer.score(batch)
+        ends.append(score.loss / score.tokens)
+    assert (ends[0] - ends[1]) / 0.2 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
