@@ -236,18 +236,18 @@ OPTIONS = {
     "train_window": "tokens of a window; examples must fit into it (default %(default)s)",
     "train_seed": "of the order of windows and of which are held back (default %(default)s)",
     "train_engine": "how to learn: by exact gradients, or by forward passes alone (default %(default)s)",
-    "train_adapter": "what learns: the gain of every row, low-rank additions to --targets, or a whole matrix added to each of the "
-    "MLP, which takes much memory and can hold facts (default %(default)s)",
+    "train_adapter": "what learns: the gain of every row, low-rank additions to --targets, or a whole matrix added to "
+    "each of the MLP, which takes much memory and can hold facts (default %(default)s)",
     "train_rank": "lora: the rank of an addition (default %(default)s)",
     "train_targets": "lora: the matrices of a layer that get one (default q v)",
     "train_rate": "how far a step goes (default: 0.01 for gains, with mezo 0.1; 0.001 for lora; 0.0005 for delta, with "
-    "mezo 0.000001; with --by-spread a tenth)",
+    "mezo 0.000001, with --by-spread 0.00001)",
     "train_clip": "exact: the largest norm of a gradient (default 1); mezo: the largest slope (default 100)",
     "train_epsilon": "mezo: how far to look to both sides (default: 0.04 for gains, 0.02 for lora, 0.001 for delta)",
     "train_one_sided": "mezo: look to one side of each direction, and once for all where it is: of use with several "
     "directions, which then cost half",
-    "train_by_spread": "mezo: --one-sided, with steps of a size that the spread of the losses gives (FZOO): for several "
-    "--directions",
+    "train_by_spread": "mezo: --one-sided, with steps of a size that the spread of the losses gives (FZOO): for "
+    "several --directions",
     "train_directions": "mezo: directions to look along in a step (default %(default)s)",
     "train_objective": "mezo: make the loss small, or more examples right in every token (default %(default)s)",
     "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
@@ -436,7 +436,8 @@ DEVICE_WHY = {
     "device-failed": "the graphics card failed: {why}",
     "too-small": "not one layer fits on {device}: all of it would take {needs}, and there are {room} for it",
     "kv-needs-cpu": "a KV cache of {kv} is for the processor only; {device} takes int8",
-    "lora-needs-cpu": "the soul holds low-rank additions (LoRA) or whole matrices that are added, which run on the processor only, not on {device}",
+    "lora-needs-cpu": "the soul holds low-rank additions (LoRA) or whole matrices that are added, "
+    "which run on the processor only, not on {device}",
     "unsupported": "{device} cannot run this model: {why}",
 }
 DEVICES_HEADER = ("device", "name", "memory", "free", "compute", "driver")

@@ -147,9 +147,7 @@ class Model:
             raise InvalidError(f"matrix {matrix!r} is not one of {', '.join(MATRICES)}")
         rows, cols = matrix_shapes(self.info)[matrix]
         if planes is None or scales is None:
-            call(
-                lib.bc_model_set_delta, self.handle, layer, MATRICES.index(matrix), ffi.NULL, ffi.NULL, 0
-            )
+            call(lib.bc_model_set_delta, self.handle, layer, MATRICES.index(matrix), ffi.NULL, ffi.NULL, 0)
             self._deltas.pop((layer, matrix), None)
             return
         if planes.ndim != 3 or planes.shape[1:] != (-(-rows // 5), cols) or scales.shape != (rows,):

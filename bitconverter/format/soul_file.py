@@ -35,8 +35,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class Adapters:
-    """What was trained, one of the three, by matrix name without .weight: gains, f32 [rows], factors of the rows' scales,
-    positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite; delta, D of
+    """What was trained, one of the three, by matrix name without .weight: gains, f32 [rows], factors of the rows'
+    scales, positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite; delta, D of
     y = W x + D x as planes u8 [n_planes, ceil(rows/5), cols] in the basis of the model's and scales f32 [rows]."""
 
     gains: dict[str, F32] = field(default_factory=dict)
@@ -120,9 +120,7 @@ def read_soul(path: Path) -> Soul:
         raise _broken(path, "it does not say which model it belongs to")
     adapters = _READERS[kind](path, file)
     notes = {key.removeprefix("note."): text for key, text in metadata.items() if key.startswith("note.")}
-    return Soul(
-        adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora, adapters.delta
-    )
+    return Soul(adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora, adapters.delta)
 
 
 def _read_gains(path: Path, file: SafetensorsFile) -> Adapters:

@@ -146,7 +146,8 @@ ERRORS = {
     ),
     "lora-needs-cpu": (
         "device-lora",
-        "The soul holds low-rank additions (LoRA) or whole matrices that are added, which run on the processor only, not on {word}. "
+        "The soul holds low-rank additions (LoRA) or whole matrices that are added, which run on the processor only, "
+        "not on {word}. "
         "Use --device cpu, or auto.",
     ),
     "unsupported": (

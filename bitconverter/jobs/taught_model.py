@@ -43,7 +43,9 @@ class TaughtModel:
     def __init__(self, engine: Engine, folder: Path, tokenizer: Tokenizer, window: int = WINDOW) -> None:
         self._tokenizer = tokenizer
         self._model = Model(engine, folder)
-        self._pair = Pair(engine, self._model, None, min(window, self._model.info.max_positions), "f16", BATCH)
+        self._pair = Pair(
+            engine, self._model, None, min(window, self._model.info.max_positions), "f16", BATCH
+        )
         self._pair.chunk = CHUNK
         self._worn = Adapters()
 

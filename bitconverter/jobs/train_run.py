@@ -64,7 +64,7 @@ RATES = {
     ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
 }  # fmt: skip
 EPSILONS = {"gain": 4e-2, "lora": 2e-2, "delta": 1e-3}
-SPREAD_RATE = 0.1  # of the rate, with by_spread: slopes are then of the size 1
+SPREAD_RATES = {"gain": 0.1, "lora": 1e-3, "delta": 1e-5}  # with by_spread, where slopes are of the size 1
 CLIPS = {"exact": 1.0, "mezo": 100.0}
 
 
@@ -479,13 +479,20 @@ def _learner(job: TrainSettings, trainer: BlockTrainer) -> Learner:
 def _mezo(job: TrainSettings, trainer: BlockTrainer) -> Mezo:
     clip = CLIPS["mezo"] if job.clip is None else job.clip
     return Mezo(
-        job.seed, _epsilon(job), job.directions, clip, trainer.reach(), job.one_sided or job.by_spread, job.by_spread
+        job.seed,
+        _epsilon(job),
+        job.directions,
+        clip,
+        trainer.reach(),
+        job.one_sided or job.by_spread,
+        job.by_spread,
     )
 
 
 def usual_rate(job: TrainSettings) -> float:
-    rate = RATES[job.engine, job.adapter]
-    return rate * SPREAD_RATE if job.engine == "mezo" and job.by_spread else rate
+    if job.engine == "mezo" and job.by_spread:
+        return SPREAD_RATES[job.adapter]
+    return RATES[job.engine, job.adapter]
 
 
 def _epsilon(job: TrainSettings) -> float:

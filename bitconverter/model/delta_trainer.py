@@ -18,12 +18,10 @@ DELTA_PLANES = 2  # of a soul: a relative squared error of about 0.03 (docs/MODE
 
 
 class DeltaTrainer(BlockTrainer):
-    """The parameters are D [rows, cols], layer by layer, matrix by matrix of DELTA_MATRICES. They begin with 0, which is
-    the model as it is."""
+    """The parameters are D [rows, cols], layer by layer, matrix by matrix of DELTA_MATRICES. They begin with 0, which
+    is the model as it is."""
 
-    def __init__(
-        self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()
-    ) -> None:
+    def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         super().__init__(stack, layers, window, choices)
         self._blocks = [stack.block(layer, window) for layer in self.trained]
         self._deltas: dict[tuple[int, str], F32] = {}

@@ -6,9 +6,9 @@ needed and never kept. With c = (f(a + eps u) - f(a - eps u)) / 2 eps, bounded b
 holds for both, and signs are the same bits on every machine.
 
 One-sided it is c = (f(a + eps u) - f(a)) / eps with one f(a) for all directions of a step: D + 1 passes for 2 D, and a
-slope that the curvature bends. `by_spread` divides by the standard deviation of the D losses in place of eps, so a step is
-long where the loss is flat and short where it is steep: both together are FZOO (Dang et al. 2025; its eps is part of the
-rate here).
+slope that the curvature bends. `by_spread` divides by the standard deviation of the D losses in place of eps, so steps
+are as long where the loss is flat as where it is steep: both together are FZOO (Dang et al. 2025; its eps is part of
+the rate here).
 """
 
 from collections.abc import Sequence

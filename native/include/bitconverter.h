@@ -134,9 +134,8 @@ BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, con
 /* The same for y = W x + bias + D x with D as planes u8 [n_planes, ceil(rows / 5), cols] in the basis of the model's
  * own planes and scales f32 [rows], borrowed until the next call for this matrix or until the model is closed; NULL and
  * 0: none. Of a matrix that is planes, in a layer on the processor. */
-BC_API int bc_model_set_delta(bc_model *model, int32_t layer, int32_t matrix,
-                              const uint8_t *planes, const float *scales, int32_t n_planes,
-                              bc_error *err);
+BC_API int bc_model_set_delta(bc_model *model, int32_t layer, int32_t matrix, const uint8_t *planes,
+                              const float *scales, int32_t n_planes, bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
 
 /* ---- graphics cards: the last layers of a model, and its head, on a device of a backend ---- */

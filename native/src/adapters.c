@@ -108,15 +108,14 @@ int bc_model_set_delta(bc_model *m, int32_t layer, int32_t matrix, const uint8_t
                        "processor: open the model without it",
                        layer);
     if (n_planes && (w->kind != BC_WEIGHT_PLANES || !w->rotation))
-        return bc_fail(err, BC_ERR_INVALID, "matrix %d of layer %d is not planes: none can be added",
-                       matrix, layer);
+        return bc_fail(err, BC_ERR_INVALID,
+                       "matrix %d of layer %d is not planes: none can be added", matrix, layer);
     bc_weight *delta = new_delta(w, n_planes, err);
     if (!delta) return n_planes ? BC_ERR_NOMEM : BC_OK;
     delta->kind = BC_WEIGHT_PLANES;
     delta->n_planes = n_planes;
     delta->data = planes;
-    delta->plane_stride =
-        (size_t)((w->rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS) * (size_t)w->cols;
+    delta->plane_stride = (size_t)((w->rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS) * (size_t)w->cols;
     delta->scales = (float *)(uintptr_t)scales; /* only read */
     delta->rotation = w->rotation;
     return BC_OK;
@@ -128,7 +127,8 @@ int bc_block_set_delta(bc_block *b, int32_t matrix, const float *values, bc_erro
     const int status = check(&b->model, 0, matrix, err);
     if (status != BC_OK) return status;
     bc_weight *delta = &b->deltas[matrix], *w = bc_block_weight(b, matrix);
-    *delta = (bc_weight){ .kind = BC_WEIGHT_DENSE, .dtype = BC_F32, .rows = w->rows, .cols = w->cols };
+    *delta =
+        (bc_weight){ .kind = BC_WEIGHT_DENSE, .dtype = BC_F32, .rows = w->rows, .cols = w->cols };
     delta->data = values;
     w->delta = values ? delta : NULL;
     return BC_OK;

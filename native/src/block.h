@@ -10,7 +10,7 @@ struct bc_block {
     bc_session *session; /* of one window; NULL before the first forward pass */
     bc_rotation rotations[BC_N_MATRICES];
     bc_weight deltas[BC_N_MATRICES]; /* what is added to the matrices */
-    uint64_t seeds[BC_N_MATRICES]; /* of the matrices that are planes */
+    uint64_t seeds[BC_N_MATRICES];   /* of the matrices that are planes */
     int32_t window;
 };
 

@@ -138,7 +138,7 @@ static void sum_matrix(const struct back_call *call, int matrix, const float *dy
 /* What was added to matrix `matrix`, x f32 [n, cols] its input: its gradients, and of what is of low rank what goes
  * through it into dx. */
 static void added_back(const struct back_call *call, int matrix, const float *dy, size_t dy_stride,
-                      const float *x, float *dx, int n)
+                       const float *x, float *dx, int n)
 {
     const bc_matrix_grads *to = &call->grads->matrix[matrix];
     const bc_lora_back back = { .weight = bc_block_weight(call->b, matrix),
@@ -259,9 +259,10 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
     const bc_back_product o = { &call->b->layer.o, dy, call->hidden };
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
-    bc_linear_back(&w->space, &w->back, &o, 1, w->rotated, w->d_attention + (size_t)t * call->q_cols, n);
+    bc_linear_back(&w->space, &w->back, &o, 1, w->rotated,
+                   w->d_attention + (size_t)t * call->q_cols, n);
     added_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
-              w->d_attention + (size_t)t * call->q_cols, n);
+               w->d_attention + (size_t)t * call->q_cols, n);
 }
 
 static void inputs_backward(const struct back_call *call, int64_t t, int n)

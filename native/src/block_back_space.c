@@ -14,10 +14,10 @@ enum { BATCH = 256, LEAST_WIDTH = 64 };
 void bc_block_back_free(bc_block_back *w)
 {
     if (!w) return;
-    float *const owned[] = { w->qkv,      w->d_qkv,      w->attention, w->d_attention, w->d_keys,
-                             w->d_values, w->middle,     w->o_out,     w->inv_freq,    w->cos,
-                             w->sin,      w->minus_sin,  w->scratch,   w->h,           w->dh,
-                             w->gate_up,  w->d_gate_up,  w->product,   w->d_product,   w->down_out,
+    float *const owned[] = { w->qkv,      w->d_qkv,       w->attention, w->d_attention, w->d_keys,
+                             w->d_values, w->middle,      w->o_out,     w->inv_freq,    w->cos,
+                             w->sin,      w->minus_sin,   w->scratch,   w->h,           w->dh,
+                             w->gate_up,  w->d_gate_up,   w->product,   w->d_product,   w->down_out,
                              w->rotated,  w->inverse_rms, w->across };
     for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
     bc_aligned_free(w->d_norms);

@@ -13,12 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BC_ACT_PAD 64    /* activations: int8 rows are padded to this many columns */
-#define BC_PANEL_ROWS 80 /* rows of an integer panel: 16 groups of 5 */
-#define BC_DENSE_ROWS 32 /* rows of a float panel */
-#define BC_TILE_ROWS 16  /* rows of a calibration tile, one SIMD lane each */
-#define BC_BACK_COLS 32  /* columns of a panel of columns */
-#define BC_BACK_ROWS 240 /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
+#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32  /* rows of a float panel */
+#define BC_TILE_ROWS 16   /* rows of a calibration tile, one SIMD lane each */
+#define BC_BACK_COLS 32   /* columns of a panel of columns */
+#define BC_BACK_ROWS 240  /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
 #define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
@@ -98,7 +98,7 @@ typedef struct bc_kernels {
     void (*add)(float *x, const float *y, int n); /* x += y */
     void (*softmax)(float *x, int n);
     void (*add_scaled)(float *y, const float *x, float factor, int n); /* y += factor * x */
-    void (*f32_to_f16)(uint16_t *y, const float *x, int n); /* round to nearest even */
+    void (*f32_to_f16)(uint16_t *y, const float *x, int n);            /* round to nearest even */
 
     /* -- attention of the `heads` query heads that share one KV head; positions are head_dim
      *    elements apart; [] is indexed by enum bc_kv_type; `scale` f32 [n] is per position for int8

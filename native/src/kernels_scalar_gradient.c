@@ -101,7 +101,8 @@ static float rmsnorm_back(float *dx, const float *x, const float *weight, const 
 static void add_outer(double *sums, size_t stride, const float *v, int rank, const float *x, int n)
 {
     for (int k = 0; k < rank; k++)
-        for (int i = 0; i < n; i++) sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+        for (int i = 0; i < n; i++)
+            sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
 }
 
 static double exp_sum(float *y, float *top, const float *x, int n)

@@ -86,17 +86,16 @@ static void integer_strip(void *arg, int64_t item, int thread)
         const bc_weight *m = b->product->weight;
         const size_t at = (size_t)i * (size_t)w->back->n_batch;
         if (m->kind == BC_WEIGHT_PLANES)
-            k->columns_planes(panel,
-                              (const uint8_t *)m->data +
-                                  (size_t)(b->row / BC_GROUP_ROWS) * w->cols + c,
-                              m->plane_stride, m->n_planes, b->rows, w->cols, width);
+            k->columns_planes(
+                panel, (const uint8_t *)m->data + (size_t)(b->row / BC_GROUP_ROWS) * w->cols + c,
+                m->plane_stride, m->n_planes, b->rows, w->cols, width);
         else
             k->columns_i8(panel, (const int8_t *)m->data + (size_t)b->row * w->cols + c, b->rows,
                           w->cols, width);
         k->gemm_columns(w->rotated + c, w->cols, panel,
                         m->kind == BC_WEIGHT_PLANES ? m->n_planes : 0, b->rows, width,
-                        w->back->codes + at * BC_BACK_CODES, w->back->step + at,
-                        w->back->sum + at, w->n, i > 0 || w->any_before);
+                        w->back->codes + at * BC_BACK_CODES, w->back->step + at, w->back->sum + at,
+                        w->n, i > 0 || w->any_before);
     }
 }
 
@@ -203,7 +202,8 @@ void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_produ
     for (int i = 0; i < count; i++) {
         const bc_weight *delta = products[i].weight->delta;
         all[w.count++] = products[i];
-        if (delta) all[w.count++] = (bc_back_product){ delta, products[i].dy, products[i].dy_stride };
+        if (delta)
+            all[w.count++] = (bc_back_product){ delta, products[i].dy, products[i].dy_stride };
     }
     for (int i = 0; i < w.count; i++) {
         if (is_rotated(all[i].weight))

@@ -57,7 +57,8 @@ typedef struct bc_weight {
         *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
     const bc_rotation *rotation; /* of its input; NULL when dense */
     bc_lora lora;
-    const struct bc_weight *delta; /* y += delta x: of the same size, without bias, borrowed; NULL: none */
+    const struct bc_weight
+        *delta; /* y += delta x: of the same size, without bias, borrowed; NULL: none */
 } bc_weight;
 
 typedef struct bc_layer {

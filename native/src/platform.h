@@ -53,6 +53,7 @@ void bc_library_close(void *library);
 /* -- memory: 64-byte aligned, NULL when there is none -- */
 void *bc_aligned_alloc(size_t bytes);
 void bc_aligned_free(void *p);
-void bc_memory_trim(void); /* what the allocator keeps of freed memory goes back to the system, where it can */
+void bc_memory_trim(
+    void); /* what the allocator keeps of freed memory goes back to the system, where it can */
 
 #endif

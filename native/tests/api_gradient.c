@@ -20,8 +20,9 @@ static bc_block_grads all_grads(void)
     bc_block_grads g = { .attn_norm = doubles(HIDDEN), .mlp_norm = doubles(HIDDEN) };
     for (int i = 0; i < 7; i++) {
         const size_t n = (size_t)rows[i];
-        g.matrix[i] = (bc_matrix_grads){ doubles(n),         doubles(n), doubles(n), floats(TOKENS),
-                                         floats(TOKENS * n), NULL,       NULL,     floats(n * 12) };
+        g.matrix[i] =
+            (bc_matrix_grads){ doubles(n),         doubles(n), doubles(n), floats(TOKENS),
+                               floats(TOKENS * n), NULL,       NULL,       floats(n * 12) };
     }
     g.qkv_in = floats(TOKENS * HIDDEN);
     g.o_in = floats(TOKENS * 12);
@@ -34,8 +35,9 @@ static void free_grads(bc_block_grads *g)
 {
     for (int i = 0; i < 7; i++) {
         const bc_matrix_grads *m = &g->matrix[i];
-        void *const owned[] = { m->gain,          m->bias, m->row_squares,
-                                m->token_squares, m->dy,   m->delta };
+        void *const owned[] = {
+            m->gain, m->bias, m->row_squares, m->token_squares, m->dy, m->delta
+        };
         for (int k = 0; k < 6; k++) free(owned[k]);
     }
     void *const owned[] = { g->attn_norm, g->mlp_norm, g->qkv_in, g->o_in, g->mlp_in, g->down_in };

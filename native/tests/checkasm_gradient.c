@@ -33,10 +33,13 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        if (isnan(scalar_step) ? a == 0 : off <= 0.502 * (double)scalar_step + BC_BACK_MAX * 0x1p-149) continue;
+        if (isnan(scalar_step) ? a == 0
+                               : off <= 0.502 * (double)scalar_step + BC_BACK_MAX * 0x1p-149)
+            continue;
         check_fail(c, "%d rows: integer %d is %d for %g", rows, r, a, (double)(dy[r] * scales[r]));
     }
-    if (total != want) check_fail(c, "%d rows: the definition's sum is %d, not %d", rows, want, total);
+    if (total != want)
+        check_fail(c, "%d rows: the definition's sum is %d, not %d", rows, want, total);
     free(dy);
     free(scales);
     free(codes);
@@ -57,7 +60,8 @@ static void check_quantize_i16(checker *c)
 /* All of it for one matrix: planes (n_planes > 0) or int8. top: the largest numbers everywhere. */
 static void one_product(checker *c, int rows, int cols, int n_planes, int tokens, int top)
 {
-    const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1), add = check_range(c, 0, 1);
+    const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1),
+              add = check_range(c, 0, 1);
     const int width = cols - first < BC_BACK_COLS ? cols - first : BC_BACK_COLS;
     const size_t stride = (size_t)groups * (size_t)cols, panel_bytes = BC_BACK_PANEL_BYTES;
     const size_t bytes = n_planes ? stride * (size_t)n_planes : (size_t)rows * (size_t)cols;
@@ -84,8 +88,8 @@ static void one_product(checker *c, int rows, int cols, int n_planes, int tokens
             ones[r] = 1;
         }
         for (int i = 0; i < 2; i++)
-            sum[i][t] = tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones,
-                                                rows);
+            sum[i][t] =
+                tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones, rows);
     }
     for (int i = 0; i < 2; i++) {
         if (n_planes)
@@ -263,9 +267,7 @@ static void check_exp_sum(checker *c)
 
 const check_entry check_gradient_entries[] = {
     { "quantize_i16", check_quantize_i16, { SLOT(quantize_i16) } },
-    { "columns",
-      check_columns,
-      { SLOT(columns_planes), SLOT(columns_i8), SLOT(gemm_columns) } },
+    { "columns", check_columns, { SLOT(columns_planes), SLOT(columns_i8), SLOT(gemm_columns) } },
     { "swiglu_back", check_swiglu_back, { SLOT(swiglu_back) } },
     { "rmsnorm_back", check_rmsnorm_back, { SLOT(rmsnorm_back) } },
     { "add_outer", check_add_outer, { SLOT(add_outer) } },

@@ -40,6 +40,7 @@ def states(folder: Path, windows: int, window: int = WINDOW, seed: int = 0) -> t
     x, dy = rng.standard_normal((2, windows, window, hidden)).astype(np.float32)
     return x, dy
 
+
 # Gradients go through planes as integers of 16 bits, one step for each token and some hundred rows: 32639 steps to the
 # largest. A number of the size of the mean is then a few 1e-5 off.
 THROUGH_PLANES = 1.5e-4

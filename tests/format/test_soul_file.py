@@ -100,7 +100,9 @@ def test_low_rank_additions_that_cannot_be_are_refused(
 
 def test_a_soul_of_added_matrices_comes_back(tmp_path: Path) -> None:
     rng, path = np.random.default_rng(1), tmp_path / "a.soul"
-    delta = {"b": (rng.integers(0, 256, (2, 3, 7)).astype(np.uint8), rng.standard_normal(13).astype(np.float32))}
+    delta = {
+        "b": (rng.integers(0, 256, (2, 3, 7)).astype(np.uint8), rng.standard_normal(13).astype(np.float32))
+    }
     soul = Soul({}, "base", "ab" * 32, {}, {}, delta)
     path.write_bytes(soul_bytes(soul))
     back = read_soul(path)

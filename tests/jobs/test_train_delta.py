@@ -1,4 +1,4 @@
-"""Whole matrices that are added to the MLP as what learns: by both engines, into a soul that chat takes and merge refuses."""
+"""Whole matrices added to the MLP as what learns: by both engines, into a soul that chat takes and merge refuses."""
 
 from pathlib import Path
 

@@ -63,7 +63,7 @@ def test_one_sided_it_looks_once_where_it_is() -> None:
 
 
 def test_by_spread_the_steps_are_as_long_as_the_losses_differ() -> None:
-    """FZOO: (f_j - f) over the standard deviation of the f_j; of no unit, so a loss ten times as steep changes nothing."""
+    """FZOO: (f_j - f) over the standard deviation of the f_j; of no unit: ten times as steep is the same."""
     mezo = Mezo(7, 0.01, 3, 100.0, one_sided=True, by_spread=True)
     losses = np.array([1.0, 1.5, 0.0, 1.0])
     want = (losses[1:] - 1.0) / np.std(losses[1:])
