@@ -36,8 +36,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 @dataclass(frozen=True)
 class Adapters:
     """What was trained, one of the three, by matrix name without .weight: gains, f32 [rows], factors of the rows'
-    scales, positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite; delta, D of
-    y = W x + D x as planes u8 [n_planes, ceil(rows/5), cols] in the basis of the model's and scales f32 [rows]."""
+    scales, positive and finite; lora, A f32 [rank, cols] and B f32 [rows, rank] of y = W x + B (A x), finite; delta, D
+    of y = W x + D x as planes u8 [n_planes, ceil(rows/5), cols] in the basis of the model's and scales f32 [rows]."""
 
     gains: dict[str, F32] = field(default_factory=dict)
     lora: dict[str, tuple[F32, F32]] = field(default_factory=dict)

@@ -23,9 +23,8 @@ MOST_STEPS, MOST_DIRECTIONS = 10**7, 10**4
 class StepLog:
     """slopes f32 [steps, directions] as model/mezo.py gives them, rates f64 [steps] (0: the step changed nothing),
     restored i32 [steps]: the step whose state was taken up again then, -1: none. best_step: the state that became the
-    soul. layers: how many learned; adapter ("gain", "lora" or "delta"), rank, targets: what of
-    them; reach: how far directions
-    go along the parameters, one of REACHES; notes: the soul's."""
+    soul. layers: how many learned; adapter ("gain", "lora" or "delta"), rank, targets: what of them; reach: how far
+    directions go along the parameters, one of REACHES; notes: the soul's."""
 
     base_name: str
     base_sha256: str

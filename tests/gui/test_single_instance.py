@@ -66,7 +66,9 @@ def test_a_killed_first_one_keeps_nobody_out(home, qtbot):
     second.close()
 
 
-LIVING = f"{os.getppid()}\nanother\nhost\n"  # the number of the one that was killed is another program's by now
+LIVING = (
+    f"{os.getppid()}\nanother\nhost\n"  # the number of the one that was killed is another program's by now
+)
 
 
 @pytest.mark.parametrize("content", ["", LIVING], ids=["killed before it was written", "number used again"])

@@ -106,7 +106,9 @@ print(most[0] - before, round(told[0]))
 """
 
 
-@pytest.mark.parametrize("changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 64}])
+@pytest.mark.parametrize(
+    "changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 64}, {"adapter": "delta"}]
+)
 def test_what_is_told_is_near_what_is_taken(model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
     job = make_job(model, tmp_path, **changes)
     done = subprocess.run(
