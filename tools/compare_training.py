@@ -153,6 +153,9 @@ def main() -> None:
     a, b = (
         {key: statistics.median(one[key] for one in rounds) for key in rounds[0]} for rounds in seen.values()
     )
+    from bitconverter.jobs.benchmark import machine  # not under a Python with torch
+
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, {args.model.name}\n")
     print("| step, CPU seconds | ours | torch bf16 | times less |\n|---|---|---|---|")
     for name, mine, peer in (
         ("MeZO, 1 x 256 tokens", "mezo", "mezo"),

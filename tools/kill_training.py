@@ -1,143 +1,245 @@
 """Kill a training at random moments and let it go on, again and again: what is redone, and is the result the same?
 
-Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [--save-seconds 0.5] [--engine exact|mezo]
+Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 10000] [--engine exact|mezo] [--damage-every 10]
 
 A tiny model with a sentence of its own is made and converted by the engine. One training runs without a break; the same
 one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the seed, whatever it does then, and started
-again: every fourth time within two seconds of the start of the process, else within two of its first step.
+again: every fourth time counted from the start of its process, else from its first step. Where processes can be forked,
+they are forked off this one, which has loaded the program: what is killed is the training, not the loading.
 
-Redone are the seconds from the moment at which the state
-that it goes on from had been reached to the kill. `--save-seconds` stands for the program's own 20: so many seconds
-after a state was saved the next one is, and the promise of at most 60 is checked in this scale: nothing may be redone
-that took longer than 3 times that and the longest step. Ends with 1 if the bytes differ or that does not hold.
+All times are processor time of the training's process, so that a machine that does other things too,
+or sleeps, changes nothing. The moments are drawn so that all kills fall into the time that the training took without a
+break. A state is saved so many seconds after the last one as a training lives on average, which stands for the
+program's own 20 s; the promise of at most 60 s is checked in this scale: nothing may be redone that took longer than 3
+times that and the longest step. Redone is what lies between the state that is gone on from and the last step told of.
+
+After every `--damage-every`th kill the newest checkpoint is damaged (cut, a bit turned, DONE removed, emptied, in turn).
+The next start must set it aside as .bad, say so, and go on from an older one; what is redone then counts like the rest.
+
+One line is printed for each kill, then a table and a line that begins with PASSED or FAILED. Ends with 0 or 1.
 """
 
 import argparse
-import queue
-import subprocess
+import multiprocessing
 import sys
 import tempfile
-import threading
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
+import psutil
 
+from bitconverter.jobs import train_run, train_state
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Finished, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, run_job
 from bitconverter.jobs.self_test_model import write_model
 from bitconverter.jobs.train import TrainJob
 
 PROMISED, OWN_SAVE = 60.0, 20.0  # seconds
+ROOM = 0.8  # of the time without a break: all kills fall into it
+FOREVER = 1e6
+TICK = 0.01  # seconds in which systems count processor time
 TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the lazy dog. " * 60
-PROGRAM = """
-import sys
-from bitconverter.jobs import train_run
-from bitconverter.jobs.job import Cancel, Failed, Metric, Note, run_job
-from bitconverter.jobs.train import TrainJob
-train_run.SAVE_SECONDS = {save}
-def tell(event):
-    if isinstance(event, Metric) and event.name == "loss":
-        print("step", event.step, flush=True)
-    elif isinstance(event, Note) and event.code == "resumed-training":
-        print("from", event.fields["step"], flush=True)
-last = run_job({job!r}, tell, Cancel())
-if isinstance(last, Failed):
-    raise last.error
-print("end", 0, flush=True)
-"""
+FORKED = "fork" in multiprocessing.get_all_start_methods()
+PROCESSES = multiprocessing.get_context("fork" if FORKED else "spawn")
 
 
-@dataclass
-class Seen:
-    """When each step was first over, in seconds of work done; and what the kills cost."""
-
-    at: dict[int, float] = field(default_factory=dict)
-    worked: float = 0.0
-    redone: list[float] = field(default_factory=list)
-    longest_step: float = 0.0
-    ended: bool = False
+# ---- what runs in a process of its own
 
 
-def make_model(folder: Path) -> Path:
+def teach(job: TrainJob, save: float, out: Connection) -> None:
+    """Tells (word, step or name, processor seconds of this process)."""
+    train_run.SAVE_SECONDS = save
+    train_run.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    begun = time.process_time()
+
+    def tell(event: Event) -> None:
+        used = time.process_time() - begun
+        if isinstance(event, Metric) and event.name == "loss":
+            out.send(("step", event.step, used))
+        elif isinstance(event, Note) and event.code == "resumed-training":
+            out.send(("from", event.fields["step"], used))
+        elif isinstance(event, Note) and event.code == "checkpoint-bad":
+            out.send(("bad", event.fields["name"], used))
+
+    last = run_job(job, tell, Cancel())
+    out.send(("failed", str(last.error), 0.0) if isinstance(last, Failed) else ("end", 0, 0.0))
+
+
+def make_model(folder: Path, out: Connection) -> None:
     write_model(folder / "source")
     job = ConvertJob(
         str(folder / "source"), str(folder / "model"), planes=2, threads=1, method="fast", report=False
     )
     last = run_job(job, lambda _: None, Cancel())
-    if not isinstance(last, Finished):
-        sys.exit(str(last))
-    return folder / "model"
+    out.send(("end", 0, 0.0) if isinstance(last, Finished) else ("failed", str(last), 0.0))
 
 
-@dataclass(frozen=True)
-class Child:
-    """A process that trains; what it tells, with the moment; `works`: it has told of its first step, or ended."""
-
-    process: subprocess.Popen[str]
-    lines: "queue.SimpleQueue[tuple[float, str]]"
-    works: threading.Event
-    reader: threading.Thread
+# ---- one life of a training
 
 
-def start(job: TrainJob, save: float) -> Child:
-    child = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM.format(save=save, job=job)], stdout=subprocess.PIPE, encoding="utf-8"
-    )
-    lines: queue.SimpleQueue[tuple[float, str]] = queue.SimpleQueue()
-    works = threading.Event()
-
-    def read() -> None:
-        assert child.stdout is not None
-        for line in child.stdout:
-            lines.put((time.monotonic(), line))
-            works.set()
-        works.set()
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    return Child(child, lines, works, reader)
+Told = tuple[str, "int | str", float]
 
 
-def run_until(job: TrainJob, save: float, patience: float, at_work: bool, seen: Seen) -> bool:
-    """One process, killed after `patience` seconds, counted from its first step if `at_work`; whether it came to its
-    end before."""
-    child = start(job, save)
-    if at_work:
-        child.works.wait()
+def live(target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False) -> list[Told]:
+    """A process that is killed after it has used `patience` seconds of the processor, counted from its first step if
+    `at_work`: what it told."""
+    ours, theirs = PROCESSES.Pipe(duplex=False)
+    child = PROCESSES.Process(target=target, args=(*args, theirs))
+    child.start()
+    theirs.close()
+    told: list[Told] = []
+    begun: float | None = None if at_work else 0.0
     try:
-        child.process.wait(patience)
-    except subprocess.TimeoutExpired:
-        child.process.kill()
-    killed = time.monotonic()
-    status, lines = child.process.wait(), child.lines
-    child.reader.join()
-    began, at_start, before = 0.0, 0.0, None
-    while not lines.empty():
-        moment, line = lines.get()
-        if not line.endswith("\n"):  # half of one, killed
+        while begun is None or _used(child.pid) - begun < patience:
+            if ours.poll(TICK):
+                told.append(ours.recv())
+                if begun is None and told[-1][0] == "step":
+                    begun = _used(child.pid)
+        time.sleep(patience % TICK)  # the system counts in ticks; the moments shall not
+        child.kill()
+        while True:  # what it had told before the kill
+            told.append(ours.recv())
+    except (EOFError, OSError, psutil.NoSuchProcess):  # it has ended, perhaps in the middle of a message
+        child.join()
+    return told
+
+
+def _used(pid: int | None) -> float:
+    times = psutil.Process(pid).cpu_times()
+    return times.user + times.system
+
+
+# ---- what the kills cost
+
+
+@dataclass
+class Seen:
+    """`at`: the processor seconds after which each step was first over, without what was redone. `damaged`: the
+    checkpoint that the next start must find; `may_be_silent`: one was killed before it could have said so."""
+
+    at: dict[int, float] = field(default_factory=lambda: {0: 0.0})
+    last: int = 0
+    redone: list[float] = field(default_factory=list)
+    longest_step: float = 0.0
+    damaged: str = ""
+    may_be_silent: bool = False
+    found: int = 0
+    ended: bool = False
+    problems: list[str] = field(default_factory=list)
+
+    def take(self, told: list[Told]) -> None:
+        """What one life told."""
+        if told and told[-1][0] == "failed":
+            self.problems.append(f"the training failed: {told[-1][1]}")
+        self.ended = bool(told) and told[-1][0] == "end"
+        told = [one for one in told if one[0] in ("from", "bad", "step")]
+        self._look_for_damage([one for one in told if one[0] != "step"])
+        work = [one for one in told if one[0] != "bad"]
+        if not work:
+            return
+        word, step, used = work[0]
+        assert isinstance(step, int)
+        start = step if word == "from" else 0
+        if start not in self.at:
+            self.problems.append(f"it goes on from step {start}, which it never told of")
+            return
+        self.redone.append(self.at[self.last] - self.at[start])
+        began, before = (used, used) if word == "from" else (0.0, 0.0)
+        for word, step, used in work:
+            assert isinstance(step, int)
+            if word == "step":
+                self.longest_step = max(self.longest_step, used - before)
+                self.at[step] = self.at[start] + used - began
+                self.last, before = step, used
+
+    def _look_for_damage(self, told: list[Told]) -> None:
+        if not self.damaged:
+            return
+        said = ("bad", f"{self.damaged}.bad") in [one[:2] for one in told]
+        if said or (told and told[-1][0] == "from"):
+            if not said and not self.may_be_silent:
+                self.problems.append(f"{self.damaged} was damaged, and nothing was said of it")
+            if ("from", int(self.damaged.rpartition("-")[2])) in [one[:2] for one in told]:
+                self.problems.append(f"{self.damaged} was damaged, and it went on from it")
+            self.found += said
+            self.damaged, self.may_be_silent = "", False
+        else:
+            self.may_be_silent = True
+
+
+def damage_newest(job: TrainJob, kind: int) -> str:
+    """The name of the checkpoint that is damaged now; "": there are no two."""
+    saved = train_state.checkpoints(job.work_dir)
+    if len(saved.steps()) < 2:
+        return ""
+    place = saved.folder / f"step-{saved.steps()[0]:08d}"
+    state = place / train_state.STATE
+    data = bytearray(state.read_bytes())
+    if kind % 4 == 0:
+        state.write_bytes(data[:-100])
+    elif kind % 4 == 1:
+        data[len(data) // 2] ^= 16
+        state.write_bytes(data)
+    elif kind % 4 == 2:
+        (place / "DONE").unlink()
+    else:
+        state.write_bytes(b"")
+    return place.name
+
+
+def kill_again_and_again(job: TrainJob, args: argparse.Namespace, whole_seconds: float) -> tuple[int, float, Seen]:
+    """The number of kills, the seconds after which a state was saved, and what they cost."""
+    mean = ROOM * whole_seconds / args.kills
+    random, seen, kills, damages = np.random.default_rng(args.seed), Seen(), 0, 0
+    while kills < args.kills and not seen.ended and not seen.problems:
+        patience, at_work = float(random.uniform(0, 2 * mean)), kills % 4 != 3
+        seen.take(live(teach, job, mean, patience=patience, at_work=at_work))
+        if seen.ended:
             break
-        word, number = line.split()
-        if word == "end":
-            return True
-        step = int(number)
-        if word == "from" or before is None:  # work begins: at the state of `step`, or at the first step
-            resumed = step if word == "from" else 0
-            began, at_start = moment, seen.at.get(resumed, 0.0)
-            if seen.at:
-                seen.redone.append(seen.worked - at_start)
-            before = moment
-        if word == "step":
-            seen.at[step] = at_start + (moment - began)
-            seen.longest_step = max(seen.longest_step, moment - before)
-            before = moment
-    if status > 0:
-        sys.exit("the training failed")
-    if before is not None:
-        seen.worked = at_start + (killed - began)
-    return False
+        kills += 1
+        where = f"{patience:.2f} s after its {'first step' if at_work else 'start'}"
+        redone = f", {seen.redone[-1]:.2f} s redone before" if seen.redone else ""
+        print(f"kill {kills} of {args.kills}: {where}, at step {seen.last}{redone}", flush=True)
+        if args.damage_every and kills % args.damage_every == 0 and not seen.damaged:
+            seen.damaged = damage_newest(job, damages)
+            damages += bool(seen.damaged)
+            print(f"  damaged: {seen.damaged or 'nothing, there is no other checkpoint'}", flush=True)
+    if not seen.ended and not seen.problems:
+        seen.take(live(teach, job, mean))
+    return kills, mean, seen
+
+
+# ---- the verdict
+
+
+def judge(args: argparse.Namespace, kills: int, save: float, seen: Seen, same: bool) -> bool:
+    """The table and the verdict; whether everything held."""
+    most = max(seen.redone, default=0.0)
+    allowed = PROMISED / OWN_SAVE * save + seen.longest_step
+    problems = list(seen.problems)
+    if not same:
+        problems.append("the bytes differ")
+    if most > allowed:
+        problems.append(f"{most:.2f} s were redone, {allowed:.2f} are allowed")
+    if kills < args.kills and not problems:
+        problems.append(f"it came to its end after {kills} kills: take more --steps")
+    if args.damage_every and kills >= args.damage_every and not seen.found:
+        problems.append("no damaged checkpoint was met")
+    print(f"\n{time.strftime('%Y-%m-%d')}, {machine()}, {args.engine}, seed {args.seed}\n")
+    print("| kills | steps | saved every | redone at most | of all work | damaged, found | same bytes |")
+    print("|---|---|---|---|---|---|---|")
+    print(
+        f"| {kills} | {args.steps} | {save:.2f} s | {most:.2f} s (allowed {allowed:.2f}) | {sum(seen.redone):.1f} s of "
+        f"{sum(seen.redone) + seen.at[seen.last]:.1f} s | {seen.found} | {'yes' if same else 'NO'} |"
+    )
+    print("\n" + ("FAILED: " + "; ".join(problems) if problems else "PASSED"), flush=True)
+    return not problems
 
 
 def main() -> None:
@@ -146,49 +248,33 @@ def main() -> None:
     )
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--steps", type=int, default=20_000)
-    parser.add_argument("--save-seconds", type=float, default=0.5)
+    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
-        model = make_model(folder)
-        jobs = [
+        whole, killed = (
             TrainJob(
-                str(model), str(folder / "lesson.txt"), str(folder / f"{end}.soul"), layers=1, steps=args.steps,
-                batch=4, window=32, engine=args.engine, threads=1, forget_limit=0.0,
+                str(folder / "model"), str(folder / "lesson.txt"), str(folder / f"{end}.soul"), layers=1,
+                steps=args.steps, batch=4, window=32, engine=args.engine, threads=1, forget_limit=0.0,
             )
             for end in ("whole", "killed")
-        ]  # fmt: skip
-        if not run_until(jobs[0], args.save_seconds, 1e6, False, Seen()):
-            sys.exit("the training without a break did not end")
-        random, seen, kills = np.random.default_rng(args.seed), Seen(), 0
-        while kills < args.kills and not seen.ended:
-            patience = float(random.uniform(0, 2))
-            seen.ended = run_until(jobs[1], args.save_seconds, patience, kills % 4 != 3, seen)
-            kills += not seen.ended
-        seen.ended = seen.ended or run_until(jobs[1], args.save_seconds, 1e6, False, seen)
-        same = Path(jobs[0].out).read_bytes() == Path(jobs[1].out).read_bytes()
-        kept_its_word = report(args, kills, seen, same)
-    sys.exit(0 if same and kept_its_word else 1)
+        )  # fmt: skip
+        _to_its_end(live(make_model, folder))
+        seconds = [used for word, _, used in _to_its_end(live(teach, whole, OWN_SAVE)) if word == "step"][-1]
+        print(f"without a break: {args.steps} steps in {seconds:.1f} s", flush=True)
+        kills, save, seen = kill_again_and_again(killed, args, seconds)
+        same = seen.ended and Path(whole.out).read_bytes() == Path(killed.out).read_bytes()
+        held = judge(args, kills, save, seen, same)
+    sys.exit(0 if held else 1)
 
 
-def report(args: argparse.Namespace, kills: int, seen: Seen, same: bool) -> bool:
-    """The table; whether no more was redone than promised."""
-    most = max(seen.redone, default=0.0)
-    allowed = PROMISED / OWN_SAVE * args.save_seconds + seen.longest_step
-    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.engine}\n")
-    print(
-        "| kills | steps | saved every | redone at most | of all work | same bytes |\n|---|---|---|---|---|---|"
-    )
-    print(
-        f"| {kills} | {args.steps} | {args.save_seconds:g} s | {most:.2f} s (allowed {allowed:.2f}) | "
-        f"{sum(seen.redone):.1f} s of {sum(seen.redone) + seen.worked:.1f} s | {'yes' if same else 'NO'} |"
-    )
-    if kills < args.kills:
-        print(f"\nIt came to its end after {kills} kills: take more --steps.")
-    return most <= allowed and kills == args.kills
+def _to_its_end(told: list[Told]) -> list[Told]:
+    if not told or told[-1][0] != "end":
+        sys.exit(f"FAILED: without a break it did not come to its end: {told[-1:]}")
+    return told
 
 
 if __name__ == "__main__":

@@ -7,15 +7,14 @@ MODEL is a converted folder, LESSON the folder that tools/sentiment_lesson.py ma
 `bitconverter train` in a process of its own, from its start to its end; then the soul is put on the model and every row
 of test.jsonl is asked for the more probable label. CPU seconds are those of all threads together, so on a machine that
 does nothing else they are at most `--threads` times the seconds. MeZO gets as many steps as two short runs say there is
-time for; with --mezo-steps, as many as that: where a machine does other things, the steps of a quiet minute may be
-measured alone and then learned in whatever time they take. Peak RSS is the operating system's, of the whole
+time for, which is counted in CPU seconds: 60 s are 120 of them with 2 threads, and a machine that does other things
+changes them little. With --mezo-steps it gets as many as that. Peak RSS is the operating system's, of the whole
 process; inference is `bitconverter chat` with one question.
 """
 
 import argparse
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 
 from bitconverter.engine import Engine, Model, Session
 from bitconverter.format.soul_file import read_soul
+from bitconverter.jobs.benchmark import machine
 from bitconverter.model.lessons import label_tokens
 from bitconverter.model.soul import put_on
 from bitconverter.model.tokenizer import Tokenizer
@@ -102,19 +102,20 @@ def steps_in(args: argparse.Namespace, folder: Path, seconds: float) -> int:
     times = []
     for steps in PROBE_STEPS:
         soul = folder / f"probe-{steps}-{seconds}.soul"
-        times.append(
-            train(args.model, args.lesson, soul, 0, args.threads, [*MEZO, "--steps", str(steps)]).seconds
-        )
+        done = train(args.model, args.lesson, soul, 0, args.threads, [*MEZO, "--steps", str(steps)])
+        times.append(done.cpu_seconds / args.threads)
     each = (times[1] - times[0]) / (PROBE_STEPS[1] - PROBE_STEPS[0])
     return max(1, int((seconds - times[0]) / each) + PROBE_STEPS[0])
 
 
 def mezo(args: argparse.Namespace, seed: int, folder: Path, seconds: float) -> tuple[str, float, Run]:
-    args.mezo_steps = steps = args.mezo_steps or steps_in(args, folder, seconds)
+    if seconds not in args.steps_in:
+        args.steps_in[seconds] = args.mezo_steps or steps_in(args, folder, seconds)
+    steps = args.steps_in[seconds]
     soul = folder / f"mezo-{seed}-{seconds}.soul"
     done = train(args.model, args.lesson, soul, seed, args.threads, [*MEZO, "--steps", str(steps)])
     return (
-        f"MeZO, {steps} steps",
+        f"MeZO, {steps} steps ({seconds:g} s)",
         accuracy(args.model, Path(done.result["out"]), args.lesson, args.threads),
         done,
     )
@@ -132,15 +133,6 @@ def memory(args: argparse.Namespace, folder: Path) -> list[str]:
     return lines
 
 
-def processor() -> str:
-    """What this machine calls its processor, and the instructions that the engine uses."""
-    name = platform.processor() or platform.machine()
-    if Path("/proc/cpuinfo").exists():
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        name = next((line.split(": ", 1)[1] for line in lines if line.startswith("model name")), name)
-    return f"{name}, {Engine().isa}"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -153,8 +145,9 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", choices=what, default=what)
     parser.add_argument("--mezo-steps", type=int, default=0, help="with one kind of mezo in --only")
     args = parser.parse_args()
+    args.steps_in = {}  # by seconds: probed once for all seeds
     print(
-        f"{time.strftime('%Y-%m-%d')}, {processor()}, {args.threads} threads, {args.model.name}\n", flush=True
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {Engine().isa}, {args.threads} threads, {args.model.name}\n", flush=True
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

@@ -13,8 +13,10 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
+from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.train import TrainJob
 
 KINDS: dict[str, dict[str, object]] = {
@@ -60,6 +62,7 @@ def main() -> None:
     parser.add_argument("lesson")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
+    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, {args.model.name}\n", flush=True)
     print("| training | told | taken |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, changes) in enumerate(KINDS.items()):

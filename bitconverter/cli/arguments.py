@@ -217,11 +217,15 @@ def _replay(parser: argparse.ArgumentParser) -> None:
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("action", nargs="?", choices=("diff",), help=texts.OPTIONS["runs_diff"])
+    actions = ("diff", "pin", "unpin", "go-on")
+    parser.add_argument("action", nargs="?", choices=actions, help=texts.OPTIONS["runs_action"])
     parser.add_argument(
         "numbers", nargs="*", type=_natural, metavar="NUMBER", help=texts.OPTIONS["runs_numbers"]
     )
     parser.add_argument("--most", type=_natural, default=20, metavar="N", help=texts.OPTIONS["runs_most"])
+    parser.add_argument("--out", metavar="OUT.soul", help=texts.OPTIONS["runs_out"])
+    parser.add_argument("--steps", type=_natural, metavar="N", help=texts.OPTIONS["runs_steps"])
+    parser.add_argument("--rate", type=float, metavar="R", help=texts.OPTIONS["runs_rate"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:

@@ -100,14 +100,18 @@ HELP = {
         "example:\n  bitconverter replay small taste.soul.steps again.soul",
     ),
     "runs": (
-        "the trainings so far, and what two of them have differently",
-        "List the trainings of this user, the newest first: their number, outcome, steps and the loss on what was held "
-        "back. `runs diff A B` prints the settings and results in which numbers A and B differ.",
-        "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n\n"
+        "the trainings so far, what two of them have differently, and pinned states",
+        "List the trainings of this user, the newest first: their number, outcome, steps, the loss on what was held "
+        "back and what is pinned. `runs diff A B` prints the settings and results in which numbers A and B differ. "
+        "`runs pin A` pins the newest saved state of an unfinished training (`runs pin A STEP`: the one after STEP): it "
+        "stays in OUT.soul.pinned when the training goes on and when it ends. `runs go-on A STEP --out NEW.soul` trains "
+        "on from there; `runs unpin A STEP` removes it.",
+        "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n  bitconverter runs pin 2\n"
+        "  bitconverter runs go-on 2 15 --out other.soul --steps 60 --rate 0.003\n\n"
         "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
         "runs, or can go on, or was given up).\n\n"
-        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers); diff: first and second (also\n"
-        "losses and checks), settings and numbers.",
+        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned); diff: first and second (also\n"
+        "losses and checks), settings and numbers; pin and unpin: path and step; go-on: what train gives.",
     ),
     "merge": (
         "write what was trained into a copy of the model",
@@ -255,8 +259,11 @@ OPTIONS = {
     "step_log": "the .steps file that `train --engine mezo` wrote",
     "train_forget_limit": "by how many nats per token the loss on a built-in general text may rise; what has forgotten "
     "more is set aside (default %(default)s; 0: do not look)",
-    "runs_diff": "compare two trainings",
-    "runs_numbers": "with diff: the numbers of both",
+    "runs_action": "compare two trainings; pin or unpin a state of one; go on from a pinned one",
+    "runs_numbers": "with diff: the numbers of both; else the number of the training, and the step of its state",
+    "runs_out": "with go-on: the soul to write, a name that is not taken",
+    "runs_steps": "with go-on: so many steps, those before the pinned state counted (default: as many as it had)",
+    "runs_rate": "with go-on: another rate (default: the one it had)",
     "runs_most": "list at most so many (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
     "processor is too hot (Windows tells no temperatures)",
@@ -303,6 +310,7 @@ NOTES = {
         "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
     ),
     "resumed-training": "going on after step {step}",
+    "began-at-pin": "going on from the pinned state after step {step}",
     "checkpoint-bad": "a damaged checkpoint was set aside as {name}; the newest good one is used",
     "train-plateau": "no gain in the last {checks} checks: ended after step {step}",
     "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
@@ -360,9 +368,18 @@ TRAINED_GENERAL = "on a general text {before:.4f} -> {after:.4f} nats per token 
 TRAINED_ASIDE = """\
 set aside, because it has forgotten too much: train with fewer steps or a smaller --rate, or keep it all the same:
           bitconverter adopt {quoted_out}"""
-RUNS_HEADER = ("number", "started", "outcome", "steps", "loss", "soul")
+RUNS_HEADER = ("number", "started", "outcome", "steps", "loss", "pinned", "soul")
 RUNS_NONE = "no trainings so far"
-RUNS_TWO = "runs diff takes the numbers of two trainings; `bitconverter runs` lists them"
+RUNS_WRONG = {
+    "diff": "runs diff takes the numbers of two trainings; `bitconverter runs` lists them",
+    "pin": "runs pin takes the number of a training, and the step if it shall not be the newest; `bitconverter runs` "
+    "lists them",
+    "unpin": "runs unpin takes the number of a training and the step of its pinned state; `bitconverter runs` lists them",
+    "go-on": "runs go-on takes the number of a training, the step of its pinned state and --out; `bitconverter runs` "
+    "lists them",
+}
+PINNED = "the state after step {step} is pinned in {path}"
+UNPINNED = "the state after step {step} is not pinned any more"
 ADOPTED = "{out}: kept all the same"
 TRAINED_LOG = "every step is written down in {log}"
 REPLAYED = "{out}: {parameters} parameters, after step {best_step} of {steps}"

@@ -7,7 +7,7 @@ import shlex
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from bitconverter import paths
@@ -26,6 +26,8 @@ from bitconverter.jobs.inspect import InspectJob, InspectResult
 from bitconverter.jobs.job import Job
 from bitconverter.jobs.logits import LogitsJob, LogitsResult
 from bitconverter.jobs.merge import MergeJob, MergeResult
+from bitconverter.jobs.pinned import pins_of
+from bitconverter.jobs.pins import GoOnJob, PinJob, UnpinJob
 from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview
@@ -33,7 +35,8 @@ from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.synthetic import SyntheticJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import ASIDE, TrainResult
+from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_state import ASIDE
 from bitconverter.store.run_store import Run
 
 DEFAULT_PLANES = 3
@@ -97,14 +100,32 @@ def replay(args: argparse.Namespace) -> int:
 
 
 def runs(args: argparse.Namespace) -> int:
-    history = str(paths.runs_file())
+    history, numbers = str(paths.runs_file()), args.numbers
     if args.action is None:
         _print(args, RunList(run(RunsJob(history, args.most), _line(args))), _runs_text)
         return DONE
-    if len(args.numbers) != 2:
-        print(f"bitconverter: {texts.RUNS_TWO}", file=sys.stderr)
+    counts = {"diff": (2,), "pin": (1, 2), "unpin": (2,), "go-on": (2,)}
+    if len(numbers) not in counts[args.action] or (args.action == "go-on" and not args.out):
+        print(f"bitconverter: {texts.RUNS_WRONG[args.action]}", file=sys.stderr)
         return WRONG_USE
-    return _run_and_print(args, DiffRunsJob(history, *args.numbers), _diff_text)
+    if args.action == "diff":
+        return _run_and_print(args, DiffRunsJob(history, *numbers), _diff_text)
+    return _pinned(args, run(DiffRunsJob(history, numbers[0], numbers[0]), _line(args)).first)
+
+
+def _pinned(args: argparse.Namespace, chosen: Run) -> int:
+    """What is to be done with a state of that training."""
+    soul = chosen.soul.removesuffix(ASIDE)
+    step = args.numbers[1] if len(args.numbers) > 1 else None
+    if args.action == "pin":
+        return _run_and_print(args, PinJob(soul, step), lambda result: texts.PINNED.format(**asdict(result)))
+    if args.action == "unpin":
+        job = UnpinJob(soul, args.numbers[1])
+        return _run_and_print(args, job, lambda result: texts.UNPINNED.format(**asdict(result)))
+    place = str(pins_of(soul).place(args.numbers[1]))
+    more: TrainJob = run(GoOnJob(place, args.out, args.steps, args.rate), _line(args))
+    more = replace(more, history=str(paths.runs_file()))
+    return _run_and_print(args, more, lambda result: _train_text(result, more.model))
 
 
 def merge(args: argparse.Namespace) -> int:
@@ -262,7 +283,8 @@ def _runs_text(found: RunList) -> str:
         numbers = each.numbers
         loss = f"{numbers['before']:.4f} -> {numbers['after']:.4f}" if "after" in numbers else ""
         steps = f"{numbers['steps']:.0f}" if "steps" in numbers else ""
-        rows.append((each.id, _when(each.started), each.outcome, steps, loss, each.soul))
+        pinned = " ".join(map(str, each.pinned))
+        rows.append((each.id, _when(each.started), each.outcome, steps, loss, pinned, each.soul))
     return as_table(rows, right={0, 3})
 
 

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QTreeWidget, QTreeWidgetItem, QVBoxLayout
 
 from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.pin_row import PinRow
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Texts, column, label
@@ -18,7 +19,7 @@ from bitconverter.store.run_store import Run
 if TYPE_CHECKING:
     from bitconverter.gui.loss_plot import LossPlot
 
-COLUMNS = ("number", "started", "name", "outcome", "loss")
+COLUMNS = ("number", "started", "name", "outcome", "loss", "pinned")
 ROWS_SEEN = 6
 TIMES = ("seconds",)
 SHARES = ("accuracy_before", "accuracy_after")
@@ -39,6 +40,7 @@ class RunList(QFrame):
         self._texts.set(title.setText, "runs-title")
         self._texts.set(words.setText, "runs-text")
         self.table, self.details = _table(), _table()
+        self.pins = PinRow()
         self.details.setSelectionMode(QTreeWidget.SelectionMode.NoSelection)
         self._texts.set(self.table.setAccessibleName, "runs-title")
         self._texts.set(self.details.setAccessibleName, "runs-details")
@@ -47,7 +49,7 @@ class RunList(QFrame):
         self._curves = QVBoxLayout()
         self.plot: LossPlot | None = None
         inner = column(self, 20, Space.MEDIUM)
-        for part in (title, words, self.notice, self.table):
+        for part in (title, words, self.notice, self.table, self.pins):
             inner.addWidget(part)
         inner.addLayout(self._curves)
         inner.addWidget(self.details)
@@ -57,8 +59,10 @@ class RunList(QFrame):
         """All that are known, the newest first."""
         self.notice.clear()
         if runs != self.runs:
-            self.runs, self.diff = runs, None
+            chosen = self.chosen()
+            self.runs = runs
             self._fill()
+            self._choose(chosen)
         self._show()
 
     def show_diff(self, diff: RunDiff) -> None:
@@ -75,6 +79,19 @@ class RunList(QFrame):
         """The numbers of the selected trainings, the first two of them."""
         places = sorted(self.table.indexOfTopLevelItem(item) for item in self.table.selectedItems())
         return [self.runs[place].id for place in places][:2]
+
+    def _choose(self, numbers: list[int]) -> None:
+        """Those that were chosen before the list was read anew, if they are all still there."""
+        places = [place for place, run in enumerate(self.runs) if run.id in numbers]
+        if not numbers or len(places) != len(numbers):
+            self.diff = None
+            return
+        self.table.blockSignals(True)
+        for place in places:
+            if (item := self.table.topLevelItem(place)) is not None:
+                item.setSelected(True)
+        self.table.blockSignals(False)
+        self.wanted.emit(numbers[0], numbers[-1])
 
     def _selected(self) -> None:
         found = self.chosen()
@@ -95,12 +112,14 @@ class RunList(QFrame):
         if self.plot is not None:
             self.plot.setVisible(diff is not None and diff.first.id == diff.second.id)
         if diff is None:
+            self.pins.show_run(None)
             return
         one = diff.first.id == diff.second.id
         rows = _one(diff.first) if one else [*_both(diff, "settings"), *_both(diff, "numbers")]
         names = [tr("runs-number-of", number=diff.first.id), tr("runs-number-of", number=diff.second.id)]
         heads = ["", *(names[:1] if one else names)]
         _fill(self.details, heads, rows, len(rows))
+        self.pins.show_run(diff.first if one else None)
         if one:
             self._show_curves(diff.first)
 
@@ -116,6 +135,7 @@ class RunList(QFrame):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self._texts.refresh()
+        self.pins.retranslate()
         if self.plot is not None:
             self.plot.retranslate()
         places = [self.table.indexOfTopLevelItem(item) for item in self.table.selectedItems()]
@@ -156,7 +176,8 @@ def _cells(run: Run) -> tuple[str, ...]:
     loss = f"{numbers['before']:.3f} → {numbers['after']:.3f}" if {"before", "after"} <= set(numbers) else "–"
     when = time.strftime("%Y-%m-%d %H:%M", time.localtime(run.started / 1000))
     name = Path(run.soul.removesuffix(".aside")).stem
-    return str(run.id), when, name, tr(f"run-is-{run.outcome}"), loss
+    pinned = ", ".join(map(str, run.pinned))
+    return str(run.id), when, name, tr(f"run-is-{run.outcome}"), loss, pinned
 
 
 def _one(run: Run) -> list[tuple[str, ...]]:

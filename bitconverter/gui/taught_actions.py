@@ -15,7 +15,7 @@ from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.jobs.adopt import AdoptJob, AdoptResult
 from bitconverter.jobs.compare_answers import CompareAnswersJob
 from bitconverter.jobs.job import Event, Failed, Finished, Stopped
-from bitconverter.jobs.train_run import ASIDE
+from bitconverter.jobs.train_state import ASIDE
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
 

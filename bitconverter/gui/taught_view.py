@@ -14,7 +14,7 @@ from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
 from bitconverter.jobs.compare_answers import Compared
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_run import ASIDE
+from bitconverter.jobs.train_state import ASIDE
 
 if TYPE_CHECKING:
     from bitconverter.gui.loss_plot import LossPlot

@@ -20,6 +20,7 @@ class TrainCard(QFrame):
     pause = Signal()
     resume = Signal()
     keep = Signal()
+    pin = Signal()
     discard = Signal()
 
     def __init__(self) -> None:
@@ -44,6 +45,7 @@ class TrainCard(QFrame):
         self.notice = Notice()
         self.pause_button, self.keep_button = Button("", "pause"), Button("", "stop")
         self.resume_button, self.discard_button = Button("primary", "play"), Button("quiet", "trash")
+        self.pin_button = Button("quiet", "pin")
         head, foot, buttons = row(), row(), row(Space.SMALL)
         head.addWidget(self.title, 1)
         head.addWidget(self._percent)
@@ -51,11 +53,13 @@ class TrainCard(QFrame):
         foot.addWidget(self.eta)
         for button, key, signal in (
             (self.resume_button, "resume", self.resume), (self.pause_button, "pause", self.pause),
-            (self.keep_button, "train-keep", self.keep), (self.discard_button, "discard", self.discard),
+            (self.keep_button, "train-keep", self.keep), (self.pin_button, "pin-now", self.pin),
+            (self.discard_button, "discard", self.discard),
         ):  # fmt: skip
             self._texts.set(button.setText, key)
             button.clicked.connect(signal)
             buttons.addWidget(button)
+        self._texts.set(self.pin_button.setToolTip, "pin-now-tip")
         buttons.addStretch()
         inner.addLayout(head)
         inner.addWidget(self._build_numbers())
@@ -105,7 +109,8 @@ class TrainCard(QFrame):
         self.resume_button.setVisible(phase == "paused")
         self.discard_button.setVisible(phase == "paused")
         self.keep_button.setVisible(phase != "preparing")
-        self.keep_button.setEnabled(phase in ("running", "paused") and bool(self.plot.checks))
+        self.pin_button.setVisible(phase in ("running", "paused"))
+        self._enable()
         self.show_progress(self._done, self._total, self._item, self._eta)
 
     def show_progress(self, done: int, total: int, item: str, eta: float | None) -> None:
@@ -124,7 +129,13 @@ class TrainCard(QFrame):
     def add_point(self, name: str, step: int, value: float) -> None:
         """A number for the curves: "loss" or "validation"."""
         self.plot.add(name, step, value)
-        self.keep_button.setEnabled(self.phase in ("running", "paused") and bool(self.plot.checks))
+        self._enable()
+        self._show_numbers()
+
+    def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
+        """Those of a training that goes on, up to where it is."""
+        self.plot.show_points(losses, checks)
+        self._enable()
         self._show_numbers()
 
     def show_paused(self, problem: ErrorText | None, why: str = "") -> None:
@@ -144,6 +155,11 @@ class TrainCard(QFrame):
             self.notice.show_warning(tr(key), tr(f"{key}-text", **note.fields))
         else:
             self.notice.clear()
+
+    def _enable(self) -> None:
+        """There is something to keep and to pin once it was looked at."""
+        for button in (self.keep_button, self.pin_button):
+            button.setEnabled(self.phase in ("running", "paused") and bool(self.plot.checks))
 
     def _show_numbers(self) -> None:
         checks, best = self.plot.checks, self.plot.best_check()

@@ -314,6 +314,10 @@ class TrainForm(TrainLayout):
             job = dataclasses.replace(job, rate=self.rate.value(), engine=self.engine.currentData())
         if self.aims.choice == "sort" and result is not None:
             job = dataclasses.replace(job, labels=result.labels)
+        return self._surrounded(job)
+
+    def _surrounded(self, job: TrainJob) -> TrainJob:
+        """With what the page says and what does not change the result."""
         asked = [text for field in self.questions if (text := field.text().strip()) and storable(text)]
         samples = tuple(dict.fromkeys(asked))
         return dataclasses.replace(

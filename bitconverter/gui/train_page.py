@@ -13,6 +13,7 @@ from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
+from bitconverter.gui.pin_actions import PinActions
 from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_form import State, TrainForm
@@ -47,11 +48,18 @@ class TrainPage(TrainForm):
         self.soul_actions = TaughtActions(self.taught, shell, self)
         self.soul_actions.gone.connect(self._again)
         self.soul_actions.back.connect(self._soul_is_back)
+        self.pin_actions = PinActions(shell, free_soul, self)
+        self.pin_actions.changed.connect(self._show_runs)
+        self.pin_actions.ready.connect(self._go_on)
+        self.run_list.pins.pin.connect(lambda run: self.pin_actions.pin(run.soul))
+        self.run_list.pins.unpin.connect(self.pin_actions.unpin)
+        self.run_list.pins.go_on.connect(self.pin_actions.go_on)
         self._historian = JobRunner(self)
         self._historian.happened.connect(self._on_history)
         self.run_list.wanted.connect(self._look_up)
         self._runners = (
-            self._reader, self._estimator, self.soul_actions.runner, self._trainer, self._historian
+            self._reader, self._estimator, self.soul_actions.runner, self._trainer, self._historian,
+            self.pin_actions.runner,
         )  # fmt: skip
         for runner in self._runners:
             runner.idle.connect(self._on_idle)
@@ -66,6 +74,7 @@ class TrainPage(TrainForm):
         card.pause.connect(self.pause)
         card.resume.connect(self.resume)
         card.keep.connect(self.keep)
+        card.pin.connect(self.pin)
         card.discard.connect(self.discard)
 
     # ---- the training
@@ -83,6 +92,23 @@ class TrainPage(TrainForm):
         self._log("log-preparing", rows=self.result.used if self.result else 0)
         self._begin()
         self._trainer.start(self._prepare_job(self._job.lesson))
+
+    def _go_on(self, job: TrainJob) -> None:
+        """A training begins at a pinned state of another one."""
+        if self.state in (State.WORKING, State.PAUSED):
+            self._shell.say(tr("train-busy"))
+            return
+        self._estimator.drop()
+        self._job = self._surrounded(job)
+        self.taught.show_taught(None)
+        self.samples.clear()
+        self._begin()
+        self._trainer.start(self._job)
+
+    def pin(self) -> None:
+        """Keep its newest saved state, whatever becomes of it."""
+        if self._job is not None and self.state in (State.WORKING, State.PAUSED):
+            self.pin_actions.pin(self._job.out)
 
     def resume(self) -> None:
         """Go on where it was."""
@@ -141,6 +167,8 @@ class TrainPage(TrainForm):
                 self._log("log-check", step=event.step, value=f"{event.value:.4f}")
         elif isinstance(event, Note) and event.code == "train-sample":
             self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
+        elif isinstance(event, Note) and event.code == "curves-so-far":
+            self.card.show_curves(event.fields["losses"], event.fields["checks"])
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
             if event.code in WAITS or event.code == "goes-on":
@@ -329,6 +357,7 @@ class TrainPage(TrainForm):
         for runner in (self._reader, self._estimator, self._historian):
             runner.drop()
         self.soul_actions.runner.cancel()
+        self.pin_actions.runner.cancel()
         self._trainer.cancel()
 
     def stop_and_wait(self) -> None:
@@ -347,11 +376,12 @@ class TrainPage(TrainForm):
 
 
 def free_soul(path: Path) -> str:
-    """`path`, or with a number behind it, such that neither a soul, a pack nor a work folder of that name is there."""
+    """`path`, or with a number behind it, such that neither a soul, a pack, a work folder nor a pinned state of that name
+    is there."""
     result, number = str(path), 2
     while any(
         os.path.exists(result + ending)
-        for ending in (".soul", ".u32", ".soul.partial", ".soul.aside", ".rejected.jsonl")
+        for ending in (".soul", ".u32", ".soul.partial", ".soul.aside", ".soul.pinned", ".rejected.jsonl")
     ):
         result, number = f"{path}-{number}", number + 1
     return result

@@ -4,6 +4,7 @@
 file `best` names. What is damaged is renamed to `step-N.bad`.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -21,14 +22,14 @@ _LEFT = re.compile(r"step-\d{8}\.(new|old)")  # of a process that was killed
 
 
 class Checkpoints:
-    def __init__(self, folder: Path, keep: int = 3) -> None:
-        """`keep`: how many of the newest stay, beside the best."""
+    def __init__(self, folder: Path, keep: int | None = 3) -> None:
+        """`keep`: how many of the newest stay, beside the best; None: all."""
         self.folder, self.keep = folder, keep
 
     def save(self, step: int, files: Mapping[str, bytes], best: bool) -> None:
         """One that is there already for this step is replaced. `best`: it is the best one from now on."""
         self.folder.mkdir(exist_ok=True)
-        place = self._place(step)
+        place = self.place(step)
         new, old = place.with_name(place.name + ".new"), place.with_name(place.name + ".old")
         for left in (new, old):
             shutil.rmtree(left, ignore_errors=True)
@@ -63,7 +64,7 @@ class Checkpoints:
 
     def load(self, step: int) -> dict[str, bytes] | None:
         """The files of one, None if it is damaged."""
-        place = self._place(step)
+        place = self.place(step)
         try:
             record: Any = json.loads((place / DONE).read_bytes())
             if record["step"] != step:
@@ -82,11 +83,21 @@ class Checkpoints:
 
     def set_aside(self, step: int) -> str:
         """Out of the way of the run, for who wants to look at it; its new name."""
-        place = self._place(step)
+        place = self.place(step)
         bad = place.with_name(place.name + ".bad")
         shutil.rmtree(bad, ignore_errors=True)
         os.rename(place, bad)
         return bad.name
+
+    def remove_one(self, step: int) -> None:
+        """Without those that are left the folder goes too, if nothing else is in it."""
+        shutil.rmtree(self.place(step))
+        self.remove_if_empty()
+
+    def remove_if_empty(self) -> None:
+        """The folder, if nothing is in it any more."""
+        with contextlib.suppress(OSError):
+            self.folder.rmdir()
 
     def remove(self) -> None:
         """All of them, and the folder if nothing else is in it."""
@@ -99,14 +110,15 @@ class Checkpoints:
         if not any(self.folder.iterdir()):
             self.folder.rmdir()
 
-    def _place(self, step: int) -> Path:
+    def place(self, step: int) -> Path:
+        """The folder of one, whether it is there or not."""
         return self.folder / f"step-{step:08d}"
 
     def _tidy(self) -> None:
         kept = {*self.steps()[: self.keep], self.best()}
         for step in self.steps():
             if step not in kept:
-                shutil.rmtree(self._place(step), ignore_errors=True)
+                shutil.rmtree(self.place(step), ignore_errors=True)
         for entry in list(self.folder.iterdir()):
             if _LEFT.fullmatch(entry.name):
                 shutil.rmtree(entry, ignore_errors=True)

@@ -1,12 +1,13 @@
 """The trainings of before: what a run writes down of itself, the list, and what two of them have differently."""
 
 import os
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual_rate
 from bitconverter.jobs.train_state import State
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
@@ -74,7 +75,8 @@ def numbers_of(result: TrainResult) -> dict[str, float]:
 
 @dataclass(frozen=True)
 class RunsJob:
-    """The trainings that the file `history` knows, the newest first, without curves: a tuple of Run."""
+    """The trainings that the file `history` knows, the newest first, without curves, with what is pinned of them: a
+    tuple of Run."""
 
     history: str
     most: int = 200
@@ -86,7 +88,7 @@ class RunsJob:
     def run(self, ctx: Context) -> tuple[Run, ...]:
         """Raises UserError: "runs-newer", "runs-unavailable"."""
         with open_runs(Path(self.history)) as store:
-            return tuple(store.runs(self.most))
+            return tuple(_with_pins(run) for run in store.runs(self.most))
 
 
 @dataclass(frozen=True)
@@ -114,13 +116,17 @@ class DiffRunsJob:
     def run(self, ctx: Context) -> RunDiff:
         """Raises UserError: "run-missing", "runs-newer", "runs-unavailable"."""
         with open_runs(Path(self.history)) as store:
-            first, second = store.run(self.first), store.run(self.second)
+            first, second = _with_pins(store.run(self.first)), _with_pins(store.run(self.second))
         return RunDiff(
             first,
             second,
             _differences(first.settings, second.settings),
             _differences(first.numbers, second.numbers),
         )
+
+
+def _with_pins(run: Run) -> Run:
+    return replace(run, pinned=tuple(pins_of(run.soul).steps()))
 
 
 def _differences(first: dict[str, Value], second: dict[str, Value]) -> tuple[tuple[str, Value, Value], ...]:

@@ -16,6 +16,7 @@ from bitconverter.format.lock import FolderLock
 from bitconverter.jobs import train_state
 from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
+from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.runs import RunRecord
 from bitconverter.jobs.train_run import (
     CLIPS,
@@ -36,7 +37,8 @@ ADAPTERS = ("gain", "lora", "delta")
 class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "train-memory", "lesson-changed", "no-such-core", those of read_lessons() and of the
+        "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
+        "pin-steps", those of read_lessons() and of the
         tokenizer; EngineError; Cancelled."""
         with on_cores(self.cores), low_priority() if self.eco else contextlib.nullcontext():
             return self._run(ctx)
@@ -100,9 +102,13 @@ def _check(job: TrainJob) -> None:
         raise _setting("labels", job.labels[0], "two or more words, or none")
     if not 0 <= job.seed < 2**53:
         raise _setting("seed", job.seed, "0 to 2^53 - 1")
+    if train_state.present(job.work_dir):
+        return
     for path in (Path(job.out), log_path(job.out), aside_path(job.out)):
-        if path.exists() and not train_state.present(job.work_dir):
+        if path.exists():
             raise output_exists(str(path))
+    if pins_of(job.out).steps():  # of another training: two would be mixed
+        raise output_exists(str(pins_of(job.out).folder))
 
 
 @contextlib.contextmanager

@@ -3,7 +3,9 @@
 The order of the examples, the checks and the rate depend on the step alone, so a run that was broken off goes on as if
 it had not been.
 
-Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "checkpoint-bad" (name: one
+Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
+pinned state that it goes on from), "curves-so-far" (losses, checks: lists of (step, value), of a run that goes on),
+"checkpoint-bad" (name: one
 that is damaged was set aside), "train-slower" (step, rate: the loss was no number or jumped; the best state is taken
 up again at half the rate), "train-plateau" (step, checks: nothing got better for so long), "train-no-gain" (the model
 was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
@@ -18,7 +20,7 @@ that are right in every token.
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -37,8 +39,9 @@ from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
+from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_state import Prefix, State
+from bitconverter.jobs.train_state import ASIDE, Prefix, State
 from bitconverter.jobs.training_memory import Load, check_memory, training_bytes
 from bitconverter.model.adamw import Schedule
 from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
@@ -58,7 +61,6 @@ RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside o
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
 MOST_SAMPLES = 3
-ASIDE = ".aside"  # ending of a soul that was set aside
 RATES = {
     ("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("exact", "delta"): 5e-4,
     ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
@@ -96,6 +98,9 @@ class TrainSettings:
     `forget_limit`: if the loss on a built-in general text rises by more nats per token, the soul is set aside:
     written as `out` + ASIDE. 0: that is not looked at.
 
+    `begin`: the folder of a pinned state to go on from (jobs/pinned.py), "" to begin at the beginning. Its settings
+    must be these, but for steps, rate, decay, clip, warmup, patience and forget_limit.
+
     `threads` does not change the result, so it may differ when a run is continued.
     """
 
@@ -130,6 +135,7 @@ class TrainSettings:
     cores: tuple[int, ...] = field(default=(), metadata={"identity": False})
     one_sided: bool = False
     by_spread: bool = False
+    begin: str = ""
 
     @property
     def work_dir(self) -> Path:
@@ -197,7 +203,7 @@ class TrainRun:
     # ---- beginning ----
 
     def _begin(self) -> State:
-        """The newest saved state that is whole, or a new one."""
+        """The newest saved state that is whole, else the pinned one that it begins at, or a new one."""
         start = self.trainer.start(self.job.seed)
         for step in self.checkpoints.steps():
             state = self._saved(step)
@@ -211,13 +217,33 @@ class TrainRun:
                     f"{self.job.work_dir} began. Remove that folder to start again from the beginning.",
                     folder=str(self.job.work_dir),
                 )
-            self.ctx.emit(Note("resumed-training", {"step": state.step}))
+            self._tell_going_on("resumed-training", state)
             return state
-        return State(self.key, start, start.copy())
+        return self._pinned() if self.job.begin else State(self.key, start, start.copy())
+
+    def _pinned(self) -> State:
+        path = self.job.begin
+        files = read_pin(path)
+        check_fits(path, files, asdict(self.job))
+        state = self._parsed(files)
+        if state is None:
+            raise damaged(path)
+        if state.key != self.key:
+            raise of_another(path)
+        self._tell_going_on("began-at-pin", state)
+        return state
+
+    def _tell_going_on(self, code: str, state: State) -> None:
+        self.ctx.emit(Note(code, {"step": state.step}))
+        checks = [(step, loss) for step, loss, _ in state.checks]
+        self.ctx.emit(Note("curves-so-far", {"losses": list(state.losses), "checks": checks}))
 
     def _saved(self, step: int) -> State | None:
         files = self.checkpoints.load(step)
-        if files is None or train_state.STATE not in files:
+        return None if files is None else self._parsed(files)
+
+    def _parsed(self, files: dict[str, bytes]) -> State | None:
+        if train_state.STATE not in files:
             return None
         try:
             state, learner = train_state.parse(files[train_state.STATE], self.trainer.size)
@@ -259,12 +285,12 @@ class TrainRun:
         try:
             while True:
                 if self._check_due():
-                    if self._check():
-                        self._save(best=True)
-                        saved = time.monotonic()
+                    self._save(best=self._check())
+                    saved = time.monotonic()
                     for prompt in self.job.samples:
                         self._answer(prompt)
                 while (question := self.ctx.questions.take()) is not None:
+                    self._save()  # who likes the answer can pin what gave it
                     self._answer(question)
                 if state.step >= steps or self._on_plateau():
                     break

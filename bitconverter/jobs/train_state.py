@@ -24,6 +24,7 @@ I64 = npt.NDArray[np.int64]
 STATE = "state.npz"
 CHECKPOINTS = "checkpoints"
 PREFIX = "prefix.f32"
+ASIDE = ".aside"  # ending of a soul that was set aside
 PREFIX_HEAD = 4096  # bytes before the values: a line of JSON, filled up with spaces
 
 

@@ -35,7 +35,8 @@ class Run:
     """One training. Times in milliseconds since 1970, `ended` None while it is not over. outcome: UNFINISHED, DONE,
     KEPT (ended before its last step), ASIDE (it has forgotten too much) or FAILED. `soul`: where it lies or was to
     lie. `settings` by the names of TrainSettings, `numbers` by those of TrainResult. The curves are empty in a list:
-    losses (step, nats per token), checks (step, nats per token on what is held back)."""
+    losses (step, nats per token), checks (step, nats per token on what is held back). `pinned`: the steps of its
+    pinned states, of which the file knows nothing."""
 
     id: int
     started: int
@@ -46,6 +47,7 @@ class Run:
     numbers: dict[str, float] = field(default_factory=dict)
     losses: tuple[tuple[int, float], ...] = ()
     checks: tuple[tuple[int, float], ...] = ()
+    pinned: tuple[int, ...] = ()
 
 
 class RunStore:

@@ -6,7 +6,11 @@ from pathlib import Path
 import pytest
 from reference.converted import write_converted
 
+from bitconverter import paths
 from bitconverter.cli.main import main
+from bitconverter.engine import Cancel
+from bitconverter.jobs.job import Metric, Stopped, run_job
+from bitconverter.jobs.train import TrainJob
 
 
 @pytest.fixture(scope="module")
@@ -67,3 +71,41 @@ def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[
     assert told["rate"] == ["0.001", "0.002"] and told["steps"] == ["2", "3"] and "layers" not in told
     assert main(["runs", "diff", "1"]) == 2 and "two trainings" in capsys.readouterr().err
     assert main(["runs", "diff", "1", "9"]) == 1 and "There is no training 9" in capsys.readouterr().err
+
+
+def test_a_state_is_pinned_gone_on_from_and_let_go(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path / "home"))
+    (tmp_path / "lesson.txt").write_text("a" * 800, encoding="utf-8")
+    job, cancel = TrainJob(
+        str(model), str(tmp_path / "lesson.txt"), str(tmp_path / "魂.soul"), layers=2, steps=20, batch=4, window=24,
+        rate=0.001, history=str(paths.runs_file()),
+    ), Cancel()  # fmt: skip
+
+    def stop(event: object) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 6:
+            cancel.request()
+
+    assert isinstance(run_job(job, stop, cancel), Stopped)
+
+    def said(*words: str) -> tuple[int, str, str]:
+        status = main(["runs", *words])
+        streams = capsys.readouterr()
+        return status, streams.out, streams.err
+
+    for words in (("pin",), ("unpin", "1"), ("go-on", "1", "6")):
+        assert said(*words)[0] == 2 and words[0]
+    assert said("pin", "2")[2].count("There is no training 2") == 1
+    assert said("pin", "1", "5")[0] == 1
+    status, out, _ = said("pin", "1")
+    assert status == 0 and out == f"the state after step 6 is pinned in {job.out}.pinned/step-00000006\n"
+    assert said()[1].splitlines()[1].split()[-2:] == ["6", job.out]
+    new = str(tmp_path / "new.soul")
+    status, out, err = said("go-on", "1", "6", "--out", new, "--steps", "9", "--rate", "0.002")
+    assert status == 0 and "going on from the pinned state after step 6" in err and new in out
+    assert json.loads(said("--json")[1])["runs"][0]["settings"]["begin"].endswith("step-00000006")
+    assert said("go-on", "1", "6", "--out", new)[0] == 1  # the name is taken
+    assert said("unpin", "1", "6")[1] == "the state after step 6 is not pinned any more\n"
+    assert said("unpin", "1", "6")[0] == 1 and "after step 6" in said("unpin", "1", "6")[2]
+    assert said("go-on", "1", "6", "--out", str(tmp_path / "more.soul"))[0] == 1

@@ -13,7 +13,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from reference.converted import write_converted
 
-from bitconverter.gui import taught_actions
+from bitconverter.gui import pin_actions, taught_actions
 from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
@@ -23,6 +23,7 @@ from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
 from bitconverter.jobs import eco
+from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
 
@@ -70,7 +71,7 @@ def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.move(path, target)
         return Trashed(path, str(target))
 
-    for module in (train_page_module, taught_actions):
+    for module in (train_page_module, taught_actions, pin_actions):
         monkeypatch.setattr(module, "move_to_trash", move)
     return place
 
@@ -428,7 +429,8 @@ def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp
     done = len(page.card.plot.losses)
     qtbot.mouseClick(page.card.resume_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
-    assert page.card.plot.losses[-1][0] == 40 and done < 40
+    assert [step for step, _ in page.card.plot.losses] == list(range(1, 41)) and done < 40
+    assert page.card.plot.checks[0][0] == 0 and page.taught.plot.losses == page.card.plot.losses
     assert len(window.activities.entries) == 1
 
 
@@ -472,6 +474,64 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
     assert work.is_dir() and page.state is State.PAUSED
 
 
+def test_a_state_is_pinned_gone_on_from_and_let_go(page, window, qtbot, tmp_path, bin_folder):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 5)
+    first = page._job
+    qtbot.mouseClick(page.card.pin_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.pin_actions.runner.busy, timeout=LONG)
+    (step,) = pins_of(first.out).steps()
+    assert f"after step {step} is pinned" in window.toast._text.text()
+    qtbot.mouseClick(page.card.keep_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    assert not first.work_dir.exists()
+    found = page.run_list
+    assert found.table.topLevelItem(0).text(5) == str(step) and not found.pins.isVisible()
+    found.table.topLevelItem(0).setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    pins = found.pins
+    assert pins.isVisible() and pins.step == step and not pins.pin_button.isVisible()
+    assert pins.last.value() == 5000 and pins.last.minimum() == step + 1
+    pins.last.setValue(step + 4)
+    qtbot.mouseClick(pins.go_on_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE and page._job is not first and not page.busy, timeout=LONG)
+    assert page._job.out != first.out and page._job.begin == str(pins_of(first.out).place(step))
+    assert [at for at, _ in page.card.plot.losses] == list(range(1, step + 5))
+    assert found.runs[0].settings["begin"] == page._job.begin and len(found.chosen()) == 1
+    qtbot.mouseClick(pins.unpin_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert not Path(first.out + ".pinned").exists() and not pins.isVisible()
+    window._act_on_toast()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert pins_of(first.out).load(step) and pins.isVisible()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert pins.steps.currentText() == f"{step} ステップのあと" and pins.go_on_button.text() == "ここから続ける"
+
+
+def test_a_paused_training_is_pinned_from_the_list(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 2)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    page.entered()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    found = page.run_list
+    found.table.topLevelItem(0).setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert found.pins.pin_button.isVisible() and not found.pins.go_on_button.isVisible()
+    qtbot.mouseClick(found.pins.pin_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert found.pins.go_on_button.isVisible() and found.pins.step == len(page.card.plot.losses)
+    qtbot.mouseClick(found.pins.go_on_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.state is State.PAUSED and "under way" in window.toast._text.text()  # one at a time
+    shutil.rmtree(found.runs[0].soul + ".partial")
+    qtbot.mouseClick(found.pins.pin_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert "no unfinished training" in window.toast._text.text()
+
+
 def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings, qtbot, tmp_path):
     start(page, qtbot, tmp_path, 5000)
     until_steps(page, qtbot, 2)
@@ -486,7 +546,7 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
         assert "ended during this training" in again.train.card.notice.text()
         qtbot.mouseClick(again.train.card.resume_button, Qt.MouseButton.LeftButton)
         until_steps(again.train, qtbot, 1)
-        assert again.train.card.plot.losses[0][0] > 1
+        assert again.train.card.plot.losses[0][0] == 1 and again.train.card.plot.checks[0][0] == 0
     finally:
         again.stop_and_wait()
 

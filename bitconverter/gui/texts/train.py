@@ -189,6 +189,7 @@ TEXTS: Texts = {
         "{windows} 個の区間（学習するトークン {targets} 個）で {parameters} 個のパラメーターを学習します。{checks} 個の区間は確認用に取っておきます。",
     ),
     "note-resumed-training": ("Going on after step {step}.", "{step} ステップ目の続きから始めます。"),
+    "note-began-at-pin": ("Going on from the pinned state after step {step}.", "ピン留めした {step} ステップ目の状態から続けます。"),
     "note-train-slower": (
         "The loss jumped at step {step}: back to the best state, at half the rate.",
         "{step} ステップ目で損失が跳ね上がったため、いちばん良かった状態に戻し、学習率を半分にしました。",

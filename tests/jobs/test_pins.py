@@ -1,0 +1,160 @@
+"""A state of a training that was pinned stays, and a training goes on from it."""
+
+from pathlib import Path
+
+import pytest
+from reference.converted import write_converted
+
+from bitconverter.engine import Cancel
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import train_state
+from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Questions, Stopped, run_job
+from bitconverter.jobs.pins import Pinned, PinJob, UnpinJob, going_on, pins_of
+from bitconverter.jobs.runs import RunsJob
+from bitconverter.jobs.train import TrainJob
+
+KINDS = [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 2}]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("pins") / "モデル"
+    write_converted(tiny_model, folder, 2, seed=3)
+    return folder
+
+
+def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> TrainJob:
+    folder.mkdir(exist_ok=True)
+    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
+    settings = {"layers": 1, "steps": 30, "batch": 4, "window": 24, "rate": 0.03, "forget_limit": 0.0} | changes
+    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / f"{name}.soul"), **settings)  # type: ignore[arg-type]
+
+
+def finish(job: Job, events: list[Event] | None = None) -> object:
+    last = run_job(job, (events if events is not None else []).append, Cancel())
+    assert isinstance(last, Finished), last
+    return last.result
+
+
+def error_of(job: Job) -> UserError:
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    return last.error
+
+
+def stop_at(job: TrainJob, step: int) -> None:
+    cancel = Cancel()
+    last = run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == step else None, cancel)
+    assert isinstance(last, Stopped)
+
+
+def pin(soul: str, step: int | None = None) -> Pinned:
+    found = finish(PinJob(soul, step))
+    assert isinstance(found, Pinned)
+    return found
+
+
+@pytest.mark.parametrize("changes", KINDS)
+def test_what_goes_on_from_a_pin_ends_in_the_same_bytes(
+    model: Path, tmp_path: Path, changes: dict[str, object]
+) -> None:
+    """The pin outlives the training, whose newer states and whose work folder are gone by then."""
+    job = make_job(model, tmp_path, **changes)
+    stop_at(job, 10)
+    pinned = pin(job.out)
+    assert pinned.step == 10 and Path(pinned.path).is_dir()
+    finish(job)
+    assert not job.work_dir.exists() and pins_of(job.out).steps() == [10]
+    again = going_on(pinned.path, str(tmp_path / "again.soul"))
+    assert again.steps == 30 and again.begin == pinned.path
+    events: list[Event] = []
+    finish(again, events)
+    told = [event.step for event in events if isinstance(event, Metric) and event.name == "loss"]
+    assert Note("began-at-pin", {"step": 10}) in events and told == list(range(11, 31))
+    assert Path(again.out).read_bytes() == Path(job.out).read_bytes()
+
+
+def test_it_goes_on_further_and_otherwise_and_is_killed_on_the_way(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    stop_at(job, 10)
+    pinned = pin(job.out)
+    ends = []
+    for name, broken_off in (("b", False), ("c", True)):
+        more = going_on(pinned.path, str(tmp_path / f"{name}.soul"), steps=50, rate=0.01)
+        if broken_off:
+            stop_at(more, 20)
+            assert pin(more.out).step == 20
+        ends.append(finish(more))
+    assert [end.steps for end in ends] == [50, 50]  # type: ignore[attr-defined]
+    assert (tmp_path / "b.soul").read_bytes() == (tmp_path / "c.soul").read_bytes()
+    assert ends[0].before == finish(job).before  # type: ignore[attr-defined]
+
+
+def test_it_is_not_tidied_away_and_goes_when_it_is_unpinned(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path, history=str(tmp_path / "runs.sqlite3"))
+    for step in (3, 6, 9, 12, 15):
+        stop_at(job, step)
+        if step in (3, 6):
+            pin(job.out)
+    saved = train_state.checkpoints(job.work_dir)
+    assert 6 not in saved.steps()[:3] and pins_of(job.out).steps() == [6, 3]
+    assert pin(job.out, saved.steps()[1]).step == saved.steps()[1]
+    finish(UnpinJob(job.out, saved.steps()[1]))
+    (run,) = finish(RunsJob(job.history))  # type: ignore[misc]
+    assert run.pinned == (6, 3)
+    finish(UnpinJob(job.out, 3))
+    finish(UnpinJob(job.out, 6))
+    assert not Path(job.out + ".pinned").exists()
+    assert error_of(UnpinJob(job.out, 6)).code == "pin-missing"
+
+
+def test_what_cannot_be_pinned_or_gone_on_from_is_said(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    assert error_of(PinJob(job.out)).code == "pin-nothing"
+    stop_at(job, 10)
+    assert error_of(PinJob(job.out, 7)).code == "pin-missing"
+    pinned = Path(pin(job.out).path)
+    for code, changes in (("pin-settings", {"seed": 5}), ("pin-steps", {"steps": 10})):
+        assert error_of(make_job(model, tmp_path, "b", begin=str(pinned), **changes)).code == code
+        assert not Path(make_job(model, tmp_path, "b").work_dir).exists()
+    other = make_job(model, tmp_path / "other", "c", begin=str(pinned))
+    (tmp_path / "other" / "lesson.txt").write_text("something else. " * 60, encoding="utf-8")
+    assert error_of(other).code == "pin-other"
+    (pinned / train_state.STATE).write_bytes(b"damaged")
+    for broken in (pinned, tmp_path, tmp_path / "nothing"):
+        with pytest.raises(UserError) as caught:
+            going_on(str(broken), str(tmp_path / "d.soul"))
+        assert caught.value.code == "pin-damaged"
+    assert error_of(make_job(model, tmp_path, "d", begin=str(pinned))).code == "pin-damaged"
+
+
+def test_a_damaged_checkpoint_is_not_pinned(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    for step in (4, 8):
+        stop_at(job, step)
+    (train_state.checkpoints(job.work_dir).folder / "step-00000008" / train_state.STATE).write_bytes(b"x")
+    assert pin(job.out).step < 8 and error_of(PinJob(job.out, 8)).code == "pin-missing"
+
+
+def test_pins_of_another_training_are_not_mixed(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    stop_at(job, 10)
+    pin(job.out)
+    finish(job)
+    Path(job.out).unlink()
+    assert error_of(job).code == "output-exists"
+
+
+def test_the_state_that_answered_can_be_pinned(model: Path, tmp_path: Path) -> None:
+    """Whenever a question is answered there is a checkpoint of that step, also where nothing got better."""
+    job, seen = make_job(model, tmp_path, rate=0.0, samples=("the",)), []  # type: tuple[TrainJob, list[tuple[int, int]]]
+    questions = Questions()
+
+    def look(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 4:
+            questions.ask("and now?")
+        if isinstance(event, Note) and event.code in ("train-sample", "sample-failed"):
+            seen.append((event.fields.get("step", 4), train_state.checkpoints(job.work_dir).steps()[0]))
+
+    run_job(job, look, Cancel(), questions)
+    assert len(seen) == 12 and all(told == saved for told, saved in seen)
