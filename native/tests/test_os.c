@@ -64,9 +64,21 @@ static int make_folder(const char *path)
     return CreateDirectoryW(wide(path), NULL) || GetLastError() == ERROR_ALREADY_EXISTS ? 0 : -1;
 }
 
+int test_press_key(void)
+{
+    INPUT down = { .type = INPUT_KEYBOARD, .ki = { .wVk = VK_F24 } }, up = down;
+    up.ki.dwFlags = KEYEVENTF_KEYUP;
+    return SendInput(1, &down, sizeof down) == 1 && SendInput(1, &up, sizeof up) == 1 ? 0 : -1;
+}
+
+void test_wait(int milliseconds) { Sleep((DWORD)milliseconds); }
+
+void test_no_display(void) {}
+
 #else
 #include <errno.h>
 #include <sys/stat.h>
+#include <time.h>
 
 char **test_arguments(int argc, char **argv)
 {
@@ -83,6 +95,20 @@ int test_remove(const char *path) { return remove(path); }
 static int make_folder(const char *path)
 {
     return mkdir(path, 0777) == 0 || errno == EEXIST ? 0 : -1;
+}
+
+int test_press_key(void) { return -1; }
+
+void test_wait(int milliseconds)
+{
+    const struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
+    nanosleep(&time, NULL);
+}
+
+void test_no_display(void)
+{
+    unsetenv("DISPLAY");
+    unsetenv("WAYLAND_DISPLAY");
 }
 #endif
 

@@ -1,6 +1,7 @@
 """Every command of the training guide works, on a tiny model and the files that the guide itself shows."""
 
 import json
+import os
 import re
 import shlex
 import shutil
@@ -12,7 +13,12 @@ import tokenizers
 from conftest import write_byte_tokenizer
 from model_folders import edit_config, edit_tensors
 
+from bitconverter import paths
+from bitconverter.cli.arguments import build_parser
 from bitconverter.cli.main import main
+from bitconverter.engine import Cancel
+from bitconverter.jobs.job import Metric, Stopped, run_job
+from bitconverter.jobs.train import TrainJob
 
 DOCS = Path(__file__).parents[2] / "docs"
 GUIDES = ("TRAINING_GUIDE.md", "TRAINING_GUIDE.ja.md")
@@ -52,6 +58,26 @@ def blocks(guide: str) -> list[tuple[str, str, str]]:
     return re.findall(r"^```(\w+) ?([\w./]*)\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def set_aside() -> None:
+    """As if the training had forgotten too much."""
+    os.rename("tea.soul", "tea.soul.aside")
+
+
+def break_off() -> None:
+    """A third training, stopped after step 15."""
+    cancel = Cancel()
+    job = TrainJob("small", "lessons.u32", "third.soul", steps=30, history=str(paths.runs_file()))
+
+    def stop(event: object) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 15:
+            cancel.request()
+
+    assert isinstance(run_job(job, stop, cancel), Stopped)
+
+
+STAGES = {"adopt": set_aside, "runs": break_off}
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_command_of_the_guide_works(
@@ -66,13 +92,13 @@ def test_every_command_of_the_guide_works(
     shutil.copytree(source, tmp_path / source.name)
     told: dict[str, str] = {}
     for language, name, text in blocks(guide):
-        if language == "text":  # what is only done if a training turned out so
-            continue
+        if language == "text":  # what is done where a training turned out so, or was broken off
+            STAGES[shlex.split(text)[1]]()
         if name:
             Path(name).parent.mkdir(exist_ok=True)
             Path(name).write_text(text, encoding="utf-8")
             continue
-        assert language == "console"
+        assert language in ("console", "text")
         for line in text.splitlines():
             program, *words = shlex.split(line)
             assert program == "bitconverter"
@@ -89,6 +115,8 @@ def test_every_command_of_the_guide_works(
     for soul in ("tea", "style", "taste"):
         # a random model forgets much of what it never knew, so one may be set aside
         assert Path(f"{soul}.soul").is_file() or Path(f"{soul}.soul.aside").is_file()
+    assert Path("again.soul").is_file() or Path("again.soul.aside").is_file()
+    assert "after step 15" in told["bitconverter runs pin 3"] and not Path("third.soul.pinned").exists()
     assert "2  " in told["bitconverter runs"] and "general_after" in told["bitconverter runs diff 1 2"]
 
 
@@ -97,8 +125,21 @@ def test_both_guides_say_the_same_commands() -> None:
         return [
             re.sub(r'--(prompt|sample) ".*?"', "", text)
             for language, _, text in blocks(guide)
-            if language == "console"
+            if language in ("console", "text")
         ]
 
     english, japanese = (commands(guide) for guide in GUIDES)
-    assert english == japanese and len(english) >= 8
+    assert english == japanese and len(english) >= 10
+
+
+@pytest.mark.parametrize("guide", GUIDES)
+def test_every_option_and_command_in_the_sentences_exists(guide: str) -> None:
+    text = re.sub(r"^```.*?^```$", "", (DOCS / guide).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    said = " ".join(re.findall(r"`([^`\n]+)`", text))
+    verbs = next(action.choices for action in build_parser()._actions if action.dest == "verb")
+    known = {option for verb in verbs.values() for action in verb._actions for option in action.option_strings}
+    named = set(re.findall(r"--[a-z][a-z-]*", said))
+    assert len(named) > 12 and named <= known
+    assert set(re.findall(r"bitconverter ([a-z]+)", said)) <= set(verbs)
+    for path in re.findall(r"tools/\w+\.py", said):
+        assert (DOCS.parent / path).is_file()
