@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 COLUMNS = ("number", "started", "name", "outcome", "loss", "pinned")
 ROWS_SEEN = 6
 TIMES = ("seconds",)
+WORDS = {"engine": "engine-", "adapter": "run-value-", "objective": "run-value-"}  # what their values are called
 SHARES = ("accuracy_before", "accuracy_after")
 
 
@@ -201,6 +202,10 @@ def _known(name: str) -> bool:
 def _value(name: str, value: Any) -> str:
     if value is None or value in ([], ""):
         return "–"
+    if isinstance(value, bool):
+        return tr("run-value-yes" if value else "run-value-no")
+    if name in WORDS and f"{WORDS[name]}{value}" in MESSAGES:
+        return tr(f"{WORDS[name]}{value}")
     if isinstance(value, list):
         return ", ".join(str(item).strip() for item in value)
     if name in TIMES and isinstance(value, int | float):

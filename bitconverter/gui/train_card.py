@@ -11,6 +11,7 @@ from bitconverter.gui.widgets import Button, ElidedLabel, Texts, column, label, 
 from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Note
 
+STANDS_STILL = 3  # checks without a better one: it may be ended
 PHASES = ("preparing", "running", "pausing", "paused", "stopping")
 
 
@@ -30,6 +31,8 @@ class TrainCard(QFrame):
         self._name, self.phase = "", ""
         self._eta: float | None = None
         self._done, self._total, self._item = 0, 0, ""
+        self._waiting: Note | None = None
+        self._slower: Note | None = None
         self._build()
         self.hide()
 
@@ -91,6 +94,7 @@ class TrainCard(QFrame):
         """A training called `name` begins, or goes on: its curves so far are told again."""
         self._name = name
         self.plot.clear()
+        self._waiting = self._slower = None
         self.notice.clear()
         self._show_numbers()
         self.show_phase("preparing")
@@ -130,6 +134,9 @@ class TrainCard(QFrame):
         """A number for the curves: "loss" or "validation"."""
         self.plot.add(name, step, value)
         self._enable()
+        if name == "validation":
+            self._slower = None
+            self._advise()
         self._show_numbers()
 
     def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
@@ -150,9 +157,25 @@ class TrainCard(QFrame):
 
     def show_waiting(self, note: Note) -> None:
         """It waits for what `note` says (a code of eco.WAITS), or goes on."""
-        if note.code in WAITS:
-            key = f"train-{note.code}"
-            self.notice.show_warning(tr(key), tr(f"{key}-text", **note.fields))
+        self._waiting = note if note.code in WAITS else None
+        self._advise()
+
+    def show_slower(self, note: Note) -> None:
+        """The loss jumped, and the best state was taken up again; said until the next check."""
+        self._slower = note
+        self._advise()
+
+    def _advise(self) -> None:
+        """What the user should know while it is at work: why it waits, that it jumped, that it stands still."""
+        best = self.plot.best_check()
+        since = sum(step > best[0] for step, _ in self.plot.checks) if best else 0
+        if self._waiting is not None:
+            key = f"train-{self._waiting.code}"
+            self.notice.show_warning(tr(key), tr(f"{key}-text", **self._waiting.fields))
+        elif self._slower is not None:
+            self.notice.show_warning(tr("train-slowed"), tr("train-slowed-text", **self._slower.fields))
+        elif best is not None and since >= STANDS_STILL:
+            self.notice.show_warning(tr("train-plateau"), tr("train-plateau-text", step=best[0]))
         else:
             self.notice.clear()
 
@@ -172,3 +195,5 @@ class TrainCard(QFrame):
         self._texts.refresh()
         self.plot.retranslate()
         self.show_phase(self.phase)
+        if self.phase == "running":
+            self._advise()

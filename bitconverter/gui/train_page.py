@@ -173,6 +173,8 @@ class TrainPage(TrainForm):
             self.console.say(partial(note_text, event))
             if event.code in WAITS or event.code == "goes-on":
                 self.card.show_waiting(event)
+            if event.code == "train-slower":
+                self.card.show_slower(event)
             if event.code == "sample-failed":
                 self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):

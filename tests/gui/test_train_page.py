@@ -23,6 +23,7 @@ from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
 from bitconverter.jobs import eco
+from bitconverter.jobs.job import Metric, Note
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
@@ -396,6 +397,9 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
     items[0].setSelected(True)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert found.details.topLevelItemCount() > 15 and len(found.plot.losses) == 6
+    one = {item.text(0): item.text(1) for item in map(found.details.topLevelItem, range(found.details.topLevelItemCount()))}
+    assert one["engine"] == "Exact gradients" and one["what learns"] == "row gains" and one["aim (MeZO)"] == "loss"
+    assert one["one side only (MeZO)"] == "no"  # words, not the program's own
     items[1].setSelected(True)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     told = {
@@ -472,6 +476,36 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
     assert not work.exists() and page.state is State.FORM and recall(window.shell.settings) is None
     window._act_on_toast()
     assert work.is_dir() and page.state is State.PAUSED
+
+
+def test_what_stands_still_or_jumps_is_said(page, window, qtbot):
+    card = page.card
+    card.begin("tea")
+    card.show_phase("running")
+
+    def check(step: int, value: float) -> None:
+        page._on_train(Metric("validation", step, value))
+
+    for step, value in enumerate((3.0, 2.0, 2.1, 2.2)):
+        check(step, value)
+    assert not card.notice.isVisible()
+    check(4, 2.3)
+    assert "does not get better" in card.notice.text() and "step 1" in card.notice.text()
+    page._on_train(Note("on-battery"))
+    assert "mains power" in card.notice.text()
+    page._on_train(Note("goes-on"))
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "良くなっていません" in card.notice.text() and card.keep_button.isEnabled()
+    check(5, 1.9)
+    assert not card.notice.isVisible()
+    page._on_train(Note("train-slower", {"step": 7, "rate": 0.005}))
+    assert "7 ステップ" in card.notice.text() and "0.005" in card.notice.text()
+    window.shell.settings["language"] = "en"
+    window.apply_setting("language")
+    assert "loss jumped" in card.notice.text() and "half the rate" in card.notice.text()
+    check(10, 1.8)
+    assert not card.notice.isVisible()
 
 
 def test_a_state_is_pinned_gone_on_from_and_let_go(page, window, qtbot, tmp_path, bin_folder):

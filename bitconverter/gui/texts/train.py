@@ -202,6 +202,16 @@ TEXTS: Texts = {
         "No gain in the last {checks} checks: ended after step {step}.",
         "この {checks} 回の確認で良くならなかったため、{step} ステップ目で終えました。",
     ),
+    "train-plateau": ("It does not get better any more", "これ以上は良くなっていません"),
+    "train-plateau-text": (
+        "The best state was at step {step}, and it is kept in any case. You may stop and keep it now.",
+        "いちばん良かったのは {step} ステップ目で、その状態は必ず残ります。ここで停止して残してもかまいません。",
+    ),
+    "train-slowed": ("The loss jumped", "損失が跳ね上がりました"),
+    "train-slowed-text": (
+        "At step {step} it went back to the best state, and it goes on at half the rate ({rate:g}). If that happens often, choose a smaller rate or look for damaged rows.",
+        "{step} ステップ目でいちばん良い状態に戻し、半分の学習率（{rate:g}）で続けています。たびたび起きるときは、学習率を下げるか、教材におかしな行がないか確かめてください。",
+    ),
     "train-on-battery": ("Waiting for mains power", "電源がつながるのを待っています"),
     "train-on-battery-text": (
         "The PC runs on its battery. Training goes on by itself when it is plugged in; Settings has a switch for that.",
