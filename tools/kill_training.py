@@ -7,14 +7,15 @@ one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the see
 again: every fourth time counted from the start of its process, else from its first step. Where processes can be forked,
 they are forked off this one, which has loaded the program: what is killed is the training, not the loading.
 
-All times are processor time of the training's process, so that a machine that does other things too,
-or sleeps, changes nothing. The moments are drawn so that all kills fall into the time that the training took without a
-break. A state is saved so many seconds after the last one as a training lives on average, which stands for the
-program's own 20 s; the promise of at most 60 s is checked in this scale: nothing may be redone that took longer than 3
-times that and the longest step. Redone is what lies between the state that is gone on from and the last step told of.
+All times are processor time of the training's process, so that a machine that does other things too, or sleeps, changes
+nothing. The moments are drawn so that all kills fall into the time that the training took without a break. A state is
+saved so many seconds after the last one as a training lives on average, which stands for the program's own 20 s; the
+promise of at most 60 s is checked in this scale: nothing may be redone that took longer than 3 times that and the
+longest step. Redone is what lies between the state that is gone on from and the last step told of.
 
-After every `--damage-every`th kill the newest checkpoint is damaged (cut, a bit turned, DONE removed, emptied, in turn).
-The next start must set it aside as .bad, say so, and go on from an older one; what is redone then counts like the rest.
+After every `--damage-every`th kill the newest checkpoint is damaged (cut, a bit turned, DONE removed, emptied, in
+turn). The next start must set it aside as .bad, say so, and go on from an older one; what is redone then counts like
+the rest.
 
 One line is printed for each kill, then a table and a line that begins with PASSED or FAILED. Ends with 0 or 1.
 """
@@ -46,7 +47,6 @@ FOREVER = 1e6
 TICK = 0.01  # seconds in which systems count processor time
 TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the lazy dog. " * 60
 FORKED = "fork" in multiprocessing.get_all_start_methods()
-PROCESSES = multiprocessing.get_context("fork" if FORKED else "spawn")
 
 
 # ---- what runs in a process of its own
@@ -86,11 +86,13 @@ def make_model(folder: Path, out: Connection) -> None:
 Told = tuple[str, "int | str", float]
 
 
-def live(target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False) -> list[Told]:
+def live(
+    target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False
+) -> list[Told]:
     """A process that is killed after it has used `patience` seconds of the processor, counted from its first step if
     `at_work`: what it told."""
-    ours, theirs = PROCESSES.Pipe(duplex=False)
-    child = PROCESSES.Process(target=target, args=(*args, theirs))
+    ours, theirs = multiprocessing.Pipe(duplex=False)
+    child = multiprocessing.Process(target=target, args=(*args, theirs))
     child.start()
     theirs.close()
     told: list[Told] = []
@@ -193,7 +195,9 @@ def damage_newest(job: TrainJob, kind: int) -> str:
     return place.name
 
 
-def kill_again_and_again(job: TrainJob, args: argparse.Namespace, whole_seconds: float) -> tuple[int, float, Seen]:
+def kill_again_and_again(
+    job: TrainJob, args: argparse.Namespace, whole_seconds: float
+) -> tuple[int, float, Seen]:
     """The number of kills, the seconds after which a state was saved, and what they cost."""
     mean = ROOM * whole_seconds / args.kills
     random, seen, kills, damages = np.random.default_rng(args.seed), Seen(), 0, 0
@@ -252,6 +256,7 @@ def main() -> None:
     parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
+    multiprocessing.set_start_method("fork" if FORKED else "spawn")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")

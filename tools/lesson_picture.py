@@ -27,7 +27,7 @@ from bitconverter.gui import messages
 from bitconverter.gui.app import prepare as prepare_window
 from bitconverter.gui.taught_view import Taught, TaughtView
 from bitconverter.jobs.benchmark import machine
-from bitconverter.jobs.compare_answers import Compared, CompareAnswersJob
+from bitconverter.jobs.compare_answers import CompareAnswersJob, Compared
 from bitconverter.jobs.job import Cancel, Event, Finished, Job, Metric, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
@@ -60,14 +60,20 @@ def teach(args: argparse.Namespace) -> tuple[TrainResult, Curves, tuple[Compared
         lesson = args.lesson or stack.enter_context(as_file(sample))
         kind = "plain" if args.plain or args.labels else "auto"
         result_of(
-            PrepareJob(str(args.model), (str(lesson),), f"{NAME}.u32", 512, share=args.held, style=kind)
+            PrepareJob(
+                str(args.model), (str(lesson),), f"{NAME}.u32", args.window, share=args.held, style=kind
+            )
         )
     job = TrainJob(
-        str(args.model), f"{NAME}.u32", f"{NAME}.soul", steps=args.steps, batch=args.batch, window=512,
-        rate=args.rate, labels=tuple(args.labels), threads=args.threads,
+        str(args.model), f"{NAME}.u32", f"{NAME}.soul", steps=args.steps, batch=args.batch, window=args.window,
+        layers=args.layers, rate=args.rate, labels=tuple(args.labels), threads=args.threads,
     )  # fmt: skip
     done = result_of(job, curves)
-    return done, curves, result_of(CompareAnswersJob(str(args.model), done.out, f"{NAME}.u32", most=args.answers))
+    return (
+        done,
+        curves,
+        result_of(CompareAnswersJob(str(args.model), done.out, f"{NAME}.u32", most=args.answers)),
+    )
 
 
 def draw(done: TrainResult, curves: Curves, answers: tuple[Compared, ...], model: str, out: Path) -> None:
@@ -85,14 +91,17 @@ def draw(done: TrainResult, curves: Curves, answers: tuple[Compared, ...], model
     )  # fmt: skip
     view.show_curves(curves["loss"], curves["validation"])
     view.show_answers(answers)
+    layout = view.layout()
+    assert layout is not None
     view.setFixedWidth(WIDTH)
+    view.name.setReadOnly(True)  # no cursor in the picture
     for language in ("en", "ja"):
         messages.set_language(language)
         view.retranslate()
         view.show()
         for _ in range(5):  # layouts settle, then text that wraps
             app.processEvents()
-            view.resize(WIDTH, view.layout().totalHeightForWidth(WIDTH))
+            view.resize(WIDTH, layout.totalHeightForWidth(WIDTH))
         few_colors(view.grab().toImage()).save(f"{out}-{language}.png")
     view.close()
 
@@ -107,6 +116,8 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=30)
     parser.add_argument("--rate", type=float)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--window", type=int, default=512)
+    parser.add_argument("--layers", type=int, default=6)
     parser.add_argument("--held", type=float, default=0.2, help="the share that is held back, and asked")
     parser.add_argument("--answers", type=int, default=3)
     parser.add_argument("--plain", action="store_true", help="without the chat template")
@@ -119,7 +130,9 @@ def main() -> None:
         done, curves, answers = teach(args)
         draw(done, curves, answers, str(args.model), out)
     print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, {args.model.name}")
-    print(f"on what was held back: {done.before:.3f} to {done.after:.3f} nats per token, best at step {done.best_step}")
+    print(
+        f"on what was held back: {done.before:.3f} to {done.after:.3f} nats per token, best at step {done.best_step}"
+    )
     if done.forgetting:
         print(f"on a general text: {done.forgetting.before:.3f} to {done.forgetting.after:.3f}")
     for one in answers:

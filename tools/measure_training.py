@@ -147,7 +147,8 @@ def main() -> None:
     args = parser.parse_args()
     args.steps_in = {}  # by seconds: probed once for all seeds
     print(
-        f"{time.strftime('%Y-%m-%d')}, {machine()}, {Engine().isa}, {args.threads} threads, {args.model.name}\n", flush=True
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {Engine().isa}, {args.threads} threads, {args.model.name}\n",
+        flush=True,
     )
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)

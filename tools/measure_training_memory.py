@@ -62,7 +62,9 @@ def main() -> None:
     parser.add_argument("lesson")
     parser.add_argument("--threads", type=int, default=2)
     args = parser.parse_args()
-    print(f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, {args.model.name}\n", flush=True)
+    print(
+        f"{time.strftime('%Y-%m-%d')}, {machine()}, {args.threads} threads, {args.model.name}\n", flush=True
+    )
     print("| training | told | taken |\n|---|---|---|", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         for number, (name, changes) in enumerate(KINDS.items()):

@@ -103,15 +103,15 @@ HELP = {
         "the trainings so far, what two of them have differently, and pinned states",
         "List the trainings of this user, the newest first: their number, outcome, steps, the loss on what was held "
         "back and what is pinned. `runs diff A B` prints the settings and results in which numbers A and B differ. "
-        "`runs pin A` pins the newest saved state of an unfinished training (`runs pin A STEP`: the one after STEP): it "
-        "stays in OUT.soul.pinned when the training goes on and when it ends. `runs go-on A STEP --out NEW.soul` trains "
-        "on from there; `runs unpin A STEP` removes it.",
+        "`runs pin A` pins the newest saved state of an unfinished training (`runs pin A STEP`: the one after STEP): "
+        "it stays in OUT.soul.pinned when the training goes on and when it ends. `runs go-on A STEP --out NEW.soul` "
+        "trains on from there; `runs unpin A STEP` removes it.",
         "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n  bitconverter runs pin 2\n"
         "  bitconverter runs go-on 2 15 --out other.soul --steps 60 --rate 0.003\n\n"
         "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
         "runs, or can go on, or was given up).\n\n"
-        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned); diff: first and second (also\n"
-        "losses and checks), settings and numbers; pin and unpin: path and step; go-on: what train gives.",
+        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned); diff: first and second\n"
+        "(also losses and checks), settings and numbers; pin and unpin: path and step; go-on: what train gives.",
     ),
     "merge": (
         "write what was trained into a copy of the model",
@@ -374,7 +374,8 @@ RUNS_WRONG = {
     "diff": "runs diff takes the numbers of two trainings; `bitconverter runs` lists them",
     "pin": "runs pin takes the number of a training, and the step if it shall not be the newest; `bitconverter runs` "
     "lists them",
-    "unpin": "runs unpin takes the number of a training and the step of its pinned state; `bitconverter runs` lists them",
+    "unpin": "runs unpin takes the number of a training and the step of its pinned state; `bitconverter runs` lists "
+    "them",
     "go-on": "runs go-on takes the number of a training, the step of its pinned state and --out; `bitconverter runs` "
     "lists them",
 }

@@ -11,7 +11,7 @@ from bitconverter.gui.page import Shell
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.pinned import pins_of
-from bitconverter.jobs.pins import GoOnJob, Pinned, PinJob
+from bitconverter.jobs.pins import GoOnJob, PinJob, Pinned
 from bitconverter.jobs.train_state import ASIDE
 from bitconverter.store.run_store import Run
 

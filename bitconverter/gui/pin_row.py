@@ -1,8 +1,9 @@
 """The pinned states of one training: go on from one, let one go; pin one more while it is not finished."""
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Signal, SignalInstance
 from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
 
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, Texts, column, label, row
@@ -11,7 +12,7 @@ from bitconverter.store.run_store import UNFINISHED, Run
 MOST_STEPS = 1_000_000
 
 
-class PinRow(QWidget):
+class PinRow(FollowsRoom, QWidget):
     """Emits what its buttons ask for, with the Run; `unpin` and `go_on` also with the step of the pinned state, `go_on`
     with the last step then."""
 
@@ -24,6 +25,7 @@ class PinRow(QWidget):
         self._texts = Texts()
         self._run: Run | None = None
         self.steps, self.last = QComboBox(), QSpinBox()
+        self.steps.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.last.setRange(1, MOST_STEPS)
         self.last.setButtonSymbols(QSpinBox.ButtonSymbols.NoButtons)
         self.go_on_button, self.unpin_button = Button("", "play"), Button("quiet", "close")
@@ -36,13 +38,22 @@ class PinRow(QWidget):
         self._texts.set(self.go_on_button.setText, "pins-go-on")
         self._texts.set(self.unpin_button.setText, "unpin")
         self._texts.set(self.pin_button.setText, "pins-pin")
-        inner, line = column(self, 0, Space.SMALL), row(Space.SMALL)
-        self._of_a_pin = (self.steps, self._until, self.last, self.go_on_button, self.unpin_button)
-        for part in (*self._of_a_pin, self.pin_button):
-            line.addWidget(part)
-        line.addStretch()
+        self._fields, self._buttons = QWidget(), QWidget()
+        self._of_a_pin = (self._fields, self.go_on_button, self.unpin_button)
+        fields, self._line, self._in_line = row(Space.SMALL), row(Space.SMALL), row(Space.SMALL)
+        for part in (self.steps, self._until, self.last):
+            fields.addWidget(part)
+        for button in (self.go_on_button, self.unpin_button, self.pin_button):
+            self._in_line.addWidget(button)
+        for holder, inside in ((self._fields, fields), (self._buttons, self._in_line)):
+            inside.setContentsMargins(0, 0, 0, 0)
+            inside.addStretch()
+            holder.setLayout(inside)
+            self._line.addWidget(holder)
+        self._line.addStretch()
+        inner = column(self, 0, Space.SMALL)
         inner.addWidget(words)
-        inner.addLayout(line)
+        inner.addLayout(self._line)
         self.steps.currentIndexChanged.connect(lambda _: self._show_last())
         self.go_on_button.clicked.connect(lambda: self._emit(self.go_on, self.step, self.last.value()))
         self.unpin_button.clicked.connect(lambda: self._emit(self.unpin, self.step))
@@ -71,7 +82,14 @@ class PinRow(QWidget):
             part.setVisible(bool(pinned))
         self.pin_button.setVisible(unfinished)
         self.setVisible(bool(pinned) or unfinished)
+        self._follow_room()
         self._show_last()
+
+    def _follow_room(self) -> None:
+        buttons = [b for b in (self.go_on_button, self.unpin_button, self.pin_button) if b.isVisibleTo(self)]
+        beside_or_below(self._in_line, buttons, self.width())
+        parts = [part for part in (self._fields, self._buttons) if part.isVisibleTo(self)]
+        beside_or_below(self._line, parts, self.width())
 
     def _show_last(self) -> None:
         """As many steps as it was to have; where that is no more than are behind it, as many again."""
@@ -82,9 +100,9 @@ class PinRow(QWidget):
         self.last.setMinimum(self.step + 1)
         self.last.setValue(steps if steps > self.step else self.step + steps)
 
-    def _emit(self, signal: "Signal", *values: int) -> None:
+    def _emit(self, signal: SignalInstance, *values: int) -> None:
         if self._run is not None:
-            signal.emit(self._run, *values)  # type: ignore[attr-defined]
+            signal.emit(self._run, *values)
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 COLUMNS = ("number", "started", "name", "outcome", "loss", "pinned")
 ROWS_SEEN = 6
 TIMES = ("seconds",)
-WORDS = {"engine": "engine-", "adapter": "run-value-", "objective": "run-value-"}  # what their values are called
+WORDS = {
+    "engine": "engine-",
+    "adapter": "run-value-",
+    "objective": "run-value-",
+}  # what their values are called
 SHARES = ("accuracy_before", "accuracy_after")
 
 

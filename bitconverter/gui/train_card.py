@@ -3,6 +3,7 @@
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QWidget
 
+from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.loss_plot import LossPlot
 from bitconverter.gui.messages import ErrorText, time_left, tr
 from bitconverter.gui.notice import Notice
@@ -12,10 +13,11 @@ from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Note
 
 STANDS_STILL = 3  # checks without a better one: it may be ended
+MARGIN = 20
 PHASES = ("preparing", "running", "pausing", "paused", "stopping")
 
 
-class TrainCard(QFrame):
+class TrainCard(FollowsRoom, QFrame):
     """Emits what its buttons ask for. `phase` is one of PHASES, or "" while there is nothing to show."""
 
     pause = Signal()
@@ -38,7 +40,7 @@ class TrainCard(QFrame):
 
     def _build(self) -> None:
 
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, MARGIN, Space.MEDIUM)
         self.title, self._percent = ElidedLabel("heading"), label("heading")
         self.plot, self.bar = LossPlot(), QProgressBar()
         self.bar.setRange(0, 1000)
@@ -49,7 +51,7 @@ class TrainCard(QFrame):
         self.pause_button, self.keep_button = Button("", "pause"), Button("", "stop")
         self.resume_button, self.discard_button = Button("primary", "play"), Button("quiet", "trash")
         self.pin_button = Button("quiet", "pin")
-        head, foot, buttons = row(), row(), row(Space.SMALL)
+        head, foot, self._line = row(), row(), row(Space.SMALL)
         head.addWidget(self.title, 1)
         head.addWidget(self._percent)
         foot.addWidget(self.text, 1)
@@ -61,16 +63,16 @@ class TrainCard(QFrame):
         ):  # fmt: skip
             self._texts.set(button.setText, key)
             button.clicked.connect(signal)
-            buttons.addWidget(button)
+            self._line.addWidget(button)
         self._texts.set(self.pin_button.setToolTip, "pin-now-tip")
-        buttons.addStretch()
+        self._line.addStretch()
         inner.addLayout(head)
         inner.addWidget(self._build_numbers())
         inner.addWidget(self.plot)
         inner.addWidget(self.bar)
         inner.addLayout(foot)
         inner.addWidget(self.notice)
-        inner.addLayout(buttons)
+        inner.addLayout(self._line)
 
     def _build_numbers(self) -> QWidget:
         result = QWidget()
@@ -116,6 +118,15 @@ class TrainCard(QFrame):
         self.pin_button.setVisible(phase in ("running", "paused"))
         self._enable()
         self.show_progress(self._done, self._total, self._item, self._eta)
+        self._follow_room()
+
+    def _follow_room(self) -> None:
+        """Its buttons stand side by side where all fit."""
+        buttons = (
+            self.resume_button, self.pause_button, self.keep_button, self.pin_button, self.discard_button
+        )  # fmt: skip
+        shown = [button for button in buttons if button.isVisibleTo(self)]
+        beside_or_below(self._line, shown, self.width() - 2 * MARGIN)
 
     def show_progress(self, done: int, total: int, item: str, eta: float | None) -> None:
         """How far it is; `item`: "step", "look" (what it has forgotten), or what comes before the first step."""

@@ -378,8 +378,8 @@ class TrainPage(TrainForm):
 
 
 def free_soul(path: Path) -> str:
-    """`path`, or with a number behind it, such that neither a soul, a pack, a work folder nor a pinned state of that name
-    is there."""
+    """`path`, or with a number behind it, such that neither a soul, a pack, a work folder nor a pinned state of that
+    name is there."""
     result, number = str(path), 2
     while any(
         os.path.exists(result + ending)

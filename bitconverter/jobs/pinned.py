@@ -43,8 +43,8 @@ def check_fits(path: str, files: dict[str, bytes], settings: dict[str, Any]) -> 
         if theirs.get(name) != mine[name]:
             raise UserError(
                 "pin-settings",
-                f"{name} is {mine[name]}, and the training of the pinned state {path} had {theirs.get(name)}. Go on with "
-                "the settings that it had; steps and rate may be others.",
+                f"{name} is {mine[name]}, and the training of the pinned state {path} had {theirs.get(name)}. Go on "
+                "with the settings that it had; steps and rate may be others.",
                 name=name, value=mine[name], wanted=theirs.get(name), path=path,
             )  # fmt: skip
     step = _step_of(path)

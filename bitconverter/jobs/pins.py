@@ -23,8 +23,8 @@ class Pinned:
 
 @dataclass(frozen=True)
 class PinJob:
-    """Pin the checkpoint after `step` of the unfinished training of `soul`, None: the newest that is whole. The training
-    may be at work."""
+    """Pin the checkpoint after `step` of the unfinished training of `soul`, None: the newest that is whole. The
+    training may be at work."""
 
     soul: str
     step: int | None = None
@@ -97,8 +97,12 @@ def going_on(path: str, out: str, steps: int | None = None, rate: float | None =
     Raises UserError("pin-damaged")."""
     names = {field.name for field in dataclasses.fields(TrainJob)}
     told: Any = json.loads(read_pin(path)[SETTINGS])
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in told.items()}
-    job = TrainJob(**{name: value for name, value in values.items() if name in names})
+    values: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in told.items()
+        if name in names
+    }
+    job = TrainJob(**values)
     return dataclasses.replace(
         job, out=out, begin=path, steps=steps or job.steps, rate=job.rate if rate is None else rate
     )

@@ -13,7 +13,7 @@ FILE *test_open_write(const char *path); /* a new file, with holes where nothing
 int test_seek(FILE *file, uint64_t offset);
 int test_remove(const char *path);
 int test_make_folders(const char *path); /* and those above it; one that is there is no failure */
-int test_press_key(void); /* one that does nothing; only on Windows */
+int test_press_key(void);                /* one that does nothing; only on Windows */
 
 void test_wait(int milliseconds);
 void test_no_display(void); /* from now on X11 and Wayland are not there */

@@ -134,10 +134,14 @@ def test_both_guides_say_the_same_commands() -> None:
 
 @pytest.mark.parametrize("guide", GUIDES)
 def test_every_option_and_command_in_the_sentences_exists(guide: str) -> None:
-    text = re.sub(r"^```.*?^```$", "", (DOCS / guide).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(
+        r"^```.*?^```$", "", (DOCS / guide).read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL
+    )
     said = " ".join(re.findall(r"`([^`\n]+)`", text))
     verbs = next(action.choices for action in build_parser()._actions if action.dest == "verb")
-    known = {option for verb in verbs.values() for action in verb._actions for option in action.option_strings}
+    known = {
+        option for verb in verbs.values() for action in verb._actions for option in action.option_strings
+    }
     named = set(re.findall(r"--[a-z][a-z-]*", said))
     assert len(named) > 12 and named <= known
     assert set(re.findall(r"bitconverter ([a-z]+)", said)) <= set(verbs)

@@ -16,6 +16,8 @@ from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
 from bitconverter.jobs.job import Failed, Progress
+from bitconverter.jobs.runs import RunDiff
+from bitconverter.store.run_store import UNFINISHED, Run
 
 LONG = 300_000
 SMALL = (1024, 640)
@@ -166,6 +168,26 @@ def test_a_job_at_work_is_whole_on_every_page_at_200_percent(scaled, qtbot, lang
     assert palette.list.sizeHintForColumn(0) <= palette.list.viewport().width()
     palette.reject()
     window.activities.turn(entry, Work.DONE)
+    assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 200])
+def test_a_training_and_the_pinned_states_of_another_are_whole_at_1024_x_640(scaled, qtbot, language, scale):
+    window = scaled(language, scale)
+    window.show_page("train")
+    page = window.train
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    run = Run(7, 0, None, UNFINISHED, "teas.soul", {"steps": 100_000}, pinned=(99_999, 3))
+    page.run_list.show_runs((run,))
+    page.run_list.show_diff(RunDiff(run, run, (), ()))
+    problems = []
+    for show in (lambda: page.card.show_phase("running"), lambda: page.card.show_paused(None)):
+        page.card.begin("a soul with a rather long name, 長い名前のソウル")
+        show()
+        _settle()
+        assert page.card.pin_button.isVisible() and page.run_list.pins.go_on_button.isVisible()
+        problems += _too_wide(window) + _clipped(window)
     assert not problems, "\n".join(problems)
 
 

@@ -397,8 +397,15 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
     items[0].setSelected(True)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert found.details.topLevelItemCount() > 15 and len(found.plot.losses) == 6
-    one = {item.text(0): item.text(1) for item in map(found.details.topLevelItem, range(found.details.topLevelItemCount()))}
-    assert one["engine"] == "Exact gradients" and one["what learns"] == "row gains" and one["aim (MeZO)"] == "loss"
+    one = {
+        item.text(0): item.text(1)
+        for item in map(found.details.topLevelItem, range(found.details.topLevelItemCount()))
+    }
+    assert (
+        one["engine"] == "Exact gradients"
+        and one["what learns"] == "row gains"
+        and one["aim (MeZO)"] == "loss"
+    )
     assert one["one side only (MeZO)"] == "no"  # words, not the program's own
     items[1].setSelected(True)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
@@ -528,7 +535,9 @@ def test_a_state_is_pinned_gone_on_from_and_let_go(page, window, qtbot, tmp_path
     assert pins.last.value() == 5000 and pins.last.minimum() == step + 1
     pins.last.setValue(step + 4)
     qtbot.mouseClick(pins.go_on_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.state is State.DONE and page._job is not first and not page.busy, timeout=LONG)
+    qtbot.waitUntil(
+        lambda: page.state is State.DONE and page._job is not first and not page.busy, timeout=LONG
+    )
     assert page._job.out != first.out and page._job.begin == str(pins_of(first.out).place(step))
     assert [at for at, _ in page.card.plot.losses] == list(range(1, step + 5))
     assert found.runs[0].settings["begin"] == page._job.begin and len(found.chosen()) == 1
@@ -540,7 +549,9 @@ def test_a_state_is_pinned_gone_on_from_and_let_go(page, window, qtbot, tmp_path
     assert pins_of(first.out).load(step) and pins.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert pins.steps.currentText() == f"{step} ステップのあと" and pins.go_on_button.text() == "ここから続ける"
+    assert (
+        pins.steps.currentText() == f"{step} ステップのあと" and pins.go_on_button.text() == "ここから続ける"
+    )
 
 
 def test_a_paused_training_is_pinned_from_the_list(page, window, qtbot, tmp_path):

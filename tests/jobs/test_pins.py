@@ -9,7 +9,7 @@ from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Questions, Stopped, run_job
-from bitconverter.jobs.pins import Pinned, PinJob, UnpinJob, going_on, pins_of
+from bitconverter.jobs.pins import PinJob, Pinned, UnpinJob, going_on, pins_of
 from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
 
@@ -26,7 +26,14 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> TrainJob:
     folder.mkdir(exist_ok=True)
     (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
-    settings = {"layers": 1, "steps": 30, "batch": 4, "window": 24, "rate": 0.03, "forget_limit": 0.0} | changes
+    settings = {
+        "layers": 1,
+        "steps": 30,
+        "batch": 4,
+        "window": 24,
+        "rate": 0.03,
+        "forget_limit": 0.0,
+    } | changes
     return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / f"{name}.soul"), **settings)  # type: ignore[arg-type]
 
 
@@ -44,7 +51,9 @@ def error_of(job: Job) -> UserError:
 
 def stop_at(job: TrainJob, step: int) -> None:
     cancel = Cancel()
-    last = run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == step else None, cancel)
+    last = run_job(
+        job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == step else None, cancel
+    )
     assert isinstance(last, Stopped)
 
 

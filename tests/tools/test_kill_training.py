@@ -1,4 +1,4 @@
-"""A training that is killed again and again ends in the same bytes; and the tool that kills says so only where it holds."""
+"""A training that is killed again and again ends in the same bytes; the tool that kills says so only where it holds."""
 
 import argparse
 import re
@@ -16,7 +16,9 @@ TOOL = Path(__file__).parents[2] / "tools" / "kill_training.py"
 def test_killed_a_dozen_times_it_ends_in_the_same_bytes(engine: str) -> None:
     """The same with 100 is `python tools/kill_training.py`."""
     words = ["--kills", "12", "--steps", "500", "--damage-every", "4", "--engine", engine]
-    done = subprocess.run([sys.executable, str(TOOL), *words], capture_output=True, encoding="utf-8", timeout=1200)
+    done = subprocess.run(
+        [sys.executable, str(TOOL), *words], capture_output=True, encoding="utf-8", timeout=1200
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     kills = re.findall(r"^kill (\d+) of 12: ", done.stdout, re.MULTILINE)
     assert kills == [str(n) for n in range(1, 13)] and done.stdout.endswith("\nPASSED\n")

@@ -30,7 +30,10 @@ TEXTS: Texts = {
         "最後に保存された状態（最大 20 秒前）を、学習がどうなっても残します。",
     ),
     "pin-done": ("The state after step {step} is pinned", "{step} ステップのあとの状態をピン留めしました"),
-    "unpinned": ("The state after step {step} is not pinned any more", "{step} ステップのあとの状態のピン留めを外しました"),
+    "unpinned": (
+        "The state after step {step} is not pinned any more",
+        "{step} ステップのあとの状態のピン留めを外しました",
+    ),
     "run-begin": ("goes on from", "開始した状態"),
     "run-is-unfinished": ("not finished", "未完了"),
     "run-is-done": ("done", "完了"),
