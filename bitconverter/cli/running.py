@@ -93,8 +93,6 @@ def _follow(
                 line.say(texts.TRAIN_CHECK.format(step=step, value=value))
             case Metric("accuracy", step, value):
                 line.say(texts.TRAIN_RIGHT.format(step=step, value=value))
-            case Note("curves-so-far"):  # to be drawn, not read
-                pass
             case Note(code, fields):
                 line.say(describe_note(code, fields))
             case Token(text) if on_token is not None:

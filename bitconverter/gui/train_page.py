@@ -20,7 +20,7 @@ from bitconverter.gui.train_form import State, TrainForm
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.gui.unfinished_training import is_work_folder, recall, remember
 from bitconverter.jobs.eco import WAITS
-from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Progress, Stopped
+from bitconverter.jobs.job import Curves, Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
@@ -167,8 +167,8 @@ class TrainPage(TrainForm):
                 self._log("log-check", step=event.step, value=f"{event.value:.4f}")
         elif isinstance(event, Note) and event.code == "train-sample":
             self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
-        elif isinstance(event, Note) and event.code == "curves-so-far":
-            self.card.show_curves(event.fields["losses"], event.fields["checks"])
+        elif isinstance(event, Curves):
+            self.card.show_curves(event.points["loss"], event.points["validation"])
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
             if event.code in WAITS or event.code == "goes-on":

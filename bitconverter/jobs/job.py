@@ -14,7 +14,7 @@ from bitconverter.format.atomic import write_json
 from bitconverter.format.errors import UserError
 
 __all__ = [
-    "Cancel", "Context", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress", "Questions",
+    "Cancel", "Context", "Curves", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress", "Questions",
     "Stopped", "Token", "run_job",
 ]  # fmt: skip
 
@@ -37,6 +37,13 @@ class Metric:
     name: str
     step: int
     value: float
+
+
+@dataclass(frozen=True)
+class Curves:
+    """What a job that goes on had measured before: (step, value) by the names of its Metrics."""
+
+    points: dict[str, list[tuple[int, float]]]
 
 
 @dataclass(frozen=True)
@@ -69,7 +76,7 @@ class Stopped:
     """Cancelled; the work folder, if there is one, holds what is needed to go on."""
 
 
-Event = Progress | Metric | Token | Note | Finished | Failed | Stopped
+Event = Progress | Metric | Curves | Token | Note | Finished | Failed | Stopped
 
 
 class Questions:

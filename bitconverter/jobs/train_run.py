@@ -4,17 +4,16 @@ The order of the examples, the checks and the rate depend on the step alone, so 
 it had not been.
 
 Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
-pinned state that it goes on from), "curves-so-far" (losses, checks: lists of (step, value), of a run that goes on),
-"checkpoint-bad" (name: one
-that is damaged was set aside), "train-slower" (step, rate: the loss was no number or jumped; the best state is taken
-up again at half the rate), "train-plateau" (step, checks: nothing got better for so long), "train-no-gain" (the model
-was best as it was), "train-forgot" (before, after, limit, path: it has forgotten too much of a text that has nothing to
-do with the lesson, so the soul is kept in `path` and not under its name), "train-sample" (step, prompt, answer: of the
-model as it is then, to one of the samples at every check, or to what was asked of the running job), "sample-failed"
-(prompt, reason), those of jobs/eco.py (it waits, it goes on). Metric("memory", step, bytes): what it is expected to
-take beside the mapped model. Metric("loss", step, value) after every step; at every check
-Metric("validation", step, value), in nats per learned token, and Metric("accuracy", step, value), the share of windows
-that are right in every token.
+pinned state that it goes on from), "checkpoint-bad" (name: one that is damaged was set aside), "train-slower" (step,
+rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-plateau" (step,
+checks: nothing got better for so long), "train-no-gain" (the model was best as it was), "train-forgot" (before, after,
+limit, path: it has forgotten too much of a text that has nothing to do with the lesson, so the soul is kept in `path`
+and not under its name), "train-sample" (step, prompt, answer: of the model as it is then, to one of the samples at
+every check, or to what was asked of the running job), "sample-failed" (prompt, reason), those of jobs/eco.py (it waits,
+it goes on). Curves of "loss" and "validation", where it goes on. Metric("memory", step, bytes): what it is expected to
+take beside the mapped model. Metric("loss", step, value) after every step; at every check Metric("validation", step,
+value), in nats per learned token, and Metric("accuracy", step, value), the share of windows that are right in every
+token.
 """
 
 import math
@@ -36,7 +35,7 @@ from bitconverter.jobs import train_state
 from bitconverter.jobs.asking import Asking
 from bitconverter.jobs.eco import Manners, Probes, tell_blindness, wait_until_free
 from bitconverter.jobs.eta import Eta
-from bitconverter.jobs.job import Context, Metric, Note, Progress
+from bitconverter.jobs.job import Context, Curves, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
@@ -236,7 +235,7 @@ class TrainRun:
     def _tell_going_on(self, code: str, state: State) -> None:
         self.ctx.emit(Note(code, {"step": state.step}))
         checks = [(step, loss) for step, loss, _ in state.checks]
-        self.ctx.emit(Note("curves-so-far", {"losses": list(state.losses), "checks": checks}))
+        self.ctx.emit(Curves({"loss": list(state.losses), "validation": checks}))
 
     def _saved(self, step: int) -> State | None:
         files = self.checkpoints.load(step)
