@@ -1,7 +1,9 @@
 """The licences of everything the bundle holds, gathered into one folder that is shipped with it."""
 
+import json
 import re
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 
 import lock
@@ -14,13 +16,48 @@ INSTEAD = {
     "pyside6-essentials": ["Qt.txt", "LGPL-3.0.txt", "GPL-3.0.txt"],
     "shiboken6": ["Qt.txt", "LGPL-3.0.txt", "GPL-3.0.txt"],
 }
+
+
+@dataclass(frozen=True)
+class Part:
+    """Something that lies inside of a library we ship, where no package's own metadata tells of it."""
+
+    name: str  # as its text writes it
+    holder: str
+    text: str  # of license_texts, or gathered from a package
+    systems: tuple[str, ...] = ("windows", "linux")
+
+
+PARTS = (
+    *(Part(name, "lxml", "lxml/licenses/LICENSES.txt") for name in ("libxml2", "libxslt", "libexslt")),
+    Part("libiconv", "lxml", "libiconv.txt"),
+    Part("LESSER GENERAL PUBLIC LICENSE", "lxml (libiconv)", "LGPL-2.1.txt"),
+    Part("zlib", "lxml, Qt, Python, the starter, the installer", "zlib.txt"),
+    Part("LibYAML", "PyYAML", "libyaml.txt"),
+    Part("mypyc", "charset-normalizer", "mypyc.txt"),
+    Part("libffi", "Python, cffi", "Python-parts.txt"),
+    *(
+        Part(name, "Python", "Python-parts.txt")
+        for name in ("OpenSSL", "SQLite", "bzip2", "liblzma", "expat", "libmpdec", "zlib", "Mersenne Twister", "dtoa")
+    ),
+    *(Part(name, "numpy", "numpy/licenses/LICENSE.txt") for name in ("OpenBLAS", "LAPACK", "libgfortran")),
+    *(Part(name, "tokenizers", "Rust.txt") for name in ("Oniguruma", "standard library")),
+    *(
+        Part(name, "Qt", "Qt-parts.txt")
+        for name in ("freetype", "harfbuzz", "libjpeg", "libpng", "pcre2", "double-conversion", "md4c", "Unicode")
+    ),
+    Part("libgcc", "the engine", "libgcc.txt", ("windows",)),
+    Part("mingw-w64", "the engine, the installer", "mingw-w64.txt", ("windows",)),
+    Part("NSIS", "the installer", "NSIS.txt", ("windows",)),
+    Part("lzma-cpl-exception", "the installer", "NSIS.txt", ("windows",)),
+)
 _LICENCE = re.compile(r"licen[cs]e|copying|notice|authors", re.IGNORECASE)
 
 
 def gather(site_packages: Path, python_license: Path, system: str, target: Path) -> None:
-    """One folder per package of the lock, Python's own text, ours, and a list of all with versions.
+    """One folder per package of the lock, Python's own text, ours, those of what lies inside, and a list of all.
 
-    Raises SetupError for a package without any licence text: nothing may be shipped without.
+    Raises SetupError for anything without its licence text: nothing may be shipped without.
     """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
@@ -49,10 +86,37 @@ def gather(site_packages: Path, python_license: Path, system: str, target: Path)
         "",
         "Python: Python.txt. The starter in the exe files: pyinstaller (GPL with an exception for that use).",
     ]
+    lines += _parts(system, target)
+    _every_crate_is_named(site_packages)
     if system == "windows":
         shutil.copy(TEXTS / "Microsoft.txt", target / "Microsoft.txt")
         lines.append("Microsoft's C and C++ run-time libraries: Microsoft.txt.")
     (target / "README.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def _parts(system: str, target: Path) -> list[str]:
+    """Copy the texts of PARTS; a line for each. Raises SetupError where a text does not name its part."""
+    lines = ["", "Inside of these libraries are others:", ""]
+    for part in PARTS:
+        if system not in part.systems:
+            continue
+        if (TEXTS / part.text).is_file():
+            shutil.copy(TEXTS / part.text, target / part.text)
+        text = target / part.text
+        if not text.is_file() or part.name not in text.read_text(encoding="utf-8"):
+            raise SetupError(f"{part.text} holds no licence of {part.name}, which is in {part.holder}")
+        lines.append(f"{part.name}, in {part.holder}: {part.text}")
+    return [*lines, ""]
+
+
+def _every_crate_is_named(site_packages: Path) -> None:
+    """What a wheel made of Rust says it holds (its sboms/*.cyclonedx.json) must be in Rust.txt, by its version."""
+    named = set((TEXTS / "Rust.txt").read_text(encoding="utf-8").splitlines())
+    for path in site_packages.glob("*.dist-info/sboms/*.cyclonedx.json"):
+        for crate in json.loads(path.read_text(encoding="utf-8"))["components"]:
+            line = f"{crate['name']} {crate['version']}: "
+            if crate["purl"].startswith("pkg:cargo/") and not any(known.startswith(line) for known in named):
+                raise SetupError(f"{path.name} holds {line[:-2]}: add its licence to license_texts/Rust.txt")
 
 
 def dist_info(site_packages: Path, name: str) -> Path:

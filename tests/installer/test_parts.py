@@ -1,6 +1,7 @@
 """The pieces of the installer that need neither Windows nor wine; installer/build.py test does the rest."""
 
 import hashlib
+import json
 import re
 import struct
 import tomllib
@@ -135,20 +136,32 @@ def test_no_program_without_the_engine_and_its_backend(name, program):
 
 
 def _site(folder, *names, text="the licence"):
+    """Packages as they lie in site-packages; lxml's and numpy's texts name what they hold, as the real ones do."""
+    parts = [part for part in licenses.PARTS if "/" in part.text]
+    for part in parts:
+        path = folder / f"{part.text.split('/')[0]}-1.0.dist-info" / part.text.partition("/")[2]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(" ".join(other.name for other in parts if other.text == part.text), encoding="utf-8")
     for name in names:
         info = folder / f"{name}-1.0.dist-info" / "licenses"
-        info.mkdir(parents=True)
+        info.mkdir(parents=True, exist_ok=True)
         (info.parent / "METADATA").write_text("License-Expression: MIT\n", encoding="utf-8")
         if text:
             (info / "LICENSE").write_text(text, encoding="utf-8")
     return folder
 
 
-def test_licences_are_gathered_and_a_package_without_one_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(lock, "installed", lambda _: {"some-package": "1.0", "tokenizers": "0.1"})
+def _packages(tmp_path, monkeypatch):
+    packages = {"lxml": "1.0", "numpy": "1.0", "some-package": "1.0", "tokenizers": "0.1"}
+    monkeypatch.setattr(lock, "installed", lambda _: packages)
     python = tmp_path / "python.txt"
     python.write_text("Python's licence", encoding="utf-8")
-    site = _site(tmp_path / "site", "some_package", "tokenizers", "pyinstaller")
+    names = ("lxml", "numpy", "some_package", "tokenizers", "pyinstaller")
+    return python, _site(tmp_path / "site", *names)
+
+
+def test_licences_are_gathered_and_a_package_without_one_is_refused(tmp_path, monkeypatch):
+    python, site = _packages(tmp_path, monkeypatch)
     licenses.gather(site, python, "windows", tmp_path / "out")
     names = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*")}
     assert {
@@ -163,6 +176,58 @@ def test_licences_are_gathered_and_a_package_without_one_is_refused(tmp_path, mo
     (site / "some_package-1.0.dist-info/licenses/LICENSE").unlink()
     with pytest.raises(devenv.SetupError, match=r"some-package 1\.0 brings no licence"):
         licenses.gather(site, python, "windows", tmp_path / "out")
+
+
+INSIDE = {  # who lies inside of what, as their own builds say
+    "lxml": {"libxml2", "libxslt", "libexslt", "libiconv", "zlib"},
+    "tokenizers": {"Oniguruma", "standard library"},
+    "Python": {"OpenSSL", "SQLite", "libffi", "bzip2", "liblzma", "expat", "libmpdec", "zlib"},
+    "numpy": {"OpenBLAS", "LAPACK", "libgfortran"},
+    "PyYAML": {"LibYAML"},
+    "charset-normalizer": {"mypyc"},
+    "the engine": {"libgcc", "mingw-w64"},
+    "the installer": {"NSIS", "mingw-w64", "zlib"},
+    "Qt": {"freetype", "harfbuzz", "libjpeg", "libpng", "pcre2", "zlib"},
+}
+
+
+@pytest.mark.parametrize("holder", INSIDE)
+def test_what_lies_inside_of_a_library_has_its_licence(holder, tmp_path, monkeypatch):
+    python, site = _packages(tmp_path, monkeypatch)
+    licenses.gather(site, python, "windows", tmp_path / "out")
+    named = {part.name for part in licenses.PARTS if holder in part.holder.replace(" (", ", ").split(", ")}
+    assert INSIDE[holder] <= named
+    listing = (tmp_path / "out" / "README.txt").read_text(encoding="utf-8")
+    for part in licenses.PARTS:
+        assert f"{part.name}, in {part.holder}: {part.text}\n" in listing
+        assert part.name in (tmp_path / "out" / part.text).read_text(encoding="utf-8")
+
+
+def test_the_lesser_licence_of_iconv_is_whole():
+    text = (licenses.TEXTS / "LGPL-2.1.txt").read_text(encoding="utf-8")
+    assert "GNU LESSER GENERAL PUBLIC LICENSE\n                       Version 2.1" in text
+    assert "END OF TERMS AND CONDITIONS" in text
+
+
+def test_a_part_whose_text_is_not_there_stops_the_build(tmp_path, monkeypatch):
+    python, site = _packages(tmp_path, monkeypatch)
+    (site / "lxml-1.0.dist-info/licenses/LICENSES.txt").write_text("libxml2 and libxslt", encoding="utf-8")
+    with pytest.raises(devenv.SetupError, match="no licence of libexslt, which is in lxml"):
+        licenses.gather(site, python, "windows", tmp_path / "out")
+
+
+@pytest.mark.parametrize(("version", "known"), [("1.0.228", False), ("1.0.229", True)])
+def test_a_crate_that_is_not_in_our_text_stops_the_build(version, known, tmp_path, monkeypatch):
+    python, site = _packages(tmp_path, monkeypatch)
+    folder = site / "tokenizers-1.0.dist-info" / "sboms"
+    folder.mkdir()
+    crate = {"name": "serde", "version": version, "purl": f"pkg:cargo/serde@{version}"}
+    (folder / "x.cyclonedx.json").write_text(json.dumps({"components": [crate]}), encoding="utf-8")
+    if known:
+        licenses.gather(site, python, "windows", tmp_path / "out")
+    else:
+        with pytest.raises(devenv.SetupError, match=re.escape(f"serde {version}: add its licence")):
+            licenses.gather(site, python, "windows", tmp_path / "out")
 
 
 def test_a_windows_python_that_cannot_be_had_is_told_loudly(tmp_path, monkeypatch):
