@@ -5,6 +5,7 @@ linux    the Linux bundle, in dist/linux: the same recipe
 test     `windows`, then install, self-test, upgrade and remove it under wine; `linux`, then its self-test
 window   the program of `windows` in a real window under wine 10 (makes a Debian 13 once; root only)
 lock     choose the newest allowed packages and write installer/locks anew
+binaries write installer/locks/windows-binaries.txt anew: where each file of the program of `windows` comes from
 
 On Windows `windows` does the same natively: run it with the Python that is to be shipped.
 """
@@ -57,7 +58,16 @@ def lock() -> None:
     locks.write_locks()
 
 
-VERBS = {"windows": windows, "linux": linux, "test": test, "window": window, "lock": lock}
+def binaries() -> None:
+    import binaries as program_files
+    import windows_build
+    import windows_python
+
+    program, version = windows_build.PROGRAM, windows_build.nsis_version()
+    program_files.write(program, windows_python.SITE, windows_python.PYTHON, version)
+
+
+VERBS = {"windows": windows, "linux": linux, "test": test, "window": window, "lock": lock, "binaries": binaries}
 
 
 def main() -> int:

@@ -59,6 +59,7 @@ FILES = {
     r"/plugins/imageformats/(lib)?q(pdf|icns|tga|tiff|wbmp|webp)\.[a-z]+$": "image kinds we never show",
     r"/translations/(?!qtbase_(ja|en)\.qm$)": "Qt's words in other languages than ours",
     r"(^|/)(ucrtbase|api-ms-win-[a-z0-9-]+)\.dll$": "part of Windows 10",
+    r"^/MSVCP140\.dll$": "of the PC that builds, not of a package; Qt's packages and numpy have their own beside them",
     r"(^|/)(bcryptprimitives|icuuc)\.dll$": "part of Windows 10",
     r"/numpy/(.*/)?tests/": "tests",
     r"\.dist-info/(RECORD|INSTALLER|WHEEL|REQUESTED|direct_url\.json)$": "pip's notes; the licences are kept",

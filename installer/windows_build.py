@@ -3,9 +3,11 @@
 import hashlib
 import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
+import binaries
 import devenv
 import icon
 import licenses
@@ -39,12 +41,15 @@ def setup_file(number: str) -> Path:
 def main() -> None:
     """Everything, from C sources to the installer; prints the sizes and refuses what is too large."""
     need_makensis()
+    if not devenv.WINDOWS:
+        binaries.check_nsis()
     if devenv.WINDOWS:
         _freeze_on_windows()
     else:
         _freeze_with_wine()
     check_program(PROGRAM)
     pack(version(), setup_file(version()))
+    _note_what_it_was_made_with()
     installed, packed = windows_python.folder_bytes(PROGRAM), setup_file(version()).stat().st_size
     print(
         f"installed: {installed / 1e6:.1f} MB; installer: {packed / 1e6:.1f} MB ({setup_file(version()).name})"
@@ -55,6 +60,18 @@ def main() -> None:
         )
 
 
+def _note_what_it_was_made_with() -> None:
+    """made-with.txt beside the installer: what no list pins, by its version, and what came of it."""
+    compiler = "gcc" if devenv.WINDOWS else windows_engine.COMPILER
+    first = subprocess.run([compiler, "--version"], capture_output=True, encoding="utf-8", check=True).stdout
+    setup = setup_file(version())
+    lines = [
+        f"compiler: {first.splitlines()[0]}", f"NSIS: {nsis_version()}", f"built by Python: {sys.version}",
+        f"{setup.name}: sha256 {hashlib.sha256(setup.read_bytes()).hexdigest()}",
+    ]  # fmt: skip
+    (DIST / "made-with.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
 def need_makensis() -> None:
     if shutil.which("makensis"):
         return
@@ -63,10 +80,16 @@ def need_makensis() -> None:
     devenv.apt_install(["nsis"], "NSIS, which makes the installer")
 
 
+def nsis_version() -> str:
+    """Of the makensis on PATH."""
+    done = subprocess.run(["makensis", "-VERSION"], capture_output=True, encoding="utf-8", check=True)
+    return done.stdout.strip().removeprefix("v")
+
+
 def _freeze_with_wine() -> None:
     windows_engine.need_tools()
     windows_engine.compile_engine()
-    windows_engine.need_sound_libraries()
+    windows_engine.need_sound_libraries(windows_engine.BUILD)
     windows_python.prepare(windows_engine.wheel())
     _prepare_assets(windows_python.SITE, windows_python.PYTHON / "LICENSE.txt")
     say("freezing under wine")
@@ -105,7 +128,8 @@ def files_of(folder: Path) -> list[Path]:
 def check_program(folder: Path) -> None:
     """What may not be in the bundle: what trim.py leaves out, wine's repaired DLLs, anything of wine at all.
 
-    What must be: our libraries and the licences.
+    What must be: the licences, our libraries, which need nothing that Windows lacks, and otherwise exactly the
+    binaries of installer/locks/windows-binaries.txt.
     """
     wrong = [str(name) for name in files_of(folder) if trim.left_out(str(name.relative_to(name.parts[0])))]
     if wrong:
@@ -117,9 +141,12 @@ def check_program(folder: Path) -> None:
             raise SetupError(f"{name} is a file of wine; it may not be shipped")
     if not (folder / "_internal" / "licenses" / "README.txt").is_file():
         raise SetupError("the licences are not in the bundle")
+    engine = folder / "_internal" / "bitconverter" / "engine"
     for library in windows_engine.LIBRARIES:
-        if not (folder / "_internal" / "bitconverter" / "engine" / library).is_file():
+        if not (engine / library).is_file():
             raise SetupError(f"{library} is not in the bundle")
+    windows_engine.need_sound_libraries(engine)
+    binaries.check(folder)
 
 
 def pack(number: str, out: Path, *, compress: bool = True) -> None:

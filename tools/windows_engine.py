@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 import xml.etree.ElementTree as ElementTree
 import zipfile
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 import devenv
 import wine
 from devenv import PYTHON, ROOT, SetupError, run, say
+from pe import Program
 
 NATIVE = ROOT / "native"
 BUILD = NATIVE / "build-mingw"
@@ -21,15 +23,15 @@ TOOLCHAIN = NATIVE / "mingw.cmake"
 DIST = ROOT / "dist" / "windows"
 COMPILER = "x86_64-w64-mingw32-gcc-win32"
 LIBRARIES = ("bitconverter_cuda.dll", "libbitconverter.dll")
-# What every Windows has; msvcrt is part of the system since Windows 95.
-SYSTEM_LIBRARIES = {"KERNEL32.dll", "msvcrt.dll"}
+# What every Windows 10 has: msvcrt, and the C run time in the parts that the gcc of MSYS2's UCRT64 asks for.
+SYSTEM_LIBRARIES = re.compile(r"kernel32\.dll|msvcrt\.dll|ucrtbase\.dll|api-ms-win-crt-[a-z]+-l1-1-0\.dll")
 
 
 def main() -> str:
     """Build, test, pack; the sentence that sums the tests up."""
     need_tools()
     compile_engine()
-    need_sound_libraries()
+    need_sound_libraries(BUILD)
     summary = test()
     print(f"wheel: {wheel().relative_to(ROOT)}")
     return summary
@@ -55,25 +57,16 @@ def compile_engine() -> None:
     run(["cmake", "--build", BUILD, "--parallel", str(os.cpu_count() or 1)], quiet=True)
 
 
-def need_sound_libraries() -> None:
-    """A user's PC has no mingw: what is not Windows' own must be linked in. A backend shows its table alone."""
+def need_sound_libraries(folder: Path) -> None:
+    """A user's PC has no gcc: what is not Windows' own must be linked in. A backend shows its table alone."""
     for name in LIBRARIES:
-        imports, exports = imports_and_exports(BUILD / name)
-        foreign = imports - SYSTEM_LIBRARIES
+        library = Program(folder / name)
+        foreign = {other for other in library.imports() if not SYSTEM_LIBRARIES.fullmatch(other.lower())}
         if foreign:
             raise SetupError(f"{name} needs {', '.join(sorted(foreign))}, which Windows does not have")
+        exports = library.exports()
         if name == "bitconverter_cuda.dll" and exports != {"bc_backend_table"}:
             raise SetupError(f"{name} should export bc_backend_table alone, not {', '.join(sorted(exports))}")
-
-
-def imports_and_exports(library: Path) -> tuple[set[str], set[str]]:
-    """The names of the DLLs that a DLL needs, and of what it has for others."""
-    listing = subprocess.run(
-        ["x86_64-w64-mingw32-objdump", "-p", str(library)], capture_output=True, encoding="utf-8", check=True
-    ).stdout
-    table = listing.partition("[Ordinal/Name Pointer] Table")[2].partition("\n\n")[0]
-    exports = re.findall(r"^\s*\[\s*\d+\] (?:\+base\[\s*\d+\]\s+[0-9a-f]+ )?(\S+)$", table, re.MULTILINE)
-    return set(re.findall(r"DLL Name: (\S+)", listing)), set(exports)
 
 
 def test() -> str:
@@ -105,6 +98,8 @@ def native_wheel(folder: Path = DIST) -> Path:
     folder.mkdir(parents=True)
     run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], quiet=True)
     (made,) = folder.glob("bitconverter-*.whl")
+    if devenv.WINDOWS:
+        need_sound_wheel(made)
     return made
 
 
@@ -119,9 +114,19 @@ def wheel() -> Path:
     # scikit-build-core names the wheel for the system that builds; what is in it is for Windows.
     run([PYTHON, "-m", "wheel", "tags", "--remove", "--platform-tag", "win_amd64", made], quiet=True)
     (made,) = DIST.glob("bitconverter-*-py3-none-win_amd64.whl")
-    names = zipfile.ZipFile(made).namelist()
-    libraries = sorted(name for name in names if re.search(r"\.(dll|so|pyd)$", name))
-    wanted = [f"bitconverter/engine/{name}" for name in LIBRARIES]
-    if libraries != wanted or "bitconverter/engine/_abi.py" not in names:
-        raise SetupError(f"{made.name} should hold {', '.join(wanted)} and _abi.py, and has {libraries}")
+    need_sound_wheel(made)
     return made
+
+
+def need_sound_wheel(wheel: Path) -> None:
+    """It holds our libraries, and they ask for nothing that a user lacks."""
+    with zipfile.ZipFile(wheel) as packed, tempfile.TemporaryDirectory() as name:
+        names = packed.namelist()
+        libraries = sorted(name for name in names if re.search(r"\.(dll|so|pyd)$", name))
+        wanted = [f"bitconverter/engine/{name}" for name in LIBRARIES]
+        if libraries != wanted or "bitconverter/engine/_abi.py" not in names:
+            raise SetupError(
+                f"{wheel.name} should hold {', '.join(wanted)} and _abi.py, and has {libraries}"
+            )
+        packed.extractall(name, wanted)
+        need_sound_libraries(Path(name) / "bitconverter" / "engine")

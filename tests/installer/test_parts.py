@@ -5,8 +5,11 @@ import json
 import re
 import struct
 import tomllib
+import zipfile
+from fnmatch import fnmatch
 from pathlib import Path
 
+import binaries
 import devenv
 import icon
 import licenses
@@ -17,6 +20,7 @@ import windows_build
 import windows_engine
 import windows_python
 from packaging.requirements import Requirement
+from windows_programs import make_program
 
 ROOT = Path(__file__).parents[2]
 
@@ -38,7 +42,9 @@ def test_the_lock_holds_every_dependency_in_an_allowed_version(system):
     assert not set(lock.LEFT_OUT) & set(locked)
 
 
-@pytest.mark.parametrize("path", sorted(lock.LOCKS.iterdir()), ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path", sorted({*lock.LOCKS.iterdir()} - {binaries.LIST}), ids=lambda path: path.name
+)
 def test_every_locked_file_has_its_sha256(path):
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line and line[0] != "#"]
     assert lines
@@ -95,11 +101,17 @@ def test_the_icon_holds_a_picture_of_every_size(tmp_path, qapp):
 def program(tmp_path, monkeypatch):
     """A folder as PyInstaller leaves it."""
     monkeypatch.setattr(windows_python, "shim_hashes", lambda _: {hashlib.sha256(b"repaired").hexdigest()})
+    folder = tmp_path / "BitConverter"
     engine = [f"_internal/bitconverter/engine/{name}" for name in windows_engine.LIBRARIES]
-    for name in ("BitConverter.exe", "_internal/licenses/README.txt", "_internal/python311.dll", *engine):
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(b"MZ " + name.encode())
-    return tmp_path
+    names = ("BitConverter.exe", "_internal/licenses/README.txt", "_internal/python311.dll", *engine)
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        exports = ["bc_backend_table"] if "cuda" in name else ["bc_open"]
+        (folder / name).write_bytes(make_program(["KERNEL32.dll"], exports, name.encode()))
+    monkeypatch.setattr(binaries, "LIST", tmp_path / "list.txt")
+    lines = [f"{name}  {digest}  x==1.0" for name, digest in binaries._digests(folder)]
+    binaries.LIST.write_text("# a list\n\n" + "\n".join(lines) + "\n", encoding="utf-8")
+    return folder
 
 
 def test_a_sound_program_may_be_packed(program):
@@ -133,6 +145,101 @@ def test_no_program_without_the_engine_and_its_backend(name, program):
     (program / "_internal/bitconverter/engine" / name).unlink()
     with pytest.raises(devenv.SetupError, match=f"^{re.escape(name)} is not in the bundle"):
         windows_build.check_program(program)
+
+
+@pytest.mark.parametrize("needed", ["libgcc_s_seh-1.dll", "libwinpthread-1.dll", "VCRUNTIME140.dll"])
+@pytest.mark.parametrize("name", windows_engine.LIBRARIES)
+def test_no_engine_that_needs_what_windows_lacks(name, needed, program):
+    path = program / "_internal/bitconverter/engine" / name
+    path.write_bytes(make_program(["KERNEL32.dll", needed], ["bc_backend_table"]))
+    with pytest.raises(devenv.SetupError, match=f"^{re.escape(name)} needs {re.escape(needed)}, which Windows"):
+        windows_build.check_program(program)
+
+
+def test_no_wheel_with_such_an_engine(tmp_path):
+    """The wheel is built apart, on Windows without the cross compiler's toolchain file."""
+    wheel = tmp_path / "bitconverter-1.0-py3-none-win_amd64.whl"
+
+    def write(*needed):
+        with zipfile.ZipFile(wheel, "w") as packed:
+            packed.writestr("bitconverter/engine/_abi.py", "")
+            for name in windows_engine.LIBRARIES:
+                data = make_program(["KERNEL32.dll", *needed], ["bc_backend_table"])
+                packed.writestr(f"bitconverter/engine/{name}", data)
+
+    write()
+    windows_engine.need_sound_wheel(wheel)
+    write("libgcc_s_seh-1.dll")
+    with pytest.raises(devenv.SetupError, match=r"needs libgcc_s_seh-1\.dll, which Windows"):
+        windows_engine.need_sound_wheel(wheel)
+
+
+def test_the_c_run_time_of_windows_10_may_be_needed(program):
+    """The gcc of MSYS2's UCRT64, with which the engine is made on Windows itself, asks for these."""
+    needed = ["KERNEL32.dll", "api-ms-win-crt-heap-l1-1-0.dll", "api-ms-win-crt-stdio-l1-1-0.dll", "msvcrt.dll"]
+    path = program / "_internal/bitconverter/engine/libbitconverter.dll"
+    path.write_bytes(make_program(needed, ["bc_open"]))
+    windows_build.check_program(program)
+
+
+def test_a_backend_shows_its_table_alone(program):
+    path = program / "_internal/bitconverter/engine/bitconverter_cuda.dll"
+    path.write_bytes(make_program(["KERNEL32.dll"], ["bc_backend_table", "inner"]))
+    with pytest.raises(devenv.SetupError, match="should export bc_backend_table alone"):
+        windows_build.check_program(program)
+
+
+def test_a_binary_that_nobody_has_looked_at_may_not_be_packed(program):
+    (program / "_internal" / "new.pyd").write_bytes(make_program())
+    with pytest.raises(devenv.SetupError, match=r"^_internal/new\.pyd is not in list\.txt"):
+        windows_build.check_program(program)
+
+
+@pytest.mark.parametrize("name", ["_internal/python311.dll", "BitConverter.exe"])
+def test_a_binary_that_has_changed_may_not_be_packed(name, program):
+    (program / name).write_bytes(make_program(code=b"changed"))
+    with pytest.raises(devenv.SetupError, match=f"^{re.escape(name)} is not the file of x==1.0"):
+        windows_build.check_program(program)
+
+
+def test_a_starter_may_get_our_icon_and_version(program):
+    with (program / "BitConverter.exe").open("ab") as file:
+        file.write(b"resources and the program behind the code")
+    windows_build.check_program(program)
+
+
+def test_a_listed_binary_must_be_there(program):
+    (program / "_internal" / "python311.dll").unlink()
+    with pytest.raises(devenv.SetupError, match=r"^_internal/python311\.dll: in list\.txt, but not in"):
+        windows_build.check_program(program)
+
+
+def test_every_listed_binary_comes_from_a_pinned_package():
+    """After a change of the locks: python installer/build.py windows, which refuses; then binaries."""
+    pinned = {
+        line.split(" ")[0]
+        for name in ("windows.txt", "windows-build.txt")
+        for line in (lock.LOCKS / name).read_text(encoding="utf-8").splitlines()
+    }
+    listed = binaries.listed().values()
+    assert len(listed) > 80
+    for binary in listed:
+        assert re.fullmatch("(sha256|code):[0-9a-f]{64}", binary.digest) or binary.origin == binaries.OURS
+        if "==" in binary.origin:
+            assert binary.origin in pinned, binary
+
+
+def test_the_table_in_the_docs_names_every_binary():
+    """docs/RELEASING.md: a row names files (with * for some letters) and, in its second column, where they come from."""
+    text = (ROOT / "docs" / "RELEASING.md").read_text(encoding="utf-8")
+    table = text.partition("## Where each binary")[2].partition("\n## ")[0]
+    rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
+    for binary in binaries.listed().values():
+        package = re.split("[= ]", binary.origin)[0]
+        assert any(
+            package in row[1] and any(fnmatch(binary.name, name) for name in re.findall("`([^`]+)`", row[0]))
+            for row in rows
+        ), binary
 
 
 def _site(folder, *names, text="the licence"):
