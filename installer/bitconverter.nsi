@@ -101,9 +101,46 @@ VIProductVersion "${VERSION}.0"
   ${EndIf}
 !macroend
 
+; The exchange of the old version for the new one, each step for each of the program's items; $2 is what failed.
+!macro ForEachItem STEP
+  !insertmacro ${STEP} "_internal"
+  !insertmacro ${STEP} "${EXE}"
+  !insertmacro ${STEP} "${CLI}"
+  !insertmacro ${STEP} "uninstall.exe"
+!macroend
+!macro SetAside ITEM
+  ${If} $2 == ""
+  ${AndIf} ${FileExists} "$INSTDIR\${ITEM}"
+    !insertmacro MoveItem "$INSTDIR\${ITEM}" "$INSTDIR\~old\${ITEM}"
+  ${EndIf}
+!macroend
+!macro PutInPlace ITEM
+  ${If} $2 == ""
+    !insertmacro MoveItem "$INSTDIR\~new\${ITEM}" "$INSTDIR\${ITEM}"
+  ${EndIf}
+!macroend
+!macro MoveItem FROM TO
+  ClearErrors
+  Rename "${FROM}" "${TO}"
+  ${If} ${Errors}
+    StrCpy $2 "${FROM}"
+  ${EndIf}
+!macroend
+!macro TakeAway ITEM
+  RMDir /r "$INSTDIR\${ITEM}"
+  Delete "$INSTDIR\${ITEM}"
+!macroend
+; Also when an installation begins: the PC may have gone off between two steps of the one before.
+!macro PutBack ITEM
+  ${If} ${FileExists} "$INSTDIR\~old\${ITEM}"
+  ${AndIfNot} ${FileExists} "$INSTDIR\${ITEM}"
+    Rename "$INSTDIR\~old\${ITEM}" "$INSTDIR\${ITEM}"
+  ${EndIf}
+!macroend
+
 ; The extension gets our type, unless another program owns it: then we are only offered under "Open with".
 !macro Associate EXTENSION TYPE WORDS
-  ReadRegStr $0 HKCU "Software\Classes\${EXTENSION}" ""
+  ReadRegStr $0 HKCR "${EXTENSION}" "" ; of this user or of all
   ${If} $0 == ""
     WriteRegStr HKCU "Software\Classes\${EXTENSION}" "" "${TYPE}"
   ${EndIf}
@@ -136,40 +173,50 @@ Function .onInit
   !insertmacro MUI_LANGDLL_DISPLAY
 FunctionEnd
 
+; The disk was full in the middle of a file: NSIS itself ends the installation.
+Function .onInstFailed
+  SetOutPath "$TEMP"
+  RMDir /r "$INSTDIR\~new"
+  RMDir "$INSTDIR"
+  SetErrorLevel 6
+FunctionEnd
+
 Section "$(PROGRAM)" SectionProgram
   SectionIn RO
   !insertmacro RefuseWhileRunning "${EXE}"
   !insertmacro RefuseWhileRunning "${CLI}"
   ; All of the new version first, then the exchange: a full disk leaves the old version whole.
+  !insertmacro ForEachItem PutBack
   RMDir /r "$INSTDIR\~new"
   RMDir /r "$INSTDIR\~old"
   StrCpy $2 ""
   ClearErrors
   SetOutPath "$INSTDIR\~new"
   File /r "${SOURCE}/*"
+  WriteUninstaller "$INSTDIR\~new\uninstall.exe"
   SetOutPath "$INSTDIR"
+  CreateDirectory "$INSTDIR\~old"
   ${If} ${Errors}
     StrCpy $2 "not written"
-  ${ElseIf} ${FileExists} "$INSTDIR\_internal\*.*"
-    Rename "$INSTDIR\_internal" "$INSTDIR\~old"
-    ${If} ${Errors}
-      StrCpy $2 "in use"
-    ${EndIf}
   ${EndIf}
+  !insertmacro ForEachItem SetAside
+  StrCpy $3 $2 ; what failed before anything of the new version was in place
+  !insertmacro ForEachItem PutInPlace
   ${If} $2 != ""
+    ${If} $3 == ""
+      !insertmacro ForEachItem TakeAway
+    ${EndIf}
+    !insertmacro ForEachItem PutBack
+    SetOutPath "$TEMP"
     RMDir /r "$INSTDIR\~new"
+    RMDir "$INSTDIR\~old" ; not what could not be put back
+    RMDir "$INSTDIR" ; a first installation leaves nothing
     MessageBox MB_OK|MB_ICONSTOP "$(NOT_WRITTEN)" /SD IDOK
     SetErrorLevel 6
     Quit
   ${EndIf}
-  Rename "$INSTDIR\~new\_internal" "$INSTDIR\_internal"
-  Delete "$INSTDIR\${EXE}"
-  Rename "$INSTDIR\~new\${EXE}" "$INSTDIR\${EXE}"
-  Delete "$INSTDIR\${CLI}"
-  Rename "$INSTDIR\~new\${CLI}" "$INSTDIR\${CLI}"
   RMDir /r "$INSTDIR\~new"
   RMDir /r "$INSTDIR\~old"
-  WriteUninstaller "$INSTDIR\uninstall.exe"
 
   WriteRegStr HKCU "${KEY}" "InstallDir" "$INSTDIR"
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayName" "${NAME}"

@@ -2,7 +2,7 @@
 
 windows  the installer for Windows, in dist/windows: engine and wheel, a Windows Python under wine, PyInstaller, NSIS
 linux    the Linux bundle, in dist/linux: the same recipe
-test     `windows`, then install, self-test, upgrade and remove it under wine; `linux`, then its self-test
+test     the frozen tier: `windows`, then install, try, upgrade and remove it under wine; `linux`, then its trial
 window   the program of `windows` in a real window under wine 10 (makes a Debian 13 once; root only)
 lock     choose the newest allowed packages and write installer/locks anew
 binaries write installer/locks/windows-binaries.txt anew: where each file of the program of `windows` comes from
@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "installer")]
+sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "installer"), str(ROOT)]
 
 import devenv
 from devenv import SetupError
@@ -35,10 +35,12 @@ def linux() -> None:
 
 
 def test() -> None:
+    import lint_workflow
     import linux_build
     import windows_build
     import windows_check
 
+    lint_workflow.in_the_frozen_tier()
     windows_build.main()
     windows_check.main()
     if not devenv.WINDOWS:
@@ -67,7 +69,14 @@ def binaries() -> None:
     program_files.write(program, windows_python.SITE, windows_python.PYTHON, version)
 
 
-VERBS = {"windows": windows, "linux": linux, "test": test, "window": window, "lock": lock, "binaries": binaries}
+VERBS = {
+    "windows": windows,
+    "linux": linux,
+    "test": test,
+    "window": window,
+    "lock": lock,
+    "binaries": binaries,
+}
 
 
 def main() -> int:

@@ -38,13 +38,32 @@ PARTS = (
     Part("libffi", "Python, cffi", "Python-parts.txt"),
     *(
         Part(name, "Python", "Python-parts.txt")
-        for name in ("OpenSSL", "SQLite", "bzip2", "liblzma", "expat", "libmpdec", "zlib", "Mersenne Twister", "dtoa")
+        for name in (
+            "OpenSSL",
+            "SQLite",
+            "bzip2",
+            "liblzma",
+            "expat",
+            "libmpdec",
+            "zlib",
+            "Mersenne Twister",
+            "dtoa",
+        )
     ),
     *(Part(name, "numpy", "numpy/licenses/LICENSE.txt") for name in ("OpenBLAS", "LAPACK", "libgfortran")),
     *(Part(name, "tokenizers", "Rust.txt") for name in ("Oniguruma", "standard library")),
     *(
         Part(name, "Qt", "Qt-parts.txt")
-        for name in ("freetype", "harfbuzz", "libjpeg", "libpng", "pcre2", "double-conversion", "md4c", "Unicode")
+        for name in (
+            "freetype",
+            "harfbuzz",
+            "libjpeg",
+            "libpng",
+            "pcre2",
+            "double-conversion",
+            "md4c",
+            "Unicode",
+        )
     ),
     Part("libgcc", "the engine", "libgcc.txt", ("windows",)),
     Part("mingw-w64", "the engine, the installer", "mingw-w64.txt", ("windows",)),

@@ -8,11 +8,14 @@ import sys
 import tarfile
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import devenv
 import licenses
+import measure_start
 import native_venv
+import watch_network
 import windows_build
 import windows_engine
 from devenv import ROOT, SetupError, say
@@ -69,6 +72,9 @@ def check() -> None:
         env["BITCONVERTER_HOME"] = str(folder / "home")
         program = [str(folder / "BitConverter" / "BitConverter"), "--platform", "offscreen"]
         _self_test(program, env, folder / "out.json")
+        seconds = measure_start.need_soon(Path(program[0]))
+        print(f"Linux bundle: painted {seconds:.2f} s after the start, median of {measure_start.TIMES}")
+        _watch_from_outside(program, env, folder)
         _start_and_kill(program, env, folder)
 
 
@@ -86,6 +92,30 @@ def _self_test(program: list[str], env: dict[str, str], out: Path) -> None:
         )
     seconds = report["parts"]["start"]["seconds_until_shown"]
     print(f"Linux bundle: {len(report['parts'])} parts of the self-test passed, window after {seconds} s")
+
+
+def _watch_from_outside(program: list[str], env: dict[str, str], folder: Path) -> None:
+    """No connection while it starts and stands idle, as the kernel sees it; and what is looked for is seen."""
+    log = folder / "home" / "logs" / "native-crash.log"
+    log.unlink(missing_ok=True)
+    trace = folder / "network.txt"
+    with watch_network.watched(program, env, trace):
+        _wait(log.exists, "the program did not start under strace")
+        time.sleep(watch_network.IDLE)
+    watch_network.expect_connections(trace, False)
+    trace = folder / "network of one that connects.txt"
+    with watch_network.watched([sys.executable, "-c", watch_network.CONNECTS], env, trace) as process:
+        process.wait(120)
+    watch_network.expect_connections(trace, True)
+    print(f"Linux bundle: no connection from the start until {watch_network.IDLE} s after it (strace)")
+
+
+def _wait(condition: Callable[[], bool], what: str) -> None:
+    end = time.monotonic() + 120
+    while not condition():
+        if time.monotonic() > end:
+            raise SetupError(what)
+        time.sleep(0.1)
 
 
 def _start_and_kill(program: list[str], env: dict[str, str], folder: Path) -> None:

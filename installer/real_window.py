@@ -3,11 +3,12 @@
 Debian 12's wine 8 cannot open Qt's windows (it lacks WinRT's UISettings); Debian 13's wine 10 can, once the functions
 that numpy wants of ucrtbase.dll are repaired as in wine 8 (installer/shims). Root only, because of the chroot. Mounts
 are private to the process that makes them: nothing stays mounted.
-The pictures to look at: build/windows/real-window.png and build/windows/real-window-self-test.png.
+The pictures to look at: build/windows/real-window*.png.
 """
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -31,16 +32,17 @@ FONTS = ("MS Shell Dlg", "MS UI Gothic", "Segoe UI", "Tahoma", "Yu Gothic UI", "
 
 
 def main() -> None:
-    """The self-test on Qt's windows platform, then the program itself with a picture of the screen."""
+    """The installer's pages in Japanese; of what they installed the self-test, the window, files by their types."""
     if os.geteuid() != 0:
         raise SetupError("a chroot needs root; run this as root, or look at the program on a real Windows")
     devenv.apt_install(["xvfb", "xdotool", "imagemagick", "debootstrap"], "a screen without a monitor")
-    if not (windows_build.PROGRAM / "BitConverter.exe").exists():
+    setup = windows_build.setup_file(windows_build.version())
+    if not setup.exists():
         raise SetupError("there is no Windows program: run python installer/build.py windows first")
     make_system()
     shutil.rmtree(SHARED, ignore_errors=True)
     SHARED.mkdir()
-    shutil.copytree(windows_build.PROGRAM, SHARED / "BitConverter")
+    shutil.copy(setup, SHARED / "setup.exe")
     screen = subprocess.Popen(
         ["Xvfb", DISPLAY, "-screen", "0", SCREEN, "-nolisten", "tcp"],
         stdout=subprocess.DEVNULL,
@@ -49,7 +51,9 @@ def main() -> None:
     try:
         _wait(lambda: Path(f"/tmp/.X11-unix/X{DISPLAY[1:]}").exists(), "Xvfb did not start")
         _prepare()
+        _install()
         _self_test()
+        _make_soul()
         _look()
     finally:
         _inside("wineserver -k; true")
@@ -110,9 +114,67 @@ def _prepare() -> None:
         _inside(words, check=True)
 
 
+def _install() -> None:
+    """As a Japanese user does it: from page to page with the Return key. The last page starts the program."""
+    say("the installer's pages, in Japanese")
+    _inside(r"wine reg add 'HKCU\Software\BitConverter' /v Language /d 1041 /f", check=True)
+    setup = Thread(target=lambda: _inside("wine /shared/setup.exe < /dev/null | cat"))
+    setup.start()
+    try:
+        title = "BitConverter セットアップ"
+        _wait(lambda: _window(title) != "", f"no window {title} appeared")
+        for page in ("welcome", "folder", "parts"):
+            _still_picture(f"setup-{page}")
+            _key("Return", _window(title))
+        _wait(_is_installed, "the pages installed nothing")
+        _still_picture("setup-end")
+        _key("Return", _window(title))
+        setup.join(120)
+        program = "^BitConverter$"
+        _wait(lambda: _window(program) != "", "the last page did not start the program")
+        _still_picture("after-setup")
+        _key("alt+F4", _window(program))
+        _wait(lambda: _window(program) == "", "the window does not close with Alt+F4", 120)
+    finally:
+        _inside("wineserver -k; true")
+        setup.join()
+    print("real window: installed by its pages in Japanese; the last one started the program")
+
+
+def _installed() -> Path:
+    users = SHARED / "prefix" / "drive_c" / "users"
+    return next(users.glob("*/AppData/Local/Programs"), SHARED) / "BitConverter"
+
+
+def _is_installed() -> bool:
+    return (_installed() / "uninstall.exe").is_file()
+
+
+def _program(name: str) -> str:
+    """For a shell inside: an installed program's path."""
+    return shlex.quote("/shared" + str(_installed() / name).removeprefix(str(SHARED)))
+
+
+def _make_soul() -> None:
+    """A model and a soul, by the installed program, to open by a double click."""
+    from bitconverter.jobs.self_test_model import SENTENCE, write_model
+
+    write_model(SHARED / "model")
+    (SHARED / "lesson.txt").write_text("".join(f"{SENTENCE} {n}\n" for n in range(40)), encoding="utf-8")
+    for words in (
+        r"convert 'Z:\shared\model' 'Z:\shared\small' --planes 2 --method fast",
+        r"prepare 'Z:\shared\small' 'Z:\shared\lesson.txt' 'Z:\shared\lesson.u32'",
+        r"train 'Z:\shared\small' 'Z:\shared\lesson.txt' 'Z:\shared\heart.soul' --steps 2 --layers 1 --window 32 "
+        "--batch 2 --forget-limit 0",
+    ):
+        done = _inside(f"wine {_program('bitconverter-cli.exe')} {words} < /dev/null 2>&1 | cat")
+        if not done.returncode and "--forget-limit" in words and not (SHARED / "heart.soul").is_file():
+            raise SetupError(f"{words.split()[0]}: {done.stdout}")
+
+
 def _self_test() -> None:
     say("the self-test in a real window")
-    done = _inside(r"wine /shared/BitConverter/BitConverter.exe --selftest 'Z:\shared\out.json' | cat")
+    done = _inside(rf"wine {_program('BitConverter.exe')} --selftest 'Z:\shared\out.json' < /dev/null | cat")
     out = SHARED / "out.json"
     if not out.exists():
         raise SetupError(f"the self-test wrote nothing: {done.stdout}")
@@ -125,47 +187,99 @@ def _self_test() -> None:
 
 
 def _look() -> None:
-    """Start it, wait for its window, take a picture of the screen, close it as a user does."""
+    """Start it, open files by their types while another window is in front, close it as a user does."""
     say("the program on the screen")
-    environment = {**os.environ, "DISPLAY": DISPLAY}
-
-    def window() -> str:
-        words = ["xdotool", "search", "--onlyvisible", "--name", "BitConverter"]
-        return subprocess.run(words, env=environment, capture_output=True, encoding="utf-8").stdout.strip()
-
     ended: list[subprocess.CompletedProcess[str]] = []
     # its exit status: a pipe behind it would give its own
-    script = "wine /shared/BitConverter/BitConverter.exe > /shared/said.txt 2>&1 < /dev/null"
+    script = (
+        f"wine {_program('BitConverter.exe')} --open 'Z:\\shared\\small' > /shared/said.txt 2>&1 < /dev/null"
+    )
     program = Thread(target=lambda: ended.append(_inside(script)))
     program.start()
+    title = "^BitConverter$"
     try:
-        _wait(lambda: window() != "" or bool(ended), "no window named BitConverter appeared")
-        _wait(lambda: bool(ended) or _painted(environment), "the screen stays empty")
+        _wait(lambda: _window(title) != "" or bool(ended), "no window named BitConverter appeared")
+        if not ended:
+            _still_picture()
         if ended:
             said = (SHARED / "said.txt").read_text(encoding="utf-8", errors="replace")
             raise SetupError(f"the program ended by itself with {ended[0].returncode}: {said}")
-        focus = ["windowfocus", "--sync", window().split()[-1]]  # no window manager gives it the keyboard
-        subprocess.run(["xdotool", *focus, "key", "--clearmodifiers", "alt+F4"], env=environment, check=True)
-        _wait(lambda: bool(ended), "the window does not close with Alt+F4", 60)
+        for file in ("lesson.u32", "heart.soul"):
+            _open_by_type(file, _window(title))
+        _key("alt+F4", _window(title))
+        _wait(lambda: bool(ended), "the window does not close with Alt+F4", 120)
     finally:
         if not ended:
             _inside("wineserver -k; true")
         program.join()
-    if ended[0].returncode or window():
-        raise SetupError(f"closed, it ended with {ended[0].returncode}; windows left: {window() or 'none'}")
-    print("real window: shown, painted and closed; look at build/windows/real-window.png")
+    if ended[0].returncode or _window(title):
+        raise SetupError(
+            f"closed, it ended with {ended[0].returncode}; windows left: {_window(title) or 'none'}"
+        )
+    print(
+        "real window: shown, painted, brought to the front by files of its types, closed; look at the pictures"
+    )
 
 
-def _painted(environment: dict[str, str]) -> bool:
-    """Whether there is something on the screen, and nothing moves any more."""
-    before = _colors(environment)
+def _open_by_type(file: str, window: str) -> None:
+    """What a double click does (ShellExecute), with another window in front: the first start takes the file."""
+    notepad = Thread(target=lambda: _inside("wine notepad < /dev/null | cat"))
+    notepad.start()
+    other = "(Notepad|メモ帳)"
+    _wait(lambda: _window(other) != "", "no other window could be opened")
+    _key("x", _window(other))
+    if _focus() == window:
+        raise SetupError("the program is in front although another window was opened after it")
+    _inside(rf"wine start 'Z:\shared\{file}' < /dev/null | cat", check=True)
+    _wait(lambda: _focus() == window, f"{file} was opened, and the first window is not in front")
+    if len(_windows("^BitConverter$")) != 1:
+        raise SetupError(f"{file} opened a second window: {_windows('^BitConverter$')}")
+    _still_picture(file.partition(".")[2])
+    _inside("wine taskkill /f /im notepad.exe < /dev/null | cat")
+    notepad.join()
+
+
+def _windows(title: str) -> list[str]:
+    words = ["xdotool", "search", "--onlyvisible", "--name", title]
+    done = subprocess.run(words, env=_screen(), capture_output=True, encoding="utf-8")
+    return done.stdout.split()
+
+
+def _window(title: str) -> str:
+    """The last of those with such a title; "" for none."""
+    return ["", *_windows(title)][-1]
+
+
+def _focus() -> str:
+    """The window that has the keyboard."""
+    words = ["xdotool", "getwindowfocus"]
+    return subprocess.run(words, env=_screen(), capture_output=True, encoding="utf-8").stdout.strip()
+
+
+def _key(key: str, window: str) -> None:
+    """Press it in that window: no window manager gives it the keyboard."""
+    words = ["xdotool", "windowfocus", "--sync", window, "key", "--clearmodifiers", key]
+    subprocess.run(words, env=_screen(), check=True)
+
+
+def _screen() -> dict[str, str]:
+    return {**os.environ, "DISPLAY": DISPLAY}
+
+
+def _still_picture(name: str = "") -> None:
+    """A picture of the screen once there is something on it and nothing moves any more."""
+    path = windows_build.BUILD / f"real-window{f'-{name}' if name else ''}.png"
+    _wait(lambda: _painted(path), f"the screen stays empty or never stands still ({path.name})")
+
+
+def _painted(path: Path) -> bool:
+    before = _colors(path)
     time.sleep(3)
-    return before > COLORS and _colors(environment) == before
+    return before > COLORS and _colors(path) == before
 
 
-def _colors(environment: dict[str, str]) -> int:
-    picture = windows_build.BUILD / "real-window.png"
-    subprocess.run(["import", "-window", "root", str(picture)], env=environment, check=True)
+def _colors(picture: Path) -> int:
+    subprocess.run(["import", "-window", "root", str(picture)], env=_screen(), check=True)
     words = ["identify", "-format", "%k", str(picture)]
     return int(subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout)
 

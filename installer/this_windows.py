@@ -46,6 +46,10 @@ class ThisWindows:
         """The path itself."""
         return str(path)
 
+    def host_path(self, path: str) -> Path:
+        """The path itself."""
+        return Path(path)
+
     def registry(self) -> str:
         """The user's programs' part of the registry."""
         with tempfile.TemporaryDirectory() as folder:

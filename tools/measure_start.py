@@ -16,10 +16,12 @@ from datetime import date
 from pathlib import Path
 
 import PySide6
+from devenv import SetupError
 
 import bitconverter
-from bitconverter.gui.pages import PAGES
-from bitconverter.jobs.benchmark import machine
+
+LIMIT = 1.5  # seconds until the window is painted; a release is refused beyond it
+TIMES = 5
 
 # The folders of this Python that a start reads.
 OWN = [Path(place).parent for place in (bitconverter.__file__, os.__file__)]
@@ -60,8 +62,26 @@ def _output(command: list[str], home: Path) -> str:
     environment = {**os.environ, "BITCONVERTER_HOME": str(home)}
     done = subprocess.run(command, env=environment, capture_output=True, encoding="utf-8")
     if done.returncode:
-        sys.exit(f"{command[0]} ended with {done.returncode}: {done.stderr}")
+        raise SetupError(f"{command[0]} ended with {done.returncode}: {done.stderr}")
     return done.stdout
+
+
+def need_soon(program: Path, screen: str = "offscreen", times: int = TIMES) -> float:
+    """The median of some starts of a frozen program; raises SetupError beyond LIMIT."""
+    seconds = list[float]()
+    for _ in range(times):
+        with tempfile.TemporaryDirectory() as home:
+            seconds.append(of_program(program, screen, Path(home)))
+    return within_limit(seconds, str(program))
+
+
+def within_limit(seconds: list[float], what: str) -> float:
+    """The median; raises SetupError beyond LIMIT."""
+    median = statistics.median(seconds)
+    each = " ".join(f"{value:.2f}" for value in seconds)
+    if median > LIMIT:
+        raise SetupError(f"{what}: painted {median:.2f} s after the start, allowed are {LIMIT} s ({each})")
+    return median
 
 
 def forget(folder: Path) -> None:
@@ -72,7 +92,10 @@ def forget(folder: Path) -> None:
                 os.posix_fadvise(opened.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
-def main() -> None:
+def main() -> int:
+    from bitconverter.gui.pages import PAGES
+    from bitconverter.jobs.benchmark import machine  # asks for the engine, which a release check does without
+
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--program", type=Path, action="append", help="the exe of a bundle")
     parser.add_argument(
@@ -81,8 +104,9 @@ def main() -> None:
     parser.add_argument(
         "--platform", default="offscreen", help="Qt's: offscreen, or xcb where there is a screen"
     )
-    parser.add_argument("--times", type=int, default=5)
+    parser.add_argument("--times", type=int, default=TIMES)
     parser.add_argument("--cold", action="store_true")
+    parser.add_argument("--limit", action="store_true", help=f"fail beyond {LIMIT} s, as for a release")
     given = parser.parse_args()
     print(f"{date.today()}, {machine()}, {given.platform}{', cold' if given.cold else ''}")
     for program in given.program or [None]:
@@ -99,7 +123,13 @@ def main() -> None:
         name = f"this Python, {given.page}" if program is None else str(program)
         each = " ".join(f"{value:.2f}" for value in seconds)
         print(f"{name}: painted {statistics.median(seconds):.2f} s after the start (median of {each})")
+        if given.limit:
+            within_limit(seconds, name)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        sys.exit(main())
+    except SetupError as error:
+        sys.exit(f"tools/measure_start.py: {error}")

@@ -125,8 +125,6 @@ def need_sound_wheel(wheel: Path) -> None:
         libraries = sorted(name for name in names if re.search(r"\.(dll|so|pyd)$", name))
         wanted = [f"bitconverter/engine/{name}" for name in LIBRARIES]
         if libraries != wanted or "bitconverter/engine/_abi.py" not in names:
-            raise SetupError(
-                f"{wheel.name} should hold {', '.join(wanted)} and _abi.py, and has {libraries}"
-            )
+            raise SetupError(f"{wheel.name} should hold {', '.join(wanted)} and _abi.py, and has {libraries}")
         packed.extractall(name, wanted)
         need_sound_libraries(Path(name) / "bitconverter" / "engine")

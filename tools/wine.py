@@ -24,7 +24,7 @@ _OVERRIDES = "winemenubuilder.exe=d;mscoree=;mshtml="
 
 def loader() -> str:
     """The program that runs 64-bit Windows programs; the wrapper `wine` asks for 32-bit parts we do without."""
-    for name in LOADERS:
+    for name in LOADERS if _has_wine() else ():
         found = shutil.which(name)
         if found:
             return found
@@ -33,9 +33,14 @@ def loader() -> str:
 
 def need_wine() -> None:
     """Install wine where we may; raise SetupError where it is still missing."""
-    if not any(shutil.which(name) for name in LOADERS):
+    if not _has_wine():
         apt_install(PACKAGES, "wine, to run Windows programs")
     loader()
+
+
+def _has_wine() -> bool:
+    """PATH decides: the programs that LOADERS names by their whole path are only parts of it."""
+    return any(shutil.which(name) for name in ("wine", "wine64"))
 
 
 class Prefix:
@@ -144,6 +149,14 @@ class Prefix:
         if path.is_relative_to(self.drive_c):
             return "C:\\" + str(path.relative_to(self.drive_c)).replace("/", "\\")
         return "Z:" + str(path).replace("/", "\\")
+
+    def host_path(self, path: str) -> Path:
+        """The file of this machine that programs in the prefix name so."""
+        drive, _, rest = path.replace("\\", "/").partition(":/")
+        top = {"C": self.drive_c, "Z": Path("/")}.get(drive.upper())
+        if top is None:
+            raise SetupError(f"{path} is on no drive of this prefix")
+        return top / rest
 
     def stop(self) -> None:
         """End every program of this prefix, and its server."""

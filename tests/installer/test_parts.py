@@ -152,7 +152,9 @@ def test_no_program_without_the_engine_and_its_backend(name, program):
 def test_no_engine_that_needs_what_windows_lacks(name, needed, program):
     path = program / "_internal/bitconverter/engine" / name
     path.write_bytes(make_program(["KERNEL32.dll", needed], ["bc_backend_table"]))
-    with pytest.raises(devenv.SetupError, match=f"^{re.escape(name)} needs {re.escape(needed)}, which Windows"):
+    with pytest.raises(
+        devenv.SetupError, match=f"^{re.escape(name)} needs {re.escape(needed)}, which Windows"
+    ):
         windows_build.check_program(program)
 
 
@@ -176,7 +178,12 @@ def test_no_wheel_with_such_an_engine(tmp_path):
 
 def test_the_c_run_time_of_windows_10_may_be_needed(program):
     """The gcc of MSYS2's UCRT64, with which the engine is made on Windows itself, asks for these."""
-    needed = ["KERNEL32.dll", "api-ms-win-crt-heap-l1-1-0.dll", "api-ms-win-crt-stdio-l1-1-0.dll", "msvcrt.dll"]
+    needed = [
+        "KERNEL32.dll",
+        "api-ms-win-crt-heap-l1-1-0.dll",
+        "api-ms-win-crt-stdio-l1-1-0.dll",
+        "msvcrt.dll",
+    ]
     path = program / "_internal/bitconverter/engine/libbitconverter.dll"
     path.write_bytes(make_program(needed, ["bc_open"]))
     windows_build.check_program(program)
@@ -230,7 +237,7 @@ def test_every_listed_binary_comes_from_a_pinned_package():
 
 
 def test_the_table_in_the_docs_names_every_binary():
-    """docs/RELEASING.md: a row names files (with * for some letters) and, in its second column, where they come from."""
+    """docs/RELEASING.md: a row names files (with * for some letters) and, beside them, where they come from."""
     text = (ROOT / "docs" / "RELEASING.md").read_text(encoding="utf-8")
     table = text.partition("## Where each binary")[2].partition("\n## ")[0]
     rows = [line.split(" | ") for line in table.splitlines() if line.startswith("| `")]
@@ -337,13 +344,13 @@ def test_a_crate_that_is_not_in_our_text_stops_the_build(version, known, tmp_pat
             licenses.gather(site, python, "windows", tmp_path / "out")
 
 
-def test_a_windows_python_that_cannot_be_had_is_told_loudly(tmp_path, monkeypatch):
+def test_a_windows_python_that_cannot_be_had_is_told_loudly(monkeypatch):
     def no_index(*_, **__):
         raise devenv.SetupError("no such package")
 
     monkeypatch.setattr(devenv, "run", no_index)
     with pytest.raises(devenv.SetupError, match="Without a Windows Python nothing can be frozen"):
-        windows_python.unpack_python(tmp_path)
+        windows_python.fetch_python()
 
 
 def test_no_wine_is_told_loudly(monkeypatch):

@@ -1,0 +1,175 @@
+"""The installed program tried: its self-test, its starts, a second start, files given to it, the network."""
+
+import json
+import shutil
+import time
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+import check_data
+import measure_start
+import watch_network
+import windows_build
+import windows_python
+import wine
+from check_setup import open_command
+from devenv import WINDOWS
+from windows_place import CONSOLE, DATA, HOME, PC, WINDOW, WINE, Steps, expect, wait
+
+LOG = DATA / "Logs" / "native-crash.log"
+START_AND_KILL = 50
+# Debian 12's wine cannot open Qt's windows, and drops the variable that says so
+OFFSCREEN = ["--platform", "offscreen"]
+
+
+def self_test(steps: Steps, times: int = 3) -> dict[str, Any]:
+    """Its report, of the last of some runs; the window must come soon in most of them."""
+    version = PC.run([PC.windows_path(CONSOLE), "--version"])
+    expect(windows_build.version() in version.stdout, f"bitconverter-cli --version said {version.stdout}")
+    reports = [_self_test() for _ in range(times)]
+    seconds = [float(parts["start"]["seconds_until_shown"]) for parts in reports]
+    median = measure_start.within_limit(seconds, f"{WINDOW.name}{'' if WINDOWS else ' under wine'}")
+    parts = reports[-1]
+    steps.done(
+        f"self-test: {len(parts)} parts passed; {parts['engine']['isa']}, window after {median} s, median of {times}"
+    )
+    return parts
+
+
+def _self_test() -> dict[str, Any]:
+    out = HOME / "結果.json"
+    command = [PC.windows_path(WINDOW), *OFFSCREEN, "--selftest", PC.windows_path(out)]
+    done = PC.run(command, timeout=1800)
+    expect(out.exists(), f"the self-test wrote nothing and ended with {done.returncode}: {done.stdout}")
+    parts: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["parts"]
+    failed = {name: part for name, part in parts.items() if not part["ok"]}
+    expect(
+        not failed and done.returncode == 0, f"self-test: {json.dumps(failed, ensure_ascii=False, indent=1)}"
+    )
+    versions = parts["versions"]
+    expect(versions["frozen"] and HOME.name in versions["executable"], f"tested {versions}")
+    picture = out.with_suffix(".png")
+    expect(picture.stat().st_size > 10_000, "the window was not painted")
+    shutil.copy(picture, windows_build.BUILD / "self-test.png")
+    shutil.copy(out, windows_build.BUILD / "self-test.json")
+    for path in (out, picture):
+        path.unlink()
+    return parts
+
+
+# ---- starting and ending
+
+
+def start(*words: str) -> None:
+    """Start the program and wait until it has come as far as its crash log."""
+    LOG.unlink(missing_ok=True)
+    PC.start([PC.windows_path(WINDOW), *OFFSCREEN, *words])
+    wait(LOG.exists, "the program did not start")
+
+
+def kill() -> None:
+    expect(bool(PC.processes(WINDOW.name)), "the program ended by itself")
+    PC.kill(WINDOW.name)
+    wait(lambda: not PC.processes(WINDOW.name), "the program is still running")
+
+
+def start_and_kill(steps: Steps, temporary: str) -> None:
+    """Nothing is left in `temporary`, the folder that the program itself calls so."""
+    folder = PC.host_path(temporary)
+    expect(folder.is_dir(), f"the program's folder for temporary files is {folder}, which is not there")
+    _expect_watch_sees(folder)
+    before = set(folder.rglob("*"))
+    for _ in range(START_AND_KILL):
+        start()
+        kill()
+    grown = set(folder.rglob("*")) - before
+    expect(not grown, f"{START_AND_KILL} starts left in {folder}: {sorted(map(str, grown))[:10]}")
+    steps.done(
+        f"started and killed {START_AND_KILL} times; no process is left, and nothing in {PureWindowsPath(temporary)}"
+    )
+
+
+def _expect_watch_sees(folder: Path) -> None:
+    """What a program puts into its %TEMP% comes up in `folder`: else nothing could be found there."""
+    script, mark = HOME / "mark.bat", folder / "seen by the watch"
+    script.write_bytes(b'@mkdir "%TEMP%\\seen by the watch"\r\n')
+    PC.run(["cmd", "/c", PC.windows_path(script)])
+    expect(mark.is_dir(), f"%TEMP% is not {folder}")
+    mark.rmdir()
+    script.unlink()
+
+
+# ---- a second start
+
+
+def second_start(steps: Steps) -> None:
+    """It gives its file to the first one and ends; by the file types' commands too."""
+    check_data.CHATS.unlink(missing_ok=True)
+    start()
+    wait(
+        check_data.CHATS.exists, "the program made no database of chats"
+    )  # then its window is there and answers
+    (first,) = PC.processes(WINDOW.name)
+    _second(first)
+    _second(first, "--open", PC.windows_path(check_data.MODEL))
+    model = PC.windows_path(check_data.MODEL)
+    wait(
+        lambda: model in check_data.settings().get("recent_models", []),
+        "the first start did not open the model",
+        60,
+    )
+    registry = PC.registry()
+    for kind, path in (("BitConverter.Pack", check_data.PACK), ("BitConverter.Soul", check_data.SOUL)):
+        words = [word.replace("%1", PC.windows_path(path)) for word in open_command(kind, registry)]
+        expect(words[0] == PC.windows_path(WINDOW), f"{kind} starts {words[0]}")
+        _second(first, *words[1:])
+    soul = PC.windows_path(check_data.SOUL)
+    wait(
+        lambda: any(
+            json.loads(line)[:2] == [model, soul] for line in check_data.settings().get("chat_souls", [])
+        ),
+        "the first start did not open the soul",
+        60,
+    )
+    kill()
+    steps.done(
+        "a second start ends with 0 and hands over: nothing, a model, a .u32 and a .soul by their types' commands"
+    )
+
+
+def _second(first: int, *words: str) -> None:
+    done = PC.run([PC.windows_path(WINDOW), *OFFSCREEN, *words], timeout=120)
+    expect(done.returncode == 0, f"a second start with {words} ended with {done.returncode}: {done.stdout}")
+    there = PC.processes(WINDOW.name)
+    expect(there == [first], f"after a second start with {words} these run: {there}; the first was {first}")
+
+
+# ---- the network
+
+
+def no_connections(steps: Steps) -> None:
+    """From outside, as the kernel sees it: the program, and wine's server, which connects on its behalf."""
+    if WINDOWS:
+        steps.done("connections: on Windows nobody watches from outside; see docs/RELEASING.md")
+        return
+    python = windows_python.PYTHON / "python.exe"
+    program = [PC.windows_path(WINDOW), *OFFSCREEN]
+    for words, connects in (
+        (program, False),
+        ([WINE.windows_path(python), "-c", watch_network.CONNECTS], True),
+    ):
+        PC.stop()  # its server must be one that is watched
+        LOG.unlink(missing_ok=True)
+        trace = windows_build.BUILD / f"network-{connects}.txt"
+        command = [wine.loader(), *words]
+        with watch_network.watched(command, WINE.environment(), trace, WINE.folder) as process:
+            if connects:
+                process.wait(120)
+            else:
+                wait(LOG.exists, "the program did not start", 120)
+                time.sleep(watch_network.IDLE)
+            PC.stop()
+        watch_network.expect_connections(trace, connects)
+    steps.done(
+        f"no connection from the start until {watch_network.IDLE} s after it (strace, wine's server included)"
+    )
