@@ -53,7 +53,8 @@ def prepare(wheel: Path) -> None:
 def _key() -> str:
     """Of what prepare() takes in: the locks and the shims."""
     digest = hashlib.sha256()
-    for path in sorted([*LOCKS.glob("windows*.txt"), *SHIMS.iterdir()]):
+    locks = [LOCKS / f"{name}.txt" for name in ("windows", "windows-build", "windows-python")]
+    for path in sorted([*locks, *SHIMS.iterdir()]):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 

@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from PySide6.QtCore import QLockFile
 from PySide6.QtNetwork import QLocalSocket
 
 from bitconverter.gui import single_instance
@@ -95,6 +96,26 @@ def test_a_lock_that_somebody_holds_stays(home, qtbot, monkeypatch):
     holder.communicate()
 
 
+def test_one_whose_number_is_ours_now_keeps_nobody_out_and_nobody_apart(home, qtbot):
+    """After the PC went off: the lock names a process that is dead, and its number has been given to this one."""
+    dead = start(home)
+    assert dead.stdout.readline() == "True\n"
+    dead.kill()
+    dead.communicate()
+    lock = home / "instance.lock"
+    mine = QLockFile(str(home / "mine.lock"))
+    assert mine.tryLock(0)
+    lock.write_bytes((home / "mine.lock").read_bytes())  # this process's number and name
+    first = SingleInstance(home)
+    assert first.is_first([]) and first.cut_off
+    with qtbot.waitSignal(first.called, timeout=60_000) as called:
+        second = start(home, "b.soul")
+    assert called.args == [["b.soul"]]
+    assert second.communicate(timeout=60)[0] == "False\n"
+    first.close()
+    assert not lock.exists()
+
+
 def test_another_home_is_another_program(home, tmp_path, qtbot):
     first, other = SingleInstance(home), SingleInstance(tmp_path / "other")
     assert first.is_first([]) and other.is_first([])
@@ -104,10 +125,11 @@ def test_another_home_is_another_program(home, tmp_path, qtbot):
 
 def test_a_first_one_that_hangs_keeps_nobody_out(home, qtbot, monkeypatch):
     monkeypatch.setattr(single_instance, "ANSWER_WITHIN", 100)
-    first = SingleInstance(home)
-    assert first.is_first([])
-    assert SingleInstance(home).is_first(["x"])  # in this same thread nobody answers
-    first.close()
+    hanging = start(home)  # it waits for its standard input and looks at nothing else
+    assert hanging.stdout.readline() == "True\n"
+    assert SingleInstance(home).is_first(["x"])
+    hanging.kill()
+    hanging.communicate()
 
 
 @pytest.mark.parametrize("message", [b"no json\n", b'{"a": 1}\n', b"[1]\n"])
