@@ -140,7 +140,10 @@ VIProductVersion "${VERSION}.0"
 
 ; The extension gets our type, unless another program owns it: then we are only offered under "Open with".
 !macro Associate EXTENSION TYPE WORDS
-  ReadRegStr $0 HKCR "${EXTENSION}" "" ; of this user or of all
+  ReadRegStr $0 HKCU "Software\Classes\${EXTENSION}" ""
+  ${If} $0 == ""
+    ReadRegStr $0 HKLM "Software\Classes\${EXTENSION}" "" ; for all users
+  ${EndIf}
   ${If} $0 == ""
     WriteRegStr HKCU "Software\Classes\${EXTENSION}" "" "${TYPE}"
   ${EndIf}
