@@ -12,7 +12,7 @@ LINES = {
     '7 connect(3, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr("10.0.0.1")}, 16) = -1 EINPROGRESS': True,
     '7 sendto(4, "", 0, 0, {sa_family=AF_INET6, sin6_port=htons(53)}, 28) = 0': True,
     '7 connect(3, {sa_family=AF_UNIX, sun_path="/tmp/.wine-0/server/socket"}, 110) = 0': False,
-    '7 sendto(5, [{nlmsg_len=20, nlmsg_type=RTM_GETLINK}], 20, 0, {sa_family=AF_NETLINK}, 12) = 20': False,
+    "7 sendto(5, [{nlmsg_len=20, nlmsg_type=RTM_GETLINK}], 20, 0, {sa_family=AF_NETLINK}, 12) = 20": False,
     "7 socket(AF_INET, SOCK_DGRAM, IPPROTO_IP) = 27": False,
 }
 
