@@ -16,7 +16,7 @@ SETTINGS = "settings.json"
 # With these a state fits into a training; the others may be different from there on.
 FIXED = (
     "layers", "batch", "window", "seed", "labels", "engine", "epsilon", "directions", "objective", "adapter", "rank",
-    "targets", "one_sided",
+    "targets", "one_sided", "by_spread",
 )  # fmt: skip
 
 

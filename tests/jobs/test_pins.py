@@ -1,5 +1,6 @@
 """A state of a training that was pinned stays, and a training goes on from it."""
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,17 @@ from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Questions, Stopped, run_job
+from bitconverter.jobs.pinned import FIXED
 from bitconverter.jobs.pins import PinJob, Pinned, UnpinJob, going_on, pins_of
 from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
 
-KINDS = [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 2}]
+KINDS: list[dict[str, object]] = [
+    {},
+    {"engine": "mezo"},
+    {"adapter": "lora", "rank": 2},
+    {"adapter": "delta"},
+]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +142,21 @@ def test_what_cannot_be_pinned_or_gone_on_from_is_said(model: Path, tmp_path: Pa
             going_on(str(broken), str(tmp_path / "d.soul"))
         assert caught.value.code == "pin-damaged"
     assert error_of(make_job(model, tmp_path, "d", begin=str(pinned))).code == "pin-damaged"
+
+
+def test_of_every_setting_it_is_said_whether_it_may_change() -> None:
+    settings = {field.name for field in fields(TrainJob) if field.metadata.get("identity", True)}
+    free = {
+        "steps",
+        "rate",
+        "decay",
+        "clip",
+        "warmup",
+        "patience",
+        "forget_limit",
+    }  # docs/FORMAT.md section 4.4
+    own = {"model", "lesson", "out", "cpu", "begin"}  # told by the key, or of the run itself
+    assert settings == {*FIXED} | free | own
 
 
 def test_a_damaged_checkpoint_is_not_pinned(model: Path, tmp_path: Path) -> None:

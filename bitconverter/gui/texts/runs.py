@@ -44,6 +44,7 @@ TEXTS: Texts = {
     "run-value-no": ("no", "いいえ"),
     "run-value-gain": ("row gains", "行ごとのゲイン"),
     "run-value-lora": ("low-rank additions (LoRA)", "低ランクの追加分（LoRA）"),
+    "run-value-delta": ("whole additions to the MLPs", "MLP への行列の追加分"),
     "run-value-loss": ("loss", "損失"),
     "run-value-accuracy": ("right answers", "正解率"),
     "run-model": ("model", "モデル"),
