@@ -13,7 +13,6 @@ from pathlib import Path
 
 import devenv
 import licenses
-import measure_start
 import native_venv
 import watch_network
 import windows_build
@@ -72,8 +71,6 @@ def check() -> None:
         env["BITCONVERTER_HOME"] = str(folder / "home")
         program = [str(folder / "BitConverter" / "BitConverter"), "--platform", "offscreen"]
         _self_test(program, env, folder / "out.json")
-        seconds = measure_start.need_soon(Path(program[0]))
-        print(f"Linux bundle: painted {seconds:.2f} s after the start, median of {measure_start.TIMES}")
         _watch_from_outside(program, env, folder)
         _start_and_kill(program, env, folder)
 
