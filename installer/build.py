@@ -3,6 +3,7 @@
 windows  the installer for Windows, in dist/windows: engine and wheel, a Windows Python under wine, PyInstaller, NSIS
 linux    the Linux bundle, in dist/linux: the same recipe
 test     the frozen tier: `windows`, then install, try, upgrade and remove it under wine; `linux`, then its trial
+start    the last part of `test` again: how soon the window of what was built is there, refused beyond 1.5 s
 window   the program of `windows` in a real window under wine 10 (makes a Debian 13 once; root only)
 lock     choose the newest allowed packages and write installer/locks anew
 binaries write installer/locks/windows-binaries.txt anew: where each file of the program of `windows` comes from
@@ -46,6 +47,21 @@ def test() -> None:
     if not devenv.WINDOWS:
         linux_build.main()
         linux_build.check()
+    start()  # last: a busy machine may fail here alone
+
+
+def start() -> None:
+    import check_program
+    import linux_build
+    import measure_start
+    import windows_build
+
+    devenv.say(f"how soon the window is there; more than {measure_start.LIMIT} s are refused")
+    seconds = check_program.measure_starts(windows_build.PROGRAM / "BitConverter.exe")
+    print(f"Windows program: painted {seconds:.2f} s after the start")
+    if not devenv.WINDOWS:
+        seconds = measure_start.need_soon(linux_build.PROGRAM / "BitConverter")
+        print(f"Linux bundle: painted {seconds:.2f} s after the start")
 
 
 def window() -> None:
@@ -73,6 +89,7 @@ VERBS = {
     "windows": windows,
     "linux": linux,
     "test": test,
+    "start": start,
     "window": window,
     "lock": lock,
     "binaries": binaries,
