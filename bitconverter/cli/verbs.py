@@ -19,7 +19,6 @@ from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.device_word import Device
-from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.hardware import CardsJob
 from bitconverter.jobs.inspect import InspectJob, InspectResult
@@ -164,7 +163,8 @@ def logits(args: argparse.Namespace) -> int:
 
 def benchmark(args: argparse.Namespace) -> int:
     if not args.synthetic and (args.planes or args.layers):
-        raise UserError("benchmark", "--planes and --layers shape a model that --synthetic makes.")
+        print("bitconverter: --planes and --layers shape a model that --synthetic makes", file=sys.stderr)
+        return WRONG_USE
     if args.synthetic:
         run(
             SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),

@@ -112,6 +112,13 @@ def test_ids_that_are_no_numbers_end_with_2(tiny_model: Path, capsys: pytest.Cap
     assert "1,x" in capsys.readouterr().err
 
 
+def test_a_shape_for_a_model_that_is_not_made_ends_with_2(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", str(tiny_model), "--planes", "2"]) == 2
+    assert "--synthetic" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "words",
     [

@@ -64,9 +64,9 @@ def set_aside() -> None:
 
 
 def break_off() -> None:
-    """A third training, stopped after step 15."""
+    """A fourth training, stopped after step 15."""
     cancel = Cancel()
-    job = TrainJob("small", "lessons.u32", "third.soul", steps=30, history=str(paths.runs_file()))
+    job = TrainJob("small", "lessons.u32", "fourth.soul", steps=30, history=str(paths.runs_file()))
 
     def stop(event: object) -> None:
         if isinstance(event, Metric) and event.name == "loss" and event.step == 15:
@@ -116,7 +116,7 @@ def test_every_command_of_the_guide_works(
         # a random model forgets much of what it never knew, so one may be set aside
         assert Path(f"{soul}.soul").is_file() or Path(f"{soul}.soul.aside").is_file()
     assert Path("again.soul").is_file() or Path("again.soul.aside").is_file()
-    assert "after step 15" in told["bitconverter runs pin 3"] and not Path("third.soul.pinned").exists()
+    assert "after step 15" in told["bitconverter runs pin 4"] and not Path("fourth.soul.pinned").exists()
     assert "2  " in told["bitconverter runs"] and "general_after" in told["bitconverter runs diff 1 2"]
 
 
