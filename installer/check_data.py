@@ -11,6 +11,7 @@ from windows_place import CONSOLE, DATA, HOME, PC, digest, expect
 SOURCE, MODEL = HOME / "モデル" / "元 😀", HOME / "モデル" / "小さい é"
 SOUL, PACK = HOME / "モデル" / "心 😀.soul", HOME / "モデル" / "教材.u32"
 CHATS = DATA / "chats.sqlite3"
+SETTINGS = DATA / "settings.json"
 QUESTION = "こんにちは"
 LESSON = "三値の重みで静かに動く。日本語も一字ずつ届く。"
 
@@ -47,16 +48,24 @@ def keep_chat() -> None:
         store.import_chat(Chat("試し 😀", named=True, leaf=answer.id), [asked, answer])
     finally:
         store.close()
-    path = DATA / "settings.json"
-    settings = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps(settings | {"temperature": 0.5}), encoding="utf-8")
+    _write_settings(temperature=0.5)
+
+
+def remember_model() -> None:
+    """As the program itself notes it when it is closed."""
+    _write_settings(recent_models=[PC.windows_path(MODEL)])
+
+
+def _write_settings(**values: Any) -> None:
+    settings = json.loads(SETTINGS.read_text(encoding="utf-8")) if SETTINGS.exists() else {}
+    SETTINGS.write_text(json.dumps(settings | values), encoding="utf-8")
 
 
 def expect_kept(made: dict[Path, str]) -> None:
     """Files byte for byte; the database whole, with its chat."""
     changed = [str(path) for path, before in made.items() if not path.is_file() or digest(path) != before]
     expect(not changed, f"the user's files are not what they were: {changed}")
-    settings = json.loads((DATA / "settings.json").read_text(encoding="utf-8"))
+    settings = json.loads(SETTINGS.read_text(encoding="utf-8"))
     expect(settings["temperature"] == 0.5, f"the settings are {settings}")
     with closing(sqlite3.connect(CHATS)) as chats:
         (state,) = chats.execute("PRAGMA integrity_check").fetchone()
@@ -69,15 +78,6 @@ def expect_soul_works() -> None:
     """The installed program talks with what was made before."""
     said = _run("chat", MODEL, "--soul", SOUL, "--prompt", QUESTION, "--temperature", "0", "--quiet")
     expect(LESSON in said, f"the model with its soul says {said!r}")
-
-
-def settings() -> dict[str, Any]:
-    """What the program has written so far; empty while it is writing."""
-    try:
-        found: dict[str, Any] = json.loads((DATA / "settings.json").read_text(encoding="utf-8"))
-        return found
-    except (OSError, ValueError):
-        return {}
 
 
 def _run(verb: str, *words: str | Path) -> str:

@@ -3,11 +3,12 @@
 import json
 import shutil
 import time
-from pathlib import Path, PureWindowsPath
+from pathlib import Path, PurePath, PureWindowsPath
 from typing import Any
 
 import check_data
 import measure_start
+import psutil
 import watch_network
 import windows_build
 import windows_python
@@ -111,37 +112,45 @@ def _expect_watch_sees(folder: Path) -> None:
 
 def second_start(steps: Steps) -> None:
     """It gives its file to the first one and ends; by the file types' commands too."""
-    check_data.CHATS.unlink(missing_ok=True)
-    start()
-    wait(
-        check_data.CHATS.exists, "the program made no database of chats"
-    )  # then its window is there and answers
-    (first,) = PC.processes(WINDOW.name)
+    first = _first()
     _second(first)
+    expect(not _has_open(first), "the first start has a model open that nobody gave it")
     _second(first, "--open", PC.windows_path(check_data.MODEL))
-    model = PC.windows_path(check_data.MODEL)
-    wait(
-        lambda: model in check_data.settings().get("recent_models", []),
-        "the first start did not open the model",
-        60,
-    )
+    wait(lambda: _has_open(first), "the first start did not open the model", 120)
+    kill()
+    check_data.remember_model()  # a soul is opened with its model, which must be found
+    first = _first()
     registry = PC.registry()
-    for kind, path in (("BitConverter.Pack", check_data.PACK), ("BitConverter.Soul", check_data.SOUL)):
-        words = [word.replace("%1", PC.windows_path(path)) for word in open_command(kind, registry)]
-        expect(words[0] == PC.windows_path(WINDOW), f"{kind} starts {words[0]}")
+    for kind, path, opens in (("Pack", check_data.PACK, False), ("Soul", check_data.SOUL, True)):
+        words = [
+            word.replace("%1", PC.windows_path(path))
+            for word in open_command(f"BitConverter.{kind}", registry)
+        ]
+        expect(not _has_open(first), f"the first start has a model open before a {kind} was given to it")
         _second(first, *words[1:])
-    soul = PC.windows_path(check_data.SOUL)
-    wait(
-        lambda: any(
-            json.loads(line)[:2] == [model, soul] for line in check_data.settings().get("chat_souls", [])
-        ),
-        "the first start did not open the soul",
-        60,
-    )
+        if opens:
+            wait(lambda: _has_open(first), "the first start did not open the soul", 120)
     kill()
     steps.done(
         "a second start ends with 0 and hands over: nothing, a model, a .u32 and a .soul by their types' commands"
     )
+
+
+def _first() -> int:
+    """Start it, and wait until its window is there and answers: then it has made its database of chats."""
+    for path in DATA.glob(f"{check_data.CHATS.name}*"):
+        path.unlink()
+    start()
+    wait(check_data.CHATS.exists, "the program made no database of chats")
+    (number,) = PC.processes(WINDOW.name)
+    return number
+
+
+def _has_open(number: int) -> bool:
+    """Whether that process has the model's weights mapped."""
+    wanted = (check_data.MODEL.name, "model.safetensors")
+    places = [PurePath(place.path).parts[-2:] for place in psutil.Process(number).memory_maps()]
+    return wanted in places
 
 
 def _second(first: int, *words: str) -> None:
