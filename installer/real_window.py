@@ -10,10 +10,12 @@ import json
 import os
 import shlex
 import shutil
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from threading import Thread
 
@@ -27,6 +29,8 @@ SHARED = windows_build.BUILD / "real-window"  # /shared inside
 MIRROR = "http://deb.debian.org/debian"
 SCREEN, DISPLAY = "1366x768x24", ":77"
 COLORS = 200  # a painted window has more; an empty screen or wine's own dialog has fewer
+COLORS_OF_A_DIALOG = 50
+SENTENCE = "三値の重みで静かに動く。日本語も一字ずつ届く。"  # of bitconverter/jobs/self_test_model.py
 # Windows' own fonts are not there; these make Japanese readable in wine's and Qt's windows.
 FONTS = ("MS Shell Dlg", "MS UI Gothic", "Segoe UI", "Tahoma", "Yu Gothic UI", "Meiryo")
 
@@ -55,6 +59,7 @@ def main() -> None:
         _self_test()
         _make_soul()
         _look()
+        _remove()
     finally:
         _inside("wineserver -k; true")
         screen.terminate()
@@ -124,10 +129,10 @@ def _install() -> None:
         title = "BitConverter セットアップ"
         _wait(lambda: _window(title) != "", f"no window {title} appeared")
         for page in ("welcome", "folder", "parts"):
-            _still_picture(f"setup-{page}")
+            _still_picture(f"setup-{page}", COLORS_OF_A_DIALOG)
             _key("Return", _window(title))
         _wait(_is_installed, "the pages installed nothing")
-        _still_picture("setup-end")
+        _still_picture("setup-end", COLORS_OF_A_DIALOG)
         _key("Return", _window(title))
         setup.join(120)
         program = "^BitConverter$"
@@ -157,7 +162,7 @@ def _program(name: str) -> str:
 
 def _make_soul() -> None:
     """A model and a soul, by the installed program, to open by a double click."""
-    from bitconverter.jobs.self_test_model import SENTENCE, write_model
+    from bitconverter.jobs.self_test_model import write_model
 
     write_model(SHARED / "model")
     (SHARED / "lesson.txt").write_text("".join(f"{SENTENCE} {n}\n" for n in range(40)), encoding="utf-8")
@@ -204,8 +209,10 @@ def _look() -> None:
         if ended:
             said = (SHARED / "said.txt").read_text(encoding="utf-8", errors="replace")
             raise SetupError(f"the program ended by itself with {ended[0].returncode}: {said}")
+        _show_types_to_wine()
         for file in ("lesson.u32", "heart.soul"):
             _open_by_type(file, _window(title))
+        _ask(_window(title))
         _key("alt+F4", _window(title))
         _wait(lambda: bool(ended), "the window does not close with Alt+F4", 120)
     finally:
@@ -216,9 +223,15 @@ def _look() -> None:
         raise SetupError(
             f"closed, it ended with {ended[0].returncode}; windows left: {_window(title) or 'none'}"
         )
-    print(
-        "real window: shown, painted, brought to the front by files of its types, closed; look at the pictures"
-    )
+    _expect_kept("closed")
+    print("real window: brought to the front by files of its types, asked, closed; look at the pictures")
+
+
+def _show_types_to_wine() -> None:
+    """wine looks for the types of all users alone, and an installer without rights registers them for this user."""
+    for key in (".u32", ".soul", "BitConverter.Pack", "BitConverter.Soul"):
+        place = rf"Software\Classes\{key}"
+        _inside(rf"wine reg copy 'HKCU\{place}' 'HKLM\{place}' /s /f < /dev/null | cat", check=True)
 
 
 def _open_by_type(file: str, window: str) -> None:
@@ -228,15 +241,53 @@ def _open_by_type(file: str, window: str) -> None:
     other = "(Notepad|メモ帳)"
     _wait(lambda: _window(other) != "", "no other window could be opened")
     _key("x", _window(other))
-    if _focus() == window:
+    if _in_front(other) == window:
         raise SetupError("the program is in front although another window was opened after it")
     _inside(rf"wine start 'Z:\shared\{file}' < /dev/null | cat", check=True)
-    _wait(lambda: _focus() == window, f"{file} was opened, and the first window is not in front")
+    _wait(lambda: _in_front(other) == window, f"{file} was opened, and the first window is not in front")
     if len(_windows("^BitConverter$")) != 1:
         raise SetupError(f"{file} opened a second window: {_windows('^BitConverter$')}")
     _still_picture(file.partition(".")[2])
     _inside("wine taskkill /f /im notepad.exe < /dev/null | cat")
     notepad.join()
+
+
+def _ask(window: str) -> None:
+    """A question by the keyboard; the answer is known."""
+    subprocess.run(["xdotool", "windowfocus", "--sync", window, "type", "hello"], env=_screen(), check=True)
+    _key("Return", window)
+    _wait(lambda: _said()[1:] == [SENTENCE], "the model did not answer")
+    _still_picture("answer")
+
+
+def _said() -> list[str]:
+    """What the program's database of chats holds."""
+    with closing(sqlite3.connect(f"{(_data() / 'chats.sqlite3').as_uri()}?mode=ro", uri=True)) as chats:
+        return [text for (text,) in chats.execute("SELECT text FROM message ORDER BY created, id")]
+
+
+def _data() -> Path:
+    return _installed().parent.parent / "BitConverter"
+
+
+def _expect_kept(when: str) -> None:
+    """The chat and the soul that was opened."""
+    with closing(sqlite3.connect(_data() / "chats.sqlite3")) as chats:
+        (state,) = chats.execute("PRAGMA integrity_check").fetchone()
+    if state != "ok" or _said() != ["hello", SENTENCE]:
+        raise SetupError(f"{when}, the database of chats is {state} and holds {_said()}")
+    souls = json.loads((_data() / "settings.json").read_text(encoding="utf-8"))["chat_souls"]
+    if not any("heart.soul" in line for line in souls):
+        raise SetupError(f"{when}, the settings know of no soul that was opened: {souls}")
+
+
+def _remove() -> None:
+    """The uninstaller keeps what was said."""
+    place = _installed()
+    _inside(f"wine {_program('uninstall.exe')} /S < /dev/null | cat", check=True)
+    _wait(lambda: not place.exists(), "the uninstaller left the program there")
+    _expect_kept("after the removal")
+    print("real window: removed; the chat and the settings are still there")
 
 
 def _windows(title: str) -> list[str]:
@@ -250,10 +301,10 @@ def _window(title: str) -> str:
     return ["", *_windows(title)][-1]
 
 
-def _focus() -> str:
-    """The window that has the keyboard."""
-    words = ["xdotool", "getwindowfocus"]
-    return subprocess.run(words, env=_screen(), capture_output=True, encoding="utf-8").stdout.strip()
+def _in_front(other: str) -> str:
+    """The uppermost of the program's windows and the others: xdotool names them from the back to the front. (Without a
+    window manager the keyboard stays where it is.)"""
+    return _window(f"(^BitConverter$|{other})")
 
 
 def _key(key: str, window: str) -> None:
@@ -266,16 +317,16 @@ def _screen() -> dict[str, str]:
     return {**os.environ, "DISPLAY": DISPLAY}
 
 
-def _still_picture(name: str = "") -> None:
+def _still_picture(name: str = "", colors: int = COLORS) -> None:
     """A picture of the screen once there is something on it and nothing moves any more."""
     path = windows_build.BUILD / f"real-window{f'-{name}' if name else ''}.png"
-    _wait(lambda: _painted(path), f"the screen stays empty or never stands still ({path.name})")
+    _wait(lambda: _painted(path, colors), f"the screen stays empty or never stands still ({path.name})")
 
 
-def _painted(path: Path) -> bool:
+def _painted(path: Path, colors: int) -> bool:
     before = _colors(path)
     time.sleep(3)
-    return before > COLORS and _colors(path) == before
+    return before > colors and _colors(path) == before
 
 
 def _colors(picture: Path) -> int:
