@@ -38,12 +38,18 @@ def owner(pid):
         return (home / "instance.lock").read_text(encoding="utf-8").split()[0] == str(pid)
     except (OSError, IndexError):
         return False
+def written():
+    while True:
+        try:
+            return set(temp.glob("bitconverter-scratch-*/files/*"))
+        except FileNotFoundError:  # what an earlier start left is being swept at this moment
+            pass
 def expanded(_pid):  # the model is being written out, or open
-    return set(temp.glob("bitconverter-scratch-*/files/*")) - before
+    return written() - before
 moments = [lambda _pid: True, owner, owner, lambda _pid: shown.exists(), expanded]
 for number in range(times):
     shown.unlink(missing_ok=True)
-    before = set(temp.glob("bitconverter-scratch-*/files/*"))
+    before = written()
     moment = moments[number % len(moments)]
     pid = os.fork()
     if pid == 0:
