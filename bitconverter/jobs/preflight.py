@@ -17,6 +17,7 @@ from bitconverter.jobs import sensitivity
 from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
+from bitconverter.jobs.scratch import temporary_folder
 from bitconverter.model.budget import PRESETS, Fit, Wish, check_wish, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
@@ -217,7 +218,7 @@ def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[
         return 0, []
     from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
 
-    place, unpacked = Path(tempfile.gettempdir()), expanded_bytes(source.tensors.values(), source.config)
+    place, unpacked = temporary_folder(), expanded_bytes(source.tensors.values(), source.config)
     try:
         free = shutil.disk_usage(place).free
         same = place.stat().st_dev == _nearest_folder(out).stat().st_dev

@@ -7,7 +7,6 @@ report is a part of manifest.json, which must be the same on every run.
 
 import json
 import shutil
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -21,6 +20,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context, Event, Note, Progress
 from bitconverter.jobs.opening import model_folder
+from bitconverter.jobs.scratch import temporary_folder
 from bitconverter.jobs.taught_model import greedy
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
@@ -82,7 +82,7 @@ def _check_room(source: str) -> None:
     from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
 
     opened = open_source(source)
-    needed, place = expanded_bytes(opened.tensors.values(), opened.config), tempfile.gettempdir()
+    needed, place = expanded_bytes(opened.tensors.values(), opened.config), str(temporary_folder())
     free = shutil.disk_usage(place).free
     if free < needed + SPARE_BYTES:
         raise UserError(

@@ -26,13 +26,25 @@ _CONTENT = {"lock", "files"}
 _TRIES = 100  # new names; each is lost only to a sweep between its making and its locking
 
 
+def temporary_folder() -> Path:
+    """Where the system keeps temporary files: the folder of tempfile.gettempdir(), of which nothing is written.
+
+    That one writes a file there to see whether it can; a start that is killed meanwhile would leave it behind.
+    """
+    if tempfile.tempdir is None:
+        for place in (os.environ.get("TMPDIR"), os.environ.get("TEMP"), os.environ.get("TMP")):
+            if place and os.path.isdir(place) and os.access(place, os.W_OK):
+                return Path(place).absolute()
+    return Path(tempfile.gettempdir())
+
+
 @contextmanager
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     """An empty folder, removed when the block ends: in `beside`, or where the system keeps temporary files.
 
     What killed processes left there is swept first. Raises OSError.
     """
-    parent = Path(tempfile.gettempdir()) if beside is None else beside
+    parent = temporary_folder() if beside is None else beside
     sweep(parent)
     folder, lock = _claim(parent)
     try:
@@ -68,7 +80,7 @@ class SweepJob:
         return None
 
     def run(self, ctx: Context) -> int:
-        gone = sweep(Path(tempfile.gettempdir()))
+        gone = sweep(temporary_folder())
         home = Path(self.home)
         unfinished = [path for path in home.iterdir() if is_temporary(path)] if home.is_dir() else []
         for path in unfinished:

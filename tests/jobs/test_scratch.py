@@ -136,3 +136,28 @@ def test_the_program_sweeps_its_own_home_of_unfinished_files(temp: Path, tmp_pat
     assert SweepJob(str(home)).run(Context(lambda _: None, Cancel())) == 1
     assert sorted(path.name for path in home.iterdir()) == ["settings.json", "settings.json.tmp"]
     assert SweepJob(str(tmp_path / "none")).run(Context(lambda _: None, Cancel())) == 0
+
+
+SWEEPS = """
+import sys
+from bitconverter.jobs.job import Cancel, Context
+from bitconverter.jobs.scratch import SweepJob, temporary_folder
+
+opened = []
+sys.addaudithook(lambda event, words: event == "open" and opened.append(str(words[0])))
+SweepJob("nowhere").run(Context(lambda _: None, Cancel()))
+print([path for path in opened if path.startswith(sys.argv[1])])
+assert str(temporary_folder()) == sys.argv[1]
+import tempfile
+tempfile.gettempdir()
+assert [path for path in opened if path.startswith(sys.argv[1])], "the hook sees nothing"
+"""
+
+
+def test_a_sweep_writes_nothing_to_find_its_place(tmp_path: Path) -> None:
+    """A start that is killed within its sweep would leave it."""
+    done = subprocess.run(
+        [sys.executable, "-c", SWEEPS, str(tmp_path)], env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True, text=True, encoding="utf-8",
+    )  # fmt: skip
+    assert (done.stdout, done.stderr) == ("[]\n", "")
