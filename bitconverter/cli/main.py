@@ -18,9 +18,9 @@ def main(argv: list[str] | None = None) -> int:
     try:
         with _interrupt_ends_at_once():
             from bitconverter.cli.arguments import build_parser
-            from bitconverter.cli.terminal import make_output_safe
+            from bitconverter.cli.terminal import make_streams_safe
 
-        make_output_safe()
+        make_streams_safe()
         args = _parse(build_parser(), argv)
         if args.verb is not None:
             return _run_verb(args)

@@ -1,5 +1,8 @@
 """Writing to whatever the terminal is: never a crash over a character, one progress line on a terminal."""
 
+import codecs
+import io
+import locale
 import shutil
 import sys
 import time
@@ -9,17 +12,32 @@ from bitconverter.jobs.job import Progress
 
 SPARSE_SECONDS = 10.0  # between progress lines where there is no terminal
 LINE_SECONDS = 0.1
+_OR_CODE_PAGE = "or code page"
 
 
-def make_output_safe() -> None:
-    """A character that the terminal's encoding lacks (cp932, ASCII) becomes '?', not an exception."""
+def make_streams_safe(windows: bool = sys.platform == "win32") -> None:
+    """A character that the terminal's encoding lacks (cp932, ASCII) becomes '?', not an exception.
+
+    On Windows files and pipes are UTF-8: its code page (cp1252 for an English user) would lose Japanese answers.
+    What another program writes to our input in the code page is understood as well.
+    """
     for stream in (sys.stdout, sys.stderr):
-        reconfigure = getattr(stream, "reconfigure", None)
-        if reconfigure is not None:
-            reconfigure(errors="replace")
-    reconfigure = getattr(sys.stdin, "reconfigure", None)
-    if reconfigure is not None:
-        reconfigure(errors="replace")
+        if isinstance(stream, io.TextIOWrapper):
+            utf8 = windows and not stream.isatty()
+            stream.reconfigure(encoding="utf-8" if utf8 else None, errors="replace")
+    if isinstance(sys.stdin, io.TextIOWrapper):
+        if windows and not sys.stdin.isatty():
+            codecs.register_error(_OR_CODE_PAGE, _in_code_page)
+            sys.stdin.reconfigure(encoding="utf-8-sig", errors=_OR_CODE_PAGE)
+        else:
+            sys.stdin.reconfigure(errors="replace")
+
+
+def _in_code_page(error: UnicodeError) -> tuple[str, int]:
+    """For codecs: from the first byte that is no UTF-8, all is read as the system's code page."""
+    assert isinstance(error, UnicodeDecodeError)
+    rest = error.object[error.start :]
+    return rest.decode(locale.getencoding(), "replace"), len(error.object)
 
 
 def size(n: int | float) -> str:

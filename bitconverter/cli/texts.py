@@ -20,6 +20,8 @@ exit status:
 
 MODEL may be a folder that `convert` made, a Hugging Face folder as it is (bf16, f16 or f32 safetensors),
 or for evaluate, inspect, logits and benchmark a .gguf file. Models: Llama 2/3, Mistral, Qwen2, Qwen3, SmolLM2.
+
+On Windows, what goes to a file or another program is UTF-8; what comes from one is UTF-8 or the system's code page.
 """
 
 HELP = {

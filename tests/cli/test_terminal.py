@@ -1,11 +1,14 @@
 """What is written, on a terminal and elsewhere."""
 
 import io
+import locale
+import os
+import sys
 
 import pytest
 
 from bitconverter.cli import terminal
-from bitconverter.cli.terminal import ProgressLine, as_table, describe, duration, size
+from bitconverter.cli.terminal import ProgressLine, as_table, describe, duration, make_streams_safe, size
 from bitconverter.jobs.job import Progress
 
 
@@ -74,3 +77,41 @@ def test_quiet_means_nothing_at_all() -> None:
 
 def test_a_table_lines_up() -> None:
     assert as_table([("a", 1), ("bcd", 20)], right={1}) == "a     1\nbcd  20"
+
+
+def redirected(monkeypatch: pytest.MonkeyPatch, asked: bytes, terminal_too: bool = False) -> io.BytesIO:
+    """Standard output, with an English Windows' code page for it and for `asked` at standard input."""
+    said = io.BytesIO()
+    for name, raw in (("stdin", io.BytesIO(asked)), ("stdout", said), ("stderr", io.BytesIO())):
+        stream = io.TextIOWrapper(raw, encoding="cp1252", write_through=True)
+        if terminal_too:
+            monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+        monkeypatch.setattr(sys, name, stream)
+    return said
+
+
+@pytest.mark.parametrize(
+    "asked", ["静かに\n動く é".encode(), "静かに\n動く é".encode("utf-8-sig")], ids=["utf-8", "with a mark"]
+)
+def test_on_windows_files_and_pipes_are_utf8(monkeypatch: pytest.MonkeyPatch, asked: bytes) -> None:
+    said = redirected(monkeypatch, asked)
+    make_streams_safe(windows=True)
+    print(sys.stdin.read(), end="")
+    assert said.getvalue().decode() == "静かに\n動く é".replace("\n", os.linesep)
+
+
+def test_what_comes_in_the_code_page_is_read_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locale, "getencoding", lambda: "cp932")
+    redirected(monkeypatch, "hello\nこんにちは、動く\n".encode("cp932"))
+    make_streams_safe(windows=True)
+    assert sys.stdin.read() == "hello\nこんにちは、動く\n"
+
+
+@pytest.mark.parametrize(("windows", "terminal_too"), [(False, False), (True, True)])
+def test_elsewhere_the_encoding_stays_and_nothing_crashes(
+    monkeypatch: pytest.MonkeyPatch, windows: bool, terminal_too: bool
+) -> None:
+    said = redirected(monkeypatch, b"\xe9\x81", terminal_too)
+    make_streams_safe(windows=windows)
+    print(sys.stdin.read() + "静", end="")
+    assert said.getvalue() == b"\xe9??"
