@@ -13,7 +13,7 @@ import demo_model
 
 from bitconverter.cli.main import window
 from bitconverter.cli.running import Ended, run
-from bitconverter.cli.terminal import ProgressLine, make_output_safe, size
+from bitconverter.cli.terminal import ProgressLine, make_streams_safe, size
 from bitconverter.jobs.benchmark import BenchmarkJob
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
@@ -26,7 +26,7 @@ LINE = ProgressLine()
 
 
 def main() -> int:
-    make_output_safe()
+    make_streams_safe()
     parser = argparse.ArgumentParser(prog="demo")
     parser.add_argument("--terminal", action="store_true")
     parser.add_argument("--benchmark", action="store_true")
