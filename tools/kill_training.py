@@ -21,18 +21,16 @@ One line is printed for each kill, then a table and a line that begins with PASS
 """
 
 import argparse
-import multiprocessing
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-import psutil
+from killing import Told, begin, live, to_its_end
 
 from bitconverter.jobs import train_run, train_state
 from bitconverter.jobs.benchmark import machine
@@ -43,10 +41,7 @@ from bitconverter.jobs.train import TrainJob
 
 PROMISED, OWN_SAVE = 60.0, 20.0  # seconds
 ROOM = 0.8  # of the time without a break: all kills fall into it
-FOREVER = 1e6
-TICK = 0.01  # seconds in which systems count processor time
 TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the lazy dog. " * 60
-FORKED = "fork" in multiprocessing.get_all_start_methods()
 
 
 # ---- what runs in a process of its own
@@ -78,43 +73,6 @@ def make_model(folder: Path, out: Connection) -> None:
     )
     last = run_job(job, lambda _: None, Cancel())
     out.send(("end", 0, 0.0) if isinstance(last, Finished) else ("failed", str(last), 0.0))
-
-
-# ---- one life of a training
-
-
-Told = tuple[str, "int | str", float]
-
-
-def live(
-    target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False
-) -> list[Told]:
-    """A process that is killed after it has used `patience` seconds of the processor, counted from its first step if
-    `at_work`: what it told."""
-    ours, theirs = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.Process(target=target, args=(*args, theirs))
-    child.start()
-    theirs.close()
-    told: list[Told] = []
-    begun: float | None = None if at_work else 0.0
-    try:
-        while begun is None or _used(child.pid) - begun < patience:
-            if ours.poll(TICK):
-                told.append(ours.recv())
-                if begun is None and told[-1][0] == "step":
-                    begun = _used(child.pid)
-        time.sleep(patience % TICK)  # the system counts in ticks; the moments shall not
-        child.kill()
-        while True:  # what it had told before the kill
-            told.append(ours.recv())
-    except (EOFError, OSError, psutil.NoSuchProcess):  # it has ended, perhaps in the middle of a message
-        child.join()
-    return told
-
-
-def _used(pid: int | None) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
 
 
 # ---- what the kills cost
@@ -256,7 +214,7 @@ def main() -> None:
     parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
-    multiprocessing.set_start_method("fork" if FORKED else "spawn")
+    begin()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
@@ -267,19 +225,13 @@ def main() -> None:
             )
             for end in ("whole", "killed")
         )  # fmt: skip
-        _to_its_end(live(make_model, folder))
-        seconds = [used for word, _, used in _to_its_end(live(teach, whole, OWN_SAVE)) if word == "step"][-1]
+        to_its_end(live(make_model, folder))
+        seconds = [used for word, _, used in to_its_end(live(teach, whole, OWN_SAVE)) if word == "step"][-1]
         print(f"without a break: {args.steps} steps in {seconds:.1f} s", flush=True)
         kills, save, seen = kill_again_and_again(killed, args, seconds)
         same = seen.ended and Path(whole.out).read_bytes() == Path(killed.out).read_bytes()
         held = judge(args, kills, save, seen, same)
     sys.exit(0 if held else 1)
-
-
-def _to_its_end(told: list[Told]) -> list[Told]:
-    if not told or told[-1][0] != "end":
-        sys.exit(f"FAILED: without a break it did not come to its end: {told[-1:]}")
-    return told
 
 
 if __name__ == "__main__":
