@@ -30,6 +30,7 @@ MIRROR = "http://deb.debian.org/debian"
 SCREEN, DISPLAY = "1366x768x24", ":77"
 COLORS = 200  # a painted window has more; an empty screen or wine's own dialog has fewer
 COLORS_OF_A_DIALOG = 50
+FIGURES = 2000  # pixels: two lines of small figures; a page or a row that moves is more
 SENTENCE = "三値の重みで静かに動く。日本語も一字ずつ届く。"  # of bitconverter/jobs/self_test_model.py
 # Windows' own fonts are not there; these make Japanese readable in wine's and Qt's windows.
 FONTS = ("MS Shell Dlg", "MS UI Gothic", "Segoe UI", "Tahoma", "Yu Gothic UI", "Meiryo")
@@ -324,13 +325,22 @@ def _still_picture(name: str = "", colors: int = COLORS) -> None:
 
 
 def _painted(path: Path, colors: int) -> bool:
-    before = _colors(path)
+    """Whether the newer of two pictures is one of a window that stands still; a figure of its memory may change."""
+    before = path.with_suffix(".before.png")
+    _take(before)
     time.sleep(3)
-    return before > colors and _colors(path) == before
+    _take(path)
+    words = ["compare", "-metric", "AE", str(before), str(path), "null:"]
+    changed = subprocess.run(words, capture_output=True, encoding="utf-8").stderr
+    before.unlink()
+    return _colors(path) > colors and float(changed) < FIGURES
+
+
+def _take(picture: Path) -> None:
+    subprocess.run(["import", "-window", "root", str(picture)], env=_screen(), check=True)
 
 
 def _colors(picture: Path) -> int:
-    subprocess.run(["import", "-window", "root", str(picture)], env=_screen(), check=True)
     words = ["identify", "-format", "%k", str(picture)]
     return int(subprocess.run(words, capture_output=True, encoding="utf-8", check=True).stdout)
 

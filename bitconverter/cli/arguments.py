@@ -9,6 +9,7 @@ from typing import Any
 from bitconverter import __version__
 from bitconverter.cli import texts
 from bitconverter.jobs.device_word import AUTO, CPU, is_device_word
+from bitconverter.jobs.long_path import reachable
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
 METHODS = ("full", "diag", "fast")
@@ -37,8 +38,8 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"bitconverter {__version__}")
-    parser.add_argument("--open", metavar="MODEL", help=texts.OPTIONS["open"])
-    parser.add_argument("--selftest", metavar="OUT.json", help=texts.OPTIONS["selftest"])
+    parser.add_argument("--open", type=reachable, metavar="MODEL", help=texts.OPTIONS["open"])
+    parser.add_argument("--selftest", type=reachable, metavar="OUT.json", help=texts.OPTIONS["selftest"])
     parser.add_argument("--platform", metavar="NAME", help=texts.OPTIONS["platform"])
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", title="verbs")
     _convert(_verb(verbs, "convert"))
@@ -88,8 +89,8 @@ def _device_options(parser: argparse.ArgumentParser, default: str = AUTO) -> Non
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
-    parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
+    parser.add_argument("source", type=reachable, metavar="SOURCE", help=texts.OPTIONS["source"])
+    parser.add_argument("out", type=reachable, metavar="OUT", help=texts.OPTIONS["out"])
     size = parser.add_mutually_exclusive_group()
     size.add_argument(  # no default here: argparse does not see a clash with an option that has its default
         "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["planes"]
@@ -100,7 +101,12 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     size.add_argument("--preset", choices=PRESETS, help=texts.OPTIONS["preset"])
     parser.add_argument("--method", choices=METHODS, help=texts.OPTIONS["method"])
     parser.add_argument(
-        "--calibration", nargs="+", default=(), metavar="FILE", help=texts.OPTIONS["calibration"]
+        "--calibration",
+        nargs="+",
+        type=reachable,
+        default=(),
+        metavar="FILE",
+        help=texts.OPTIONS["calibration"],
     )
     parser.add_argument(
         "--calibration-windows",
@@ -118,12 +124,12 @@ def _convert(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("source", metavar="SOURCE", help=texts.OPTIONS["source"])
+    parser.add_argument("source", type=reachable, metavar="SOURCE", help=texts.OPTIONS["source"])
     _engine_options(parser)
 
 
 def _chat(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
     parser.add_argument("--prompt", "-p", metavar="TEXT", help=texts.OPTIONS["prompt"])
     parser.add_argument("--system", "-s", metavar="TEXT", help=texts.OPTIONS["system"])
     for name, kind, default in (
@@ -137,18 +143,20 @@ def _chat(parser: argparse.ArgumentParser) -> None:
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=kind, default=default, metavar="X", help=text)
     parser.add_argument("--seed", type=_natural, metavar="S", help=texts.OPTIONS["chat_seed"])
-    parser.add_argument("--soul", metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
+    parser.add_argument("--soul", type=reachable, metavar="FILE", default="", help=texts.OPTIONS["chat_soul"])
     known = texts.OPTIONS["chat_template"].format(known=", ".join(TEMPLATES))
-    parser.add_argument("--template", metavar="NAME|FILE", default="", help=known)
+    parser.add_argument("--template", type=reachable, metavar="NAME|FILE", default="", help=known)
     parser.add_argument("--context", type=_natural, default=0, metavar="T", help=texts.OPTIONS["context"])
     _engine_options(parser, kv="f16")
     _device_options(parser)
 
 
 def _prepare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["prepare_model"])
-    parser.add_argument("inputs", nargs="+", metavar="INPUT", help=texts.OPTIONS["prepare_inputs"])
-    parser.add_argument("out", metavar="OUT.u32", help=texts.OPTIONS["pack_out"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["prepare_model"])
+    parser.add_argument(
+        "inputs", nargs="+", type=reachable, metavar="INPUT", help=texts.OPTIONS["prepare_inputs"]
+    )
+    parser.add_argument("out", type=reachable, metavar="OUT.u32", help=texts.OPTIONS["pack_out"])
     for name, default in (("window", 256), ("seed", 0), ("preview", 0)):
         text = texts.OPTIONS["prepare_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
@@ -163,9 +171,9 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
 
 
 def _train(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
-    parser.add_argument("lesson", metavar="LESSON", help=texts.OPTIONS["lesson"])
-    parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("lesson", type=reachable, metavar="LESSON", help=texts.OPTIONS["lesson"])
+    parser.add_argument("out", type=reachable, metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
     for name, default in (("layers", 6), ("steps", 30), ("batch", 16), ("window", 256), ("seed", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
@@ -207,13 +215,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("soul", metavar="SOUL", help=texts.OPTIONS["soul_aside"])
+    parser.add_argument("soul", type=reachable, metavar="SOUL", help=texts.OPTIONS["soul_aside"])
 
 
 def _replay(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
-    parser.add_argument("log", metavar="LOG", help=texts.OPTIONS["step_log"])
-    parser.add_argument("out", metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("log", type=reachable, metavar="LOG", help=texts.OPTIONS["step_log"])
+    parser.add_argument("out", type=reachable, metavar="OUT.soul", help=texts.OPTIONS["soul_out"])
 
 
 def _runs(parser: argparse.ArgumentParser) -> None:
@@ -223,21 +231,21 @@ def _runs(parser: argparse.ArgumentParser) -> None:
         "numbers", nargs="*", type=_natural, metavar="NUMBER", help=texts.OPTIONS["runs_numbers"]
     )
     parser.add_argument("--most", type=_natural, default=20, metavar="N", help=texts.OPTIONS["runs_most"])
-    parser.add_argument("--out", metavar="OUT.soul", help=texts.OPTIONS["runs_out"])
+    parser.add_argument("--out", type=reachable, metavar="OUT.soul", help=texts.OPTIONS["runs_out"])
     parser.add_argument("--steps", type=_natural, metavar="N", help=texts.OPTIONS["runs_steps"])
     parser.add_argument("--rate", type=float, metavar="R", help=texts.OPTIONS["runs_rate"])
 
 
 def _merge(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["converted"])
-    parser.add_argument("soul", metavar="SOUL", help=texts.OPTIONS["soul"])
-    parser.add_argument("out", metavar="OUT", help=texts.OPTIONS["out"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["converted"])
+    parser.add_argument("soul", type=reachable, metavar="SOUL", help=texts.OPTIONS["soul"])
+    parser.add_argument("out", type=reachable, metavar="OUT", help=texts.OPTIONS["out"])
 
 
 def _evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
-    parser.add_argument("--text", required=True, metavar="FILE", help=texts.OPTIONS["text"])
-    parser.add_argument("--reference", metavar="SOURCE", help=texts.OPTIONS["reference"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("--text", required=True, type=reachable, metavar="FILE", help=texts.OPTIONS["text"])
+    parser.add_argument("--reference", type=reachable, metavar="SOURCE", help=texts.OPTIONS["reference"])
     parser.add_argument(
         "--max-tokens", type=_natural, default=0, metavar="T", help=texts.OPTIONS["eval_tokens"]
     )
@@ -247,21 +255,21 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def _inspect(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
     parser.add_argument("--verify", action="store_true", help=texts.OPTIONS["verify"])
     parser.add_argument("--summary", action="store_true", help=texts.OPTIONS["summary"])
 
 
 def _logits(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
     parser.add_argument("--ids", required=True, metavar="1,2,3", help=texts.OPTIONS["ids"])
-    parser.add_argument("--out", required=True, metavar="FILE.npy", help=texts.OPTIONS["npy"])
+    parser.add_argument("--out", required=True, type=reachable, metavar="FILE.npy", help=texts.OPTIONS["npy"])
     _engine_options(parser, kv="f32")
     _device_options(parser, CPU)  # what others compare with is the same everywhere
 
 
 def _benchmark(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", metavar="MODEL", help=texts.OPTIONS["model"])
+    parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
     for name, default in (("prompt-tokens", None), ("new-tokens", None), ("repeat", 3)):
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
@@ -272,7 +280,7 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--layers", type=_natural, metavar="N", help=texts.OPTIONS["synthetic_layers"])
     parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
-    parser.add_argument("--gguf", metavar="FILE", help=texts.OPTIONS["gguf"])
+    parser.add_argument("--gguf", type=reachable, metavar="FILE", help=texts.OPTIONS["gguf"])
     parser.add_argument("--sessions", type=_counts, metavar="1,8,32", help=texts.OPTIONS["sessions"])
     _engine_options(parser, kv="f16")
     _device_options(parser)

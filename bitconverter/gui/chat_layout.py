@@ -27,6 +27,7 @@ from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.long_path import reachable
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -267,5 +268,5 @@ class ChatLayout(FollowsRoom, QWidget):
             self.dropped.emit(path)
         else:
             self.documents_dropped.emit(
-                [url.toLocalFile() for url in event.mimeData().urls() if url.isLocalFile()]
+                [reachable(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
             )

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QFileDialog, QMenu
+from PySide6.QtWidgets import QMenu
 
 from bitconverter.gui.chat_context import State
 from bitconverter.gui.chat_keeping import ChatKeeping
 from bitconverter.gui.chat_souls import remember, remembered
+from bitconverter.gui.choose import choose_file, choose_files, choose_folder
 from bitconverter.gui.document_reader import DocumentReader
 from bitconverter.gui.dropping import is_soul
 from bitconverter.gui.messages import tr
@@ -239,12 +240,12 @@ class ChatPage(ChatKeeping):
 
     def _browse_file(self) -> None:
         start, kind = start_folder(self._settings), tr("gguf-filter")
-        path, _ = QFileDialog.getOpenFileName(self, tr("choose-gguf-title"), start, kind)
+        path = choose_file(self, tr("choose-gguf-title"), start, kind)
         if path:
             self.open_model(path)
 
     def _browse(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, tr("open-model-title"), start_folder(self._settings))
+        path = choose_folder(self, tr("open-model-title"), start_folder(self._settings))
         if path:
             self.open_model(path)
 
@@ -280,9 +281,7 @@ class ChatPage(ChatKeeping):
         self.reader.add([str(path) for path in paths])
 
     def _browse_documents(self) -> None:
-        paths, _ = QFileDialog.getOpenFileNames(
-            self, tr("attach"), start_folder(self._settings), tr("attach-filter")
-        )
+        paths = choose_files(self, tr("attach"), start_folder(self._settings), tr("attach-filter"))
         if paths:
             remember_folder(self._settings, paths[0])
             self.attach_files(paths)

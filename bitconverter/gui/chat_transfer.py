@@ -5,8 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QStandardPaths, Signal
-from PySide6.QtWidgets import QFileDialog, QWidget
+from PySide6.QtWidgets import QWidget
 
+from bitconverter.gui.choose import choose_files, choose_target
 from bitconverter.gui.messages import tr
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.store.chat_export import to_html, to_jsonl, to_markdown
@@ -37,7 +38,7 @@ class ChatTransfer(QObject):
     def _ask_export(self, chat_id: int | None, kind: str, name: str) -> None:
         folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
         start = str(Path(folder) / (safe_name(name or tr("chats")) + SUFFIXES[kind]))
-        path, _ = QFileDialog.getSaveFileName(
+        path = choose_target(
             self._parent, tr("export-title"), start, f"{tr(f'export-{kind}')} (*{SUFFIXES[kind]})"
         )
         if path:
@@ -63,7 +64,7 @@ class ChatTransfer(QObject):
     def ask_import(self) -> None:
         """Ask which files, and take the chats in them."""
         folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-        paths, _ = QFileDialog.getOpenFileNames(self._parent, tr("import-title"), folder, tr("import-filter"))
+        paths = choose_files(self._parent, tr("import-title"), folder, tr("import-filter"))
         if paths:
             self.read([Path(path) for path in paths])
 

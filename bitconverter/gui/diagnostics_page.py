@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QStandardPaths, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QComboBox, QFileDialog, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QProgressBar, QVBoxLayout, QWidget
 
 from bitconverter import paths
 from bitconverter.gui import theme
 from bitconverter.gui.activity import Activity
+from bitconverter.gui.choose import choose_target
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_duration, format_size, tr
 from bitconverter.gui.notice import Notice
@@ -158,7 +159,7 @@ class DiagnosticsPage(ScrolledPage):
 
     def _ask_save(self) -> None:
         folder = QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
-        path, _ = QFileDialog.getSaveFileName(
+        path = choose_target(
             self, tr("support-save"), str(Path(folder) / "bitconverter-support.zip"), "ZIP (*.zip)"
         )
         if path:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QMimeData
 
+from bitconverter.jobs.long_path import reachable
+
 ATTACHMENTS = (".txt", ".md", ".markdown", ".pdf", ".docx", ".log")
 LESSONS = (".jsonl", ".json", ".csv", ".tsv")
 LETTERS = (".mbox", ".eml", ".msg")
@@ -99,7 +101,7 @@ def offer(path: str, page: str = "") -> Drop:
 
 def dropped_paths(data: QMimeData) -> list[str]:
     """The local files and folders among what is dragged."""
-    paths = [url.toLocalFile() for url in data.urls() if url.isLocalFile()]
+    paths = [reachable(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
     # not Path.exists(): that raises below a folder that may not be entered
     return [str(Path(path)) for path in paths if os.path.exists(path)]
 

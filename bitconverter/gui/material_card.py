@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
+from bitconverter.gui.choose import choose_files, choose_folder
 from bitconverter.gui.lesson_preview import LessonPreview
 from bitconverter.gui.messages import ErrorText, row_text, tr
 from bitconverter.gui.notice import Notice
@@ -231,7 +232,7 @@ class MaterialCard(QWidget):
 
     def ask_files(self) -> None:
         """Let the user pick files."""
-        paths, _ = QFileDialog.getOpenFileNames(
+        paths = choose_files(
             self, tr("material-files-title"), start_folder(self._settings), tr("material-filter")
         )
         if paths:
@@ -239,9 +240,7 @@ class MaterialCard(QWidget):
 
     def ask_folder(self) -> None:
         """Let the user pick a folder."""
-        path = QFileDialog.getExistingDirectory(
-            self, tr("material-folder-title"), start_folder(self._settings)
-        )
+        path = choose_folder(self, tr("material-folder-title"), start_folder(self._settings))
         if path:
             self.added.emit([path])
 

@@ -22,6 +22,7 @@ from PySide6.QtGui import QGuiApplication, QImage, QKeyEvent
 from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 
 from bitconverter.gui import messages
+from bitconverter.gui.choose import notes_put_back
 from bitconverter.gui.process_age import process_age
 from bitconverter.jobs.needing import DIFFICULT_NAME, need
 from bitconverter.jobs.scratch import scratch_folder
@@ -239,15 +240,15 @@ def _close(window: Any) -> None:
 def _file_dialog(folder: Path) -> dict[str, Any]:
     """A file dialog and URLs keep a difficult path as it is; the system's usual folders are known."""
     path = folder / "モデル" / "config.json"
-    dialog = QFileDialog()
-    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
-    dialog.setDirectory(str(path.parent))
-    dialog.selectFile(path.name)
-    chosen = dialog.selectedFiles()
-    dialog.deleteLater()
-    QCoreApplication.sendPostedEvents(
-        None, QEvent.Type.DeferredDelete
-    )  # it watches the folder: Windows keeps it
+    with notes_put_back():
+        dialog = QFileDialog()
+        dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+        dialog.setDirectory(str(path.parent))
+        dialog.selectFile(path.name)
+        chosen = dialog.selectedFiles()
+        dialog.deleteLater()
+        # it watches the folder: Windows keeps it
+        QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     need([Path(name) for name in chosen] == [path], f"the dialog made {chosen} of {path}")
     dropped = Path(QUrl(QUrl.fromLocalFile(str(path)).toString()).toLocalFile())
     need(dropped == path and dropped.is_file(), f"the URL became {dropped}")

@@ -9,7 +9,6 @@ from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
     QComboBox,
-    QFileDialog,
     QFrame,
     QHBoxLayout,
     QLineEdit,
@@ -19,6 +18,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter import paths
+from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.device_field import DeviceField
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import tr
@@ -151,7 +151,7 @@ class FolderField(QWidget):
         self.clear_button.setVisible(bool(folder))
 
     def _ask(self) -> None:
-        folder = QFileDialog.getExistingDirectory(self, tr("set-output_folder"), self._folder)
+        folder = choose_folder(self, tr("set-output_folder"), self._folder)
         if folder:
             self._choose(folder)
 

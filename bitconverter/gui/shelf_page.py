@@ -7,7 +7,6 @@ from PySide6.QtCore import QModelIndex, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QKeySequence, QShortcut
 from PySide6.QtWidgets import (
     QComboBox,
-    QFileDialog,
     QFrame,
     QLineEdit,
     QMenu,
@@ -16,6 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui.activity import Activity
+from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.leftovers import Leftovers
 from bitconverter.gui.messages import error_text, tr
@@ -392,7 +392,7 @@ class ShelfPage(ScrolledPage):
         self.menu.addAction(tr("scan-again")).triggered.connect(self.scan)
 
     def _ask_folder(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, tr("add-folder"), start_folder(self.settings))
+        path = choose_folder(self, tr("add-folder"), start_folder(self.settings))
         if path:
             self.add_folder(path)
 

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QStandardPaths, Qt, Signal
-from PySide6.QtWidgets import QFileDialog, QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.check_list import CheckList
+from bitconverter.gui.choose import choose_file, choose_folder
 from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
 from bitconverter.gui.notice import Notice
@@ -176,16 +177,14 @@ class SourceCard(FollowsRoom, QWidget):
 
     def ask_folder(self) -> None:
         """Let the user pick a model folder."""
-        path = QFileDialog.getExistingDirectory(self, tr("choose-folder-title"), start_folder(self._settings))
+        path = choose_folder(self, tr("choose-folder-title"), start_folder(self._settings))
         if path:
             self.picked.emit(path)
 
     def ask_file(self) -> None:
         """Let the user pick a .gguf file."""
         kind = tr("gguf-filter")
-        path, _ = QFileDialog.getOpenFileName(
-            self, tr("choose-gguf-title"), start_folder(self._settings), kind
-        )
+        path = choose_file(self, tr("choose-gguf-title"), start_folder(self._settings), kind)
         if path:
             self.picked.emit(path)
 

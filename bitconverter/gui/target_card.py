@@ -4,8 +4,9 @@ import os
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFileDialog, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
+from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.size_choice import SizeChoice, quality_text, speed_text
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
@@ -102,7 +103,7 @@ class TargetCard(QWidget):
     def ask_out(self) -> None:
         """Pick the folder that shall hold the new one."""
         out = Path(self.out.whole_text())
-        parent = QFileDialog.getExistingDirectory(self, tr("choose-out-title"), str(out.parent))
+        parent = choose_folder(self, tr("choose-out-title"), str(out.parent))
         if parent:
             self.out_changed.emit(str(Path(parent) / out.name))
 

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFileDialog, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QMenu, QVBoxLayout, QWidget
 
+from bitconverter.gui.choose import choose_file
 from bitconverter.gui.messages import tr
 from bitconverter.gui.model_memory import ModelMemory
 from bitconverter.gui.source_card import start_folder
@@ -51,9 +52,7 @@ def fill_menu(
 
 def _ask_file(menu: QMenu, settings: Settings, chosen: Callable[[str], None]) -> None:
     window = menu.parentWidget()
-    path, _ = QFileDialog.getOpenFileName(
-        window, tr("template-file-title"), start_folder(settings), tr("template-filter")
-    )
+    path = choose_file(window, tr("template-file-title"), start_folder(settings), tr("template-filter"))
     if path:
         chosen(path)
 

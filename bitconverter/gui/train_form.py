@@ -6,9 +6,8 @@ from enum import Enum, auto
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from PySide6.QtWidgets import QFileDialog
-
 from bitconverter import paths
+from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.dropping import is_converted
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_duration, format_size, language, tr
@@ -113,7 +112,7 @@ class TrainForm(TrainLayout):
         self._model_changed()
 
     def _ask_model(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, tr("train-model-title"), start_folder(self._settings))
+        path = choose_folder(self, tr("train-model-title"), start_folder(self._settings))
         if path:
             remember_folder(self._settings, path)
             self.choose_model(str(Path(path)))

@@ -3,7 +3,6 @@
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import (
     QButtonGroup,
-    QFileDialog,
     QGridLayout,
     QHBoxLayout,
     QPushButton,
@@ -13,6 +12,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui import messages
+from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.device_text import ISA_NAMES, cards_text
 from bitconverter.gui.flow import wrapped_height
 from bitconverter.gui.job_worker import JobRunner
@@ -150,7 +150,7 @@ class WelcomePage(ScrolledPage):
         self.shell.setting_changed.emit("language")
 
     def _browse(self) -> None:
-        path = QFileDialog.getExistingDirectory(self, tr("open-model-title"), start_folder(self.settings))
+        path = choose_folder(self, tr("open-model-title"), start_folder(self.settings))
         if path:
             self.shell.files_wanted.emit([path])
 

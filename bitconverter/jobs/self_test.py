@@ -5,10 +5,11 @@ The window's part of the self-test is gui/self_test.py, which runs this one firs
 
 import hashlib
 import platform
+import shutil
 import sqlite3
 import sys
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, Unsup
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Token, run_job
+from bitconverter.jobs.long_path import reachable
 from bitconverter.jobs.needing import need
 from bitconverter.jobs.self_test_model import SENTENCE, pieces, write_model
 
@@ -34,7 +36,13 @@ PACKAGES = (
     "Pygments",
     "psutil",
     "platformdirs",
-)
+    "pypdf",
+    "python-docx",
+    "charset-normalizer",
+    "PySide6-Essentials",
+    "wakepy",
+    "pyqtgraph",
+)  # all that pyproject.toml names
 
 
 @dataclass(frozen=True)
@@ -50,13 +58,8 @@ class Installation:
 
 
 def installation() -> dict[str, Any]:
-    """Versions; a package without metadata (as in some frozen programs) is "?"."""
-    packages = {}
-    for name in PACKAGES:
-        try:
-            packages[name] = version(name)
-        except PackageNotFoundError:
-            packages[name] = "?"
+    """Versions of all that the program is made with; a package without one is not whole."""
+    packages = {name: version(name) for name in PACKAGES}
     packages["numpy"], packages["sqlite"] = np.__version__, sqlite3.sqlite_version
     frozen = bool(getattr(sys, "frozen", False))
     return asdict(
@@ -155,12 +158,13 @@ def database(folder: Path) -> dict[str, Any]:
 
 def files(folder: Path) -> dict[str, Any]:
     """A path of more than 320 characters, written, hashed and read back."""
-    deep = folder
-    while len(str(deep)) < 320:
-        deep = deep / ("長い名前 " * 8).strip()
+    names = [("長い名前 " * 8).strip()] * 8
+    deep = Path(reachable(str(folder.joinpath(*names))))  # as whatever the user names or chooses
     deep.mkdir(parents=True)
     data = bytes(range(256)) * 16
     path = deep / "ファイル.bin"
     path.write_bytes(data)
     need(path.read_bytes() == data, f"{path} was read back differently")
+    shutil.rmtree(deep.parents[len(names) - 2])  # what clears the rest away knows it by its short name
+    need(len(str(path)) > 320, f"{path} is not long")
     return {"longest_path": len(str(path)), "sha256": hashlib.sha256(data).hexdigest()}

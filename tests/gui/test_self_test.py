@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,20 @@ def test_a_pc_without_a_card_passes_and_one_with_cards_names_them(monkeypatch):
     assert parts.graphics_cards() == {"cards": [], "why": "there is no NVIDIA driver on this computer"}
     monkeypatch.setattr(parts, "devices", lambda _: [card("NVIDIA A"), card("NVIDIA B")])
     assert parts.graphics_cards() == {"cards": ["NVIDIA A", "NVIDIA B"], "why": ""}
+
+
+def test_the_versions_of_all_packages_are_told(monkeypatch):
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))[
+        "project"
+    ]
+    names = [re.split("[<>=]", dependency)[0] for dependency in project["dependencies"]]
+    packages = parts.installation()["packages"]
+    assert list(packages) == [*names, "sqlite"] and all(
+        re.match(r"\d+\.", text) for text in packages.values()
+    )
+    monkeypatch.setattr(parts, "PACKAGES", ("no-such-package",))
+    with pytest.raises(PackageNotFoundError):
+        parts.installation()
 
 
 @pytest.mark.parametrize("mode", ["connection", "file"])
