@@ -8,6 +8,7 @@
 #include "simd_avx2.inc"
 
 #include "bitconverter.h"
+#include "fetch.h"
 #include "kernels.h"
 #include "planes.h"
 
@@ -48,7 +49,10 @@ static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
         int end = cols - c < 64 * 32 ? cols : c + 64 * 32;
         vi sum[5];
         for (int i = 0; i < 5; i++) sum[i] = vi_zero();
-        for (; c + 32 <= end; c += 32) digits_step(sum, vi_load(row + c), vi_load(a + c));
+        for (; c + 32 <= end; c += 32) {
+            bc_fetch_ahead(row + c);
+            digits_step(sum, vi_load(row + c), vi_load(a + c));
+        }
         if (c < end) {
             digits_step(sum, vi_load_part(row + c, end - c), vi_load(a + c));
             c = end;

@@ -2,6 +2,7 @@
  * to each 32-bit lane, modulo 2^32. Panels as in kernels_avx512.c. */
 #include <string.h>
 
+#include "fetch.h"
 #include "kernels.h"
 #include "planes.h"
 #include "simd_bytes512.inc"
@@ -58,7 +59,10 @@ INLINE void group_part(vi *total, const uint8_t *planes, size_t plane_stride, co
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++) s[i] = triple32(s[i]);
         }
-        for (; c + 64 <= n; c += 64) plane_step(s, vi_load(planes + c), vi_load(a + c));
+        for (; c + 64 <= n; c += 64) {
+            bc_fetch_ahead(planes + c);
+            plane_step(s, vi_load(planes + c), vi_load(a + c));
+        }
         if (c < n) plane_step(s, vi_load_part(planes + c, n - c), vi_load(a + c));
     }
 #pragma GCC unroll 5
@@ -122,6 +126,8 @@ INLINE vi row_dot(const int8_t *row, int cols, const int8_t *a)
     vi s0 = _mm512_setzero_si512(), s1 = s0;
     int c = 0;
     for (; c + 128 <= cols; c += 128) {
+        bc_fetch_ahead(row + c);
+        bc_fetch_ahead(row + c + 64);
         s0 = dot4(s0, biased(vi_load(row + c)), vi_load(a + c));
         s1 = dot4(s1, biased(vi_load(row + c + 64)), vi_load(a + c + 64));
     }
