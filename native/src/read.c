@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "error.h"
+#include "fetch.h"
 
 enum { PIECE = 1 << 18 };
 
@@ -23,6 +24,8 @@ static void read_piece(void *arg, int64_t item, int thread)
     int64_t i = first;
     for (; i + (int64_t)sizeof sum <= end; i += (int64_t)sizeof sum) {
         uint64_t v[16];
+        bc_fetch_ahead(w->data + i);
+        bc_fetch_ahead(w->data + i + sizeof v / 2);
         memcpy(v, w->data + i, sizeof v);
         for (int j = 0; j < 16; j++) sum[j] += v[j];
     }
