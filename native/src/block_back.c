@@ -1,7 +1,7 @@
 /* block_back.c - the gradient of one decoder layer.
  *
- * A group of windows at a time: the forward pass is computed again and what the way back needs is
- * kept for the group; the MLP, which sees one token at a time, keeps one batch only. */
+ * A group of windows at a time: the forward pass is computed again, where bc_block_windows has not kept it, and what the
+ * way back needs is kept for the group; the MLP, which sees one token at a time, keeps one batch only. */
 #include "block_back.h"
 
 #include <string.h>
@@ -25,6 +25,7 @@ struct back_call {
     /* the group */
     const float *x;
     float *dy;
+    bc_kept kept; /* or where the same is computed again; of gate_up then a batch */
     int64_t first_token; /* in the caller's arrays */
     int tokens, n_windows;
     size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
@@ -74,7 +75,7 @@ static void swiglu_token(void *arg, int64_t t, int thread)
 {
     (void)thread;
     const struct back_call *c = ((const struct token_work *)arg)->call;
-    const float *gate = c->w->gate_up + (size_t)t * 2 * c->mlp;
+    const float *gate = ((const struct token_work *)arg)->in + (size_t)t * 2 * c->mlp;
     c->engine->k.swiglu(c->w->product + (size_t)t * c->mlp, gate, gate + c->mlp, (int)c->mlp);
 }
 
@@ -83,8 +84,9 @@ static void swiglu_back_token(void *arg, int64_t t, int thread)
     (void)thread;
     const struct back_call *c = ((const struct token_work *)arg)->call;
     const size_t at = (size_t)t * 2 * c->mlp;
-    c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp,
-                             c->w->gate_up + at, c->w->gate_up + at + c->mlp,
+    const float *gate = ((const struct token_work *)arg)->in + at;
+    c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp, gate,
+                             gate + c->mlp,
                              c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
 }
 
@@ -162,13 +164,20 @@ static void added_back(const struct back_call *call, int matrix, const float *dy
     bc_delta_backward(&call->w->space, &delta);
 }
 
-/* ---- forwards ---- */
+/* Whether what is added to matrix `matrix` needs its input on the way back. */
+static int is_added_to(const struct back_call *call, int matrix)
+{
+    return bc_block_weight(call->b, matrix)->lora.rank || call->grads->matrix[matrix].delta;
+}
+
+/* ---- forwards: what was not kept ---- */
 
 static void attention_inputs(const struct back_call *call, int64_t t, int n)
 {
     const bc_layer *layer = &call->b->layer;
+    if (call->grads->kept && !call->grads->qkv_in) return;
     bc_block_back *w = call->w;
-    float *q = w->qkv + (size_t)t * call->width;
+    float *q = call->kept.qkv + (size_t)t * call->width;
     const bc_product products[] = {
         { &layer->q, q, call->width },
         { &layer->k, q + call->q_cols, call->width },
@@ -179,20 +188,28 @@ static void attention_inputs(const struct back_call *call, int64_t t, int n)
                   .norm = layer->attn_norm, .in = call->x + (size_t)t * call->hidden, .out = w->h },
               n);
     keep(call, call->grads->qkv_in, w->h, t, n, call->hidden);
-    forward(call, products, 3, w->h, n);
+    if (!call->grads->kept) forward(call, products, 3, w->h, n);
 }
 
 static void attention_output(const struct back_call *call, int64_t t, int n)
 {
     bc_block_back *w = call->w;
     const size_t at = (size_t)t * call->hidden;
-    const float *in = w->attention + (size_t)t * call->q_cols;
+    const float *in = call->kept.attention + (size_t)t * call->q_cols;
     const bc_product product = { &call->b->layer.o, w->o_out + at, call->hidden };
     keep(call, call->grads->o_in, in, t, n, call->q_cols);
-    forward(call, &product, 1, in, n);
+    if (!call->grads->kept || call->grads->matrix[BC_MATRIX_O].gain)
+        forward(call, &product, 1, in, n);
+    if (call->grads->kept) return;
     memcpy(w->middle + at, call->x + at, (size_t)n * call->hidden * sizeof(float));
     per_token(call, add_token, (struct token_work){ .in = w->o_out + at, .out = w->middle + at },
               n);
+}
+
+/* gate and up of tokens t.., which is a batch's first */
+static float *gate_up_of(const struct back_call *call, int64_t t)
+{
+    return call->kept.gate_up + (call->grads->kept ? (size_t)t * 2 * call->mlp : 0);
 }
 
 static void mlp_forward(const struct back_call *call, int64_t t, int n)
@@ -202,16 +219,21 @@ static void mlp_forward(const struct back_call *call, int64_t t, int n)
     const bc_product both[] = { { &layer->gate, w->gate_up, 2 * call->mlp },
                                 { &layer->up, w->gate_up + call->mlp, 2 * call->mlp } };
     const bc_product down = { &layer->down, w->down_out, call->hidden };
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->mlp_norm,
-                                   .in = w->middle + (size_t)t * call->hidden,
-                                   .out = w->h },
-              n);
-    keep(call, call->grads->mlp_in, w->h, t, n, call->hidden);
-    forward(call, both, 2, w->h, n);
-    per_token(call, swiglu_token, (struct token_work){ 0 }, n);
-    keep(call, call->grads->down_in, w->product, t, n, call->mlp);
-    if (call->grads->matrix[BC_MATRIX_DOWN].gain) forward(call, &down, 1, w->product, n);
+    const bc_block_grads *grads = call->grads;
+    if (!grads->kept || grads->mlp_in || is_added_to(call, BC_MATRIX_GATE) ||
+        is_added_to(call, BC_MATRIX_UP))
+        per_token(call, norm_token,
+                  (struct token_work){ .norm = layer->mlp_norm,
+                                       .in = call->kept.middle + (size_t)t * call->hidden,
+                                       .out = w->h },
+                  n);
+    keep(call, grads->mlp_in, w->h, t, n, call->hidden);
+    if (!grads->kept) forward(call, both, 2, w->h, n);
+    if (!grads->down_in && !grads->matrix[BC_MATRIX_DOWN].gain && !is_added_to(call, BC_MATRIX_DOWN))
+        return;
+    per_token(call, swiglu_token, (struct token_work){ .in = gate_up_of(call, t) }, n);
+    keep(call, grads->down_in, w->product, t, n, call->mlp);
+    if (grads->matrix[BC_MATRIX_DOWN].gain) forward(call, &down, 1, w->product, n);
 }
 
 /* ---- backwards: call->dy is turned step by step into the gradient of x ---- */
@@ -234,7 +256,7 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
 {
     const bc_layer *layer = &call->b->layer;
     bc_block_back *w = call->w;
-    const float *dy = call->dy + (size_t)t * call->hidden;
+    const float *dy = call->dy + (size_t)t * call->hidden, *gate_up = gate_up_of(call, t);
     const size_t width = 2 * call->mlp;
     const bc_back_product down = { &layer->down, dy, call->hidden };
     const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width },
@@ -242,14 +264,14 @@ static void mlp_backward(const struct back_call *call, int64_t t, int n)
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
     bc_linear_back(&w->space, &w->back, &down, 1, w->rotated, w->d_product, n);
     added_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
-    per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
-    sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
-    sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
-               t, n);
+    per_token(call, swiglu_back_token, (struct token_work){ .in = gate_up }, n);
+    sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, gate_up, width, t, n);
+    sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, gate_up + call->mlp, width, t,
+               n);
     bc_linear_back(&w->space, &w->back, both, 2, w->rotated, w->dh, n);
     for (int i = 0; i < 2; i++)
         added_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
-    through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
+    through_norm(call, layer->mlp_norm, call->kept.middle, call->grads->mlp_norm, t, n);
 }
 
 static void output_backward(const struct back_call *call, int64_t t, int n)
@@ -261,7 +283,7 @@ static void output_backward(const struct back_call *call, int64_t t, int n)
                call->hidden, t, n);
     bc_linear_back(&w->space, &w->back, &o, 1, w->rotated,
                    w->d_attention + (size_t)t * call->q_cols, n);
-    added_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
+    added_back(call, BC_MATRIX_O, dy, call->hidden, call->kept.attention + (size_t)t * call->q_cols,
                w->d_attention + (size_t)t * call->q_cols, n);
 }
 
@@ -275,12 +297,11 @@ static void inputs_backward(const struct back_call *call, int64_t t, int n)
                                          { &layer->k, w->d_qkv + start[1], width },
                                          { &layer->v, w->d_qkv + start[2], width } };
     for (int i = 0; i < 3; i++)
-        sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
-                   n);
+        sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, call->kept.qkv + start[i],
+                   width, t, n);
     bc_linear_back(&w->space, &w->back, products, 3, w->rotated, w->dh, n);
     int any = 0;
-    for (int i = 0; i < 3; i++)
-        any |= products[i].weight->lora.rank || call->grads->matrix[BC_MATRIX_Q + i].delta;
+    for (int i = 0; i < 3; i++) any |= is_added_to(call, BC_MATRIX_Q + i);
     if (any)
         per_token(call, norm_token,
                   (struct token_work){ .norm = layer->attn_norm,
@@ -324,8 +345,8 @@ static void run_group(const struct back_call *call)
         .cos = w->cos,
         .sin = w->sin,
         .minus_sin = w->minus_sin,
-        .qkv = w->qkv,
-        .out = w->attention,
+        .qkv = call->kept.qkv,
+        .out = call->kept.attention,
         .d_out = w->d_attention,
         .d_qkv = w->d_qkv,
         .d_keys = w->d_keys,
@@ -334,7 +355,7 @@ static void run_group(const struct back_call *call)
         .scratch = w->scratch,
     };
     in_batches(call, attention_inputs);
-    bc_attention_forward(&job);
+    if (!call->grads->kept) bc_attention_forward(&job);
     in_batches(call, attention_output);
     in_batches(call, mlp);
     in_batches(call, output_backward);
@@ -416,10 +437,17 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     call.width = call.q_cols + 2 * call.kv_cols;
     call.x = x;
     call.dy = dy;
+    call.kept = (bc_kept){ call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
+    call.w->back.coarse = call.grads->coarse;
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
     for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
         const int n = fill_group(call.w, lengths, i, windows);
         call.tokens = call.w->starts[n];
         call.n_windows = n;
+        if (call.grads->kept) /* only read */
+            call.kept = bc_kept_parts(b, (float *)(uintptr_t)call.grads->kept, tokens,
+                                      call.first_token);
         run_group(&call);
         call.first_token += call.tokens;
         call.x += (size_t)call.tokens * call.hidden;

@@ -33,6 +33,8 @@ struct windows_call {
     bc_block_space *w;
     bc_engine *engine;
     float *x; /* of the group */
+    float *qkv, *attention; /* of the group: kept, or the work space's */
+    bc_kept kept;           /* of the group; middle NULL: nothing is kept */
     const bc_cancel *cancel;
 };
 
@@ -129,6 +131,8 @@ struct token_work {
     const struct windows_call *call;
     const float *norm, *in;
     float *out;
+    const float *up; /* swiglu: `in` is gate, both `stride` floats from token to token */
+    size_t stride;
 };
 
 static void norm_token(void *arg, int64_t t, int thread)
@@ -152,9 +156,10 @@ static void swiglu_token(void *arg, int64_t t, int thread)
 {
     (void)thread;
     const bc_block_space *w = ((const struct token_work *)arg)->call->w;
-    float *gate = w->gate + (size_t)t * (size_t)w->mlp;
-    ((const struct token_work *)arg)
-        ->call->engine->k.swiglu(gate, gate, w->up + (size_t)t * (size_t)w->mlp, w->mlp);
+    const struct token_work *work = arg;
+    const size_t at = (size_t)t * work->stride;
+    work->call->engine->k.swiglu(w->gate + (size_t)t * (size_t)w->mlp, work->in + at,
+                                 work->up + at, w->mlp);
 }
 
 static void per_token(const struct windows_call *call, bc_pool_fn fn, struct token_work work, int n)
@@ -178,7 +183,7 @@ static void inputs(const struct windows_call *call, int t, int n)
     const bc_layer *layer = &call->b->layer;
     const bc_block_space *w = call->w;
     const size_t width = (size_t)w->width;
-    float *q = w->qkv + (size_t)t * width, *k = q + w->q_cols, *v = k + (w->width - w->q_cols) / 2;
+    float *q = call->qkv + (size_t)t * width, *k = q + w->q_cols, *v = k + (w->width - w->q_cols) / 2;
     const bc_product products[] = { { &layer->q, q, width },
                                     { &layer->k, k, width },
                                     { &layer->v, v, width } };
@@ -196,13 +201,23 @@ static void outputs(const struct windows_call *call, int t, int n)
     const size_t hidden = (size_t)w->hidden, mlp = (size_t)w->mlp;
     float *x = call->x + (size_t)t * hidden;
     const bc_product o = { &layer->o, w->y, hidden }, down = { &layer->down, w->y, hidden };
-    const bc_product both[] = { { &layer->gate, w->gate, mlp }, { &layer->up, w->up, mlp } };
-    linear(call, &o, 1, w->attention + (size_t)t * (size_t)w->q_cols, t, n);
+    float *gate = w->gate, *up = w->up;
+    size_t stride = mlp;
+    if (call->kept.middle) {
+        stride = 2 * mlp;
+        gate = call->kept.gate_up + (size_t)t * stride;
+        up = gate + mlp;
+    }
+    const bc_product both[] = { { &layer->gate, gate, stride }, { &layer->up, up, stride } };
+    linear(call, &o, 1, call->attention + (size_t)t * (size_t)w->q_cols, t, n);
     per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
+    if (call->kept.middle)
+        memcpy(call->kept.middle + (size_t)t * hidden, x, (size_t)n * hidden * sizeof *x);
     per_token(call, norm_token,
               (struct token_work){ .norm = layer->mlp_norm, .in = x, .out = w->h }, n);
     linear(call, both, 2, w->h, t, n);
-    per_token(call, swiglu_token, (struct token_work){ 0 }, n);
+    per_token(call, swiglu_token,
+              (struct token_work){ .in = gate, .up = up, .stride = stride }, n);
     linear(call, &down, 1, w->gate, t, n);
     per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
 }
@@ -212,6 +227,37 @@ static void in_batches(const struct windows_call *call, int tokens,
 {
     for (int t = 0; t < tokens && !bc_cancelled(call->cancel); t += call->w->n_batch)
         step(call, t, tokens - t < call->w->n_batch ? tokens - t : call->w->n_batch);
+}
+
+/* ---- what is kept for the way back ---- */
+
+static size_t kept_columns(const bc_block *b, size_t columns[4])
+{
+    const bc_config *c = &b->model.config;
+    const size_t d = (size_t)c->head_dim, q_cols = (size_t)c->n_heads * d;
+    columns[0] = q_cols + 2 * (size_t)c->n_kv_heads * d;
+    columns[1] = q_cols;
+    columns[2] = (size_t)c->hidden;
+    columns[3] = 2 * (size_t)c->intermediate;
+    return columns[0] + columns[1] + columns[2] + columns[3];
+}
+
+int64_t bc_block_kept_columns(const bc_block *b)
+{
+    size_t columns[4];
+    return b ? (int64_t)kept_columns(b, columns) : 0;
+}
+
+bc_kept bc_kept_parts(const bc_block *b, float *kept, int64_t tokens, int64_t first)
+{
+    size_t columns[4];
+    float *part[4];
+    kept_columns(b, columns);
+    for (int i = 0; i < 4; i++) {
+        part[i] = kept + (size_t)first * columns[i];
+        kept += (size_t)tokens * columns[i];
+    }
+    return (bc_kept){ part[0], part[1], part[2], part[3] };
 }
 
 /* ---- groups ---- */
@@ -229,8 +275,8 @@ static void run_group(const struct windows_call *call, int n_windows)
                                    .cancel = call->cancel,
                                    .cos = w->cos,
                                    .sin = w->sin,
-                                   .qkv = w->qkv,
-                                   .out = w->attention,
+                                   .qkv = call->qkv,
+                                   .out = call->attention,
                                    .scratch = w->scratch };
     in_batches(call, tokens, inputs);
     bc_attention_forward(&job);
@@ -238,6 +284,16 @@ static void run_group(const struct windows_call *call, int n_windows)
 }
 
 /* Windows first.. that fit into one group; their starts and replicas. */
+static void place_kept(struct windows_call *call, float *kept, int64_t tokens, int64_t first)
+{
+    call->qkv = call->w->qkv;
+    call->attention = call->w->attention;
+    if (!kept) return;
+    call->kept = bc_kept_parts(call->b, kept, tokens, first);
+    call->qkv = call->kept.qkv;
+    call->attention = call->kept.attention;
+}
+
 static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, int32_t windows,
                       int32_t share)
 {
@@ -251,12 +307,15 @@ static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, 
 }
 
 static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
-                         const float *const *scales, int32_t replicas, bc_error *err)
+                         const float *const *scales, int32_t replicas, const float *kept,
+                         bc_error *err)
 {
     if (windows < 0 || replicas < 1 || windows % replicas)
         return bc_fail(err, BC_ERR_INVALID, "%d windows cannot be %d replicas", windows, replicas);
     if (replicas > 1 && !scales)
         return bc_fail(err, BC_ERR_INVALID, "%d replicas need scales", replicas);
+    if (replicas > 1 && kept)
+        return bc_fail(err, BC_ERR_INVALID, "nothing is kept of replicas");
     for (int32_t i = 0; i < windows; i++)
         if (lengths[i] < 1 || lengths[i] > b->window)
             return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,
@@ -268,11 +327,11 @@ static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
 }
 
 int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t windows,
-                     const float *const *scales, int32_t replicas, const bc_cancel *cancel,
-                     bc_error *err)
+                     const float *const *scales, int32_t replicas, float *kept,
+                     const bc_cancel *cancel, bc_error *err)
 {
     if (!b || !x || !lengths) return bc_fail(err, BC_ERR_INVALID, "block, x or lengths is NULL");
-    int status = check_windows(b, lengths, windows, scales, replicas, err);
+    int status = check_windows(b, lengths, windows, scales, replicas, kept, err);
     if (status != BC_OK || windows == 0) return status;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths[i];
@@ -285,9 +344,12 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
     call.w->space.cancel = cancel;
     for (int i = 0; scales && i < BC_N_MATRICES; i++)
         bc_block_weight(b, i)->replica_scales = scales[i];
+    int64_t first = 0;
     for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
         const int n = fill_group(call.w, lengths, i, windows, windows / replicas);
+        place_kept(&call, kept, tokens, first);
         run_group(&call, n);
+        first += call.w->starts[n];
         call.x += (size_t)call.w->starts[n] * (size_t)call.w->hidden;
         i += n;
     }

@@ -20,6 +20,7 @@
 #define BC_BACK_COLS 32   /* columns of a panel of columns */
 #define BC_BACK_ROWS 240  /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
 #define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
+#define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
 
@@ -31,7 +32,7 @@
  * the same few lines of the cache. */
 #define BC_BACK_PANEL_BYTES ((size_t)256 * BC_BACK_COLS * 2)
 #define BC_BACK_CODES 576
-#define BC_BACK_LIMB 256 /* where the low limbs begin, on ISAs that have two */
+#define BC_BACK_LIMB 256 /* where the low limbs begin, on ISAs that have two; and at the end, whether they are used */
 
 typedef struct bc_kernels {
     const char *isa;
@@ -136,11 +137,12 @@ typedef struct bc_kernels {
 
     /* -- gradients -- */
     /* A product with W transposed, out[t][j] = sum_r a[t][r] q[r][j], over a block of rows <= BC_BACK_ROWS: exact.
-     * a_r = round(dy_r scales_r BC_BACK_MAX / max|dy scales|), to nearest even, into BC_BACK_CODES bytes (layout private
-     * to the ISA); step = max / BC_BACK_MAX; 0 where all are zero, NaN (and a = 0) where one is a NaN or infinity.
-     * Returns sum_r a_r. */
+     * With max = max|dy scales|, if fine, a_r = round(dy_r scales_r BC_BACK_MAX / max), to nearest even, step = max /
+     * BC_BACK_MAX; else a_r = 256 round(dy_r scales_r BC_BACK_COARSE / max), step = max / BC_BACK_COARSE / 256. step 0
+     * where all are zero, NaN (and a = 0) where one is a NaN or infinity. Into BC_BACK_CODES bytes (layout private to the
+     * ISA). Returns sum_r a_r. */
     int32_t (*quantize_i16)(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows);
+                            int rows, int fine);
     /* Columns 0..width of `rows` rows into a panel of BC_BACK_PANEL_BYTES (layout private to the ISA). `cols` is the
      * distance from row (of planes: group) to row, the pointers are of the first column. */
     void (*columns_planes)(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
@@ -178,8 +180,8 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k);
 
 /* quantize_i16 in limbs, from the files with float words for those with vpdpbusd. */
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
-                               int rows);
+                               int rows, int fine);
 int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,
-                                 int rows);
+                                 int rows, int fine);
 
 #endif

@@ -8,7 +8,7 @@
 /* ---- a matrix from the other side; codes are i16 [rows], a panel is i8 [rows][BC_BACK_COLS] ---- */
 
 static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows)
+                            int rows, int fine)
 {
     float max = 0;
     int32_t sum = 0;
@@ -18,13 +18,15 @@ static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const 
         if (!isfinite(size)) bad = 1;
         max = size > max ? size : max;
     }
-    *step = bad ? NAN : max / BC_BACK_MAX;
-    /* BC_BACK_MAX / max stays finite */
+    const float most = fine ? BC_BACK_MAX : BC_BACK_COARSE;
+    *step = bad ? NAN : max / most * (fine ? 1.0f : 0x1p-8f);
+    /* most / max stays finite */
     const float up = max < 0x1p-60f ? 0x1p80f : 1.0f;
-    const float inverse = BC_BACK_MAX / (max * up);
+    const float inverse = most / (max * up);
     for (int r = 0; r < rows; r++) {
         int16_t a = 0;
         if (!bad && max > 0) a = (int16_t)lrintf(dy[r] * scales[r] * up * inverse);
+        if (!fine) a = (int16_t)(256 * a);
         memcpy(codes + 2 * r, &a, 2);
         sum += a;
     }

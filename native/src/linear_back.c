@@ -1,8 +1,8 @@
 /* linear_back.c - the transposed product: how a gradient goes back through W.
  *
  * dx[t][c] = sum_r dy[t][r] W[r][c] is a matrix product whose panel holds columns of W. Those of planes and int8 matrices
- * are multiplied as the integers they are: scales * dy is made integers of 16 bits with a step of its own for each token
- * and block of rows, all strips of columns go through a few such blocks, then come the next ones. Dense matrices are
+ * are multiplied as the integers they are: scales * dy is made integers of 16 or 8 bits with a step of its own for
+ * each token and block of rows, all strips of columns go through a few such blocks, then come the next ones. Dense matrices are
  * multiplied in f32. A strip's rows come in ascending order whatever the number of threads. */
 #include "linear_back.h"
 
@@ -69,7 +69,8 @@ static void integers_of(void *arg, int64_t item, int thread)
     const bc_back_product *p = b->product;
     w->back->sum[at] = w->s->engine->k.quantize_i16(
         w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
-        p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows);
+        p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows,
+        !w->back->coarse);
 }
 
 /* One strip of columns. */

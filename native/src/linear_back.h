@@ -11,6 +11,7 @@ typedef struct bc_back_space {
     float *step;     /* [BC_BACK_BLOCKS, n_batch] */
     int32_t *sum;    /* the same */
     int n_batch;
+    int coarse; /* gradients are rounded to BC_BACK_COARSE steps each way instead of BC_BACK_MAX */
 } bc_back_space;
 
 enum { BC_BACK_BLOCKS = 8 };
@@ -27,7 +28,7 @@ typedef struct bc_back_product {
 
 /* For `count` (<= 3) matrices, with what is added to them. dx f32 [n, cols] is overwritten; n <= n_batch of both spaces. rotated f32 [n, cols] is work space. The rounding of the
  * inputs of planes and int8 matrices is passed straight through: their dx is R' Q' (scales * dy), where scales * dy of a
- * token and a block of BC_BACK_ROWS rows is rounded to BC_BACK_MAX steps each way. Cancelled by s->cancel, like
+ * token and a block of BC_BACK_ROWS rows is rounded as back->coarse says. Cancelled by s->cancel, like
  * bc_linear. */
 void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_product *products,
                     int count, float *rotated, float *dx, int n);

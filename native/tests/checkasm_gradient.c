@@ -19,11 +19,13 @@ enum { MAX_TOKENS = 31 };
 /* Gradients whose integers are wanted[tokens][rows]: of ordinary size, tiny, huge, all zero, one not finite. */
 static void one_quantize_i16(checker *c, int rows, float size, float broken)
 {
+    const int fine = check_range(c, 0, 1);
     float *dy = floats(c, rows, size), *scales = floats(c, rows, 1), step, scalar_step;
     uint8_t *codes = check_alloc(BC_BACK_CODES), *scalar_codes = check_alloc(BC_BACK_CODES);
     if (broken != 0) dy[check_range(c, 0, rows - 1)] = broken;
-    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows);
-    const int32_t want = c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows);
+    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows, fine);
+    const int32_t want =
+        c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows, fine);
     if (sum != want) check_fail(c, "%d rows: the sum is %d, not %d", rows, sum, want);
     if (memcmp(&step, &scalar_step, sizeof step) != 0 && !(isnan(step) && isnan(scalar_step)))
         check_fail(c, "%d rows: the step is %g, not %g", rows, (double)step, (double)scalar_step);
@@ -33,8 +35,9 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        if (isnan(scalar_step) ? a == 0
-                               : off <= 0.502 * (double)scalar_step + BC_BACK_MAX * 0x1p-149)
+        const double bound = 0.502 * (fine ? 1 : 256) * (double)scalar_step;
+        if ((isnan(scalar_step) ? a == 0 : off <= bound + BC_BACK_MAX * 0x1p-149) &&
+            (fine || a % 256 == 0))
             continue;
         check_fail(c, "%d rows: integer %d is %d for %g", rows, r, a, (double)(dy[r] * scales[r]));
     }
@@ -61,7 +64,7 @@ static void check_quantize_i16(checker *c)
 static void one_product(checker *c, int rows, int cols, int n_planes, int tokens, int top)
 {
     const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1),
-              add = check_range(c, 0, 1);
+              add = check_range(c, 0, 1), kind = check_range(c, 0, 2);
     const int width = cols - first < BC_BACK_COLS ? cols - first : BC_BACK_COLS;
     const size_t stride = (size_t)groups * (size_t)cols, panel_bytes = BC_BACK_PANEL_BYTES;
     const size_t bytes = n_planes ? stride * (size_t)n_planes : (size_t)rows * (size_t)cols;
@@ -87,9 +90,11 @@ static void one_product(checker *c, int rows, int cols, int n_planes, int tokens
             dy[r] = top ? 1 : check_normal(c);
             ones[r] = 1;
         }
+        /* tokens of one kind, or mixed */
+        const int fine = kind == 2 ? check_range(c, 0, 1) : kind;
         for (int i = 0; i < 2; i++)
-            sum[i][t] =
-                tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones, rows);
+            sum[i][t] = tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones,
+                                                rows, fine);
     }
     for (int i = 0; i < 2; i++) {
         if (n_planes)
