@@ -249,19 +249,12 @@ void bc_attention_forward(const bc_attention_job *job)
 
 /* ---- backwards ---- */
 
-/* y [d, TILE] = x' for x [n, d] */
-static void across(float *y, const float *x, int n, int d)
-{
-    for (int c = 0; c < d; c++)
-        for (int t = 0; t < n; t++) y[c * TILE + t] = x[t * d + c];
-}
-
 /* ds = p * (ds - D) for one query: ds holds dO V' */
-static void softmax_back(float *ds, const float *p, const float *d_o, const float *o, int d, int n)
+static void softmax_back(const bc_kernels *k, float *ds, const float *p, const float *d_o,
+                         const float *o, int d, int n)
 {
-    double sum = 0;
-    for (int c = 0; c < d; c++) sum += (double)d_o[c] * (double)o[c];
-    const float centre = (float)sum;
+    float centre;
+    k->gemv_dense(&centre, o, BC_F32, 1, d, d_o);
     for (int i = 0; i < n; i++) ds[i] = p[i] * (ds[i] - centre);
 }
 
@@ -276,12 +269,12 @@ static void backward_tile(const bc_attention_job *j, struct space *s, const floa
     for (int i = 0; i < at->n; i++)
         memcpy(s->d_o + i * d, d_out + (size_t)(at->t0 + i) * stride + start,
                (size_t)d * sizeof *d_out);
-    across(s->q_across, s->q, at->n, d);
-    across(s->d_o_across, s->d_o, at->n, d);
+    k->transpose(s->q_across, TILE, s->q, (size_t)d, at->n, d);
+    k->transpose(s->d_o_across, TILE, s->d_o, (size_t)d, at->n, d);
     against_keys(k, s, s->ds, s->d_o, s->value_rows, d, at);
     for (int i = 0; i < at->n; i++) {
         const size_t row = (size_t)i * at->width + (size_t)at->lo;
-        softmax_back(s->ds + row, s->p + row, s->d_o + i * d,
+        softmax_back(k, s->ds + row, s->p + row, s->d_o + i * d,
                      out + (size_t)(at->t0 + i) * stride + start, d, at->hi - at->lo);
     }
     over_queries(k, s, s->dv, s->p, s->d_o_across, d, at);
@@ -316,13 +309,9 @@ static void backward_head(void *arg, int64_t item, int thread)
             memcpy(j->d_qkv + (token + (size_t)t) * width + start, dq, (size_t)d * sizeof *dq);
         }
     }
-    for (int t = 0; t < window; t++) {
-        const size_t to = (token + (size_t)t) * stride + start;
-        for (int x = 0; x < d; x++) {
-            j->d_keys[to + (size_t)x] = s.dk[(size_t)x * keys + (size_t)t];
-            j->d_values[to + (size_t)x] = s.dv[(size_t)x * keys + (size_t)t];
-        }
-    }
+    const size_t to = token * stride + start;
+    j->engine->k.transpose(j->d_keys + to, stride, s.dk, keys, d, window);
+    j->engine->k.transpose(j->d_values + to, stride, s.dv, keys, d, window);
 }
 
 /* dx (in: of the norm's output; out: of its input) of one head; sum f64 [d] += dx x r. */

@@ -159,8 +159,13 @@ typedef struct bc_kernels {
     /* dx += gradient of the x of rmsnorm, dy that of its y; returns 1 / rms(x) */
     float (*rmsnorm_back)(float *dx, const float *x, const float *weight, const float *dy, int n,
                           float eps);
-    /* sums[k * stride + i] += v[k] * x[i], k < rank, i < n, in f64: equal bits on every ISA */
-    void (*add_outer)(double *sums, size_t stride, const float *v, int rank, const float *x, int n);
+    /* sums[k * stride + i] += v[t * v_stride + k] * x[t * x_stride + i], k < rank, i < n, for token t = 0, 1, .. in turn,
+     * in f64: equal bits on every ISA */
+    void (*add_outer)(double *sums, size_t stride, const float *v, size_t v_stride, int rank,
+                      const float *x, size_t x_stride, int n, int tokens);
+    /* y[c * y_stride + r] = x[r * x_stride + c] */
+    void (*transpose)(float *y, size_t y_stride, const float *x, size_t x_stride, int rows,
+                      int cols);
     /* y = e^(x - top), *top = max x; returns the sum of y, kept in f64 at least every 1,024. y may
      * be x. n >= 1. */
     double (*exp_sum)(float *y, float *top, const float *x, int n);

@@ -100,11 +100,20 @@ static float rmsnorm_back(float *dx, const float *x, const float *weight, const 
     return r;
 }
 
-static void add_outer(double *sums, size_t stride, const float *v, int rank, const float *x, int n)
+static void add_outer(double *sums, size_t stride, const float *v, size_t v_stride, int rank,
+                      const float *x, size_t x_stride, int n, int tokens)
 {
-    for (int k = 0; k < rank; k++)
-        for (int i = 0; i < n; i++)
-            sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+    for (int t = 0; t < tokens; t++, v += v_stride, x += x_stride)
+        for (int k = 0; k < rank; k++)
+            for (int i = 0; i < n; i++)
+                sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+}
+
+static void transpose(float *y, size_t y_stride, const float *x, size_t x_stride, int rows,
+                      int cols)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++) y[(size_t)c * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)c];
 }
 
 static double exp_sum(float *y, float *top, const float *x, int n)
@@ -129,5 +138,6 @@ void bc_kernels_init_scalar_gradient(bc_kernels *k)
     k->swiglu_back = swiglu_back;
     k->rmsnorm_back = rmsnorm_back;
     k->add_outer = add_outer;
+    k->transpose = transpose;
     k->exp_sum = exp_sum;
 }

@@ -4,8 +4,8 @@
  * token, and rank multiples of rows added to a token. A token's arithmetic does not depend on its neighbours. */
 #include "lora.h"
 
-/* Tokens whose dot products are kept, columns of a strip of sums. */
-enum { TOKENS = 32, STRIP = 64 };
+/* Dot products that are kept, columns of a strip of sums. */
+enum { KEPT = 32 * BC_MAX_RANK, STRIP = 64 };
 
 /* y += sum_k u[k] m[k], m f32 [rank, width] */
 static void add_rows(const bc_kernels *k, float *y, const float *u, const float *m, int rank,
@@ -47,12 +47,12 @@ void bc_lora_forward(bc_engine *engine, const bc_product *products, int count, c
     if (any) bc_pool_run(engine->pool, forward_token, &w, n);
 }
 
-/* A few tokens backwards: u = A x and v = B' dy of each, f32 [TOKENS, rank]. */
+/* As many tokens backwards as KEPT has room for: u = A x and v = B' dy of each, f32 [tokens, rank]. */
 struct back_work {
     const bc_kernels *k;
     const bc_lora_back *back;
-    int first;
-    float u[TOKENS * BC_MAX_RANK], v[TOKENS * BC_MAX_RANK];
+    int first, tokens;
+    float u[KEPT], v[KEPT];
 };
 
 static void back_token(void *arg, int64_t i, int thread)
@@ -78,10 +78,8 @@ static void add_strip(const struct back_work *w, double *sums, const float *fact
 {
     const int rank = w->back->weight->lora.rank;
     const int n = width - first < STRIP ? (int)(width - first) : STRIP;
-    const int left = w->back->n - w->first, tokens = left < TOKENS ? left : TOKENS;
-    for (int i = 0; i < tokens; i++)
-        w->k->add_outer(sums + first, (size_t)width, factors + (size_t)i * (size_t)rank, rank,
-                        rows + (size_t)(w->first + i) * stride + first, n);
+    w->k->add_outer(sums + first, (size_t)width, factors, (size_t)rank, rank,
+                    rows + (size_t)w->first * stride + first, stride, n, w->tokens);
 }
 
 static int64_t strips(int64_t width) { return (width + STRIP - 1) / STRIP; }
@@ -106,9 +104,11 @@ void bc_lora_backward(bc_engine *engine, const bc_lora_back *back)
         (back->a ? strips(weight->cols) : 0) + (back->b ? strips(weight->rows) : 0);
     struct back_work w = { .k = &engine->k, .back = back };
     if (!weight->lora.rank) return;
-    for (; w.first < back->n; w.first += TOKENS) {
+    const int most = KEPT / weight->lora.rank;
+    for (; w.first < back->n; w.first += w.tokens) {
         const int left = back->n - w.first;
-        bc_pool_run(engine->pool, back_token, &w, left < TOKENS ? left : TOKENS);
+        w.tokens = left < most ? left : most;
+        bc_pool_run(engine->pool, back_token, &w, w.tokens);
         bc_pool_run(engine->pool, sum_strip, &w, items);
     }
 }

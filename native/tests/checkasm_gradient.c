@@ -213,22 +213,49 @@ static void check_add_outer(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
         const int rank = check_range(c, 1, 9), stride = n + check_range(c, 0, 3);
+        const int tokens = check_range(c, 1, 5), more = check_range(c, 0, 2);
+        const size_t x_stride = (size_t)(n + more), v_stride = (size_t)(rank + more);
         const size_t size = (size_t)(rank - 1) * (size_t)stride + (size_t)n;
         double *got = check_alloc(size * sizeof *got), *want = check_alloc(size * sizeof *want);
-        float *v = floats(c, rank, 1), *x = floats(c, n, s % 2 ? 1 : 1e-20f);
+        float *v = floats(c, tokens * (rank + more), 1);
+        float *x = floats(c, tokens * (n + more), s % 2 ? 1 : 1e-20f);
         for (size_t i = 0; i < size; i++) got[i] = want[i] = check_normal(c);
-        c->k->add_outer(got, (size_t)stride, v, rank, x, n);
-        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        c->k->add_outer(got, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
+        c->scalar->add_outer(want, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
         if (memcmp(got, want, size * sizeof *got) != 0) check_fail(c, "n %d, rank %d", n, rank);
         for (int k = 0; k < rank; k++) /* and it is what the header says, from nothing */
             memset(want + (size_t)k * (size_t)stride, 0, (size_t)n * sizeof *want);
-        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        c->scalar->add_outer(want, (size_t)stride, v, v_stride, rank, x, x_stride, n, 1);
         if (want[size - 1] != (double)v[rank - 1] * (double)x[n - 1])
             check_fail(c, "n %d: the last is %g", n, want[size - 1]);
         free(got);
         free(want);
         free(v);
         free(x);
+    }
+}
+
+/* ---- transpose: the definition's bits, and nothing beside them ---- */
+
+static void check_transpose(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)) && n <= 300; s++) {
+        const int rows = s % 2 ? n : check_range(c, 1, 50), cols = s % 2 ? check_range(c, 1, 50) : n;
+        const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
+        const size_t y_stride = (size_t)(rows + check_range(c, 0, 3));
+        const int size = (int)((size_t)(cols - 1) * y_stride) + rows;
+        float *x = floats(c, (int)((size_t)(rows - 1) * x_stride) + cols, 1);
+        float *got = floats(c, size, 1), *want = check_alloc((size_t)size * sizeof *want);
+        memcpy(want, got, (size_t)size * sizeof *want);
+        c->k->transpose(got, y_stride, x, x_stride, rows, cols);
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < cols; i++)
+                want[(size_t)i * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)i];
+        if (memcmp(got, want, (size_t)size * sizeof *got) != 0)
+            check_fail(c, "%d rows, %d columns", rows, cols);
+        free(x);
+        free(got);
+        free(want);
     }
 }
 
@@ -276,6 +303,7 @@ const check_entry check_gradient_entries[] = {
     { "swiglu_back", check_swiglu_back, { SLOT(swiglu_back) } },
     { "rmsnorm_back", check_rmsnorm_back, { SLOT(rmsnorm_back) } },
     { "add_outer", check_add_outer, { SLOT(add_outer) } },
+    { "transpose", check_transpose, { SLOT(transpose) } },
     { "exp_sum", check_exp_sum, { SLOT(exp_sum) } },
     { NULL, NULL, { 0 } },
 };
