@@ -75,9 +75,10 @@ typedef struct bc_kernels {
     void (*to_f32)(float *out, const void *x, int dtype, size_t n);
     void (*gemv_dense)(float *out, const void *w, int dtype, int rows, int cols, const float *x);
     void (*panel_dense)(float *panel, const void *w, int dtype, int rows, int cols); /* <= 32 */
-    /* out[t*BC_DENSE_ROWS + r] = sum_c x[t*x_stride + c] * w[r][c] */
-    void (*gemm_dense)(float *out, const float *panel, int cols, const float *x, size_t x_stride,
-                       int tokens);
+    /* out[t*out_stride + r] = (add ? out[t*out_stride + r] : 0) + sum_c x[t*x_stride + c] * panel[c*panel_stride + r], r
+     * < BC_DENSE_ROWS; panel_dense makes panels of stride BC_DENSE_ROWS: panel[c*BC_DENSE_ROWS + r] = w[r][c] */
+    void (*gemm_dense)(float *out, size_t out_stride, const float *panel, size_t panel_stride,
+                       int cols, const float *x, size_t x_stride, int tokens, int add);
 
     /* -- what comes of integer products: y[i] = dots[i] * (scales[i] * factor) -- */
     void (*scale_dots)(float *y, const int32_t *dots, const float *scales, float factor, int n);

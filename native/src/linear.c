@@ -224,7 +224,7 @@ static void gemm_dense_item(const struct linear_work *lw, const bc_product *p, i
     const size_t element = w->dtype == BC_F32 ? 4 : 2;
     k->panel_dense(panel, (const uint8_t *)w->data + (size_t)r0 * (size_t)cols * element, w->dtype,
                    rows, cols);
-    k->gemm_dense(tile, panel, cols, lw->x, lw->x_stride, lw->n);
+    k->gemm_dense(tile, BC_DENSE_ROWS, panel, BC_DENSE_ROWS, cols, lw->x, lw->x_stride, lw->n, 0);
     for (int t = 0; t < lw->n; t++) {
         float *y = p->y + (size_t)t * p->y_stride + r0;
         if (lw->add)

@@ -162,7 +162,7 @@ static void dense_strip(void *arg, int64_t item, int thread)
             if (bc_cancelled(s->cancel)) return; /* the call fails; its results are not used */
             const int rows = (int)(p->weight->rows - r < block ? p->weight->rows - r : block);
             dense_panel(k, panel, p->weight, r, rows, c, width);
-            k->gemm_dense(tile, panel, rows, p->dy + r, p->dy_stride, w->n);
+            k->gemm_dense(tile, STRIP, panel, STRIP, rows, p->dy + r, p->dy_stride, w->n, 0);
             for (int t = 0; t < w->n; t++) {
                 float *to = w->dx + c + (size_t)t * w->cols;
                 const float *from = tile + (size_t)t * STRIP;
