@@ -129,8 +129,9 @@ static int space_ready(bc_block *b, int tokens, bc_error *err)
 
 struct token_work {
     const struct windows_call *call;
-    const float *norm, *in;
-    float *out;
+    const float *norm;
+    float *in, *out;
+    float *kept; /* where `in` is kept, or NULL */
     const float *up; /* swiglu: `in` is gate, both `stride` floats from token to token */
     size_t stride;
 };
@@ -142,6 +143,16 @@ static void norm_token(void *arg, int64_t t, int thread)
     const bc_config *c = &w->call->b->model.config;
     const size_t at = (size_t)t * (size_t)c->hidden;
     w->call->engine->k.rmsnorm(w->out + at, w->in + at, w->norm, c->hidden, c->rms_eps);
+}
+
+/* in += attention's output, and the norm of that */
+static void middle_token(void *arg, int64_t t, int thread)
+{
+    const struct token_work *w = arg;
+    const size_t hidden = (size_t)w->call->w->hidden, at = (size_t)t * hidden;
+    w->call->engine->k.add(w->in + at, w->call->w->y + at, (int)hidden);
+    if (w->kept) memcpy(w->kept + at, w->in + at, hidden * sizeof *w->in);
+    norm_token(arg, t, thread);
 }
 
 static void add_token(void *arg, int64_t t, int thread)
@@ -168,13 +179,15 @@ static void per_token(const struct windows_call *call, bc_pool_fn fn, struct tok
     bc_pool_run(call->engine->pool, fn, &work, n);
 }
 
-/* y = W x of matrices with one input, x f32 [n, cols] */
+/* y = W x of matrices with one input, x f32 [n, cols], which `make` makes; NULL: it is there */
 static void linear(const struct windows_call *call, const bc_product *products, int count,
-                   const float *x, int t, int n)
+                   const float *x, int t, int n, bc_pool_fn make, struct token_work work)
 {
     bc_linear_space *s = &call->w->space;
+    work.call = call;
     s->replica = call->w->replica + t;
-    bc_linear_shared(s, products, count, x, (size_t)products[0].weight->cols, n);
+    bc_linear_made(s, products, count, x, (size_t)products[0].weight->cols, n,
+                   (bc_token_step){ make, &work });
     s->replica = NULL;
 }
 
@@ -187,10 +200,9 @@ static void inputs(const struct windows_call *call, int t, int n)
     const bc_product products[] = { { &layer->q, q, width },
                                     { &layer->k, k, width },
                                     { &layer->v, v, width } };
-    const float *x = call->x + (size_t)t * (size_t)w->hidden;
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h }, n);
-    linear(call, products, 3, w->h, t, n);
+    float *x = call->x + (size_t)t * (size_t)w->hidden;
+    linear(call, products, 3, w->h, t, n, norm_token,
+           (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h });
 }
 
 /* The attention's output and the MLP, into x. */
@@ -209,16 +221,13 @@ static void outputs(const struct windows_call *call, int t, int n)
         up = gate + mlp;
     }
     const bc_product both[] = { { &layer->gate, gate, stride }, { &layer->up, up, stride } };
-    linear(call, &o, 1, call->attention + (size_t)t * (size_t)w->q_cols, t, n);
-    per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
-    if (call->kept.middle)
-        memcpy(call->kept.middle + (size_t)t * hidden, x, (size_t)n * hidden * sizeof *x);
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->mlp_norm, .in = x, .out = w->h }, n);
-    linear(call, both, 2, w->h, t, n);
-    per_token(call, swiglu_token,
-              (struct token_work){ .in = gate, .up = up, .stride = stride }, n);
-    linear(call, &down, 1, w->gate, t, n);
+    float *kept = call->kept.middle ? call->kept.middle + (size_t)t * hidden : NULL;
+    linear(call, &o, 1, call->attention + (size_t)t * (size_t)w->q_cols, t, n, NULL,
+           (struct token_work){ 0 });
+    linear(call, both, 2, w->h, t, n, middle_token,
+           (struct token_work){ .norm = layer->mlp_norm, .in = x, .out = w->h, .kept = kept });
+    linear(call, &down, 1, w->gate, t, n, swiglu_token,
+           (struct token_work){ .in = gate, .up = up, .stride = stride });
     per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
 }
 

@@ -279,8 +279,13 @@ static void run_chunk(struct head_work *w)
                 w->has_teacher ? divergence_row : (w->targets ? entropy_row : drawn_row), w, w->n);
     if (!w->dh) return;
     const bc_back_product product = { &s->weight, s->logits, (size_t)s->of->vocab };
-    bc_linear_back(&s->space, &w->back, &product, 1, w->rotated, w->dy, w->n);
-    bc_pool_run(w->engine->pool, scatter_token, w, w->n);
+    const bc_back_job job = { .products = &product,
+                              .count = 1,
+                              .n = w->n,
+                              .rotated = w->rotated,
+                              .dx = w->dy,
+                              .take = { scatter_token, w } };
+    bc_linear_back(&s->space, &w->back, &job);
     bc_norm_sums_add(w->engine, w->dnorm, w->dy, s->x, w->inverse_rms, s->of->hidden, w->n);
 }
 

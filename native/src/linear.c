@@ -60,6 +60,7 @@ struct prepare_work {
     const bc_rotation *rotation;
     const float *x;
     size_t x_stride;
+    bc_token_step make;
 };
 
 static void prepare_token(void *arg, int64_t t, int thread)
@@ -69,6 +70,7 @@ static void prepare_token(void *arg, int64_t t, int thread)
     bc_activations *act = &s->act;
     const bc_kernels *k = &s->engine->k;
     float *rotated = act->scratch + (size_t)thread * act->stride;
+    if (w->make.run) w->make.run(w->make.arg, t, thread);
     int8_t *a = act->a + (size_t)t * act->stride;
     bc_rotation_apply(w->rotation, k, rotated, w->x + (size_t)t * w->x_stride);
     act->sum[t] = k->quantize_i8(a, &act->scale[t], rotated, act->cols);
@@ -76,13 +78,18 @@ static void prepare_token(void *arg, int64_t t, int thread)
     memset(a + cols, 0, (cols + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD - cols);
 }
 
+static void prepare(bc_linear_space *s, const bc_weight *like, const float *x, size_t x_stride,
+                    int n, bc_token_step make)
+{
+    s->act.cols = (int)like->cols;
+    struct prepare_work w = { s, like->rotation, x, x_stride, make };
+    bc_pool_run(s->engine->pool, prepare_token, &w, n);
+}
+
 void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x,
                             size_t x_stride, int n)
 {
-    if (like->kind == BC_WEIGHT_DENSE) return;
-    s->act.cols = (int)like->cols;
-    struct prepare_work w = { s, like->rotation, x, x_stride };
-    bc_pool_run(s->engine->pool, prepare_token, &w, n);
+    if (like->kind != BC_WEIGHT_DENSE) prepare(s, like, x, x_stride, n, (bc_token_step){ 0 });
 }
 
 struct linear_work {
@@ -317,6 +324,12 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,
                       size_t x_stride, int n)
 {
+    bc_linear_made(s, products, count, x, x_stride, n, (bc_token_step){ 0 });
+}
+
+void bc_linear_made(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                    size_t x_stride, int n, bc_token_step make)
+{
     for (int first = 0, last = 0; first < count; first = last) {
         const bc_weight *like = NULL; /* of the run's matrices one that is not dense */
         for (; last < count; last++) {
@@ -325,7 +338,11 @@ void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count,
             if (like && !bc_rotation_same(like->rotation, w->rotation)) break;
             like = w;
         }
-        if (like) bc_activations_prepare(s, like, x, x_stride, n);
+        if (like)
+            prepare(s, like, x, x_stride, n, make);
+        else if (make.run)
+            bc_pool_run(s->engine->pool, make.run, make.arg, n);
+        make.run = NULL;
         bc_linear(s, products + first, last - first, x, x_stride, n);
     }
 }
