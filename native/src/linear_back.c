@@ -75,6 +75,19 @@ static void integers_of(void *arg, int64_t t, int thread)
     }
 }
 
+/* The rows of block i lie far apart and there are too few of them for the processor to follow: they are asked for while
+ * the block before is multiplied. */
+static void fetch_block(const struct back_work *w, int i, size_t c)
+{
+    const struct block *b = &w->blocks[i];
+    const bc_weight *m = b->product->weight;
+    const int planes = m->kind == BC_WEIGHT_PLANES, per = planes ? BC_GROUP_ROWS : 1;
+    const uint8_t *from = (const uint8_t *)m->data + (size_t)(b->row / per) * w->cols + c;
+    for (int k = 0; k < (planes ? m->n_planes : 1); k++)
+        for (int r = 0; r < b->rows; r += per)
+            __builtin_prefetch(from + (size_t)k * m->plane_stride + (size_t)(r / per) * w->cols);
+}
+
 /* One strip of columns. */
 static void integer_strip(void *arg, int64_t item, int thread)
 {
@@ -95,6 +108,10 @@ static void integer_strip(void *arg, int64_t item, int thread)
         else
             k->columns_i8(panel, (const int8_t *)m->data + (size_t)b->row * w->cols + c, b->rows,
                           w->cols, width);
+        if (i + 1 < w->n_blocks)
+            fetch_block(w, i + 1, c);
+        else if (c + BC_BACK_COLS < w->cols)
+            fetch_block(w, 0, c + BC_BACK_COLS); /* of the strip that probably comes next */
         k->gemm_columns(w->rotated + c, w->cols, panel,
                         m->kind == BC_WEIGHT_PLANES ? m->n_planes : 0, b->rows, width,
                         w->back->codes + at * BC_BACK_CODES, w->back->step + at, w->back->sum + at,
