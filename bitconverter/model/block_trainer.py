@@ -5,7 +5,7 @@ The layers before the trained ones never change either, so what comes out of the
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -70,7 +70,7 @@ class BlockTrainer(ABC):
             )
         self.stack, self.window = stack, window
         self.trained = range(n - layers, n)
-        self._head = stack.head(np.array(choices, np.int32) if choices else None)
+        self._head = replace(stack.head(np.array(choices, np.int32) if choices else None), coarse=True)
         self._places = np.arange(stack.info.vocab_size, dtype=np.int32)  # of a token in the head
         if choices:
             self._places[:] = -1

@@ -435,6 +435,7 @@ typedef struct bc_head {
     int32_t dtype;       /* enum bc_dtype, where dense */
     int32_t hidden, vocab;
     float rms_eps;
+    int32_t coarse; /* gradients of cross-entropy go back in integers of 8 bits where that is near enough */
 } bc_head;
 
 /* Gradients of sum_t w_t loss_t, in chunks of tokens, so that few logits are held at once.

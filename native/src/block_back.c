@@ -306,9 +306,9 @@ static void mlp_backward(struct back_call *call, int64_t t, int n)
     bc_block_back *w = call->w;
     const float *dy = call->dy + (size_t)t * call->hidden, *gate_up = gate_up_of(call, t);
     const size_t width = 2 * call->mlp;
-    const bc_back_product down = { &layer->down, dy, call->hidden };
-    const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width },
-                                     { &layer->up, w->d_gate_up + call->mlp, width } };
+    const bc_back_product down = { &layer->down, dy, call->hidden, NULL };
+    const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width, NULL },
+                                     { &layer->up, w->d_gate_up + call->mlp, width, NULL } };
     bc_back_job job = {
         .products = &down, .count = 1, .n = n, .rotated = w->rotated, .dx = w->d_product
     };
@@ -337,7 +337,7 @@ static void output_backward(struct back_call *call, int64_t t, int n)
     bc_block_back *w = call->w;
     const size_t at = (size_t)t * call->q_cols;
     const float *dy = call->dy + (size_t)t * call->hidden;
-    const bc_back_product o = { &call->b->layer.o, dy, call->hidden };
+    const bc_back_product o = { &call->b->layer.o, dy, call->hidden, NULL };
     const bc_back_job job = {
         .products = &o, .count = 1, .n = n, .rotated = w->rotated, .dx = w->d_attention + at
     };
@@ -354,9 +354,9 @@ static void inputs_backward(struct back_call *call, int64_t t, int n)
     bc_block_back *w = call->w;
     const size_t at = (size_t)t * call->width, width = call->width;
     const size_t start[] = { at, at + call->q_cols, at + call->q_cols + call->kv_cols };
-    const bc_back_product products[] = { { &layer->q, w->d_qkv + start[0], width },
-                                         { &layer->k, w->d_qkv + start[1], width },
-                                         { &layer->v, w->d_qkv + start[2], width } };
+    const bc_back_product products[] = { { &layer->q, w->d_qkv + start[0], width, NULL },
+                                         { &layer->k, w->d_qkv + start[1], width, NULL },
+                                         { &layer->v, w->d_qkv + start[2], width, NULL } };
     int any = 0;
     for (int i = 0; i < 3; i++) {
         sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, call->kept.qkv + start[i],

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 #define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
 #define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
@@ -138,12 +139,12 @@ typedef struct bc_kernels {
 
     /* -- gradients -- */
     /* A product with W transposed, out[t][j] = sum_r a[t][r] q[r][j], over a block of rows <= BC_BACK_ROWS: exact.
-     * With max = max|dy scales|, if fine, a_r = round(dy_r scales_r BC_BACK_MAX / max), to nearest even, step = max /
-     * BC_BACK_MAX; else a_r = 256 round(dy_r scales_r BC_BACK_COARSE / max), step = max / BC_BACK_COARSE / 256. step 0
-     * where all are zero, NaN (and a = 0) where one is a NaN or infinity. Into BC_BACK_CODES bytes (layout private to the
-     * ISA). Returns sum_r a_r. */
+     * With max = max|dy scales|, if max > fine_above, a_r = round(dy_r scales_r BC_BACK_MAX / max), to nearest even, step =
+     * max / BC_BACK_MAX; else a_r = 256 round(dy_r scales_r BC_BACK_COARSE / max), step = max / BC_BACK_COARSE / 256; with
+     * dither, bc_dither is added before that is rounded. step 0 where all are zero, NaN (and a = 0) where one is a NaN or
+     * infinity. Into BC_BACK_CODES bytes (layout private to the ISA). Returns sum_r a_r. */
     int32_t (*quantize_i16)(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows, int fine);
+                            int rows, float fine_above, int dither);
     /* Columns 0..width of `rows` rows into a panel of BC_BACK_PANEL_BYTES (layout private to the ISA). `cols` is the
      * distance from row (of planes: group) to row, the pointers are of the first column. */
     void (*columns_planes)(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
@@ -172,6 +173,22 @@ typedef struct bc_kernels {
     double (*exp_sum)(float *y, float *top, const float *x, int n);
 } bc_kernels;
 
+/* Numbers that are spread evenly between -1/2 and 1/2 however many there are (multiples of the golden ratio), less a
+ * little, so that 127 and one of them are still rounded to 127. Where they begin comes from the block's largest number. */
+#define BC_DITHER_STEP 2654435769u
+#define BC_DITHER_SIZE (0x1p-24f * 0.9921875f)
+static inline uint32_t bc_dither_first(float max)
+{
+    uint32_t bits;
+    memcpy(&bits, &max, sizeof bits);
+    return (bits * 2246822519u) >> 16;
+}
+static inline float bc_dither(uint32_t first, int r)
+{
+    const int32_t whole = (int32_t)((first + (uint32_t)r) * BC_DITHER_STEP);
+    return (float)(whole >> 8) * BC_DITHER_SIZE;
+}
+
 /* Fills the table for the given bc_cpu_flag bits (already cut to what the CPU has). */
 void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags);
 
@@ -186,8 +203,8 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k);
 
 /* quantize_i16 in limbs, from the files with float words for those with vpdpbusd. */
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
-                               int rows, int fine);
+                               int rows, float fine_above, int dither);
 int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,
-                                 int rows, int fine);
+                                 int rows, float fine_above, int dither);
 
 #endif

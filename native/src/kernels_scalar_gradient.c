@@ -8,7 +8,7 @@
 /* ---- a matrix from the other side; codes are i16 [rows], a panel is i8 [rows][BC_BACK_COLS] ---- */
 
 static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows, int fine)
+                            int rows, float fine_above, int dither)
 {
     float max = 0;
     int32_t sum = 0;
@@ -18,6 +18,8 @@ static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const 
         if (!isfinite(size)) bad = 1;
         max = size > max ? size : max;
     }
+    const int fine = max > fine_above;
+    const uint32_t first = bc_dither_first(max);
     const float most = fine ? BC_BACK_MAX : BC_BACK_COARSE;
     *step = bad ? NAN : max / most * (fine ? 1.0f : 0x1p-8f);
     /* most / max stays finite */
@@ -25,7 +27,10 @@ static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const 
     const float inverse = most / (max * up);
     for (int r = 0; r < rows; r++) {
         int16_t a = 0;
-        if (!bad && max > 0) a = (int16_t)lrintf(dy[r] * scales[r] * up * inverse);
+        if (!bad && max > 0) {
+            const float whole = dy[r] * scales[r] * up * inverse;
+            a = (int16_t)lrintf(!fine && dither ? whole + bc_dither(first, r) : whole);
+        }
         if (!fine) a = (int16_t)(256 * a);
         memcpy(codes + 2 * r, &a, 2);
         sum += a;

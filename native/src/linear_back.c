@@ -6,6 +6,7 @@
  * multiplied in f32. A strip's rows come in ascending order whatever the number of threads. */
 #include "linear_back.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "error.h"
@@ -68,10 +69,11 @@ static void integers_of(void *arg, int64_t t, int thread)
         const struct block *b = &w->blocks[i];
         const size_t at = (size_t)i * (size_t)w->back->n_batch + (size_t)t;
         const bc_back_product *p = b->product;
+        const float fine_above = p->fine_above ? p->fine_above[t] : w->back->coarse ? INFINITY : -1;
         w->back->sum[at] = w->s->engine->k.quantize_i16(
             w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
             p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows,
-            !w->back->coarse);
+            fine_above, p->fine_above != NULL);
     }
 }
 
@@ -232,7 +234,7 @@ static void list_products(struct back_work *w, bc_back_product *all, const bc_ba
         const bc_back_product *p = &job->products[i];
         all[w->count++] = *p;
         if (p->weight->delta)
-            all[w->count++] = (bc_back_product){ p->weight->delta, p->dy, p->dy_stride };
+            all[w->count++] = (bc_back_product){ p->weight->delta, p->dy, p->dy_stride, NULL };
     }
     for (int i = 0; i < w->count; i++) {
         if (is_rotated(all[i].weight))

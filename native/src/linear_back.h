@@ -24,6 +24,8 @@ typedef struct bc_back_product {
     const bc_weight *weight;
     const float *dy; /* f32 [n, weight->rows], dy_stride floats apart */
     size_t dy_stride;
+    const float *fine_above; /* [n]: of a token the size of numbers that make a block of rows fine, the other blocks are
+                              * dithered; NULL: as the work space says */
 } bc_back_product;
 
 /* dx f32 [n, cols] = sum of W' dy over `count` (<= 3) matrices of one input, with what is added to them; n <= n_batch of

@@ -19,13 +19,14 @@ enum { MAX_TOKENS = 31 };
 /* Gradients whose integers are wanted[tokens][rows]: of ordinary size, tiny, huge, all zero, one not finite. */
 static void one_quantize_i16(checker *c, int rows, float size, float broken)
 {
-    const int fine = check_range(c, 0, 1);
+    const int fine = check_range(c, 0, 1), dither = check_range(c, 0, 1);
+    const float above = fine ? -1 : INFINITY;
     float *dy = floats(c, rows, size), *scales = floats(c, rows, 1), step, scalar_step;
     uint8_t *codes = check_alloc(BC_BACK_CODES), *scalar_codes = check_alloc(BC_BACK_CODES);
     if (broken != 0) dy[check_range(c, 0, rows - 1)] = broken;
-    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows, fine);
+    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows, above, dither);
     const int32_t want =
-        c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows, fine);
+        c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows, above, dither);
     if (sum != want) check_fail(c, "%d rows: the sum is %d, not %d", rows, sum, want);
     if (memcmp(&step, &scalar_step, sizeof step) != 0 && !(isnan(step) && isnan(scalar_step)))
         check_fail(c, "%d rows: the step is %g, not %g", rows, (double)step, (double)scalar_step);
@@ -35,7 +36,7 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        const double bound = 0.502 * (fine ? 1 : 256) * (double)scalar_step;
+        const double bound = (fine ? 0.502 : dither ? 256.6 : 128.6) * (double)scalar_step;
         if ((isnan(scalar_step) ? a == 0 : off <= bound + BC_BACK_MAX * 0x1p-149) &&
             (fine || a % 256 == 0))
             continue;
@@ -91,10 +92,10 @@ static void one_product(checker *c, int rows, int cols, int n_planes, int tokens
             ones[r] = 1;
         }
         /* tokens of one kind, or mixed */
-        const int fine = kind == 2 ? check_range(c, 0, 1) : kind;
+        const int fine = kind == 2 ? check_range(c, 0, 1) : kind, dither = check_range(c, 0, 1);
         for (int i = 0; i < 2; i++)
             sum[i][t] = tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones,
-                                                rows, fine);
+                                                rows, fine ? -1 : INFINITY, dither);
     }
     for (int i = 0; i < 2; i++) {
         if (n_planes)
