@@ -131,10 +131,11 @@ def test_coarse_gradients_are_near_and_lose_no_mass(isa: str) -> None:
         engine = Engine(2, isa)
     except UnsupportedError:
         pytest.skip(f"this CPU has no {isa}")
-    fine = make_head("int8", 5000, 72, 1)
-    rows = fine.weights.copy()
-    rows[:, 0] = 90  # a direction that all words share: what gets lost of many small probabilities shows there
-    fine = dataclasses.replace(fine, weights=rows)
+    # Rows that have most in common, as those of real models: what gets lost of many small probabilities shows there.
+    rng = np.random.default_rng(1)
+    rows = rng.choice([-80, 80], 72) + np.clip(rng.normal(0, 12, (5000, 72)), -47, 47)
+    scales = rng.uniform(0.02, 0.04, 5000).astype(np.float32)
+    fine = Head(rng.uniform(0.4, 1.6, 72).astype(np.float32), rows.round().astype(np.int8), EPS, scales, SEED)
     h, targets, weights = tokens_for(5000, 72, 60, 2)
     both = [
         head_cross_entropy(engine, dataclasses.replace(fine, coarse=coarse), h, targets, weights).dh
@@ -142,7 +143,7 @@ def test_coarse_gradients_are_near_and_lose_no_mass(isa: str) -> None:
     ]
     assert both[0] is not None and both[1] is not None
     off = np.linalg.norm(both[1] - both[0]) / np.linalg.norm(both[0])
-    assert 1e-4 < off < 0.02
+    assert 1e-4 < off < 0.008
 
 
 @pytest.mark.parametrize("isa", ISAS)
