@@ -15,6 +15,9 @@
 
 /* Dense rows: below this many tokens reading a tile again from the cache is cheaper than making a
  * panel of it. Integers: up to so many tokens rows are read in one stream. */
+/* The products of so many tokens are scaled while they are in the L1 cache; not where the panel is too large for the L2,
+ * through which it would go for each of them. */
+enum { TILE_TOKENS = 60, TILE_COLUMNS = 4096 };
 enum { DENSE_TOKENS = 4, FEW_TOKENS = 32, GEMV_BYTES = 16384, GEMV_SHARES = 16, MAX_PRODUCTS = 3 };
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
@@ -257,13 +260,20 @@ static void gemm_integer_item(const struct linear_work *lw, const bc_product *p,
             (const uint8_t *)w->data + (size_t)(r0 / BC_GROUP_ROWS) * (size_t)cols;
         const int groups = (int)((r1 - r0 + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS);
         k->panel_planes(panel, planes, w->plane_stride, w->n_planes, groups, cols);
-        k->gemm_planes(tile, panel, w->n_planes, cols, act->a, act->stride, act->sum, lw->n);
     } else {
         k->panel_i8(panel, (const int8_t *)w->data + (size_t)r0 * (size_t)cols, (int)(r1 - r0),
                     cols);
-        k->gemm_i8(tile, panel, cols, act->a, act->stride, act->sum, lw->n);
     }
-    scale_integers(lw, p, tile, BC_PANEL_ROWS, r0, r1, 0, lw->n);
+    const int step = cols <= TILE_COLUMNS ? TILE_TOKENS : lw->n;
+    for (int t = 0; t < lw->n; t += step) {
+        const int n = lw->n - t < step ? lw->n - t : step;
+        const int8_t *a = act->a + (size_t)t * act->stride;
+        if (w->kind == BC_WEIGHT_PLANES)
+            k->gemm_planes(tile, panel, w->n_planes, cols, a, act->stride, act->sum + t, n);
+        else
+            k->gemm_i8(tile, panel, cols, a, act->stride, act->sum + t, n);
+        scale_integers(lw, p, tile, BC_PANEL_ROWS, r0, r1, t, t + n);
+    }
 }
 
 static void linear_item(void *arg, int64_t item, int thread)
