@@ -199,7 +199,7 @@ class Block:
 
         `scales` by matrix name (planes), f32 [replicas, rows]: the windows are then so many equal shares, and each has
         its row of scales in place of the matrix's own. They share the planes and their decoding. In `kept` f32 [sum of
-        lengths, kept_columns], if given, remains what backward() would compute again.
+        lengths, kept_columns], if given, remains what backward() would compute again, and x (kept_input()).
         """
         counts = np.ascontiguousarray(lengths, np.int32)
         given = {name: np.ascontiguousarray(rows, np.float32) for name, rows in (scales or {}).items()}
@@ -221,6 +221,11 @@ class Block:
             _or_null(kept),
             flag_of(cancel),
         )
+
+    def kept_input(self, kept: F32) -> F32:
+        """The x of windows(), f32 [sum of lengths, hidden], in what it kept."""
+        self._check_kept(kept, len(kept))
+        return kept.reshape(-1)[: len(kept) * self.hidden_size].reshape(len(kept), self.hidden_size)
 
     def gradients(
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES

@@ -31,7 +31,7 @@ def backward_bytes(info: ModelInfo, tokens: int, window: int) -> int:
 def kept_bytes(info: ModelInfo, tokens: int) -> int:
     """What one layer leaves to its way back (native/src/block.h, bc_kept)."""
     heads, kv = info.n_heads * info.head_dim, 2 * info.n_kv_heads * info.head_dim
-    return 4 * tokens * (2 * heads + kv + info.hidden_size + 2 * info.intermediate_size)
+    return 4 * tokens * (2 * heads + kv + 2 * info.hidden_size + 2 * info.intermediate_size)
 
 
 def head_bytes(info: ModelInfo, vocabulary: int, models: int = 1) -> int:

@@ -138,17 +138,18 @@ class BlockTrainer(ABC):
         count = int((wanted >= 0).sum())
         x = batch.hidden.copy()
         inputs = []
-        kept = self._room(len(x))
+        room = self._room(len(x))
         for block in self._blocks:
-            inputs.append(x.copy())
-            block.windows(x, batch.lengths, cancel=cancel, kept=kept.get(block))
+            kept = room.get(block)
+            inputs.append(x.copy() if kept is None else block.kept_input(kept))
+            block.windows(x, batch.lengths, cancel=cancel, kept=kept)
         weights = np.full(wanted.size, 1 / max(1, count), np.float32)
         run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
         assert run.dh is not None
         dy = run.dh
         for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
             self._zero(sums)
-            block.backward(into, dy, sums, cancel, batch.lengths, kept.get(block), coarse=True)
+            block.backward(into, dy, sums, cancel, batch.lengths, room.get(block), coarse=True)
         parts = [part for sums in self._gradients for part in self._gradient(sums)]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
 

@@ -351,7 +351,8 @@ BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *q
  * hidden], in place. The windows are `replicas` equal shares one after the other; scales[m], m by enum bc_matrix_id,
  * f32 [replicas, rows], are then the row scales of matrix m (planes) for each share; NULL: its own for all of them.
  * Replicas share the planes and the decoding of them. kept f32 [sum of lengths, columns of bc_block_kept_columns], or
- * NULL (with replicas it must be): what bc_block_backward would otherwise compute again. */
+ * NULL (with replicas it must be): x, f32 [sum of lengths, hidden], then what bc_block_backward would otherwise compute
+ * again. */
 BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, int32_t windows,
                             const float *const *scales, int32_t replicas, float *kept,
                             const bc_cancel *cancel, bc_error *err);

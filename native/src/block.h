@@ -19,10 +19,10 @@ bc_weight *bc_block_weight(bc_block *b, int matrix);
 /* All weights are there and fit each other. */
 int bc_block_check(bc_block *b, bc_error *err);
 
-/* What bc_block_windows keeps for bc_block_backward, side by side for all tokens of a call: q, k and v, attention's
+/* What bc_block_windows keeps for bc_block_backward, side by side for all tokens of a call: x, q, k and v, attention's
  * output, what lies between attention and MLP, gate and up. */
 typedef struct bc_kept {
-    float *qkv, *attention, *middle, *gate_up;
+    float *x, *qkv, *attention, *middle, *gate_up;
 } bc_kept;
 
 /* The parts in `kept` for `tokens` tokens, from token `first` on. */

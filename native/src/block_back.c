@@ -495,7 +495,8 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     call.width = call.q_cols + 2 * call.kv_cols;
     call.x = x;
     call.dy = dy;
-    call.kept = (bc_kept){ call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
+    call.kept =
+        (bc_kept){ NULL, call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
     call.w->back.coarse = call.grads->coarse;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;

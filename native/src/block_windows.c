@@ -142,6 +142,7 @@ static void norm_token(void *arg, int64_t t, int thread)
     const struct token_work *w = arg;
     const bc_config *c = &w->call->b->model.config;
     const size_t at = (size_t)t * (size_t)c->hidden;
+    if (w->kept) memcpy(w->kept + at, w->in + at, (size_t)c->hidden * sizeof *w->in);
     w->call->engine->k.rmsnorm(w->out + at, w->in + at, w->norm, c->hidden, c->rms_eps);
 }
 
@@ -151,7 +152,6 @@ static void middle_token(void *arg, int64_t t, int thread)
     const struct token_work *w = arg;
     const size_t hidden = (size_t)w->call->w->hidden, at = (size_t)t * hidden;
     w->call->engine->k.add(w->in + at, w->call->w->y + at, (int)hidden);
-    if (w->kept) memcpy(w->kept + at, w->in + at, hidden * sizeof *w->in);
     norm_token(arg, t, thread);
 }
 
@@ -201,8 +201,9 @@ static void inputs(const struct windows_call *call, int t, int n)
                                     { &layer->k, k, width },
                                     { &layer->v, v, width } };
     float *x = call->x + (size_t)t * (size_t)w->hidden;
+    float *kept = call->kept.x ? call->kept.x + (size_t)t * (size_t)w->hidden : NULL;
     linear(call, products, 3, w->h, t, n, norm_token,
-           (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h });
+           (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h, .kept = kept });
 }
 
 /* The attention's output and the MLP, into x. */
@@ -240,33 +241,36 @@ static void in_batches(const struct windows_call *call, int tokens,
 
 /* ---- what is kept for the way back ---- */
 
-static size_t kept_columns(const bc_block *b, size_t columns[4])
+enum { PARTS = 5 };
+
+static size_t kept_columns(const bc_block *b, size_t columns[PARTS])
 {
     const bc_config *c = &b->model.config;
     const size_t d = (size_t)c->head_dim, q_cols = (size_t)c->n_heads * d;
-    columns[0] = q_cols + 2 * (size_t)c->n_kv_heads * d;
-    columns[1] = q_cols;
-    columns[2] = (size_t)c->hidden;
-    columns[3] = 2 * (size_t)c->intermediate;
-    return columns[0] + columns[1] + columns[2] + columns[3];
+    columns[0] = (size_t)c->hidden;
+    columns[1] = q_cols + 2 * (size_t)c->n_kv_heads * d;
+    columns[2] = q_cols;
+    columns[3] = (size_t)c->hidden;
+    columns[4] = 2 * (size_t)c->intermediate;
+    return columns[0] + columns[1] + columns[2] + columns[3] + columns[4];
 }
 
 int64_t bc_block_kept_columns(const bc_block *b)
 {
-    size_t columns[4];
+    size_t columns[PARTS];
     return b ? (int64_t)kept_columns(b, columns) : 0;
 }
 
 bc_kept bc_kept_parts(const bc_block *b, float *kept, int64_t tokens, int64_t first)
 {
-    size_t columns[4];
-    float *part[4];
+    size_t columns[PARTS];
+    float *part[PARTS];
     kept_columns(b, columns);
-    for (int i = 0; i < 4; i++) {
+    for (int i = 0; i < PARTS; i++) {
         part[i] = kept + (size_t)first * columns[i];
         kept += (size_t)tokens * columns[i];
     }
-    return (bc_kept){ part[0], part[1], part[2], part[3] };
+    return (bc_kept){ part[0], part[1], part[2], part[3], part[4] };
 }
 
 /* ---- groups ---- */

@@ -240,6 +240,7 @@ def test_what_is_kept_gives_the_same_bits(engine: Engine, family: str, planes: i
     again = x.copy()
     block.windows(again, lengths)
     np.testing.assert_array_equal(again, out)
+    np.testing.assert_array_equal(block.kept_input(kept), x)
     rng = np.random.default_rng(5)
 
     def both(want: tuple[str, ...]) -> None:
