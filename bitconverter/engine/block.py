@@ -249,7 +249,8 @@ class Block:
 
         The forward pass is computed again inside, unless `kept` is what windows() kept of this x with the weights as
         they are: the same bits. `coarse`: gradients pass planes as integers of 8 bits and not of 16, which takes half
-        the time there (docs/MODEL.md, "Gradients"). The rounding of inputs to int8 before planes counts as the identity.
+        the time there (docs/MODEL.md, "Gradients"). The rounding of inputs to int8 before planes counts as the
+        identity.
         Raises Cancelled on cancel; dy and `to` are then partly changed.
         """
         if lengths is None:

@@ -112,8 +112,9 @@ class Head:
     """A model's last norm and head: logits = weights @ (RMSNorm(h) * norm).
 
     norm f32 [hidden]; weights [vocab, hidden] of f32, f16 or uint16 holding bf16, or int8 codes with scales f32
-    [vocab] in the rotated basis of `seed`. Arrays are kept, not copied, if they are C-contiguous. `coarse`: gradients of
-    cross-entropy go back through int8 codes in integers of 8 bits where that is near enough, as those of Block.backward().
+    [vocab] in the rotated basis of `seed`. Arrays are kept, not copied, if they are C-contiguous. `coarse`: gradients
+    of cross-entropy go back through int8 codes in integers of 8 bits where that is near enough, as those of
+    Block.backward().
     """
 
     norm: F32

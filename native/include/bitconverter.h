@@ -415,8 +415,9 @@ typedef struct bc_block_grads {
     double *attn_norm, *mlp_norm;            /* [hidden] +=, or NULL */
     double *q_norm, *k_norm;                 /* [head_dim] +=, or NULL */
     float *qkv_in, *o_in, *mlp_in, *down_in; /* [tokens, cols] =, or NULL: as bc_block_forward */
-    const float *kept; /* in: what bc_block_windows kept of the same x, lengths and weights; NULL: computed again */
-    int32_t coarse;    /* in: gradients pass planes as integers of 8 bits, not 16 */
+    const float *
+        kept; /* in: what bc_block_windows kept of the same x, lengths and weights; NULL: computed again */
+    int32_t coarse; /* in: gradients pass planes as integers of 8 bits, not 16 */
 } bc_block_grads;
 
 /* x f32 [windows, window, hidden]: the layer's input, or as bc_block_windows where lengths is not NULL; dy of the
@@ -436,7 +437,8 @@ typedef struct bc_head {
     int32_t dtype;       /* enum bc_dtype, where dense */
     int32_t hidden, vocab;
     float rms_eps;
-    int32_t coarse; /* gradients of cross-entropy go back in integers of 8 bits where that is near enough */
+    int32_t
+        coarse; /* gradients of cross-entropy go back in integers of 8 bits where that is near enough */
 } bc_head;
 
 /* Gradients of sum_t w_t loss_t, in chunks of tokens, so that few logits are held at once.

@@ -37,13 +37,13 @@ static size_t lay_out(struct space *s, float *base, const bc_config *c, int wind
         float **part;
         size_t count;
     } parts[] = {
-        { &s->keys, t * e },       { &s->values, t * e },
-        { &s->key_rows, t * e },   { &s->value_rows, t * e },
-        { &s->p, TILE * t },       { &s->ds, TILE * t },
-        { &s->q, TILE * d },       { &s->d_o, TILE * d },
+        { &s->keys, t * e },        { &s->values, t * e },
+        { &s->key_rows, t * e },    { &s->value_rows, t * e },
+        { &s->p, TILE * t },        { &s->ds, TILE * t },
+        { &s->q, TILE * d },        { &s->d_o, TILE * d },
         { &s->q_across, TILE * d }, { &s->d_o_across, TILE * d },
-        { &s->dq, TILE * d },      { &s->dk, d * t },
-        { &s->dv, d * t },         { &s->tile, TILE * STRIP },
+        { &s->dq, TILE * d },       { &s->dk, d * t },
+        { &s->dv, d * t },          { &s->tile, TILE * STRIP },
     };
     size_t used = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -131,8 +131,8 @@ static struct tile tile_at(const bc_attention_job *j, int t0)
 }
 
 /* out [n, T] = x [n, d] times the panels of keys lo..hi */
-static void against_keys(const bc_kernels *k, float *out, const float *x, const float *panels, int d,
-                         const struct tile *at)
+static void against_keys(const bc_kernels *k, float *out, const float *x, const float *panels,
+                         int d, const struct tile *at)
 {
     for (int key = at->lo; key < at->hi; key += STRIP)
         k->gemm_dense(out + key, at->width, panels + (size_t)key * up((size_t)d), STRIP, d, x,
@@ -156,8 +156,8 @@ static void over_keys(const bc_kernels *k, struct space *s, float *out, size_t s
 }
 
 /* sum [d, T] += (x' y)', x [n, T], y given as [d, TILE] */
-static void over_queries(const bc_kernels *k, float *sum, const float *x, const float *across, int d,
-                         const struct tile *at)
+static void over_queries(const bc_kernels *k, float *sum, const float *x, const float *across,
+                         int d, const struct tile *at)
 {
     for (int key = at->lo; key < at->hi; key += STRIP)
         k->gemm_dense(sum + key, at->width, x + key, at->width, at->n, across, TILE, d, 1);

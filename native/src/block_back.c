@@ -25,10 +25,10 @@ struct back_call {
     /* the group */
     const float *x;
     float *dy;
-    bc_kept kept; /* or where the same is computed again; of gate_up then a batch */
+    bc_kept kept;        /* or where the same is computed again; of gate_up then a batch */
     int64_t first_token; /* in the caller's arrays */
     int tokens, n_windows;
-    int down_is_rotated; /* what comes through it waits in `rotated` */
+    int down_is_rotated;                        /* what comes through it waits in `rotated` */
     size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
 };
 
@@ -87,8 +87,7 @@ static void swiglu_back_token(void *arg, int64_t t, int thread)
     const size_t at = (size_t)t * 2 * c->mlp;
     const float *gate = ((const struct token_work *)arg)->in + at;
     c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp, gate,
-                             gate + c->mlp,
-                             c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
+                             gate + c->mlp, c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
 }
 
 /* What comes through `down` into silu(gate) up, and on to gate and up. */
@@ -241,7 +240,8 @@ static void mlp_forward(const struct back_call *call, int64_t t, int n)
                   n);
     keep(call, grads->mlp_in, w->h, t, n, call->hidden);
     if (!grads->kept) forward(call, both, 2, w->h, n);
-    if (!grads->down_in && !grads->matrix[BC_MATRIX_DOWN].gain && !is_added_to(call, BC_MATRIX_DOWN))
+    if (!grads->down_in && !grads->matrix[BC_MATRIX_DOWN].gain &&
+        !is_added_to(call, BC_MATRIX_DOWN))
         return;
     per_token(call, swiglu_token, (struct token_work){ .in = gate_up_of(call, t) }, n);
     keep(call, grads->down_in, w->product, t, n, call->mlp);
@@ -288,8 +288,8 @@ static void through_norm(const struct back_call *call, const bc_back_product *pr
     for (int i = 0; i < count && any; i++)
         added_back(call, first + i, products[i].dy, products[i].dy_stride, x, w->dh, to->n);
     if (any) bc_pool_run(call->engine->pool, norm_back_token, &work, to->n);
-    bc_norm_sums_add(call->engine, to->grad, w->dh, work.in, w->inverse_rms,
-                     (int64_t)call->hidden, to->n);
+    bc_norm_sums_add(call->engine, to->grad, w->dh, work.in, w->inverse_rms, (int64_t)call->hidden,
+                     to->n);
 }
 
 /* Sums that need the gradients of gate and up before anything is done with them. */
@@ -315,8 +315,7 @@ static void mlp_backward(struct back_call *call, int64_t t, int n)
     struct token_work work = { .call = call, .in = gate_up };
     bc_token_step make = { down_back_token, &work };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
-    call->down_is_rotated =
-        bc_back_in_integers(&layer->down) && !is_added_to(call, BC_MATRIX_DOWN);
+    call->down_is_rotated = bc_back_in_integers(&layer->down) && !is_added_to(call, BC_MATRIX_DOWN);
     if (call->down_is_rotated) job.dx = NULL;
     bc_linear_back(&w->space, &w->back, &job);
     added_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
@@ -327,9 +326,9 @@ static void mlp_backward(struct back_call *call, int64_t t, int n)
     sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, gate_up, width, t, n);
     sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, gate_up + call->mlp, width, t,
                n);
-    through_norm(call, both, 2, BC_MATRIX_GATE, w->h, make,
-                 &(struct norm_back){
-                     layer->mlp_norm, call->kept.middle, call->grads->mlp_norm, t, n });
+    through_norm(
+        call, both, 2, BC_MATRIX_GATE, w->h, make,
+        &(struct norm_back){ layer->mlp_norm, call->kept.middle, call->grads->mlp_norm, t, n });
 }
 
 static void output_backward(struct back_call *call, int64_t t, int n)
@@ -495,8 +494,7 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     call.width = call.q_cols + 2 * call.kv_cols;
     call.x = x;
     call.dy = dy;
-    call.kept =
-        (bc_kept){ NULL, call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
+    call.kept = (bc_kept){ NULL, call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
     call.w->back.coarse = call.grads->coarse;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
@@ -505,8 +503,8 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
         call.tokens = call.w->starts[n];
         call.n_windows = n;
         if (call.grads->kept) /* only read */
-            call.kept = bc_kept_parts(b, (float *)(uintptr_t)call.grads->kept, tokens,
-                                      call.first_token);
+            call.kept =
+                bc_kept_parts(b, (float *)(uintptr_t)call.grads->kept, tokens, call.first_token);
         run_group(&call);
         call.first_token += call.tokens;
         call.x += (size_t)call.tokens * call.hidden;

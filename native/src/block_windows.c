@@ -32,7 +32,7 @@ struct windows_call {
     bc_block *b;
     bc_block_space *w;
     bc_engine *engine;
-    float *x; /* of the group */
+    float *x;               /* of the group */
     float *qkv, *attention; /* of the group: kept, or the work space's */
     bc_kept kept;           /* of the group; middle NULL: nothing is kept */
     const bc_cancel *cancel;
@@ -131,7 +131,7 @@ struct token_work {
     const struct windows_call *call;
     const float *norm;
     float *in, *out;
-    float *kept; /* where `in` is kept, or NULL */
+    float *kept;     /* where `in` is kept, or NULL */
     const float *up; /* swiglu: `in` is gate, both `stride` floats from token to token */
     size_t stride;
 };
@@ -169,8 +169,8 @@ static void swiglu_token(void *arg, int64_t t, int thread)
     const bc_block_space *w = ((const struct token_work *)arg)->call->w;
     const struct token_work *work = arg;
     const size_t at = (size_t)t * work->stride;
-    work->call->engine->k.swiglu(w->gate + (size_t)t * (size_t)w->mlp, work->in + at,
-                                 work->up + at, w->mlp);
+    work->call->engine->k.swiglu(w->gate + (size_t)t * (size_t)w->mlp, work->in + at, work->up + at,
+                                 w->mlp);
 }
 
 static void per_token(const struct windows_call *call, bc_pool_fn fn, struct token_work work, int n)
@@ -196,7 +196,8 @@ static void inputs(const struct windows_call *call, int t, int n)
     const bc_layer *layer = &call->b->layer;
     const bc_block_space *w = call->w;
     const size_t width = (size_t)w->width;
-    float *q = call->qkv + (size_t)t * width, *k = q + w->q_cols, *v = k + (w->width - w->q_cols) / 2;
+    float *q = call->qkv + (size_t)t * width, *k = q + w->q_cols,
+          *v = k + (w->width - w->q_cols) / 2;
     const bc_product products[] = { { &layer->q, q, width },
                                     { &layer->k, k, width },
                                     { &layer->v, v, width } };
@@ -327,8 +328,7 @@ static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
         return bc_fail(err, BC_ERR_INVALID, "%d windows cannot be %d replicas", windows, replicas);
     if (replicas > 1 && !scales)
         return bc_fail(err, BC_ERR_INVALID, "%d replicas need scales", replicas);
-    if (replicas > 1 && kept)
-        return bc_fail(err, BC_ERR_INVALID, "nothing is kept of replicas");
+    if (replicas > 1 && kept) return bc_fail(err, BC_ERR_INVALID, "nothing is kept of replicas");
     for (int32_t i = 0; i < windows; i++)
         if (lengths[i] < 1 || lengths[i] > b->window)
             return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,

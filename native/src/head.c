@@ -188,8 +188,8 @@ static void head_logits(const struct head_work *w, running_head *h, const float 
 /* The exponentials x of token i, which add up to sum -> the gradient of -weight log p(target). No number is larger than
  * the target's; with head.coarse, blocks of the vocabulary whose numbers are all below 1 / FINE of it are integers of 8
  * bits, dithered: what is below their step are many numbers of one sign, which must not vanish all. */
-static void gradient_row(const struct head_work *w, int64_t i, float *x, int32_t target, float weight,
-                         double sum)
+static void gradient_row(const struct head_work *w, int64_t i, float *x, int32_t target,
+                         float weight, double sum)
 {
     enum { FINE = 16 };
     const bc_head *of = w->student.of;

@@ -14,13 +14,13 @@
 #include <stdint.h>
 #include <string.h>
 
-#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
-#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
-#define BC_DENSE_ROWS 32  /* rows of a float panel */
-#define BC_TILE_ROWS 16   /* rows of a calibration tile, one SIMD lane each */
-#define BC_BACK_COLS 32   /* columns of a panel of columns */
-#define BC_BACK_ROWS 240  /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
-#define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
+#define BC_ACT_PAD 64      /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80   /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32   /* rows of a float panel */
+#define BC_TILE_ROWS 16    /* rows of a calibration tile, one SIMD lane each */
+#define BC_BACK_COLS 32    /* columns of a panel of columns */
+#define BC_BACK_ROWS 240   /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
+#define BC_BACK_MAX 32639  /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
@@ -33,7 +33,8 @@
  * the same few lines of the cache. */
 #define BC_BACK_PANEL_BYTES ((size_t)256 * BC_BACK_COLS * 2)
 #define BC_BACK_CODES 576
-#define BC_BACK_LIMB 256 /* where the low limbs begin, on ISAs that have two; and at the end, whether they are used */
+#define BC_BACK_LIMB                                                                               \
+    256 /* where the low limbs begin, on ISAs that have two; and at the end, whether they are used */
 
 typedef struct bc_kernels {
     const char *isa;

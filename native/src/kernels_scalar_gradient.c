@@ -118,7 +118,8 @@ static void transpose(float *y, size_t y_stride, const float *x, size_t x_stride
                       int cols)
 {
     for (int r = 0; r < rows; r++)
-        for (int c = 0; c < cols; c++) y[(size_t)c * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)c];
+        for (int c = 0; c < cols; c++)
+            y[(size_t)c * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)c];
 }
 
 static double exp_sum(float *y, float *top, const float *x, int n)

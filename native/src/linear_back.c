@@ -215,10 +215,7 @@ static void unrotate_token(void *arg, int64_t t, int thread)
     if (w->take.run) w->take.run(w->take.arg, t, thread);
 }
 
-int bc_back_in_integers(const bc_weight *w)
-{
-    return is_rotated(w) && !w->delta;
-}
+int bc_back_in_integers(const bc_weight *w) { return is_rotated(w) && !w->delta; }
 
 void bc_linear_back_token(const bc_linear_space *s, const bc_weight *w, float *rotated, float *dx,
                           int64_t t)

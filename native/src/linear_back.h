@@ -24,7 +24,8 @@ typedef struct bc_back_product {
     const bc_weight *weight;
     const float *dy; /* f32 [n, weight->rows], dy_stride floats apart */
     size_t dy_stride;
-    const float *fine_above; /* [n]: of a token the size of numbers that make a block of rows fine, the other blocks are
+    const float *
+        fine_above; /* [n]: of a token the size of numbers that make a block of rows fine, the other blocks are
                               * dithered; NULL: as the work space says */
 } bc_back_product;
 

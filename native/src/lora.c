@@ -35,8 +35,7 @@ static void forward_tokens(void *arg, int64_t item, int thread)
         for (int64_t t = first; lora->rank && t < end; t++) {
             w->k->gemv_dense(u, lora->a, BC_F32, lora->rank, (int)p->weight->cols,
                              w->x + (size_t)t * w->x_stride);
-            add_rows(w->k, p->y + (size_t)t * p->y_stride, u, lora->b, lora->rank,
-                     p->weight->rows);
+            add_rows(w->k, p->y + (size_t)t * p->y_stride, u, lora->b, lora->rank, p->weight->rows);
         }
     }
 }

@@ -178,8 +178,10 @@ static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens
     void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
     float *x = floats(c, (size_t)(tokens - 1) * stride + (size_t)cols);
     float *panel = check_alloc(BC_DENSE_PANEL_FLOATS(cols) * sizeof *panel);
-    const int add = check_range(c, 0, 1), wide = check_range(c, 0, 1) * 7; /* panel, in wider rows */
-    const size_t pitch = BC_DENSE_ROWS + (size_t)wide, out_stride = BC_DENSE_ROWS + check_random(c) % 3;
+    const int add = check_range(c, 0, 1),
+              wide = check_range(c, 0, 1) * 7; /* panel, in wider rows */
+    const size_t pitch = BC_DENSE_ROWS + (size_t)wide,
+                 out_stride = BC_DENSE_ROWS + check_random(c) % 3;
     const size_t outs = (size_t)(tokens - 1) * out_stride + BC_DENSE_ROWS;
     float *out = floats(c, outs), *before = check_alloc(outs * sizeof *before);
     float *copy = check_alloc((((size_t)cols - 1) * pitch + BC_DENSE_ROWS) * sizeof *copy);

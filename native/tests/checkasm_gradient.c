@@ -241,7 +241,8 @@ static void check_add_outer(checker *c)
 static void check_transpose(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)) && n <= 300; s++) {
-        const int rows = s % 2 ? n : check_range(c, 1, 50), cols = s % 2 ? check_range(c, 1, 50) : n;
+        const int rows = s % 2 ? n : check_range(c, 1, 50),
+                  cols = s % 2 ? check_range(c, 1, 50) : n;
         const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
         const size_t y_stride = (size_t)(rows + check_range(c, 0, 3));
         const int size = (int)((size_t)(cols - 1) * y_stride) + rows;
