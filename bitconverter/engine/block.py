@@ -26,7 +26,8 @@ class Block:
     copied but kept and read by every forward(), so do not change them in between. `shapes` holds [rows, cols]
     of every matrix, `widths` the columns of every input of CAPTURES, `norms` the lengths of the norms' weights.
 
-    A matrix needs a bias exactly where the family has one. Keys and values are kept in f32.
+    A matrix needs a bias exactly where the family has one. Keys and values are kept in f32. `kept_columns`: floats of a
+    token that windows() can keep for backward().
     """
 
     def __init__(self, engine: Engine, config_json: bytes, layer: int, window: int) -> None:
@@ -52,6 +53,7 @@ class Block:
         self.norms: dict[str, int] = {"attn_norm": hidden, "mlp_norm": hidden} | heads
         self.shapes = matrix_shapes(info)
         self.widths: dict[str, int] = {"qkv": hidden, "o": q, "mlp": hidden, "down": mlp}
+        self.kept_columns = int(lib.bc_block_kept_columns(self.handle))
         self._borrowed: dict[str, object] = {}
         self._ranks: dict[str, int] = {}
 
@@ -190,12 +192,14 @@ class Block:
         lengths: npt.NDArray[np.int32],
         scales: Mapping[str, F32] | None = None,
         cancel: Cancel | None = None,
+        kept: F32 | None = None,
     ) -> None:
         """As forward(), for windows of `lengths` i32 [windows] tokens, 1 to `window` each, one after the other: x f32
         [sum of lengths, hidden] is replaced.
 
         `scales` by matrix name (planes), f32 [replicas, rows]: the windows are then so many equal shares, and each has
-        its row of scales in place of the matrix's own. They share the planes and their decoding.
+        its row of scales in place of the matrix's own. They share the planes and their decoding. In `kept` f32 [sum of
+        lengths, kept_columns], if given, remains what backward() would compute again, and x (kept_input()).
         """
         counts = np.ascontiguousarray(lengths, np.int32)
         given = {name: np.ascontiguousarray(rows, np.float32) for name, rows in (scales or {}).items()}
@@ -204,6 +208,7 @@ class Block:
             if rows.ndim != 2 or rows.shape[1] != self._shape(name)[0] or len(replicas) > 1:
                 raise InvalidError(f"scales of shape {rows.shape} for {name} of {self._shape(name)}")
         self._check_packed(x, counts, "x", changed=True)
+        self._check_kept(kept, len(x))
         table = ffi.new("float *[]", [_or_null(given.get(name)) for name in MATRICES])
         call(
             lib.bc_block_windows,
@@ -213,8 +218,14 @@ class Block:
             len(counts),
             table if given else ffi.NULL,
             replicas.pop(),
+            _or_null(kept),
             flag_of(cancel),
         )
+
+    def kept_input(self, kept: F32) -> F32:
+        """The x of windows(), f32 [sum of lengths, hidden], in what it kept."""
+        self._check_kept(kept, len(kept))
+        return kept.reshape(-1)[: len(kept) * self.hidden_size].reshape(len(kept), self.hidden_size)
 
     def gradients(
         self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
@@ -229,13 +240,18 @@ class Block:
         to: BlockGradients | None = None,
         cancel: Cancel | None = None,
         lengths: npt.NDArray[np.int32] | None = None,
+        kept: F32 | None = None,
+        coarse: bool = False,
     ) -> None:
         """Replace dy f32 [windows, window, hidden], the gradient with respect to this layer's output, by that with
         respect to its input x (the same shape), in place. `to` (of gradients()) takes what else is wanted. With
         `lengths`, x and dy are packed as in windows().
 
-        The forward pass is computed again inside. The rounding of inputs to int8 before planes counts as the
-        identity. Raises Cancelled on cancel; dy and `to` are then partly changed.
+        The forward pass is computed again inside, unless `kept` is what windows() kept of this x with the weights as
+        they are: the same bits. `coarse`: gradients pass planes as integers of 8 bits and not of 16, which takes half
+        the time there (docs/MODEL.md, "Gradients"). The rounding of inputs to int8 before planes counts as the
+        identity.
+        Raises Cancelled on cancel; dy and `to` are then partly changed.
         """
         if lengths is None:
             counts = np.full(len(x), self.window, np.int32)
@@ -253,6 +269,9 @@ class Block:
             raise InvalidError("these gradients were made for additions of other ranks")
         if to is not None and to.tokens not in (None, int(counts.sum())):
             raise InvalidError(f"gradients for {to.tokens} tokens, and x has {counts.sum()}")
+        self._check_kept(kept, int(counts.sum()))
+        struct = ffi.new("bc_block_grads *") if to is None else to.struct
+        struct.kept, struct.coarse = _or_null(kept), coarse
         call(
             lib.bc_block_backward,
             self.handle,
@@ -260,7 +279,7 @@ class Block:
             pointer("float", dy),
             len(counts),
             pointer("int32_t", counts),
-            ffi.NULL if to is None else to.struct,
+            struct,
             flag_of(cancel),
         )
 
@@ -281,6 +300,13 @@ class Block:
             )
         if not (x.flags.c_contiguous and (x.flags.writeable or not changed)):
             raise InvalidError(f"{name} must be C-contiguous{' and writable' if changed else ''}")
+
+    def _check_kept(self, kept: F32 | None, tokens: int) -> None:
+        wanted = (tokens, self.kept_columns)
+        if kept is not None and (kept.dtype != np.float32 or kept.shape != wanted):
+            raise InvalidError(f"what is kept is {kept.dtype} {kept.shape}, must be float32 {wanted}")
+        if kept is not None and not (kept.flags.c_contiguous and kept.flags.writeable):
+            raise InvalidError("what is kept must be C-contiguous and writable")
 
     def _captured(self, name: str, tokens: int, given: F32 | None) -> F32:
         shape = (tokens, self.widths[name])

@@ -112,7 +112,9 @@ class Head:
     """A model's last norm and head: logits = weights @ (RMSNorm(h) * norm).
 
     norm f32 [hidden]; weights [vocab, hidden] of f32, f16 or uint16 holding bf16, or int8 codes with scales f32
-    [vocab] in the rotated basis of `seed`. Arrays are kept, not copied, if they are C-contiguous.
+    [vocab] in the rotated basis of `seed`. Arrays are kept, not copied, if they are C-contiguous. `coarse`: gradients
+    of cross-entropy go back through int8 codes in integers of 8 bits where that is near enough, as those of
+    Block.backward().
     """
 
     norm: F32
@@ -120,6 +122,7 @@ class Head:
     eps: float
     scales: F32 | None = None
     seed: int = 0
+    coarse: bool = False
     _struct: Any = field(init=False, repr=False, compare=False)
     _kept: Any = field(init=False, repr=False, compare=False)
 
@@ -137,6 +140,7 @@ class Head:
         struct = ffi.new("bc_head *")
         struct.norm, struct.weights = pointer("float", norm), ffi.from_buffer(weights)
         struct.hidden, struct.vocab, struct.rms_eps, struct.seed = hidden, vocab, self.eps, self.seed
+        struct.coarse = self.coarse
         if scales is None:
             struct.dtype = DTYPES[weights.dtype]
         else:

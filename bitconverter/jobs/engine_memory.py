@@ -6,7 +6,7 @@ GROUP = 1024  # tokens that it holds at a time (native/src/block_windows.c, bloc
 BATCH = 256  # of them go through a matrix together
 HEAD_LOGITS = 8 << 20  # f32 at most (native/src/head.c)
 HEAD_TOKENS = (12, 256)
-BACK_BLOCKS, BACK_BYTES = 8, 576 + 4 + 4  # of a token: gradients as integers (native/src/linear_back.h)
+BACK_BLOCKS, BACK_BYTES = 16, 576 + 4 + 4  # of a token: gradients as integers (native/src/linear_back.h)
 
 
 def forward_bytes(info: ModelInfo, tokens: int) -> int:
@@ -26,6 +26,12 @@ def backward_bytes(info: ModelInfo, tokens: int, window: int) -> int:
     per_batch += max(info.hidden_size, info.intermediate_size, heads)
     batch = min(BATCH, held)
     return 4 * (held * per_token + batch * per_batch) + batch * BACK_BLOCKS * BACK_BYTES
+
+
+def kept_bytes(info: ModelInfo, tokens: int) -> int:
+    """What one layer leaves to its way back (native/src/block.h, bc_kept)."""
+    heads, kv = info.n_heads * info.head_dim, 2 * info.n_kv_heads * info.head_dim
+    return 4 * tokens * (2 * heads + kv + 2 * info.hidden_size + 2 * info.intermediate_size)
 
 
 def head_bytes(info: ModelInfo, vocabulary: int, models: int = 1) -> int:

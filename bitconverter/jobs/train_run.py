@@ -41,7 +41,7 @@ from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
 from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_state import ASIDE, Prefix, State
-from bitconverter.jobs.training_memory import Load, check_memory, training_bytes
+from bitconverter.jobs.training_memory import Load, check_memory, room_to_keep, training_bytes
 from bitconverter.model.adamw import Schedule
 from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
 from bitconverter.model.layer_stack import LayerStack
@@ -272,7 +272,12 @@ class TrainRun:
         state, steps = self.state, self.job.steps
         needed = training_bytes(self.stack.info, self._load())
         check_memory(needed)
-        self.ctx.emit(Metric("memory", state.step, needed))
+        whole = (
+            self.trainer.trained.start == 0
+        )  # gains, and the last layers alone, are for who has little memory
+        if self.job.engine == "exact" and self.job.adapter != "gain" and whole:
+            self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
+        self.ctx.emit(Metric("memory", state.step, needed + self.trainer.keep))
         self._write_prefix()
         self.trainer.set_parameters(state.parameters)
         self.ctx.emit(Note("train-began", {

@@ -9,7 +9,7 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.engine_memory import GROUP, backward_bytes, forward_bytes, head_bytes
+from bitconverter.jobs.engine_memory import GROUP, backward_bytes, forward_bytes, head_bytes, kept_bytes
 from bitconverter.jobs.taught_model import CHUNK
 from bitconverter.jobs.taught_model import WINDOW as ASKED_WINDOW
 from bitconverter.model.budget import session_bytes
@@ -20,6 +20,7 @@ PER_PARAMETER = {  # bytes: f64 vectors, and a checkpoint in memory while it is 
     + 2 * 4 * 8,  # it, the best, gradient twice, two moments and two of their kind; file and its copy
     "mezo": 5 * 8 + 2 * 2 * 8,  # it, the best, a direction, what it is made of
 }
+KEPT_MOST, KEPT_SHARE = 1 << 30, 8  # bytes, and of what is free beside the training
 PER_REPLICA = 8 + 4  # bytes of a parameter: where MeZO looks, and the scales there
 PER_TOKEN = 5 * 4  # bytes of a token of the lesson: ids and targets, and what is put together of them
 
@@ -54,6 +55,14 @@ def training_bytes(info: ModelInfo, load: Load) -> int:
         engine += backward_bytes(info, load.tokens, load.window)
     head = head_bytes(info, load.vocabulary)
     return WORK + load.lesson * PER_TOKEN + kept + learned + engine + head + whole
+
+
+def room_to_keep(info: ModelInfo, load: Load, needed: int) -> int:
+    """Bytes for what the forward pass of a step may leave to the way back, which computes it again otherwise: the same
+    gradient sooner. Of whole layers, beside the `needed` bytes of the training."""
+    layer = kept_bytes(info, load.tokens)
+    room = min(KEPT_MOST, max(0, free_bytes() - needed) // KEPT_SHARE)
+    return min(load.layers, room // layer) * layer
 
 
 def free_bytes() -> int:

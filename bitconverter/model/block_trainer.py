@@ -5,7 +5,7 @@ The layers before the trained ones never change either, so what comes out of the
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,10 @@ class BlockTrainer(ABC):
     `choices`: token ids; p is then a distribution over these alone, and every target is one of them.
     """
 
+    keep = (
+        0  # bytes at most for what a forward pass leaves to the way back, which otherwise computes it again
+    )
+
     def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         n = stack.info.n_layers
         if not 1 <= layers <= n:
@@ -68,7 +72,7 @@ class BlockTrainer(ABC):
             )
         self.stack, self.window = stack, window
         self.trained = range(n - layers, n)
-        self._head = stack.head(np.array(choices, np.int32) if choices else None)
+        self._head = replace(stack.head(np.array(choices, np.int32) if choices else None), coarse=True)
         self._places = np.arange(stack.info.vocab_size, dtype=np.int32)  # of a token in the head
         if choices:
             self._places[:] = -1
@@ -84,6 +88,7 @@ class BlockTrainer(ABC):
                     )
         self._blocks: list[Block] = []  # what the subclass makes
         self._gradients: list[BlockGradients] = []
+        self._kept: dict[Block, F32] = {}
         self.size = 0
 
     @abstractmethod
@@ -135,18 +140,32 @@ class BlockTrainer(ABC):
         count = int((wanted >= 0).sum())
         x = batch.hidden.copy()
         inputs = []
+        room = self._room(len(x))
         for block in self._blocks:
-            inputs.append(x.copy())
-            block.windows(x, batch.lengths, cancel=cancel)
+            kept = room.get(block)
+            inputs.append(x.copy() if kept is None else block.kept_input(kept))
+            block.windows(x, batch.lengths, cancel=cancel, kept=kept)
         weights = np.full(wanted.size, 1 / max(1, count), np.float32)
         run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
         assert run.dh is not None
         dy = run.dh
         for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
             self._zero(sums)
-            block.backward(into, dy, sums, cancel, batch.lengths)
+            block.backward(into, dy, sums, cancel, batch.lengths, room.get(block), coarse=True)
         parts = [part for sums in self._gradients for part in self._gradient(sums)]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
+
+    def _room(self, tokens: int) -> dict[Block, F32]:
+        """Of the last blocks, as many as `keep` allows: the same bytes in every step."""
+        room, left = {}, self.keep
+        for block in self._blocks[::-1]:
+            size = tokens * block.kept_columns
+            if (left := left - 4 * size) < 0:
+                break
+            if block not in self._kept or self._kept[block].size < size:
+                self._kept[block] = np.empty(size, np.float32)
+            room[block] = self._kept[block][:size].reshape(tokens, block.kept_columns)
+        return room
 
     def _scores(self, x: F32, batch: Batch, replicas: int, cancel: Cancel | None) -> list[Score]:
         wanted = self._wanted(batch.targets)

@@ -350,10 +350,13 @@ BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *q
 /* The same over windows of different lengths, each 1..window, packed one after the other: x f32 [sum of lengths,
  * hidden], in place. The windows are `replicas` equal shares one after the other; scales[m], m by enum bc_matrix_id,
  * f32 [replicas, rows], are then the row scales of matrix m (planes) for each share; NULL: its own for all of them.
- * Replicas share the planes and the decoding of them. */
+ * Replicas share the planes and the decoding of them. kept f32 [sum of lengths, columns of bc_block_kept_columns], or
+ * NULL (with replicas it must be): x, f32 [sum of lengths, hidden], then what bc_block_backward would otherwise compute
+ * again. */
 BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, int32_t windows,
-                            const float *const *scales, int32_t replicas, const bc_cancel *cancel,
-                            bc_error *err);
+                            const float *const *scales, int32_t replicas, float *kept,
+                            const bc_cancel *cancel, bc_error *err);
+BC_API int64_t bc_block_kept_columns(const bc_block *block);
 
 enum bc_input_id {
     BC_INPUT_QKV = 0, /* of q, k and v */
@@ -412,11 +415,14 @@ typedef struct bc_block_grads {
     double *attn_norm, *mlp_norm;            /* [hidden] +=, or NULL */
     double *q_norm, *k_norm;                 /* [head_dim] +=, or NULL */
     float *qkv_in, *o_in, *mlp_in, *down_in; /* [tokens, cols] =, or NULL: as bc_block_forward */
+    const float *
+        kept; /* in: what bc_block_windows kept of the same x, lengths and weights; NULL: computed again */
+    int32_t coarse; /* in: gradients pass planes as integers of 8 bits, not 16 */
 } bc_block_grads;
 
 /* x f32 [windows, window, hidden]: the layer's input, or as bc_block_windows where lengths is not NULL; dy of the
  * same shape: in, the gradient with respect to its output, out, with respect to x (in part, after a cancel). The forward pass is
- * computed again inside. The rounding of a matrix's input to int8 counts as the identity. grads
+ * computed again inside, where it was not kept: the same bits. The rounding of a matrix's input to int8 counts as the identity. grads
  * may be NULL. */
 BC_API int bc_block_backward(bc_block *block, const float *x, float *dy, int32_t windows,
                              const int32_t *lengths, const bc_block_grads *grads,
@@ -431,6 +437,8 @@ typedef struct bc_head {
     int32_t dtype;       /* enum bc_dtype, where dense */
     int32_t hidden, vocab;
     float rms_eps;
+    int32_t
+        coarse; /* gradients of cross-entropy go back in integers of 8 bits where that is near enough */
 } bc_head;
 
 /* Gradients of sum_t w_t loss_t, in chunks of tokens, so that few logits are held at once.

@@ -6,8 +6,8 @@
  *
  *   dV = P' dO     dS = P * (dO V' - D)     dQ = f dS K     dK = f dS' Q
  *
- * Every product is a gemm_dense: out[t][j] = sum_c x[t][c] panel[c][j]. dK and dV are made
- * transposed, [head_dim][keys], so that P and dS can be panels as they lie. */
+ * Every product is a gemm_dense: out[t][j] = sum_c x[t][c] panel[c][j]. Keys and values are panels as they lie where
+ * there is a sum over keys. dK and dV are made transposed, [head_dim][keys], so that so are P and dS. */
 #include "attention_back.h"
 
 #include <math.h>
@@ -17,16 +17,14 @@ enum { TILE = 48, STRIP = BC_DENSE_ROWS };
 
 /* One thread's memory. T: window rounded up to STRIP, d: head_dim, e: d rounded up to STRIP. */
 struct space {
-    float *keys, *values;               /* [T, d]: of one KV head, k with norm and RoPE */
-    float *key_rows, *value_rows;       /* panels of STRIP keys: [T / STRIP][d][STRIP] */
-    float *key_columns, *value_columns; /* panels of STRIP dimensions: [e / STRIP][T][STRIP] */
-    float *p, *ds;                      /* [TILE, T] */
-    float *q, *d_o;                     /* [TILE, d]; q is scaled by f */
-    float *q_across, *d_o_across;       /* [d, TILE] */
-    float *dq;                          /* [TILE, d] */
-    float *dk, *dv;                     /* [d, T] */
-    float *panel;                       /* [TILE, STRIP] */
-    float *tile;                        /* [max(TILE, d), STRIP] */
+    float *keys, *values;         /* [T, e]: of one KV head, k with norm and RoPE, then zeros */
+    float *key_rows, *value_rows; /* panels of STRIP keys: [T / STRIP][e][STRIP] */
+    float *p, *ds;                /* [TILE, T] */
+    float *q, *d_o;               /* [TILE, d]; q is scaled by f */
+    float *q_across, *d_o_across; /* [d, TILE] */
+    float *dq;                    /* [TILE, d] */
+    float *dk, *dv;               /* [d, T] */
+    float *tile;                  /* [TILE, STRIP] */
 };
 
 static size_t up(size_t n) { return (n + STRIP - 1) / STRIP * STRIP; }
@@ -35,17 +33,17 @@ static size_t up(size_t n) { return (n + STRIP - 1) / STRIP * STRIP; }
 static size_t lay_out(struct space *s, float *base, const bc_config *c, int window)
 {
     const size_t t = up((size_t)window), d = (size_t)c->head_dim, e = up(d);
-    const size_t tile = (d > TILE ? d : TILE) * STRIP;
     const struct {
         float **part;
         size_t count;
     } parts[] = {
-        { &s->keys, t * d },         { &s->values, t * d },      { &s->key_rows, t * d },
-        { &s->value_rows, t * d },   { &s->key_columns, t * e }, { &s->value_columns, t * e },
-        { &s->p, TILE * t },         { &s->ds, TILE * t },       { &s->q, TILE * d },
-        { &s->d_o, TILE * d },       { &s->q_across, TILE * d }, { &s->d_o_across, TILE * d },
-        { &s->dq, TILE * d },        { &s->dk, d * t },          { &s->dv, d * t },
-        { &s->panel, TILE * STRIP }, { &s->tile, tile },
+        { &s->keys, t * e },        { &s->values, t * e },
+        { &s->key_rows, t * e },    { &s->value_rows, t * e },
+        { &s->p, TILE * t },        { &s->ds, TILE * t },
+        { &s->q, TILE * d },        { &s->d_o, TILE * d },
+        { &s->q_across, TILE * d }, { &s->d_o_across, TILE * d },
+        { &s->dq, TILE * d },       { &s->dk, d * t },
+        { &s->dv, d * t },          { &s->tile, TILE * STRIP },
     };
     size_t used = 0;
     for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
@@ -80,42 +78,31 @@ static void place(const bc_attention_job *j, float *out, const float *x, const f
     k->rope(out, j->cos + t * (d / 2), j->sin + t * (d / 2), d);
 }
 
-/* Strips of STRIP columns of x [rows, d] as panels [strip][stride][STRIP]. */
-static void column_panels(float *panels, const float *x, int rows, int d, size_t stride)
-{
-    for (int c = 0; c < d; c += STRIP, panels += stride * STRIP) {
-        const size_t n = (size_t)(d - c < STRIP ? d - c : STRIP);
-        for (int r = 0; r < rows; r++) {
-            memcpy(panels + r * STRIP, x + (size_t)r * (size_t)d + c, n * sizeof *x);
-            memset(panels + r * STRIP + n, 0, (STRIP - n) * sizeof *x);
-        }
-    }
-}
-
 /* Keys and values of a KV head, and their panels. */
 static void load_keys(const bc_attention_job *j, struct space *s, const float *qkv, int kv_head,
                       int backwards)
 {
     const bc_config *c = j->config;
     const int d = c->head_dim, window = j->window;
-    const size_t width = row_width(c), rows = up((size_t)window), e = (size_t)d;
-    const float *k = qkv + (size_t)(c->n_heads + kv_head) * e, *v = k + (size_t)c->n_kv_heads * e;
+    const size_t width = row_width(c), rows = up((size_t)window), e = up((size_t)d);
+    const float *k = qkv + (size_t)(c->n_heads + kv_head) * (size_t)d;
+    const float *v = k + (size_t)(c->n_kv_heads * d);
     for (int t = 0; t < window; t++) {
-        place(j, s->keys + (size_t)t * e, k + (size_t)t * width, j->layer->k_norm, t);
-        memcpy(s->values + (size_t)t * e, v + (size_t)t * width, e * sizeof *v);
+        float *key = s->keys + (size_t)t * e, *value = s->values + (size_t)t * e;
+        place(j, key, k + (size_t)t * width, j->layer->k_norm, t);
+        memcpy(value, v + (size_t)t * width, (size_t)d * sizeof *v);
+        memset(key + d, 0, (e - (size_t)d) * sizeof *key);
+        memset(value + d, 0, (e - (size_t)d) * sizeof *value);
     }
     for (int t = 0; t < window; t += STRIP) {
         const int n = window - t < STRIP ? window - t : STRIP;
         const size_t at = (size_t)t * e;
-        j->engine->k.panel_dense(s->key_rows + at, s->keys + at, BC_F32, n, d);
-        if (backwards) j->engine->k.panel_dense(s->value_rows + at, s->values + at, BC_F32, n, d);
+        j->engine->k.panel_dense(s->key_rows + at, s->keys + at, BC_F32, n, (int)e);
+        if (backwards)
+            j->engine->k.panel_dense(s->value_rows + at, s->values + at, BC_F32, n, (int)e);
     }
     memset(s->keys + (size_t)window * e, 0, (rows - (size_t)window) * e * sizeof(float));
     memset(s->values + (size_t)window * e, 0, (rows - (size_t)window) * e * sizeof(float));
-    if (backwards)
-        column_panels(s->key_columns, s->keys, (int)rows, d, rows);
-    else
-        column_panels(s->value_columns, s->values, (int)rows, d, rows);
 }
 
 /* ---- tiles ---- */
@@ -144,40 +131,36 @@ static struct tile tile_at(const bc_attention_job *j, int t0)
 }
 
 /* out [n, T] = x [n, d] times the panels of keys lo..hi */
-static void against_keys(const bc_kernels *k, struct space *s, float *out, const float *x,
-                         const float *panels, int d, const struct tile *at)
+static void against_keys(const bc_kernels *k, float *out, const float *x, const float *panels,
+                         int d, const struct tile *at)
 {
-    for (int key = at->lo; key < at->hi; key += STRIP) {
-        k->gemm_dense(s->tile, panels + (size_t)key * (size_t)d, d, x, (size_t)d, at->n);
-        for (int t = 0; t < at->n; t++)
-            memcpy(out + (size_t)t * at->width + key, s->tile + t * STRIP, STRIP * sizeof *out);
-    }
+    for (int key = at->lo; key < at->hi; key += STRIP)
+        k->gemm_dense(out + key, at->width, panels + (size_t)key * up((size_t)d), STRIP, d, x,
+                      (size_t)d, at->n, 0);
 }
 
-/* out [n, d] (stride floats apart) = x [n, T] times the column panels of keys lo..hi */
+/* out [n, d] (stride floats apart) = x [n, T] times y [T, e], keys lo..hi */
 static void over_keys(const bc_kernels *k, struct space *s, float *out, size_t stride,
-                      const float *x, const float *panels, int d, const struct tile *at)
+                      const float *x, const float *y, int d, const struct tile *at)
 {
-    for (int c = 0; c < d; c += STRIP, panels += at->width * STRIP) {
-        const size_t n = (size_t)(d - c < STRIP ? d - c : STRIP);
-        k->gemm_dense(s->tile, panels + (size_t)at->lo * STRIP, at->hi - at->lo, x + at->lo,
-                      at->width, at->n);
-        for (int t = 0; t < at->n; t++)
-            memcpy(out + (size_t)t * stride + c, s->tile + t * STRIP, n * sizeof *out);
+    const size_t e = up((size_t)d);
+    const float *from = y + (size_t)at->lo * e;
+    for (int c = 0; c < d; c += STRIP) {
+        const int whole = d - c >= STRIP;
+        k->gemm_dense(whole ? out + c : s->tile, whole ? stride : STRIP, from + c, e,
+                      at->hi - at->lo, x + at->lo, at->width, at->n, 0);
+        for (int t = 0; t < at->n && !whole; t++)
+            memcpy(out + (size_t)t * stride + c, s->tile + t * STRIP,
+                   (size_t)(d - c) * sizeof *out);
     }
 }
 
 /* sum [d, T] += (x' y)', x [n, T], y given as [d, TILE] */
-static void over_queries(const bc_kernels *k, struct space *s, float *sum, const float *x,
-                         const float *across, int d, const struct tile *at)
+static void over_queries(const bc_kernels *k, float *sum, const float *x, const float *across,
+                         int d, const struct tile *at)
 {
-    for (int key = at->lo; key < at->hi; key += STRIP) {
-        for (int t = 0; t < at->n; t++)
-            memcpy(s->panel + t * STRIP, x + (size_t)t * at->width + key, STRIP * sizeof *x);
-        k->gemm_dense(s->tile, s->panel, at->n, across, TILE, d);
-        for (int c = 0; c < d; c++)
-            k->add(sum + (size_t)c * at->width + key, s->tile + c * STRIP, STRIP);
-    }
+    for (int key = at->lo; key < at->hi; key += STRIP)
+        k->gemm_dense(sum + key, at->width, x + key, at->width, at->n, across, TILE, d, 1);
 }
 
 /* q of the tile (scaled) and its probabilities, 0 where a query must not look. */
@@ -193,7 +176,7 @@ static void probabilities(const bc_attention_job *j, struct space *s, const floa
               j->layer->q_norm, at->t0 + i);
         for (int c = 0; c < d; c++) q[c] *= factor;
     }
-    against_keys(k, s, s->p, s->q, s->key_rows, d, at);
+    against_keys(k, s->p, s->q, s->key_rows, d, at);
     for (int i = 0; i < at->n; i++) {
         const int t = at->t0 + i, first = first_key(j, t);
         float *p = s->p + (size_t)i * at->width;
@@ -237,7 +220,7 @@ static void forward_head(void *arg, int64_t item, int thread)
         probabilities(j, &s, qkv, head, &at);
         over_keys(&j->engine->k, &s,
                   j->out + (token + (size_t)t) * out_width + (size_t)head * (size_t)d, out_width,
-                  s.p, s.value_columns, d, &at);
+                  s.p, s.values, d, &at);
     }
 }
 
@@ -249,19 +232,12 @@ void bc_attention_forward(const bc_attention_job *job)
 
 /* ---- backwards ---- */
 
-/* y [d, TILE] = x' for x [n, d] */
-static void across(float *y, const float *x, int n, int d)
-{
-    for (int c = 0; c < d; c++)
-        for (int t = 0; t < n; t++) y[c * TILE + t] = x[t * d + c];
-}
-
 /* ds = p * (ds - D) for one query: ds holds dO V' */
-static void softmax_back(float *ds, const float *p, const float *d_o, const float *o, int d, int n)
+static void softmax_back(const bc_kernels *k, float *ds, const float *p, const float *d_o,
+                         const float *o, int d, int n)
 {
-    double sum = 0;
-    for (int c = 0; c < d; c++) sum += (double)d_o[c] * (double)o[c];
-    const float centre = (float)sum;
+    float centre;
+    k->gemv_dense(&centre, o, BC_F32, 1, d, d_o);
     for (int i = 0; i < n; i++) ds[i] = p[i] * (ds[i] - centre);
 }
 
@@ -276,17 +252,17 @@ static void backward_tile(const bc_attention_job *j, struct space *s, const floa
     for (int i = 0; i < at->n; i++)
         memcpy(s->d_o + i * d, d_out + (size_t)(at->t0 + i) * stride + start,
                (size_t)d * sizeof *d_out);
-    across(s->q_across, s->q, at->n, d);
-    across(s->d_o_across, s->d_o, at->n, d);
-    against_keys(k, s, s->ds, s->d_o, s->value_rows, d, at);
+    k->transpose(s->q_across, TILE, s->q, (size_t)d, at->n, d);
+    k->transpose(s->d_o_across, TILE, s->d_o, (size_t)d, at->n, d);
+    against_keys(k, s->ds, s->d_o, s->value_rows, d, at);
     for (int i = 0; i < at->n; i++) {
         const size_t row = (size_t)i * at->width + (size_t)at->lo;
-        softmax_back(s->ds + row, s->p + row, s->d_o + i * d,
+        softmax_back(k, s->ds + row, s->p + row, s->d_o + i * d,
                      out + (size_t)(at->t0 + i) * stride + start, d, at->hi - at->lo);
     }
-    over_queries(k, s, s->dv, s->p, s->d_o_across, d, at);
-    over_queries(k, s, s->dk, s->ds, s->q_across, d, at);
-    over_keys(k, s, s->dq, (size_t)d, s->ds, s->key_columns, d, at);
+    over_queries(k, s->dv, s->p, s->d_o_across, d, at);
+    over_queries(k, s->dk, s->ds, s->q_across, d, at);
+    over_keys(k, s, s->dq, (size_t)d, s->ds, s->keys, d, at);
 }
 
 static void backward_head(void *arg, int64_t item, int thread)
@@ -316,13 +292,9 @@ static void backward_head(void *arg, int64_t item, int thread)
             memcpy(j->d_qkv + (token + (size_t)t) * width + start, dq, (size_t)d * sizeof *dq);
         }
     }
-    for (int t = 0; t < window; t++) {
-        const size_t to = (token + (size_t)t) * stride + start;
-        for (int x = 0; x < d; x++) {
-            j->d_keys[to + (size_t)x] = s.dk[(size_t)x * keys + (size_t)t];
-            j->d_values[to + (size_t)x] = s.dv[(size_t)x * keys + (size_t)t];
-        }
-    }
+    const size_t to = token * stride + start;
+    j->engine->k.transpose(j->d_keys + to, stride, s.dk, keys, d, window);
+    j->engine->k.transpose(j->d_values + to, stride, s.dv, keys, d, window);
 }
 
 /* dx (in: of the norm's output; out: of its input) of one head; sum f64 [d] += dx x r. */

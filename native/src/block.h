@@ -19,4 +19,13 @@ bc_weight *bc_block_weight(bc_block *b, int matrix);
 /* All weights are there and fit each other. */
 int bc_block_check(bc_block *b, bc_error *err);
 
+/* What bc_block_windows keeps for bc_block_backward, side by side for all tokens of a call: x, q, k and v, attention's
+ * output, what lies between attention and MLP, gate and up. */
+typedef struct bc_kept {
+    float *x, *qkv, *attention, *middle, *gate_up;
+} bc_kept;
+
+/* The parts in `kept` for `tokens` tokens, from token `first` on. */
+bc_kept bc_kept_parts(const bc_block *b, float *kept, int64_t tokens, int64_t first);
+
 #endif

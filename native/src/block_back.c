@@ -1,7 +1,7 @@
 /* block_back.c - the gradient of one decoder layer.
  *
- * A group of windows at a time: the forward pass is computed again and what the way back needs is
- * kept for the group; the MLP, which sees one token at a time, keeps one batch only. */
+ * A group of windows at a time: the forward pass is computed again, where bc_block_windows has not kept it, and what the
+ * way back needs is kept for the group; the MLP, which sees one token at a time, keeps one batch only. */
 #include "block_back.h"
 
 #include <string.h>
@@ -25,8 +25,10 @@ struct back_call {
     /* the group */
     const float *x;
     float *dy;
+    bc_kept kept;        /* or where the same is computed again; of gate_up then a batch */
     int64_t first_token; /* in the caller's arrays */
     int tokens, n_windows;
+    int down_is_rotated;                        /* what comes through it waits in `rotated` */
     size_t hidden, mlp, q_cols, kv_cols, width; /* width: R */
 };
 
@@ -74,7 +76,7 @@ static void swiglu_token(void *arg, int64_t t, int thread)
 {
     (void)thread;
     const struct back_call *c = ((const struct token_work *)arg)->call;
-    const float *gate = c->w->gate_up + (size_t)t * 2 * c->mlp;
+    const float *gate = ((const struct token_work *)arg)->in + (size_t)t * 2 * c->mlp;
     c->engine->k.swiglu(c->w->product + (size_t)t * c->mlp, gate, gate + c->mlp, (int)c->mlp);
 }
 
@@ -83,9 +85,20 @@ static void swiglu_back_token(void *arg, int64_t t, int thread)
     (void)thread;
     const struct back_call *c = ((const struct token_work *)arg)->call;
     const size_t at = (size_t)t * 2 * c->mlp;
-    c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp,
-                             c->w->gate_up + at, c->w->gate_up + at + c->mlp,
-                             c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
+    const float *gate = ((const struct token_work *)arg)->in + at;
+    c->engine->k.swiglu_back(c->w->d_gate_up + at, c->w->d_gate_up + at + c->mlp, gate,
+                             gate + c->mlp, c->w->d_product + (size_t)t * c->mlp, (int)c->mlp);
+}
+
+/* What comes through `down` into silu(gate) up, and on to gate and up. */
+static void down_back_token(void *arg, int64_t t, int thread)
+{
+    const struct token_work *w = arg;
+    bc_block_back *space = w->call->w;
+    if (w->call->down_is_rotated)
+        bc_linear_back_token(&space->space, &w->call->b->layer.down, space->rotated,
+                             space->d_product, t);
+    swiglu_back_token(arg, t, thread);
 }
 
 static void per_token(const struct back_call *call, bc_pool_fn fn, struct token_work work, int n)
@@ -162,13 +175,20 @@ static void added_back(const struct back_call *call, int matrix, const float *dy
     bc_delta_backward(&call->w->space, &delta);
 }
 
-/* ---- forwards ---- */
+/* Whether what is added to matrix `matrix` needs its input on the way back. */
+static int is_added_to(const struct back_call *call, int matrix)
+{
+    return bc_block_weight(call->b, matrix)->lora.rank || call->grads->matrix[matrix].delta;
+}
 
-static void attention_inputs(const struct back_call *call, int64_t t, int n)
+/* ---- forwards: what was not kept ---- */
+
+static void attention_inputs(struct back_call *call, int64_t t, int n)
 {
     const bc_layer *layer = &call->b->layer;
+    if (call->grads->kept && !call->grads->qkv_in) return;
     bc_block_back *w = call->w;
-    float *q = w->qkv + (size_t)t * call->width;
+    float *q = call->kept.qkv + (size_t)t * call->width;
     const bc_product products[] = {
         { &layer->q, q, call->width },
         { &layer->k, q + call->q_cols, call->width },
@@ -179,20 +199,28 @@ static void attention_inputs(const struct back_call *call, int64_t t, int n)
                   .norm = layer->attn_norm, .in = call->x + (size_t)t * call->hidden, .out = w->h },
               n);
     keep(call, call->grads->qkv_in, w->h, t, n, call->hidden);
-    forward(call, products, 3, w->h, n);
+    if (!call->grads->kept) forward(call, products, 3, w->h, n);
 }
 
-static void attention_output(const struct back_call *call, int64_t t, int n)
+static void attention_output(struct back_call *call, int64_t t, int n)
 {
     bc_block_back *w = call->w;
     const size_t at = (size_t)t * call->hidden;
-    const float *in = w->attention + (size_t)t * call->q_cols;
+    const float *in = call->kept.attention + (size_t)t * call->q_cols;
     const bc_product product = { &call->b->layer.o, w->o_out + at, call->hidden };
     keep(call, call->grads->o_in, in, t, n, call->q_cols);
-    forward(call, &product, 1, in, n);
+    if (!call->grads->kept || call->grads->matrix[BC_MATRIX_O].gain)
+        forward(call, &product, 1, in, n);
+    if (call->grads->kept) return;
     memcpy(w->middle + at, call->x + at, (size_t)n * call->hidden * sizeof(float));
     per_token(call, add_token, (struct token_work){ .in = w->o_out + at, .out = w->middle + at },
               n);
+}
+
+/* gate and up of tokens t.., which is a batch's first */
+static float *gate_up_of(const struct back_call *call, int64_t t)
+{
+    return call->kept.gate_up + (call->grads->kept ? (size_t)t * 2 * call->mlp : 0);
 }
 
 static void mlp_forward(const struct back_call *call, int64_t t, int n)
@@ -202,100 +230,150 @@ static void mlp_forward(const struct back_call *call, int64_t t, int n)
     const bc_product both[] = { { &layer->gate, w->gate_up, 2 * call->mlp },
                                 { &layer->up, w->gate_up + call->mlp, 2 * call->mlp } };
     const bc_product down = { &layer->down, w->down_out, call->hidden };
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->mlp_norm,
-                                   .in = w->middle + (size_t)t * call->hidden,
-                                   .out = w->h },
-              n);
-    keep(call, call->grads->mlp_in, w->h, t, n, call->hidden);
-    forward(call, both, 2, w->h, n);
-    per_token(call, swiglu_token, (struct token_work){ 0 }, n);
-    keep(call, call->grads->down_in, w->product, t, n, call->mlp);
-    if (call->grads->matrix[BC_MATRIX_DOWN].gain) forward(call, &down, 1, w->product, n);
+    const bc_block_grads *grads = call->grads;
+    if (!grads->kept || grads->mlp_in || is_added_to(call, BC_MATRIX_GATE) ||
+        is_added_to(call, BC_MATRIX_UP))
+        per_token(call, norm_token,
+                  (struct token_work){ .norm = layer->mlp_norm,
+                                       .in = call->kept.middle + (size_t)t * call->hidden,
+                                       .out = w->h },
+                  n);
+    keep(call, grads->mlp_in, w->h, t, n, call->hidden);
+    if (!grads->kept) forward(call, both, 2, w->h, n);
+    if (!grads->down_in && !grads->matrix[BC_MATRIX_DOWN].gain &&
+        !is_added_to(call, BC_MATRIX_DOWN))
+        return;
+    per_token(call, swiglu_token, (struct token_work){ .in = gate_up_of(call, t) }, n);
+    keep(call, grads->down_in, w->product, t, n, call->mlp);
+    if (grads->matrix[BC_MATRIX_DOWN].gain) forward(call, &down, 1, w->product, n);
 }
 
 /* ---- backwards: call->dy is turned step by step into the gradient of x ---- */
 
-/* dh, the gradient of a norm's output, goes on to the residual stream: dy of tokens t.. */
-static void through_norm(const struct back_call *call, const float *norm, const float *in,
-                         double *grad, int64_t t, int n)
+/* A norm on the way back: its weights and input. */
+struct norm_back {
+    const float *norm, *in;
+    double *grad;
+    int64_t t;
+    int n;
+};
+
+static struct token_work norm_work(const struct back_call *call, const struct norm_back *to)
 {
-    bc_block_back *w = call->w;
-    const size_t at = (size_t)t * call->hidden;
-    per_token(
-        call, norm_back_token,
-        (struct token_work){
-            .norm = norm, .in = in + at, .out = call->dy + at, .inverse_rms = w->inverse_rms },
-        n);
-    bc_norm_sums_add(call->engine, grad, w->dh, in + at, w->inverse_rms, (int64_t)call->hidden, n);
+    const size_t at = (size_t)to->t * call->hidden;
+    return (struct token_work){ .call = call,
+                                .norm = to->norm,
+                                .in = to->in + at,
+                                .out = call->dy + at,
+                                .inverse_rms = call->w->inverse_rms };
 }
 
-static void mlp_backward(const struct back_call *call, int64_t t, int n)
+/* dx of matrices with one input, which is the output of a norm, and on to the residual stream: dy of its tokens.
+ * `first`: the place in MATRICES of the first of them, x their input where it is needed. */
+static void through_norm(const struct back_call *call, const bc_back_product *products, int count,
+                         int first, const float *x, bc_token_step make, const struct norm_back *to)
+{
+    bc_block_back *w = call->w;
+    struct token_work work = norm_work(call, to);
+    bc_back_job job = { .products = products,
+                        .count = count,
+                        .n = to->n,
+                        .rotated = w->rotated,
+                        .dx = w->dh,
+                        .make = make };
+    int any = 0;
+    for (int i = 0; i < count; i++) any |= is_added_to(call, first + i);
+    if (!any) job.take = (bc_token_step){ norm_back_token, &work };
+    bc_linear_back(&w->space, &w->back, &job);
+    for (int i = 0; i < count && any; i++)
+        added_back(call, first + i, products[i].dy, products[i].dy_stride, x, w->dh, to->n);
+    if (any) bc_pool_run(call->engine->pool, norm_back_token, &work, to->n);
+    bc_norm_sums_add(call->engine, to->grad, w->dh, work.in, w->inverse_rms, (int64_t)call->hidden,
+                     to->n);
+}
+
+/* Sums that need the gradients of gate and up before anything is done with them. */
+static int sums_of_gate_up(const struct back_call *call)
+{
+    static const bc_matrix_grads none = { 0 };
+    const bc_matrix_grads *gate = &call->grads->matrix[BC_MATRIX_GATE];
+    return memcmp(gate, &none, sizeof none) || memcmp(gate + 1, &none, sizeof none);
+}
+
+static void mlp_backward(struct back_call *call, int64_t t, int n)
 {
     const bc_layer *layer = &call->b->layer;
     bc_block_back *w = call->w;
-    const float *dy = call->dy + (size_t)t * call->hidden;
+    const float *dy = call->dy + (size_t)t * call->hidden, *gate_up = gate_up_of(call, t);
     const size_t width = 2 * call->mlp;
-    const bc_back_product down = { &layer->down, dy, call->hidden };
-    const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width },
-                                     { &layer->up, w->d_gate_up + call->mlp, width } };
+    const bc_back_product down = { &layer->down, dy, call->hidden, NULL };
+    const bc_back_product both[] = { { &layer->gate, w->d_gate_up, width, NULL },
+                                     { &layer->up, w->d_gate_up + call->mlp, width, NULL } };
+    bc_back_job job = {
+        .products = &down, .count = 1, .n = n, .rotated = w->rotated, .dx = w->d_product
+    };
+    struct token_work work = { .call = call, .in = gate_up };
+    bc_token_step make = { down_back_token, &work };
     sum_matrix(call, BC_MATRIX_DOWN, dy, call->hidden, w->down_out, call->hidden, t, n);
-    bc_linear_back(&w->space, &w->back, &down, 1, w->rotated, w->d_product, n);
+    call->down_is_rotated = bc_back_in_integers(&layer->down) && !is_added_to(call, BC_MATRIX_DOWN);
+    if (call->down_is_rotated) job.dx = NULL;
+    bc_linear_back(&w->space, &w->back, &job);
     added_back(call, BC_MATRIX_DOWN, dy, call->hidden, w->product, w->d_product, n);
-    per_token(call, swiglu_back_token, (struct token_work){ 0 }, n);
-    sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, w->gate_up, width, t, n);
-    sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, w->gate_up + call->mlp, width,
-               t, n);
-    bc_linear_back(&w->space, &w->back, both, 2, w->rotated, w->dh, n);
-    for (int i = 0; i < 2; i++)
-        added_back(call, BC_MATRIX_GATE + i, both[i].dy, width, w->h, w->dh, n);
-    through_norm(call, layer->mlp_norm, w->middle, call->grads->mlp_norm, t, n);
+    if (sums_of_gate_up(call)) {
+        per_token(call, down_back_token, work, n);
+        make.run = NULL;
+    }
+    sum_matrix(call, BC_MATRIX_GATE, w->d_gate_up, width, gate_up, width, t, n);
+    sum_matrix(call, BC_MATRIX_UP, w->d_gate_up + call->mlp, width, gate_up + call->mlp, width, t,
+               n);
+    through_norm(
+        call, both, 2, BC_MATRIX_GATE, w->h, make,
+        &(struct norm_back){ layer->mlp_norm, call->kept.middle, call->grads->mlp_norm, t, n });
 }
 
-static void output_backward(const struct back_call *call, int64_t t, int n)
+static void output_backward(struct back_call *call, int64_t t, int n)
 {
     bc_block_back *w = call->w;
+    const size_t at = (size_t)t * call->q_cols;
     const float *dy = call->dy + (size_t)t * call->hidden;
-    const bc_back_product o = { &call->b->layer.o, dy, call->hidden };
+    const bc_back_product o = { &call->b->layer.o, dy, call->hidden, NULL };
+    const bc_back_job job = {
+        .products = &o, .count = 1, .n = n, .rotated = w->rotated, .dx = w->d_attention + at
+    };
     sum_matrix(call, BC_MATRIX_O, dy, call->hidden, w->o_out + (size_t)t * call->hidden,
                call->hidden, t, n);
-    bc_linear_back(&w->space, &w->back, &o, 1, w->rotated,
-                   w->d_attention + (size_t)t * call->q_cols, n);
-    added_back(call, BC_MATRIX_O, dy, call->hidden, w->attention + (size_t)t * call->q_cols,
-               w->d_attention + (size_t)t * call->q_cols, n);
+    bc_linear_back(&w->space, &w->back, &job);
+    added_back(call, BC_MATRIX_O, dy, call->hidden, call->kept.attention + at, w->d_attention + at,
+               n);
 }
 
-static void inputs_backward(const struct back_call *call, int64_t t, int n)
+static void inputs_backward(struct back_call *call, int64_t t, int n)
 {
     const bc_layer *layer = &call->b->layer;
     bc_block_back *w = call->w;
     const size_t at = (size_t)t * call->width, width = call->width;
     const size_t start[] = { at, at + call->q_cols, at + call->q_cols + call->kv_cols };
-    const bc_back_product products[] = { { &layer->q, w->d_qkv + start[0], width },
-                                         { &layer->k, w->d_qkv + start[1], width },
-                                         { &layer->v, w->d_qkv + start[2], width } };
-    for (int i = 0; i < 3; i++)
-        sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, w->qkv + start[i], width, t,
-                   n);
-    bc_linear_back(&w->space, &w->back, products, 3, w->rotated, w->dh, n);
+    const bc_back_product products[] = { { &layer->q, w->d_qkv + start[0], width, NULL },
+                                         { &layer->k, w->d_qkv + start[1], width, NULL },
+                                         { &layer->v, w->d_qkv + start[2], width, NULL } };
     int any = 0;
-    for (int i = 0; i < 3; i++)
-        any |= products[i].weight->lora.rank || call->grads->matrix[BC_MATRIX_Q + i].delta;
-    if (any)
-        per_token(call, norm_token,
-                  (struct token_work){ .norm = layer->attn_norm,
-                                       .in = call->x + (size_t)t * call->hidden,
-                                       .out = w->h },
-                  n); /* the input again */
-    for (int i = 0; i < 3; i++)
-        added_back(call, BC_MATRIX_Q + i, products[i].dy, width, w->h, w->dh, n);
-    through_norm(call, layer->attn_norm, call->x, call->grads->attn_norm, t, n);
+    for (int i = 0; i < 3; i++) {
+        sum_matrix(call, BC_MATRIX_Q + i, w->d_qkv + start[i], width, call->kept.qkv + start[i],
+                   width, t, n);
+        any |= is_added_to(call, BC_MATRIX_Q + i);
+    }
+    struct token_work again = { .call = call, /* the input, for what is added */
+                                .norm = layer->attn_norm,
+                                .in = call->x + (size_t)t * call->hidden,
+                                .out = w->h };
+    through_norm(call, products, 3, BC_MATRIX_Q, w->h,
+                 (bc_token_step){ any ? norm_token : NULL, &again },
+                 &(struct norm_back){ layer->attn_norm, call->x, call->grads->attn_norm, t, n });
 }
 
 /* ---- the whole ---- */
 
-static void in_batches(const struct back_call *call,
-                       void (*step)(const struct back_call *, int64_t, int))
+static void in_batches(struct back_call *call, void (*step)(struct back_call *, int64_t, int))
 {
     for (int t = 0; t < call->tokens && !bc_cancelled(call->cancel); t += call->w->n_batch) {
         const int left = call->tokens - t;
@@ -303,13 +381,13 @@ static void in_batches(const struct back_call *call,
     }
 }
 
-static void mlp(const struct back_call *call, int64_t t, int n)
+static void mlp(struct back_call *call, int64_t t, int n)
 {
     mlp_forward(call, t, n);
     if (!bc_cancelled(call->cancel)) mlp_backward(call, t, n);
 }
 
-static void run_group(const struct back_call *call)
+static void run_group(struct back_call *call)
 {
     bc_block_back *w = call->w;
     const bc_attention_job job = {
@@ -324,8 +402,8 @@ static void run_group(const struct back_call *call)
         .cos = w->cos,
         .sin = w->sin,
         .minus_sin = w->minus_sin,
-        .qkv = w->qkv,
-        .out = w->attention,
+        .qkv = call->kept.qkv,
+        .out = call->kept.attention,
         .d_out = w->d_attention,
         .d_qkv = w->d_qkv,
         .d_keys = w->d_keys,
@@ -334,7 +412,7 @@ static void run_group(const struct back_call *call)
         .scratch = w->scratch,
     };
     in_batches(call, attention_inputs);
-    bc_attention_forward(&job);
+    if (!call->grads->kept) bc_attention_forward(&job);
     in_batches(call, attention_output);
     in_batches(call, mlp);
     in_batches(call, output_backward);
@@ -416,10 +494,17 @@ int bc_block_backward(bc_block *b, const float *x, float *dy, int32_t windows,
     call.width = call.q_cols + 2 * call.kv_cols;
     call.x = x;
     call.dy = dy;
+    call.kept = (bc_kept){ NULL, call.w->qkv, call.w->attention, call.w->middle, call.w->gate_up };
+    call.w->back.coarse = call.grads->coarse;
+    int64_t tokens = 0;
+    for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
     for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
         const int n = fill_group(call.w, lengths, i, windows);
         call.tokens = call.w->starts[n];
         call.n_windows = n;
+        if (call.grads->kept) /* only read */
+            call.kept =
+                bc_kept_parts(b, (float *)(uintptr_t)call.grads->kept, tokens, call.first_token);
         run_group(&call);
         call.first_token += call.tokens;
         call.x += (size_t)call.tokens * call.hidden;

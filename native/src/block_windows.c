@@ -32,7 +32,9 @@ struct windows_call {
     bc_block *b;
     bc_block_space *w;
     bc_engine *engine;
-    float *x; /* of the group */
+    float *x;               /* of the group */
+    float *qkv, *attention; /* of the group: kept, or the work space's */
+    bc_kept kept;           /* of the group; middle NULL: nothing is kept */
     const bc_cancel *cancel;
 };
 
@@ -127,8 +129,11 @@ static int space_ready(bc_block *b, int tokens, bc_error *err)
 
 struct token_work {
     const struct windows_call *call;
-    const float *norm, *in;
-    float *out;
+    const float *norm;
+    float *in, *out;
+    float *kept;     /* where `in` is kept, or NULL */
+    const float *up; /* swiglu: `in` is gate, both `stride` floats from token to token */
+    size_t stride;
 };
 
 static void norm_token(void *arg, int64_t t, int thread)
@@ -137,7 +142,17 @@ static void norm_token(void *arg, int64_t t, int thread)
     const struct token_work *w = arg;
     const bc_config *c = &w->call->b->model.config;
     const size_t at = (size_t)t * (size_t)c->hidden;
+    if (w->kept) memcpy(w->kept + at, w->in + at, (size_t)c->hidden * sizeof *w->in);
     w->call->engine->k.rmsnorm(w->out + at, w->in + at, w->norm, c->hidden, c->rms_eps);
+}
+
+/* in += attention's output, and the norm of that */
+static void middle_token(void *arg, int64_t t, int thread)
+{
+    const struct token_work *w = arg;
+    const size_t hidden = (size_t)w->call->w->hidden, at = (size_t)t * hidden;
+    w->call->engine->k.add(w->in + at, w->call->w->y + at, (int)hidden);
+    norm_token(arg, t, thread);
 }
 
 static void add_token(void *arg, int64_t t, int thread)
@@ -152,9 +167,10 @@ static void swiglu_token(void *arg, int64_t t, int thread)
 {
     (void)thread;
     const bc_block_space *w = ((const struct token_work *)arg)->call->w;
-    float *gate = w->gate + (size_t)t * (size_t)w->mlp;
-    ((const struct token_work *)arg)
-        ->call->engine->k.swiglu(gate, gate, w->up + (size_t)t * (size_t)w->mlp, w->mlp);
+    const struct token_work *work = arg;
+    const size_t at = (size_t)t * work->stride;
+    work->call->engine->k.swiglu(w->gate + (size_t)t * (size_t)w->mlp, work->in + at, work->up + at,
+                                 w->mlp);
 }
 
 static void per_token(const struct windows_call *call, bc_pool_fn fn, struct token_work work, int n)
@@ -163,13 +179,15 @@ static void per_token(const struct windows_call *call, bc_pool_fn fn, struct tok
     bc_pool_run(call->engine->pool, fn, &work, n);
 }
 
-/* y = W x of matrices with one input, x f32 [n, cols] */
+/* y = W x of matrices with one input, x f32 [n, cols], which `make` makes; NULL: it is there */
 static void linear(const struct windows_call *call, const bc_product *products, int count,
-                   const float *x, int t, int n)
+                   const float *x, int t, int n, bc_pool_fn make, struct token_work work)
 {
     bc_linear_space *s = &call->w->space;
+    work.call = call;
     s->replica = call->w->replica + t;
-    bc_linear_shared(s, products, count, x, (size_t)products[0].weight->cols, n);
+    bc_linear_made(s, products, count, x, (size_t)products[0].weight->cols, n,
+                   (bc_token_step){ make, &work });
     s->replica = NULL;
 }
 
@@ -178,14 +196,15 @@ static void inputs(const struct windows_call *call, int t, int n)
     const bc_layer *layer = &call->b->layer;
     const bc_block_space *w = call->w;
     const size_t width = (size_t)w->width;
-    float *q = w->qkv + (size_t)t * width, *k = q + w->q_cols, *v = k + (w->width - w->q_cols) / 2;
+    float *q = call->qkv + (size_t)t * width, *k = q + w->q_cols,
+          *v = k + (w->width - w->q_cols) / 2;
     const bc_product products[] = { { &layer->q, q, width },
                                     { &layer->k, k, width },
                                     { &layer->v, v, width } };
-    const float *x = call->x + (size_t)t * (size_t)w->hidden;
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h }, n);
-    linear(call, products, 3, w->h, t, n);
+    float *x = call->x + (size_t)t * (size_t)w->hidden;
+    float *kept = call->kept.x ? call->kept.x + (size_t)t * (size_t)w->hidden : NULL;
+    linear(call, products, 3, w->h, t, n, norm_token,
+           (struct token_work){ .norm = layer->attn_norm, .in = x, .out = w->h, .kept = kept });
 }
 
 /* The attention's output and the MLP, into x. */
@@ -196,14 +215,21 @@ static void outputs(const struct windows_call *call, int t, int n)
     const size_t hidden = (size_t)w->hidden, mlp = (size_t)w->mlp;
     float *x = call->x + (size_t)t * hidden;
     const bc_product o = { &layer->o, w->y, hidden }, down = { &layer->down, w->y, hidden };
-    const bc_product both[] = { { &layer->gate, w->gate, mlp }, { &layer->up, w->up, mlp } };
-    linear(call, &o, 1, w->attention + (size_t)t * (size_t)w->q_cols, t, n);
-    per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
-    per_token(call, norm_token,
-              (struct token_work){ .norm = layer->mlp_norm, .in = x, .out = w->h }, n);
-    linear(call, both, 2, w->h, t, n);
-    per_token(call, swiglu_token, (struct token_work){ 0 }, n);
-    linear(call, &down, 1, w->gate, t, n);
+    float *gate = w->gate, *up = w->up;
+    size_t stride = mlp;
+    if (call->kept.middle) {
+        stride = 2 * mlp;
+        gate = call->kept.gate_up + (size_t)t * stride;
+        up = gate + mlp;
+    }
+    const bc_product both[] = { { &layer->gate, gate, stride }, { &layer->up, up, stride } };
+    float *kept = call->kept.middle ? call->kept.middle + (size_t)t * hidden : NULL;
+    linear(call, &o, 1, call->attention + (size_t)t * (size_t)w->q_cols, t, n, NULL,
+           (struct token_work){ 0 });
+    linear(call, both, 2, w->h, t, n, middle_token,
+           (struct token_work){ .norm = layer->mlp_norm, .in = x, .out = w->h, .kept = kept });
+    linear(call, &down, 1, w->gate, t, n, swiglu_token,
+           (struct token_work){ .in = gate, .up = up, .stride = stride });
     per_token(call, add_token, (struct token_work){ .in = w->y, .out = x }, n);
 }
 
@@ -212,6 +238,40 @@ static void in_batches(const struct windows_call *call, int tokens,
 {
     for (int t = 0; t < tokens && !bc_cancelled(call->cancel); t += call->w->n_batch)
         step(call, t, tokens - t < call->w->n_batch ? tokens - t : call->w->n_batch);
+}
+
+/* ---- what is kept for the way back ---- */
+
+enum { PARTS = 5 };
+
+static size_t kept_columns(const bc_block *b, size_t columns[PARTS])
+{
+    const bc_config *c = &b->model.config;
+    const size_t d = (size_t)c->head_dim, q_cols = (size_t)c->n_heads * d;
+    columns[0] = (size_t)c->hidden;
+    columns[1] = q_cols + 2 * (size_t)c->n_kv_heads * d;
+    columns[2] = q_cols;
+    columns[3] = (size_t)c->hidden;
+    columns[4] = 2 * (size_t)c->intermediate;
+    return columns[0] + columns[1] + columns[2] + columns[3] + columns[4];
+}
+
+int64_t bc_block_kept_columns(const bc_block *b)
+{
+    size_t columns[PARTS];
+    return b ? (int64_t)kept_columns(b, columns) : 0;
+}
+
+bc_kept bc_kept_parts(const bc_block *b, float *kept, int64_t tokens, int64_t first)
+{
+    size_t columns[PARTS];
+    float *part[PARTS];
+    kept_columns(b, columns);
+    for (int i = 0; i < PARTS; i++) {
+        part[i] = kept + (size_t)first * columns[i];
+        kept += (size_t)tokens * columns[i];
+    }
+    return (bc_kept){ part[0], part[1], part[2], part[3], part[4] };
 }
 
 /* ---- groups ---- */
@@ -229,8 +289,8 @@ static void run_group(const struct windows_call *call, int n_windows)
                                    .cancel = call->cancel,
                                    .cos = w->cos,
                                    .sin = w->sin,
-                                   .qkv = w->qkv,
-                                   .out = w->attention,
+                                   .qkv = call->qkv,
+                                   .out = call->attention,
                                    .scratch = w->scratch };
     in_batches(call, tokens, inputs);
     bc_attention_forward(&job);
@@ -238,6 +298,16 @@ static void run_group(const struct windows_call *call, int n_windows)
 }
 
 /* Windows first.. that fit into one group; their starts and replicas. */
+static void place_kept(struct windows_call *call, float *kept, int64_t tokens, int64_t first)
+{
+    call->qkv = call->w->qkv;
+    call->attention = call->w->attention;
+    if (!kept) return;
+    call->kept = bc_kept_parts(call->b, kept, tokens, first);
+    call->qkv = call->kept.qkv;
+    call->attention = call->kept.attention;
+}
+
 static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, int32_t windows,
                       int32_t share)
 {
@@ -251,12 +321,14 @@ static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, 
 }
 
 static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
-                         const float *const *scales, int32_t replicas, bc_error *err)
+                         const float *const *scales, int32_t replicas, const float *kept,
+                         bc_error *err)
 {
     if (windows < 0 || replicas < 1 || windows % replicas)
         return bc_fail(err, BC_ERR_INVALID, "%d windows cannot be %d replicas", windows, replicas);
     if (replicas > 1 && !scales)
         return bc_fail(err, BC_ERR_INVALID, "%d replicas need scales", replicas);
+    if (replicas > 1 && kept) return bc_fail(err, BC_ERR_INVALID, "nothing is kept of replicas");
     for (int32_t i = 0; i < windows; i++)
         if (lengths[i] < 1 || lengths[i] > b->window)
             return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,
@@ -268,11 +340,11 @@ static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
 }
 
 int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t windows,
-                     const float *const *scales, int32_t replicas, const bc_cancel *cancel,
-                     bc_error *err)
+                     const float *const *scales, int32_t replicas, float *kept,
+                     const bc_cancel *cancel, bc_error *err)
 {
     if (!b || !x || !lengths) return bc_fail(err, BC_ERR_INVALID, "block, x or lengths is NULL");
-    int status = check_windows(b, lengths, windows, scales, replicas, err);
+    int status = check_windows(b, lengths, windows, scales, replicas, kept, err);
     if (status != BC_OK || windows == 0) return status;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths[i];
@@ -285,9 +357,12 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
     call.w->space.cancel = cancel;
     for (int i = 0; scales && i < BC_N_MATRICES; i++)
         bc_block_weight(b, i)->replica_scales = scales[i];
+    int64_t first = 0;
     for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
         const int n = fill_group(call.w, lengths, i, windows, windows / replicas);
+        place_kept(&call, kept, tokens, first);
         run_group(&call, n);
+        first += call.w->starts[n];
         call.x += (size_t)call.w->starts[n] * (size_t)call.w->hidden;
         i += n;
     }

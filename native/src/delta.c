@@ -41,7 +41,7 @@ static void strip_item(void *arg, int64_t item, int thread)
             panel[t * STRIP + j] = j < width ? b->x[(w->first + t) * b->cols + c + j] : 0;
     for (int64_t r = 0; r < b->rows; r += room) {
         const int rows = less(room, b->rows - r);
-        k->gemm_dense(tile, panel, w->n, b->across + r * w->n, (size_t)w->n, rows);
+        k->gemm_dense(tile, STRIP, panel, STRIP, w->n, b->across + r * w->n, (size_t)w->n, rows, 0);
         for (int i = 0; i < rows; i++)
             k->add(b->sum + (r + i) * b->cols + c, tile + i * STRIP, width);
     }

@@ -38,6 +38,7 @@ struct head_work {
     bc_back_space back;  /* with dh */
     float *dy, *rotated; /* [chunk, hidden] */
     float *inverse_rms;  /* [chunk] */
+    float *fine_above;   /* [chunk]: see FINE */
     float *exponentials; /* [threads, 2, vocab]: the teacher's, the student's */
     int64_t *counted;    /* [chunk]: the tokens of the chunk */
     int n;
@@ -131,6 +132,7 @@ static int work_open(struct head_work *w, const bc_head *student, const bc_head 
     w->dy = take(floats, &failed);
     w->rotated = take(floats, &failed);
     w->inverse_rms = take((size_t)w->chunk, &failed);
+    w->fine_above = take((size_t)w->chunk, &failed);
     w->counted = bc_aligned_alloc((size_t)w->chunk * sizeof *w->counted);
     if (teacher) w->exponentials = take(threads * 2 * (size_t)teacher->vocab, &failed);
     if (w->dh && bc_back_space_init(&w->back, w->engine, w->chunk, NULL) != BC_OK) failed = 1;
@@ -149,6 +151,7 @@ static void work_close(struct head_work *w)
     bc_aligned_free(w->dy);
     bc_aligned_free(w->rotated);
     bc_aligned_free(w->inverse_rms);
+    bc_aligned_free(w->fine_above);
     bc_aligned_free(w->exponentials);
     bc_aligned_free(w->counted);
 }
@@ -182,6 +185,20 @@ static void head_logits(const struct head_work *w, running_head *h, const float 
     bc_linear(&h->space, &product, 1, h->h, hidden, w->n);
 }
 
+/* The exponentials x of token i, which add up to sum -> the gradient of -weight log p(target). No number is larger than
+ * the target's; with head.coarse, blocks of the vocabulary whose numbers are all below 1 / FINE of it are integers of 8
+ * bits, dithered: what is below their step are many numbers of one sign, which must not vanish all. */
+static void gradient_row(const struct head_work *w, int64_t i, float *x, int32_t target,
+                         float weight, double sum)
+{
+    enum { FINE = 16 };
+    const bc_head *of = w->student.of;
+    const float scale = (float)((double)weight / sum);
+    for (int32_t v = 0; v < of->vocab; v++) x[v] *= scale;
+    x[target] -= weight;
+    if (of->scales) w->fine_above[i] = fabsf(x[target] * of->scales[target]) / FINE;
+}
+
 /* logits -> their gradient, in place, where one is wanted; the loss of one token. */
 static void entropy_row(void *arg, int64_t i, int thread)
 {
@@ -195,10 +212,7 @@ static void entropy_row(void *arg, int64_t i, int thread)
     const double sum = w->engine->k.exp_sum(x, &top, x, vocab);
     w->loss[w->counted[i]] = log(sum) + ((double)top - (double)at_target);
     if (w->hits) w->hits[w->counted[i]] = at_target >= top;
-    if (!w->dh) return;
-    const float scale = (float)((double)weight / sum);
-    for (int32_t v = 0; v < vocab; v++) x[v] *= scale;
-    x[target] -= weight;
+    if (w->dh) gradient_row(w, i, x, target, weight, sum);
 }
 
 /* The token at which the running sum of `weights` f32 [n], which add up to sum, first exceeds a number
@@ -230,10 +244,7 @@ static void drawn_row(void *arg, int64_t i, int thread)
     const double sum = w->engine->k.exp_sum(x, &top, x, vocab);
     const int32_t target = draw_token(x, vocab, sum, w->draw_seed, place);
     w->loss[place] = log(sum / (double)x[target]);
-    if (!w->dh) return;
-    const float scale = (float)((double)weight / sum);
-    for (int32_t v = 0; v < vocab; v++) x[v] *= scale;
-    x[target] -= weight;
+    if (w->dh) gradient_row(w, i, x, target, weight, sum);
 }
 
 static void divergence_row(void *arg, int64_t i, int thread)
@@ -278,9 +289,15 @@ static void run_chunk(struct head_work *w)
     bc_pool_run(w->engine->pool,
                 w->has_teacher ? divergence_row : (w->targets ? entropy_row : drawn_row), w, w->n);
     if (!w->dh) return;
-    const bc_back_product product = { &s->weight, s->logits, (size_t)s->of->vocab };
-    bc_linear_back(&s->space, &w->back, &product, 1, w->rotated, w->dy, w->n);
-    bc_pool_run(w->engine->pool, scatter_token, w, w->n);
+    const bc_back_product product = { &s->weight, s->logits, (size_t)s->of->vocab,
+                                      s->of->coarse && !w->has_teacher ? w->fine_above : NULL };
+    const bc_back_job job = { .products = &product,
+                              .count = 1,
+                              .n = w->n,
+                              .rotated = w->rotated,
+                              .dx = w->dy,
+                              .take = { scatter_token, w } };
+    bc_linear_back(&s->space, &w->back, &job);
     bc_norm_sums_add(w->engine, w->dnorm, w->dy, s->x, w->inverse_rms, s->of->hidden, w->n);
 }
 

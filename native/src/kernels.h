@@ -12,14 +12,16 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
-#define BC_ACT_PAD 64     /* activations: int8 rows are padded to this many columns */
-#define BC_PANEL_ROWS 80  /* rows of an integer panel: 16 groups of 5 */
-#define BC_DENSE_ROWS 32  /* rows of a float panel */
-#define BC_TILE_ROWS 16   /* rows of a calibration tile, one SIMD lane each */
-#define BC_BACK_COLS 32   /* columns of a panel of columns */
-#define BC_BACK_ROWS 240  /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
-#define BC_BACK_MAX 32639 /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
+#define BC_ACT_PAD 64      /* activations: int8 rows are padded to this many columns */
+#define BC_PANEL_ROWS 80   /* rows of an integer panel: 16 groups of 5 */
+#define BC_DENSE_ROWS 32   /* rows of a float panel */
+#define BC_TILE_ROWS 16    /* rows of a calibration tile, one SIMD lane each */
+#define BC_BACK_COLS 32    /* columns of a panel of columns */
+#define BC_BACK_ROWS 240   /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
+#define BC_BACK_MAX 32639  /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
+#define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
 
@@ -31,7 +33,8 @@
  * the same few lines of the cache. */
 #define BC_BACK_PANEL_BYTES ((size_t)256 * BC_BACK_COLS * 2)
 #define BC_BACK_CODES 576
-#define BC_BACK_LIMB 256 /* where the low limbs begin, on ISAs that have two */
+#define BC_BACK_LIMB                                                                               \
+    256 /* where the low limbs begin, on ISAs that have two; and at the end, whether they are used */
 
 typedef struct bc_kernels {
     const char *isa;
@@ -74,9 +77,10 @@ typedef struct bc_kernels {
     void (*to_f32)(float *out, const void *x, int dtype, size_t n);
     void (*gemv_dense)(float *out, const void *w, int dtype, int rows, int cols, const float *x);
     void (*panel_dense)(float *panel, const void *w, int dtype, int rows, int cols); /* <= 32 */
-    /* out[t*BC_DENSE_ROWS + r] = sum_c x[t*x_stride + c] * w[r][c] */
-    void (*gemm_dense)(float *out, const float *panel, int cols, const float *x, size_t x_stride,
-                       int tokens);
+    /* out[t*out_stride + r] = (add ? out[t*out_stride + r] : 0) + sum_c x[t*x_stride + c] * panel[c*panel_stride + r], r
+     * < BC_DENSE_ROWS; panel_dense makes panels of stride BC_DENSE_ROWS: panel[c*BC_DENSE_ROWS + r] = w[r][c] */
+    void (*gemm_dense)(float *out, size_t out_stride, const float *panel, size_t panel_stride,
+                       int cols, const float *x, size_t x_stride, int tokens, int add);
 
     /* -- what comes of integer products: y[i] = dots[i] * (scales[i] * factor) -- */
     void (*scale_dots)(float *y, const int32_t *dots, const float *scales, float factor, int n);
@@ -136,11 +140,12 @@ typedef struct bc_kernels {
 
     /* -- gradients -- */
     /* A product with W transposed, out[t][j] = sum_r a[t][r] q[r][j], over a block of rows <= BC_BACK_ROWS: exact.
-     * a_r = round(dy_r scales_r BC_BACK_MAX / max|dy scales|), to nearest even, into BC_BACK_CODES bytes (layout private
-     * to the ISA); step = max / BC_BACK_MAX; 0 where all are zero, NaN (and a = 0) where one is a NaN or infinity.
-     * Returns sum_r a_r. */
+     * With max = max|dy scales|, if max > fine_above, a_r = round(dy_r scales_r BC_BACK_MAX / max), to nearest even, step =
+     * max / BC_BACK_MAX; else a_r = 256 round(dy_r scales_r BC_BACK_COARSE / max), step = max / BC_BACK_COARSE / 256; with
+     * dither, bc_dither is added before that is rounded. step 0 where all are zero, NaN (and a = 0) where one is a NaN or
+     * infinity. Into BC_BACK_CODES bytes (layout private to the ISA). Returns sum_r a_r. */
     int32_t (*quantize_i16)(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows);
+                            int rows, float fine_above, int dither);
     /* Columns 0..width of `rows` rows into a panel of BC_BACK_PANEL_BYTES (layout private to the ISA). `cols` is the
      * distance from row (of planes: group) to row, the pointers are of the first column. */
     void (*columns_planes)(uint8_t *panel, const uint8_t *planes, size_t plane_stride, int n_planes,
@@ -157,12 +162,33 @@ typedef struct bc_kernels {
     /* dx += gradient of the x of rmsnorm, dy that of its y; returns 1 / rms(x) */
     float (*rmsnorm_back)(float *dx, const float *x, const float *weight, const float *dy, int n,
                           float eps);
-    /* sums[k * stride + i] += v[k] * x[i], k < rank, i < n, in f64: equal bits on every ISA */
-    void (*add_outer)(double *sums, size_t stride, const float *v, int rank, const float *x, int n);
+    /* sums[k * stride + i] += v[t * v_stride + k] * x[t * x_stride + i], k < rank, i < n, for token t = 0, 1, .. in turn,
+     * in f64: equal bits on every ISA */
+    void (*add_outer)(double *sums, size_t stride, const float *v, size_t v_stride, int rank,
+                      const float *x, size_t x_stride, int n, int tokens);
+    /* y[c * y_stride + r] = x[r * x_stride + c] */
+    void (*transpose)(float *y, size_t y_stride, const float *x, size_t x_stride, int rows,
+                      int cols);
     /* y = e^(x - top), *top = max x; returns the sum of y, kept in f64 at least every 1,024. y may
      * be x. n >= 1. */
     double (*exp_sum)(float *y, float *top, const float *x, int n);
 } bc_kernels;
+
+/* Numbers that are spread evenly between -1/2 and 1/2 however many there are (multiples of the golden ratio), less a
+ * little, so that 127 and one of them are still rounded to 127. Where they begin comes from the block's largest number. */
+#define BC_DITHER_STEP 2654435769u
+#define BC_DITHER_SIZE (0x1p-24f * 0.9921875f)
+static inline uint32_t bc_dither_first(float max)
+{
+    uint32_t bits;
+    memcpy(&bits, &max, sizeof bits);
+    return (bits * 2246822519u) >> 16;
+}
+static inline float bc_dither(uint32_t first, int r)
+{
+    const int32_t whole = (int32_t)((first + (uint32_t)r) * BC_DITHER_STEP);
+    return (float)(whole >> 8) * BC_DITHER_SIZE;
+}
 
 /* Fills the table for the given bc_cpu_flag bits (already cut to what the CPU has). */
 void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags);
@@ -178,8 +204,8 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k);
 
 /* quantize_i16 in limbs, from the files with float words for those with vpdpbusd. */
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
-                               int rows);
+                               int rows, float fine_above, int dither);
 int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,
-                                 int rows);
+                                 int rows, float fine_above, int dither);
 
 #endif

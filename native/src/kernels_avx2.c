@@ -277,9 +277,9 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 #include "kernels_few.inc"
 
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
-                               int rows)
+                               int rows, float fine_above, int dither)
 {
-    return quantize_limbs(codes, step, dy, scales, rows);
+    return quantize_limbs(codes, step, dy, scales, rows, fine_above, dither);
 }
 
 void bc_kernels_init_avx2(bc_kernels *k)

@@ -286,6 +286,10 @@ INLINE void scaled_out(float *y, vi sums, int32_t offset, float step, int n, int
     const __mmask16 lanes = (__mmask16)((1u << n) - 1);
     const __m512 x = _mm512_mul_ps(_mm512_set1_ps(step),
                                    _mm512_cvtepi32_ps(_mm512_sub_epi32(sums, vi_set32(offset))));
+    if (n == 16) {
+        _mm512_storeu_ps(y, add ? _mm512_add_ps(_mm512_loadu_ps(y), x) : x);
+        return;
+    }
     _mm512_mask_storeu_ps(y, lanes, add ? _mm512_add_ps(_mm512_maskz_loadu_ps(lanes, y), x) : x);
 }
 

@@ -214,17 +214,18 @@ static void panel_dense(float *panel, const void *w, int dtype, int rows, int co
     }
 }
 
-static void gemm_dense(float *out, const float *panel, int cols, const float *x, size_t x_stride,
-                       int tokens)
+static void gemm_dense(float *out, size_t out_stride, const float *panel, size_t panel_stride,
+                       int cols, const float *x, size_t x_stride, int tokens, int add)
 {
-    for (int t = 0; t < tokens; t++) {
+    for (int t = 0; t < tokens; t++, out += out_stride) {
         float sum[BC_DENSE_ROWS] = { 0 };
+        if (add) memcpy(sum, out, sizeof sum);
         for (int c = 0; c < cols; c++) {
             float v = x[(size_t)t * x_stride + (size_t)c];
-            const float *column = panel + (size_t)c * BC_DENSE_ROWS;
+            const float *column = panel + (size_t)c * panel_stride;
             for (int r = 0; r < BC_DENSE_ROWS; r++) sum[r] += v * column[r];
         }
-        memcpy(out + (size_t)t * BC_DENSE_ROWS, sum, sizeof sum);
+        memcpy(out, sum, sizeof sum);
     }
 }
 

@@ -8,7 +8,7 @@
 /* ---- a matrix from the other side; codes are i16 [rows], a panel is i8 [rows][BC_BACK_COLS] ---- */
 
 static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const float *scales,
-                            int rows)
+                            int rows, float fine_above, int dither)
 {
     float max = 0;
     int32_t sum = 0;
@@ -18,13 +18,20 @@ static int32_t quantize_i16(uint8_t *codes, float *step, const float *dy, const 
         if (!isfinite(size)) bad = 1;
         max = size > max ? size : max;
     }
-    *step = bad ? NAN : max / BC_BACK_MAX;
-    /* BC_BACK_MAX / max stays finite */
+    const int fine = max > fine_above;
+    const uint32_t first = bc_dither_first(max);
+    const float most = fine ? BC_BACK_MAX : BC_BACK_COARSE;
+    *step = bad ? NAN : max / most * (fine ? 1.0f : 0x1p-8f);
+    /* most / max stays finite */
     const float up = max < 0x1p-60f ? 0x1p80f : 1.0f;
-    const float inverse = BC_BACK_MAX / (max * up);
+    const float inverse = most / (max * up);
     for (int r = 0; r < rows; r++) {
         int16_t a = 0;
-        if (!bad && max > 0) a = (int16_t)lrintf(dy[r] * scales[r] * up * inverse);
+        if (!bad && max > 0) {
+            const float whole = dy[r] * scales[r] * up * inverse;
+            a = (int16_t)lrintf(!fine && dither ? whole + bc_dither(first, r) : whole);
+        }
+        if (!fine) a = (int16_t)(256 * a);
         memcpy(codes + 2 * r, &a, 2);
         sum += a;
     }
@@ -98,11 +105,21 @@ static float rmsnorm_back(float *dx, const float *x, const float *weight, const 
     return r;
 }
 
-static void add_outer(double *sums, size_t stride, const float *v, int rank, const float *x, int n)
+static void add_outer(double *sums, size_t stride, const float *v, size_t v_stride, int rank,
+                      const float *x, size_t x_stride, int n, int tokens)
 {
-    for (int k = 0; k < rank; k++)
-        for (int i = 0; i < n; i++)
-            sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+    for (int t = 0; t < tokens; t++, v += v_stride, x += x_stride)
+        for (int k = 0; k < rank; k++)
+            for (int i = 0; i < n; i++)
+                sums[(size_t)k * stride + (size_t)i] += (double)v[k] * (double)x[i];
+}
+
+static void transpose(float *y, size_t y_stride, const float *x, size_t x_stride, int rows,
+                      int cols)
+{
+    for (int r = 0; r < rows; r++)
+        for (int c = 0; c < cols; c++)
+            y[(size_t)c * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)c];
 }
 
 static double exp_sum(float *y, float *top, const float *x, int n)
@@ -127,5 +144,6 @@ void bc_kernels_init_scalar_gradient(bc_kernels *k)
     k->swiglu_back = swiglu_back;
     k->rmsnorm_back = rmsnorm_back;
     k->add_outer = add_outer;
+    k->transpose = transpose;
     k->exp_sum = exp_sum;
 }

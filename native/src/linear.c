@@ -15,6 +15,9 @@
 
 /* Dense rows: below this many tokens reading a tile again from the cache is cheaper than making a
  * panel of it. Integers: up to so many tokens rows are read in one stream. */
+/* The products of so many tokens are scaled while they are in the L1 cache; not where the panel is too large for the L2,
+ * through which it would go for each of them. */
+enum { TILE_TOKENS = 60, TILE_COLUMNS = 4096 };
 enum { DENSE_TOKENS = 4, FEW_TOKENS = 32, GEMV_BYTES = 16384, GEMV_SHARES = 16, MAX_PRODUCTS = 3 };
 
 int bc_linear_space_init(bc_linear_space *s, bc_engine *engine, int n_batch, int64_t widest,
@@ -60,6 +63,7 @@ struct prepare_work {
     const bc_rotation *rotation;
     const float *x;
     size_t x_stride;
+    bc_token_step make;
 };
 
 static void prepare_token(void *arg, int64_t t, int thread)
@@ -69,6 +73,7 @@ static void prepare_token(void *arg, int64_t t, int thread)
     bc_activations *act = &s->act;
     const bc_kernels *k = &s->engine->k;
     float *rotated = act->scratch + (size_t)thread * act->stride;
+    if (w->make.run) w->make.run(w->make.arg, t, thread);
     int8_t *a = act->a + (size_t)t * act->stride;
     bc_rotation_apply(w->rotation, k, rotated, w->x + (size_t)t * w->x_stride);
     act->sum[t] = k->quantize_i8(a, &act->scale[t], rotated, act->cols);
@@ -76,13 +81,18 @@ static void prepare_token(void *arg, int64_t t, int thread)
     memset(a + cols, 0, (cols + BC_ACT_PAD - 1) / BC_ACT_PAD * BC_ACT_PAD - cols);
 }
 
+static void prepare(bc_linear_space *s, const bc_weight *like, const float *x, size_t x_stride,
+                    int n, bc_token_step make)
+{
+    s->act.cols = (int)like->cols;
+    struct prepare_work w = { s, like->rotation, x, x_stride, make };
+    bc_pool_run(s->engine->pool, prepare_token, &w, n);
+}
+
 void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x,
                             size_t x_stride, int n)
 {
-    if (like->kind == BC_WEIGHT_DENSE) return;
-    s->act.cols = (int)like->cols;
-    struct prepare_work w = { s, like->rotation, x, x_stride };
-    bc_pool_run(s->engine->pool, prepare_token, &w, n);
+    if (like->kind != BC_WEIGHT_DENSE) prepare(s, like, x, x_stride, n, (bc_token_step){ 0 });
 }
 
 struct linear_work {
@@ -224,7 +234,7 @@ static void gemm_dense_item(const struct linear_work *lw, const bc_product *p, i
     const size_t element = w->dtype == BC_F32 ? 4 : 2;
     k->panel_dense(panel, (const uint8_t *)w->data + (size_t)r0 * (size_t)cols * element, w->dtype,
                    rows, cols);
-    k->gemm_dense(tile, panel, cols, lw->x, lw->x_stride, lw->n);
+    k->gemm_dense(tile, BC_DENSE_ROWS, panel, BC_DENSE_ROWS, cols, lw->x, lw->x_stride, lw->n, 0);
     for (int t = 0; t < lw->n; t++) {
         float *y = p->y + (size_t)t * p->y_stride + r0;
         if (lw->add)
@@ -250,13 +260,20 @@ static void gemm_integer_item(const struct linear_work *lw, const bc_product *p,
             (const uint8_t *)w->data + (size_t)(r0 / BC_GROUP_ROWS) * (size_t)cols;
         const int groups = (int)((r1 - r0 + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS);
         k->panel_planes(panel, planes, w->plane_stride, w->n_planes, groups, cols);
-        k->gemm_planes(tile, panel, w->n_planes, cols, act->a, act->stride, act->sum, lw->n);
     } else {
         k->panel_i8(panel, (const int8_t *)w->data + (size_t)r0 * (size_t)cols, (int)(r1 - r0),
                     cols);
-        k->gemm_i8(tile, panel, cols, act->a, act->stride, act->sum, lw->n);
     }
-    scale_integers(lw, p, tile, BC_PANEL_ROWS, r0, r1, 0, lw->n);
+    const int step = cols <= TILE_COLUMNS ? TILE_TOKENS : lw->n;
+    for (int t = 0; t < lw->n; t += step) {
+        const int n = lw->n - t < step ? lw->n - t : step;
+        const int8_t *a = act->a + (size_t)t * act->stride;
+        if (w->kind == BC_WEIGHT_PLANES)
+            k->gemm_planes(tile, panel, w->n_planes, cols, a, act->stride, act->sum + t, n);
+        else
+            k->gemm_i8(tile, panel, cols, a, act->stride, act->sum + t, n);
+        scale_integers(lw, p, tile, BC_PANEL_ROWS, r0, r1, t, t + n);
+    }
 }
 
 static void linear_item(void *arg, int64_t item, int thread)
@@ -317,6 +334,12 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,
                       size_t x_stride, int n)
 {
+    bc_linear_made(s, products, count, x, x_stride, n, (bc_token_step){ 0 });
+}
+
+void bc_linear_made(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                    size_t x_stride, int n, bc_token_step make)
+{
     for (int first = 0, last = 0; first < count; first = last) {
         const bc_weight *like = NULL; /* of the run's matrices one that is not dense */
         for (; last < count; last++) {
@@ -325,7 +348,11 @@ void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count,
             if (like && !bc_rotation_same(like->rotation, w->rotation)) break;
             like = w;
         }
-        if (like) bc_activations_prepare(s, like, x, x_stride, n);
+        if (like)
+            prepare(s, like, x, x_stride, n, make);
+        else if (make.run)
+            bc_pool_run(s->engine->pool, make.run, make.arg, n);
+        make.run = NULL;
         bc_linear(s, products + first, last - first, x, x_stride, n);
     }
 }

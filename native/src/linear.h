@@ -39,6 +39,13 @@ void bc_linear_space_free(bc_linear_space *s);
 void bc_activations_prepare(bc_linear_space *s, const bc_weight *like, const float *x,
                             size_t x_stride, int n);
 
+/* What makes the input of one token (an item of bc_pool_run), right before it is rotated: it is then still in the cache.
+ * run NULL: it is there already. */
+typedef struct bc_token_step {
+    bc_pool_fn run;
+    void *arg;
+} bc_token_step;
+
 typedef struct bc_product {
     const bc_weight *weight;
     float *y; /* f32 [n, weight->rows], y_stride floats apart */
@@ -53,6 +60,8 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
 /* The same with the preparing: once for each run of matrices whose inputs are rotated alike. */
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,
                       size_t x_stride, int n);
+void bc_linear_made(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                    size_t x_stride, int n, bc_token_step make);
 
 /* Row `row` of a matrix as f32 [cols], in the unrotated basis (embedding look-up); scratch f32
  * [cols]. */

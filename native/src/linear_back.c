@@ -1,11 +1,12 @@
 /* linear_back.c - the transposed product: how a gradient goes back through W.
  *
  * dx[t][c] = sum_r dy[t][r] W[r][c] is a matrix product whose panel holds columns of W. Those of planes and int8 matrices
- * are multiplied as the integers they are: scales * dy is made integers of 16 bits with a step of its own for each token
- * and block of rows, all strips of columns go through a few such blocks, then come the next ones. Dense matrices are
+ * are multiplied as the integers they are: scales * dy is made integers of 16 or 8 bits with a step of its own for
+ * each token and block of rows, all strips of columns go through a few such blocks, then come the next ones. Dense matrices are
  * multiplied in f32. A strip's rows come in ascending order whatever the number of threads. */
 #include "linear_back.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "error.h"
@@ -44,6 +45,7 @@ struct back_work {
     int count, n;
     size_t cols;
     float *rotated, *dx;
+    bc_token_step make, take;
     const bc_rotation *rotation; /* of the matrices that have one; NULL: none of them */
     int any_dense;
     /* the blocks at work; they add to what is there once there was one */
@@ -59,17 +61,33 @@ static int is_rotated(const bc_weight *w) { return w->kind != BC_WEIGHT_DENSE; }
 
 /* ---- integers ---- */
 
-static void integers_of(void *arg, int64_t item, int thread)
+static void integers_of(void *arg, int64_t t, int thread)
 {
-    (void)thread;
     const struct back_work *w = arg;
-    const struct block *b = &w->blocks[item % w->n_blocks];
-    const int64_t t = item / w->n_blocks;
-    const size_t at = (size_t)(item % w->n_blocks) * (size_t)w->back->n_batch + (size_t)t;
-    const bc_back_product *p = b->product;
-    w->back->sum[at] = w->s->engine->k.quantize_i16(
-        w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
-        p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows);
+    if (w->make.run) w->make.run(w->make.arg, t, thread);
+    for (int i = 0; i < w->n_blocks; i++) {
+        const struct block *b = &w->blocks[i];
+        const size_t at = (size_t)i * (size_t)w->back->n_batch + (size_t)t;
+        const bc_back_product *p = b->product;
+        const float fine_above = p->fine_above ? p->fine_above[t] : w->back->coarse ? INFINITY : -1;
+        w->back->sum[at] = w->s->engine->k.quantize_i16(
+            w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
+            p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows,
+            fine_above, p->fine_above != NULL);
+    }
+}
+
+/* The rows of block i lie far apart and there are too few of them for the processor to follow: they are asked for while
+ * the block before is multiplied. */
+static void fetch_block(const struct back_work *w, int i, size_t c)
+{
+    const struct block *b = &w->blocks[i];
+    const bc_weight *m = b->product->weight;
+    const int planes = m->kind == BC_WEIGHT_PLANES, per = planes ? BC_GROUP_ROWS : 1;
+    const uint8_t *from = (const uint8_t *)m->data + (size_t)(b->row / per) * w->cols + c;
+    for (int k = 0; k < (planes ? m->n_planes : 1); k++)
+        for (int r = 0; r < b->rows; r += per)
+            __builtin_prefetch(from + (size_t)k * m->plane_stride + (size_t)(r / per) * w->cols);
 }
 
 /* One strip of columns. */
@@ -92,6 +110,10 @@ static void integer_strip(void *arg, int64_t item, int thread)
         else
             k->columns_i8(panel, (const int8_t *)m->data + (size_t)b->row * w->cols + c, b->rows,
                           w->cols, width);
+        if (i + 1 < w->n_blocks)
+            fetch_block(w, i + 1, c);
+        else if (c + BC_BACK_COLS < w->cols)
+            fetch_block(w, 0, c + BC_BACK_COLS); /* of the strip that probably comes next */
         k->gemm_columns(w->rotated + c, w->cols, panel,
                         m->kind == BC_WEIGHT_PLANES ? m->n_planes : 0, b->rows, width,
                         w->back->codes + at * BC_BACK_CODES, w->back->step + at, w->back->sum + at,
@@ -104,7 +126,8 @@ static void run_blocks(struct back_work *w)
     if (w->n_blocks == 0) return;
     const int64_t strips = (int64_t)((w->cols + BC_BACK_COLS - 1) / BC_BACK_COLS);
     bc_pool *pool = w->s->engine->pool;
-    bc_pool_run(pool, integers_of, w, (int64_t)w->n * w->n_blocks);
+    bc_pool_run(pool, integers_of, w, w->n);
+    w->make.run = NULL;
     bc_pool_run(pool, integer_strip, w, strips);
     w->any_before = 1;
     w->n_blocks = 0;
@@ -161,7 +184,7 @@ static void dense_strip(void *arg, int64_t item, int thread)
             if (bc_cancelled(s->cancel)) return; /* the call fails; its results are not used */
             const int rows = (int)(p->weight->rows - r < block ? p->weight->rows - r : block);
             dense_panel(k, panel, p->weight, r, rows, c, width);
-            k->gemm_dense(tile, panel, rows, p->dy + r, p->dy_stride, w->n);
+            k->gemm_dense(tile, STRIP, panel, STRIP, rows, p->dy + r, p->dy_stride, w->n, 0);
             for (int t = 0; t < w->n; t++) {
                 float *to = w->dx + c + (size_t)t * w->cols;
                 const float *from = tile + (size_t)t * STRIP;
@@ -184,36 +207,60 @@ static void unrotate_token(void *arg, int64_t t, int thread)
     float *y = w->rotated + (size_t)t * w->cols, *to = w->dx + (size_t)t * w->cols;
     if (!w->any_dense) {
         bc_rotation_undo(w->rotation, k, to, y);
-        return;
+    } else {
+        float *x = w->s->act.scratch + (size_t)thread * w->s->act.stride;
+        bc_rotation_undo(w->rotation, k, x, y);
+        k->add(to, x, (int)w->cols);
     }
-    float *x = w->s->act.scratch + (size_t)thread * w->s->act.stride;
-    bc_rotation_undo(w->rotation, k, x, y);
-    k->add(to, x, (int)w->cols);
+    if (w->take.run) w->take.run(w->take.arg, t, thread);
 }
 
-void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_product *products,
-                    int count, float *rotated, float *dx, int n)
+int bc_back_in_integers(const bc_weight *w) { return is_rotated(w) && !w->delta; }
+
+void bc_linear_back_token(const bc_linear_space *s, const bc_weight *w, float *rotated, float *dx,
+                          int64_t t)
 {
-    bc_back_product all[2 * MAX_PRODUCTS]; /* and what is added to the matrices */
-    struct back_work w = { .s = s, .back = back, .products = all, .n = n };
-    w.cols = (size_t)products[0].weight->cols;
-    w.rotated = rotated;
-    w.dx = dx;
-    for (int i = 0; i < count; i++) {
-        const bc_weight *delta = products[i].weight->delta;
-        all[w.count++] = products[i];
-        if (delta)
-            all[w.count++] = (bc_back_product){ delta, products[i].dy, products[i].dy_stride };
+    const size_t at = (size_t)t * (size_t)w->cols;
+    bc_rotation_undo(w->rotation, &s->engine->k, dx + at, rotated + at);
+}
+
+/* The matrices and what is added to them. */
+static void list_products(struct back_work *w, bc_back_product *all, const bc_back_job *job)
+{
+    for (int i = 0; i < job->count; i++) {
+        const bc_back_product *p = &job->products[i];
+        all[w->count++] = *p;
+        if (p->weight->delta)
+            all[w->count++] = (bc_back_product){ p->weight->delta, p->dy, p->dy_stride, NULL };
     }
-    for (int i = 0; i < w.count; i++) {
+    for (int i = 0; i < w->count; i++) {
         if (is_rotated(all[i].weight))
-            w.rotation = all[i].weight->rotation;
+            w->rotation = all[i].weight->rotation;
         else
-            w.any_dense = 1;
+            w->any_dense = 1;
     }
-    if (w.any_dense)
-        bc_pool_run(s->engine->pool, dense_strip, &w, (int64_t)((w.cols + STRIP - 1) / STRIP));
-    if (!w.rotation) return;
-    run_integers(&w);
-    bc_pool_run(s->engine->pool, unrotate_token, &w, n);
+}
+
+void bc_linear_back(bc_linear_space *s, bc_back_space *back, const bc_back_job *job)
+{
+    bc_back_product all[2 * MAX_PRODUCTS];
+    bc_pool *pool = s->engine->pool;
+    struct back_work w = { .s = s, .back = back, .products = all, .n = job->n };
+    w.cols = (size_t)job->products[0].weight->cols;
+    w.rotated = job->rotated;
+    w.dx = job->dx;
+    w.make = job->make;
+    w.take = job->take;
+    list_products(&w, all, job);
+    if (w.any_dense) {
+        if (w.make.run) bc_pool_run(pool, w.make.run, w.make.arg, w.n);
+        w.make.run = NULL;
+        bc_pool_run(pool, dense_strip, &w, (int64_t)((w.cols + STRIP - 1) / STRIP));
+    }
+    if (w.rotation) {
+        run_integers(&w);
+        if (w.dx) bc_pool_run(pool, unrotate_token, &w, w.n);
+    } else if (w.take.run) {
+        bc_pool_run(pool, w.take.run, w.take.arg, w.n);
+    }
 }

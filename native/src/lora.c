@@ -4,8 +4,8 @@
  * token, and rank multiples of rows added to a token. A token's arithmetic does not depend on its neighbours. */
 #include "lora.h"
 
-/* Tokens whose dot products are kept, columns of a strip of sums. */
-enum { TOKENS = 32, STRIP = 64 };
+/* Dot products that are kept, columns of a strip of sums, tokens that go forward together. */
+enum { KEPT = 32 * BC_MAX_RANK, STRIP = 64, GROUP = 8 };
 
 /* y += sum_k u[k] m[k], m f32 [rank, width] */
 static void add_rows(const bc_kernels *k, float *y, const float *u, const float *m, int rank,
@@ -19,40 +19,42 @@ struct forward_work {
     const bc_product *products;
     const float *x;
     size_t x_stride;
-    int count;
+    int count, n;
 };
 
-static void forward_token(void *arg, int64_t t, int thread)
+/* A few tokens, matrix after matrix: A and B of two do not fit into the L1 cache. */
+static void forward_tokens(void *arg, int64_t item, int thread)
 {
     (void)thread;
     const struct forward_work *w = arg;
+    const int64_t first = item * GROUP, end = first + GROUP < w->n ? first + GROUP : w->n;
     for (int i = 0; i < w->count; i++) {
-        const bc_weight *weight = w->products[i].weight;
-        const bc_lora *lora = &weight->lora;
+        const bc_product *p = &w->products[i];
+        const bc_lora *lora = &p->weight->lora;
         float u[BC_MAX_RANK];
-        if (!lora->rank) continue;
-        w->k->gemv_dense(u, lora->a, BC_F32, lora->rank, (int)weight->cols,
-                         w->x + (size_t)t * w->x_stride);
-        add_rows(w->k, w->products[i].y + (size_t)t * w->products[i].y_stride, u, lora->b,
-                 lora->rank, weight->rows);
+        for (int64_t t = first; lora->rank && t < end; t++) {
+            w->k->gemv_dense(u, lora->a, BC_F32, lora->rank, (int)p->weight->cols,
+                             w->x + (size_t)t * w->x_stride);
+            add_rows(w->k, p->y + (size_t)t * p->y_stride, u, lora->b, lora->rank, p->weight->rows);
+        }
     }
 }
 
 void bc_lora_forward(bc_engine *engine, const bc_product *products, int count, const float *x,
                      size_t x_stride, int n)
 {
-    struct forward_work w = { &engine->k, products, x, x_stride, count };
+    struct forward_work w = { &engine->k, products, x, x_stride, count, n };
     int any = 0;
     for (int i = 0; i < count; i++) any |= products[i].weight->lora.rank;
-    if (any) bc_pool_run(engine->pool, forward_token, &w, n);
+    if (any) bc_pool_run(engine->pool, forward_tokens, &w, (n + GROUP - 1) / GROUP);
 }
 
-/* A few tokens backwards: u = A x and v = B' dy of each, f32 [TOKENS, rank]. */
+/* As many tokens backwards as KEPT has room for: u = A x and v = B' dy of each, f32 [tokens, rank]. */
 struct back_work {
     const bc_kernels *k;
     const bc_lora_back *back;
-    int first;
-    float u[TOKENS * BC_MAX_RANK], v[TOKENS * BC_MAX_RANK];
+    int first, tokens;
+    float u[KEPT], v[KEPT];
 };
 
 static void back_token(void *arg, int64_t i, int thread)
@@ -78,10 +80,8 @@ static void add_strip(const struct back_work *w, double *sums, const float *fact
 {
     const int rank = w->back->weight->lora.rank;
     const int n = width - first < STRIP ? (int)(width - first) : STRIP;
-    const int left = w->back->n - w->first, tokens = left < TOKENS ? left : TOKENS;
-    for (int i = 0; i < tokens; i++)
-        w->k->add_outer(sums + first, (size_t)width, factors + (size_t)i * (size_t)rank, rank,
-                        rows + (size_t)(w->first + i) * stride + first, n);
+    w->k->add_outer(sums + first, (size_t)width, factors, (size_t)rank, rank,
+                    rows + (size_t)w->first * stride + first, stride, n, w->tokens);
 }
 
 static int64_t strips(int64_t width) { return (width + STRIP - 1) / STRIP; }
@@ -106,9 +106,11 @@ void bc_lora_backward(bc_engine *engine, const bc_lora_back *back)
         (back->a ? strips(weight->cols) : 0) + (back->b ? strips(weight->rows) : 0);
     struct back_work w = { .k = &engine->k, .back = back };
     if (!weight->lora.rank) return;
-    for (; w.first < back->n; w.first += TOKENS) {
+    const int most = KEPT / weight->lora.rank;
+    for (; w.first < back->n; w.first += w.tokens) {
         const int left = back->n - w.first;
-        bc_pool_run(engine->pool, back_token, &w, left < TOKENS ? left : TOKENS);
+        w.tokens = left < most ? left : most;
+        bc_pool_run(engine->pool, back_token, &w, w.tokens);
         bc_pool_run(engine->pool, sum_strip, &w, items);
     }
 }

@@ -121,7 +121,8 @@ static void check_windows(bc_engine *e)
     bc_block *b = NULL;
     const char *text = test_config("llama", "");
     const int32_t lengths[4] = { 5, 1, 5, 1 }, zero[1] = { 0 }, long_[1] = { WINDOW + 1 };
-    enum { PACKED = 12, RANK = 3 };
+    enum { PACKED = 12, RANK = 3, KEPT = 100 };
+    float *kept = floats(PACKED * KEPT);
     float *x = floats(PACKED * HIDDEN), *dy = floats(PACKED * HIDDEN), *scales = floats(2 * 12);
     float *a = floats(RANK * 12), *across = floats(RANK * 12);
     double *da = doubles(RANK * HIDDEN), *db = doubles(RANK * 12);
@@ -133,23 +134,26 @@ static void check_windows(bc_engine *e)
     for (int i = 0; i < RANK * 12; i++) a[i] = across[i] = (float)(i % 5) - 2;
     CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
     REFUSED(BC_ERR_INVALID,
-            bc_block_windows(b, x, lengths, 4, NULL, 1, NULL, &err)); /* no weights */
+            bc_block_windows(b, x, lengths, 4, NULL, 1, NULL, NULL, &err)); /* no weights */
     for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++)
         CHECK(bc_block_set_planes(b, i, planes, weights, 2, 1, NULL, &err) == BC_OK);
     CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, bc_block_windows(NULL, x, lengths, 4, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, NULL, lengths, 4, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, NULL, 4, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, -1, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, zero, 1, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, long_, 1, NULL, 1, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 3, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 0, NULL, &err));
-    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, NULL, 2, NULL, &err));
-    REFUSED(BC_ERR_CANCELLED, bc_block_windows(b, x, lengths, 4, own, 2, &cancel, &err));
-    CHECK(bc_block_windows(b, x, lengths, 0, NULL, 1, NULL, &err) == BC_OK);
-    CHECK(bc_block_windows(b, x, lengths, 2, NULL, 1, NULL, &err) == BC_OK); /* then more */
-    CHECK(bc_block_windows(b, x, lengths, 4, own, 2, NULL, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_block_windows(NULL, x, lengths, 4, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, NULL, lengths, 4, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, NULL, 4, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, -1, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, zero, 1, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, long_, 1, NULL, 1, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 3, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 0, NULL, NULL, &err));
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, NULL, 2, NULL, NULL, &err));
+    REFUSED(BC_ERR_CANCELLED, bc_block_windows(b, x, lengths, 4, own, 2, NULL, &cancel, &err));
+    CHECK(bc_block_windows(b, x, lengths, 0, NULL, 1, NULL, NULL, &err) == BC_OK);
+    CHECK(bc_block_windows(b, x, lengths, 2, NULL, 1, NULL, NULL, &err) == BC_OK); /* then more */
+    REFUSED(BC_ERR_INVALID, bc_block_windows(b, x, lengths, 4, own, 2, kept, NULL, &err));
+    CHECK(bc_block_kept_columns(NULL) == 0 && bc_block_kept_columns(b) <= KEPT);
+    CHECK(bc_block_windows(b, x, lengths, 4, own, 2, NULL, NULL, &err) == BC_OK);
+    CHECK(bc_block_windows(b, x, lengths, 4, NULL, 1, kept, NULL, &err) == BC_OK);
     CHECK(isfinite(x[PACKED * HIDDEN - 1]));
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 1, zero, NULL, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_block_set_lora(NULL, 0, a, across, RANK, &err));
@@ -161,13 +165,16 @@ static void check_windows(bc_engine *e)
     grads.matrix[BC_MATRIX_Q].lora_a = da;
     grads.matrix[BC_MATRIX_Q].lora_b = db;
     CHECK(bc_block_backward(b, x, dy, 4, lengths, &grads, NULL, &err) == BC_OK);
+    grads.kept = kept;
+    grads.coarse = 1;
+    CHECK(bc_block_backward(b, x, dy, 4, lengths, &grads, NULL, &err) == BC_OK);
     CHECK(isfinite(dy[PACKED * HIDDEN - 1]) && da[RANK * HIDDEN - 1] != 0);
     grads.matrix[BC_MATRIX_Q].gain = db;
     REFUSED(BC_ERR_INVALID, bc_block_backward(b, x, dy, 4, lengths, &grads, NULL, &err));
     CHECK(bc_block_set_lora(b, BC_MATRIX_Q, NULL, NULL, 0, &err) == BC_OK);
     bc_block_close(b);
-    void *const owned[] = { x, dy, scales, a, across, da, db };
-    for (int i = 0; i < 7; i++) free(owned[i]);
+    void *const owned[] = { x, dy, scales, a, across, da, db, kept };
+    for (int i = 0; i < 8; i++) free(owned[i]);
 }
 
 static void check_heads(bc_engine *e)

@@ -106,7 +106,8 @@ static void run_panel_dense(work *w)
 
 static void run_gemm_dense(work *w)
 {
-    w->k->gemm_dense((float *)w->out, w->dense_panel, w->cols, w->x, MAX_COLS, w->tokens);
+    w->k->gemm_dense((float *)w->out, BC_DENSE_ROWS, w->dense_panel, BC_DENSE_ROWS, w->cols, w->x,
+                     MAX_COLS, w->tokens, 0);
 }
 
 static void run_quantize(work *w)

@@ -178,15 +178,31 @@ static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens
     void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
     float *x = floats(c, (size_t)(tokens - 1) * stride + (size_t)cols);
     float *panel = check_alloc(BC_DENSE_PANEL_FLOATS(cols) * sizeof *panel);
-    float *out = check_alloc((size_t)tokens * BC_DENSE_ROWS * sizeof *out);
+    const int add = check_range(c, 0, 1),
+              wide = check_range(c, 0, 1) * 7; /* panel, in wider rows */
+    const size_t pitch = BC_DENSE_ROWS + (size_t)wide,
+                 out_stride = BC_DENSE_ROWS + check_random(c) % 3;
+    const size_t outs = (size_t)(tokens - 1) * out_stride + BC_DENSE_ROWS;
+    float *out = floats(c, outs), *before = check_alloc(outs * sizeof *before);
+    float *copy = check_alloc((((size_t)cols - 1) * pitch + BC_DENSE_ROWS) * sizeof *copy);
+    memcpy(before, out, outs * sizeof *out);
     fill_dtype(c, w, dtype, (size_t)rows * (size_t)cols);
     c->k->panel_dense(panel, w, dtype, rows, cols);
-    c->k->gemm_dense(out, panel, cols, x, stride, tokens);
+    for (int i = 0; i < cols; i++)
+        memcpy(copy + (size_t)i * pitch, panel + (size_t)i * BC_DENSE_ROWS,
+               BC_DENSE_ROWS * sizeof *copy);
+    c->k->gemm_dense(out, out_stride, wide ? copy : panel, pitch, cols, x, stride, tokens, add);
+    for (size_t i = 0; i < outs; i++)
+        if (i % out_stride >= BC_DENSE_ROWS && memcmp(out + i, before + i, sizeof *out) != 0)
+            check_fail(c, "cols %d, tokens %d: number %d was written", cols, tokens, (int)i);
     for (int t = 0; t < tokens; t++) {
         for (int r = 0; r < rows; r++) {
             dot_sum want =
                 dense_dot(w, dtype, (size_t)r * (size_t)cols, x + (size_t)t * stride, cols);
-            float got = out[t * BC_DENSE_ROWS + r];
+            const size_t at = (size_t)t * out_stride + (size_t)r;
+            const float got = out[at];
+            want.sum += add ? (double)before[at] : 0;
+            want.size += add ? fabs((double)before[at]) : 0;
             if (fabs(got - want.sum) <= dot_bound(want, cols)) continue;
             check_fail(c, "dtype %d, rows %d, cols %d, tokens %d: [%d, %d] is %g, not %g", dtype,
                        rows, cols, tokens, t, r, (double)got, want.sum);
@@ -195,6 +211,8 @@ static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens
     free(w);
     free(x);
     free(panel);
+    free(copy);
+    free(before);
     free(out);
 }
 

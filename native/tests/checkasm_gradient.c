@@ -19,11 +19,14 @@ enum { MAX_TOKENS = 31 };
 /* Gradients whose integers are wanted[tokens][rows]: of ordinary size, tiny, huge, all zero, one not finite. */
 static void one_quantize_i16(checker *c, int rows, float size, float broken)
 {
+    const int fine = check_range(c, 0, 1), dither = check_range(c, 0, 1);
+    const float above = fine ? -1 : INFINITY;
     float *dy = floats(c, rows, size), *scales = floats(c, rows, 1), step, scalar_step;
     uint8_t *codes = check_alloc(BC_BACK_CODES), *scalar_codes = check_alloc(BC_BACK_CODES);
     if (broken != 0) dy[check_range(c, 0, rows - 1)] = broken;
-    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows);
-    const int32_t want = c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows);
+    const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows, above, dither);
+    const int32_t want =
+        c->scalar->quantize_i16(scalar_codes, &scalar_step, dy, scales, rows, above, dither);
     if (sum != want) check_fail(c, "%d rows: the sum is %d, not %d", rows, sum, want);
     if (memcmp(&step, &scalar_step, sizeof step) != 0 && !(isnan(step) && isnan(scalar_step)))
         check_fail(c, "%d rows: the step is %g, not %g", rows, (double)step, (double)scalar_step);
@@ -33,8 +36,9 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        if (isnan(scalar_step) ? a == 0
-                               : off <= 0.502 * (double)scalar_step + BC_BACK_MAX * 0x1p-149)
+        const double bound = (fine ? 0.502 : dither ? 256.6 : 128.6) * (double)scalar_step;
+        if ((isnan(scalar_step) ? a == 0 : off <= bound + BC_BACK_MAX * 0x1p-149) &&
+            (fine || a % 256 == 0))
             continue;
         check_fail(c, "%d rows: integer %d is %d for %g", rows, r, a, (double)(dy[r] * scales[r]));
     }
@@ -61,7 +65,7 @@ static void check_quantize_i16(checker *c)
 static void one_product(checker *c, int rows, int cols, int n_planes, int tokens, int top)
 {
     const int groups = (rows + 4) / 5, first = check_range(c, 0, cols - 1),
-              add = check_range(c, 0, 1);
+              add = check_range(c, 0, 1), kind = check_range(c, 0, 2);
     const int width = cols - first < BC_BACK_COLS ? cols - first : BC_BACK_COLS;
     const size_t stride = (size_t)groups * (size_t)cols, panel_bytes = BC_BACK_PANEL_BYTES;
     const size_t bytes = n_planes ? stride * (size_t)n_planes : (size_t)rows * (size_t)cols;
@@ -87,9 +91,11 @@ static void one_product(checker *c, int rows, int cols, int n_planes, int tokens
             dy[r] = top ? 1 : check_normal(c);
             ones[r] = 1;
         }
+        /* tokens of one kind, or mixed */
+        const int fine = kind == 2 ? check_range(c, 0, 1) : kind, dither = check_range(c, 0, 1);
         for (int i = 0; i < 2; i++)
-            sum[i][t] =
-                tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones, rows);
+            sum[i][t] = tables[i]->quantize_i16(codes[i] + t * BC_BACK_CODES, &step[i][t], dy, ones,
+                                                rows, fine ? -1 : INFINITY, dither);
     }
     for (int i = 0; i < 2; i++) {
         if (n_planes)
@@ -208,22 +214,50 @@ static void check_add_outer(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
         const int rank = check_range(c, 1, 9), stride = n + check_range(c, 0, 3);
+        const int tokens = check_range(c, 1, 5), more = check_range(c, 0, 2);
+        const size_t x_stride = (size_t)(n + more), v_stride = (size_t)(rank + more);
         const size_t size = (size_t)(rank - 1) * (size_t)stride + (size_t)n;
         double *got = check_alloc(size * sizeof *got), *want = check_alloc(size * sizeof *want);
-        float *v = floats(c, rank, 1), *x = floats(c, n, s % 2 ? 1 : 1e-20f);
+        float *v = floats(c, tokens * (rank + more), 1);
+        float *x = floats(c, tokens * (n + more), s % 2 ? 1 : 1e-20f);
         for (size_t i = 0; i < size; i++) got[i] = want[i] = check_normal(c);
-        c->k->add_outer(got, (size_t)stride, v, rank, x, n);
-        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        c->k->add_outer(got, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
+        c->scalar->add_outer(want, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
         if (memcmp(got, want, size * sizeof *got) != 0) check_fail(c, "n %d, rank %d", n, rank);
         for (int k = 0; k < rank; k++) /* and it is what the header says, from nothing */
             memset(want + (size_t)k * (size_t)stride, 0, (size_t)n * sizeof *want);
-        c->scalar->add_outer(want, (size_t)stride, v, rank, x, n);
+        c->scalar->add_outer(want, (size_t)stride, v, v_stride, rank, x, x_stride, n, 1);
         if (want[size - 1] != (double)v[rank - 1] * (double)x[n - 1])
             check_fail(c, "n %d: the last is %g", n, want[size - 1]);
         free(got);
         free(want);
         free(v);
         free(x);
+    }
+}
+
+/* ---- transpose: the definition's bits, and nothing beside them ---- */
+
+static void check_transpose(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)) && n <= 300; s++) {
+        const int rows = s % 2 ? n : check_range(c, 1, 50),
+                  cols = s % 2 ? check_range(c, 1, 50) : n;
+        const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
+        const size_t y_stride = (size_t)(rows + check_range(c, 0, 3));
+        const int size = (int)((size_t)(cols - 1) * y_stride) + rows;
+        float *x = floats(c, (int)((size_t)(rows - 1) * x_stride) + cols, 1);
+        float *got = floats(c, size, 1), *want = check_alloc((size_t)size * sizeof *want);
+        memcpy(want, got, (size_t)size * sizeof *want);
+        c->k->transpose(got, y_stride, x, x_stride, rows, cols);
+        for (int r = 0; r < rows; r++)
+            for (int i = 0; i < cols; i++)
+                want[(size_t)i * y_stride + (size_t)r] = x[(size_t)r * x_stride + (size_t)i];
+        if (memcmp(got, want, (size_t)size * sizeof *got) != 0)
+            check_fail(c, "%d rows, %d columns", rows, cols);
+        free(x);
+        free(got);
+        free(want);
     }
 }
 
@@ -271,6 +305,7 @@ const check_entry check_gradient_entries[] = {
     { "swiglu_back", check_swiglu_back, { SLOT(swiglu_back) } },
     { "rmsnorm_back", check_rmsnorm_back, { SLOT(rmsnorm_back) } },
     { "add_outer", check_add_outer, { SLOT(add_outer) } },
+    { "transpose", check_transpose, { SLOT(transpose) } },
     { "exp_sum", check_exp_sum, { SLOT(exp_sum) } },
     { NULL, NULL, { 0 } },
 };

@@ -44,6 +44,7 @@ def states(folder: Path, windows: int, window: int = WINDOW, seed: int = 0) -> t
 # Gradients go through planes as integers of 16 bits, one step for each token and some hundred rows: 32639 steps to the
 # largest. A number of the size of the mean is then a few 1e-5 off.
 THROUGH_PLANES = 1.5e-4
+COARSE = 2.5e-2  # the same with integers of 8 bits: 127 steps to the largest
 
 
 def close(got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
@@ -54,12 +55,14 @@ def close(got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
     assert np.abs(got - want).max() <= 30 * tolerance * size
 
 
-def compare(block: Block, layer: Layer, x: np.ndarray, dy: np.ndarray, tolerance: float) -> None:
+def compare(
+    block: Block, layer: Layer, x: np.ndarray, dy: np.ndarray, tolerance: float, coarse: bool = False
+) -> None:
     """backward() of all windows, against the reference window by window."""
     windows, window = x.shape[:2]
     to = block.gradients(ALL, windows * window)
     dx = dy.copy()
-    block.backward(x, dx, to)
+    block.backward(x, dx, to, coarse=coarse)
     want: dict[str, dict[str, list[np.ndarray]]] = {}
     for i in range(windows):
         for name, reader in READERS.items():
@@ -203,6 +206,67 @@ def test_windows_are_sequences_of_their_own(engine: Engine) -> None:
     earlier[:, 200:] = 0
     block.backward(x, earlier)
     assert not earlier[:, 200:].any()  # and none before it
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_coarse_gradients_are_near(isa: str, tmp_path: Path) -> None:
+    try:
+        engine = Engine(2, isa)
+    except UnsupportedError:
+        pytest.skip(f"this CPU has no {isa}")
+    folder = tmp_path / "converted"
+    write_converted(GOLDEN / "smollm2", folder, 2, seed=SEED)
+    x, dy = states(folder, 2)
+    block, layer = filled(engine, folder, 0, WINDOW), Layer(folder, 0, SEED)
+    compare(block, layer, x, dy, COARSE, coarse=True)
+    with pytest.raises(AssertionError):  # and it is not the fine ones that are compared
+        compare(block, layer, x, dy, 10 * THROUGH_PLANES, coarse=True)
+
+
+@pytest.mark.parametrize("planes", [0, 2])
+@pytest.mark.parametrize("family", ["smollm2", "qwen3-window", "qwen2"])
+def test_what_is_kept_gives_the_same_bits(engine: Engine, family: str, planes: int, tmp_path: Path) -> None:
+    folder = GOLDEN / family
+    if planes:
+        folder = tmp_path / "converted"
+        write_converted(GOLDEN / family, folder, planes, seed=SEED)
+    config = json.dumps(json.loads(config_of(folder)) | {"max_position_embeddings": 512}).encode()
+    block = filled(engine, folder, 0, 400, config=config)
+    lengths = np.array([400, 7, 400, 399, 1, 300], np.int32)  # in two groups, and in batches of these
+    tokens = int(lengths.sum())
+    x, dy = np.random.default_rng(4).standard_normal((2, tokens, block.hidden_size)).astype(np.float32)
+    kept, out = np.full((tokens, block.kept_columns), np.nan, np.float32), x.copy()
+    block.windows(out, lengths, kept=kept)
+    again = x.copy()
+    block.windows(again, lengths)
+    np.testing.assert_array_equal(again, out)
+    np.testing.assert_array_equal(block.kept_input(kept), x)
+    rng = np.random.default_rng(5)
+
+    def both(want: tuple[str, ...]) -> None:
+        results = []
+        for given in (None, kept):
+            to, dx = block.gradients(want, tokens), dy.copy()
+            block.backward(x, dx, to, lengths=lengths, kept=given)
+            arrays = [a for what in want if what != "lora" for a in getattr(to, what).values()]
+            results.append([dx, *arrays, *(a for pair in to.lora.values() for a in pair)])
+        assert len(results[0]) > 1 or not want
+        for a, b in zip(*results, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+    both(())
+    both(ALL)
+    both(("gain",))
+    for name, (rows, cols) in block.shapes.items():
+        a, b = rng.standard_normal((3, cols)) / 9, rng.standard_normal((3, rows)) / 9
+        block.set_lora(name, a.astype(np.float32), b.astype(np.float32))
+    block.windows(x.copy(), lengths, kept=kept)
+    both(("lora",))
+    both(("lora", "delta"))
+    with pytest.raises(InvalidError, match="what is kept is float32"):
+        block.windows(x.copy(), lengths, kept=kept[:-1])
+    with pytest.raises(InvalidError, match="what is kept must be"):
+        block.backward(x, dy.copy(), lengths=lengths, kept=np.asfortranarray(kept))
 
 
 def sums_of(to: BlockGradients) -> list[np.ndarray]:

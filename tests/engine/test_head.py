@@ -1,5 +1,6 @@
 """Losses over the vocabulary and their gradients: f64 numpy, and torch's numbers for whole tiny models."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -122,6 +123,27 @@ def test_cross_entropy(kind: str, vocab: int, hidden: int, tolerance: float, isa
             *reference.back(d * each[:, None]),
             tolerance,
         )
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_coarse_gradients_are_near_and_lose_no_mass(isa: str) -> None:
+    try:
+        engine = Engine(2, isa)
+    except UnsupportedError:
+        pytest.skip(f"this CPU has no {isa}")
+    # Rows that have most in common, as those of real models: what gets lost of many small probabilities shows there.
+    rng = np.random.default_rng(1)
+    rows = rng.choice([-80, 80], 72) + np.clip(rng.normal(0, 12, (5000, 72)), -47, 47)
+    scales = rng.uniform(0.02, 0.04, 5000).astype(np.float32)
+    fine = Head(rng.uniform(0.4, 1.6, 72).astype(np.float32), rows.round().astype(np.int8), EPS, scales, SEED)
+    h, targets, weights = tokens_for(5000, 72, 60, 2)
+    both = [
+        head_cross_entropy(engine, dataclasses.replace(fine, coarse=coarse), h, targets, weights).dh
+        for coarse in (False, True)
+    ]
+    assert both[0] is not None and both[1] is not None
+    off = np.linalg.norm(both[1] - both[0]) / np.linalg.norm(both[0])
+    assert 1e-4 < off < 0.008
 
 
 @pytest.mark.parametrize("isa", ISAS)

@@ -12,11 +12,13 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Engine, Model
 from bitconverter.format.errors import UserError
+from bitconverter.jobs import training_memory
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
-from bitconverter.jobs.job import Cancel, Failed, Finished, Metric, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.training_memory import Load, training_bytes
+from bitconverter.jobs.training_memory import KEPT_MOST, KEPT_SHARE, Load, room_to_keep, training_bytes
+from bitconverter.model.layer_stack import LayerStack
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +83,37 @@ def test_more_work_takes_more_memory(model: Path, change: dict[str, object]) -> 
     usual = Load(layers=2, tokens=4000, window=60, parameters=1000, lesson=10_000, vocabulary=100)
     larger = dataclasses.replace(usual, **change)  # type: ignore[arg-type]
     assert training_bytes(info, larger) > training_bytes(info, usual)
+
+
+def test_an_eighth_of_what_is_free_may_be_kept_in_whole_layers(
+    model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    info = Model(Engine(1), model).info
+    load = Load(layers=2, tokens=4000, window=60, parameters=1000, lesson=10_000, vocabulary=100)
+    block = LayerStack(Engine(1), model).block(0, 60)
+    layer = 4 * load.tokens * block.kept_columns
+    for free, layers in ((0, 0), (KEPT_SHARE * layer - 1, 0), (KEPT_SHARE * layer, 1), (10**13, 2)):
+        with_free(monkeypatch, 5_000_000 + free)
+        assert room_to_keep(info, load, 5_000_000) == layers * layer
+    many = dataclasses.replace(load, layers=10**6)
+    assert KEPT_MOST - layer < room_to_keep(info, many, 0) <= KEPT_MOST
+
+
+def test_what_is_kept_changes_the_time_but_not_the_soul(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    souls: list[bytes] = []
+    told: list[float] = []
+    for name, free in (("little", 10**8), ("much", 10**12)):
+        (tmp_path / name).mkdir()
+        with_free(monkeypatch, free)
+        job, events = make_job(model, tmp_path / name, adapter="lora", batch=64), list[Event]()
+        monkeypatch.setattr(training_memory, "KEPT_MOST", 0 if name == "little" else KEPT_MOST)
+        assert isinstance(run_job(job, events.append, Cancel()), Finished)
+        souls.append(Path(job.out).read_bytes())
+        told += [event.value for event in events if isinstance(event, Metric) and event.name == "memory"]
+    assert told[0] < told[1]
+    assert souls[0] == souls[1]
 
 
 PROGRAM = """
