@@ -297,7 +297,7 @@ static void run_group(const struct windows_call *call, int n_windows)
     in_batches(call, tokens, outputs);
 }
 
-/* Windows first.. that fit into one group; their starts and replicas. */
+/* Where the group's tokens, first.. of all, are kept. */
 static void place_kept(struct windows_call *call, float *kept, int64_t tokens, int64_t first)
 {
     call->qkv = call->w->qkv;
@@ -308,6 +308,7 @@ static void place_kept(struct windows_call *call, float *kept, int64_t tokens, i
     call->attention = call->kept.attention;
 }
 
+/* Windows first.. that fit into one group; their starts and replicas. */
 static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, int32_t windows,
                       int32_t share)
 {
