@@ -1,10 +1,14 @@
 ; The Windows installer: for one user, without administrator rights, English and Japanese.
 ;
-; makensis -DVERSION=0.1.0 -DSOURCE=folder -DOUT=setup.exe -DICON=x.ico [-DCOMPRESS=off] bitconverter.nsi
+; makensis -DVERSION=0.1.0 -DFILES=folder/* -DOUT=setup.exe -DICON=x.ico [-DCOMPRESS=off] bitconverter.nsi
+; (FILES with the slash of the system: makensis on Windows splits at a backslash alone)
 ;
 ; /S installs or removes silently, /D=C:\folder chooses the place (last word, no quotes), /NODESKTOP leaves the
-; desktop alone. The uninstaller keeps settings, chats and logs unless its box is ticked, or with /REMOVEDATA.
-; Exit codes: 0 done, 3 Windows too old or not 64 bit, 5 the program is running, 6 files could not be written.
+; desktop alone. An upgrade goes where the program is; with another place the program moves there. Shortcut and file
+; types stay as the user has them. The uninstaller keeps settings, chats and logs unless its box is ticked, or with
+; /REMOVEDATA.
+; Exit codes: 0 done, 3 Windows too old or not 64 bit, 5 the program is running, 6 files could not be written, 7 the
+; folder holds what is not ours.
 
 Unicode true
 Target amd64-unicode
@@ -14,10 +18,12 @@ Target amd64-unicode
 !define KEY "Software\${NAME}"
 !define UNINSTALL_KEY "Software\Microsoft\Windows\CurrentVersion\Uninstall\${NAME}"
 !define DATA "$LOCALAPPDATA\${NAME}"
+!define OLDEST_BUILD 17763 ; Windows 10 1809, the oldest that Qt 6.9 supports
 
 !include MUI2.nsh
 !include FileFunc.nsh
 !include LogicLib.nsh
+!include Sections.nsh
 !include WinVer.nsh
 !include x64.nsh
 
@@ -53,6 +59,7 @@ VIProductVersion "${VERSION}.0"
 !define MUI_LANGDLL_REGISTRY_VALUENAME "Language"
 !define MUI_FINISHPAGE_RUN "$INSTDIR\${EXE}"
 !insertmacro MUI_PAGE_WELCOME
+!define MUI_PAGE_CUSTOMFUNCTION_LEAVE LeaveDirectory
 !insertmacro MUI_PAGE_DIRECTORY
 !insertmacro MUI_PAGE_COMPONENTS
 !insertmacro MUI_PAGE_INSTFILES
@@ -84,14 +91,21 @@ VIProductVersion "${VERSION}.0"
   "The files could not be written to $INSTDIR. Is there enough space on the disk? The version that was there before is still in place." \
   "$INSTDIR に書き込めませんでした。ディスクの空き容量を確認してください。以前のバージョンはそのまま残っています。"
 !insertmacro Words TOO_OLD \
-  "${NAME} needs 64-bit Windows 10 or newer." \
-  "${NAME} には 64 ビット版の Windows 10 以降が必要です。"
+  "${NAME} needs 64-bit Windows 10, version 1809, or newer." \
+  "${NAME} には 64 ビット版の Windows 10（バージョン 1809）以降が必要です。"
+!insertmacro Words OCCUPIED \
+  "$INSTDIR holds other files already. Choose an empty folder or a new one. Nothing was changed." \
+  "$INSTDIR にはほかのファイルがあります。空のフォルダーか新しいフォルダーを選んでください。まだ何も変更していません。"
 
 ; A program file in use cannot be opened for writing.
-!macro RefuseWhileRunning FILE
-  ${If} ${FileExists} "$INSTDIR\${FILE}"
+!macro RefuseWhileRunning FOLDER
+  !insertmacro RefuseInUse "${FOLDER}\${EXE}"
+  !insertmacro RefuseInUse "${FOLDER}\${CLI}"
+!macroend
+!macro RefuseInUse FILE
+  ${If} ${FileExists} "${FILE}"
     ClearErrors
-    FileOpen $0 "$INSTDIR\${FILE}" a
+    FileOpen $0 "${FILE}" a
     ${If} ${Errors}
       MessageBox MB_OK|MB_ICONSTOP "$(RUNNING)" /SD IDOK
       SetErrorLevel 5
@@ -130,6 +144,14 @@ VIProductVersion "${VERSION}.0"
   RMDir /r "$INSTDIR\${ITEM}"
   Delete "$INSTDIR\${ITEM}"
 !macroend
+!macro TakeAwayOld ITEM
+  RMDir /r "$Old\${ITEM}"
+  Delete "$Old\${ITEM}"
+!macroend
+!macro ForgetUnfinished
+  DeleteRegValue HKCU "${KEY}" "Unfinished"
+  DeleteRegKey /ifempty HKCU "${KEY}"
+!macroend
 ; Also when an installation begins: the PC may have gone off between two steps of the one before.
 !macro PutBack ITEM
   ${If} ${FileExists} "$INSTDIR\~old\${ITEM}"
@@ -166,14 +188,115 @@ VIProductVersion "${VERSION}.0"
   System::Call 'shell32::SHChangeNotify(i 0x08000000, i 0, p 0, p 0)' ; SHCNE_ASSOCCHANGED
 !macroend
 
-Function .onInit
-  ${IfNot} ${RunningX64}
-  ${OrIfNot} ${AtLeastWin10}
-    MessageBox MB_OK|MB_ICONSTOP "$(TOO_OLD)" /SD IDOK
-    SetErrorLevel 3
-    Quit
+Var Old ; the folder of the program when it is to move from there to $INSTDIR, else ""
+
+; $R0: whether the folder $R1 holds the program, also when the PC went off in the middle of installing it. (yes, no)
+Function IsOurs
+  StrCpy $R0 yes
+  ReadRegStr $R2 HKCU "${KEY}" "Unfinished"
+  ${If} $R1 == $R2
+  ${OrIf} ${FileExists} "$R1\_internal\bitconverter\*.*"
+  ${OrIf} ${FileExists} "$R1\~old\_internal\bitconverter\*.*"
+    Return
   ${EndIf}
-  !insertmacro MUI_LANGDLL_DISPLAY
+  StrCpy $R0 no
+FunctionEnd
+
+; $R1: the folder of the program, as the registry knows it and if it is there; else "".
+Function FindProgram
+  ReadRegStr $R1 HKCU "${KEY}" "InstallDir"
+  ${If} $R1 == ""
+    ReadRegStr $R1 HKCU "${KEY}" "Unfinished"
+  ${EndIf}
+  ${If} $R1 != ""
+    Call IsOurs
+    ${If} $R0 == no
+      StrCpy $R1 ""
+    ${EndIf}
+  ${EndIf}
+FunctionEnd
+
+Function FindOld
+  StrCpy $Old ""
+  Call FindProgram
+  ${If} $R1 == ""
+  ${OrIf} $R1 == $INSTDIR
+    Return
+  ${EndIf}
+  ; One folder can have two names: a file made under one of them is then seen under the other.
+  ${If} ${FileExists} "$INSTDIR\*.*"
+    ClearErrors
+    GetTempFileName $R2 "$INSTDIR"
+    ${If} ${Errors}
+      Return
+    ${EndIf}
+    ${GetFileName} "$R2" $R3
+    ${If} ${FileExists} "$R1\$R3"
+      Delete "$R2"
+      Return
+    ${EndIf}
+    Delete "$R2"
+  ${EndIf}
+  StrCpy $Old $R1
+FunctionEnd
+
+!macro NotInside FOLDER
+  StrLen $R2 "${FOLDER}\"
+  StrCpy $R3 "$INSTDIR\" $R2
+  ${If} $R3 == "${FOLDER}\"
+    StrCpy $R0 no
+  ${EndIf}
+!macroend
+!macro NotThere ITEM
+  ${If} ${FileExists} "$INSTDIR\${ITEM}"
+    StrCpy $R0 no
+  ${EndIf}
+!macroend
+
+; $R0: whether the program may be put into $INSTDIR: what is there under the names of its files is taken away. (yes, no)
+Function LookAtPlace
+  StrCpy $R0 yes
+  !insertmacro NotInside "${DATA}"
+  ${If} $Old != ""
+    !insertmacro NotInside "$Old\_internal"
+    !insertmacro NotInside "$Old\~new"
+    !insertmacro NotInside "$Old\~old"
+  ${EndIf}
+  ${If} $R0 == no
+    Return
+  ${EndIf}
+  StrCpy $R1 $INSTDIR
+  Call IsOurs
+  ${If} $R0 == yes
+    Return
+  ${EndIf}
+  StrCpy $R0 yes
+  ${GetFileName} "$INSTDIR" $R2
+  ${If} $R2 == "${NAME}" ; the user may have files there, which the uninstaller leaves
+    !insertmacro ForEachItem NotThere
+    !insertmacro NotThere "~new"
+    !insertmacro NotThere "~old"
+    Return
+  ${EndIf}
+  ClearErrors
+  FindFirst $R2 $R3 "$INSTDIR\*.*"
+  ${DoUntil} ${Errors}
+    ${If} $R3 != "."
+    ${AndIf} $R3 != ".."
+      StrCpy $R0 no
+    ${EndIf}
+    FindNext $R2 $R3
+  ${Loop}
+  FindClose $R2
+FunctionEnd
+
+Function LeaveDirectory
+  Call FindOld
+  Call LookAtPlace
+  ${If} $R0 == no
+    MessageBox MB_OK|MB_ICONSTOP "$(OCCUPIED)"
+    Abort
+  ${EndIf}
 FunctionEnd
 
 ; The disk was full in the middle of a file: NSIS itself ends the installation.
@@ -181,13 +304,24 @@ Function .onInstFailed
   SetOutPath "$TEMP"
   RMDir /r "$INSTDIR\~new"
   RMDir "$INSTDIR"
+  !insertmacro ForgetUnfinished
   SetErrorLevel 6
 FunctionEnd
 
 Section "$(PROGRAM)" SectionProgram
   SectionIn RO
-  !insertmacro RefuseWhileRunning "${EXE}"
-  !insertmacro RefuseWhileRunning "${CLI}"
+  Call FindOld
+  Call LookAtPlace
+  ${If} $R0 == no
+    MessageBox MB_OK|MB_ICONSTOP "$(OCCUPIED)" /SD IDOK
+    SetErrorLevel 7
+    Quit
+  ${EndIf}
+  !insertmacro RefuseWhileRunning "$INSTDIR"
+  ${If} $Old != ""
+    !insertmacro RefuseWhileRunning "$Old"
+  ${EndIf}
+  WriteRegStr HKCU "${KEY}" "Unfinished" "$INSTDIR" ; if the PC goes off now, the next installation knows the folder
   ; All of the new version first, then the exchange: a full disk leaves the old version whole.
   !insertmacro ForEachItem PutBack
   RMDir /r "$INSTDIR\~new"
@@ -195,7 +329,7 @@ Section "$(PROGRAM)" SectionProgram
   StrCpy $2 ""
   ClearErrors
   SetOutPath "$INSTDIR\~new"
-  File /r "${SOURCE}/*"
+  File /r "${FILES}"
   WriteUninstaller "$INSTDIR\~new\uninstall.exe"
   SetOutPath "$INSTDIR"
   CreateDirectory "$INSTDIR\~old"
@@ -214,6 +348,7 @@ Section "$(PROGRAM)" SectionProgram
     RMDir /r "$INSTDIR\~new"
     RMDir "$INSTDIR\~old" ; not what could not be put back
     RMDir "$INSTDIR" ; a first installation leaves nothing
+    !insertmacro ForgetUnfinished
     MessageBox MB_OK|MB_ICONSTOP "$(NOT_WRITTEN)" /SD IDOK
     SetErrorLevel 6
     Quit
@@ -222,6 +357,7 @@ Section "$(PROGRAM)" SectionProgram
   RMDir /r "$INSTDIR\~old"
 
   WriteRegStr HKCU "${KEY}" "InstallDir" "$INSTDIR"
+  !insertmacro ForgetUnfinished
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayName" "${NAME}"
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayVersion" "${VERSION}"
   WriteRegStr HKCU "${UNINSTALL_KEY}" "DisplayIcon" "$INSTDIR\${EXE}"
@@ -235,6 +371,15 @@ Section "$(PROGRAM)" SectionProgram
   IntFmt $0 "0x%08X" $0
   WriteRegDWORD HKCU "${UNINSTALL_KEY}" "EstimatedSize" "$0"
   CreateShortcut "$SMPROGRAMS\${NAME}.lnk" "$INSTDIR\${EXE}"
+  ${If} ${FileExists} "$DESKTOP\${NAME}.lnk" ; of before: it may lead to another place
+    CreateShortcut "$DESKTOP\${NAME}.lnk" "$INSTDIR\${EXE}"
+  ${EndIf}
+  ${If} $Old != ""
+    !insertmacro ForEachItem TakeAwayOld
+    !insertmacro TakeAwayOld "~new"
+    !insertmacro TakeAwayOld "~old"
+    RMDir "$Old" ; what the user put there stays
+  ${EndIf}
 SectionEnd
 
 Section "$(DESKTOP)" SectionDesktop
@@ -252,14 +397,34 @@ Section "$(FILE_TYPES)" SectionFileTypes
   !insertmacro TellExplorer
 SectionEnd
 
+Function .onInit
+  ${IfNot} ${RunningX64}
+  ${OrIfNot} ${AtLeastWin10}
+  ${OrIfNot} ${AtLeastBuild} ${OLDEST_BUILD}
+    MessageBox MB_OK|MB_ICONSTOP "$(TOO_OLD)" /SD IDOK
+    SetErrorLevel 3
+    Quit
+  ${EndIf}
+  !insertmacro MUI_LANGDLL_DISPLAY
+  Call FindProgram
+  ${If} $R1 != "" ; an upgrade: what the user has taken away does not come back by itself
+    ${IfNot} ${FileExists} "$DESKTOP\${NAME}.lnk"
+      !insertmacro UnselectSection ${SectionDesktop}
+    ${EndIf}
+    ReadRegStr $0 HKCU "Software\Classes\BitConverter.Soul" ""
+    ${If} $0 == ""
+      !insertmacro UnselectSection ${SectionFileTypes}
+    ${EndIf}
+  ${EndIf}
+FunctionEnd
+
 Function un.onInit
   !insertmacro MUI_UNGETLANGUAGE
 FunctionEnd
 
 Section "un.$(REMOVE_PROGRAM)" SectionRemoveProgram
   SectionIn RO
-  !insertmacro RefuseWhileRunning "${EXE}"
-  !insertmacro RefuseWhileRunning "${CLI}"
+  !insertmacro RefuseWhileRunning "$INSTDIR"
   RMDir /r "$INSTDIR\_internal"
   RMDir /r "$INSTDIR\~new"
   RMDir /r "$INSTDIR\~old"

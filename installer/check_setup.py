@@ -1,12 +1,14 @@
 """What installer and uninstaller do, asserted: files, registry, words, refusals, failures half-way."""
 
 import re
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import ours
 import windows_build
 import wine
 from devenv import WINDOWS
@@ -16,9 +18,11 @@ from windows_place import (
     DATA,
     HOME,
     NOT_WRITTEN,
+    OCCUPIED,
     PC,
     PROGRAM,
     RUNNING,
+    TOO_OLD,
     UNINSTALL,
     WINDOW,
     WINE,
@@ -26,7 +30,9 @@ from windows_place import (
     digests,
     expect,
     files,
+    registry_lines,
     remove_key,
+    remove_value,
     section,
     set_value,
     wait,
@@ -38,16 +44,26 @@ WORDS = {  # of the types, as Explorer shows them
     1041: {"BitConverter.Soul": "BitConverter ソウル", "BitConverter.Pack": "BitConverter 知識パック"},
 }
 ITEMS = ("_internal", WINDOW.name, CONSOLE.name)
+ELSEWHERE = HOME / "別の場所 é" / "BitConverter"  # where a user may move the program
 LARGEST = 4_000_000  # bytes a file may have on a "full disk"; the program has larger ones
 
 
 def install(setup: Path, *words: str) -> None:
-    done = PC.run([PC.windows_path(setup), "/S", *words])
-    expect(done.returncode == 0, f"{setup.name} ended with {done.returncode}: {done.stdout}")
+    status = _setup_status(setup, *words)
+    expect(status == 0, f"{setup.name} {' '.join(words)} ended with {status}")
 
 
-def expect_installed(version: str, language: int = 1033) -> None:
-    shipped, there = digests(windows_build.PROGRAM), digests(PROGRAM)
+def _setup_status(setup: Path, *words: str) -> int:
+    return PC.run([PC.windows_path(setup), "/S", *words]).returncode
+
+
+def _into(place: Path) -> list[str]:
+    """The words that choose the place: they come last, and without quotes."""
+    return f"/D={PC.windows_path(place)}".split(" ")
+
+
+def expect_installed(version: str, language: int = 1033, place: Path = PROGRAM) -> None:
+    shipped, there = digests(windows_build.PROGRAM), digests(place)
     wrong = set(there) ^ {*shipped, Path(UNINSTALL.name)}
     expect(not wrong, f"missing or too much: {sorted(map(str, wrong))[:10]}")
     changed = [str(name) for name in shipped if shipped[name] != there[name]]
@@ -59,10 +75,14 @@ def expect_installed(version: str, language: int = 1033) -> None:
         expect(owner == kind, f"{extension} belongs to {owner!r}, not to {kind}")
         words = default_value(registry, rf"Software\Classes\{kind}")
         expect(words == WORDS[language][kind], f"{kind} is called {words!r}")
-        expect(open_command(kind, registry)[1:] == ["--open", "%1"], f"{kind} is not opened by --open")
-    _expect_resources(UNINSTALL, version, {"BitConverter installer", "BitConverter インストーラー"})
-    _expect_resources(WINDOW, windows_build.version(), {"BitConverter"})
-    _expect_resources(CONSOLE, windows_build.version(), {"BitConverter, command line"})
+        given = open_command(kind, registry, place)[1:]
+        expect(given == ["--open", "%1"], f"{kind} is not opened by --open")
+    own = windows_build.version()
+    _expect_resources(
+        place / UNINSTALL.name, version, {"BitConverter installer", "BitConverter インストーラー"}
+    )
+    _expect_resources(place / WINDOW.name, own, {"BitConverter"})
+    _expect_resources(place / CONSOLE.name, own, {"BitConverter, command line"})
 
 
 def expect_shortcuts(*folders: str) -> None:
@@ -70,12 +90,18 @@ def expect_shortcuts(*folders: str) -> None:
     expect(there == sorted(folders), f"shortcuts are in {there}, not in {sorted(folders)}")
 
 
-def open_command(kind: str, registry: str) -> list[str]:
+def open_command(kind: str, registry: str, place: Path = PROGRAM) -> list[str]:
     """The words of the command that Explorer starts for a file of that type."""
     command = default_value(registry, rf"Software\Classes\{kind}\shell\open\command")
     words = [quoted or plain for quoted, plain in re.findall(r'"([^"]*)"|(\S+)', command)]
-    expect(bool(words) and words[0] == PC.windows_path(WINDOW), f"{kind} is opened by {command}")
+    expect(bool(words) and words[0] == PC.windows_path(place / WINDOW.name), f"{kind} is opened by {command}")
     return words
+
+
+def forget_shortcut() -> None:
+    """As a user who does not want it on the desktop."""
+    (link,) = (path for path in HOME.rglob("BitConverter.lnk") if path.parent.name == "Desktop")
+    link.unlink()
 
 
 def expect_setup_file(setup: Path, version: str) -> None:
@@ -100,9 +126,9 @@ def _expect_resources(path: Path, version: str, descriptions: set[str]) -> None:
 # ---- removing
 
 
-def uninstall(*words: str) -> None:
+def uninstall(*words: str, place: Path = PROGRAM) -> None:
     """Run the uninstaller to its end: it goes on from a copy of itself, whose exit code nobody sees."""
-    done = PC.run([PC.windows_path(UNINSTALL), "/S", *words])
+    done = PC.run([PC.windows_path(place / UNINSTALL.name), "/S", *words])
     expect(done.returncode == 0, f"the uninstaller ended with {done.returncode}: {done.stdout}")
     wait(lambda: not PC.processes("Un"), "the uninstaller does not end")
 
@@ -112,15 +138,14 @@ def remove(*words: str) -> None:
     expect(not PROGRAM.exists(), f"{PROGRAM} is still there: {windows_build.files_of(PROGRAM)[:10]}")
 
 
-def expect_removed(before: set[Path], kept: set[Path]) -> None:
-    """Nothing is left but what was there before, the program's data, and `kept`."""
+def expect_removed(before: set[Path], registry: set[str], kept: set[Path]) -> None:
+    """Nothing is left but what was there before, files and lines of the registry, the program's data, and `kept`."""
     own = re.compile(r"/Temp/~nsu")  # the uninstaller's copy of itself; Windows removes it at the next start
     left = {path for path in files() - before if not own.search(path.as_posix())}
     left = {path for path in left if not path.is_relative_to(DATA)} - kept
     expect(not left, f"left behind: {sorted(map(str, left))}")
-    for line in PC.registry().splitlines():
-        ours = "BitConverter" in line or re.search(r"\.(soul|u32)\b", line)
-        expect(not ours, f"left in the registry: {line}")
+    lines = sorted(line for line in registry_lines() - registry if ours.can_be(line))
+    expect(not lines, f"left in the registry: {lines[:10]}")
 
 
 # ---- refusals
@@ -128,9 +153,11 @@ def expect_removed(before: set[Path], kept: set[Path]) -> None:
 
 def expect_refused_while_running(setup: Path) -> None:
     """Installer and uninstaller say 5 and change nothing."""
-    before, registry = digests(PROGRAM), PC.registry()
-    done = PC.run([PC.windows_path(setup), "/S"])
-    expect(done.returncode == RUNNING, f"an upgrade while the program runs ended with {done.returncode}")
+    before, registry = digests(PROGRAM), registry_lines()
+    for words in ([], _into(ELSEWHERE)):
+        status = _setup_status(setup, *words)
+        expect(status == RUNNING, f"an upgrade {words} while the program runs ended with {status}")
+    expect(not ELSEWHERE.exists(), f"a refused upgrade made {ELSEWHERE}")
     # with _? it goes on where it is, and its own exit code is seen; the folder comes last and without quotes
     place = f"_?={PC.windows_path(PROGRAM)}".split(" ")
     done = PC.run([PC.windows_path(UNINSTALL), "/S", *place])
@@ -142,7 +169,7 @@ def expect_refused_while_running(setup: Path) -> None:
 
 def expect_whole_after_failures(setup: Path) -> None:
     """Wherever the exchange fails, the exit code is 6 and the version from before is whole."""
-    before, registry = digests(PROGRAM), PC.registry()
+    before, registry = digests(PROGRAM), registry_lines()
 
     def fails(broken: Path, why: str) -> None:
         done = PC.run([PC.windows_path(broken), "/S"])
@@ -163,28 +190,134 @@ def expect_whole_after_failures(setup: Path) -> None:
     _expect_same_registry(registry, "an upgrade that failed")
 
 
-def _expect_same_registry(before: str, what: str) -> None:
-    changed = _without_wine(before) ^ _without_wine(PC.registry())
+def _expect_same_registry(before: set[str], what: str) -> None:
+    changed = before ^ registry_lines()
     expect(not changed, f"{what} changed the registry: {sorted(changed)[:10]}")
 
 
-def _without_wine(registry: str) -> set[str]:
-    """The registry's lines, each with its key, without what wine notes for itself."""
-    keys = re.split(r"^(?=\[)", registry, flags=re.MULTILINE)
-    theirs = "[HKEY_CURRENT_USER\\Software\\Wine\\"
-    return {
-        f"{key.splitlines()[0]} {line}"
-        for key in keys
-        if key and not key.startswith(theirs)
-        for line in key.splitlines()
-    }
-
-
-def expect_nothing_after_a_failure() -> None:
+def expect_nothing_after_a_failure(setup: Path) -> None:
     """The same where nothing was installed before."""
-    done = PC.run([PC.windows_path(_setup_without(CONSOLE.name)), "/S"])
-    _expect_failed(done.returncode, "a first installation", {})
+    registry = registry_lines()
+    _expect_failed(_setup_status(_setup_without(CONSOLE.name)), "a first installation", {})
     expect(not PROGRAM.exists(), f"a first installation that failed left {PROGRAM}")
+    if not WINDOWS:
+        _expect_failed(_on_a_full_disk(setup), "a first installation on a full disk", {})
+        expect(not PROGRAM.exists(), f"a first installation on a full disk left {PROGRAM}")
+    _expect_same_registry(registry, "a first installation that failed")
+
+
+# ---- the place
+
+
+def expect_moved(setup: Path, version: str) -> None:
+    """An upgrade into another folder: the program is there afterwards, and no longer where it was."""
+    note = PROGRAM / "of the user.txt"
+    note.write_text("kept", encoding="utf-8")
+    inside = PROGRAM / "_internal" / "inside"  # it would be removed with the old version
+    status = _setup_status(setup, *_into(inside))
+    expect(status == OCCUPIED and not inside.exists(), f"into the program itself: it ended with {status}")
+    install(setup, *_into(ELSEWHERE))
+    expect_installed(version, place=ELSEWHERE)
+    expect(list(PROGRAM.iterdir()) == [note], f"of the old place is left: {list(PROGRAM.iterdir())}")
+    links = list(HOME.rglob("BitConverter.lnk"))
+    wrong = [
+        link for link in links if PC.windows_path(ELSEWHERE).encode("utf-16-le") not in link.read_bytes()
+    ]
+    expect(len(links) == 2 and not wrong, f"of the shortcuts {links} these lead elsewhere: {wrong}")
+    place = section(PC.registry(), r"Software\BitConverter")
+    expect(ELSEWHERE.name in place and "Unfinished" not in place, f"the registry says {place}")
+    install(setup)
+    expect_installed(version, place=ELSEWHERE)
+    expect(list(PROGRAM.iterdir()) == [note], "an upgrade did not go where the program is")
+    # the same folder by another name, which a program may give it: it is not the old place
+    again = f"{PC.windows_path(ELSEWHERE)}\\_internal\\.."
+    install(setup, *f"/D={again}".split(" "))
+    expect_installed_files(ELSEWHERE)
+    install(setup, *_into(ELSEWHERE))
+    expect_installed(version, place=ELSEWHERE)
+    uninstall(place=ELSEWHERE)
+    expect(not ELSEWHERE.exists(), f"{ELSEWHERE} is still there")
+    install(setup)  # where the user's own file lies in a folder of our name
+    expect_installed_files(PROGRAM, note)
+    uninstall()
+    expect(list(PROGRAM.iterdir()) == [note], f"the uninstaller left or took {list(PROGRAM.iterdir())}")
+    note.unlink()
+    PROGRAM.rmdir()
+
+
+def expect_installed_files(place: Path, *more: Path) -> None:
+    """Only that the program's files are there, and `more`."""
+    shipped = {*digests(windows_build.PROGRAM), Path(UNINSTALL.name)}
+    wrong = shipped ^ ({*digests(place)} - {path.relative_to(place) for path in more})
+    expect(not wrong, f"in {place} is missing or too much: {sorted(map(str, wrong))[:10]}")
+
+
+def expect_others_left_alone(setup: Path) -> None:
+    """A folder with files that are not ours is refused, whatever they are called; nothing is changed."""
+    registry = registry_lines()
+    folders = {
+        "tools": ("_internal/foreign.txt", "uninstall.exe"),
+        "道具 é": ("notes.txt",),
+        "new": ("~new/foreign.txt",),
+        "x/BitConverter": ("_internal/foreign.txt", "notes.txt"),
+    }
+    for name, there in folders.items():
+        place = HOME / "foreign" / name
+        for file in there:
+            (place / file).parent.mkdir(parents=True, exist_ok=True)
+            (place / file).write_text("of another program", encoding="utf-8")
+        before = digests(place)
+        status = _setup_status(setup, *_into(place))
+        expect(
+            status == OCCUPIED, f"a folder with {there}: the installer ended with {status}, not {OCCUPIED}"
+        )
+        expect(digests(place) == before, f"a folder with {there}: now there are {digests(place)}")
+    shutil.rmtree(HOME / "foreign")
+    status = _setup_status(setup, *_into(DATA))
+    expect(status == OCCUPIED, f"the folder of settings and chats: the installer ended with {status}")
+    _expect_same_registry(registry, "a refused place")
+    empty = HOME / "empty"
+    empty.mkdir()
+    install(setup, *_into(empty))
+    expect_installed_files(empty)
+    uninstall(place=empty)
+    expect(not empty.exists(), f"{empty} is still there")
+
+
+def expect_goes_on_after_power_cut(setup: Path) -> None:
+    """A first installation that was cut off: the next one knows the folder as ours, and finishes."""
+    place = HOME / "cut off"
+    (place / "~new" / "_internal").mkdir(parents=True)
+    (place / "~new" / "half.dll").write_bytes(b"half")
+    set_value(r"HKCU\Software\BitConverter", PC.windows_path(place), "Unfinished")
+    install(setup, *_into(place))
+    expect_installed_files(place)
+    uninstall(place=place)
+    expect(not place.exists(), f"{place} is still there")
+
+
+def expect_old_windows_refused(setup: Path) -> None:
+    """Windows 10 before 1809. A real Windows cannot be made to be another."""
+    if WINDOWS:
+        return
+    before = registry_lines()
+    key, wines = r"HKLM\Software\Microsoft\Windows NT\CurrentVersion", r"HKCU\Software\Wine"
+    remove_value(wines, "Version")  # else what the other key says is not looked at
+    for name, value in (
+        ("CurrentVersion", "10.0"),
+        ("CurrentBuild", "17134"),
+        ("CurrentBuildNumber", "17134"),
+    ):
+        set_value(key, value, name)
+    PC.stop()
+    said = PC.run(["cmd", "/c", "ver"]).stdout
+    expect("10.0.17134" in said, f"wine was to be Windows 10 1803, and says {said}")
+    status = _setup_status(setup)
+    expect(status == TOO_OLD, f"on Windows 10 1803 the installer ended with {status}, not {TOO_OLD}")
+    set_value(wines, "win10", "Version")
+    PC.stop()
+    expect(not PROGRAM.exists(), f"a Windows that is too old has {PROGRAM}")
+    _expect_same_registry(before, "a Windows that is too old")
 
 
 def _expect_failed(status: int, why: str, before: dict[Path, str]) -> None:

@@ -5,7 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import binaries
 import devenv
@@ -23,6 +23,7 @@ PROGRAM = BUILD / "dist" / "BitConverter"
 DIST = ROOT / "dist" / "windows"
 SPEC = ROOT / "installer" / "bitconverter.spec"
 SCRIPT = ROOT / "installer" / "bitconverter.nsi"
+MADE_WITH = "made-with.txt"
 MAX_INSTALLER, MAX_PROGRAM = 60_000_000, 160_000_000  # bytes
 
 
@@ -47,6 +48,8 @@ def main() -> None:
     need_makensis()
     if not devenv.WINDOWS:
         binaries.check_nsis()
+    for old in [*DIST.glob("BitConverter-*-setup.exe"), DIST / MADE_WITH]:  # not to be taken for this build's
+        old.unlink(missing_ok=True)
     if devenv.WINDOWS:
         _freeze_on_windows()
     else:
@@ -73,7 +76,7 @@ def _note_what_it_was_made_with() -> None:
         f"compiler: {first.splitlines()[0]}", f"NSIS: {nsis_version()}", f"built by Python: {sys.version}",
         f"{setup.name}: sha256 {hashlib.sha256(setup.read_bytes()).hexdigest()}",
     ]  # fmt: skip
-    (DIST / "made-with.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    (DIST / MADE_WITH).write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def need_makensis() -> None:
@@ -157,9 +160,15 @@ def pack(number: str, out: Path, *, compress: bool = True, source: Path = PROGRA
     """The installer of that version number from the frozen program, or from another folder like it."""
     say(f"packing {out.name}")
     out.parent.mkdir(parents=True, exist_ok=True)
-    words = {"VERSION": number, "SOURCE": source, "OUT": out, "ICON": BUILD / "BitConverter.ico"}
-    words["COMPRESS"] = "lzma" if compress else "off"
     run(
-        ["makensis", "-V2", "-WX", *(f"-D{name}={value}" for name, value in words.items()), SCRIPT],
+        ["makensis", "-V2", "-WX", "-INPUTCHARSET", "UTF8", *defines(number, out, compress, source), SCRIPT],
         quiet=True,
     )
+
+
+def defines(number: str, out: PurePath, compress: bool, source: PurePath) -> list[str]:
+    """What bitconverter.nsi wants to be told. Its files are named with the system's own slash: makensis on Windows
+    takes a path apart at backslashes alone."""
+    words = {"VERSION": number, "FILES": source / "*", "OUT": out, "ICON": BUILD / "BitConverter.ico"}
+    words["COMPRESS"] = "lzma" if compress else "off"
+    return [f"-D{name}={value}" for name, value in words.items()]

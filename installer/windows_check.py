@@ -16,7 +16,7 @@ import check_setup
 import windows_build
 import windows_python
 from devenv import WINDOWS, SetupError, say
-from windows_place import DATA, HOME, PC, PROGRAM, WINE, Steps, expect, files
+from windows_place import DATA, HOME, PC, PROGRAM, WINE, Steps, expect, files, registry_lines
 
 NEXT_VERSION = "9.9.9"
 
@@ -48,10 +48,14 @@ def main() -> None:
 
 
 def _tour(setup: Path, upgrade: Path, steps: Steps) -> None:
-    before, version = files(), windows_build.version()
+    before, registry, version = files(), registry_lines(), windows_build.version()
     check_setup.expect_setup_file(setup, version)
     check_setup.expect_setup_file(upgrade, NEXT_VERSION)
-    check_setup.expect_nothing_after_a_failure()
+    check_setup.expect_nothing_after_a_failure(upgrade)
+    check_setup.expect_goes_on_after_power_cut(upgrade)
+    check_setup.expect_others_left_alone(upgrade)
+    check_setup.expect_old_windows_refused(setup)
+    steps.done("nothing is left by a failure; folders of others are refused with 7, an old Windows with 3")
     check_setup.install(setup)
     check_setup.expect_installed(version)
     check_setup.expect_shortcuts("Desktop", "Programs")
@@ -74,12 +78,17 @@ def _tour(setup: Path, upgrade: Path, steps: Steps) -> None:
     check_program.start_and_kill(steps, parts["file dialog"]["temp"])
     check_data.expect_kept(made)
     check_setup.remove()
-    check_setup.expect_removed(before, set(made))
+    check_setup.expect_removed(before, registry, set(made))
     check_data.expect_kept(made)
     steps.done("removed; settings, chats, models and souls are still there, nothing else is")
     check_setup.expect_japanese(setup)
     check_setup.expect_owners_left_alone(setup)
     steps.done("in Japanese; file types of other programs left alone")
+    check_setup.install(setup)
+    check_setup.expect_moved(upgrade, NEXT_VERSION)
+    check_setup.expect_removed(before, registry, set(made))
+    check_data.expect_kept(made)
+    steps.done("moved to another folder by an upgrade: nothing is left in the old one but the user's own")
     check_setup.install(setup, "/NODESKTOP")
     check_setup.expect_shortcuts("Programs")
     check_data.expect_soul_works()
@@ -95,11 +104,13 @@ def _tour(setup: Path, upgrade: Path, steps: Steps) -> None:
 def _upgrade(upgrade: Path, made: dict[Path, str], steps: Steps) -> None:
     stale = PROGRAM / "_internal" / "stale from before.dll"
     stale.write_bytes(b"old")
+    check_setup.forget_shortcut()
     check_setup.install(upgrade)
+    check_setup.expect_shortcuts("Programs")
     expect(not stale.exists(), "the upgrade left a file of the old version")
     check_setup.expect_installed(NEXT_VERSION)
     check_data.expect_kept(made)
-    steps.done("upgraded; stale files are gone, the user's files are there")
+    steps.done("upgraded; stale files are gone, the user's files are there, the shortcut is not put back")
 
 
 def _expect_files_of_the_user(made: dict[Path, str]) -> None:

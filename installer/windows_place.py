@@ -1,11 +1,13 @@
 """Where the installer is tried: under wine as a user with a difficult name, or on the Windows that this runs on."""
 
 import hashlib
+import os
 import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+import ours
 import this_windows
 import windows_build
 import wine
@@ -19,7 +21,13 @@ PROGRAM = LOCAL / "Programs" / "BitConverter"
 DATA = LOCAL / "BitConverter"
 WINDOW, CONSOLE = PROGRAM / "BitConverter.exe", PROGRAM / "bitconverter-cli.exe"
 UNINSTALL = PROGRAM / "uninstall.exe"
-RUNNING, NOT_WRITTEN = 5, 6  # exit codes of installer and uninstaller
+TOO_OLD, RUNNING, NOT_WRITTEN, OCCUPIED = 3, 5, 6, 7  # exit codes of installer and uninstaller
+# Where a program may write that is not the user's: nothing of ours may come up there.
+OF_ALL_USERS = (
+    [Path(os.environ[name]) for name in ("ProgramData", "PUBLIC")] + [Path(os.environ["SYSTEMROOT"]) / "Temp"]
+    if WINDOWS
+    else [WINE.drive_c / name for name in ("ProgramData", "users/Public", "windows/temp")]
+)
 
 
 class Steps:
@@ -58,10 +66,28 @@ def digest(path: Path) -> str:
 
 
 def files() -> set[Path]:
-    """Every file of the user but what Windows itself notes."""
+    """Every file of the user and of all users but what Windows itself notes; where others work, what can be ours."""
     return {
-        path for path in HOME.rglob("*") if path.is_file() and not path.name.lower().startswith("ntuser.dat")
+        path
+        for place in (HOME, *OF_ALL_USERS)
+        for path in place.rglob("*")
+        if (not WINDOWS or ours.can_be(path))
+        and not path.name.lower().startswith("ntuser.dat")
+        and path.is_file()
     }
+
+
+def registry_lines() -> set[str]:
+    """Of the user's programs, each with its key; where others work, what can be ours. Not what wine notes itself."""
+    keys = re.split(r"^(?=\[)", PC.registry(), flags=re.MULTILINE)
+    wines = "[HKEY_CURRENT_USER\\Software\\Wine\\"
+    lines = {
+        f"{key.splitlines()[0]} {line}"
+        for key in keys
+        if key and not key.startswith(wines)
+        for line in key.splitlines()
+    }
+    return {line for line in lines if not WINDOWS or ours.can_be(line)}
 
 
 def section(registry: str, name: str) -> str:
@@ -85,3 +111,7 @@ def set_value(key: str, value: str, name: str = "") -> bool:
 
 def remove_key(key: str) -> None:
     PC.run(["reg", "delete", key, "/f"])
+
+
+def remove_value(key: str, name: str) -> None:
+    PC.run(["reg", "delete", key, "/v", name, "/f"])
