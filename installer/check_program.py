@@ -1,14 +1,15 @@
 """The installed program tried: its self-test, its starts, a second start, files given to it, the network."""
 
-import json
 import shutil
 import time
-from pathlib import Path, PurePath, PureWindowsPath
+from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import check_data
 import measure_start
-import psutil
+import moments
+import ours
+import self_test_report
 import watch_network
 import windows_build
 import windows_python
@@ -18,6 +19,8 @@ from devenv import WINDOWS
 from windows_place import CONSOLE, DATA, HOME, PC, WINDOW, WINE, Steps, expect, wait
 
 LOG = DATA / "Logs" / "native-crash.log"
+# In a folder of its own: the self-test may write beside its report, and finds what is written anywhere else.
+REPORT = HOME / "試し" / "結果.json"
 START_AND_KILL = 50
 # Debian 12's wine cannot open Qt's windows, and drops the variable that says so
 OFFSCREEN = ["--platform", "offscreen"]
@@ -29,10 +32,9 @@ def self_test(steps: Steps) -> dict[str, Any]:
     expect(windows_build.version() in version.stdout, f"bitconverter-cli --version said {version.stdout}")
     parts = _self_test(WINDOW)
     expect(HOME.name in parts["versions"]["executable"], f"tested {parts['versions']}")
-    shutil.copy(HOME / "結果.png", windows_build.BUILD / "self-test.png")
-    shutil.copy(HOME / "結果.json", windows_build.BUILD / "self-test.json")
     for ending in ("json", "png"):
-        (HOME / f"結果.{ending}").unlink()
+        shutil.copy(REPORT.with_suffix(f".{ending}"), windows_build.BUILD / f"self-test.{ending}")
+    shutil.rmtree(REPORT.parent)
     seconds = parts["start"]["seconds_until_shown"]
     steps.done(f"self-test: {len(parts)} parts passed; {parts['engine']['isa']}, window after {seconds} s")
     return parts
@@ -45,24 +47,15 @@ def measure_starts(program: Path, times: int = 3) -> float:
     )
     seconds = [float(_self_test(program)["start"]["seconds_until_shown"]) for _ in range(times)]
     PC.stop()
-    for ending in ("json", "png"):
-        (HOME / f"結果.{ending}").unlink()
+    shutil.rmtree(REPORT.parent)
     return measure_start.within_limit(seconds, f"{program.name}{'' if WINDOWS else ' under wine'}")
 
 
 def _self_test(program: Path) -> dict[str, Any]:
-    out = HOME / "結果.json"
-    command = [PC.windows_path(program), *OFFSCREEN, "--selftest", PC.windows_path(out)]
+    REPORT.parent.mkdir(exist_ok=True)
+    command = [PC.windows_path(program), *OFFSCREEN, "--selftest", PC.windows_path(REPORT)]
     done = PC.run(command, timeout=1800)
-    expect(out.exists(), f"the self-test wrote nothing and ended with {done.returncode}: {done.stdout}")
-    parts: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))["parts"]
-    failed = {name: part for name, part in parts.items() if not part["ok"]}
-    expect(
-        not failed and done.returncode == 0, f"self-test: {json.dumps(failed, ensure_ascii=False, indent=1)}"
-    )
-    expect(parts["versions"]["frozen"], f"tested {parts['versions']}")
-    expect(out.with_suffix(".png").stat().st_size > 10_000, "the window was not painted")
-    return parts
+    return self_test_report.parts(REPORT, done.returncode, done.stdout, frozen=True)
 
 
 # ---- starting and ending
@@ -82,19 +75,41 @@ def kill() -> None:
 
 
 def start_and_kill(steps: Steps, temporary: str) -> None:
-    """Nothing is left in `temporary`, the folder that the program itself calls so."""
+    """At every moment of moments.MOMENTS. Nothing is left in `temporary`, the folder that the program calls so."""
     folder = PC.host_path(temporary)
     expect(folder.is_dir(), f"the program's folder for temporary files is {folder}, which is not there")
     _expect_watch_sees(folder)
-    before = set(folder.rglob("*"))
-    for _ in range(START_AND_KILL):
-        start()
-        kill()
-    grown = set(folder.rglob("*")) - before
+    before = _temporary(folder)
+    for number in range(START_AND_KILL):
+        _start_and_kill_at(moments.MOMENTS[number % len(moments.MOMENTS)])
+    grown = _temporary(folder) - before
     expect(not grown, f"{START_AND_KILL} starts left in {folder}: {sorted(map(str, grown))[:10]}")
     steps.done(
-        f"started and killed {START_AND_KILL} times; no process is left, and nothing in {PureWindowsPath(temporary)}"
+        f"started and killed {START_AND_KILL} times, {', '.join(moments.MOMENTS)}; no process is left, and nothing in "
+        f"{PureWindowsPath(temporary)}"
     )
+
+
+def _start_and_kill_at(moment: str) -> None:
+    LOG.unlink(missing_ok=True)
+    model = ["--open", PC.windows_path(check_data.MODEL)] if moment == moments.OPEN else []
+    PC.start([PC.windows_path(WINDOW), *OFFSCREEN, *model])
+    wait(lambda: bool(PC.processes(WINDOW.name)), "the program did not start", 120)
+    number = PC.processes(WINDOW.name)[0]
+    wait(
+        lambda: moments.reached(moment, number, LOG, check_data.MODEL),
+        f"the program was to be killed {moment}, and does not come so far", 120,
+    )  # fmt: skip
+    if moment == moments.OPEN:
+        time.sleep(moments.IDLE)
+    kill()
+
+
+def _temporary(folder: Path) -> set[Path]:
+    """What is in it; where others work, what can be ours."""
+    return {
+        path for path in folder.rglob("*") if not WINDOWS or ours.can_be_temporary(path.relative_to(folder))
+    }
 
 
 def _expect_watch_sees(folder: Path) -> None:
@@ -148,9 +163,7 @@ def _first() -> int:
 
 def _has_open(number: int) -> bool:
     """Whether that process has the model's weights mapped."""
-    wanted = (check_data.MODEL.name, "model.safetensors")
-    places = [PurePath(place.path).parts[-2:] for place in psutil.Process(number).memory_maps()]
-    return wanted in places
+    return moments.maps(number, check_data.MODEL.name, "model.safetensors")
 
 
 def _second(first: int, *words: str) -> None:
