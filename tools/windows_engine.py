@@ -94,8 +94,7 @@ def test() -> str:
 def native_wheel(folder: Path = DIST) -> Path:
     """The wheel of the system that builds."""
     say("the wheel")
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
+    _remove_wheels(folder)
     run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", folder, ROOT], quiet=True)
     (made,) = folder.glob("bitconverter-*.whl")
     if devenv.WINDOWS:
@@ -106,8 +105,7 @@ def native_wheel(folder: Path = DIST) -> Path:
 def wheel() -> Path:
     """The Windows wheel, in dist/windows."""
     say("the wheel for Windows")
-    shutil.rmtree(DIST, ignore_errors=True)
-    DIST.mkdir(parents=True)
+    _remove_wheels(DIST)
     env = devenv.environment() | {"CMAKE_ARGS": f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}"}
     run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", DIST, ROOT], quiet=True, env=env)
     (made,) = DIST.glob("bitconverter-*.whl")
@@ -116,6 +114,13 @@ def wheel() -> Path:
     (made,) = DIST.glob("bitconverter-*-py3-none-win_amd64.whl")
     need_sound_wheel(made)
     return made
+
+
+def _remove_wheels(folder: Path) -> None:
+    """The wheels alone: an installer that was made lies beside them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in folder.glob("bitconverter-*.whl"):
+        old.unlink()
 
 
 def need_sound_wheel(wheel: Path) -> None:
