@@ -57,7 +57,6 @@ PARTS = (
         for name in (
             "freetype",
             "harfbuzz",
-            "libjpeg",
             "libpng",
             "pcre2",
             "double-conversion",

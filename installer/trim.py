@@ -56,7 +56,8 @@ FILES = {
     r"/plugins/generic/": "touch screens without a window system",
     r"/plugins/platforms/(lib)?q(direct2d|minimal|eglfs|linuxfb|minimalegl|vnc|vkkhrdisplay|wayland-egl)\b[^/]*$":
         "ways to draw that no desktop needs",
-    r"/plugins/imageformats/(lib)?q(pdf|icns|tga|tiff|wbmp|webp)\.[a-z]+$": "image kinds we never show",
+    r"/plugins/imageformats/(lib)?q(gif|icns|ico|jpeg|pdf|tga|tiff|wbmp|webp)\.[a-z]+$":
+        "kinds of pictures that we never show: ours are SVG, PNG is in Qt itself, and answers load no pictures",
     r"/translations/(?!qtbase_(ja|en)\.qm$)": "Qt's words in other languages than ours",
     r"(^|/)(ucrtbase|api-ms-win-[a-z0-9-]+)\.dll$": "part of Windows 10",
     r"^/MSVCP140\.dll$": "of the PC that builds, not of a package; Qt's packages and numpy have their own beside them",
