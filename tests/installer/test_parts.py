@@ -7,14 +7,18 @@ import struct
 import tomllib
 import zipfile
 from fnmatch import fnmatch
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 import binaries
 import devenv
 import icon
 import licenses
 import lock
+import moments
+import ours
+import psutil
 import pytest
+import self_test_report
 import trim
 import windows_build
 import windows_engine
@@ -57,6 +61,8 @@ def test_every_locked_file_has_its_sha256(path):
     [
         "PySide6/opengl32sw.dll", "PySide6/Qt6Quick.dll", "PySide6\\Qt6Qml.dll", "PySide6/Qt/lib/libQt6Pdf.so.6",
         "PySide6/plugins/tls/qschannelbackend.dll", "PySide6/translations/qtbase_de.qm", "ucrtbase.dll",
+        "PySide6/plugins/imageformats/qgif.dll", "PySide6/plugins/imageformats/qico.dll",
+        "PySide6/Qt/plugins/imageformats/libqjpeg.so",
         "PySide6/translations/qt_ja.qm", "bcryptprimitives.dll", "PySide6/plugins/platforms/qminimal.dll",
     ],
 )  # fmt: skip
@@ -301,7 +307,7 @@ INSIDE = {  # who lies inside of what, as their own builds say
     "charset-normalizer": {"mypyc"},
     "the engine": {"libgcc", "mingw-w64"},
     "the installer": {"NSIS", "mingw-w64", "zlib"},
-    "Qt": {"freetype", "harfbuzz", "libjpeg", "libpng", "pcre2", "zlib"},
+    "Qt": {"freetype", "harfbuzz", "libpng", "pcre2", "zlib"},
 }
 
 
@@ -371,3 +377,139 @@ def test_the_program_is_one_folder_and_nothing_is_packed():
     assert '"upx": False' in spec and "upx=False" in spec
     for key in ("CompanyName", "ProductName", "FileVersion", "FileDescription"):
         assert f'"{key}":' in spec
+
+
+@pytest.mark.parametrize(
+    ("source", "told"),
+    [
+        (PureWindowsPath("C:/a b/BitConverter"), r"-DFILES=C:\a b\BitConverter\*"),
+        (PurePosixPath("/a b/BitConverter"), "-DFILES=/a b/BitConverter/*"),
+    ],
+)
+def test_makensis_is_told_the_files_with_the_slash_of_its_system(source, told):
+    assert told in windows_build.defines("1.0.0", Path("setup.exe"), False, source)
+    script = windows_build.SCRIPT.read_text(encoding="utf-8")
+    assert [line.split()[-1] for line in script.splitlines() if line.strip().startswith("File ")] == [
+        '"${FILES}"'
+    ]
+
+
+def test_a_new_wheel_leaves_the_installer_beside_it(tmp_path, monkeypatch):
+    """The quick tier makes the wheel for Windows where the release lies."""
+    names = ("BitConverter-1.0.0-setup.exe", "made-with.txt", "bitconverter-0.9-py3-none-win_amd64.whl")
+    for name in names:
+        (tmp_path / name).touch()
+    made = []
+
+    def pip(words, **_):
+        if "wheel" in words:
+            made.append(sorted(path.name for path in tmp_path.iterdir()))
+            (tmp_path / "bitconverter-1.0-py3-none-win_amd64.whl").touch()
+
+    monkeypatch.setattr(windows_engine, "DIST", tmp_path)
+    monkeypatch.setattr(windows_engine, "run", pip)
+    monkeypatch.setattr(windows_engine, "need_sound_wheel", lambda _: None)
+    assert windows_engine.wheel().name == "bitconverter-1.0-py3-none-win_amd64.whl"
+    assert windows_engine.native_wheel(tmp_path).name == "bitconverter-1.0-py3-none-win_amd64.whl"
+    assert {*names[:2]} <= {*made[0]} and names[2] not in made[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "is_ours"),
+    [
+        (
+            r"[HKEY_CURRENT_USER\Software\QtProject\x] \"Directory\"=\"C:/bitconverter-scratch-ab12/files\"",
+            True,
+        ),
+        (r"[HKEY_CURRENT_USER\Software\QtProject\OrganizationDefaults\FileDialog] \"history\"", True),
+        (r"[HKEY_CURRENT_USER\Software\Classes\.soul]", True),
+        (r"[HKEY_CURRENT_USER\Software\Classes\.U32\OpenWithProgids]", True),
+        (r"[HKEY_CURRENT_USER\Software\Microsoft\Edge] \"soul\"", False),
+        (PureWindowsPath("C:/Users/x/AppData/Local/BITCONVERTER/settings.json"), True),
+        (PureWindowsPath("C:/Users/x/AppData/Local/Microsoft/Edge/cache"), False),
+    ],
+)
+def test_what_on_a_desktop_in_use_can_be_ours(text, is_ours):
+    assert ours.can_be(text) == is_ours
+
+
+@pytest.mark.parametrize(
+    ("path", "is_ours"),
+    [
+        ("bitconverter-scratch-ab12/files", True), ("_MEI12345/python311.dll", True), ("nsa1B2C.tmp", True),
+        ("~nsu.tmp/Au_.exe", True), ("msedge_1234/x", False), ("chocolatey", False), ("tmp3f9a.tmp", False),
+    ],
+)  # fmt: skip
+def test_what_in_a_temporary_folder_can_be_ours(path, is_ours):
+    assert ours.can_be_temporary(PureWindowsPath(path)) == is_ours
+
+
+def test_the_moments_at_which_a_start_is_killed(tmp_path, monkeypatch):
+    """As far as a process has come, by what it has written and mapped."""
+    log, model = tmp_path / "native-crash.log", tmp_path / "小さい é"
+    mapped = []
+
+    class Process:
+        def __init__(self, number):
+            if number != 7:
+                raise psutil.NoSuchProcess(number)
+
+        def memory_maps(self):
+            return mapped
+
+    def reached(number=7):
+        return [moment for moment in moments.MOMENTS if moments.reached(moment, number, log, model)]
+
+    def maps(*parts):
+        mapped.append(type("Map", (), {"path": str(tmp_path.joinpath(*parts))}))
+
+    monkeypatch.setattr(psutil, "Process", Process)
+    maps("other", "model.safetensors")
+    assert reached() == [moments.AT_ONCE]
+    log.touch()
+    maps("chats.sqlite3-shm")
+    assert reached() == [moments.AT_ONCE, moments.LOGGING, moments.SHOWN]
+    maps(model.name, "model.safetensors")
+    assert reached() == list(moments.MOMENTS)
+    assert reached(8) == [moments.AT_ONCE, moments.LOGGING]
+
+
+def test_a_self_test_that_did_not_pass_is_refused(tmp_path):
+    out = tmp_path / "report.json"
+    good = {"versions": {"ok": True, "frozen": True}, "engine": {"ok": True}}
+
+    def write(parts):
+        out.write_text(json.dumps({"parts": parts}), encoding="utf-8")
+        out.with_suffix(".png").write_bytes(bytes(20_000))
+
+    def refused(match, status=0, frozen=True):
+        with pytest.raises(devenv.SetupError, match=match):
+            self_test_report.parts(out, status, "", frozen=frozen)
+
+    refused("wrote nothing")
+    write(good)
+    assert self_test_report.parts(out, 0, "", frozen=True) == good
+    refused("another program", frozen=False)
+    refused(r"self-test \(3\)", status=3)
+    write({**good, "engine": {"ok": False, "error": "no engine"}})
+    refused("no engine")
+    write(good)
+    out.with_suffix(".png").write_bytes(b"")
+    refused("not painted")
+
+
+def test_the_workflow_keeps_the_installer_whatever_its_trial_says():
+    import yaml
+
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "windows.yml").read_text(encoding="utf-8"))
+    steps = workflow["jobs"]["windows"]["steps"]
+    runs = [step.get("run", step.get("uses", "")).split("@")[0] for step in steps]
+    tried, kept, timed = (
+        next(number for number, run in enumerate(runs) if run.startswith(words))
+        for words in (
+            "python installer/build.py check",
+            "actions/upload-artifact",
+            "python installer/build.py start",
+        )
+    )
+    assert tried < kept < timed and steps[kept]["if"] == "always()"
