@@ -24,6 +24,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog, QWidget
 from bitconverter.gui import messages
 from bitconverter.gui.choose import notes_put_back
 from bitconverter.gui.process_age import process_age
+from bitconverter.jobs.long_path import plain
 from bitconverter.jobs.needing import DIFFICULT_NAME, need
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.settings import Settings
@@ -266,11 +267,11 @@ def _outside(watch: Watch, folder: Path, target: Path) -> dict[str, Any]:
 
     A temporary file that is gone again is nobody's trouble.
     """
-    allowed = (folder.parents[1], target.parent)
+    allowed = [Path(plain(str(place))) for place in (folder.parents[1], target.parent)]
     temporary = Path(tempfile.gettempdir())
     strangers = sorted(
         name
-        for name in watch.written
+        for name in map(plain, watch.written)
         if not name.lower().endswith(("/null", "\\nul"))  # the device that swallows
         and not any(Path(name).is_relative_to(place) for place in allowed)
         and (Path(name).exists() or not Path(name).is_relative_to(temporary))

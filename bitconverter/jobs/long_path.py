@@ -15,7 +15,14 @@ _PREFIX, _SHARE = "\\\\?\\", "\\\\?\\UNC\\"
 
 def reachable(path: str, windows: bool = sys.platform == "win32") -> str:
     """`path` as it is if it is short or not of Windows; else the same place in a form of any length."""
-    if not windows or len(path) < OPENS_WITH_ITS_FILES or path.startswith("\\\\?\\"):
+    if not windows or len(path) < OPENS_WITH_ITS_FILES or path.startswith(_PREFIX):
         return path
     whole = ntpath.normpath(path if ntpath.isabs(path) else ntpath.join(os.getcwd(), path))
     return _SHARE + whole[2:] if whole.startswith("\\\\") else _PREFIX + whole
+
+
+def plain(path: str) -> str:
+    """`path` without what reachable() puts before it."""
+    if path.startswith(_SHARE):
+        return "\\\\" + path.removeprefix(_SHARE)
+    return path.removeprefix(_PREFIX)

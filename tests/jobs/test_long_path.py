@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from bitconverter.jobs.long_path import OPENS_WITH_ITS_FILES, reachable
+from bitconverter.jobs.long_path import OPENS_WITH_ITS_FILES, plain, reachable
 
 LONG = "\\".join(["長い名前 " * 8] * 6)
 
@@ -21,7 +21,12 @@ LONG = "\\".join(["長い名前 " * 8] * 6)
     ],
 )
 def test_a_long_path_of_windows_gets_what_opens_it(path: str, expected: str) -> None:
-    assert reachable(path, windows=True) == expected
+    found = reachable(path, windows=True)
+    assert (
+        found == expected
+        and reachable(plain(found), windows=True) == found
+        and not plain(found).startswith("\\\\?")
+    )
 
 
 def test_a_relative_one_is_made_absolute(monkeypatch: pytest.MonkeyPatch) -> None:
