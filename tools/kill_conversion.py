@@ -12,7 +12,6 @@ time; every fourth is counted from the start of its process, the others from the
 One line is printed for each kill, then a table and a line that begins with PASSED or FAILED. Ends with 0 or 1.
 """
 
-import argparse
 import hashlib
 import shutil
 import sys
@@ -23,8 +22,9 @@ from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+import killing
 import numpy as np
-from killing import Told, begin, live, to_its_end
+from killing import Told, begin, live, to_its_end, verdict
 
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
@@ -129,16 +129,11 @@ def judge(all_tried: list[Tried], wanted: int, seed: int) -> bool:
     for tried in all_tried:
         places = ", ".join(f"{place} {count}" for place, count in tried.kills.most_common())
         print(f"| {tried.name} | {tried.kills.total()} | {tried.ended} | {places} |")
-    print("\n" + ("FAILED: " + "; ".join(problems) if problems else "PASSED"), flush=True)
-    return not problems
+    return verdict(problems)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = killing.parser(__doc__)
     parser.add_argument("--source", type=Path, help="a model folder; none: a tiny model of the program's own")
     args = parser.parse_args()
     begin()

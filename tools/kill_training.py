@@ -29,8 +29,9 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
+import killing
 import numpy as np
-from killing import Told, begin, live, to_its_end
+from killing import Told, begin, live, to_its_end, verdict
 
 from bitconverter.jobs import train_run, train_state
 from bitconverter.jobs.benchmark import machine
@@ -200,16 +201,11 @@ def judge(args: argparse.Namespace, kills: int, save: float, seen: Seen, same: b
         f"| {kills} | {args.steps} | {save:.2f} s | {most:.2f} s (allowed {allowed:.2f}) | {sum(seen.redone):.1f} s of "
         f"{sum(seen.redone) + seen.at[seen.last]:.1f} s | {seen.found} | {'yes' if same else 'NO'} |"
     )
-    print("\n" + ("FAILED: " + "; ".join(problems) if problems else "PASSED"), flush=True)
-    return not problems
+    return verdict(problems)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--kills", type=int, default=100)
-    parser.add_argument("--seed", type=int, default=0)
+    parser = killing.parser(__doc__)
     parser.add_argument("--steps", type=int, default=10_000)
     parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")

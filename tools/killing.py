@@ -4,6 +4,7 @@ Where processes can be forked, they are forked off this one, which has loaded th
 not the loading.
 """
 
+import argparse
 import multiprocessing
 import sys
 import time
@@ -14,6 +15,22 @@ import psutil
 FOREVER = 1e6
 Told = tuple[str, "int | str", float]  # a word, a step or a name, processor seconds of the process
 TICK = 0.01  # seconds in which systems count processor time
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """What all who kill are told."""
+    result = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    result.add_argument("--kills", type=int, default=100)
+    result.add_argument("--seed", type=int, default=0)
+    return result
+
+
+def verdict(problems: list[str]) -> bool:
+    """The last line; whether everything held."""
+    print("\n" + ("FAILED: " + "; ".join(problems) if problems else "PASSED"), flush=True)
+    return not problems
 
 
 def begin() -> None:

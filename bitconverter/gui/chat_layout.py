@@ -15,7 +15,7 @@ from bitconverter.gui.chat_start import ChatStart
 from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.device_text import badge
-from bitconverter.gui.dropping import chat_takes, dropped_model, is_model
+from bitconverter.gui.dropping import chat_takes, dropped_model, is_model, local_paths
 from bitconverter.gui.flow import FollowsRoom
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
@@ -27,7 +27,6 @@ from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.long_path import reachable
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -267,6 +266,4 @@ class ChatLayout(FollowsRoom, QWidget):
         if is_model(path):
             self.dropped.emit(path)
         else:
-            self.documents_dropped.emit(
-                [reachable(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
-            )
+            self.documents_dropped.emit(local_paths(event.mimeData()))

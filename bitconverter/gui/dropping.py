@@ -99,11 +99,15 @@ def offer(path: str, page: str = "") -> Drop:
     return Drop(path, kind, page if page in actions else (actions[0] if actions else ""))
 
 
+def local_paths(data: QMimeData) -> list[str]:
+    """What is dragged and said to be on this PC, whether it is there or not."""
+    return [reachable(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
+
+
 def dropped_paths(data: QMimeData) -> list[str]:
     """The local files and folders among what is dragged."""
-    paths = [reachable(url.toLocalFile()) for url in data.urls() if url.isLocalFile()]
     # not Path.exists(): that raises below a folder that may not be entered
-    return [str(Path(path)) for path in paths if os.path.exists(path)]
+    return [str(Path(path)) for path in local_paths(data) if os.path.exists(path)]
 
 
 def dropped_model(data: QMimeData) -> str:

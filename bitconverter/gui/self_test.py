@@ -8,7 +8,6 @@ OUT.png shows the window as it was painted. Packagers and tests run this on the 
 import json
 import os
 import sys
-import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -26,7 +25,7 @@ from bitconverter.gui.choose import notes_put_back
 from bitconverter.gui.process_age import process_age
 from bitconverter.jobs.long_path import plain
 from bitconverter.jobs.needing import DIFFICULT_NAME, need
-from bitconverter.jobs.scratch import scratch_folder
+from bitconverter.jobs.scratch import scratch_folder, temporary_folder
 from bitconverter.settings import Settings
 
 WAIT = 120.0  # seconds for one thing to happen; a bound for a broken program
@@ -268,7 +267,7 @@ def _outside(watch: Watch, folder: Path, target: Path) -> dict[str, Any]:
     A temporary file that is gone again is nobody's trouble.
     """
     allowed = [Path(plain(str(place))) for place in (folder.parents[1], target.parent)]
-    temporary = Path(tempfile.gettempdir())
+    temporary = temporary_folder()
     strangers = sorted(
         name
         for name in map(plain, watch.written)

@@ -272,9 +272,8 @@ class TrainRun:
         state, steps = self.state, self.job.steps
         needed = training_bytes(self.stack.info, self._load())
         check_memory(needed)
-        whole = (
-            self.trainer.trained.start == 0
-        )  # gains, and the last layers alone, are for who has little memory
+        whole = self.trainer.trained.start == 0
+        # gains, and the last layers alone, are for who has little memory
         if self.job.engine == "exact" and self.job.adapter != "gain" and whole:
             self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
         self.ctx.emit(Metric("memory", state.step, needed + self.trainer.keep))

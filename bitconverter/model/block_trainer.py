@@ -57,9 +57,8 @@ class BlockTrainer(ABC):
     `choices`: token ids; p is then a distribution over these alone, and every target is one of them.
     """
 
-    keep = (
-        0  # bytes at most for what a forward pass leaves to the way back, which otherwise computes it again
-    )
+    # bytes at most for what a forward pass leaves to the way back, which otherwise computes it again
+    keep = 0
 
     def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         n = stack.info.n_layers
