@@ -6,7 +6,7 @@
 
 #include "error.h"
 
-enum { ALIGN = 256, PIECE = 16 << 20 };
+enum { ALIGN = 256, PIECE = 16 << 20, STAGING = 4 << 20, ARRANGERS = 256 };
 
 bc_ptr bc_arena_take(bc_arena *a, int64_t bytes)
 {
@@ -24,12 +24,15 @@ bc_ptr bc_arena_copy(bc_arena *a, const void *from, int64_t bytes)
     return p;
 }
 
-/* Rows of `cols` bytes with zeros up to `padded`. */
-static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_t cols,
+/* Rows of `cols` bytes with zeros up to `padded`, to `to`. */
+static void upload_padded(bc_arena *a, bc_ptr to, const uint8_t *from, int64_t rows, int64_t cols,
                           int64_t padded)
 {
-    const bc_ptr p = bc_arena_take(a, rows * padded);
-    if (!a->device || a->status != BC_OK) return p;
+    if (a->status != BC_OK) return;
+    if (padded == cols) {
+        a->status = bc_device_upload(a->device, to, from, rows * cols, a->err);
+        return;
+    }
     const int64_t piece = PIECE / padded + 1;
     uint8_t *room = calloc((size_t)piece, (size_t)padded);
     if (!room)
@@ -39,11 +42,25 @@ static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_
         const int64_t n = rows - r < piece ? rows - r : piece;
         for (int64_t i = 0; i < n; i++)
             memcpy(room + i * padded, from + (r + i) * cols, (size_t)cols);
-        a->status = bc_device_upload(a->device, p + (bc_ptr)(r * padded), room, n * padded, a->err);
+        a->status =
+            bc_device_upload(a->device, to + (bc_ptr)(r * padded), room, n * padded, a->err);
         if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err); /* room changes */
     }
     free(room);
+}
+
+static bc_ptr copy_padded(bc_arena *a, const uint8_t *from, int64_t rows, int64_t cols,
+                          int64_t padded)
+{
+    const bc_ptr p = bc_arena_take(a, rows * padded);
+    if (a->device) upload_padded(a, p, from, rows, cols, padded);
     return p;
+}
+
+void bc_arena_begin(bc_arena *a, const bc_device *device)
+{
+    a->tiled = device->tiled;
+    a->staging = a->tiled ? bc_arena_take(a, STAGING) : 0;
 }
 
 bc_ptr bc_arena_vectors(bc_arena *a, const void *from, int64_t rows, int64_t cols)
@@ -89,6 +106,40 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
     return new;
 }
 
+static int64_t up(int64_t n, int64_t unit) { return (n + unit - 1) / unit * unit; }
+
+/* `groups` groups of a plane, from `first` on, lie in the staging room: into their places. */
+static void arrange(bc_arena *a, const bc_gpu_matrix *m, int plane, int64_t first, int64_t groups)
+{
+    bc_arrange_args args = { .from = a->staging,
+                             .to = m->data,
+                             .first = (int)first,
+                             .groups = (int)groups,
+                             .cols = m->cols,
+                             .plane = plane,
+                             .n_planes = m->of->n_planes };
+    const int64_t blocks = up(groups, BC_GPU_TILE_GROUPS) * m->cols / 4 / ARRANGERS + 1;
+    const bc_launch launch = { BC_K_bc_arrange, (unsigned)blocks, 1, 1, ARRANGERS, 0, &args };
+    a->status = bc_device_start(a->device, &launch, a->err);
+}
+
+/* Planes as kernels/tiled.cuh wants them, through the staging room. */
+static void copy_tiled(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w)
+{
+    const int64_t groups = (w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
+    m->data = bc_arena_take(a, up(groups, BC_GPU_TILE_GROUPS) * m->cols * w->n_planes);
+    if (!a->device) return;
+    const int64_t most = STAGING / m->cols / BC_GPU_TILE_GROUPS * BC_GPU_TILE_GROUPS;
+    for (int plane = 0; plane < w->n_planes; plane++)
+        for (int64_t first = 0; first < groups && a->status == BC_OK; first += most) {
+            const int64_t n = groups - first < most ? groups - first : most;
+            upload_padded(a, a->staging,
+                          (const uint8_t *)w->data + (plane * groups + first) * w->cols, n, w->cols,
+                          m->cols);
+            if (a->status == BC_OK) arrange(a, m, plane, first, n);
+        }
+}
+
 void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_rotation *rotations,
                      int *n_rotations)
 {
@@ -98,14 +149,16 @@ void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_r
         m->data = bc_arena_copy(a, w->data, w->rows * w->cols * (w->dtype == BC_F32 ? 4 : 2));
         return;
     }
-    const int64_t lines = w->kind == BC_WEIGHT_PLANES
-                              ? w->n_planes * ((w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP)
-                              : w->rows;
-    const int64_t padded = (w->cols + BC_GPU_COL_PAD - 1) / BC_GPU_COL_PAD * BC_GPU_COL_PAD;
-    m->cols = (int)padded;
-    m->plane_stride = w->kind == BC_WEIGHT_PLANES ? lines / w->n_planes * padded : 0;
-    m->data = padded == w->cols ? bc_arena_copy(a, w->data, lines * padded)
-                                : copy_padded(a, w->data, lines, w->cols, padded);
+    m->cols = (int)up(w->cols, BC_GPU_COL_PAD);
+    if (w->kind == BC_WEIGHT_PLANES && a->tiled) {
+        copy_tiled(a, m, w);
+    } else {
+        const int64_t lines = w->kind == BC_WEIGHT_PLANES
+                                  ? w->n_planes * ((w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP)
+                                  : w->rows;
+        m->plane_stride = w->kind == BC_WEIGHT_PLANES ? lines / w->n_planes * m->cols : 0;
+        m->data = copy_padded(a, w->data, lines, w->cols, m->cols);
+    }
     m->scales = bc_arena_copy(a, w->scales, (int64_t)sizeof(float) * w->rows);
     m->rotation = find_rotation(a, w->rotation, rotations, n_rotations);
 }

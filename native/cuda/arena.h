@@ -10,10 +10,14 @@ typedef struct bc_arena {
     bc_device *device; /* NULL: count only */
     bc_ptr base;
     int64_t used;
-    int status; /* of the first copy that failed */
+    int tiled;      /* how planes are to lie */
+    bc_ptr staging; /* room on the card for planes on their way */
+    int status;     /* of the first copy that failed */
     bc_error *err;
 } bc_arena;
 
+/* Before the first matrix. */
+void bc_arena_begin(bc_arena *a, const bc_device *device);
 /* 256-byte aligned. */
 bc_ptr bc_arena_take(bc_arena *a, int64_t bytes);
 /* from NULL: 0 */

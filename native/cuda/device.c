@@ -17,6 +17,7 @@
 
 enum {
     OVERLAP_ARCH = 90,
+    TILED_ARCH = 75,         /* Turing: the first with tensor cores for integers */
     OLDEST_ARCH = 61,        /* the oldest image */
     GRAPH_OVERLAP = 12040,   /* drivers that keep such edges in a captured graph */
     PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
@@ -122,9 +123,8 @@ static const bc_cuda_image *choose_image(int arch, int skip)
 /* Those whose launches may ask for more shared memory than every card has. */
 static int wants_shared(int kernel)
 {
-    return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_attention) ||
-           kernel == BC_K_bc_attend || kernel == BC_K_bc_skinny_1 || kernel == BC_K_bc_skinny_8 ||
-           kernel == BC_K_bc_skinny_32;
+    return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_swiglu) ||
+           kernel == BC_K_bc_attend || (kernel >= BC_K_bc_few_1 && kernel <= BC_K_bc_few_32);
 }
 
 static int load_kernels(bc_device *d, bc_error *err)
@@ -140,6 +140,7 @@ static int load_kernels(bc_device *d, bc_error *err)
         image = choose_image(d->arch, 1);
         if (image) result = d->api.ModuleLoadData(&d->module, image->data);
     }
+    d->tiled = image && image->arch >= TILED_ARCH;
     /* only kernels compiled for 9.0 or newer wait for the one before (device.cuh) */
     d->overlaps = image && image->arch >= OVERLAP_ARCH && d->api.LaunchKernelEx &&
                   d->api.version >= GRAPH_OVERLAP;

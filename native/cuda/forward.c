@@ -18,12 +18,19 @@ typedef struct run {
 
 /* ---- the pieces of a layer ---- */
 
-static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
+/* The residual stream with y (0: nothing) added: it goes from one buffer to another where every block of the next
+ * product adds for itself (one token), else it stays. `moves`: how often it has gone so far. */
+static bc_prepare_args residual(const run *r, int moves, bc_ptr y, bc_ptr norm)
 {
     const bc_config *c = &r->s->model->config;
-    return (bc_prepare_args){
-        .source = BC_FROM_X, .cols = c->hidden, .x = r->x, .y = y, .norm = norm, .eps = c->rms_eps
-    };
+    const bc_ptr other = r->n == 1 ? r->s->b.x : r->x, x = moves % 2 ? other : r->x;
+    return (bc_prepare_args){ .source = BC_FROM_X,
+                              .cols = c->hidden,
+                              .x = x,
+                              .y = y,
+                              .added = moves % 2 ? r->x : other,
+                              .norm = norm,
+                              .eps = c->rms_eps };
 }
 
 static int slides(const bc_config *c, int layer)
@@ -56,7 +63,8 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
                              .factor = 1.0f / sqrtf((float)c->head_dim),
                              .splits = splits,
                              .mixes = s->b.mixes,
-                             .sums = s->b.sums };
+                             .sums = s->b.sums,
+                             .arrived = s->b.joined };
 }
 
 /* bc_attend for this shape (attend_fast.cuh): the order of list.h. */
@@ -69,8 +77,8 @@ static int fast_kernel(const bc_config *c, int kv_type)
            (group > 4 ? 1 : 0);
 }
 
-/* Each token is of another cache: parts of the contexts, joined by the preparing for o. */
-static int attend_apart(const run *r, int layer, bc_prepare_args *output)
+/* Each token is of another cache: parts of the contexts. */
+static int attend_apart(const run *r, int layer)
 {
     const bc_config *c = &r->s->model->config;
     const int group = c->n_heads / c->n_kv_heads,
@@ -80,27 +88,18 @@ static int attend_apart(const run *r, int layer, bc_prepare_args *output)
     const int kernel = fast_kernel(c, r->kv_type), fast = kernel != BC_K_bc_attend;
     const bc_launch launch = {
         kernel,
-        (unsigned)(c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS)),
+        (unsigned)bc_attention_blocks(c),
         (unsigned)splits,
         (unsigned)r->n,
         fast ? BC_GPU_FAST_THREADS : BC_GPU_ATTEND_THREADS,
         fast ? 0 : (unsigned)((heads + 2) * c->head_dim) * (unsigned)sizeof(float),
         &args
     };
-    *output = (bc_prepare_args){ .source = BC_FROM_ATTENTION,
-                                 .cols = c->n_heads * c->head_dim,
-                                 .mixes = r->s->b.mixes,
-                                 .sums = r->s->b.sums,
-                                 .heads = c->n_heads,
-                                 .head_dim = c->head_dim,
-                                 .places = r->places,
-                                 .window = slides(c, r->s->first + layer),
-                                 .splits = splits };
     return bc_device_start(r->s->device, &launch, r->err);
 }
 
 /* The tokens follow each other in one cache. */
-static int attend_along(const run *r, int layer, bc_prepare_args *output)
+static int attend_along(const run *r, int layer)
 {
     const bc_config *c = &r->s->model->config;
     bc_attend_args args = attend_args(r, layer, 1);
@@ -121,13 +120,11 @@ static int attend_along(const run *r, int layer, bc_prepare_args *output)
                               BC_GPU_FLASH_THREADS,
                               0,
                               &args };
-    *output = (bc_prepare_args){ .source = BC_FROM_X, .cols = c->n_heads * d, .x = r->s->b.q };
     const int status = bc_device_start(r->s->device, &place, r->err);
     return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
 }
 
-/* `y`: what is to be added to the residual stream first, or 0. */
-static int run_layer(const run *r, int layer, bc_ptr y)
+static int run_layer(const run *r, int layer)
 {
     const bc_stack *s = r->s;
     const bc_config *c = &s->model->config;
@@ -141,22 +138,29 @@ static int run_layer(const run *r, int layer, bc_ptr y)
     const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp },
                                     { &m[BC_MATRIX_UP], s->b.up, s->b.mlp } };
     const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, s->b.hidden };
-    bc_prepare_args attention,
-        gated = { .source = BC_FROM_X, .cols = c->intermediate, .x = s->b.gate, .placed = 1 };
+    const bc_prepare_args attention = { .source = BC_FROM_X,
+                                        .cols = c->n_heads * c->head_dim,
+                                        .x = s->b.q },
+                          gated = { .source = BC_FROM_X,
+                                    .cols = c->intermediate,
+                                    .x = s->b.gate,
+                                    .placed = 1 };
     const bc_prepare_args swiglu = {
         .source = BC_FROM_SWIGLU, .cols = c->intermediate, .gate = s->b.gate, .up = s->b.up
     };
+    /* the residual stream takes up y before attention, but in the first layer, and before the MLP */
+    const bc_prepare_args before =
+        layer ? residual(r, 2 * layer - 1, s->b.y, l->attn_norm) : residual(r, 0, 0, l->attn_norm);
+    const bc_prepare_args between = residual(r, 2 * layer, s->b.y, l->mlp_norm);
     int one_go = 0;
-    int status = bc_gpu_linear(&r->space, residual(r, y, l->attn_norm), qkv, 3, r->n, r->err);
+    int status = bc_gpu_linear(&r->space, before, qkv, 3, r->n, r->err);
     if (status == BC_OK)
-        status = r->batch->separate || r->n == 1 ? attend_apart(r, layer, &attention)
-                                                 : attend_along(r, layer, &attention);
+        status = r->batch->separate || r->n == 1 ? attend_apart(r, layer) : attend_along(r, layer);
     if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
     if (status == BC_OK)
-        status = bc_gpu_gated(&r->space, residual(r, s->b.y, l->mlp_norm), both, &m[BC_MATRIX_DOWN],
-                              r->n, &one_go, r->err);
+        status = bc_gpu_gated(&r->space, between, both, &m[BC_MATRIX_DOWN], r->n, &one_go, r->err);
     if (status == BC_OK && !one_go)
-        status = bc_gpu_linear(&r->space, residual(r, s->b.y, l->mlp_norm), both, 2, r->n, r->err);
+        status = bc_gpu_linear(&r->space, between, both, 2, r->n, r->err);
     if (status == BC_OK)
         status = bc_gpu_linear(&r->space, one_go ? gated : swiglu, &down, 1, r->n, r->err);
     return status;
@@ -168,10 +172,12 @@ static int run_layers(const run *r)
 {
     const bc_stack *s = r->s;
     int status = bc_device_upload(s->device, s->b.inputs, s->staged, r->in.bytes, r->err);
-    for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i, i ? s->b.y : 0);
-    if (status != BC_OK) return status;
+    for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i);
+    if (status != BC_OK || s->has_head) return status;
     /* the last layer's output joins the residual stream */
-    bc_add_args add = { .x = r->x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
+    bc_add_args add = { .x = residual(r, 2 * s->count - 1, 0, 0).x,
+                        .y = s->b.y,
+                        .count = (int64_t)r->n * s->b.hidden };
     const bc_launch launch = {
         BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
     };
@@ -189,8 +195,10 @@ static int run_rows(const run *r, int first, int rows)
     bc_stack *s = r->s;
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
-    bc_prepare_args last = residual(r, 0, s->final_norm);
-    last.x += (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
+    const bc_ptr skipped = (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
+    bc_prepare_args last = residual(r, 2 * s->count - 1, s->b.y + skipped, s->final_norm);
+    last.x += skipped;
+    last.added += skipped;
     bc_ptr from = last.x;
     int status = BC_OK;
     if (s->has_head) {

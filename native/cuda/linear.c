@@ -3,29 +3,31 @@
 
 #include <string.h>
 
+#include "error.h"
+
 enum {
     GEMV_THREADS = 256,
     GEMV_BLOCKS = 8, /* per processor at most */
     GEMM_THREADS = 128,
     GEMM_BLOCKS = 3, /* per processor: as many as run at once */
     MOST_SPLITS = 8,
-    SKINNY_TILE = 8, /* tokens that cost no more than one */
-    SKINNY_TOKENS = 32,
-    LEAST_WARPS = 4,
-    SKINNY_ROWS = 40,               /* BC_SKINNY_ROWS */
-    SKINNY_CODES = 16,              /* BC_SKINNY_CODES */
-    SKINNY_COLS = 64,               /* BC_SKINNY_COLS */
-    RING_8 = 512 * BC_GPU_STAGES_8, /* bytes of a warp */
-    RING_32 = 512 * 5 * BC_GPU_STAGES_32,
-    SKINNY_WIDE_WARPS = 16, /* of a processor at a time: its registers' number */
-    SKINNY_INT8_WARPS = 32,
-    SKINNY_ARCH = 75, /* Turing: the first with tensor cores for integers */
-    DENSE_ROWS = 8,   /* warps of a block */
-    DENSE_TOKENS = 8, /* BC_DENSE_TOKENS */
+    FEW_TILE = 8, /* tokens that cost no more than one */
+    FEW_TOKENS = 32,
+    TEAM_ROWS = 40,     /* BC_TEAM_ROWS */
+    STEP_COLS = 64,     /* BC_STEP_COLS */
+    STEP_BYTES = 512,   /* BC_STEP_BYTES */
+    FEW_TEAMS = 4,      /* at most */
+    LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
+    CODES_ROWS = 16,    /* BC_CODES_ROWS */
+    CODES_WARPS = 8,    /* of a block, at most; */
+    CODES_RUNNING = 32, /* of a processor at a time */
+    DENSE_ROWS = 8,     /* warps of a block */
+    DENSE_TOKENS = 8,   /* BC_DENSE_TOKENS */
     MAX_PRODUCTS = 3
 };
 
 static unsigned at_most(int64_t n, int64_t most) { return (unsigned)(n < most ? n : most); }
+static int least_of(int a, int b) { return a < b ? a : b; }
 static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 /* ---- the input ---- */
@@ -36,18 +38,25 @@ static unsigned prepare_threads(int cols)
     return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
 }
 
+/* What all ways to prepare a vector for `like` need. */
+static void complete(bc_prepare_args *args, const bc_gpu_matrix *like, int plain)
+{
+    args->inverse_cols = 1.0 / args->cols;
+    args->width = (int)bc_gpu_width(args->cols);
+    if (plain) return;
+    args->sign = like->rotation->sign;
+    args->perm = args->placed ? 0 : like->rotation->perm;
+    args->block = like->rotation->of->block;
+}
+
 int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_matrix *like,
                    int plain, int n, bc_error *err)
 {
     const bc_gpu_buffers *b = s->b;
-    args.inverse_cols = 1.0 / args.cols;
-    args.width = (int)bc_gpu_width(args.cols);
+    complete(&args, like, plain);
     if (plain) {
         args.plain = b->plain;
     } else {
-        args.sign = like->rotation->sign;
-        args.perm = args.placed ? 0 : like->rotation->perm;
-        args.block = like->rotation->of->block;
         args.a = b->a;
         args.a_stride = b->a_stride;
         args.scale = b->scale;
@@ -86,7 +95,9 @@ static bc_linear_args linear_args(const bc_gpu_space *s, const bc_gpu_product *p
                             .a_stride = s->b->a_stride,
                             .scale = s->b->scale,
                             .sum = s->b->sum,
+                            .tiled = s->device->tiled,
                             .warps = 1,
+                            .teams = 1,
                             .splits = 1,
                             .partial = s->b->partial,
                             .partial_stride = s->b->partial_stride,
@@ -150,61 +161,68 @@ static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
     return splits < 1 ? 1 : splits;
 }
 
-/* How many warps share the columns of a tile of `tiles`: as many as keep all tiles running at once. */
-static int skinny_warps(const bc_gpu_space *s, int tiles, int cols, int most)
+/* ---- few tokens, on cards whose planes are tiled ---- */
+
+static void share_steps(bc_linear_args *args, int warps, int teams)
 {
-    const int blocks = up(tiles, s->device->processors); /* of one processor */
-    int warps = most / blocks > LEAST_WARPS ? most / blocks : LEAST_WARPS;
-    const int steps = up(cols, SKINNY_COLS);
-    return warps < steps ? warps : steps;
+    args->warp_steps = up(args->cols / STEP_COLS, warps);
+    args->warps = up(args->cols / STEP_COLS, args->warp_steps); /* those that have any */
+    args->teams = teams;
 }
 
-/* How many tokens' activations fit beside the rings of few warps. */
-static int tokens_that_fit(const bc_gpu_space *s, int cols)
+/* Chooses the kernel, warps, teams and shared memory for n tokens at once; 0: a block of at least LEAST_WARPS does not fit. A
+ * tile for every team at once where that can be, and as many warps as there is room for. */
+static int plan_few(const bc_gpu_space *s, bc_linear_args *args, bc_launch *launch)
 {
-    const int fit = (s->device->shared_bytes - LEAST_WARPS * RING_8) / cols;
-    return fit < 1 ? 1 : (fit > SKINNY_TILE ? SKINNY_TILE : fit);
+    const int wide = args->n > FEW_TILE, /* so many tokens go through the warps' rings too */
+        tokens = wide ? FEW_TOKENS : (args->n > 1 ? FEW_TILE : 1);
+    const int units = args->first[args->count], rounds = up(units, s->device->processors);
+    const int steps = args->cols / STEP_COLS;
+    const int ring =
+        STEP_BYTES * (wide ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE) : BC_GPU_FEW_STAGES);
+    const int totals = 2 * (args->paired ? 2 : 1) * TEAM_ROWS * tokens * (int)sizeof(int32_t);
+    const int room = s->device->shared_bytes - (wide ? 0 : args->n * args->cols);
+    const int most = (wide ? BC_GPU_DOZEN_THREADS : BC_GPU_FEW_THREADS) / 32;
+    int teams = rounds > 2 ? FEW_TEAMS : rounds, warps = least_of(most / teams, steps);
+    while (teams > 1 && teams * (warps * ring + totals) > room) {
+        teams /= 2; /* the same warps with fewer sums */
+        warps = least_of(most / teams, steps);
+    }
+    while (warps > 1 && teams * (warps * ring + totals) > room) warps--;
+    const int shared = teams * (warps * ring + totals), least = wide ? 1 : LEAST_WARPS;
+    if (shared > room || (warps * teams < least && warps < steps)) return 0;
+    share_steps(args, warps, teams);
+    *launch = (bc_launch){ .kernel = args->n == 1 ? BC_K_bc_few_1
+                                     : wide       ? BC_K_bc_few_32
+                                                  : BC_K_bc_few_8,
+                           .grid_x = at_most(units, s->device->processors),
+                           .grid_y = 1,
+                           .grid_z = 1,
+                           .threads = (unsigned)(32 * args->warps * teams),
+                           .shared = (unsigned)(s->device->shared_bytes - room + shared) };
+    return 1;
 }
 
-/* One to SKINNY_TOKENS tokens on cards with tensor cores for integers. */
-static int few_tokens(const bc_gpu_space *s, const bc_linear_args *matrices, int planes,
+/* One to FEW_TOKENS tokens, in parts that fit a block's shared memory. */
+static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
                       bc_error *err)
 {
-    bc_linear_args args = *matrices;
-    const int tiles = args.first[args.count], wide = args.n > SKINNY_TILE;
-    const int ring = !planes ? 0 : (wide ? RING_32 : RING_8);
-    const int staged = planes && !wide ? args.n * args.cols : 0;
-    const int running = !planes ? SKINNY_INT8_WARPS : (wide ? SKINNY_WIDE_WARPS : 32);
-    const int most = ring ? (s->device->shared_bytes - staged) / ring : 8;
-    args.warps = skinny_warps(s, tiles, args.cols, running);
-    if (args.warps > most) args.warps = most;
-    const int kernel8 = !planes       ? BC_K_bc_skinny_int8_8
-                        : args.n == 1 ? BC_K_bc_skinny_1
-                                      : BC_K_bc_skinny_8;
-    const int kernel32 = planes ? BC_K_bc_skinny_32 : BC_K_bc_skinny_int8_32;
-    const bc_launch launch = { wide ? kernel32 : kernel8,
-                               (unsigned)tiles,
-                               1,
-                               1,
-                               (unsigned)(32 * args.warps),
-                               (unsigned)(args.warps * ring + staged),
-                               &args };
-    return bc_device_start(s->device, &launch, err);
-}
-
-/* The same, in parts of as many tokens as fit a block's shared memory. */
-static int skinny(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind, int n,
-                  bc_error *err)
-{
-    const int planes = kind == BC_WEIGHT_PLANES;
-    bc_linear_args args =
-        linear_args(s, products, count, kind, planes ? SKINNY_ROWS : SKINNY_CODES, n);
+    bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     if (!args.count) return BC_OK;
-    const int part = planes && n <= SKINNY_TILE ? tokens_that_fit(s, args.cols) : n;
     int status = BC_OK;
-    for (int done = 0; done < n && status == BC_OK; done += part) {
-        args.n = n - done < part ? n - done : part;
-        status = few_tokens(s, &args, planes, err);
+    for (int done = 0; done < n && status == BC_OK;) {
+        bc_launch launch = { .args = &args };
+        args.n = n - done;
+        while (!plan_few(s, &args, &launch)) {
+            if (args.n == 1)
+                return bc_fail(err, BC_ERR_UNSUPPORTED,
+                               "a vector of %d elements does not fit this card's shared memory",
+                               args.cols);
+            args.n = args.n > FEW_TILE ? FEW_TILE : args.n / 2;
+        }
+        launch.args = &args;
+        status = bc_device_start(s->device, &launch, err);
+        done += args.n;
         args.a += (bc_ptr)(args.n * args.a_stride);
         args.scale += (bc_ptr)args.n * sizeof(float);
         args.sum += (bc_ptr)args.n * sizeof(int32_t);
@@ -214,22 +232,52 @@ static int skinny(const bc_gpu_space *s, const bc_gpu_product *products, int cou
     return status;
 }
 
+static int all_planes(const bc_gpu_product *products, int count)
+{
+    for (int i = 0; i < count; i++)
+        if (products[i].matrix->of->kind != BC_WEIGHT_PLANES) return 0;
+    return 1;
+}
+
 int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product gate_up[2],
                  const bc_gpu_matrix *next, int n, int *done, bc_error *err)
 {
     const bc_gpu_matrix *gate = gate_up[0].matrix, *up_ = gate_up[1].matrix;
-    *done = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH &&
-            gate->of->kind == BC_WEIGHT_PLANES && up_->of->kind == BC_WEIGHT_PLANES &&
-            gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation &&
-            (n > SKINNY_TILE || tokens_that_fit(s, gate->cols) >= n);
+    *done = n <= FEW_TOKENS && s->device->tiled && all_planes(gate_up, 2) &&
+            gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation;
     if (!*done) return BC_OK;
-    int status = bc_gpu_prepare(s, source, gate, 0, n, err);
-    if (status != BC_OK) return status;
-    bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, SKINNY_ROWS / 2, n);
+    bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     args.count = 1; /* the tiles of the first are those of both */
     args.paired = 1;
     args.places = next->rotation ? next->rotation->places : 0;
-    return few_tokens(s, &args, 1, err);
+    bc_launch launch;
+    *done = plan_few(s, &args, &launch);
+    if (!*done) return BC_OK;
+    launch.args = &args;
+    const int status = bc_gpu_prepare(s, source, gate, 0, n, err);
+    return status == BC_OK ? bc_device_start(s->device, &launch, err) : status;
+}
+
+/* ---- int8 codes for few tokens, on such cards ---- */
+
+static int few_codes(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
+                     bc_error *err)
+{
+    bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_INT8, CODES_ROWS, n);
+    if (!args.count) return BC_OK;
+    const int tiles = args.first[args.count], steps = up(args.cols, STEP_COLS);
+    const int running = CODES_RUNNING / up(tiles, s->device->processors);
+    args.warps =
+        running > CODES_WARPS ? CODES_WARPS : (running < LEAST_WARPS ? LEAST_WARPS : running);
+    if (args.warps > steps) args.warps = steps;
+    const bc_launch launch = { n <= FEW_TILE ? BC_K_bc_codes_8 : BC_K_bc_codes_32,
+                               (unsigned)tiles,
+                               1,
+                               1,
+                               (unsigned)(32 * args.warps),
+                               0,
+                               &args };
+    return bc_device_start(s->device, &launch, err);
 }
 
 static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
@@ -258,18 +306,14 @@ static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, in
 static int integers(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
                     bc_error *err)
 {
-    static const int KINDS[] = { BC_WEIGHT_PLANES, BC_WEIGHT_INT8 };
-    const int few = n <= SKINNY_TOKENS && s->device->arch >= SKINNY_ARCH;
-    int status = BC_OK;
-    for (int i = 0; i < 2 && status == BC_OK; i++) {
-        if (few && (n > 1 || KINDS[i] == BC_WEIGHT_PLANES))
-            status = skinny(s, products, count, KINDS[i], n, err);
-        else if (n == 1)
-            status = one_token(s, products, count, KINDS[i], err);
-        else
-            status = many_tokens(s, products, count, KINDS[i], n, err);
-    }
-    return status;
+    const int few = n <= FEW_TOKENS && s->device->tiled;
+    int status = few      ? few_tokens(s, products, count, n, err)
+                 : n == 1 ? one_token(s, products, count, BC_WEIGHT_PLANES, err)
+                          : many_tokens(s, products, count, BC_WEIGHT_PLANES, n, err);
+    if (status != BC_OK) return status;
+    if (n == 1) return one_token(s, products, count, BC_WEIGHT_INT8, err);
+    return few ? few_codes(s, products, count, n, err)
+               : many_tokens(s, products, count, BC_WEIGHT_INT8, n, err);
 }
 
 static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc_error *err)
@@ -303,7 +347,11 @@ static int rotated_alike(const bc_gpu_matrix *a, const bc_gpu_matrix *b)
 }
 
 /* What of the source happens once, even when it is prepared again for another rotation. */
-static void added_already(bc_prepare_args *source) { source->y = 0; }
+static void added_already(bc_prepare_args *source)
+{
+    if (source->y) source->x = source->added;
+    source->y = 0;
+}
 
 int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product *products,
                   int count, int n, bc_error *err)
@@ -329,9 +377,9 @@ int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pr
             if (!rotated_alike(products[first].matrix, products[last].matrix)) break;
             run[length++] = products[last];
         }
-        status = bc_gpu_prepare(s, source, products[first].matrix, 0, n, err);
-        added_already(&source);
+        status = bc_gpu_prepare(s, source, run[0].matrix, 0, n, err);
         if (status == BC_OK) status = integers(s, run, length, n, err);
+        added_already(&source);
     }
     return status;
 }

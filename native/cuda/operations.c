@@ -66,6 +66,7 @@ static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, 
     const int64_t n = w->n, cols = weight->cols, f = sizeof(float);
     int n_rotations = 0;
     bc_gpu_buffers *b = &w->b;
+    bc_arena_begin(a, w->d);
     bc_arena_matrix(a, &w->matrix, weight, &w->rotation, &n_rotations);
     const int64_t width = bc_gpu_width(cols);
     w->x = bc_arena_vectors(a, x, n, cols);

@@ -11,11 +11,15 @@ static int most(int a, int b) { return a > b ? a : b; }
 
 /* ---- sizes ---- */
 
-int bc_attention_splits(const bc_device *d, const bc_config *c, int n)
+int bc_attention_blocks(const bc_config *c)
 {
     const int group = c->n_heads / c->n_kv_heads;
-    const int blocks = c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS) * n;
-    const int splits = 2 * d->processors / blocks;
+    return c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS);
+}
+
+int bc_attention_splits(const bc_device *d, const bc_config *c, int n)
+{
+    const int splits = 2 * d->processors / (bc_attention_blocks(c) * n);
     return splits < 1 ? 1 : (splits > 64 ? 64 : splits);
 }
 
@@ -28,8 +32,7 @@ int bc_prepare_shared(const bc_stack *s, int with_work)
 {
     const bc_config *c = &s->model->config;
     const int widest = (int)bc_gpu_width(widest_input(c));
-    const int merging = (c->n_heads * bc_attention_splits(s->device, c, 1) + 3) / 4 * 4;
-    return (merging + (with_work ? 0 : widest)) * (int)sizeof(float);
+    return with_work ? 0 : widest * (int)sizeof(float);
 }
 
 static int any_dense(const bc_stack *s)
@@ -74,6 +77,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     const int64_t tile_rows = rows / BC_GPU_TILE_ROWS + 3; /* three matrices begin a tile each */
     b->inputs_bytes = bc_stack_inputs(s, s->n_batch).bytes;
     b->inputs = bc_arena_take(a, b->inputs_bytes);
+    b->x = floats(a, 1, b->hidden);
     b->y = floats(a, n, b->hidden);
     b->q = floats(a, n, b->q_cols);
     b->k = floats(a, n, c->n_kv_heads * d);
@@ -93,6 +97,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     }
     b->mixes = floats(a, parts, c->n_heads * d);
     b->sums = floats(a, parts, c->n_heads * 2);
+    b->joined = floats(a, n, bc_attention_blocks(c));
     const int64_t joined = n < BC_JOIN_TOKENS ? n : BC_JOIN_TOKENS;
     b->partial_stride = (int)(tile_rows * BC_GPU_TILE_ROWS);
     b->partial_bytes = joined * b->partial_stride * (int64_t)sizeof(int32_t);
@@ -123,6 +128,7 @@ static void lay_all(bc_arena *a, bc_stack *s)
 {
     const bc_config *c = &s->model->config;
     s->n_rotations = 0;
+    bc_arena_begin(a, s->device);
     for (int i = 0; i < s->count; i++)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {

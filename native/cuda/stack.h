@@ -43,11 +43,13 @@ static inline int64_t bc_gpu_width(int64_t n)
 /* The buffers of a batch, rows padded (bc_gpu_width); f32 [n_batch, ...] unless said otherwise. */
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */
+    bc_ptr x;      /* [hidden]: one token's residual stream, in turn with the one in inputs */
     bc_ptr y, q, k, v, gate, up;
     bc_ptr plain;            /* the widest input of a dense matrix; 0: none is dense */
     bc_ptr work;             /* of bc_prepare, where shared memory is too small; else 0 */
     bc_ptr a, scale, sum;    /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
-    bc_ptr mixes, sums;      /* parts of attention */
+    bc_ptr mixes, sums;      /* parts of attention, */
+    bc_ptr joined;           /* and how many there are: i32 [n_batch, bc_attention_blocks] */
     bc_ptr partial, arrived; /* split columns: i32 [BC_JOIN_TOKENS, widest rows]; counters */
     bc_ptr logits;           /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
     int64_t inputs_bytes, logits_bytes, partial_bytes, arrived_bytes;
@@ -107,6 +109,8 @@ typedef struct bc_gpu_inputs {
 
 bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n);
 
+/* Blocks of query heads that one token's attention is shared among. */
+int bc_attention_blocks(const bc_config *c);
 /* Into how many parts one token's context is cut when n tokens of different caches attend. */
 int bc_attention_splits(const bc_device *d, const bc_config *c, int n);
 

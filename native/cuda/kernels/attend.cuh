@@ -1,10 +1,25 @@
-// attend.cuh - attention of one token per cache, a part of its context per block; bc_prepare joins the parts (as
-// attention.c does with its blocks; the method is Flash-Decoding's, Dao et al. 2023).
+// attend.cuh - attention of one token per cache, a part of its context per block; the block that comes last joins the
+// parts (as attention.c does with its blocks; the method is Flash-Decoding's, Dao et al. 2023).
 //
 // Grid: (blocks of up to BC_GPU_HEADS query heads of one KV head, parts of the context, tokens).
 #pragma once
 
 enum { BC_ATTEND_TILE = BC_GPU_LEAST_PART };
+
+// Which positions a token sees, its own included: start .. position, in `parts` parts of `share`.
+struct bc_context {
+    int start, share, parts;
+};
+BC_DEVICE bc_context bc_context_of(int position, int window, int splits)
+{
+    bc_context c;
+    c.start = window > 0 && position >= window ? position - window + 1 : 0;
+    const int n = position - c.start + 1;
+    c.share = (n + splits - 1) / splits;
+    if (c.share < BC_GPU_LEAST_PART) c.share = BC_GPU_LEAST_PART; // few positions: fewer parts
+    c.parts = (n + c.share - 1) / c.share;
+    return c;
+}
 
 struct bc_attend_block {
     int kv_head, head0, heads; // query heads head0 .. head0 + heads - 1
@@ -72,6 +87,71 @@ BC_DEVICE void bc_attend_softmax(bc_attend_state *s, int heads, int n)
             s->largest[h] = top;
         }
     }
+}
+
+// Joins the parts of the block's heads, which are all there: the output, where the queries were.
+BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b, int parts,
+                              float *weights)
+{
+    const int t = blockIdx.z, d = p.head_dim;
+    const int64_t head = (int64_t)t * p.heads + b.head0;
+    for (int h = threadIdx.x; h < b.heads; h += blockDim.x) {
+        const float *sums = p.sums + (head + h) * p.splits * 2;
+        float *weight = weights + h * parts, top = sums[0], total = 0.0f;
+        for (int s = 1; s < parts; s++) top = sums[2 * s] > top ? sums[2 * s] : top;
+        for (int s = 0; s < parts; s++) {
+            weight[s] = bc_exp(sums[2 * s] - top);
+            total = bc_fma(weight[s], sums[2 * s + 1], total);
+        }
+        for (int s = 0; s < parts; s++) weight[s] *= 1.0f / total;
+    }
+    bc_sync();
+    for (int i = threadIdx.x * 4; i < b.heads * d; i += blockDim.x * 4) {
+        const float *mix = p.mixes + (head + i / d) * p.splits * d + i % d;
+        const float *weight = weights + i / d * parts;
+        float v[4] = {};
+#pragma unroll 4
+        for (int s = 0; s < parts; s++) {
+            const bc_words4 part = bc_load(mix + s * d);
+#pragma unroll
+            for (int e = 0; e < 4; e++) v[e] = bc_fma(weight[s], bc_bits_to_float(part.w[e]), v[e]);
+        }
+        float *to = p.q + (int64_t)t * p.q_stride + b.head0 * d + i;
+#pragma unroll
+        for (int e = 0; e < 4; e++) to[e] = v[e];
+    }
+}
+
+// This part's `mix` f32 [heads][head_dim] in shared memory, not divided by their sums. The last part to come joins them
+// all. `weights`: f32 [heads][parts] of shared memory.
+BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &b, int parts,
+                                const float *mix, const float *largest, const float *sum,
+                                float *weights)
+{
+    BC_SHARED int last;
+    const int t = blockIdx.z, d = p.head_dim;
+    const int64_t head = (int64_t)t * p.heads + b.head0;
+    for (int i = threadIdx.x; i < b.heads * d; i += blockDim.x) {
+        if (parts == 1)
+            p.q[(int64_t)t * p.q_stride + b.head0 * d + i] = mix[i] * (1.0f / sum[i / d]);
+        else
+            p.mixes[((head + i / d) * p.splits + blockIdx.y) * d + i % d] = mix[i];
+    }
+    if (parts == 1) return;
+    for (int h = threadIdx.x; h < b.heads; h += blockDim.x) {
+        const int64_t part = (head + h) * p.splits + blockIdx.y;
+        p.sums[2 * part] = largest[h];
+        p.sums[2 * part + 1] = sum[h];
+    }
+    int *arrived = p.arrived + t * gridDim.x + blockIdx.x;
+    bc_fence();
+    bc_sync();
+    if (threadIdx.x == 0) last = bc_atomic_add(arrived, 1) == parts - 1;
+    bc_sync();
+    if (!last) return;
+    bc_fence();
+    if (threadIdx.x == 0) *arrived = 0;
+    bc_attend_join(p, b, parts, weights);
 }
 
 // Shared memory: f32 [heads of a block + 2][head_dim]: queries, then the token's own key and value.
@@ -214,13 +294,5 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
         }
         bc_sync();
     }
-    for (int i = threadIdx.x; i < b.heads * d; i += BC_GPU_ATTEND_THREADS) {
-        const int64_t part = ((int64_t)t * p.heads + b.head0 + i / d) * p.splits + blockIdx.y;
-        p.mixes[part * d + i % d] = q[i];
-    }
-    for (int h = threadIdx.x; h < b.heads; h += BC_GPU_ATTEND_THREADS) {
-        const int64_t part = ((int64_t)t * p.heads + b.head0 + h) * p.splits + blockIdx.y;
-        p.sums[2 * part] = s.largest[h];
-        p.sums[2 * part + 1] = s.sum[h];
-    }
+    bc_attend_finish(p, b, context.parts, q, s.largest, s.sum, &s.scores[0][0]);
 }

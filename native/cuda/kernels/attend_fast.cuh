@@ -252,17 +252,13 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         for (int e = 0; e < 4; e++) s.mixes[slice][h * D + quad + e] = mix[h][e];
     bc_sync();
     for (int i = threadIdx.x; i < b.heads * D; i += BC_FAST_THREADS) {
-        const int64_t part = ((int64_t)t * p.heads + b.head0 + i / D) * p.splits + blockIdx.y;
         float v = s.mixes[0][i];
 #pragma unroll
         for (int k = 1; k < SLICES; k++) v += s.mixes[k][i];
-        p.mixes[part * D + i % D] = v;
+        s.q[i] = v; // the queries have done their work
     }
-    for (int h = threadIdx.x; h < b.heads; h += BC_FAST_THREADS) {
-        const int64_t part = ((int64_t)t * p.heads + b.head0 + h) * p.splits + blockIdx.y;
-        p.sums[2 * part] = s.largest[h];
-        p.sums[2 * part + 1] = s.sum[h];
-    }
+    bc_sync();
+    bc_attend_finish(p, b, context.parts, s.q, s.largest, s.sum, &s.scores[0][0]);
 }
 
 // The order is that of fast_kernel() in forward.c: by dimensions, then type, then heads.

@@ -27,21 +27,22 @@ BC_DEVICE uint32_t bc_load_word(const uint8_t *row, int c, int cols)
 struct bc_plane_tile {
     uint32_t w[4][BC_TILE_LOADS];
 
-    BC_DEVICE void load(const bc_matrix_args &m, int cols, int row0, int col0)
+    BC_DEVICE void load(const bc_matrix_args &m, bool tiled, int cols, int row0, int col0)
     {
-        const int word = threadIdx.x % BC_TILE_WORDS,
+        const int word = threadIdx.x % BC_TILE_WORDS, column = col0 + 4 * word,
                   groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
 #pragma unroll
         for (int j = 0; j < BC_TILE_LOADS; j++) {
             const int group = row0 / BC_GPU_GROUP + (int)threadIdx.x / BC_TILE_WORDS +
                               j * (BC_TILE_THREADS / BC_TILE_WORDS);
-            const uint8_t *row = m.data + (int64_t)group * cols;
+            const uint8_t *at = m.data + (tiled ? bc_tiled_at(cols, m.n_planes, group, 0, column)
+                                                : (int64_t)group * cols + column);
+            const int64_t stride = tiled ? (int64_t)BC_STEP_BYTES : (int64_t)m.plane_stride;
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 if (k < m.n_planes)
-                    w[k][j] = group < groups
-                                  ? bc_load_word(row + k * m.plane_stride, col0 + 4 * word, cols)
-                                  : 0u;
+                    w[k][j] =
+                        group < groups && column < cols ? *(const uint32_t *)(at + k * stride) : 0u;
         }
     }
 
@@ -55,15 +56,7 @@ struct bc_plane_tile {
 #pragma unroll
             for (int k = 0; k < 4; k++) {
                 if (k >= m.n_planes) break;
-                uint32_t even = w[k][j] & 0x00ff00ffu, odd = bc_bytes(w[k][j], 0, 0x4341);
-#pragma unroll
-                for (int i = 0; i < 5; i++) {
-                    even *= 3;
-                    odd *= 3;
-                    q[i] = 3 * q[i] + bc_bytes(even, odd, 0x7351);
-                    even &= 0x00ff00ffu;
-                    odd &= 0x00ff00ffu;
-                }
+                bc_add_digits(q, w[k][j]);
             }
             const int group = threadIdx.x / BC_TILE_WORDS + j * (BC_TILE_THREADS / BC_TILE_WORDS);
 #pragma unroll
@@ -76,7 +69,7 @@ struct bc_plane_tile {
 struct bc_code_tile {
     uint32_t w[BC_CODE_LOADS];
 
-    BC_DEVICE void load(const bc_matrix_args &m, int cols, int row0, int col0)
+    BC_DEVICE void load(const bc_matrix_args &m, bool, int cols, int row0, int col0)
     {
         const int word = threadIdx.x % BC_TILE_WORDS;
 #pragma unroll
@@ -264,7 +257,7 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
     int c[5][4][4] = {};
     TILE tile;
     bc_token_tile<TOKENS> a;
-    if (begin < end) tile.load(m, p.cols, row0, begin * BC_GPU_TILE_COLS);
+    if (begin < end) tile.load(m, p.tiled != 0, p.cols, row0, begin * BC_GPU_TILE_COLS);
     bc_let_next_begin();
     bc_wait_for_inputs();
     if (begin < end) a.load(p, token0, begin * BC_GPU_TILE_COLS);
@@ -274,7 +267,7 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
         a.store(tokens);
         bc_sync();
         if (step + 1 < end) {
-            tile.load(m, p.cols, row0, (step + 1) * BC_GPU_TILE_COLS);
+            tile.load(m, p.tiled != 0, p.cols, row0, (step + 1) * BC_GPU_TILE_COLS);
             a.load(p, token0, (step + 1) * BC_GPU_TILE_COLS);
         }
 #pragma unroll

@@ -12,7 +12,13 @@
 
 #include "gemv.cuh"
 
-#include "skinny.cuh"
+#include "tiled.cuh"
+
+#include "tiles.cuh"
+
+#include "few.cuh"
+
+#include "codes.cuh"
 
 #include "gemm.cuh"
 

@@ -10,12 +10,14 @@
 #endif
 
 enum {
-    BC_GPU_GROUP = 5,       /* rows of a byte */
-    BC_GPU_TILE_ROWS = 80,  /* of a matrix product's tile: 16 groups */
-    BC_GPU_TILE_COLS = 128, /* columns that a tile goes on at a time */
-    BC_GPU_STAGES_8 =
-        8, /* steps of a product with up to 8 tokens that are copied ahead: 512 bytes of a warp; */
-    BC_GPU_STAGES_32 = 4, /* with up to 32, activations too: 512 bytes more for each 8 tokens */
+    BC_GPU_GROUP = 5,           /* rows of a byte */
+    BC_GPU_TILE_GROUPS = 8,     /* groups that lie together where planes are tiled */
+    BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
+    BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
+    BC_GPU_FEW_THREADS = 1024,  /* of a block that multiplies up to 8 tokens, at most, */
+    BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
+    BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
+    BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */
@@ -40,26 +42,23 @@ typedef struct bc_gpu_place {
     int n_ctx, position;
 } bc_gpu_place;
 
-enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU, BC_FROM_ATTENTION };
+enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU };
 
 typedef struct bc_prepare_args {
     int source; /* enum bc_gpu_source: chooses the kernel */
     int cols,
         width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
-    /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
-    BC_AT(float) x;
+    /* BC_FROM_X: x f32 [n, width]. Where y is given, it is x + y, which goes to `added` too (it may be x); where norm is,
+     * RMSNorm follows */
+    BC_AT(const float) x;
     BC_AT(const float) y;
+    BC_AT(float) added;
     BC_AT(const float) norm;
     float eps;
     double inverse_cols; /* 1 / cols */
     /* BC_FROM_SWIGLU: f32 [n, width] each */
     BC_AT(const float) gate;
     BC_AT(const float) up;
-    /* BC_FROM_ATTENTION: what `splits` parts of the context give, see bc_attend_args */
-    BC_AT(const float) mixes;
-    BC_AT(const float) sums;
-    BC_AT(const bc_gpu_place) places;
-    int heads, head_dim, splits, window;
     /* the rotation: sign 0: none, perm 0: none; block of the Hadamard transform */
     BC_AT(const float) sign;
     BC_AT(const int32_t) perm;
@@ -79,7 +78,7 @@ typedef struct bc_prepare_args {
 
 typedef struct bc_matrix_args {
     BC_AT(const uint8_t) data;
-    uint64_t plane_stride;
+    uint64_t plane_stride; /* of planes that are not tiled */
     BC_AT(const float) scales;
     BC_AT(const float) bias; /* or 0 */
     BC_AT(float) y;          /* f32 [n, y_stride] */
@@ -97,14 +96,23 @@ typedef struct bc_linear_args {
     int a_stride;
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
+    int tiled;  /* how planes lie: see tiled.cuh */
     int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
     BC_AT(const int32_t) places; /* 0: at r */
-    int warps;                   /* one token, or few: warps that share a tile's columns */
+    int warps;                   /* one token, or few: warps that share a tile's columns, */
+    int warp_steps;              /* each so many steps of 64 columns, */
+    int teams;                   /* and how many such teams a block of few tokens has */
     int splits; /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;
     int partial_stride;
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
 } bc_linear_args;
+
+typedef struct bc_arrange_args {
+    BC_AT(const uint32_t) from; /* `groups` groups of one plane, [groups, cols] */
+    BC_AT(uint8_t) to;          /* the matrix, see tiled.cuh */
+    int first, groups, cols, plane, n_planes;
+} bc_arrange_args;
 
 typedef struct bc_dense_args {
     BC_AT(const uint8_t) data;
@@ -120,7 +128,7 @@ typedef struct bc_dense_args {
 
 typedef struct bc_attend_args {
     BC_AT(float)
-    q; /* f32 [n, q_stride], heads * head_dim in a row; bc_flash: the output replaces it */
+    q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it */
     int q_stride;
     BC_AT(const float) k;
     BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */
@@ -136,6 +144,8 @@ typedef struct bc_attend_args {
     int splits;
     BC_AT(float) mixes;
     BC_AT(float) sums;
+    BC_AT(int32_t)
+    arrived; /* i32 [n, blocks of heads], all 0 before and after: how many parts are there */
 } bc_attend_args;
 
 typedef struct bc_add_args {

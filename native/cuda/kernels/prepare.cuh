@@ -32,6 +32,19 @@ BC_DEVICE void bc_put16(float *p, const bc_sixteen &v)
     }
 }
 
+// The elements of x that sixteen indices name.
+BC_DEVICE bc_sixteen bc_gather16(const float *x, const int32_t *indices)
+{
+    bc_sixteen out;
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k += 4) {
+        const bc_words4 at = bc_load(indices + k);
+#pragma unroll
+        for (int e = 0; e < 4; e++) out.v[k + e] = x[at.w[e]];
+    }
+    return out;
+}
+
 // ---- the elements before the rotation; a thread's turn is sixteen of them ----
 
 BC_DEVICE int bc_turn_element(int turn)
@@ -39,65 +52,15 @@ BC_DEVICE int bc_turn_element(int turn)
     return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
 }
 
-// weights[head * parts + s]: what part s of the context counts for in the output of a head
-BC_DEVICE void bc_merge_weights(const bc_prepare_args &p, int t, int parts, float *weights)
-{
-    for (int h = threadIdx.x; h < p.heads; h += blockDim.x) {
-        const float *sums = p.sums + ((int64_t)t * p.heads + h) * p.splits * 2;
-        float top = sums[0], total = 0.0f;
-        for (int s = 1; s < parts; s++) top = sums[2 * s] > top ? sums[2 * s] : top;
-        for (int s = 0; s < parts; s++) {
-            const float w = bc_exp(sums[2 * s] - top);
-            weights[h * parts + s] = w;
-            total = bc_fma(w, sums[2 * s + 1], total);
-        }
-        for (int s = 0; s < parts; s++) weights[h * parts + s] *= 1.0f / total;
-    }
-}
-
 struct bc_element_source {
-    const float *x, *gate, *up, *weights;
+    const float *x, *gate, *up; // x: with y added
     float inverse_rms;
-    int parts;
 };
-
-// Elements i .. i + 15, four by four: a head has a multiple of four. The loads of several parts are on their way together.
-BC_DEVICE bc_sixteen bc_merged(const bc_prepare_args &p, const bc_element_source &from, int t,
-                               int i)
-{
-    const float *mix[BC_SHARE / 4], *weights[BC_SHARE / 4];
-    bc_sixteen out;
-#pragma unroll
-    for (int four = 0; four < BC_SHARE / 4; four++) {
-        const int element = i + 4 * four < p.cols ? i + 4 * four : 0, h = element / p.head_dim,
-                  d = element % p.head_dim;
-        mix[four] = p.mixes + ((int64_t)t * p.heads + h) * p.splits * p.head_dim + d;
-        weights[four] = from.weights + h * from.parts;
-    }
-#pragma unroll
-    for (int k = 0; k < BC_SHARE; k++) out.v[k] = 0.0f;
-#pragma unroll 2
-    for (int s = 0; s < from.parts; s++) {
-        bc_words4 part[BC_SHARE / 4];
-#pragma unroll
-        for (int four = 0; four < BC_SHARE / 4; four++)
-            part[four] = bc_load(mix[four] + s * p.head_dim);
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k++)
-            out.v[k] = bc_fma(weights[k / 4][s], bc_bits_to_float(part[k / 4].w[k % 4]), out.v[k]);
-    }
-#pragma unroll
-    for (int k = 0; k < BC_SHARE; k++)
-        if (i + k >= p.cols) out.v[k] = 0.0f;
-    return out;
-}
 
 // Elements i .. i + 15, i < width
 template <int SOURCE>
-BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int t,
-                                 int i)
+BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int i)
 {
-    if (SOURCE == BC_FROM_ATTENTION) return bc_merged(p, from, t, i);
     bc_sixteen v = bc_load16((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
     if (SOURCE == BC_FROM_SWIGLU) {
         const bc_sixteen up = bc_load16(from.up + i);
@@ -111,8 +74,9 @@ BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_sour
     return v;
 }
 
-// x += y in place; 1 / rms of the sum
-BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
+// added = x + y; 1 / rms of that, or of x where y is 0
+BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, const float *x, const float *y,
+                                   float *added, double *room)
 {
     bc_wide_sum squares = bc_no_squares();
 #pragma unroll 1
@@ -122,7 +86,7 @@ BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const flo
             const bc_sixteen more = bc_load16(y + i);
 #pragma unroll
             for (int k = 0; k < BC_SHARE; k++) v.v[k] += more.v[k];
-            bc_put16(x + i, v);
+            bc_put16(added + i, v);
         }
 #pragma unroll
         for (int k = 0; k < BC_SHARE; k++) bc_add_square(&squares, v.v[k]);
@@ -178,57 +142,52 @@ BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
         bc_hadamard_pass<2>(x, n, shift);
 }
 
+// Sixteen elements with their signs, through their first stages.
+BC_DEVICE void bc_turn_signs(bc_sixteen *v, const bc_sixteen &sign, int block)
+{
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++) v->v[k] = sign.v[k] * v->v[k];
+    bc_butterflies<BC_SHARE>(v->v, block);
+}
+
 // Elements i .. i + 15 get their signs and their first stages, and go to x.
 BC_DEVICE void bc_rotate_share(const bc_prepare_args &p, bc_sixteen *v, int i, float *x)
 {
-    if (p.sign) {
-        const bc_sixteen sign = bc_load16(p.sign + i);
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k++) v->v[k] = sign.v[k] * v->v[k];
-        bc_butterflies<BC_SHARE>(v->v, p.block);
-    }
+    if (p.sign) bc_turn_signs(v, bc_load16(p.sign + i), p.block);
     bc_put16(x + i, *v);
 }
 
 // All elements to `to`, as they are.
 template <int SOURCE>
-BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, int t,
-                               float *to)
+BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, float *to)
 {
 #pragma unroll 1
     for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE)
-        bc_put16(to + i, bc_elements<SOURCE>(p, from, t, i));
+        bc_put16(to + i, bc_elements<SOURCE>(p, from, i));
 }
 
 template <int SOURCE>
-BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, int t,
-                                  float *x)
+BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, float *x)
 {
 #pragma unroll 1
     for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
-        bc_sixteen v = bc_elements<SOURCE>(p, from, t, i);
+        bc_sixteen v = bc_elements<SOURCE>(p, from, i);
         bc_rotate_share(p, &v, i, x);
     }
 }
 
 // A permutation needs the whole vector: it is put down first, and comes back in its new order.
 template <int SOURCE>
-BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, int t,
-                                  float *x)
+BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, float *x)
 {
-    bc_put_elements<SOURCE>(p, from, t, x);
+    bc_put_elements<SOURCE>(p, from, x);
     bc_sync();
     bc_sixteen v[BC_GPU_PREPARE_TURNS];
 #pragma unroll
     for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
         const int i = bc_turn_element(turn);
         if (i >= p.width) continue;
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k += 4) {
-            const bc_words4 perm = bc_load(p.perm + i + k);
-#pragma unroll
-            for (int e = 0; e < 4; e++) v[turn].v[k + e] = x[perm.w[e]];
-        }
+        v[turn] = bc_gather16(x, p.perm + i);
     }
     bc_sync();
 #pragma unroll
@@ -238,9 +197,14 @@ BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_sou
 
 // ---- rounding ----
 
-// a = round(127 x / max|x|) of x times `divisor`
-BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float divisor, int t,
-                               int *room)
+struct bc_rounded_vector {
+    float scale;
+    int sum;
+};
+
+// out i8 [stride] = round(127 x / max|x|) of x times `divisor`, 0 behind its end; scale and sum in every thread.
+BC_DEVICE bc_rounded_vector bc_round_vector(const bc_prepare_args &p, const float *x, float divisor,
+                                            int8_t *out, int stride, int *room)
 {
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
 #pragma unroll 1
@@ -254,10 +218,9 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
     }
     top = bc_block_max(top, room);
     const bc_rounding rounding = bc_rounding_of(top);
-    int8_t *out = p.a + (int64_t)t * p.a_stride;
     int sum = 0;
 #pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < p.a_stride; i += blockDim.x * BC_SHARE) {
+    for (int i = threadIdx.x * BC_SHARE; i < stride; i += blockDim.x * BC_SHARE) {
         bc_words4 packed = { { 0, 0, 0, 0 } };
         if (rounding.usable && i < p.width) {
             const bc_sixteen v = bc_load16(x + i);
@@ -270,29 +233,16 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, float d
         }
         bc_put(out + i, packed);
     }
-    sum = bc_block_sum(sum, room);
-    if (threadIdx.x == 0) {
-        p.scale[t] = rounding.scale;
-        p.sum[t] = sum;
-    }
+    return { rounding.scale, bc_block_sum(sum, room) };
+}
+
+// What the stages of a transform grow a vector by.
+BC_DEVICE float bc_divisor(const bc_prepare_args &p)
+{
+    return p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f;
 }
 
 // ---- the kernel ----
-
-// Which positions a token sees, its own included: start .. position, in `parts` parts of `share`.
-struct bc_context {
-    int start, share, parts;
-};
-BC_DEVICE bc_context bc_context_of(int position, int window, int splits)
-{
-    bc_context c;
-    c.start = window > 0 && position >= window ? position - window + 1 : 0;
-    const int n = position - c.start + 1;
-    c.share = (n + splits - 1) / splits;
-    if (c.share < BC_GPU_LEAST_PART) c.share = BC_GPU_LEAST_PART; // few positions: fewer parts
-    c.parts = (n + c.share - 1) / c.share;
-    return c;
-}
 
 // A token's weights have pushed these out of the cache since the last one.
 BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
@@ -304,34 +254,36 @@ BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
     }
 }
 
-// `shared`: f32 [heads, splits] of an attention's merging, then f32 [width], unless WORK: that is too much for the card.
+// `shared`: f32 [width], unless WORK: that is too much for the card.
 template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *shared)
 {
     BC_SHARED double room[32];
-    const int t = blockIdx.x,
-              merging = SOURCE == BC_FROM_ATTENTION ? (p.heads * p.splits + 3) / 4 * 4 : 0;
+    const int t = blockIdx.x;
     const int64_t row = (int64_t)t * p.width;
-    float *x = WORK ? p.work + row : shared + merging;
-    bc_element_source from = { p.x + row, p.gate + row, p.up + row, shared, 1.0f, 1 };
+    float *x = WORK ? p.work + row : shared;
+    bc_element_source from = { p.x + row, p.gate + row, p.up + row, 1.0f };
     bc_let_next_begin();
     bc_fetch_constants(p);
     bc_wait_for_inputs();
-    if (SOURCE == BC_FROM_ATTENTION) {
-        from.parts = bc_context_of(p.places[t].position, p.window, p.splits).parts;
-        bc_merge_weights(p, t, from.parts, shared);
-        bc_sync();
-    } else if (SOURCE == BC_FROM_X && (p.norm || p.y)) {
-        from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
+    if (SOURCE == BC_FROM_X && (p.norm || p.y)) {
+        from.inverse_rms =
+            bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, p.added + row, room);
+        if (p.y) from.x = p.added + row;
     }
-    if (p.plain) bc_put_elements<SOURCE>(p, from, t, p.plain + row);
+    if (p.plain) bc_put_elements<SOURCE>(p, from, p.plain + row);
     if (!p.a) return;
     if (p.perm)
-        bc_rotate_permuted<SOURCE>(p, from, t, x);
+        bc_rotate_permuted<SOURCE>(p, from, x);
     else
-        bc_rotate_straight<SOURCE>(p, from, t, x);
+        bc_rotate_straight<SOURCE>(p, from, x);
     bc_sync();
     if (p.sign) bc_hadamard_block(x, p.width, p.block);
-    bc_round_vector(p, x, p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f, t, (int *)room);
+    const bc_rounded_vector rounded = bc_round_vector(
+        p, x, bc_divisor(p), p.a + (int64_t)t * p.a_stride, p.a_stride, (int *)room);
+    if (threadIdx.x == 0) {
+        p.scale[t] = rounded.scale;
+        p.sum[t] = rounded.sum;
+    }
 }
 
 #define BC_PREPARE(name, source, work)                                                             \
@@ -342,10 +294,8 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     }
 BC_PREPARE(bc_prepare_x, BC_FROM_X, false)
 BC_PREPARE(bc_prepare_swiglu, BC_FROM_SWIGLU, false)
-BC_PREPARE(bc_prepare_attention, BC_FROM_ATTENTION, false)
 BC_PREPARE(bc_prepare_wide_x, BC_FROM_X, true)
 BC_PREPARE(bc_prepare_wide_swiglu, BC_FROM_SWIGLU, true)
-BC_PREPARE(bc_prepare_wide_attention, BC_FROM_ATTENTION, true)
 #undef BC_PREPARE
 
 BC_KERNEL BC_BOUNDS(256, 4) bc_add(const bc_add_args p)

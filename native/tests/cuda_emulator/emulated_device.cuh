@@ -92,7 +92,11 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
 }
 BC_DEVICE void bc_prefetch(const void *) {}
 // Copied at once; a thread that reads before bc_copied would not be found.
-BC_DEVICE void bc_copy_ahead(void *shared, const void *global) { memcpy(shared, global, 16); }
+BC_DEVICE void bc_copy_ahead(void *shared, const void *global, BC_SITE)
+{
+    bc_emulated_device_memory(global, 16, site);
+    memcpy(shared, global, 16);
+}
 BC_DEVICE void bc_copy_group() {}
 template <int PENDING> BC_DEVICE void bc_copied() {}
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)

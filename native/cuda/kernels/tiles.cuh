@@ -1,0 +1,226 @@
+// tiles.cuh - y = W x for one to 32 tokens straight from the packed planes (tiled.cuh): no digit is ever taken out, and
+// nothing is decoded into memory. Here: the sums of a tile, which warp has which part of which tile, and from the sums to
+// rows.
+//
+// As in gemv.cuh the high bytes H_1 .. H_5 of a word times 3^i are all that is needed: row i of a group is
+// S_i - 3 S_(i-1), S_i = sum_c a_c H_i.
+//
+// Eight groups of five rows are a tile: 8 groups x two values as the 16 rows of a product 32 columns deep. The columns of
+// a step may come in any order as long as both sides agree: lane 4 g + t takes 16 neighbouring bytes of group g and the
+// same columns of its token, so every load is 16 bytes wide.
+//
+// A block's warps form teams. A team has one tile at a time (or one of gate and the same of up), whose columns its warps
+// share. Columns are padded with zeros to whole steps; lanes without a token repeat the last one.
+#pragma once
+
+enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
+
+BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
+
+// ---- one token: this lane's own S_1 .. S_5 by products of four ----
+
+struct bc_dot_sums {
+    static const int TOKENS = 1, LOADS = 1;
+    int v[5];
+
+    BC_DEVICE static int token_of_lane(int) { return 0; }
+    BC_DEVICE void clear()
+    {
+#pragma unroll
+        for (int i = 0; i < 5; i++) v[i] = 0;
+    }
+    BC_DEVICE void times3() // another plane begins
+    {
+#pragma unroll
+        for (int i = 0; i < 5; i++) v[i] = (int)(3u * (uint32_t)v[i]);
+    }
+    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[1])
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) bc_digits_dot(w.w[i], b[0].w[i], v);
+    }
+    BC_DEVICE void add_to(int *total, int) const
+    {
+        const int lane = threadIdx.x % 32;
+        uint32_t before = 0;
+#pragma unroll
+        for (int i = 0; i < 5; i++) {
+            int dot = (int)((uint32_t)v[i] - 3 * before);
+            before = (uint32_t)v[i];
+            dot += bc_shuffle_xor(dot, 1);
+            dot += bc_shuffle_xor(dot, 2);
+            if (lane % 4 == 0) bc_atomic_add(&total[lane / 4 * BC_GPU_GROUP + i], dot);
+        }
+    }
+};
+
+// ---- TILES of eight tokens in the eight columns of a product: v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5 ----
+
+template <int TILES> struct bc_high_sums {
+    static const int TOKENS = 8 * TILES, LOADS = TILES;
+    int v[TILES][3][4];
+
+    BC_DEVICE static int token_of_lane(int tile) { return 8 * tile + (int)threadIdx.x % 32 / 4; }
+    BC_DEVICE void clear()
+    {
+#pragma unroll
+        for (int i = 0; i < TILES * 12; i++) v[i / 12][i / 4 % 3][i % 4] = 0;
+    }
+    BC_DEVICE void times3() // another plane begins
+    {
+#pragma unroll
+        for (int i = 0; i < TILES * 12; i++)
+            v[i / 12][i / 4 % 3][i % 4] = (int)(3u * (uint32_t)v[i / 12][i / 4 % 3][i % 4]);
+    }
+    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[TILES])
+    {
+#pragma unroll
+        for (int half = 0; half < 2; half++) {
+            uint32_t h[2][5];
+#pragma unroll
+            for (int i = 0; i < 2; i++) {
+                const uint32_t word = w.w[2 * half + i];
+                uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);
+#pragma unroll
+                for (int k = 0; k < 5; k++) {
+                    even *= 3;
+                    odd *= 3;
+                    h[i][k] = bc_bytes(even, odd, 0x7351);
+                }
+            }
+            const uint32_t a[3][4] = { { h[0][0], h[0][1], h[1][0], h[1][1] },
+                                       { h[0][2], h[0][3], h[1][2], h[1][3] },
+                                       { h[0][4], 0, h[1][4], 0 } };
+#pragma unroll
+            for (int tile = 0; tile < TILES; tile++) {
+                const uint32_t tokens[2] = { b[tile].w[2 * half], b[tile].w[2 * half + 1] };
+#pragma unroll
+                for (int i = 0; i < 3; i++) bc_mma_us(v[tile][i], a[i], tokens);
+            }
+        }
+    }
+    // total [row][TOKENS]
+    BC_DEVICE void add_to(int *total, int n) const
+    {
+        const int lane = threadIdx.x % 32;
+#pragma unroll
+        for (int tile = 0; tile < TILES; tile++)
+#pragma unroll
+            for (int e = 0; e < 2; e++) {
+                const int token = 8 * tile + lane % 4 * 2 + e;
+                uint32_t before = 0;
+#pragma unroll
+                for (int i = 0; i < 5; i++) {
+                    const uint32_t s = (uint32_t)v[tile][i / 2][i % 2 * 2 + e];
+                    if (token < n)
+                        bc_atomic_add(&total[(lane / 4 * BC_GPU_GROUP + i) * TOKENS + token],
+                                      (int)(s - 3 * before));
+                    before = s;
+                }
+            }
+    }
+};
+
+// ---- which warp has what ----
+
+// A unit is a tile of one of the matrices or, of gate and up, the same tile of both: two parts. No division: it would take
+// longer than a step.
+struct bc_team {
+    int unit, units_on; // the first of this team; from one to its next
+    int begin, end;     // this warp's steps of a part
+    int team;
+
+    bc_team() = default;
+    BC_DEVICE explicit bc_team(const bc_linear_args &p)
+    {
+        int own = (int)threadIdx.x / 32;
+        for (team = 0; own >= p.warps; team++) own -= p.warps;
+        units_on = (int)gridDim.x * p.teams;
+        unit = team < p.teams ? (int)blockIdx.x + (int)gridDim.x * team : 1 << 30;
+        begin = own * p.warp_steps;
+        end = bc_least(begin + p.warp_steps, p.cols / BC_STEP_COLS);
+    }
+};
+
+BC_DEVICE int bc_parts_of(const bc_linear_args &p) { return p.paired ? 2 : 1; }
+BC_DEVICE const bc_matrix_args &bc_unit_matrix(const bc_linear_args &p, int unit, int part)
+{
+    return p.m[p.paired ? part : bc_matrix_of(p, unit)];
+}
+BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
+{
+    return p.paired ? unit : unit - p.first[bc_matrix_of(p, unit)];
+}
+
+// ---- what is to be copied: step by step, part by part, unit by unit ----
+
+struct bc_copy_cursor {
+    const uint8_t *at; // of this unit's part: its step 0
+    int unit, part, step, step_bytes;
+
+    BC_DEVICE bool valid(const bc_linear_args &p) const { return unit < p.first[p.count]; }
+    BC_DEVICE void find(const bc_linear_args &p)
+    {
+        if (!valid(p)) return;
+        const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
+        step_bytes = m.n_planes * BC_STEP_BYTES;
+        at = m.data + (int64_t)bc_unit_tile(p, unit) * (p.cols / BC_STEP_COLS) * step_bytes;
+    }
+    BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
+    {
+        unit = team.unit;
+        part = step_bytes = 0;
+        at = 0;
+        step = team.begin;
+        find(p);
+    }
+    BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team, int steps)
+    {
+        step += steps;
+        if (step < team.end) return;
+        step = team.begin;
+        if (++part == bc_parts_of(p)) {
+            part = 0;
+            unit += team.units_on;
+        }
+        find(p);
+    }
+};
+
+// ---- from the sums to rows ----
+
+struct bc_tokens { // their scales and the sums of their elements
+    const float *scale;
+    const int32_t *sum;
+};
+
+BC_DEVICE float bc_unit_value(const bc_matrix_args &m, const bc_tokens &t, int row, int token,
+                              int dot)
+{
+    const float y =
+        (float)(dot - bc_largest(m.n_planes) * t.sum[token]) * (m.scales[row] * t.scale[token]);
+    return m.bias ? y + m.bias[row] : y;
+}
+
+// A team's unit is there: rows to y, or, of gate and up, silu(gate) * up to the first matrix's y at the place where the
+// next matrix's rotation wants it. total i32 [part][row][tokens] is 0 afterwards.
+BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const bc_team &team,
+                             int unit, int *total, int tokens)
+{
+    const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
+    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * tokens;
+    for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
+        const int r = i / tokens, token = i % tokens, row = row0 + r;
+        const int one = total[i], two = p.paired ? total[all + i] : 0;
+        total[i] = 0;
+        if (p.paired) total[all + i] = 0;
+        if (row >= m.rows || token >= p.n) continue;
+        const float y = bc_unit_value(m, t, row, token, one);
+        float *to = m.y + (int64_t)token * m.y_stride;
+        if (p.paired)
+            to[p.places ? p.places[row] : row] =
+                y / (1.0f + bc_exp(-y)) * bc_unit_value(p.m[1], t, row, token, two);
+        else
+            to[row] = y;
+    }
+}
