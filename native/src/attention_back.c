@@ -13,7 +13,9 @@
 #include <math.h>
 #include <string.h>
 
-enum { TILE = 48, STRIP = BC_DENSE_ROWS };
+/* ROWS: queries for which keys behind their own are left out; as many as a kernel takes at a time */
+enum { TILE = 48, ROWS = 12, STRIP = BC_DENSE_ROWS };
+enum { ITEMS = 4 }; /* for each thread at least, so that none waits long for the others */
 
 /* One thread's memory. T: window rounded up to STRIP, d: head_dim, e: d rounded up to STRIP. */
 struct space {
@@ -130,28 +132,38 @@ static struct tile tile_at(const bc_attention_job *j, int t0)
                           .width = up((size_t)j->window) };
 }
 
-/* out [n, T] = x [n, d] times the panels of keys lo..hi */
+/* The first query of the tile that sees any of the keys from `key` on. */
+static int first_query(const struct tile *at, int key) { return key > at->t0 ? key - at->t0 : 0; }
+
+/* out [n, T] = x [n, d] times the panels of keys lo..hi, where a query sees one of the STRIP */
 static void against_keys(const bc_kernels *k, float *out, const float *x, const float *panels,
                          int d, const struct tile *at)
 {
-    for (int key = at->lo; key < at->hi; key += STRIP)
-        k->gemm_dense(out + key, at->width, panels + (size_t)key * up((size_t)d), STRIP, d, x,
-                      (size_t)d, at->n, 0);
+    for (int key = at->lo; key < at->hi; key += STRIP) {
+        const int i = first_query(at, key);
+        k->gemm_dense(out + (size_t)i * at->width + key, at->width,
+                      panels + (size_t)key * up((size_t)d), STRIP, d, x + i * d, (size_t)d,
+                      at->n - i, 0);
+    }
 }
 
-/* out [n, d] (stride floats apart) = x [n, T] times y [T, e], keys lo..hi */
+/* out [n, d] (stride floats apart) = x [n, T] times y [T, e], the keys that ROWS queries see */
 static void over_keys(const bc_kernels *k, struct space *s, float *out, size_t stride,
                       const float *x, const float *y, int d, const struct tile *at)
 {
     const size_t e = up((size_t)d);
     const float *from = y + (size_t)at->lo * e;
-    for (int c = 0; c < d; c += STRIP) {
-        const int whole = d - c >= STRIP;
-        k->gemm_dense(whole ? out + c : s->tile, whole ? stride : STRIP, from + c, e,
-                      at->hi - at->lo, x + at->lo, at->width, at->n, 0);
-        for (int t = 0; t < at->n && !whole; t++)
-            memcpy(out + (size_t)t * stride + c, s->tile + t * STRIP,
-                   (size_t)(d - c) * sizeof *out);
+    for (int i = 0; i < at->n; i += ROWS) {
+        const int n = at->n - i < ROWS ? at->n - i : ROWS, keys = at->t0 + i + n - at->lo;
+        const float *p = x + (size_t)i * at->width + at->lo;
+        for (int c = 0; c < d; c += STRIP) {
+            float *to = out + (size_t)i * stride + c;
+            const int whole = d - c >= STRIP;
+            k->gemm_dense(whole ? to : s->tile, whole ? stride : STRIP, from + c, e, keys, p,
+                          at->width, n, 0);
+            for (int t = 0; t < n && !whole; t++)
+                memcpy(to + (size_t)t * stride, s->tile + t * STRIP, (size_t)(d - c) * sizeof *to);
+        }
     }
 }
 
@@ -159,8 +171,11 @@ static void over_keys(const bc_kernels *k, struct space *s, float *out, size_t s
 static void over_queries(const bc_kernels *k, float *sum, const float *x, const float *across,
                          int d, const struct tile *at)
 {
-    for (int key = at->lo; key < at->hi; key += STRIP)
-        k->gemm_dense(sum + key, at->width, x + key, at->width, at->n, across, TILE, d, 1);
+    for (int key = at->lo; key < at->hi; key += STRIP) {
+        const int i = first_query(at, key);
+        k->gemm_dense(sum + key, at->width, x + (size_t)i * at->width + key, at->width, at->n - i,
+                      across + i, TILE, d, 1);
+    }
 }
 
 /* q of the tile (scaled) and its probabilities, 0 where a query must not look. */
@@ -204,31 +219,55 @@ static bc_attention_job one_window(const bc_attention_job *job, int64_t i, size_
     return own;
 }
 
-static void forward_head(void *arg, int64_t item, int thread)
+/* What works on one head: its window, whose first token is `token` of the whole job. */
+typedef void (*head_fn)(const bc_attention_job *j, struct space *s, int head, size_t token);
+
+struct heads_work {
+    const bc_attention_job *job;
+    head_fn fn;
+    int heads; /* of an item, that share their keys */
+    int backwards;
+};
+
+static void heads_item(void *arg, int64_t item, int thread)
 {
-    const bc_attention_job *whole = arg;
-    const bc_config *c = whole->config;
+    const struct heads_work *w = arg;
+    const bc_config *c = w->job->config;
+    const int per_window = c->n_heads / w->heads, first = (int)(item % per_window) * w->heads;
     size_t token;
-    const bc_attention_job own = one_window(whole, item / c->n_heads, &token), *j = &own;
-    const int d = c->head_dim, head = (int)(item % c->n_heads);
+    const bc_attention_job own = one_window(w->job, item / per_window, &token);
+    struct space s = space_of(w->job, own.window, thread);
+    load_keys(&own, &s, own.qkv + token * row_width(c), first / (c->n_heads / c->n_kv_heads),
+              w->backwards);
+    for (int i = 0; i < w->heads; i++) w->fn(&own, &s, first + i, token);
+}
+
+/* All heads that share their keys in one item, which prepares them once, where there are enough items for the threads. */
+static void run_heads(const bc_attention_job *job, head_fn fn, int backwards)
+{
+    const bc_config *c = job->config;
+    bc_pool *pool = job->engine->pool;
+    struct heads_work w = { job, fn, c->n_heads / c->n_kv_heads, backwards };
+    if (job->n_windows * c->n_kv_heads < ITEMS * bc_pool_size(pool)) w.heads = 1;
+    bc_pool_run(pool, heads_item, &w, (int64_t)job->n_windows * (c->n_heads / w.heads));
+}
+
+static void forward_head(const bc_attention_job *j, struct space *s, int head, size_t token)
+{
+    const bc_config *c = j->config;
+    const int d = c->head_dim;
     const size_t out_width = (size_t)c->n_heads * (size_t)d;
     const float *qkv = j->qkv + token * row_width(c);
-    struct space s = space_of(whole, j->window, thread);
-    load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 0);
     for (int t = 0; t < j->window && !bc_cancelled(j->cancel); t += TILE) {
         const struct tile at = tile_at(j, t);
-        probabilities(j, &s, qkv, head, &at);
-        over_keys(&j->engine->k, &s,
+        probabilities(j, s, qkv, head, &at);
+        over_keys(&j->engine->k, s,
                   j->out + (token + (size_t)t) * out_width + (size_t)head * (size_t)d, out_width,
-                  s.p, s.values, d, &at);
+                  s->p, s->values, d, &at);
     }
 }
 
-void bc_attention_forward(const bc_attention_job *job)
-{
-    bc_attention_job j = *job;
-    bc_pool_run(j.engine->pool, forward_head, &j, (int64_t)j.n_windows * j.config->n_heads);
-}
+void bc_attention_forward(const bc_attention_job *job) { run_heads(job, forward_head, 0); }
 
 /* ---- backwards ---- */
 
@@ -256,45 +295,42 @@ static void backward_tile(const bc_attention_job *j, struct space *s, const floa
     k->transpose(s->d_o_across, TILE, s->d_o, (size_t)d, at->n, d);
     against_keys(k, s->ds, s->d_o, s->value_rows, d, at);
     for (int i = 0; i < at->n; i++) {
-        const size_t row = (size_t)i * at->width + (size_t)at->lo;
-        softmax_back(k, s->ds + row, s->p + row, s->d_o + i * d,
-                     out + (size_t)(at->t0 + i) * stride + start, d, at->hi - at->lo);
+        const size_t row = (size_t)i * at->width;
+        const int seen = at->t0 + i + 1;
+        softmax_back(k, s->ds + row + at->lo, s->p + row + at->lo, s->d_o + i * d,
+                     out + (size_t)(at->t0 + i) * stride + start, d, seen - at->lo);
+        memset(s->ds + row + seen, 0, (size_t)(at->hi - seen) * sizeof *s->ds);
     }
     over_queries(k, s->dv, s->p, s->d_o_across, d, at);
     over_queries(k, s->dk, s->ds, s->q_across, d, at);
     over_keys(k, s, s->dq, (size_t)d, s->ds, s->keys, d, at);
 }
 
-static void backward_head(void *arg, int64_t item, int thread)
+static void backward_head(const bc_attention_job *j, struct space *s, int head, size_t token)
 {
-    const bc_attention_job *whole = arg;
-    const bc_config *c = whole->config;
-    size_t token;
-    const bc_attention_job own = one_window(whole, item / c->n_heads, &token), *j = &own;
-    const int d = c->head_dim, head = (int)(item % c->n_heads), window = j->window;
+    const bc_config *c = j->config;
+    const int d = c->head_dim, window = j->window;
     const size_t width = row_width(c);
     const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
     const float *qkv = j->qkv + token * width, factor = 1.0f / sqrtf((float)d);
-    struct space s = space_of(whole, window, thread);
     const size_t keys = up((size_t)window);
-    load_keys(j, &s, qkv, head / (c->n_heads / c->n_kv_heads), 1);
-    memset(s.dk, 0, keys * (size_t)d * sizeof(float));
-    memset(s.dv, 0, keys * (size_t)d * sizeof(float));
+    memset(s->dk, 0, keys * (size_t)d * sizeof(float));
+    memset(s->dv, 0, keys * (size_t)d * sizeof(float));
     for (int t0 = 0; t0 < window; t0 += TILE) {
         if (bc_cancelled(j->cancel)) return;
         const struct tile at = tile_at(j, t0);
-        backward_tile(j, &s, qkv, j->out + token * stride, j->d_out + token * stride, head, &at);
+        backward_tile(j, s, qkv, j->out + token * stride, j->d_out + token * stride, head, &at);
         for (int i = 0; i < at.n; i++) {
             const int t = t0 + i;
-            float *dq = s.dq + i * d;
+            float *dq = s->dq + i * d;
             for (int x = 0; x < d; x++) dq[x] *= factor;
             j->engine->k.rope(dq, j->cos + t * (d / 2), j->minus_sin + t * (d / 2), d);
             memcpy(j->d_qkv + (token + (size_t)t) * width + start, dq, (size_t)d * sizeof *dq);
         }
     }
     const size_t to = token * stride + start;
-    j->engine->k.transpose(j->d_keys + to, stride, s.dk, keys, d, window);
-    j->engine->k.transpose(j->d_values + to, stride, s.dv, keys, d, window);
+    j->engine->k.transpose(j->d_keys + to, stride, s->dk, keys, d, window);
+    j->engine->k.transpose(j->d_values + to, stride, s->dv, keys, d, window);
 }
 
 /* dx (in: of the norm's output; out: of its input) of one head; sum f64 [d] += dx x r. */
@@ -345,7 +381,7 @@ void bc_attention_backward(const bc_attention_job *job, double *q_norm, double *
     bc_attention_job j = *job;
     const int64_t tokens = j.starts ? j.starts[j.n_windows] : (int64_t)j.n_windows * j.window;
     const int d = j.config->head_dim;
-    bc_pool_run(j.engine->pool, backward_head, &j, (int64_t)j.n_windows * j.config->n_heads);
+    run_heads(&j, backward_head, 1);
     if (bc_cancelled(j.cancel)) return;
     bc_pool_run(j.engine->pool, finish_token, &j, tokens);
     for (int64_t t = 0; j.d_norms && t < tokens; t++) {

@@ -81,6 +81,10 @@ typedef struct bc_kernels {
      * < BC_DENSE_ROWS; panel_dense makes panels of stride BC_DENSE_ROWS: panel[c*BC_DENSE_ROWS + r] = w[r][c] */
     void (*gemm_dense)(float *out, size_t out_stride, const float *panel, size_t panel_stride,
                        int cols, const float *x, size_t x_stride, int tokens, int add);
+    /* out[t*out_stride + r] = sum_c w[r][c] x[t*x_stride + c], w f32 [rows, cols], few rows: the same bits whatever other
+     * tokens there are */
+    void (*dots_dense)(float *out, size_t out_stride, const float *w, int rows, int cols,
+                       const float *x, size_t x_stride, int tokens);
 
     /* -- what comes of integer products: y[i] = dots[i] * (scales[i] * factor) -- */
     void (*scale_dots)(float *y, const int32_t *dots, const float *scales, float factor, int n);

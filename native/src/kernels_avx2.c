@@ -13,6 +13,7 @@
 #include "planes.h"
 
 #define DENSE_TOKENS 6
+#define DOT_TOKENS 2
 #include "kernels_float.inc"
 
 #include "kernels_dense.inc"

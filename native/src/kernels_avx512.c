@@ -10,6 +10,7 @@
 #include "planes.h"
 
 #define DENSE_TOKENS 12
+#define DOT_TOKENS 4
 #include "kernels_float.inc"
 
 #include "kernels_dense.inc"

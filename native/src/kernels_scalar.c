@@ -229,6 +229,13 @@ static void gemm_dense(float *out, size_t out_stride, const float *panel, size_t
     }
 }
 
+static void dots_dense(float *out, size_t out_stride, const float *w, int rows, int cols,
+                       const float *x, size_t x_stride, int tokens)
+{
+    for (int t = 0; t < tokens; t++)
+        gemv_dense(out + (size_t)t * out_stride, w, BC_F32, rows, cols, x + (size_t)t * x_stride);
+}
+
 /* ---- activations ---- */
 
 static int32_t quantize_i8(int8_t *a, float *scale, const float *x, int n)
@@ -384,6 +391,7 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .gemv_dense = gemv_dense,
         .panel_dense = panel_dense,
         .gemm_dense = gemm_dense,
+        .dots_dense = dots_dense,
         .quantize_i8 = quantize_i8,
         .hadamard = hadamard,
         .rmsnorm = rmsnorm,

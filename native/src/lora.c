@@ -5,13 +5,19 @@
 #include "lora.h"
 
 /* Dot products that are kept, columns of a strip of sums, tokens that go forward together. */
-enum { KEPT = 32 * BC_MAX_RANK, STRIP = 64, GROUP = 8 };
+enum { KEPT = 32 * BC_MAX_RANK, STRIP = 64, GROUP = 12 };
 
-/* y += sum_k u[k] m[k], m f32 [rank, width] */
-static void add_rows(const bc_kernels *k, float *y, const float *u, const float *m, int rank,
-                     int64_t width)
+/* y_t += sum_k u_t[k] m[k] for n tokens, u f32 [n, rank], m f32 [rank, width] */
+static void add_rows(const bc_kernels *k, float *y, size_t y_stride, const float *u, const float *m,
+                     int rank, int64_t width, int n)
 {
-    for (int i = 0; i < rank; i++) k->add_scaled(y, m + (int64_t)i * width, u[i], (int)width);
+    int64_t c = 0;
+    for (; c + BC_DENSE_ROWS <= width; c += BC_DENSE_ROWS)
+        k->gemm_dense(y + c, y_stride, m + c, (size_t)width, rank, u, (size_t)rank, n, 1);
+    for (int t = 0; t < n && c < width; t++)
+        for (int i = 0; i < rank; i++)
+            k->add_scaled(y + (size_t)t * y_stride + c, m + (int64_t)i * width + c, u[t * rank + i],
+                          (int)(width - c));
 }
 
 struct forward_work {
@@ -27,16 +33,17 @@ static void forward_tokens(void *arg, int64_t item, int thread)
 {
     (void)thread;
     const struct forward_work *w = arg;
-    const int64_t first = item * GROUP, end = first + GROUP < w->n ? first + GROUP : w->n;
+    const int64_t first = item * GROUP, left = w->n - first;
+    const int n = left < GROUP ? (int)left : GROUP;
     for (int i = 0; i < w->count; i++) {
         const bc_product *p = &w->products[i];
         const bc_lora *lora = &p->weight->lora;
-        float u[BC_MAX_RANK];
-        for (int64_t t = first; lora->rank && t < end; t++) {
-            w->k->gemv_dense(u, lora->a, BC_F32, lora->rank, (int)p->weight->cols,
-                             w->x + (size_t)t * w->x_stride);
-            add_rows(w->k, p->y + (size_t)t * p->y_stride, u, lora->b, lora->rank, p->weight->rows);
-        }
+        float u[GROUP * BC_MAX_RANK];
+        if (!lora->rank) continue;
+        w->k->dots_dense(u, (size_t)lora->rank, lora->a, lora->rank, (int)p->weight->cols,
+                         w->x + (size_t)first * w->x_stride, w->x_stride, n);
+        add_rows(w->k, p->y + (size_t)first * p->y_stride, p->y_stride, u, lora->b, lora->rank,
+                 p->weight->rows, n);
     }
 }
 
@@ -57,21 +64,23 @@ struct back_work {
     float u[KEPT], v[KEPT];
 };
 
-static void back_token(void *arg, int64_t i, int thread)
+static void back_tokens(void *arg, int64_t item, int thread)
 {
     (void)thread;
     struct back_work *w = arg;
     const bc_lora_back *back = w->back;
     const bc_weight *weight = back->weight;
     const bc_lora *lora = &weight->lora;
-    const int64_t t = w->first + i;
-    const int rank = lora->rank;
+    const int64_t i = item * GROUP, t = w->first + i, left = w->tokens - i;
+    const int rank = lora->rank, n = left < GROUP ? (int)left : GROUP;
+    const size_t cols = (size_t)weight->cols;
     float *u = w->u + i * rank, *v = w->v + i * rank;
     if (back->b)
-        w->k->gemv_dense(u, lora->a, BC_F32, rank, (int)weight->cols, back->x + t * weight->cols);
-    w->k->gemv_dense(v, lora->b, BC_F32, rank, (int)weight->rows,
-                     back->dy + (size_t)t * back->dy_stride);
-    add_rows(w->k, back->dx + t * weight->cols, v, lora->a, rank, weight->cols);
+        w->k->dots_dense(u, (size_t)rank, lora->a, rank, (int)cols, back->x + (size_t)t * cols,
+                         cols, n);
+    w->k->dots_dense(v, (size_t)rank, lora->b, rank, (int)weight->rows,
+                     back->dy + (size_t)t * back->dy_stride, back->dy_stride, n);
+    add_rows(w->k, back->dx + (size_t)t * cols, cols, v, lora->a, rank, weight->cols, n);
 }
 
 /* sums [rank, width] += sum_t of factors_t f32 [rank] times rows_t, a strip of columns: tokens in order. */
@@ -110,7 +119,7 @@ void bc_lora_backward(bc_engine *engine, const bc_lora_back *back)
     for (; w.first < back->n; w.first += w.tokens) {
         const int left = back->n - w.first;
         w.tokens = left < most ? left : most;
-        bc_pool_run(engine->pool, back_token, &w, w.tokens);
+        bc_pool_run(engine->pool, back_tokens, &w, (w.tokens + GROUP - 1) / GROUP);
         bc_pool_run(engine->pool, sum_strip, &w, items);
     }
 }

@@ -13,6 +13,9 @@ typedef struct bc_rotation {
     int32_t *perm; /* [cols], NULL when block == cols */
     float *sign;   /* [cols] of +-1; NULL: no rotation at all */
     uint64_t seed;
+    uint32_t *flip;      /* [cols] the bit of each sign */
+    int32_t *back_perm;  /* and the way back: x = back_sign * y[back_perm] */
+    uint32_t *back_flip; /* both NULL where perm is */
 } bc_rotation;
 
 int bc_rotation_init(bc_rotation *r, int64_t cols, uint64_t seed, bc_error *err);

@@ -172,6 +172,42 @@ static void check_gemv_dense(checker *c)
     }
 }
 
+/* Right, alone and together with other tokens to the last bit, and nothing is written beside them. */
+static void check_dots_dense(checker *c)
+{
+    for (int s = 0, cols; (cols = check_size(s)); s++) {
+        const int rows = check_range(c, 1, 9), tokens = check_range(c, 1, 11);
+        const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
+        const size_t stride = (size_t)(rows + check_range(c, 0, 3)), end = (size_t)tokens - 1;
+        const size_t outs = end * stride + (size_t)rows;
+        float *w = floats(c, (size_t)rows * (size_t)cols), alone[9];
+        float *x = floats(c, end * x_stride + (size_t)cols);
+        float *out = floats(c, outs), *before = check_alloc(outs * sizeof *before);
+        memcpy(before, out, outs * sizeof *out);
+        c->k->dots_dense(out, stride, w, rows, cols, x, x_stride, tokens);
+        for (int t = 0; t < tokens; t++) {
+            const float *own = x + (size_t)t * x_stride, *got = out + (size_t)t * stride;
+            c->k->dots_dense(alone, 9, w, rows, cols, own, x_stride, 1);
+            if (memcmp(alone, got, (size_t)rows * sizeof *got) != 0)
+                check_fail(c, "%d rows, %d columns: token %d of %d depends on the others", rows,
+                           cols, t, tokens);
+            for (int r = 0; r < rows; r++) {
+                const dot_sum want = dense_dot(w, BC_F32, (size_t)r * (size_t)cols, own, cols);
+                if (fabs(got[r] - want.sum) <= dot_bound(want, cols)) continue;
+                check_fail(c, "%d rows, %d columns: row %d is %g, not %g", rows, cols, r,
+                           (double)got[r], want.sum);
+            }
+        }
+        for (size_t i = 0; i < outs; i++)
+            if (i % stride >= (size_t)rows && memcmp(out + i, before + i, sizeof *out) != 0)
+                check_fail(c, "%d rows of %d: number %d was written", rows, (int)stride, (int)i);
+        free(w);
+        free(x);
+        free(out);
+        free(before);
+    }
+}
+
 static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens)
 {
     size_t stride = (size_t)cols + check_random(c) % 5;
@@ -327,6 +363,7 @@ const check_entry check_dense_entries[] = {
     { "to_f32", check_to_f32, { SLOT(to_f32) } },
     { "f32_to_f16", check_f32_to_f16, { SLOT(f32_to_f16) } },
     { "gemv_dense", check_gemv_dense, { SLOT(gemv_dense) } },
+    { "dots_dense", check_dots_dense, { SLOT(dots_dense) } },
     { "gemm_dense", check_gemm_dense, { SLOT(panel_dense), SLOT(gemm_dense) } },
     { "attn_scores",
       check_attention,
