@@ -13,8 +13,12 @@
 #include <math.h>
 #include <string.h>
 
+#include "fetch.h"
+
 /* ROWS: queries for which keys behind their own are left out; as many as a kernel takes at a time */
 enum { TILE = 48, ROWS = 12, STRIP = BC_DENSE_ROWS };
+/* a head's numbers of one token lie far from those of the next: asked for so many tokens before */
+enum { AHEAD = 8 };
 enum { ITEMS = 4 }; /* for each thread at least, so that none waits long for the others */
 
 /* One thread's memory. T: window rounded up to STRIP, d: head_dim, e: d rounded up to STRIP. */
@@ -91,6 +95,8 @@ static void load_keys(const bc_attention_job *j, struct space *s, const float *q
     const float *v = k + (size_t)(c->n_kv_heads * d);
     for (int t = 0; t < window; t++) {
         float *key = s->keys + (size_t)t * e, *value = s->values + (size_t)t * e;
+        bc_fetch_to_read(k + (size_t)t * width, AHEAD * width, (size_t)d);
+        bc_fetch_to_read(v + (size_t)t * width, AHEAD * width, (size_t)d);
         place(j, key, k + (size_t)t * width, j->layer->k_norm, t);
         memcpy(value, v + (size_t)t * width, (size_t)d * sizeof *v);
         memset(key + d, 0, (e - (size_t)d) * sizeof *key);
@@ -187,8 +193,10 @@ static void probabilities(const bc_attention_job *j, struct space *s, const floa
     const float factor = 1.0f / sqrtf((float)d);
     for (int i = 0; i < at->n; i++) {
         float *q = s->q + i * d;
-        place(j, q, qkv + (size_t)(at->t0 + i) * row_width(j->config) + (size_t)head * (size_t)d,
-              j->layer->q_norm, at->t0 + i);
+        const size_t width = row_width(j->config);
+        const float *from = qkv + (size_t)(at->t0 + i) * width + (size_t)head * (size_t)d;
+        bc_fetch_to_read(from, AHEAD * width, (size_t)d);
+        place(j, q, from, j->layer->q_norm, at->t0 + i);
         for (int c = 0; c < d; c++) q[c] *= factor;
     }
     against_keys(k, s->p, s->q, s->key_rows, d, at);
@@ -288,9 +296,12 @@ static void backward_tile(const bc_attention_job *j, struct space *s, const floa
     const int d = c->head_dim;
     const size_t stride = (size_t)c->n_heads * (size_t)d, start = (size_t)head * (size_t)d;
     probabilities(j, s, qkv, head, at);
-    for (int i = 0; i < at->n; i++)
-        memcpy(s->d_o + i * d, d_out + (size_t)(at->t0 + i) * stride + start,
-               (size_t)d * sizeof *d_out);
+    for (int i = 0; i < at->n; i++) {
+        const size_t row = (size_t)(at->t0 + i) * stride + start;
+        bc_fetch_to_read(d_out + row, AHEAD * stride, (size_t)d);
+        bc_fetch_to_read(out + row, 0, (size_t)d); /* for softmax_back */
+        memcpy(s->d_o + i * d, d_out + row, (size_t)d * sizeof *d_out);
+    }
     k->transpose(s->q_across, TILE, s->q, (size_t)d, at->n, d);
     k->transpose(s->d_o_across, TILE, s->d_o, (size_t)d, at->n, d);
     against_keys(k, s->ds, s->d_o, s->value_rows, d, at);

@@ -16,11 +16,18 @@ static inline void bc_fetch_ahead(const void *at)
     __builtin_prefetch((const void *)((uintptr_t)at + BC_FETCH_AHEAD), 0, 2);
 }
 
-/* Bytes that will be written: a core reads the lines that it writes to first. */
-static inline void bc_fetch_to_write(const void *to, size_t bytes)
+/* The lines of `count` floats that will be written soon: a core reads what it writes to. */
+static inline void bc_fetch_to_write(const float *to, size_t count)
 {
-    for (size_t at = 0; at < bytes; at += 64)
-        __builtin_prefetch((const void *)((uintptr_t)to + at), 1, 2);
+    for (size_t i = 0; i < count; i += 16)
+        __builtin_prefetch((const void *)((uintptr_t)to + i * sizeof *to), 1, 2);
+}
+
+/* `count` floats that will be read soon, `ahead` behind what is read now, where the core would not look by itself. */
+static inline void bc_fetch_to_read(const float *now, size_t ahead, size_t count)
+{
+    for (size_t i = 0; i < count; i += 16)
+        __builtin_prefetch((const void *)((uintptr_t)now + (ahead + i) * sizeof *now), 0, 3);
 }
 
 #endif

@@ -270,8 +270,7 @@ static void gemm_integer_item(const struct linear_work *lw, const bc_product *p,
         const int n = lw->n - t < step ? lw->n - t : step;
         const int8_t *a = act->a + (size_t)t * act->stride;
         for (int i = t; i < t + n; i++)
-            bc_fetch_to_write(p->y + (size_t)i * p->y_stride + r0,
-                              (size_t)(r1 - r0) * sizeof *p->y);
+            bc_fetch_to_write(p->y + (size_t)i * p->y_stride + r0, (size_t)(r1 - r0));
         if (w->kind == BC_WEIGHT_PLANES)
             k->gemm_planes(tile, panel, w->n_planes, cols, a, act->stride, act->sum + t, n);
         else

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "fetch.h"
 #include "planes.h"
 #include "platform.h"
 
@@ -69,11 +70,13 @@ static void integers_of(void *arg, int64_t t, int thread)
         const struct block *b = &w->blocks[i];
         const size_t at = (size_t)i * (size_t)w->back->n_batch + (size_t)t;
         const bc_back_product *p = b->product;
+        const float *dy = p->dy + (size_t)t * p->dy_stride + b->row;
+        if (!w->make.run)
+            bc_fetch_to_read(dy, p->dy_stride, (size_t)b->rows); /* of the next token */
         const float fine_above = p->fine_above ? p->fine_above[t] : w->back->coarse ? INFINITY : -1;
         w->back->sum[at] = w->s->engine->k.quantize_i16(
-            w->back->codes + at * BC_BACK_CODES, &w->back->step[at],
-            p->dy + (size_t)t * p->dy_stride + b->row, p->weight->scales + b->row, b->rows,
-            fine_above, p->fine_above != NULL);
+            w->back->codes + at * BC_BACK_CODES, &w->back->step[at], dy, p->weight->scales + b->row,
+            b->rows, fine_above, p->fine_above != NULL);
     }
 }
 
