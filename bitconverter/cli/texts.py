@@ -304,7 +304,7 @@ NOTES = {
     "dead-inputs": "{inputs} inputs of {matrix} are always zero on the calibration text",
     "blas-threads": "numpy uses an unknown BLAS: the result may depend on the number of cores",
     "ternary": "{matrices} matrices are ternary already: kept exactly, as one plane",
-    "row-rejected": "{path}, line {line}: {reason}; {fix}",
+    "row-rejected": "{where}: {reason}; {fix}",
     "file-read": "{path}{encoding}: {used} of {rows} rows are used",
     "files-left-out": "{count} files of the folders are of other kinds and left out",
     "lesson-no-end-token": "this model has no token that ends a text: it will not learn to stop",
@@ -359,7 +359,7 @@ PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
 PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
-PREVIEW_HEAD = "--- {file}, line {line}: {tokens} tokens, {learned} learned"
+PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"

@@ -29,7 +29,7 @@ from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.pins import GoOnJob, PinJob, UnpinJob
 from bitconverter.jobs.plan import PlanJob, PlanResult
 from bitconverter.jobs.preflight import PreflightJob, PreflightReport
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview
+from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview, Where
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.synthetic import SyntheticJob
@@ -253,7 +253,8 @@ def _preview_lines(shown: Preview) -> list[str]:
     text = "".join(
         texts.PREVIEW_LEARNED.format(text=piece) if learned else piece for piece, learned in shown.pieces
     )
-    return [texts.PREVIEW_HEAD.format(**vars(shown)), text + (" ..." if shown.cut else "")]
+    where = Where(shown.line, shown.place).told(shown.file)
+    return [texts.PREVIEW_HEAD.format(**vars(shown), where=where), text + (" ..." if shown.cut else "")]
 
 
 def _train_text(result: TrainResult, model: str) -> str:

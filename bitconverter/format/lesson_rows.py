@@ -3,10 +3,11 @@
 import ast
 import csv
 import io
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +24,15 @@ DELIMITERS = ",;\t"
 
 @dataclass(frozen=True)
 class Row:
-    """One row: where it begins, what it says (a text, or names and values), its text as it stands in the file, and
-    the codes of what was put right in it."""
+    """One row: where it begins, what it says (a text, or names and values), its text as it stands in the file, the
+    codes of what was put right in it, and its place in a list, from 1: programs write a whole list into one line. 0
+    where it stands in none."""
 
     line: int
     value: Any
     source: str
     mended: tuple[str, ...] = ()
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,7 @@ class BadRow:
     line: int
     problem: RowProblem
     source: str
+    place: int = 0
 
 
 def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
@@ -55,7 +59,7 @@ def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
         if found.damaged and "�" in row.source:
             line = row.line + row.source[: row.source.index("�")].count("\n")
             problem = RowProblem("damaged-letters", line=line, encoding=found.encoding)
-            yield BadRow(line, problem, row.source)
+            yield BadRow(line, problem, row.source, row.place)
         else:
             yield row
 
@@ -101,7 +105,7 @@ def _list_of_rows(whole: dict[str, Any]) -> str | None:
 
 def _array(text: str, start: int) -> Iterator[Row | BadRow]:
     decoder, at, seen = json.JSONDecoder(), start + 1, _Lines(text)
-    while True:
+    for place in itertools.count(1):
         at = _skip(text, at)
         if at >= len(text) or text[at] == "]":
             return
@@ -110,18 +114,17 @@ def _array(text: str, start: int) -> Iterator[Row | BadRow]:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
             where = seen.line(min(getattr(error, "pos", at), len(text)))
-            yield BadRow(
-                where, RowProblem("rest-unreadable", line=where, why=_why(error)), text[at : at + 2000]
-            )
+            problem = RowProblem("rest-unreadable", line=where, why=_why(error))
+            yield BadRow(where, problem, text[at : at + 2000], place)
             return
-        yield _checked(line, value, text[at:end])
+        yield replace(_checked(line, value, text[at:end]), place=place)
         at = _skip(text, end)
         if at < len(text) and text[at] == ",":
             at += 1
         elif at >= len(text) or text[at] != "]":
             where = seen.line(min(at, len(text)))
             problem = RowProblem("rest-unreadable", line=where, why="a comma or ] is missing")
-            yield BadRow(where, problem, text[at : at + 2000])
+            yield BadRow(where, problem, text[at : at + 2000], place + 1)
             return
 
 

@@ -35,6 +35,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "field-empty": ("its {field} is empty", "fill it in, or remove the row"),
     "field-number": ("its {field} is {found}, not a text", "put it between quotation marks"),
     "field-kind": ("its {field} is {found}, not a text", "write it as a text"),
+    "not-turns": ("its {field} is {found}, not a list of turns", "write a list of {{role, content}}"),
     "role-unknown": ("{found} in {field} is no role", "use system, user and assistant"),
     "role-tool": (
         "it uses {found} in {field}, and calls of tools cannot be learned yet",
@@ -59,6 +60,7 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "no-tokens": ("its {field} gives no token", "fill it in, or remove the row"),
     "same-as": ("it is the same as {path}, line {other}", "remove one of them"),
+    "same-as-in-list": ("it is the same as row {other} of {path}", "remove one of them"),
     "nothing-learned": ("nothing in it is marked to be learned", "mark its answer in the .mask file"),
     "empty-file": ("there is nothing in it", "remove the file"),
 }  # fmt: skip

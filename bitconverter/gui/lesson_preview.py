@@ -6,7 +6,7 @@ from PySide6.QtCore import QEvent, QSizeF
 from PySide6.QtWidgets import QTextBrowser, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
-from bitconverter.gui.messages import tr
+from bitconverter.gui.messages import row_where, tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import IconButton, label, row
 from bitconverter.jobs.prepare import Preview
@@ -72,7 +72,12 @@ class LessonPreview(QWidget):
             return
         shown = self._rows[self._at]
         self.where.setText(
-            tr("preview-where", file=shown.file, line=shown.line, tokens=shown.tokens, learned=shown.learned)
+            tr(
+                "preview-where",
+                where=row_where(shown.file, shown.line, shown.place),
+                tokens=shown.tokens,
+                learned=shown.learned,
+            )
         )
         self.view.setHtml(_html(shown))
 

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from bitconverter.gui.choose import choose_files, choose_folder
 from bitconverter.gui.lesson_preview import LessonPreview
-from bitconverter.gui.messages import ErrorText, row_text, tr
+from bitconverter.gui.messages import ErrorText, row_text, row_where, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
@@ -252,7 +252,9 @@ def _problem_line(problem: Rejected) -> QWidget:
     line.setSpacing(Space.SMALL)
     reason, fix = row_text(problem.code, problem.fields, problem.reason, problem.fix)
     text, help_text = label(wrap=True, selectable=True), label("small", wrap=True)
-    text.setText(tr("material-problem", file=problem.file, line=problem.line, reason=reason))
+    text.setText(
+        tr("material-problem", where=row_where(problem.file, problem.line, problem.place), reason=reason)
+    )
     help_text.setText(tr("material-fix", fix=fix))
     words = QVBoxLayout()
     words.setSpacing(0)

@@ -139,6 +139,13 @@ def check_text(item: "CheckItem") -> str:
     return item.message
 
 
+def row_where(file: str, line: int, place: int) -> str:
+    """Where a row of a lesson stands; `place` in a list, else 0."""
+    if place:
+        return tr("row-where-in-list", file=file, place=place, line=line)
+    return tr("row-where", file=file, line=line)
+
+
 def row_text(code: str, fields: dict[str, Any], reason: str, fix: str) -> tuple[str, str]:
     """Why a row of a lesson is not used, and what would help; `reason` and `fix` are the job's own words."""
     if _State.language == "ja" and code in ROWS_JA:
@@ -160,7 +167,8 @@ def note_text(note: Note) -> str:
     fields = note.fields
     if note.code == "row-rejected":
         reason, fix = row_text(fields["code"], fields["fields"], fields["reason"], fields["fix"])
-        fields = {"path": fields["path"], "line": fields["line"], "reason": reason, "fix": fix}
+        where = row_where(fields["path"], fields["line"], fields["place"])
+        fields = {"where": where, "reason": reason, "fix": fix}
     key = f"note-{note.code}"
     if note.code == "device":
         fields = {"reason": device_reason(fields["code"], fields)}

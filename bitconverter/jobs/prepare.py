@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -36,8 +37,8 @@ ROWS_BETWEEN = 50  # rows between two looks at the cancel flag
 
 @dataclass(frozen=True)
 class Rejected:
-    """One row that is not used. `code` and `fields` are of format/row_problem.py, `reason` and `fix` its English;
-    `mends`: asking for repairs would use it."""
+    """One row that is not used. `place`: in a list, from 1, else 0. `code` and `fields` are of format/row_problem.py,
+    `reason` and `fix` its English; `mends`: asking for repairs would use it."""
 
     file: str
     line: int
@@ -47,6 +48,7 @@ class Rejected:
     fix: str
     mends: bool
     fields: dict[str, object] = dataclasses.field(default_factory=dict)
+    place: int = 0
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,17 @@ class PrepareJob:
             )
 
 
+class Where(NamedTuple):
+    """A row's line, and its place where it stands in a list, else 0."""
+
+    line: int
+    place: int = 0
+
+    def told(self, path: str) -> str:
+        """In English."""
+        return f"{path}, row {self.place} (line {self.line})" if self.place else f"{path}, line {self.line}"
+
+
 class _Preparation:
     def __init__(self, job: PrepareJob, ctx: Context) -> None:
         self.job, self.ctx = job, ctx
@@ -155,7 +168,7 @@ class _Preparation:
         self.previews: list[Preview] = []
         self.files: list[FileReport] = []
         self._lines: list[bytes] = []  # of the file of rejected rows
-        self._seen: dict[bytes, tuple[str, int]] = {}
+        self._seen: dict[bytes, tuple[str, Where]] = {}
         self._mendable = 0
         self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
 
@@ -186,21 +199,21 @@ class _Preparation:
                 self._text_rows(entry, read_rows(entry.path, decoded, self.job.mend)),
             )
         count = used = mended = 0
-        for line, encoded, problem, source, mendings in rows:
+        for where, encoded, problem, source, mendings in rows:
             if count % ROWS_BETWEEN == 0:
                 self.ctx.cancel.check()
             count += 1
-            problem = problem or self._twice(encoded, entry.name, line)
+            problem = problem or self._twice(encoded, entry.name, where)
             if problem is not None or encoded is None:
                 assert problem is not None
-                self._reject(entry.name, line, problem, source)
+                self._reject(entry.name, where, problem, source)
                 continue
             used += 1
             mended += bool(mendings)
-            self.builder.add(encoded, number, line)
+            self.builder.add(encoded, number, where.line)
             self._note_answer(encoded)
             if len(self.previews) < self.job.preview:
-                self.previews.append(preview(self.tokenizer, encoded, entry.name, line))
+                self.previews.append(preview(self.tokenizer, encoded, entry.name, *where))
         self.files.append(FileReport(entry.name, encoding, count, used, count - used, mended))
         self.ctx.emit(Note("file-read", {
             "path": entry.name, "encoding": encoding, "rows": count, "used": used, "rejected": count - used,
@@ -209,17 +222,18 @@ class _Preparation:
     def _text_rows(self, entry: Input, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
         for row in rows:
             if isinstance(row, BadRow):
-                yield row.problem.line or row.line, None, row.problem, row.source, ()
+                where = Where(row.problem.line or row.line, row.place)
+                yield where, None, row.problem, row.source, ()
                 continue
-            mending = Mending(self.job.mend)
+            mending, where = Mending(self.job.mend), Where(row.line, row.place)
             try:
                 shape = shape_of(row.value, mending)
                 encoded = self.encoder.encode(shape)
             except RowProblem as problem:
-                yield row.line, None, problem, row.source, ()
+                yield where, None, problem, row.source, ()
                 continue
             assert isinstance(shape, Document) == (encoded.kind == TEXT)
-            yield row.line, encoded, None, row.source, (*row.mended, *mending.done)
+            yield where, encoded, None, row.source, (*row.mended, *mending.done)
 
     def _raw_rows(self, entry: Input) -> Iterator["_Outcome"]:
         """The parts between end tokens; with a mask those that fit into a window are examples."""
@@ -246,20 +260,24 @@ class _Preparation:
             learned = [True] * len(part) if mask is None else (mask[start:stop] == 1).tolist()
             learned[0] = False
             if not any(learned):
-                yield number, None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
+                yield Where(number), None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
                 continue
             kind = EXAMPLE if mask is not None and len(part) <= self.job.window + 1 else TEXT
-            yield number, Encoded(part, learned, kind), None, "", ()
+            yield Where(number), Encoded(part, learned, kind), None, "", ()
 
-    def _twice(self, encoded: Encoded | None, path: str, line: int) -> RowProblem | None:
+    def _twice(self, encoded: Encoded | None, path: str, where: Where) -> RowProblem | None:
         """A problem if an earlier row gave the same."""
         if encoded is None:
             return None
         key = hashlib.blake2b(
             np.array(encoded.ids, "<u4").tobytes() + bytes(encoded.learned), digest_size=16
         ).digest()
-        first = self._seen.setdefault(key, (path, line))
-        return None if first == (path, line) else RowProblem("same-as", path=first[0], other=first[1])
+        file, first = self._seen.setdefault(key, (path, where))
+        if (file, first) == (path, where):
+            return None
+        if first.place:
+            return RowProblem("same-as-in-list", path=file, other=first.place)
+        return RowProblem("same-as", path=file, other=first.line)
 
     def _note_answer(self, encoded: Encoded) -> None:
         if self._answers is None:
@@ -278,28 +296,30 @@ class _Preparation:
         whole = [self.tokenizer.encode(text, add_special_tokens=False) for text in texts]
         return texts if len(texts) > 1 and whole == [[token] for token in tokens] else ()
 
-    def _reject(self, path: str, line: int, problem: RowProblem, source: str) -> None:
+    def _reject(self, path: str, where: Where, problem: RowProblem, source: str) -> None:
         rejected = Rejected(
             path,
-            line,
+            where.line,
             problem.field,
             problem.code,
             problem.reason(),
             problem.fix(),
             problem.mends,
             problem.fields,
+            where.place,
         )
         self._mendable += problem.mends
         record = {
-            "file": path, "line": line, "field": problem.field, "code": problem.code, "reason": rejected.reason,
-            "fix": rejected.fix, "row": source,
+            "file": path, "line": where.line, "place": where.place, "field": problem.field, "code": problem.code,
+            "reason": rejected.reason, "fix": rejected.fix, "row": source,
         }  # fmt: skip
         text = json.dumps(record, ensure_ascii=False) + "\n"
         self._lines.append(text.encode("utf-8", "backslashreplace"))
         if len(self.problems) < MOST_LISTED:
             self.problems.append(rejected)
             self.ctx.emit(Note("row-rejected", {
-                "path": path, "line": line, "row_field": problem.field, "code": problem.code,
+                "path": path, "line": where.line, "place": where.place, "where": where.told(path),
+                "row_field": problem.field, "code": problem.code,
                 "reason": rejected.reason, "fix": rejected.fix, "fields": problem.fields,
             }))  # fmt: skip
 
@@ -311,7 +331,7 @@ class _Preparation:
         if not used and job.out:
             first = self.problems[0] if self.problems else None
             why = (
-                f"{first.file}, line {first.line}: {first.reason}"
+                f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
                 if first
                 else "there is no row in the files"
             )
@@ -356,8 +376,8 @@ class _Preparation:
         )
 
 
-# line, what it gives or what is wrong with it, its text, what was put right
-_Outcome = tuple[int, Encoded | None, RowProblem | None, str, tuple[str, ...]]
+# where, what it gives or what is wrong with it, its text, what was put right
+_Outcome = tuple[Where, Encoded | None, RowProblem | None, str, tuple[str, ...]]
 
 
 def _template(folder: Path, style: str) -> ChatTemplate | None:

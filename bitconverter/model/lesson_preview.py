@@ -20,19 +20,24 @@ class Preview:
     learned: int
     pieces: tuple[tuple[str, bool], ...]
     cut: bool = False
+    place: int = 0  # in a list, from 1
 
 
-def preview(tokenizer: Tokenizer, encoded: Encoded, file: str, line: int) -> Preview:
-    """Read back from the ids, with all special tokens: what is shown is what is learned from."""
+def preview(tokenizer: Tokenizer, encoded: Encoded, file: str, line: int, place: int = 0) -> Preview:
+    """Read back from the ids, with all special tokens: what is shown is what is learned from. A character that a border
+    goes through is shown behind it."""
     ids, learned = encoded.ids[:MOST_TOKENS], encoded.learned[:MOST_TOKENS]
+    whole = tokenizer.decode(ids, skip_special_tokens=False)
     pieces: list[tuple[str, bool]] = []
     stop, before = 0, ""
     for is_learned, run in groupby(learned):
         stop += len(list(run))
         # of the whole beginning, because some decoders drop the space before the first word
         text = tokenizer.decode(ids[:stop], skip_special_tokens=False)
+        while text.endswith("�") and not whole.startswith(text):
+            text = text[:-1]
         pieces.append((text.removeprefix(before), is_learned))
         before = text
     return Preview(
-        file, line, len(encoded.ids), sum(encoded.learned), tuple(pieces), len(ids) < len(encoded.ids)
+        file, line, len(encoded.ids), sum(encoded.learned), tuple(pieces), len(ids) < len(encoded.ids), place
     )

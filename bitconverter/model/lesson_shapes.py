@@ -81,6 +81,9 @@ def shape_of(value: Any, mending: Mending) -> Document | Conversation:
 
 
 def _unknown(row: dict[str, Any]) -> RowProblem:
+    for name in TURNS:
+        if name in row:
+            return RowProblem("not-turns", name, found=kind_name(row[name]))
     known: tuple[tuple[str, ...], ...] = (*INSTRUCTIONS, *PAIRS)
     for names in known:
         if names[0] in row:

@@ -218,7 +218,8 @@ def test_every_reason_against_a_row_is_spoken_in_japanese(code):
     fields = {name: f"<{name}>" for text in REASONS[code] for name in _fields(text)}
     messages.set_language("ja")
     note = Note("row-rejected", {
-        "path": "a.jsonl", "line": 3, "code": code, "fields": fields, "reason": "English", "fix": "English",
+        "path": "a.jsonl", "line": 3, "place": 0, "code": code, "fields": fields, "reason": "English",
+        "fix": "English",
     })  # fmt: skip
     text = note_text(note)
     assert (
@@ -226,6 +227,10 @@ def test_every_reason_against_a_row_is_spoken_in_japanese(code):
     )
     messages.set_language("en")
     assert note_text(note) == "a.jsonl, line 3: English; English."
+    in_list = Note("row-rejected", {**note.fields, "line": 1, "place": 7})
+    assert note_text(in_list) == "a.jsonl, row 7 (line 1): English; English."
+    messages.set_language("ja")
+    assert note_text(in_list).startswith("a.jsonl 7 件目（1 行目）: ")
 
 
 def test_notes_become_lines_and_unknown_ones_are_not_lost():

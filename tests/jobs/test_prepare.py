@@ -90,6 +90,7 @@ MALFORMED: list[tuple[str, Any, str, str]] = [
     ("a.jsonl", {"prompt": {"a": 1}, "answer": "b"}, "prompt", "field-kind"),
     ("a.jsonl", {"text": ["a"]}, "text", "field-kind"),
     ("a.jsonl", {"messages": [say("user")]}, "messages", "no-answer"),
+    ("a.jsonl", {"messages": "hello"}, "messages", "not-turns"),
     ("a.jsonl", {"messages": [say("assistant"), say("user"), say("assistant")]}, "messages[0].content",
      "begins-with-answer"),
     ("a.jsonl", {"messages": [say("user"), say("assistant"), say("user")]}, "messages[2].content",
@@ -134,6 +135,24 @@ def test_a_malformed_row_is_named_and_the_others_are_used(
     (note,) = [event for event in events if isinstance(event, Note) and event.code == "row-rejected"]
     assert (note.fields["line"], note.fields["code"]) == (line, code)
     assert len(read_pack(Path(result.out))) == 2
+
+
+def test_rows_of_a_list_in_one_line_are_told_apart(model: Path, tmp_path: Path) -> None:
+    rows = [GOOD, {"prompt": "a", "answer": ""}, GOOD, {"prompt": "b", "answer": "c"}]
+    events: list[Event] = []
+    result = finish(job_for(model, tmp_path, json.dumps(rows), "a.json", preview=2), events)
+    assert (result.used, result.rejected) == (2, 2)
+    assert [(p.line, p.place, p.code) for p in result.problems] == [
+        (1, 2, "field-empty"), (1, 3, "same-as-in-list"),
+    ]  # fmt: skip
+    assert "row 1 of a.json" in result.problems[1].reason
+    assert [(shown.line, shown.place) for shown in result.previews] == [(1, 1), (1, 4)]
+    saved = Path(result.rejects).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["place"] for line in saved] == [2, 3]
+    notes = [event for event in events if isinstance(event, Note) and event.code == "row-rejected"]
+    assert [note.fields["where"] for note in notes] == ["a.json, row 2 (line 1)", "a.json, row 3 (line 1)"]
+    with_lines = finish(job_for(model, tmp_path, lines(GOOD, rows[1]), out=""))
+    assert [(p.line, p.place) for p in with_lines.problems] == [(2, 0)]
 
 
 def test_there_are_thirty_malformed_rows() -> None:

@@ -185,3 +185,14 @@ def test_what_cannot_be_encoded_is_a_problem_of_the_row(
     with pytest.raises(RowProblem) as raised:
         maker.encode(shape_of(row, Mending(False)))
     assert raised.value.code == code and raised.value.reason() and raised.value.fix()
+
+
+def test_a_character_of_several_tokens_is_shown_once(tmp_path: Path) -> None:
+    """A text's first token is not learned, and may be the beginning of a character."""
+    tokenizer = make_tokenizer(tmp_path, {})
+    ids = tokenizer.encode("東京\ufffd。", add_special_tokens=False)
+    assert len(ids) > 4
+    shown = preview(tokenizer, Encoded(ids, [False] + [True] * (len(ids) - 1), TEXT), "a", 1)
+    assert shown.pieces == (("", False), ("東京\ufffd。", True))
+    inside = preview(tokenizer, Encoded(ids, [True] * 4 + [False] * (len(ids) - 4), TEXT), "a", 1)
+    assert inside.pieces == (("東", True), ("京\ufffd。", False))

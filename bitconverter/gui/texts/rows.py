@@ -26,6 +26,7 @@ ROWS_JA: dict[str, tuple[str, str]] = {
     "field-empty": ("{field} が空です", "書き足すか、この行を消してください"),
     "field-number": ("{field} が文ではありません（{found}）", "引用符で囲んでください"),
     "field-kind": ("{field} が文ではありません（{found}）", "文にしてください"),
+    "not-turns": ("{field} が発言のリストではありません（{found}）", "role と content を持つ発言のリストにしてください"),
     "role-unknown": ("{field} の {found} は役割として使えません", "system、user、assistant のどれかにしてください"),
     "role-tool": ("{field} に {found} があります。ツールの呼び出しはまだ学習できません", "そのやり取りか、この行を消してください"),
     "no-answer": ("答えがひとつもありません", "assistant の発言を足すか、この行を消してください"),
@@ -38,6 +39,7 @@ ROWS_JA: dict[str, tuple[str, str]] = {
     "too-long": ("{tokens} トークンあり、区間に入るのは {most} までです", "短くするか、区間を {needed} 以上にしてください"),
     "no-tokens": ("{field} からトークンができません", "書き足すか、この行を消してください"),
     "same-as": ("{path} の {other} 行目と同じです", "どちらかを消してください"),
+    "same-as-in-list": ("{path} の {other} 件目と同じです", "どちらかを消してください"),
     "nothing-learned": ("学習する印がありません", ".mask ファイルで答えに印を付けてください"),
     "empty-file": ("中身がありません", "このファイルを外してください"),
 }  # fmt: skip
