@@ -1,15 +1,18 @@
 """TrainJob: it learns, it says what it does, and broken off anywhere it ends in the same bytes."""
 
+import dataclasses
 import json
 import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from reference.converted import write_converted
 
+from bitconverter.engine import Block
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul, weights_hash
 from bitconverter.jobs import train_state
@@ -18,6 +21,7 @@ from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
 from bitconverter.model.block_trainer import BlockTrainer, Step
+from bitconverter.model.layer_stack import LayerStack
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 
@@ -204,6 +208,35 @@ def test_a_changed_lesson_or_setting_is_noticed(job: TrainJob, model: Path, tmp_
     assert error_of(job).code == "lesson-changed"
     (tmp_path / "lesson.txt").write_text(TEXT, encoding="utf-8")
     finish(job)
+
+
+@pytest.mark.parametrize("engine", ["exact", "mezo"])
+def test_what_comes_into_the_learning_layers_is_made_once(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    """However many steps there are, the layer before them runs as often."""
+    real = LayerStack.block
+    made: list[int] = []
+
+    def block(self: LayerStack, layer: int, *args: Any, **more: Any) -> Block:
+        made.append(layer)
+        return real(self, layer, *args, **more)
+
+    monkeypatch.setattr(LayerStack, "block", block)
+    counts, there = [], []
+    for steps in (2, 8):
+        made.clear()
+        own = dataclasses.replace(job, steps=steps, engine=engine, out=job.out.replace("魂", f"魂{steps}"))
+        file = own.work_dir / "prefix.f32"
+
+        def look(event: Event, file: Path = file) -> None:
+            if isinstance(event, Metric) and event.name == "loss":
+                there.append(file.is_file())
+
+        last = run_job(own, look, Cancel())
+        assert isinstance(last, Finished)
+        counts.append(made.count(0))
+    assert counts[0] == counts[1] > 0 and there and all(there)
 
 
 def test_a_jump_of_the_loss_goes_back_to_the_best(
