@@ -75,9 +75,9 @@ HELP = {
     "train": (
         "teach a converted model from a text or from examples",
         "Train row gains, low-rank additions or added matrices of the last layers of MODEL and write them as OUT.soul; "
-        "MODEL stays as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same command is "
-        "given again. A tenth of LESSON is held back; what is best on it is kept. If with it the model has forgotten too "
-        "much of a general text that is built in, it is set aside.",
+        "MODEL stays as it is. Stopped by Ctrl-C, a crash or a power cut, it goes on where it was when the same "
+        "command is given again. A tenth of LESSON is held back; what is best on it is kept. If with it the model has "
+        "forgotten too much of a general text that is built in, it is set aside.",
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
