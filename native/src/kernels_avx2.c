@@ -277,6 +277,24 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 #define FEW_BIAS 0
 #include "kernels_few.inc"
 
+/* ---- attention over int8 ---- */
+
+#define I8_HEADS 2
+#define QUANTIZE_I8 vec_quantize_i8
+#define ROUND_WEIGHTS vec_round_weights
+#define I8_MIX "kernels_mix_words.inc"
+#include "kernels_attention_i8.inc"
+
+int32_t bc_quantize_i8_avx2(int8_t *a, float *scale, const float *x, int n)
+{
+    return vec_quantize_i8(a, scale, x, n);
+}
+
+float bc_round_weights_avx2(int16_t *w, const float *p, const float *scale, int n)
+{
+    return vec_round_weights(w, p, scale, n);
+}
+
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,
                                int rows, float fine_above, int dither)
 {
@@ -295,4 +313,6 @@ void bc_kernels_init_avx2(bc_kernels *k)
     k->gemm_i8 = gemm_i8;
     k->few_planes = few_planes;
     k->few_i8 = few_i8;
+    k->attn_scores[BC_KV_I8] = scores_i8;
+    k->attn_mix[BC_KV_I8] = mix_i8;
 }

@@ -2,6 +2,7 @@
  * to each 32-bit lane, modulo 2^32. Panels as in kernels_avx512.c. */
 #include <string.h>
 
+#include "bitconverter.h"
 #include "fetch.h"
 #include "kernels.h"
 #include "planes.h"
@@ -278,6 +279,14 @@ INLINE vi signed_dot4(vi acc, vi w, vi a) { return dot4(acc, biased(w), a); }
 #define FEW_BIAS 128
 #include "kernels_few.inc"
 
+/* ---- attention over int8 ---- */
+
+#define I8_HEADS 4
+#define QUANTIZE_I8 bc_quantize_i8_avx512
+#define ROUND_WEIGHTS bc_round_weights_avx512
+#define I8_MIX "kernels_mix_limbs.inc"
+#include "kernels_attention_i8.inc"
+
 /* ---- gradients ---- */
 
 /* y[0..n) = (add ? y : 0) + step (sums - offset) */
@@ -306,6 +315,8 @@ void bc_kernels_init_avx512_vnni(bc_kernels *k)
     k->gemm_i8 = gemm_i8;
     k->few_planes = few_planes;
     k->few_i8 = few_i8;
+    k->attn_scores[BC_KV_I8] = scores_i8;
+    k->attn_mix[BC_KV_I8] = mix_i8;
     k->quantize_i16 = bc_quantize_limbs_avx512;
     k->columns_planes = columns_planes;
     k->columns_i8 = columns_i8;

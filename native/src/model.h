@@ -8,8 +8,6 @@
 #include "bitconverter.h"
 #include "rotation.h"
 
-#define BC_MAX_HEAD_DIM 256
-
 enum bc_family { BC_LLAMA, BC_MISTRAL, BC_QWEN2, BC_QWEN3 };
 enum bc_rope_type { BC_ROPE_DEFAULT, BC_ROPE_LINEAR, BC_ROPE_LLAMA3 };
 

@@ -21,7 +21,7 @@ typedef struct work {
     uint8_t *memory; /* MEMORY_BYTES of random weights */
     uint8_t *panel;
     int8_t *a;
-    float *x, *y, *z, *dense_panel;
+    float *x, *y, *z, *dense_panel, *weights; /* weights: 0..1 */
     int32_t *sums, *out;
     int cols, n_planes, tokens, dtype, heads;
     size_t bytes; /* read or written by one run */
@@ -126,13 +126,14 @@ static void run_softmax(work *w) { w->k->softmax(w->z, w->cols); }
 
 static void run_scores(work *w)
 {
-    w->k->attn_scores[w->dtype](w->dense_panel, 1024, w->x, w->heads, w->memory, w->z, w->tokens,
-                                w->cols, 0.125f);
+    w->k->attn_scores[w->dtype](w->dense_panel, BC_KV_BLOCK, w->x, w->heads, w->memory, w->weights,
+                                w->tokens, w->cols, 0.125f);
 }
 
 static void run_mix(work *w)
 {
-    w->k->attn_mix[w->dtype](w->y, w->x, 1024, w->heads, w->memory, w->z, w->tokens, w->cols);
+    w->k->attn_mix[w->dtype](w->y, w->weights, BC_KV_BLOCK, w->heads, w->memory, w->weights, w->tokens,
+                             w->cols);
 }
 
 static void run_moments(work *w)
@@ -219,9 +220,10 @@ static void bench_small(work *w)
     }
     static const char *const kv[] = { "f16", "int8", "f32", "int4" };
     static const size_t kv_bits[] = { 16, 8, 32, 4 };
-    w->tokens = 1024; /* positions */
+    w->tokens = BC_KV_BLOCK; /* positions */
     for (w->dtype = 0; w->dtype < BC_KV_TYPES; w->dtype++) {
-        for (w->heads = 1; w->heads <= 8; w->heads = 3 * w->heads - w->heads / 3) {
+        for (int h = 0; h < 4; h++) {
+            w->heads = (const int[]){ 1, 3, 4, 8 }[h];
             for (w->cols = 64; w->cols <= 128; w->cols *= 2) {
                 w->bytes = (size_t)w->tokens * (size_t)w->cols * kv_bits[w->dtype] / 8;
                 w->ops = 2.0 * w->tokens * w->cols * w->heads;
@@ -277,6 +279,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
     w.x = check_alloc((size_t)MAX_COLS * MAX_TOKENS * sizeof(float));
     w.y = check_alloc(MAX_COLS * sizeof(float));
     w.z = check_alloc(MAX_COLS * sizeof(float));
+    w.weights = check_alloc(MAX_COLS * sizeof(float));
     w.sums = check_alloc(MAX_TOKENS * sizeof(int32_t));
     w.out = check_alloc(MEMORY_BYTES / 576 * 5 * sizeof(int32_t));
     for (size_t i = 0; i < MEMORY_BYTES; i += 4) { /* small numbers in every format */
@@ -287,7 +290,10 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
         w.a[i] = (int8_t)check_range(&c, -127, 127);
         w.x[i] = (float)w.a[i] / 64.0f;
     }
-    for (int i = 0; i < MAX_COLS; i++) w.z[i] = check_normal(&c);
+    for (int i = 0; i < MAX_COLS; i++) {
+        w.z[i] = check_normal(&c);
+        w.weights[i] = (float)check_range(&c, 0, 255) / 255.0f;
+    }
     w.k = &(bc_kernels){ .isa = "-" };
     w.bytes = MEMORY_BYTES;
     report(&w, "read", "memory", run_read);
@@ -307,6 +313,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
     free(w.x);
     free(w.y);
     free(w.z);
+    free(w.weights);
     free(w.sums);
     free(w.out);
 }

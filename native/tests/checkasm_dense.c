@@ -292,6 +292,29 @@ static void *kv_cache(checker *c, int kv, int n, int head_dim)
     return k;
 }
 
+/* How far int8's integers may be from `want`: half a step of each query's element, or of each weight, by
+ * the `count` codes that are `stride` apart. */
+static double i8_slack(const void *codes, size_t stride, int count, double step)
+{
+    double sum = 0;
+    for (int i = 0; i < count; i++) sum += abs(((const int8_t *)codes)[(size_t)i * stride]);
+    return 0.501 * step * sum;
+}
+
+static double largest(const float *x, const float *factor, int n)
+{
+    double most = 0;
+    for (int i = 0; i < n; i++) most = fmax(most, fabs((double)x[i] * (factor ? factor[i] : 1.0)));
+    return most;
+}
+
+/* int8 is exact integers and one rounding after another: equal bits */
+static void same_as_scalar(checker *c, const float *got, const float *want, size_t n,
+                           const char *what)
+{
+    if (memcmp(got, want, n * sizeof *got) != 0) check_fail(c, "%s: not the scalar bits", what);
+}
+
 static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
 {
     const int scaled = kv == BC_KV_I8 || kv == BC_KV_I4;
@@ -299,8 +322,18 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
     const size_t all = (size_t)heads * stride, q_size = (size_t)heads * (size_t)head_dim;
     void *k = kv_cache(c, kv, n, head_dim);
     float *q = floats(c, q_size), *p = floats(c, all), *scale = floats(c, (size_t)n);
-    float *out = check_alloc((all - stride + (size_t)n) * sizeof *out), factor = 0.125f;
+    const size_t outs = all - stride + (size_t)n;
+    float *out = check_alloc(outs * sizeof *out), factor = 0.125f;
+    float *other = check_alloc((outs > q_size ? outs : q_size) * sizeof *other);
+    if (kv == BC_KV_I8) {
+        for (size_t i = 0; i < all; i++) p[i] = fabsf(p[i]);
+        for (int i = 0; i < n; i++) scale[i] = fabsf(scale[i]);
+    }
     c->k->attn_scores[kv](out, stride, q, heads, k, scaled ? scale : NULL, n, head_dim, factor);
+    if (kv == BC_KV_I8) {
+        c->scalar->attn_scores[kv](other, stride, q, heads, k, scale, n, head_dim, factor);
+        same_as_scalar(c, out, other, outs, "scores");
+    }
     for (int h = 0; h < heads; h++) {
         for (int j = 0; j < n; j++) {
             dot_sum want = { 0, 0 };
@@ -312,7 +345,11 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
                 want.size += fabs(term);
             }
             const float got = out[(size_t)h * stride + (size_t)j];
-            if (fabs(got - want.sum) <= dot_bound(want, head_dim)) continue;
+            double bound = dot_bound(want, head_dim);
+            if (kv == BC_KV_I8)
+                bound += i8_slack((int8_t *)k + (size_t)j * (size_t)head_dim, 1, head_dim,
+                                  fabs(s) * largest(q + h * head_dim, NULL, head_dim) / 127);
+            if (fabs(got - want.sum) <= bound) continue;
             check_fail(c, "kv %d, n %d, head_dim %d: score [%d, %d] is %g, not %g", kv, n, head_dim,
                        h, j, (double)got, want.sum);
         }
@@ -320,6 +357,10 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
     free(out);
     out = check_alloc(q_size * sizeof *out);
     c->k->attn_mix[kv](out, p, stride, heads, k, scaled ? scale : NULL, n, head_dim);
+    if (kv == BC_KV_I8) {
+        c->scalar->attn_mix[kv](other, p, stride, heads, k, scale, n, head_dim);
+        same_as_scalar(c, out, other, q_size, "mix");
+    }
     for (int h = 0; h < heads; h++) {
         for (int i = 0; i < head_dim; i++) {
             dot_sum want = { 0, 0 };
@@ -331,20 +372,48 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
                 want.size += fabs(term);
             }
             const float got = out[h * head_dim + i];
-            if (fabs(got - want.sum) <= dot_bound(want, n)) continue;
+            double bound = dot_bound(want, n);
+            if (kv == BC_KV_I8)
+                bound += i8_slack((int8_t *)k + i, (size_t)head_dim, n,
+                                  largest(p + (size_t)h * stride, scale, n) / 32767);
+            if (fabs(got - want.sum) <= bound) continue;
             check_fail(c, "kv %d, n %d, head_dim %d: mix [%d, %d] is %g, not %g", kv, n, head_dim,
                        h, i, (double)got, want.sum);
         }
     }
     free(out);
+    free(other);
     free(k);
     free(q);
     free(p);
     free(scale);
 }
 
+/* What is not finite is not hidden by rounding to integers, and nothing at all stays nothing. */
+static void check_i8_extremes(checker *c)
+{
+    enum { D = 64, N = 5 };
+    int8_t *k = kv_cache(c, BC_KV_I8, N, D);
+    float q[D] = { 0 }, scale[N] = { 1, 1, 1, 1, 1 }, p[N] = { 0 }, scores[N], mix[D];
+    for (int bad = 0; bad < 3; bad++) { /* nothing, infinity, NaN */
+        q[3] = p[2] = bad == 0 ? 0.0f : bad == 1 ? INFINITY : NAN;
+        c->k->attn_scores[BC_KV_I8](scores, N, q, 1, k, scale, N, D, 0.125f);
+        c->k->attn_mix[BC_KV_I8](mix, p, N, 1, k, scale, N, D);
+        for (int i = 0; i < N; i++)
+            if (bad ? !isnan(scores[i]) : scores[i] != 0) check_fail(c, "scores of case %d", bad);
+        for (int i = 0; i < D; i++)
+            if (bad ? !isnan(mix[i]) : mix[i] != 0) check_fail(c, "mix of case %d", bad);
+    }
+    p[2] = 1e-30f; /* the inverse of a step that is tiny is still a number */
+    c->k->attn_mix[BC_KV_I8](mix, p, N, 1, k, scale, N, D);
+    for (int i = 0; i < D; i++)
+        if (fabs(mix[i] - 1e-30 * k[2 * D + i]) > 1e-34) check_fail(c, "a tiny mix");
+    free(k);
+}
+
 static void check_attention(checker *c)
 {
+    check_i8_extremes(c);
     static const int dims[] = { 32, 64, 80, 96, 100, 128, 256 };
     for (int kv = 0; kv < BC_KV_TYPES; kv++) {
         const int step = kv == BC_KV_I4 ? 32 : 1; /* rows of int4 are whole blocks */
@@ -354,7 +423,7 @@ static void check_attention(checker *c)
         for (int d = 0; d < 7; d++) {
             if (dims[d] % step) continue;
             for (int n = 1; n <= 9; n++) one_attention(c, kv, n, 10 - n, dims[d]);
-            one_attention(c, kv, 3, 515, dims[d]);
+            one_attention(c, kv, 3, kv == BC_KV_I8 ? BC_KV_BLOCK - d : 515, dims[d]);
         }
     }
 }
