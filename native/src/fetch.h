@@ -11,9 +11,9 @@
 
 enum { BC_FETCH_AHEAD = 4096 };
 
-static inline void bc_fetch_ahead(const void *at)
+static inline void bc_fetch_from(const void *at, unsigned ahead)
 {
-    __builtin_prefetch((const void *)((uintptr_t)at + BC_FETCH_AHEAD), 0, 2);
+    __builtin_prefetch((const void *)((uintptr_t)at + ahead), 0, 2);
 }
 
 /* The lines of `count` floats that will be written soon: a core reads what it writes to. */
@@ -29,5 +29,7 @@ static inline void bc_fetch_to_read(const float *now, size_t ahead, size_t count
     for (size_t i = 0; i < count; i += 16)
         __builtin_prefetch((const void *)((uintptr_t)now + (ahead + i) * sizeof *now), 0, 3);
 }
+
+static inline void bc_fetch_ahead(const void *at) { bc_fetch_from(at, BC_FETCH_AHEAD); }
 
 #endif
