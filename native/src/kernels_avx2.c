@@ -26,62 +26,118 @@
 
 #include "kernels_table.inc"
 
-/* ---- ternary planes times one vector ---- */
+/* ---- ternary planes times one vector ----
+ *
+ * As in kernels_avx512_vnni.c no digit is extracted, but bytes are centred: with y = x - 128 the
+ * identity is 256 (d_i - 1) = 3 y_i - y_{i+1}. The sign of a column's activation goes to y_0 once,
+ * since -y_{i+1} = 3 (-y_i) mod 256 too, so that vpmaddubsw takes |a| and stays below 2 * 127 * 127. A
+ * byte 0 would be -128, which has no negative; 1 stands for the same digits. */
 
-/* sum[i] += a * digit i of 32 packed bytes, in 16-bit lanes */
-static inline void digits_step(vi *sum, vi x, vi a)
+/* Columns for which it is known whether `joint`; those beyond are not. */
+enum { JOINT_COLUMNS = 64 * 512 };
+
+/* 64 columns, as two vectors */
+typedef struct column_pair {
+    vi a[2], z[2]; /* |activations|, and centred bytes with their signs */
+} column_pair;
+
+INLINE column_pair load_pair(const uint8_t *row, const int8_t *a)
 {
-    vi y = packed(x);
-#pragma GCC unroll 5
-    for (int i = 0; i < 5; i++) {
-        sum[i] = _mm256_add_epi16(sum[i], _mm256_maddubs_epi16(digit_of(y), a));
-        y = triple(y);
+    column_pair p;
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; i++) {
+        vi v = vi_load(a + 32 * i), x = _mm256_max_epu8(vi_load(row + 32 * i), _mm256_set1_epi8(1));
+        p.a[i] = _mm256_abs_epi8(v);
+        p.z[i] = _mm256_sign_epi8(packed(x), v);
     }
+    return p;
 }
 
-/* total[i] = 3 total[i] + sum over the row of a * digit i */
-static void plane_row(vi *total, const uint8_t *row, int cols, const int8_t *a)
+/* Whether the products of both vectors fit a 16-bit lane together: 258 * 127 < 2^15 */
+INLINE int is_joint(const int8_t *a)
+{
+    const vi one = _mm256_set1_epi8(1);
+    vi sum = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(vi_load(a)), one),
+                              _mm256_maddubs_epi16(_mm256_abs_epi8(vi_load(a + 32)), one));
+    return !_mm256_movemask_epi8(_mm256_cmpgt_epi16(sum, _mm256_set1_epi16(258)));
+}
+
+/* s[i] += a y_i in 32-bit lanes. Opaque, lest the compiler makes all y_i before it looks at `joint`, more than
+ * there are registers for. */
+INLINE void pair_step(vi *s, column_pair p, const int joint)
 {
     const vi ones = _mm256_set1_epi16(1);
-    for (int i = 0; i < 5; i++)
-        total[i] = _mm256_add_epi32(total[i], _mm256_slli_epi32(total[i], 1));
-    for (int c = 0; c < cols;) {
-        /* a 16-bit lane grows by at most 2 * 2 * 127 a step: 64 steps fit */
-        int end = cols - c < 64 * 32 ? cols : c + 64 * 32;
-        vi sum[5];
-        for (int i = 0; i < 5; i++) sum[i] = vi_zero();
-        for (; c + 32 <= end; c += 32) {
-            bc_fetch_ahead(row + c);
-            digits_step(sum, vi_load(row + c), vi_load(a + c));
+    p.z[0] = opaque(p.z[0]);
+    p.z[1] = opaque(p.z[1]);
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) {
+        vi u = _mm256_maddubs_epi16(p.a[0], p.z[0]), v = _mm256_maddubs_epi16(p.a[1], p.z[1]);
+        if (joint) {
+            s[i] = vi_add32(s[i], vi_madd16(_mm256_add_epi16(u, v), ones));
+        } else {
+            s[i] = vi_add32(s[i], vi_madd16(u, ones));
+            s[i] = vi_add32(s[i], vi_madd16(v, ones));
         }
-        if (c < end) {
-            digits_step(sum, vi_load_part(row + c, end - c), vi_load(a + c));
-            c = end;
-        }
-        for (int i = 0; i < 5; i++) {
-            total[i] = _mm256_add_epi32(total[i], _mm256_madd_epi16(sum[i], ones));
-        }
+        p.z[0] = triple(p.z[0]);
+        p.z[1] = triple(p.z[1]);
     }
 }
 
-/* sum - zero * a_sum modulo 2^32 */
-static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
+static inline vi triple32(vi x) { return vi_add32(x, _mm256_slli_epi32(x, 1)); }
+
+/* Columns per division: in each 32-bit lane 256 * 40 * 127 * (columns / 8) < 2^31 must hold. */
+enum { PLANE_COLUMNS = 64 * 128 };
+
+/* total[0..4] += the five rows of one group over n <= PLANE_COLUMNS columns */
+INLINE void group_part(vi *total, const uint8_t *planes, size_t plane_stride, int n_planes, int n,
+                       const int8_t *a, const uint8_t *joint)
 {
-    return (int32_t)((uint32_t)sum - (uint32_t)zero * (uint32_t)a_sum);
+    vi s[6];
+#pragma GCC unroll 6
+    for (int i = 0; i < 6; i++) s[i] = vi_zero();
+    for (int k = 0; k < n_planes; k++, planes += plane_stride) {
+        int c = 0;
+        if (k > 0) {
+#pragma GCC unroll 6
+            for (int i = 0; i < 6; i++) s[i] = triple32(s[i]);
+        }
+        for (; c + 64 <= n; c += 64) {
+            const column_pair p = load_pair(planes + c, a + c);
+            bc_fetch_ahead(planes + c);
+            if (joint[c / 64])
+                pair_step(s, p, 1);
+            else
+                pair_step(s, p, 0);
+        }
+        if (c < n) {
+            uint8_t last[64] = { 0 };
+            memcpy(last, planes + c, (size_t)(n - c));
+            pair_step(s, load_pair(last, a + c), 0);
+        }
+    }
+#pragma GCC unroll 5
+    for (int i = 0; i < 5; i++) {
+        vi d256 = _mm256_sub_epi32(triple32(s[i]), s[i + 1]);
+        total[i] = vi_add32(total[i], _mm256_srai_epi32(d256, 8));
+    }
 }
 
 static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
                         int n_groups, int cols, const int8_t *a, int32_t a_sum)
 {
-    for (int g = 0; g < n_groups; g++) {
+    uint8_t joint[(JOINT_COLUMNS + PLANE_COLUMNS) / 64] = { 0 };
+    (void)a_sum;
+    for (int c = 0; c < cols && c < JOINT_COLUMNS; c += 64) joint[c / 64] = (uint8_t)is_joint(a + c);
+    for (int g = 0; g < n_groups; g++, planes += cols, out += BC_GROUP_ROWS) {
         vi total[5];
         for (int i = 0; i < 5; i++) total[i] = vi_zero();
-        for (int k = 0; k < n_planes; k++) {
-            plane_row(total, planes + (size_t)k * plane_stride + (size_t)g * (size_t)cols, cols, a);
+        for (int c = 0; c < cols; c += PLANE_COLUMNS) {
+            const int part = cols - c < PLANE_COLUMNS ? cols - c : PLANE_COLUMNS;
+            group_part(total, planes + c, plane_stride, n_planes, part, a + c,
+                       joint + (c < JOINT_COLUMNS ? c : JOINT_COLUMNS) / 64);
         }
-        for (int i = 0; i < 5; i++) {
-            out[5 * g + i] = centred(vi_sum(total[i]), BC_Q_MAX[n_planes], a_sum);
-        }
+        _mm_storeu_si128((__m128i *)(void *)out, vi_sum4(total[0], total[1], total[2], total[3]));
+        out[4] = vi_sum(total[4]);
     }
 }
 
@@ -160,6 +216,12 @@ static void panel_i8(uint8_t *panel, const int8_t *w, int rows, int cols)
             memcpy(panel_at(panel, cols, r % 5, c / 4) + 4 * (r / 5), row + c, n);
         }
     }
+}
+
+/* sum - zero * a_sum modulo 2^32 */
+static inline int32_t centred(int32_t sum, int32_t zero, int32_t a_sum)
+{
+    return (int32_t)((uint32_t)sum - (uint32_t)zero * (uint32_t)a_sum);
 }
 
 /* ---- panel times tokens ---- */

@@ -9,6 +9,7 @@
 #include "checkasm.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,6 +38,12 @@ float check_normal(checker *c)
     float sum = -6.0f; /* twelve uniform numbers: variance 1 */
     for (int i = 0; i < 12; i++) sum += (float)(check_random(c) >> 40) * 0x1p-24f;
     return sum;
+}
+
+int check_normal_i8(checker *c)
+{
+    const int v = (int)lrintf(34.0f * check_normal(c));
+    return v > 127 ? 127 : v < -127 ? -127 : v;
 }
 
 void *check_alloc(size_t bytes)

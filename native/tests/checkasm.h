@@ -38,6 +38,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa); /* NU
 uint64_t check_random(checker *c);
 int check_range(checker *c, int lo, int hi); /* lo..hi */
 float check_normal(checker *c);              /* about N(0, 1) */
+int check_normal_i8(checker *c); /* as a rotated vector is rounded: about N(0, 34), -127..127 */
 void *check_alloc(size_t bytes); /* to the byte, filled with 0xa5; exits when out of memory */
 void check_fail(checker *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

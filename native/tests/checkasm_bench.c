@@ -287,7 +287,7 @@ void check_bench(const bc_kernels *tables, int n_tables, const char *isa)
         memcpy(w.memory + i, &bits, 4);
     }
     for (size_t i = 0; i < (size_t)MAX_COLS * MAX_TOKENS; i++) {
-        w.a[i] = (int8_t)check_range(&c, -127, 127);
+        w.a[i] = (int8_t)check_normal_i8(&c);
         w.x[i] = (float)w.a[i] / 64.0f;
     }
     for (int i = 0; i < MAX_COLS; i++) {

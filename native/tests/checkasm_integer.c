@@ -5,7 +5,7 @@
 
 #include "checkasm.h"
 
-enum content { RANDOM, TOP, BOTTOM, GARBAGE, ZERO_ACTIVATIONS, N_CONTENTS };
+enum content { RANDOM, TOP, BOTTOM, GARBAGE, ZERO_ACTIVATIONS, NORMAL_ACTIVATIONS, N_CONTENTS };
 
 /* A planes matrix, activations for some tokens, and what their products must be. */
 typedef struct planes_case {
@@ -27,6 +27,7 @@ static void fill_activations(checker *c, int8_t *a, int32_t *a_sum, int cols, si
         for (int i = 0; i < cols; i++) {
             row[i] = (int8_t)(what == TOP || what == BOTTOM ? 127
                               : what == ZERO_ACTIVATIONS    ? 0
+                              : what == NORMAL_ACTIVATIONS  ? check_normal_i8(c)
                                                             : check_range(c, -127, 127));
             a_sum[t] += row[i];
         }
