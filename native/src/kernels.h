@@ -20,12 +20,12 @@
 #define BC_TILE_ROWS 16    /* rows of a calibration tile, one SIMD lane each */
 #define BC_BACK_COLS 32    /* columns of a panel of columns */
 #define BC_BACK_ROWS 240   /* its rows at most, whole groups: 32639 * 127 * 240 < 2^31 */
-#define BC_BACK_MAX 32639  /* of a gradient's integers: 256 * 127 + 127, two limbs of 8 bits */
+#define BC_BACK_MAX 32639  /* of integers of 16 bits: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
-#define BC_KV_BLOCK 256 /* positions of int8 that are attended to at once: 32767 * 127 * 256 < 2^31 */
-#define BC_MAX_HEAD_DIM 256
+#define BC_KV_BLOCK 256 /* positions of int8 that are attended to at once: 32639 * 127 * 256 < 2^31 */
+#define BC_MAX_HEAD_DIM 256 /* likewise */
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */
 #define BC_PANEL_BYTES(cols) ((size_t)(((cols) + 3) / 4) * 4 * BC_PANEL_ROWS)
@@ -113,8 +113,8 @@ typedef struct bc_kernels {
     /* -- attention of the `heads` query heads that share one KV head; positions are head_dim
      *    elements apart; [] is indexed by enum bc_kv_type; `scale` f32 [n] is per position for int8
      *    and int4, else ignored. int8 is multiplied in integers, so that the bits are equal on every
-     *    ISA: each query is rounded to int8 (quantize_i8), the weights p * scale of a head to 15 bits
-     *    (bc_round_weights_avx2); n <= BC_KV_BLOCK, head_dim <= BC_MAX_HEAD_DIM, p and scale are not
+     *    ISA: each query, and the weights p * scale of each head, are rounded to 16 bits
+     *    (bc_round_i16_avx2); n <= BC_KV_BLOCK, head_dim <= BC_MAX_HEAD_DIM, p and scale are not
      *    negative. An int4 row is head_dim = 32 m elements: byte 16 g + i holds element
      *    32 g + i in its low and 32 g + 16 + i in its high four bits, each plus 8. -- */
     /* out[h*out_stride + j] = (q_h . k_j) * factor, j < n; q f32 [heads, head_dim] */
@@ -211,13 +211,11 @@ void bc_kernels_init_avx512_vnni256(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);
 
-/* For attention over int8, from the files with float words for those with vpdpbusd: quantize_i8, and
- * w[j] = round(p[j] scale[j] * 32767 / max), to nearest even, max = max p scale, zeros up to the next multiple
- * of 32. Returns max / 32767; 0 (and w = 0) when all are zero, NaN when one is a NaN or infinity. */
-int32_t bc_quantize_i8_avx2(int8_t *a, float *scale, const float *x, int n);
-int32_t bc_quantize_i8_avx512(int8_t *a, float *scale, const float *x, int n);
-float bc_round_weights_avx2(int16_t *w, const float *p, const float *scale, int n);
-float bc_round_weights_avx512(int16_t *w, const float *p, const float *scale, int n);
+/* For attention over int8, from the files with float words for those with vpdpbusd: code[i] = round(x[i] scale[i] *
+ * BC_BACK_MAX / max), to nearest even, max = max|x scale|, zeros up to the next multiple of BC_ACT_PAD; scale NULL:
+ * 1. Returns max / BC_BACK_MAX; 0 (and zeros) when all are zero, NaN when one is a NaN or infinity. */
+float bc_round_i16_avx2(int16_t *code, const float *x, const float *scale, int n);
+float bc_round_i16_avx512(int16_t *code, const float *x, const float *scale, int n);
 
 /* quantize_i16 in limbs, from the files with float words for those with vpdpbusd. */
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,

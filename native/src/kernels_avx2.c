@@ -348,19 +348,13 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 /* ---- attention over int8 ---- */
 
 #define I8_HEADS 2
-#define QUANTIZE_I8 vec_quantize_i8
-#define ROUND_WEIGHTS vec_round_weights
-#define I8_MIX "kernels_mix_words.inc"
+#define ROUND_I16 vec_round_i16
+#define I8_PRODUCTS "kernels_i8_words.inc"
 #include "kernels_attention_i8.inc"
 
-int32_t bc_quantize_i8_avx2(int8_t *a, float *scale, const float *x, int n)
+float bc_round_i16_avx2(int16_t *code, const float *x, const float *scale, int n)
 {
-    return vec_quantize_i8(a, scale, x, n);
-}
-
-float bc_round_weights_avx2(int16_t *w, const float *p, const float *scale, int n)
-{
-    return vec_round_weights(w, p, scale, n);
+    return vec_round_i16(code, x, scale, n);
 }
 
 int32_t bc_quantize_limbs_avx2(uint8_t *codes, float *step, const float *dy, const float *scales,

@@ -271,14 +271,9 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 #define FEW_BIAS 0
 #include "kernels_few.inc"
 
-int32_t bc_quantize_i8_avx512(int8_t *a, float *scale, const float *x, int n)
+float bc_round_i16_avx512(int16_t *code, const float *x, const float *scale, int n)
 {
-    return vec_quantize_i8(a, scale, x, n);
-}
-
-float bc_round_weights_avx512(int16_t *w, const float *p, const float *scale, int n)
-{
-    return vec_round_weights(w, p, scale, n);
+    return vec_round_i16(code, x, scale, n);
 }
 
 int32_t bc_quantize_limbs_avx512(uint8_t *codes, float *step, const float *dy, const float *scales,

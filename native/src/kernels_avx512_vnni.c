@@ -282,9 +282,8 @@ INLINE vi signed_dot4(vi acc, vi w, vi a) { return dot4(acc, biased(w), a); }
 /* ---- attention over int8 ---- */
 
 #define I8_HEADS 4
-#define QUANTIZE_I8 bc_quantize_i8_avx512
-#define ROUND_WEIGHTS bc_round_weights_avx512
-#define I8_MIX "kernels_mix_limbs.inc"
+#define ROUND_I16 bc_round_i16_avx512
+#define I8_PRODUCTS "kernels_i8_limbs.inc"
 #include "kernels_attention_i8.inc"
 
 /* ---- gradients ---- */

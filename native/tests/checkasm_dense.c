@@ -348,7 +348,7 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
             double bound = dot_bound(want, head_dim);
             if (kv == BC_KV_I8)
                 bound += i8_slack((int8_t *)k + (size_t)j * (size_t)head_dim, 1, head_dim,
-                                  fabs(s) * largest(q + h * head_dim, NULL, head_dim) / 127);
+                                  fabs(s) * largest(q + h * head_dim, NULL, head_dim) / 32639);
             if (fabs(got - want.sum) <= bound) continue;
             check_fail(c, "kv %d, n %d, head_dim %d: score [%d, %d] is %g, not %g", kv, n, head_dim,
                        h, j, (double)got, want.sum);
@@ -375,7 +375,7 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
             double bound = dot_bound(want, n);
             if (kv == BC_KV_I8)
                 bound += i8_slack((int8_t *)k + i, (size_t)head_dim, n,
-                                  largest(p + (size_t)h * stride, scale, n) / 32767);
+                                  largest(p + (size_t)h * stride, scale, n) / 32639);
             if (fabs(got - want.sum) <= bound) continue;
             check_fail(c, "kv %d, n %d, head_dim %d: mix [%d, %d] is %g, not %g", kv, n, head_dim,
                        h, i, (double)got, want.sum);
