@@ -98,7 +98,9 @@ static void spread(const bc_session *s, float *heads, int count)
 
 /* ---- one layer ---- */
 
-enum { BLOCK = BC_KV_BLOCK }; /* positions whose softmax is taken together; the blocks are then merged */
+enum {
+    BLOCK = BC_KV_BLOCK
+}; /* positions whose softmax is taken together; the blocks are then merged */
 
 struct work {
     bc_session *s;

@@ -191,6 +191,7 @@ int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, f
         status = run_batch(s, tokens + done, n, out, all, err);
         s->position += n;
         done += n;
+        bc_session_large_pages(s);
     }
     s->cancel = s->space.cancel = NULL;
     if (status != BC_OK || bc_cancelled(cancel)) s->position = start;

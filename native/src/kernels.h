@@ -24,7 +24,8 @@
 #define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
-#define BC_KV_BLOCK 256 /* positions of int8 that are attended to at once: 32639 * 127 * 256 < 2^31 */
+#define BC_KV_BLOCK                                                                                \
+    256 /* positions of int8 that are attended to at once: 32639 * 127 * 256 < 2^31 */
 #define BC_MAX_HEAD_DIM 256 /* likewise */
 
 /* Bytes of an integer panel for `cols` columns, floats of a dense panel. */

@@ -133,7 +133,8 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
 {
     uint8_t joint[(JOINT_COLUMNS + PLANE_COLUMNS) / 64] = { 0 };
     (void)a_sum;
-    for (int c = 0; c < cols && c < JOINT_COLUMNS; c += 64) joint[c / 64] = (uint8_t)is_joint(a + c);
+    for (int c = 0; c < cols && c < JOINT_COLUMNS; c += 64)
+        joint[c / 64] = (uint8_t)is_joint(a + c);
     for (int g = 0; g < n_groups; g++, planes += cols, out += BC_GROUP_ROWS) {
         vi total[5];
         for (int i = 0; i < 5; i++) total[i] = vi_zero();

@@ -243,6 +243,8 @@ void bc_aligned_free(void *p) { _aligned_free(p); }
 
 void bc_memory_trim(void) { _heapmin(); }
 
+void bc_large_pages(void *at, size_t bytes) { (void)at, (void)bytes; }
+
 #else /* POSIX */
 #include <dlfcn.h>
 #include <fcntl.h>
@@ -457,6 +459,18 @@ void bc_memory_trim(void)
 {
 #ifdef __GLIBC__
     malloc_trim(0);
+#endif
+}
+
+void bc_large_pages(void *at, size_t bytes)
+{
+#if defined(__linux__)
+    enum { PAGE = 2 << 20, COLLAPSE = 25 /* MADV_COLLAPSE, since Linux 6.1 */ };
+    const size_t before = (size_t)(-(uintptr_t)at & (PAGE - 1));
+    if (bytes < before + PAGE) return;
+    (void)madvise((char *)at + before, (bytes - before) / PAGE * PAGE, COLLAPSE);
+#else
+    (void)at, (void)bytes;
 #endif
 }
 #endif

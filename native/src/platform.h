@@ -55,5 +55,7 @@ void *bc_aligned_alloc(size_t bytes);
 void bc_aligned_free(void *p);
 void bc_memory_trim(
     void); /* what the allocator keeps of freed memory goes back to the system, where it can */
+/* Moves what lies there into pages of 2 MB, where the system can: whole pages are then in memory. */
+void bc_large_pages(void *at, size_t bytes);
 
 #endif

@@ -82,6 +82,21 @@ static void allocate_work(bc_session *s, struct allocator *m)
     if (s->model->placed) s->device_places = take(m, batch, sizeof *s->device_places);
 }
 
+void bc_session_large_pages(bc_session *s)
+{
+    enum { PIECE = 16 << 20, PAGE = 2 << 20 }; /* some ten milliseconds */
+    const bc_config *c = &s->model->config;
+    const size_t all =
+        (size_t)bc_cpu_layers(s->model) * (size_t)c->n_kv_heads * (size_t)s->n_ctx * s->kv_row;
+    if (s->position < s->n_ctx / 2 || s->large_pages >= all) return;
+    /* with the page that lies on its end */
+    const size_t at = s->large_pages, left = all - at;
+    const size_t bytes = left < PIECE + PAGE ? left : PIECE + PAGE;
+    bc_large_pages(s->keys + at, bytes);
+    bc_large_pages(s->values + at, bytes);
+    s->large_pages += PIECE;
+}
+
 int bc_check_sizes(const bc_model *model, int32_t n_ctx, int32_t n_batch, bc_error *err)
 {
     const int32_t top = model->config.max_positions;

@@ -32,6 +32,7 @@ struct bc_session {
     uint8_t *keys, *values;
     float *key_scales, *value_scales; /* [layer][kv_head][n_ctx], else NULL */
     size_t kv_row;                    /* bytes of one head at one position */
+    size_t large_pages;               /* bytes of keys, and of values, that were moved into them */
     struct bc_cache *cache;           /* of the layers that are on a device; these are not above */
 
     /* work space for one batch */
@@ -59,6 +60,10 @@ enum { BC_DEFAULT_BATCH = 256, BC_MAX_BATCH = 4096 };
 int32_t bc_default_ctx(const bc_model *model);
 /* Refuses a context or a batch that no session of the model can have; 0 is a default. */
 int bc_check_sizes(const bc_model *model, int32_t n_ctx, int32_t n_batch, bc_error *err);
+
+/* Once half of the context is used, moves the cache into pages of 2 MB, a piece at each call: a deep context is read as
+ * a whole for every token. Not before, as all of a page is in memory then. */
+void bc_session_large_pages(bc_session *s);
 
 /* The next n tokens of the batch are this session's own, from s->position on. */
 void bc_session_own_places(bc_session *s, int n);

@@ -132,8 +132,8 @@ static void run_scores(work *w)
 
 static void run_mix(work *w)
 {
-    w->k->attn_mix[w->dtype](w->y, w->weights, BC_KV_BLOCK, w->heads, w->memory, w->weights, w->tokens,
-                             w->cols);
+    w->k->attn_mix[w->dtype](w->y, w->weights, BC_KV_BLOCK, w->heads, w->memory, w->weights,
+                             w->tokens, w->cols);
 }
 
 static void run_moments(work *w)
