@@ -36,9 +36,9 @@
 /* Columns for which it is known whether `joint`; those beyond are not. */
 enum { JOINT_COLUMNS = 64 * 512 };
 
-/* 64 columns' centred bytes, with their activations' signs */
+/* 64 columns, as two vectors */
 typedef struct column_pair {
-    vi z[2];
+    vi a[2], z[2]; /* |activations|, and centred bytes with their signs */
 } column_pair;
 
 INLINE column_pair load_pair(const uint8_t *row, const int8_t *a)
@@ -46,8 +46,9 @@ INLINE column_pair load_pair(const uint8_t *row, const int8_t *a)
     column_pair p;
 #pragma GCC unroll 2
     for (int i = 0; i < 2; i++) {
-        vi x = _mm256_max_epu8(vi_load(row + 32 * i), _mm256_set1_epi8(1));
-        p.z[i] = opaque(_mm256_sign_epi8(packed(x), vi_load(a + 32 * i)));
+        vi v = vi_load(a + 32 * i), x = _mm256_max_epu8(vi_load(row + 32 * i), _mm256_set1_epi8(1));
+        p.a[i] = _mm256_abs_epi8(v);
+        p.z[i] = _mm256_sign_epi8(packed(x), v);
     }
     return p;
 }
@@ -63,15 +64,14 @@ INLINE int is_joint(const int8_t *a)
 
 /* s[i] += a y_i in 32-bit lanes. Opaque, lest the compiler makes all y_i before it looks at `joint`, more than
  * there are registers for. */
-INLINE void pair_step(vi *s, column_pair p, const int8_t *a, const int joint)
+INLINE void pair_step(vi *s, column_pair p, const int joint)
 {
     const vi ones = _mm256_set1_epi16(1);
-    const vi a0 = _mm256_abs_epi8(vi_load(a)), a1 = _mm256_abs_epi8(vi_load(a + 32));
     p.z[0] = opaque(p.z[0]);
     p.z[1] = opaque(p.z[1]);
 #pragma GCC unroll 6
     for (int i = 0; i < 6; i++) {
-        vi u = _mm256_maddubs_epi16(a0, p.z[0]), v = _mm256_maddubs_epi16(a1, p.z[1]);
+        vi u = _mm256_maddubs_epi16(p.a[0], p.z[0]), v = _mm256_maddubs_epi16(p.a[1], p.z[1]);
         if (joint) {
             s[i] = vi_add32(s[i], vi_madd16(_mm256_add_epi16(u, v), ones));
         } else {
@@ -101,24 +101,18 @@ INLINE void group_part(vi *total, const uint8_t *planes, size_t plane_stride, in
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++) s[i] = triple32(s[i]);
         }
-        const int end = n & ~63;
-        if (end > 0) {
-            column_pair next = load_pair(planes, a); /* made while the last ones are multiplied */
-            for (; c < end; c += 64) {
-                const column_pair p = next;
-                const int at = c + 64 < end ? c + 64 : c;
-                next = load_pair(planes + at, a + at);
-                bc_fetch_ahead(planes + c);
-                if (joint[c / 64])
-                    pair_step(s, p, a + c, 1);
-                else
-                    pair_step(s, p, a + c, 0);
-            }
+        for (; c + 64 <= n; c += 64) {
+            const column_pair p = load_pair(planes + c, a + c);
+            bc_fetch_ahead(planes + c);
+            if (joint[c / 64])
+                pair_step(s, p, 1);
+            else
+                pair_step(s, p, 0);
         }
         if (c < n) {
             uint8_t last[64] = { 0 };
             memcpy(last, planes + c, (size_t)(n - c));
-            pair_step(s, load_pair(last, a + c), a + c, 0);
+            pair_step(s, load_pair(last, a + c), 0);
         }
     }
 #pragma GCC unroll 5
