@@ -80,4 +80,11 @@ def _tensors(shape: Shape) -> dict[str, np.ndarray]:
         if shape.kind == "qwen3":
             parts |= {f"self_attn.{name}_norm": 1.4 * near_one(shape.head_dim) for name in "qk"}
         tensors |= {f"model.layers.{layer}.{name}.weight": tensor for name, tensor in parts.items()}
+        if shape.kind == "qwen2":
+            sizes = {"q": q, "k": kv, "v": kv}
+            biases = {f"{name}_proj": draw.standard_normal(n) / 2 for name, n in sizes.items()}
+            tensors |= {
+                f"model.layers.{layer}.self_attn.{name}.bias": bias.astype(np.float32)
+                for name, bias in biases.items()
+            }
     return tensors

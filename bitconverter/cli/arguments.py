@@ -212,6 +212,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
         "--forget-limit", type=float, default=0.2, metavar="X", help=texts.OPTIONS["train_forget_limit"]
     )
     _engine_options(parser)
+    _device_options(parser)
 
 
 def _adopt(parser: argparse.ArgumentParser) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from bitconverter.cli import texts
 from bitconverter.cli.terminal import as_table, size
+from bitconverter.jobs.device_word import CPU
 from bitconverter.jobs.hardware import Cards
 from bitconverter.jobs.placement import DeviceMemory, Placed
 
@@ -25,6 +26,17 @@ def where(placed: Placed, processor: str = "") -> str:
         fields = {"layers": placed.layers, "all_layers": placed.all_layers}
         said = form.format(where=placed.where, device=placed.device, head=head, processor=processor, **fields)
     why = reason(placed.code, placed.told())
+    return f"{said} ({why})" if why else said
+
+
+def steps_on(fields: Mapping[str, Any]) -> str:
+    """Where the steps of a training run: `where`, `code`, `bytes` and Placed.told()."""
+    form = texts.STEPS_ON_PROCESSOR
+    if fields["where"] != CPU:
+        whole = fields["layers"] == fields["all_layers"]
+        form = texts.STEPS_ON_CARD if whole else texts.STEPS_ON_CARD_PARTLY
+    more = {"bytes": size(fields["bytes"]), "head": texts.HEAD_TOO if fields["head"] else ""}
+    said, why = form.format(**{**fields, **more}), reason(fields["code"], fields)
     return f"{said} ({why})" if why else said
 
 

@@ -122,6 +122,8 @@ def describe_note(code: str, fields: dict[str, Any]) -> str:
     """The sentence for a note; an unknown one shows its code and fields."""
     if code == "device":
         fields = {"reason": device_text.reason(fields["code"], fields)}
+    if code == "train-device":
+        fields = {"said": device_text.steps_on(fields)}
     if code == "file-read":
         fields = {**fields, "encoding": f" ({fields['encoding']})" if fields["encoding"] else ""}
     try:

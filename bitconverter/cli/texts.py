@@ -81,6 +81,7 @@ HELP = {
         "examples:\n"
         "  bitconverter train small novel.txt style.soul --steps 200\n"
         '  bitconverter train small reviews.jsonl taste.soul --labels " great" " terrible"\n'
+        "  bitconverter train small novel.txt style.soul --layers 30 --device cuda:0\n"
         "  bitconverter chat small --soul style.soul\n"
         "  bitconverter merge small style.soul small-style && bitconverter chat small-style\n\n"
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
@@ -199,7 +200,8 @@ OPTIONS = {
     "kv": "how attention keys and values are kept (default %(default)s)",
     "device": "what to run on: auto (a graphics card where one works and has room, else the processor), cpu, cuda (the "
     "first card) or cuda:N (default %(default)s). What does not fit on the card stays on the processor, layer by "
-    "layer. Conversion and training always run on the processor",
+    "layer. Conversion always runs on the processor; a training runs its steps on the card, but "
+    "--adapter delta and the general text on the processor",
     "gpu_memory": "as if the card had only so much memory, such as 4GB (default: all that is free there)",
     "gpu_layers": "at most so many layers on the card (default: all that fit)",
     "sessions": "only decode so many texts at once, numbers separated by commas; with --full in its table",
@@ -308,6 +310,7 @@ NOTES = {
     "file-read": "{path}{encoding}: {used} of {rows} rows are used",
     "files-left-out": "{count} files of the folders are of other kinds and left out",
     "lesson-no-end-token": "this model has no token that ends a text: it will not learn to stop",
+    "train-device": "{said}",
     "train-began": (
         "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
     ),
@@ -445,6 +448,12 @@ PROCESSOR = "the processor{details}"
 ON_CARD = "{where} {device}, all {all_layers} layers"
 ON_CARD_PARTLY = "{where} {device}, {layers} of {all_layers} layers{head}, the rest on {processor}"
 HEAD_TOO = " and the head"
+STEPS_ON_PROCESSOR = "the steps run on the processor"
+STEPS_ON_CARD = "the steps run on {where} {device}, all {all_layers} layers that learn{head} ({bytes} there)"
+STEPS_ON_CARD_PARTLY = (
+    "the steps run on {where} {device}, the last {layers} of {all_layers} layers that learn{head} ({bytes} there), "
+    "the rest on the processor"
+)
 # By the code of jobs/placement.py: why a model runs where it does. Nothing is said of what was asked for.
 DEVICE_WHY = {
     "asked-cpu": "",
@@ -459,6 +468,10 @@ DEVICE_WHY = {
     "lora-needs-cpu": "the soul holds low-rank additions (LoRA) or whole matrices that are added, "
     "which run on the processor only, not on {device}",
     "unsupported": "{device} cannot run this model: {why}",
+    "delta-needs-cpu": "whole matrices that are added are trained on the processor only, not on {device}",
+    "train-too-small": "not one layer that learns fits on {device}: with what the steps need they take {needs}, and "
+    "there are {room} for it",
+    "train-some-layers": "with what the steps need all of them would take {needs}, and there are {room} for it",
 }
 DEVICES_HEADER = ("device", "name", "memory", "free", "compute", "driver")
 NO_CARD = "no graphics card can be used: {why}"

@@ -85,7 +85,8 @@ def train(args: argparse.Namespace) -> int:
         args.seed, args.threads, args.cpu_mask, tuple(args.labels), args.engine, args.epsilon, args.directions,
         args.clip, args.objective, args.warmup, args.patience, args.adapter, args.rank,
         tuple(args.targets), args.forget_limit, tuple(args.sample),
-        str(paths.runs_file()), args.eco, args.away, args.cores, args.one_sided, args.by_spread,
+        str(paths.runs_file()), args.eco, args.away, args.cores, args.one_sided, args.by_spread, "",
+        args.device, args.gpu_memory, args.gpu_layers,
     )  # fmt: skip
     return _run_and_print(args, job, lambda result: _train_text(result, args.model))
 

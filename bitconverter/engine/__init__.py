@@ -55,6 +55,7 @@ if TYPE_CHECKING:
         rotate,
     )
     from bitconverter.engine.session import KV_TYPES, Sampler, Session, forward_together, sample
+    from bitconverter.engine.tower import Tower, TowerParams
     from bitconverter.engine.user import user_idle_seconds
 
 _NAMES = {
@@ -73,6 +74,7 @@ _NAMES = {
     "model": "Model ModelInfo check_config matrix_shapes",
     "quantize": "planes_matmul planes_unpack quantize_int8 quantize_planes rotate",
     "session": "KV_TYPES Sampler Session forward_together sample",
+    "tower": "Tower TowerParams",
     "user": "user_idle_seconds",
 }
 _MODULES = {name: module for module, names in _NAMES.items() for name in names.split()}

@@ -1,8 +1,9 @@
 """On what a model runs, and why, in words; what the graphics cards of this PC are good for."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from bitconverter.gui.messages import device_reason, format_size, tr
+from bitconverter.gui.messages import device_reason, format_size, steps_text, tr
+from bitconverter.jobs.device_word import CPU
 from bitconverter.jobs.hardware import Hardware, bits_on_card
 
 if TYPE_CHECKING:
@@ -34,6 +35,15 @@ def badge(session: "ChatSession") -> tuple[str, str]:
     words = tr(key, name=short_name(placed.device), **fields)
     tip = tr(f"{key}-tip", name=placed.device, **fields)
     return words, f"{tip}\n{device_reason(placed.code, placed.told())}"
+
+
+def steps_badge(fields: dict[str, Any]) -> tuple[str, str]:
+    """On what the steps of a training run, by the fields of the note "train-device": in a few words, and in sentences
+    with the reason."""
+    if fields["where"] == CPU:
+        return tr("set-device-cpu"), steps_text(fields)
+    key = "device-card" if fields["layers"] == fields["all_layers"] else "device-partly"
+    return tr(key, name=short_name(fields["device"]), **fields), steps_text(fields)
 
 
 def answer_device(session: "ChatSession") -> str:

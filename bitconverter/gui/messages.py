@@ -172,6 +172,8 @@ def note_text(note: Note) -> str:
     key = f"note-{note.code}"
     if note.code == "device":
         fields = {"reason": device_reason(fields["code"], fields)}
+    if note.code == "train-device":
+        fields = {"said": steps_text(fields)}
     if key in MESSAGES:
         return tr(key, **fields)
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
@@ -180,6 +182,17 @@ def note_text(note: Note) -> str:
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
     return tr(f"why-{code}", **fields)
+
+
+def steps_text(fields: dict[str, Any]) -> str:
+    """On what the steps of a training run, and why: the fields of the note "train-device"."""
+    if fields["where"] == "cpu":
+        key = "steps-cpu-tip"
+    elif fields["layers"] == fields["all_layers"]:
+        return tr("steps-card-tip", **fields)
+    else:
+        key = "steps-partly-tip"
+    return f"{tr(key, **fields)}\n{device_reason(fields['code'], fields)}"
 
 
 def item_text(item: str) -> str:

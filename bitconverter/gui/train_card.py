@@ -3,6 +3,7 @@
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QWidget
 
+from bitconverter.gui.device_text import steps_badge
 from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.loss_plot import LossPlot
 from bitconverter.gui.messages import ErrorText, time_left, tr
@@ -35,6 +36,7 @@ class TrainCard(FollowsRoom, QFrame):
         self._done, self._total, self._item = 0, 0, ""
         self._waiting: Note | None = None
         self._slower: Note | None = None
+        self._device: Note | None = None
         self._build()
         self.hide()
 
@@ -47,12 +49,14 @@ class TrainCard(FollowsRoom, QFrame):
         self.bar.setTextVisible(False)
         self._texts.set(self.bar.setAccessibleName, "progress")
         self.text, self.eta = ElidedLabel("muted"), label("muted")
+        self.device = label("badge")
         self.notice = Notice()
         self.pause_button, self.keep_button = Button("", "pause"), Button("", "stop")
         self.resume_button, self.discard_button = Button("primary", "play"), Button("quiet", "trash")
         self.pin_button = Button("quiet", "pin")
         head, foot, self._line = row(), row(), row(Space.SMALL)
         head.addWidget(self.title, 1)
+        head.addWidget(self.device)
         head.addWidget(self._percent)
         foot.addWidget(self.text, 1)
         foot.addWidget(self.eta)
@@ -96,8 +100,9 @@ class TrainCard(FollowsRoom, QFrame):
         """A training called `name` begins, or goes on: its curves so far are told again."""
         self._name = name
         self.plot.clear()
-        self._waiting = self._slower = None
+        self._waiting = self._slower = self._device = None
         self.notice.clear()
+        self._show_device()
         self._show_numbers()
         self.show_phase("preparing")
 
@@ -171,10 +176,21 @@ class TrainCard(FollowsRoom, QFrame):
         self._waiting = note if note.code in WAITS else None
         self._advise()
 
+    def show_device(self, note: Note) -> None:
+        """On what its steps run: the note "train-device"."""
+        self._device = note
+        self._show_device()
+
     def show_slower(self, note: Note) -> None:
         """The loss jumped, and the best state was taken up again; said until the next check."""
         self._slower = note
         self._advise()
+
+    def _show_device(self) -> None:
+        words, tip = ("", "") if self._device is None else steps_badge(self._device.fields)
+        self.device.setText(words)
+        self.device.setToolTip(tip)
+        self.device.setVisible(bool(words))
 
     def _advise(self) -> None:
         """What the user should know while it is at work: why it waits, that it jumped, that it stands still."""
@@ -206,5 +222,6 @@ class TrainCard(FollowsRoom, QFrame):
         self._texts.refresh()
         self.plot.retranslate()
         self.show_phase(self.phase)
+        self._show_device()
         if self.phase == "running":
             self._advise()

@@ -322,5 +322,5 @@ class TrainForm(TrainLayout):
         return dataclasses.replace(
             job, threads=self._settings["threads"], samples=samples, history=str(paths.runs_file()),
             eco=self._settings["train_eco"], away=float(self._settings["train_away"]),
-            cores=some_cores(self._settings["train_cores"]),
+            cores=some_cores(self._settings["train_cores"]), device=str(self._settings["device"]),
         )  # fmt: skip

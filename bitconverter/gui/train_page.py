@@ -173,6 +173,8 @@ class TrainPage(TrainForm):
             self.console.say(partial(note_text, event))
             if event.code in WAITS or event.code == "goes-on":
                 self.card.show_waiting(event)
+            if event.code == "train-device":
+                self.card.show_device(event)
             if event.code == "train-slower":
                 self.card.show_slower(event)
             if event.code == "sample-failed":

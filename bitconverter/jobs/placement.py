@@ -5,6 +5,7 @@ works and at least one layer fits; else the model runs on the processor, and the
 for by name and cannot be had is an error with numbers, never silently the processor.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -49,7 +50,8 @@ class Placed:
     everything would take there, `room` what there was for it.
 
     `code` says why: "asked-cpu", "no-backend", "no-driver", "device-failed", "kv-needs-cpu", "lora-needs-cpu",
-    "unsupported", "too-small" (the processor); "all-layers", "asked-layers", "some-layers" (a card). `why`: the
+    "unsupported", "too-small" (the processor); "all-layers", "asked-layers", "some-layers" (a card); those of
+    jobs/training_device.py. `why`: the
     engine's own sentence where it gave one, else "". `kv`: the session's kind of KV cache.
     """
 
@@ -91,13 +93,41 @@ def choose_device(model: Model, asked: Device, sessions: Sessions, *, lora: bool
     Raises UserError when a card was asked for by its number and cannot be had: "device-none", "device-number",
     "device-kv", "device-lora", "device-unsupported", "device-small", "device-failed".
     """
+    no = Placed(all_layers=model.info.n_layers, kv=sessions.kv)
+    obstacles = {"kv-needs-cpu": sessions.kv in PROCESSOR_KV, "lora-needs-cpu": lora}
+
+    def put(device: int, no: Placed) -> Placed:
+        found = place(model, PlacementParams(
+            device, -1 if asked.layers is None else asked.layers, sessions.n_ctx, sessions.n_batch, sessions.kv,
+            sessions.count, asked.memory or 0,
+        ))  # fmt: skip
+        return replace(
+            no, layers=found.n_layers, head=found.head, weight_bytes=found.weight_bytes,
+            session_bytes=found.session_bytes, needs=found.all_bytes, room=found.room_bytes,
+            code=_how_much(found, asked, no.all_layers),
+        )  # fmt: skip
+
+    return choose_card(model.engine, asked, no, obstacles, put, context=sessions.n_ctx)
+
+
+def choose_card(
+    engine: Engine,
+    asked: Device,
+    no: Placed,
+    obstacles: dict[str, bool],
+    put: Callable[[int, Placed], Placed],
+    small: str = "too-small",
+    **more: Any,
+) -> Placed:
+    """What put(device, no) says after it has put something on the card that was asked for, or on the best one. Else
+    `no` with the reason as a code: one of `obstacles` that is so, or `small` where put() raises NoRoomError. Raises
+    UserError when a card was asked for by its number and cannot be had; `more` is for its sentence."""
     asked.check()
-    layers = model.info.n_layers
     if asked.word == CPU:
-        return Placed(all_layers=layers)
+        return replace(no, kv="")
     wanted = card_number(asked.word)
     try:
-        return _on_a_card(model, asked, sessions, wanted, lora)
+        return _on_a_card(engine, wanted, no, obstacles, put, small, more)
     except _Refused as refused:
         if wanted is not None:
             raise refused.error(asked.word) from refused.__cause__
@@ -160,38 +190,44 @@ ERRORS = {
         "{needs}, and there are {room} for it. Close other programs, use a shorter context or a KV cache of int8, "
         "or use --device cpu.",
     ),
+    "delta-needs-cpu": (
+        "device-delta",
+        "Whole matrices that are added (--adapter delta) are trained on the processor only, not on {word}. "
+        "Use --device cpu, or auto, or another adapter.",
+    ),
+    "train-too-small": (
+        "device-train-small",
+        "Not one layer that learns fits on {word} ({device}): they take {needs} with what the steps need, and there "
+        "are {room} for it. Close other programs, use a smaller --batch or --window, or --device cpu.",
+    ),
     "device-failed": ("device-failed", "{word} failed: {why}. Try again, or use --device cpu."),
 }
 
 
-def _on_a_card(model: Model, asked: Device, sessions: Sessions, wanted: int | None, lora: bool) -> Placed:
-    no = Placed(all_layers=model.info.n_layers, kv=sessions.kv)
-    engine = model.engine
+def _on_a_card(
+    engine: Engine,
+    wanted: int | None,
+    no: Placed,
+    obstacles: dict[str, bool],
+    put: Callable[[int, Placed], Placed],
+    small: str,
+    more: dict[str, Any],
+) -> Placed:
     try:
         device = _card(engine, wanted, open_backend(engine), no)
     except EngineError as error:
         raise _Refused(replace(no, code=_code(error), why=str(error))) from error
-    for needed, code in ((sessions.kv in PROCESSOR_KV, "kv-needs-cpu"), (lora, "lora-needs-cpu")):
-        if needed:
+    for code, there in obstacles.items():
+        if there:
             raise _Refused(replace(no, code=code, device=_name(engine, device)))
-    params = PlacementParams(
-        device, -1 if asked.layers is None else asked.layers, sessions.n_ctx, sessions.n_batch, sessions.kv,
-        sessions.count, asked.memory or 0,
-    )  # fmt: skip
     try:
-        found = place(model, params)
+        return replace(put(device, no), where=f"cuda:{device}", device=_name(engine, device))
     except NoRoomError as error:
         no = replace(no, device=_name(engine, device), needs=error.all_bytes, room=error.room_bytes)
-        small = replace(no, code="too-small", why=str(error))
-        raise _Refused(small, context=sessions.n_ctx) from error
+        raise _Refused(replace(no, code=small, why=str(error)), **more) from error
     except EngineError as error:
         code = "unsupported" if isinstance(error, UnsupportedError) else "device-failed"
         raise _Refused(replace(no, code=code, why=str(error), device=_name(engine, device))) from error
-    return replace(
-        no, where=f"cuda:{device}", device=_name(engine, device), layers=found.n_layers, head=found.head,
-        weight_bytes=found.weight_bytes, session_bytes=found.session_bytes, needs=found.all_bytes,
-        room=found.room_bytes, code=_how_much(found, asked, no.all_layers),
-    )  # fmt: skip
 
 
 def _card(engine: Engine, wanted: int | None, count: int, no: Placed) -> int:

@@ -12,7 +12,8 @@ from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual
 from bitconverter.jobs.train_state import State
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
 
-NOT_SETTINGS = ("out", "history", "threads", "cpu")  # where it is, and what changes no result
+# where it is and runs, and what changes no result
+NOT_SETTINGS = ("out", "history", "threads", "cpu", "device", "gpu_memory", "gpu_layers")
 Value = Any
 
 

@@ -38,8 +38,8 @@ class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
         "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
-        "pin-steps", those of read_lessons() and of the
-        tokenizer; EngineError; Cancelled."""
+        "pin-steps", those of choose_training_device(), of read_lessons() and of
+        the tokenizer; EngineError; Cancelled."""
         with on_cores(self.cores), low_priority() if self.eco else contextlib.nullcontext():
             return self._run(ctx)
 

@@ -3,7 +3,8 @@
 The order of the examples, the checks and the rate depend on the step alone, so a run that was broken off goes on as if
 it had not been.
 
-Notes: "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
+Notes: "train-device" (where, code, bytes, and Placed.told(): what the steps run on, jobs/training_device.py),
+"train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
 pinned state that it goes on from), "checkpoint-bad" (name: one that is damaged was set aside), "train-slower" (step,
 rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-plateau" (step,
 checks: nothing got better for so long), "train-no-gain" (the model was best as it was), "train-forgot" (before, after,
@@ -33,14 +34,17 @@ from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_ha
 from bitconverter.format.step_log import StepLog, log_bytes
 from bitconverter.jobs import train_state
 from bitconverter.jobs.asking import Asking
+from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.eco import Manners, Probes, tell_blindness, wait_until_free
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Curves, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
+from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_state import ASIDE, Prefix, State
+from bitconverter.jobs.training_device import choose_training_device, lift_what_is_before
 from bitconverter.jobs.training_memory import Load, check_memory, room_to_keep, training_bytes
 from bitconverter.model.adamw import Schedule
 from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
@@ -100,6 +104,9 @@ class TrainSettings:
     `begin`: the folder of a pinned state to go on from (jobs/pinned.py), "" to begin at the beginning. Its settings
     must be these, but for steps, rate, decay, clip, warmup, patience and forget_limit.
 
+    `device`, `gpu_memory`, `gpu_layers`: what the steps are to run on (jobs/device_word.py, training_device.py). Sums
+    come in another order there, so the last bits differ; a run may be continued on another device all the same.
+
     `threads` does not change the result, so it may differ when a run is continued.
     """
 
@@ -135,6 +142,9 @@ class TrainSettings:
     one_sided: bool = False
     by_spread: bool = False
     begin: str = ""
+    device: str = field(default=CPU, metadata={"identity": False})
+    gpu_memory: int | None = field(default=None, metadata={"identity": False})
+    gpu_layers: int | None = field(default=None, metadata={"identity": False})
 
     @property
     def work_dir(self) -> Path:
@@ -160,6 +170,7 @@ class TrainResult:
     seconds: float
     forgetting: Forgetting | None
     set_aside: bool
+    placed: Placed
 
 
 class TrainRun:
@@ -198,6 +209,8 @@ class TrainRun:
         self.asking = Asking(self.stack, tokenizer, job.lesson)
         self.manners = Manners(job.eco, 60 * job.away, Probes())
         self.forgetting: Forgetting | None = None
+        self.asked = Device(job.device, job.gpu_memory, job.gpu_layers)
+        self.placed = Placed(all_layers=len(self.trainer.trained))
 
     # ---- beginning ----
 
@@ -254,7 +267,9 @@ class TrainRun:
     def _write_prefix(self) -> None:
         """The hidden states of all windows, made once."""
         if not self.prefix.ready:
+            lift_what_is_before(self.trainer, self.placed, self.asked, self._tokens_outside())
             self.prefix.write(self._prefix_parts())
+            self.trainer.before = None
             self.stack.let_go()  # of the layers that do not learn
 
     def _prefix_parts(self) -> Iterator[F32]:
@@ -277,6 +292,7 @@ class TrainRun:
         if self.job.engine == "exact" and self.job.adapter != "gain" and whole:
             self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
         self.ctx.emit(Metric("memory", state.step, needed + self.trainer.keep))
+        self._choose_device()
         self._write_prefix()
         self.trainer.set_parameters(state.parameters)
         self.ctx.emit(Note("train-began", {
@@ -310,6 +326,24 @@ class TrainRun:
             self._save()
             raise
         self._save()
+
+    def _choose_device(self) -> None:
+        load = self._load()
+        tokens = max(load.tokens, self._tokens_outside())
+        self.placed = choose_training_device(
+            self.trainer, self.asked, tokens, load.replicas, self.job.engine == "exact"
+        )
+        fields = {
+            "where": self.placed.where,
+            "code": self.placed.code,
+            "bytes": self.placed.weight_bytes,
+            "head": self.placed.head,
+        }
+        self.ctx.emit(Note("train-device", {**self.placed.told(), **fields}))
+
+    def _tokens_outside(self) -> int:
+        """At most, of a call outside of steps."""
+        return max(RUN_TOKENS, self.window)
 
     def _load(self) -> Load:
         job, longest = self.job, np.sort(self.lengths[: self.n_learn])[::-1]
@@ -484,7 +518,7 @@ class TrainRun:
             str(self._soul_path), log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
             accuracy[state.best_step], self.trainer.size,
             int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
-            self.forgetting, self._set_aside,
+            self.forgetting, self._set_aside, self.placed,
         )  # fmt: skip
 
 

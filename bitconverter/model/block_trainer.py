@@ -10,7 +10,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine import MATRICES, Block, BlockGradients, Cancel, head_cross_entropy
+from bitconverter.engine import (
+    MATRICES,
+    Block,
+    BlockGradients,
+    Cancel,
+    HeadLoss,
+    Tower,
+    TowerParams,
+    head_cross_entropy,
+)
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Adapters
 from bitconverter.model.layer_stack import LayerStack
@@ -18,6 +27,8 @@ from bitconverter.model.layer_stack import LayerStack
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
+
+LEAST_HEAD = 64  # rows of a head that is worth a card; one of a few labels is not
 
 
 @dataclass(frozen=True)
@@ -59,6 +70,8 @@ class BlockTrainer(ABC):
 
     # bytes at most for what a forward pass leaves to the way back, which otherwise computes it again
     keep = 0
+    # whether a graphics card computes what is added (engine/tower.py)
+    on_cards = True
 
     def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         n = stack.info.n_layers
@@ -88,6 +101,8 @@ class BlockTrainer(ABC):
         self._blocks: list[Block] = []  # what the subclass makes
         self._gradients: list[BlockGradients] = []
         self._kept: dict[Block, F32] = {}
+        self.tower: Tower | None = None  # of the last layers that learn, where they are on a graphics card
+        self.before: Tower | None = None  # of the last of those before them
         self.size = 0
 
     @abstractmethod
@@ -123,14 +138,38 @@ class BlockTrainer(ABC):
         lengths = learned_lengths(targets)
         kept = np.arange(self.window) < lengths[:, None]
         x = self.stack.embed(tokens[kept])
-        for layer in range(self.trained.start):
+        for layer in range(self.trained.start - (len(self.before.blocks) if self.before else 0)):
             self.stack.block(layer, self.window).windows(x, lengths, cancel=cancel)
+        if self.before:
+            self.before.windows(x, lengths, cancel=cancel)
         return Batch(x, lengths, targets[kept])
+
+    def put_on_card(self, params: TowerParams) -> Tower:
+        """As many of the layers that learn, the last ones first, as fit on a graphics card compute there from now on,
+        and the head if it is one of int8 and not of a few tokens; `params.tokens` at most in a batch. Raises what
+        Tower() raises: nothing has changed then."""
+        large = self._head.scales is not None and self._head.shape[0] >= LEAST_HEAD
+        self.tower = Tower(self._blocks, replace(params, head=self._head if large else None))
+        return self.tower
+
+    def put_before_on_card(self, params: TowerParams) -> Tower:
+        """The same for the layers before them, until `before` is None again."""
+        self.before = Tower(
+            [self.stack.block(layer, self.window) for layer in range(self.trained.start)], params
+        )
+        return self.before
+
+    @property
+    def _here(self) -> list[Block]:
+        """The blocks that the processor computes: those before the tower's."""
+        return self._blocks[: len(self._blocks) - len(self.tower.blocks)] if self.tower else self._blocks
 
     def score(self, batch: Batch, cancel: Cancel | None = None) -> Score:
         x = batch.hidden.copy()
-        for block in self._blocks:
+        for block in self._here:
             block.windows(x, batch.lengths, cancel=cancel)
+        if self.tower:
+            self.tower.windows(x, batch.lengths, cancel=cancel)
         return self._scores(x, batch, 1, cancel)[0]
 
     def step(self, batch: Batch, cancel: Cancel | None = None) -> Step:
@@ -140,16 +179,23 @@ class BlockTrainer(ABC):
         x = batch.hidden.copy()
         inputs = []
         room = self._room(len(x))
-        for block in self._blocks:
+        here = self._here
+        for block in here:
             kept = room.get(block)
             inputs.append(x.copy() if kept is None else block.kept_input(kept))
             block.windows(x, batch.lengths, cancel=cancel, kept=kept)
+        if self.tower:
+            self.tower.windows(x, batch.lengths, cancel=cancel, keep=True)
         weights = np.full(wanted.size, 1 / max(1, count), np.float32)
-        run = head_cross_entropy(self.stack.engine, self._head, x, wanted, weights, cancel=cancel)
+        run = self._losses(x, wanted, weights, cancel=cancel)
         assert run.dh is not None
         dy = run.dh
-        for block, into, sums in zip(self._blocks[::-1], inputs[::-1], self._gradients[::-1], strict=True):
+        for sums in self._gradients:
             self._zero(sums)
+        if self.tower:
+            self.tower.backward(dy, self._gradients[len(here) :], cancel, coarse=True)
+        mine = self._gradients[: len(here)]
+        for block, into, sums in zip(here[::-1], inputs[::-1], mine[::-1], strict=True):
             block.backward(into, dy, sums, cancel, batch.lengths, room.get(block), coarse=True)
         parts = [part for sums in self._gradients for part in self._gradient(sums)]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
@@ -157,7 +203,7 @@ class BlockTrainer(ABC):
     def _room(self, tokens: int) -> dict[Block, F32]:
         """Of the last blocks, as many as `keep` allows: the same bytes in every step."""
         room, left = {}, self.keep
-        for block in self._blocks[::-1]:
+        for block in self._here[::-1]:
             size = tokens * block.kept_columns
             if (left := left - 4 * size) < 0:
                 break
@@ -168,9 +214,7 @@ class BlockTrainer(ABC):
 
     def _scores(self, x: F32, batch: Batch, replicas: int, cancel: Cancel | None) -> list[Score]:
         wanted = self._wanted(batch.targets)
-        run = head_cross_entropy(
-            self.stack.engine, self._head, x, np.tile(wanted, replicas), gradients=False, cancel=cancel
-        )
+        run = self._losses(x, np.tile(wanted, replicas), gradients=False, cancel=cancel)
         assert run.hits is not None
         starts = np.cumsum(batch.lengths) - batch.lengths
         learned = np.add.reduceat(wanted >= 0, starts, dtype=np.int64)
@@ -184,6 +228,20 @@ class BlockTrainer(ABC):
                 )
             )  # fmt: skip
         return scores
+
+    def _losses(
+        self,
+        x: F32,
+        wanted: I32,
+        weights: F32 | None = None,
+        gradients: bool = True,
+        cancel: Cancel | None = None,
+    ) -> HeadLoss:
+        if self.tower and self.tower.head:
+            return self.tower.cross_entropy(x, wanted, weights, gradients=gradients, cancel=cancel)
+        return head_cross_entropy(
+            self.stack.engine, self._head, x, wanted, weights, gradients=gradients, cancel=cancel
+        )
 
     def _wanted(self, targets: I32) -> I32:
         """Places in the head, -1: none."""

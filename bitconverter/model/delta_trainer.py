@@ -21,6 +21,8 @@ class DeltaTrainer(BlockTrainer):
     """The parameters are D [rows, cols], layer by layer, matrix by matrix of DELTA_MATRICES. They begin with 0, which
     is the model as it is."""
 
+    on_cards = False
+
     def __init__(self, stack: LayerStack, layers: int, window: int, choices: Sequence[int] = ()) -> None:
         super().__init__(stack, layers, window, choices)
         self._blocks = [stack.block(layer, window) for layer in self.trained]

@@ -67,9 +67,11 @@ class GainTrainer(BlockTrainer):
             for key, part in self._parts(row):
                 rows = scales.setdefault(key, np.empty((n, len(part)), np.float32))
                 rows[i] = self._base[key] * np.exp(part)
-        for layer, block in zip(self.trained, self._blocks, strict=True):
-            own = {matrix: scales[layer, matrix] for matrix in MATRICES}
-            block.windows(x, lengths, own, cancel)
+        own = [{matrix: scales[layer, matrix] for matrix in MATRICES} for layer in self.trained]
+        for block, each in zip(self._here, own, strict=False):
+            block.windows(x, lengths, each, cancel)
+        if self.tower:
+            self.tower.windows(x, lengths, own[len(self._here) :], cancel)
         return self._scores(x, batch, n, cancel)
 
     def _zero(self, sums: BlockGradients) -> None:

@@ -93,11 +93,17 @@ static bc_ptr copy_places(bc_arena *a, const int32_t *perm, int n)
     return p;
 }
 
+/* Layers that are trained have rotations of their own: what they say is compared too. */
+static int same_rotation(const bc_rotation *a, const bc_rotation *b)
+{
+    return a == b || (a->sign && b->sign && a->cols == b->cols && a->seed == b->seed);
+}
+
 static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
                                             bc_gpu_rotation *rotations, int *n)
 {
     for (int i = 0; i < *n; i++)
-        if (rotations[i].of == r) return &rotations[i];
+        if (same_rotation(rotations[i].of, r)) return &rotations[i];
     bc_gpu_rotation *new = &rotations[(*n)++];
     new->of = r;
     new->sign = bc_arena_vector(a, r->sign, r->cols);

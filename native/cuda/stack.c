@@ -157,7 +157,7 @@ int64_t bc_stack_weight_bytes(bc_device *device, const bc_model *model, int32_t 
 
 /* ---- opening and closing ---- */
 
-static int check_model(const bc_model *model, bc_error *err)
+int bc_stack_check_model(const bc_model *model, bc_error *err)
 {
     const bc_config *c = &model->config;
     if (c->head_dim % 4 || c->head_dim > BC_GPU_MAX_HEAD_DIM)
@@ -188,7 +188,7 @@ static int pinned(bc_device *d, void **out, int64_t bytes, bc_error *err)
 
 static int fill(bc_stack *s, bc_error *err)
 {
-    int status = check_model(s->model, err);
+    int status = bc_stack_check_model(s->model, err);
     if (status != BC_OK) return status;
     s->layers = calloc((size_t)s->count + 1, sizeof *s->layers);
     if (!s->layers) return bc_fail(err, BC_ERR_NOMEM, "no memory for a list of layers");

@@ -88,6 +88,8 @@ struct bc_cache {
     int n_ctx, kv_type;
 };
 
+/* BC_ERR_UNSUPPORTED, with the reason, for a model that the kernels do not take. */
+int bc_stack_check_model(const bc_model *model, bc_error *err);
 int64_t bc_stack_weight_bytes(bc_device *device, const bc_model *model, int32_t first,
                               int32_t count, int32_t with_head, int32_t n_batch);
 int64_t bc_stack_cache_bytes(const bc_model *model, int32_t count, int32_t n_ctx, int32_t kv_type);

@@ -2,6 +2,7 @@
 #include "backend.h"
 #include "operations.h"
 #include "stack.h"
+#include "trained.h"
 
 static const bc_backend TABLE = {
     .abi = BC_BACKEND_ABI,
@@ -21,6 +22,12 @@ static const bc_backend TABLE = {
     .cache_open = bc_cache_open,
     .cache_close = bc_cache_close,
     .stack_forward = bc_stack_forward,
+    .trained_bytes = bc_trained_bytes,
+    .trained_open = bc_trained_open,
+    .trained_close = bc_trained_close,
+    .trained_forward = bc_trained_forward,
+    .trained_backward = bc_trained_backward,
+    .trained_loss = bc_trained_loss,
     .copy_speed = bc_op_copy_speed,
     .op_prepare = bc_op_prepare,
     .op_linear = bc_op_linear,

@@ -462,6 +462,55 @@ BC_API int bc_head_divergence(bc_engine *engine, const bc_head *head, const floa
                               const float *w, double *loss, float *dh, double *dnorm,
                               const bc_cancel *cancel, bc_error *err);
 
+/* ---- tower: blocks one above the other on a graphics card, for training ---- */
+
+typedef struct bc_tower bc_tower;
+
+typedef struct bc_tower_params {
+    int32_t device;
+    int32_t n_blocks;     /* how many at most, the last ones; -1: all that fit */
+    int32_t tokens;       /* of the windows of a call (of each replica), at most */
+    int32_t replicas;     /* of a call, at most */
+    int32_t back;         /* 1: bc_tower_backward will be called */
+    int64_t memory_limit; /* as in bc_placement_params */
+    const bc_head
+        *head; /* to be there too, where it fits beside the blocks; borrowed. NULL: none */
+} bc_tower_params;
+
+typedef struct bc_tower_size {
+    int32_t n_blocks;   /* on the device: the last ones */
+    int32_t head;       /* 1: the head too */
+    int64_t bytes;      /* there, with all that steps need */
+    int64_t all_bytes;  /* what all blocks would take */
+    int64_t room_bytes; /* what there was for it */
+} bc_tower_size;
+
+/* Copies the planes of as many of the blocks, consecutive layers of one model, as fit to a device, the last ones first.
+ * The blocks outlive the tower; their row scales and low-rank additions are read anew in every call, their planes,
+ * biases and norms are not. BC_ERR_UNSUPPORTED names what runs on the processor only: matrices that are not planes, and
+ * whole matrices that are added. When not one block fits: BC_ERR_NOMEM with the numbers. After an error `size` is what
+ * was tried. */
+BC_API int bc_tower_open(bc_tower **out, bc_block *const *blocks, int32_t count,
+                         const bc_tower_params *params, bc_tower_size *size, bc_error *err);
+BC_API void bc_tower_close(bc_tower *tower);
+
+/* bc_block_windows of its blocks, one after the other: scales [n_blocks * 7] by block and enum bc_matrix_id, or NULL. keep
+ * 1 (with one replica): bc_tower_backward follows. */
+BC_API int bc_tower_windows(bc_tower *tower, float *x, const int32_t *lengths, int32_t windows,
+                            const float *const *scales, int32_t replicas, int32_t keep,
+                            const bc_cancel *cancel, bc_error *err);
+
+/* bc_block_backward of its blocks, in reverse, after the bc_tower_windows that kept what it needs: dy f32 [tokens,
+ * hidden] of the last one's output becomes that of the first one's input. grads [n_blocks]: gain, lora_a, lora_b and
+ * coarse; nothing else may be asked for. */
+BC_API int bc_tower_backward(bc_tower *tower, float *dy, const bc_block_grads *const *grads,
+                             const bc_cancel *cancel, bc_error *err);
+
+/* bc_head_cross_entropy with the head of a tower that has one: h are its last block's outputs. */
+BC_API int bc_tower_cross_entropy(bc_tower *tower, const float *h, int64_t tokens,
+                                  const int32_t *targets, const float *w, double *loss, float *dh,
+                                  int32_t *hits, const bc_cancel *cancel, bc_error *err);
+
 /* cffi: end */
 
 #endif

@@ -8,13 +8,15 @@
 #include "bitconverter.h"
 #include "model.h"
 
-#define BC_BACKEND_ABI 1
+#define BC_BACKEND_ABI 2
 #define BC_BACKEND_SYMBOL "bc_backend_table"
 
 typedef struct bc_device bc_device; /* an open device: context, stream, kernels, memory counted */
 typedef struct bc_stack
     bc_stack; /* consecutive layers of a model on a device, perhaps with its head */
 typedef struct bc_cache bc_cache; /* the keys and values of one session for a stack's layers */
+typedef struct bc_trained
+    bc_trained; /* consecutive layers of a model on a device, with room for steps of training */
 
 /* Where the tokens of a batch belong. */
 typedef struct bc_stack_place {
@@ -34,6 +36,47 @@ typedef struct bc_stack_batch {
     void (*take)(void *arg, int32_t first, int32_t count, const float *from, int64_t stride);
     void *arg;
 } bc_stack_batch;
+
+/* What steps of training will be like. Matrices are planes; the ranks of what is added to them are the model's. */
+typedef struct bc_trained_params {
+    int32_t window;   /* tokens of a window, at most */
+    int32_t replicas; /* of a call, at most */
+    int32_t tokens;   /* of each replica's windows together, at most */
+    int32_t back;     /* 1: trained_backward will be called */
+    int32_t
+        head; /* 1: trained_loss will be called: the model's final_norm and head, which is int8 */
+} bc_trained_params;
+
+/* Whether the caller wants no more of it: looked at between layers. */
+typedef struct bc_stop {
+    int (*asked)(void *arg);
+    void *arg;
+} bc_stop;
+
+/* Windows one after the other, each a sequence of its own. */
+typedef struct bc_trained_batch {
+    float *x;               /* f32 [tokens, hidden]: into the first layer, then out of the last */
+    const float *cos, *sin; /* f32 [window, head_dim / 2] */
+    const int32_t *starts;  /* [n_windows + 1] */
+    int32_t n_windows;
+    int32_t replicas; /* the windows are so many equal shares, */
+    const float *const
+        *scales;  /* [layers * BC_N_MATRICES]: f32 [replicas, rows] each, the shares' row scales */
+    int32_t keep; /* 1: trained_backward follows; one replica */
+    bc_stop stop;
+} bc_trained_batch;
+
+/* bc_head_cross_entropy of the model's head; dh and hits may be NULL. */
+typedef struct bc_trained_losses {
+    const float *h; /* f32 [tokens, hidden] */
+    int64_t tokens;
+    const int32_t *targets;
+    const float *weights; /* NULL: 1 */
+    double *loss;
+    float *dh;
+    int32_t *hits;
+    bc_stop stop;
+} bc_trained_losses;
 
 typedef struct bc_backend {
     uint32_t abi;
@@ -65,6 +108,22 @@ typedef struct bc_backend {
     void (*cache_close)(bc_cache *cache);
     /* Runs the batch: its keys and values join the caches, and out is there. */
     int (*stack_forward)(bc_stack *stack, const bc_stack_batch *batch, bc_error *err);
+
+    /* -- training (docs/MODEL.md): a model's layers, all of them planes -- */
+    int64_t (*trained_bytes)(bc_device *device, const bc_model *model,
+                             const bc_trained_params *params);
+    /* Copies them; BC_ERR_NOMEM leaves nothing behind. The model, whose planes, scales and additions are borrowed,
+     * outlives it. */
+    int (*trained_open)(bc_trained **out, bc_device *device, const bc_model *model,
+                        const bc_trained_params *params, bc_error *err);
+    void (*trained_close)(bc_trained *trained);
+    /* Low-rank additions are those of the model at this moment. */
+    int (*trained_forward)(bc_trained *trained, const bc_trained_batch *batch, bc_error *err);
+    /* dy f32 [tokens, hidden] of the last trained_forward's outputs becomes that of its inputs. Of `grads` (one for each
+     * layer) gain, lora_a and lora_b are added to, and `coarse` is looked at; the rest is NULL. */
+    int (*trained_backward)(bc_trained *trained, float *dy, const bc_block_grads *const *grads,
+                            bc_stop stop, bc_error *err);
+    int (*trained_loss)(bc_trained *trained, const bc_trained_losses *losses, bc_error *err);
 
     /* -- single operations, everything in host memory: what tests compare with the CPU's kernels -- */
     /* Bytes per second of a copy inside the device's memory, read and written counted. */

@@ -80,7 +80,7 @@ int bc_engine_get_device(bc_engine *engine, int32_t device, bc_device_info *info
     return status == BC_OK ? engine->devices->backend->describe(device, info, err) : status;
 }
 
-static int open_device(bc_engine *engine, int32_t index, bc_device **out, bc_error *err)
+int bc_devices_get(bc_engine *engine, int32_t index, bc_device **out, bc_error *err)
 {
     const int status = check_device(engine, index, err);
     if (status != BC_OK) return status;
@@ -97,7 +97,7 @@ int bc_engine_get_memory(bc_engine *engine, int32_t device, bc_device_memory *me
 {
     if (!memory) return bc_fail(err, BC_ERR_INVALID, "memory is NULL");
     bc_device *open;
-    const int status = open_device(engine, device, &open, err);
+    const int status = bc_devices_get(engine, device, &open, err);
     return status == BC_OK ? engine->devices->backend->memory(open, memory, err) : status;
 }
 
@@ -108,10 +108,25 @@ int bc_engine_copy_speed(bc_engine *engine, int32_t device, int64_t bytes, doubl
         return bc_fail(err, BC_ERR_INVALID, "bytes_per_second is NULL or bytes is %lld",
                        (long long)bytes);
     bc_device *open;
-    const int status = open_device(engine, device, &open, err);
+    const int status = bc_devices_get(engine, device, &open, err);
     return status == BC_OK
                ? engine->devices->backend->copy_speed(open, bytes, bytes_per_second, err)
                : status;
+}
+
+int bc_devices_room(const bc_engine *engine, bc_device *device, int64_t limit, int64_t *room,
+                    bc_error *err)
+{
+    bc_device_memory memory;
+    const int status = engine->devices->backend->memory(device, &memory, err);
+    if (status != BC_OK) return status;
+    int64_t left = memory.free_bytes;
+    if (limit > 0 && limit < memory.total_bytes) {
+        const int64_t taken = memory.total_bytes - memory.free_bytes;
+        left = limit - taken < left ? limit - taken : left;
+    }
+    *room = left > KEPT_FREE ? left - KEPT_FREE : 0;
+    return BC_OK;
 }
 
 /* ---- what fits ---- */
@@ -140,22 +155,6 @@ static int64_t weights(const struct plan *w, int count, int head)
 static int64_t caches(const struct plan *w, int count)
 {
     return w->p.n_sessions * w->backend->cache_bytes(w->model, count, w->p.n_ctx, w->p.kv_type);
-}
-
-/* What the driver leaves, less what it will want itself. With a limit, the device is taken for one that has only so
- * much memory in all. */
-static int measure_room(struct plan *w, bc_error *err)
-{
-    bc_device_memory memory;
-    const int status = w->backend->memory(w->device, &memory, err);
-    if (status != BC_OK) return status;
-    int64_t room = memory.free_bytes;
-    if (w->p.memory_limit > 0 && w->p.memory_limit < memory.total_bytes) {
-        const int64_t taken = memory.total_bytes - memory.free_bytes;
-        room = w->p.memory_limit - taken < room ? w->p.memory_limit - taken : room;
-    }
-    w->room = room > KEPT_FREE ? room - KEPT_FREE : 0;
-    return BC_OK;
 }
 
 /* The most layers, without the head, then the head: a layer saves as much time per byte, and the head goes last. */
@@ -241,14 +240,14 @@ int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placem
     *placement = (bc_placement){ 0 };
     struct plan w = { .model = model, .p = *params };
     int status = check_params(model, &w.p, err);
-    if (status == BC_OK) status = open_device(model->engine, w.p.device, &w.device, err);
+    if (status == BC_OK) status = bc_devices_get(model->engine, w.p.device, &w.device, err);
     if (status != BC_OK) return status;
     w.backend = model->engine->devices->backend;
     if (!w.p.n_ctx) w.p.n_ctx = bc_default_ctx(model);
     if (!w.p.n_batch) w.p.n_batch = BC_DEFAULT_BATCH;
     if (w.p.n_batch > w.p.n_ctx) w.p.n_batch = w.p.n_ctx;
     if (!w.p.n_sessions) w.p.n_sessions = 1;
-    status = measure_room(&w, err);
+    status = bc_devices_room(model->engine, w.device, w.p.memory_limit, &w.room, err);
     if (status != BC_OK) return status;
     for (int attempt = 0;; attempt++) {
         *placement = fitting(&w);
@@ -257,7 +256,8 @@ int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placem
         if (status != BC_ERR_NOMEM || attempt == MOST_ATTEMPTS) break;
         /* another program took memory meanwhile, or the driver rounds up: less, then */
         const int64_t before = w.room;
-        if (measure_room(&w, err) != BC_OK) break;
+        if (bc_devices_room(model->engine, w.device, w.p.memory_limit, &w.room, err) != BC_OK)
+            break;
         w.room = (w.room < before ? w.room : before) / 16 * 15;
     }
     if (status != BC_OK) return status;

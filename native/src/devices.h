@@ -24,6 +24,12 @@ typedef struct bc_placed {
 } bc_placed;
 
 void bc_devices_close(bc_devices *devices);
+/* A device of the engine's backend, opened when it is first asked for. */
+int bc_devices_get(bc_engine *engine, int32_t index, bc_device **out, bc_error *err);
+/* What the driver leaves, less what it will want itself. With a limit (0: none) the device is taken for one that has only so
+ * much memory in all. */
+int bc_devices_room(const bc_engine *engine, bc_device *device, int64_t limit, int64_t *room,
+                    bc_error *err);
 void bc_placed_close(bc_placed *placed);
 
 /* How many of the model's layers run on the CPU: those before the placed ones. */

@@ -81,11 +81,30 @@ def test_limits_without_a_meaning_are_refused(
     assert words[-2] in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("verb", ["convert", "train", "plan", "replay", "merge"])
+@pytest.mark.parametrize("verb", ["convert", "plan", "replay", "merge"])
 def test_what_runs_on_the_processor_takes_no_device(verb: str) -> None:
     with pytest.raises(SystemExit) as end:
         main([verb, "a", "b", "c", "--device", "cpu"])
     assert end.value.code == 2
+
+
+def test_where_the_steps_of_a_training_run_is_said() -> None:
+    card_ = {
+        "where": "cuda:0",
+        "bytes": 3 * GB,
+        "head": False,
+        **Placed(device="NVIDIA A2", layers=4, all_layers=6).told(),
+    }
+    text = describe_note(
+        "train-device", {**card_, "code": "train-some-layers", "needs": "5 GB", "room": "4 GB"}
+    )
+    assert "cuda:0 NVIDIA A2, the last 4 of 6 layers that learn (3 GB there)" in text and "5 GB" in text
+    text = describe_note("train-device", {**card_, "code": "all-layers", "layers": 6, "head": True})
+    assert text == "the steps run on cuda:0 NVIDIA A2, all 6 layers that learn and the head (3 GB there)"
+    text = describe_note("train-device", {**card_, "where": "cpu", "code": "delta-needs-cpu"})
+    assert text.startswith("the steps run on the processor (whole matrices that are added")
+    text = describe_note("train-device", {**card_, "where": "cpu", "code": "asked-cpu"})
+    assert text == "the steps run on the processor"
 
 
 def test_the_benchmark_says_on_what_it_ran(

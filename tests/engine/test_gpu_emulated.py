@@ -15,6 +15,7 @@ EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with t
 
 
 FILES = [f"tests/engine/test_gpu{name}.py" for name in ("", "_memory", "_shapes")]
+TRAINING = ["tests/engine/test_gpu_training.py", "tests/jobs/test_gpu_train.py"]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +23,7 @@ FILES = [f"tests/engine/test_gpu{name}.py" for name in ("", "_memory", "_shapes"
     [
         ("80", FILES, 80),
         ("61", [FILES[-1], "-k", "8of1 or two_layers"], 6),  # no tensor cores: gemv, and gate and up apart
+        ("80", TRAINING, 35),
     ],
 )
 def test_every_test_of_a_card_passes_on_an_emulated_one(

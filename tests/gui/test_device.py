@@ -15,6 +15,7 @@ from bitconverter.gui.chat_page import State
 from bitconverter.gui.device_text import answer_device, badge, cards_text, short_name
 from bitconverter.gui.messages import device_reason, error_text, note_text
 from bitconverter.gui.texts.errors import ERRORS_JA
+from bitconverter.gui.train_card import TrainCard
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.hardware import Hardware
 from bitconverter.jobs.job import Note
@@ -24,7 +25,8 @@ from bitconverter.settings import Settings
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 CODES = {
     "asked-cpu", "no-backend", "no-driver", "device-failed", "kv-needs-cpu", "lora-needs-cpu", "unsupported",
-    "too-small", "all-layers", "asked-layers", "some-layers",
+    "too-small", "all-layers", "asked-layers", "some-layers", "delta-needs-cpu", "train-too-small",
+    "train-some-layers",
 }  # fmt: skip
 Pretend = Callable[..., Pretended]
 
@@ -68,6 +70,29 @@ def test_the_badge_in_japanese():
     assert badge(some())[0] == "GPU 20/32層 + CPU"
     assert badge(whole())[1].startswith("グラフィックスカード NVIDIA GeForce RTX 4070")
     assert "プロセッサー」が選ばれて" in badge(a_session())[1]
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_where_the_steps_of_a_training_run_is_on_its_card(language, qtbot):
+    """A badge with the reason in its tool tip, said again in another language."""
+    messages.set_language("en")
+    shown = TrainCard()
+    qtbot.addWidget(shown)
+    shown.begin("taste")
+    assert not shown.device.text()
+    fields = Placed(device="NVIDIA A2", layers=4, all_layers=6, needs=5 * GB, room=4 * GB).told()
+    note = Note("train-device", {**fields, "where": "cuda:0", "code": "train-some-layers", "bytes": 3 * GB})
+    shown.show_device(note)
+    messages.set_language(language)
+    shown.retranslate()
+    assert shown.device.text() == {"en": "GPU 4 of 6 layers + CPU", "ja": "GPU 4/6層 + CPU"}[language]
+    assert "NVIDIA A2" in shown.device.toolTip() and "5.00 GB" in shown.device.toolTip()
+    assert note_text(note) == shown.device.toolTip()
+    shown.show_device(Note("train-device", {**note.fields, "layers": 6, "code": "all-layers"}))
+    assert shown.device.text() == "GPU · A2" and "\n" not in shown.device.toolTip()
+    shown.show_device(Note("train-device", {**note.fields, "where": "cpu", "code": "delta-needs-cpu"}))
+    assert shown.device.text() == {"en": "Processor", "ja": "プロセッサー"}[language]
+    assert shown.device.toolTip().count("\n") == 1
 
 
 def test_an_answer_keeps_names_only():

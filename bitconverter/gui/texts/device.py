@@ -51,10 +51,35 @@ TEXTS: Texts = {
         "このソウルは低ランクの追加分（LoRA）か行列の追加分を持ち、プロセッサーでしか動かないため、{device} は使いません。",
     ),
     "why-unsupported": ("{device} cannot run this model: {why}.", "{device} ではこのモデルを動かせません（{why}）。"),
+    "why-delta-needs-cpu": (
+        "Whole matrices that are added are trained on the processor only, so {device} is not used.",
+        "行列の追加分の学習はプロセッサーでしかできないため、{device} は使いません。",
+    ),
+    "why-train-too-small": (
+        "Not one layer that learns fits on {device}: with what the steps need they take {needs}, and there are {room} for it.",
+        "{device} には学習する層が 1 つも入りません。計算の作業領域を含めて {needs} 必要ですが、使えるのは {room} です。",
+    ),
+    "why-train-some-layers": (
+        "Not all layers that learn fit on {device}: with what the steps need they take {needs}, and there are {room} for it.",
+        "{device} には学習する層の全部は入りません。計算の作業領域を含めて {needs} 必要ですが、使えるのは {room} です。",
+    ),
+    "steps-card-tip": (
+        "The steps of this training run on the graphics card {device}.",
+        "学習の各ステップはグラフィックスカード {device} で計算しています。",
+    ),
+    "steps-partly-tip": (
+        "Of the {all_layers} layers that learn the last {layers} run on the graphics card {device}, the others on the processor.",
+        "学習する {all_layers} 層のうち、後ろの {layers} 層はグラフィックスカード {device}、残りはプロセッサーで計算しています。",
+    ),
+    "steps-cpu-tip": (
+        "The steps of this training run on the processor.",
+        "学習の各ステップはプロセッサーで計算しています。",
+    ),
+    "note-train-device": ("{said}", "{said}"),
     "set-device": ("Device", "計算する装置"),
     "set-device-tip": (
-        "What a chat runs on. Automatic: a graphics card where one works and has room, layer by layer, else the processor. Applies to the next model that is opened; conversion and training run on the processor.",
-        "会話を動かす装置です。自動では、使えるグラフィックスカードに入る層を載せ、残りはプロセッサーで動かします。次に開くモデルから使われます。変換と学習はプロセッサーで行います。",
+        "What chats and the steps of a training run on. Automatic: a graphics card where one works and has room, layer by layer, else the processor. Applies to the next model that is opened and the next training that is started; conversion runs on the processor.",
+        "会話と学習を動かす装置です。自動では、使えるグラフィックスカードに入る層を載せ、残りはプロセッサーで動かします。次に開くモデルと、次に始める学習から使われます。変換はプロセッサーで行います。",
     ),
     "set-device-auto": ("Automatic (usual)", "自動（標準）"),
     "set-device-cpu": ("Processor", "プロセッサー"),

@@ -31,3 +31,9 @@
 #include "attend_fast.cuh"
 
 #include "flash.cuh"
+
+#include "back_planes.cuh"
+
+#include "back_vector.cuh"
+
+#include "back_attention.cuh"

@@ -154,4 +154,6 @@ typedef struct bc_add_args {
     int64_t count;
 } bc_add_args;
 
+#include "back_params.h"
+
 #endif

@@ -1,0 +1,242 @@
+// back_planes.cuh - how a gradient goes back through a matrix of planes, or of int8 codes: dx = R' W' dy. dy times the row scales is made
+// integers of 8 bits (one limb) or 16 (two) with one step for a token and BC_GPU_BACK_ROWS rows, and multiplied with
+// the digits transposed on the tensor cores: exact but for those steps, as in linear_back.c.
+#pragma once
+
+enum {
+    BC_BACK_WORDS = BC_GPU_BACK_ROWS / 4, // of a column's rows
+    // words from column to column, or token to token: odd, so that neither writing nor reading hits a bank often
+    BC_BACK_STRIDE = BC_BACK_WORDS + 1
+};
+
+// ---- gradients as integers ----
+
+// Grid: (tokens, blocks of rows / 4), one warp for a block of rows.
+template <int LIMBS> BC_DEVICE void bc_back_round(const bc_round_args &p)
+{
+    const int LOADS = BC_GPU_BACK_ROWS / 32, MOST = LIMBS == 1 ? BC_GPU_LIMB_MAX : BC_GPU_LIMBS_MAX;
+    const int t = blockIdx.x, lane = threadIdx.x % 32,
+              block = blockIdx.y * (blockDim.x / 32) + threadIdx.x / 32;
+    bc_let_next_begin();
+    bc_wait_for_inputs();
+    if (block >= p.blocks) return;
+    float v[LOADS];
+    int top = 0; // the bits of |v| order like the numbers, NaN above infinity
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int row = block * BC_GPU_BACK_ROWS + i * 32 + lane;
+        v[i] = row < p.rows ? p.dy[(int64_t)t * p.dy_stride + row] * p.scales[row] : 0.0f;
+        const int bits = (int)(bc_float_to_bits(v[i]) & 0x7fffffffu);
+        top = bits > top ? bits : top;
+    }
+    top = bc_warp_max(top);
+    const float max = bc_bits_to_float((uint32_t)top);
+    const bool usable = top > 0 && top < 0x7f800000;
+    const float up = max < 0x1p-60f ? 0x1p80f : 1.0f; // so that MOST / max is finite
+    const float inverse = usable ? (float)MOST / (max * up) : 0.0f;
+    int8_t *out = p.codes + ((int64_t)t * p.blocks + block) * BC_GPU_BACK_ROWS + lane;
+    int sum = 0;
+#pragma unroll
+    for (int i = 0; i < LOADS; i++) {
+        const int a = usable ? (int)bc_round_even(v[i] * up * inverse) : 0;
+        const int high = (a + 128) >> 8; // two limbs: a = 256 high + low
+        sum += a;
+        out[i * 32] = (int8_t)(LIMBS == 1 ? a : high);
+        if (LIMBS == 2) out[p.limb + i * 32] = (int8_t)(a - 256 * high);
+    }
+    sum = bc_warp_sum(sum);
+    if (lane == 0) {
+        const float nothing = top ? bc_bits_to_float(0x7fc00000u) : 0.0f;
+        p.step[(int64_t)block * p.n + t] = usable ? max / (float)MOST : nothing;
+        p.sum[(int64_t)block * p.n + t] = sum;
+    }
+}
+BC_KERNEL BC_BOUNDS(128, 4) bc_back_round_1(const bc_round_args p) { bc_back_round<1>(p); }
+BC_KERNEL BC_BOUNDS(128, 4) bc_back_round_2(const bc_round_args p) { bc_back_round<2>(p); }
+
+// ---- the product ----
+
+// Four words of rows i .. i + 3, a byte for each of four columns -> four words of columns, a byte for each row.
+BC_DEVICE void bc_transpose_bytes(const uint32_t row[4], uint32_t column[4])
+{
+    const uint32_t low01 = bc_bytes(row[0], row[1], 0x5140),
+                   high01 = bc_bytes(row[0], row[1], 0x7362);
+    const uint32_t low23 = bc_bytes(row[2], row[3], 0x5140),
+                   high23 = bc_bytes(row[2], row[3], 0x7362);
+    column[0] = bc_bytes(low01, low23, 0x5410);
+    column[1] = bc_bytes(low01, low23, 0x7632);
+    column[2] = bc_bytes(high01, high23, 0x5410);
+    column[3] = bc_bytes(high01, high23, 0x7632);
+}
+
+// Four columns from `col` on of the twenty rows of four groups: q + (its largest), a byte for each column.
+BC_DEVICE void bc_back_digits(const bc_back_args &p, int group0, int col, uint32_t q[20])
+{
+    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
+    const int64_t stride = p.tiled ? (int64_t)BC_STEP_BYTES : (int64_t)p.plane_stride;
+#pragma unroll
+    for (int g = 0; g < 4; g++) {
+        const int group = group0 + g;
+        const uint8_t *at = p.data + (p.tiled ? bc_tiled_at(p.cols, p.n_planes, group, 0, col)
+                                              : (int64_t)group * p.cols + col);
+#pragma unroll
+        for (int i = 0; i < 5; i++) q[5 * g + i] = 0;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            if (k >= p.n_planes) break;
+            const uint32_t word =
+                group < groups && col < p.cols ? *(const uint32_t *)(at + k * stride) : 0u;
+            bc_add_digits(q + 5 * g, word);
+        }
+    }
+}
+
+// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns -> tile [column][row]. A thread has four columns of
+// twenty rows, which are five times four.
+template <bool CODES>
+BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32_t *tile)
+{
+    const int word = threadIdx.x % (BC_GPU_BACK_COLS / 4),
+              twenty = threadIdx.x / (BC_GPU_BACK_COLS / 4), row = row0 + 20 * twenty;
+    uint32_t q[20];
+    if (CODES) {
+#pragma unroll
+        for (int i = 0; i < 20; i++)
+            q[i] = row + i < p.rows
+                       ? bc_load_word(p.data + (int64_t)(row + i) * p.cols, col0 + 4 * word, p.cols)
+                       : 0u;
+    } else {
+        bc_back_digits(p, row / BC_GPU_GROUP, col0 + 4 * word, q);
+    }
+#pragma unroll
+    for (int i = 0; i < 5; i++) {
+        uint32_t columns[4];
+        bc_transpose_bytes(q + 4 * i, columns);
+#pragma unroll
+        for (int c = 0; c < 4; c++)
+            tile[(4 * word + c) * BC_BACK_STRIDE + 5 * twenty + i] = columns[c];
+    }
+}
+
+// The integers of a block of rows of BC_GPU_BACK_TOKENS tokens -> tile [token][row]
+BC_DEVICE void bc_back_tokens(const bc_back_args &p, const int8_t *codes, int block, int token0,
+                              uint32_t *tile)
+{
+    const int PIECES = BC_BACK_WORDS / 4; // of 16 bytes
+    for (int i = threadIdx.x; i < BC_GPU_BACK_TOKENS * PIECES; i += BC_GPU_BACK_THREADS) {
+        const int token = i / PIECES, piece = i % PIECES;
+        bc_words4 v = { { 0, 0, 0, 0 } };
+        if (token0 + token < p.n)
+            v = bc_load(codes + ((int64_t)(token0 + token) * p.blocks + block) * BC_GPU_BACK_ROWS +
+                        16 * piece);
+#pragma unroll
+        for (int w = 0; w < 4; w++) tile[token * BC_BACK_STRIDE + 4 * piece + w] = v.w[w];
+    }
+}
+
+// One warp: 32 columns from `columns` on times 32 tokens from `tokens` on, over a block of rows.
+template <bool SIGNED>
+BC_DEVICE void bc_back_multiply(int c[2][4][4], const uint32_t *columns, const uint32_t *tokens)
+{
+    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+#pragma unroll
+    for (int k = 0; k < BC_BACK_WORDS; k += 8) {
+        uint32_t b[4][2];
+#pragma unroll
+        for (int j = 0; j < 4; j++) {
+            b[j][0] = tokens[(8 * j + g) * BC_BACK_STRIDE + k + t];
+            b[j][1] = tokens[(8 * j + g) * BC_BACK_STRIDE + k + t + 4];
+        }
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            const uint32_t *low = columns + (16 * i + g) * BC_BACK_STRIDE + k + t,
+                           *high = low + 8 * BC_BACK_STRIDE;
+            const uint32_t a[4] = { low[0], high[0], low[4], high[4] };
+#pragma unroll
+            for (int j = 0; j < 4; j++) {
+                if (SIGNED)
+                    bc_mma_ss(c[i][j], a, b[j]);
+                else
+                    bc_mma_us(c[i][j], a, b[j]);
+            }
+        }
+    }
+}
+
+// Four warps, two by two over 64 columns and 64 tokens. Grid: (tiles of columns, tiles of tokens).
+template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
+{
+    BC_SHARED uint32_t columns[BC_GPU_BACK_COLS * BC_BACK_STRIDE];
+    BC_SHARED uint32_t tokens[BC_GPU_BACK_TOKENS * BC_BACK_STRIDE];
+    const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const int col0 = blockIdx.x * BC_GPU_BACK_COLS, token0 = blockIdx.y * BC_GPU_BACK_TOKENS;
+    const int zero = CODES ? 0 : bc_largest(p.n_planes), first_token = warp / 2 * 32,
+              first_col = warp % 2 * 32;
+    float total[2][4][4] = {};
+    bc_let_next_begin();
+    bc_wait_for_inputs();
+    for (int block = 0; block < p.blocks; block++) {
+        int c[2][4][4] = {};
+        for (int limb = 0; limb < p.limbs; limb++) {
+            bc_sync();
+            if (limb == 0) bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, columns);
+            bc_back_tokens(p, p.codes + limb * p.limb, block, token0, tokens);
+            bc_sync();
+            if (limb == 1) { // what is there is of the upper limb
+#pragma unroll
+                for (int i = 0; i < 32; i++) c[i / 16][i / 4 % 4][i % 4] *= 256;
+            }
+            bc_back_multiply<CODES>(c, columns + first_col * BC_BACK_STRIDE,
+                                    tokens + first_token * BC_BACK_STRIDE);
+        }
+#pragma unroll
+        for (int j = 0; j < 8; j++) { // two neighbouring tokens of each of four tiles
+            const int t = token0 + first_token + j / 2 * 8 + lane % 4 * 2 + j % 2;
+            const int64_t at = (int64_t)block * p.n + t;
+            const float step = t < p.n ? p.step[at] : 0.0f;
+            const int offset = t < p.n ? zero * p.sum[at] : 0;
+#pragma unroll
+            for (int i = 0; i < 4; i++) {
+                const int e = i % 2 * 2 + j % 2;
+                total[i / 2][j / 2][e] += step * (float)(c[i / 2][j / 2][e] - offset);
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 32; i++) {
+        const int e = i % 4, col = col0 + first_col + i / 16 * 16 + e / 2 * 8 + lane / 4,
+                  t = token0 + first_token + i / 4 % 4 * 8 + lane % 4 * 2 + e % 2;
+        if (col >= p.out_cols || t >= p.n) continue;
+        float *out = p.out + (int64_t)t * p.out_stride + col;
+        const float v = total[i / 16][i / 4 % 4][e];
+        *out = p.add ? *out + v : v;
+    }
+}
+
+BC_KERNEL BC_BOUNDS(128, 3) bc_back_planes(const bc_back_args p) { bc_back<false>(p); }
+BC_KERNEL BC_BOUNDS(128, 3) bc_back_codes(const bc_back_args p) { bc_back<true>(p); }
+
+// ---- back to the order of the inputs ----
+
+// x[perm[i]] = sign[i] (H y)[i]. One block per token.
+BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
+{
+    BC_DYNAMIC_SHARED(vector);
+    float *y = p.rotated + (int64_t)blockIdx.x * p.width,
+          *out = p.out + (int64_t)blockIdx.x * p.width;
+    float *x = p.shared ? (float *)vector : y;
+    bc_let_next_begin();
+    bc_wait_for_inputs();
+    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
+        bc_sixteen v = bc_load16(y + i);
+        if (p.sign) bc_butterflies<BC_SHARE>(v.v, p.block);
+        bc_put16(x + i, v);
+    }
+    bc_sync();
+    if (p.sign) bc_hadamard_block(x, p.width, p.block);
+    const float divisor = p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f;
+    for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
+        const float v = x[i] * divisor;
+        out[p.perm ? p.perm[i] : i] = p.sign ? p.sign[i] * v : v;
+    }
+}
