@@ -6,7 +6,7 @@
 
 #include "error.h"
 
-enum { ALIGN = 256, PIECE = 16 << 20, STAGING = 4 << 20, ARRANGERS = 256 };
+enum { ALIGN = 256, PIECE = 16 << 20, STAGING = 1 << 20, ARRANGERS = 256 };
 
 bc_ptr bc_arena_take(bc_arena *a, int64_t bytes)
 {
@@ -121,10 +121,11 @@ static void arrange(bc_arena *a, const bc_gpu_matrix *m, int plane, int64_t firs
                              .to = m->data,
                              .first = (int)first,
                              .groups = (int)groups,
+                             .all_groups = (int)((m->of->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP),
                              .cols = m->cols,
                              .plane = plane,
                              .n_planes = m->of->n_planes };
-    const int64_t blocks = up(groups, BC_GPU_TILE_GROUPS) * m->cols / 4 / ARRANGERS + 1;
+    const int64_t blocks = groups * m->cols / 4 / ARRANGERS + 1;
     const bc_launch launch = { BC_K_bc_arrange, (unsigned)blocks, 1, 1, ARRANGERS, 0, &args };
     a->status = bc_device_start(a->device, &launch, a->err);
 }
@@ -133,7 +134,7 @@ static void arrange(bc_arena *a, const bc_gpu_matrix *m, int plane, int64_t firs
 static void copy_tiled(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w)
 {
     const int64_t groups = (w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
-    m->data = bc_arena_take(a, up(groups, BC_GPU_TILE_GROUPS) * m->cols * w->n_planes);
+    m->data = bc_arena_take(a, groups * m->cols * w->n_planes);
     if (!a->device) return;
     const int64_t most = STAGING / m->cols / BC_GPU_TILE_GROUPS * BC_GPU_TILE_GROUPS;
     for (int plane = 0; plane < w->n_planes; plane++)

@@ -175,7 +175,7 @@ static void check_prepare(const struct place *p, int cols, int n, float size)
 static void check_operations(const struct place *p)
 {
     static const int COLS[] = { 16, 24, 64, 100, 128, 192, 576, 1000, 2560 };
-    static const int TOKENS[] = { 1, 2, 31, 33, 65, 130 };
+    static const int TOKENS[] = { 1, 2, 8, 9, 31, 33, 65, 130 };
     for (size_t i = 0; i < sizeof COLS / sizeof *COLS; i++) {
         check_prepare(p, COLS[i], 3, 1.0f);
         for (int planes = 1; planes <= 4; planes++)
@@ -185,6 +185,9 @@ static void check_operations(const struct place *p)
     }
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 2, 1); /* columns in parts */
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 3, 3);
+    check_linear(p, BC_WEIGHT_PLANES, 701, 64, 2, 1); /* several tiles for each block */
+    check_linear(p, BC_WEIGHT_PLANES, 701, 64, 3, 6);
+    check_linear(p, BC_WEIGHT_PLANES, 701, 128, 2, 20);
     check_linear(p, BC_WEIGHT_PLANES, 20, 4160, 2, 40);
     /* wider than the shared memory of older cards, and than one turn of a block's threads */
     check_prepare(p, 14336, 2, 1.0f);

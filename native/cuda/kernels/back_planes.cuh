@@ -73,12 +73,13 @@ BC_DEVICE void bc_transpose_bytes(const uint32_t row[4], uint32_t column[4])
 BC_DEVICE void bc_back_digits(const bc_back_args &p, int group0, int col, uint32_t q[20])
 {
     const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
-    const int64_t stride = p.tiled ? (int64_t)BC_STEP_BYTES : (int64_t)p.plane_stride;
 #pragma unroll
     for (int g = 0; g < 4; g++) {
         const int group = group0 + g;
-        const uint8_t *at = p.data + (p.tiled ? bc_tiled_at(p.cols, p.n_planes, group, 0, col)
+        const uint8_t *at = p.data + (p.tiled ? bc_tiled_at(p.cols, p.n_planes, groups, group, col)
                                               : (int64_t)group * p.cols + col);
+        const int64_t stride = p.tiled ? (int64_t)bc_plane_bytes(groups, group / BC_STEP_GROUPS)
+                                       : (int64_t)p.plane_stride;
 #pragma unroll
         for (int i = 0; i < 5; i++) q[5 * g + i] = 0;
 #pragma unroll

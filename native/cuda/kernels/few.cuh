@@ -28,12 +28,17 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * TOKENS; }
     BC_DEVICE void copy_planes(int to) const
     {
-        bc_copy_ahead(ring + to * stage_bytes, ahead.at + (int64_t)ahead.step * ahead.step_bytes +
-                                                   plane * BC_STEP_BYTES + threadIdx.x % 32 * 16);
+        // a lane without a group repeats the last one
+        const int mine =
+            bc_least(threadIdx.x % 32 / 4 * BC_STEP_COLS, ahead.plane_bytes - BC_STEP_COLS) +
+            threadIdx.x % 4 * 16;
+        bc_copy_ahead(ring + to * stage_bytes,
+                      ahead.at + (int64_t)(ahead.step * ahead.planes + plane) * ahead.plane_bytes +
+                          mine);
     }
     BC_DEVICE void go_on(bc_copy_cursor *c, int *of) const
     {
-        if (c->step + 1 == team.end && ++*of * BC_STEP_BYTES < c->step_bytes) {
+        if (c->step + 1 == team.end && ++*of < c->planes) {
             c->step = team.begin; // once more, the next plane
             return;
         }

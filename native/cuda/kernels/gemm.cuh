@@ -35,9 +35,11 @@ struct bc_plane_tile {
         for (int j = 0; j < BC_TILE_LOADS; j++) {
             const int group = row0 / BC_GPU_GROUP + (int)threadIdx.x / BC_TILE_WORDS +
                               j * (BC_TILE_THREADS / BC_TILE_WORDS);
-            const uint8_t *at = m.data + (tiled ? bc_tiled_at(cols, m.n_planes, group, 0, column)
-                                                : (int64_t)group * cols + column);
-            const int64_t stride = tiled ? (int64_t)BC_STEP_BYTES : (int64_t)m.plane_stride;
+            const uint8_t *at =
+                m.data + (tiled ? bc_tiled_at(cols, m.n_planes, groups, group, column)
+                                : (int64_t)group * cols + column);
+            const int64_t stride = tiled ? (int64_t)bc_plane_bytes(groups, group / BC_STEP_GROUPS)
+                                         : (int64_t)m.plane_stride;
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 if (k < m.n_planes)

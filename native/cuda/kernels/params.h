@@ -111,7 +111,7 @@ typedef struct bc_linear_args {
 typedef struct bc_arrange_args {
     BC_AT(const uint32_t) from; /* `groups` groups of one plane, [groups, cols] */
     BC_AT(uint8_t) to;          /* the matrix, see tiled.cuh */
-    int first, groups, cols, plane, n_planes;
+    int first, groups, all_groups, cols, plane, n_planes;
 } bc_arrange_args;
 
 typedef struct bc_dense_args {

@@ -15,8 +15,6 @@
 
 enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
 
-BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
-
 // ---- one token: this lane's own S_1 .. S_5 by products of four ----
 
 struct bc_dot_sums {
@@ -156,20 +154,22 @@ BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
 
 struct bc_copy_cursor {
     const uint8_t *at; // of this unit's part: its step 0
-    int unit, part, step, step_bytes;
+    int unit, part, step, planes, plane_bytes;
 
     BC_DEVICE bool valid(const bc_linear_args &p) const { return unit < p.first[p.count]; }
     BC_DEVICE void find(const bc_linear_args &p)
     {
         if (!valid(p)) return;
         const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
-        step_bytes = m.n_planes * BC_STEP_BYTES;
-        at = m.data + (int64_t)bc_unit_tile(p, unit) * (p.cols / BC_STEP_COLS) * step_bytes;
+        const int tile = bc_unit_tile(p, unit);
+        planes = m.n_planes;
+        plane_bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
+        at = m.data + (int64_t)tile * BC_STEP_GROUPS * p.cols * planes;
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
         unit = team.unit;
-        part = step_bytes = 0;
+        part = planes = plane_bytes = 0;
         at = 0;
         step = team.begin;
         find(p);
