@@ -18,19 +18,13 @@ typedef struct run {
 
 /* ---- the pieces of a layer ---- */
 
-/* The residual stream with y (0: nothing) added: it goes from one buffer to another where every block of the next
- * product adds for itself (one token), else it stays. `moves`: how often it has gone so far. */
-static bc_prepare_args residual(const run *r, int moves, bc_ptr y, bc_ptr norm)
+/* The residual stream, once y (or nothing: 0) is added to it. */
+static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
 {
     const bc_config *c = &r->s->model->config;
-    const bc_ptr other = r->n == 1 ? r->s->b.x : r->x, x = moves % 2 ? other : r->x;
-    return (bc_prepare_args){ .source = BC_FROM_X,
-                              .cols = c->hidden,
-                              .x = x,
-                              .y = y,
-                              .added = moves % 2 ? r->x : other,
-                              .norm = norm,
-                              .eps = c->rms_eps };
+    return (bc_prepare_args){
+        .source = BC_FROM_X, .cols = c->hidden, .x = r->x, .y = y, .norm = norm, .eps = c->rms_eps
+    };
 }
 
 static int slides(const bc_config *c, int layer)
@@ -148,10 +142,9 @@ static int run_layer(const run *r, int layer)
     const bc_prepare_args swiglu = {
         .source = BC_FROM_SWIGLU, .cols = c->intermediate, .gate = s->b.gate, .up = s->b.up
     };
-    /* the residual stream takes up y before attention, but in the first layer, and before the MLP */
-    const bc_prepare_args before =
-        layer ? residual(r, 2 * layer - 1, s->b.y, l->attn_norm) : residual(r, 0, 0, l->attn_norm);
-    const bc_prepare_args between = residual(r, 2 * layer, s->b.y, l->mlp_norm);
+    /* the stream takes up the last output before attention, but in the first layer, and before the MLP */
+    const bc_prepare_args before = residual(r, layer ? s->b.y : 0, l->attn_norm),
+                          between = residual(r, s->b.y, l->mlp_norm);
     int one_go = 0;
     int status = bc_gpu_linear(&r->space, before, qkv, 3, r->n, r->err);
     if (status == BC_OK)
@@ -175,9 +168,7 @@ static int run_layers(const run *r)
     for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i);
     if (status != BC_OK || s->has_head) return status;
     /* the last layer's output joins the residual stream */
-    bc_add_args add = { .x = residual(r, 2 * s->count - 1, 0, 0).x,
-                        .y = s->b.y,
-                        .count = (int64_t)r->n * s->b.hidden };
+    bc_add_args add = { .x = r->x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
     const bc_launch launch = {
         BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
     };
@@ -196,9 +187,8 @@ static int run_rows(const run *r, int first, int rows)
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
     const bc_ptr skipped = (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
-    bc_prepare_args last = residual(r, 2 * s->count - 1, s->b.y + skipped, s->final_norm);
+    bc_prepare_args last = residual(r, s->b.y + skipped, s->final_norm);
     last.x += skipped;
-    last.added += skipped;
     bc_ptr from = last.x;
     int status = BC_OK;
     if (s->has_head) {

@@ -347,11 +347,7 @@ static int rotated_alike(const bc_gpu_matrix *a, const bc_gpu_matrix *b)
 }
 
 /* What of the source happens once, even when it is prepared again for another rotation. */
-static void added_already(bc_prepare_args *source)
-{
-    if (source->y) source->x = source->added;
-    source->y = 0;
-}
+static void added_already(bc_prepare_args *source) { source->y = 0; }
 
 int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product *products,
                   int count, int n, bc_error *err)

@@ -77,7 +77,6 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     const int64_t tile_rows = rows / BC_GPU_TILE_ROWS + 3; /* three matrices begin a tile each */
     b->inputs_bytes = bc_stack_inputs(s, s->n_batch).bytes;
     b->inputs = bc_arena_take(a, b->inputs_bytes);
-    b->x = floats(a, 1, b->hidden);
     b->y = floats(a, n, b->hidden);
     b->q = floats(a, n, b->q_cols);
     b->k = floats(a, n, c->n_kv_heads * d);

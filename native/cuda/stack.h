@@ -43,7 +43,6 @@ static inline int64_t bc_gpu_width(int64_t n)
 /* The buffers of a batch, rows padded (bc_gpu_width); f32 [n_batch, ...] unless said otherwise. */
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */
-    bc_ptr x;      /* [hidden]: one token's residual stream, in turn with the one in inputs */
     bc_ptr y, q, k, v, gate, up;
     bc_ptr plain;            /* the widest input of a dense matrix; 0: none is dense */
     bc_ptr work;             /* of bc_prepare, where shared memory is too small; else 0 */

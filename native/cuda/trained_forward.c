@@ -81,13 +81,9 @@ static int attend(const bc_trained_run *r, int layer)
 static bc_prepare_args normed(const bc_trained_run *r, bc_ptr x, bc_ptr y, bc_ptr norm)
 {
     const bc_config *c = &r->s->model->config;
-    return (bc_prepare_args){ .source = BC_FROM_X,
-                              .cols = c->hidden,
-                              .x = x,
-                              .y = y,
-                              .added = x,
-                              .norm = norm,
-                              .eps = c->rms_eps };
+    return (bc_prepare_args){
+        .source = BC_FROM_X, .cols = c->hidden, .x = x, .y = y, .norm = norm, .eps = c->rms_eps
+    };
 }
 
 static bc_prepare_args gated(const bc_trained_run *r)

@@ -1,9 +1,9 @@
 // few.cuh - y = W x for up to 32 tokens: the kernels of tiles.cuh.
 #pragma once
 
-// A warp goes through its columns plane by plane. Shared memory, in this order: each lane's ring, STAGES x (1 and,
-// where the tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][TOKENS] sums; i8 [n, cols] the tokens where they
-// are not STREAMED.
+// A warp goes through its columns plane by plane. Shared memory, in this order: each lane's ring, STAGES x (1 and, where the
+// tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][TOKENS] sums; i8
+// [n, cols] the tokens where they are not STREAMED.
 template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     static const int TOKENS = SUMS::TOKENS, LOADS = SUMS::LOADS;
     typedef SUMS sums;
@@ -12,7 +12,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     uint8_t *ring; // this lane's 16 bytes of its warp's first operand
     int *totals;
     int8_t *tokens;
-    int stage, stage_bytes, plane; // plane: of `ahead`
+    int stage, stage_bytes;
     bc_copy_cursor ahead;
 
     BC_DEVICE bc_few(const bc_linear_args &args, uint8_t *shared) : p(args), team(args)
@@ -22,29 +22,9 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         ring = shared + (int)threadIdx.x / 32 * STAGES * stage_bytes + threadIdx.x % 32 * 16;
         totals = (int *)(shared + blockDim.x / 32 * STAGES * stage_bytes);
         tokens = (int8_t *)(totals + 2 * total_ints() * p.teams);
-        plane = 0;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * TOKENS; }
-    BC_DEVICE void copy_planes(int to) const
-    {
-        // a lane without a group repeats the last one
-        const int mine =
-            bc_least(threadIdx.x % 32 / 4 * BC_STEP_COLS, ahead.plane_bytes - BC_STEP_COLS) +
-            threadIdx.x % 4 * 16;
-        bc_copy_ahead(ring + to * stage_bytes,
-                      ahead.at + (int64_t)(ahead.step * ahead.planes + plane) * ahead.plane_bytes +
-                          mine);
-    }
-    BC_DEVICE void go_on(bc_copy_cursor *c, int *of) const
-    {
-        if (c->step + 1 == team.end && ++*of < c->planes) {
-            c->step = team.begin; // once more, the next plane
-            return;
-        }
-        if (c->step + 1 == team.end) *of = 0;
-        c->go_on(p, team, 1);
-    }
     BC_DEVICE void copy_tokens(int to, int step)
     {
 #pragma unroll
@@ -65,8 +45,8 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
             if (ahead.valid(p)) {
-                copy_planes(i);
-                go_on(&ahead, &plane);
+                bc_copy_ahead(ring + i * stage_bytes, ahead.mine());
+                ahead.go_on(p, team);
             }
             if (!STREAMED) bc_copy_group();
         }
@@ -81,13 +61,12 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
             return;
         }
         bc_copy_cursor first;
-        int of = 0;
         first.begin(p, team);
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
             if (first.valid(p)) {
                 copy_tokens(i, first.step);
-                go_on(&first, &of);
+                first.go_on(p, team);
             }
             bc_copy_group();
         }
@@ -104,9 +83,9 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         s->multiply(bc_load(from), b);
         if (ahead.valid(p)) {
             const int to = stage ? stage - 1 : STAGES - 1; // what was multiplied before
-            copy_planes(to);
+            bc_copy_ahead(ring + to * stage_bytes, ahead.mine());
             if (STREAMED) copy_tokens(to, ahead.step);
-            go_on(&ahead, &plane);
+            ahead.go_on(p, team);
         }
         bc_copy_group();
         stage = stage + 1 == STAGES ? 0 : stage + 1;

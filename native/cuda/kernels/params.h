@@ -48,11 +48,9 @@ typedef struct bc_prepare_args {
     int source; /* enum bc_gpu_source: chooses the kernel */
     int cols,
         width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
-    /* BC_FROM_X: x f32 [n, width]. Where y is given, it is x + y, which goes to `added` too (it may be x); where norm is,
-     * RMSNorm follows */
-    BC_AT(const float) x;
+    /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
+    BC_AT(float) x;
     BC_AT(const float) y;
-    BC_AT(float) added;
     BC_AT(const float) norm;
     float eps;
     double inverse_cols; /* 1 / cols */

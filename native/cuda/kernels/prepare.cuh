@@ -53,7 +53,7 @@ BC_DEVICE int bc_turn_element(int turn)
 }
 
 struct bc_element_source {
-    const float *x, *gate, *up; // x: with y added
+    const float *x, *gate, *up;
     float inverse_rms;
 };
 
@@ -74,9 +74,8 @@ BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_sour
     return v;
 }
 
-// added = x + y; 1 / rms of that, or of x where y is 0
-BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, const float *x, const float *y,
-                                   float *added, double *room)
+// x += y in place; 1 / rms of the sum
+BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
 {
     bc_wide_sum squares = bc_no_squares();
 #pragma unroll 1
@@ -86,7 +85,7 @@ BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, const float *x, con
             const bc_sixteen more = bc_load16(y + i);
 #pragma unroll
             for (int k = 0; k < BC_SHARE; k++) v.v[k] += more.v[k];
-            bc_put16(added + i, v);
+            bc_put16(x + i, v);
         }
 #pragma unroll
         for (int k = 0; k < BC_SHARE; k++) bc_add_square(&squares, v.v[k]);
@@ -265,11 +264,8 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     bc_let_next_begin();
     bc_fetch_constants(p);
     bc_wait_for_inputs();
-    if (SOURCE == BC_FROM_X && (p.norm || p.y)) {
-        from.inverse_rms =
-            bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, p.added + row, room);
-        if (p.y) from.x = p.added + row;
-    }
+    if (SOURCE == BC_FROM_X && (p.norm || p.y))
+        from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
     if (p.plain) bc_put_elements<SOURCE>(p, from, p.plain + row);
     if (!p.a) return;
     if (p.perm)

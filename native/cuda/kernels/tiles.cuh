@@ -150,11 +150,11 @@ BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
     return p.paired ? unit : unit - p.first[bc_matrix_of(p, unit)];
 }
 
-// ---- what is to be copied: step by step, part by part, unit by unit ----
+// ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
 struct bc_copy_cursor {
     const uint8_t *at; // of this unit's part: its step 0
-    int unit, part, step, planes, plane_bytes;
+    int unit, part, plane, step, planes, plane_bytes;
 
     BC_DEVICE bool valid(const bc_linear_args &p) const { return unit < p.first[p.count]; }
     BC_DEVICE void find(const bc_linear_args &p)
@@ -169,16 +169,24 @@ struct bc_copy_cursor {
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
         unit = team.unit;
-        part = planes = plane_bytes = 0;
+        part = plane = planes = plane_bytes = 0;
         at = 0;
         step = team.begin;
         find(p);
     }
-    BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team, int steps)
+    // This lane's 16 bytes; one without a group repeats the last one's
+    BC_DEVICE const uint8_t *mine() const
     {
-        step += steps;
-        if (step < team.end) return;
+        const int lane = threadIdx.x % 32;
+        return at + (int64_t)(step * planes + plane) * plane_bytes +
+               bc_least(lane / 4 * BC_STEP_COLS, plane_bytes - BC_STEP_COLS) + lane % 4 * 16;
+    }
+    BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team)
+    {
+        if (++step < team.end) return;
         step = team.begin;
+        if (++plane < planes) return;
+        plane = 0;
         if (++part == bc_parts_of(p)) {
             part = 0;
             unit += team.units_on;
