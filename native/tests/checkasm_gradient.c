@@ -36,7 +36,9 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
         memcpy(&a, scalar_codes + 2 * r, 2);
         total += a;
         const double off = fabs((double)dy[r] * scales[r] - (double)a * scalar_step);
-        const double bound = (fine ? 0.502 : dither ? 256.6 : 128.6) * (double)scalar_step;
+        /* half an integer, and four f32 roundings of a number of up to BC_BACK_MAX steps */
+        const double half = 0.5 + 4 * BC_BACK_MAX * 0x1p-24;
+        const double bound = (fine ? half : dither ? 256.6 : 128.6) * (double)scalar_step;
         if ((isnan(scalar_step) ? a == 0 : off <= bound + BC_BACK_MAX * 0x1p-149) &&
             (fine || a % 256 == 0))
             continue;
