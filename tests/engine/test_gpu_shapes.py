@@ -70,6 +70,7 @@ def test_one_layer_is_the_processors_but_for_rare_roundings(
         assert np.median(part) <= 1e-5, part
     assert (worst > 1e-5).mean() <= 0.15 and worst.mean() <= 0.002, worst
 
+
 @pytest.mark.parametrize("kv", ["f16", "int8"])
 def test_two_layers_stay_near(card: engine.Engine, tmp_path: Path, kv: str) -> None:
     """A rounding of the first layer is in the second one's cache, and so in all later positions."""
