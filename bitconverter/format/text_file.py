@@ -42,9 +42,10 @@ def decode_text(data: bytes) -> Decoded | None:
     """The text of a file in UTF-8, UTF-16, ISO-2022-JP, EUC-JP, cp932 or what looks most like it; None: no text.
 
     UTF-8 with a few broken bytes is UTF-8. Of the two Japanese encodings without a mark the one that gives kana is
-    taken: Japanese without any is rare, and other languages' text gives hardly any by chance.
+    taken: Japanese without any is rare, and other languages' text gives hardly any by chance. So it is with a few
+    broken bytes, too.
     """
-    for found in (_by_mark(data), _utf8(data), _japanese(data), _guessed(data)):
+    for found in (_by_mark(data), _utf8(data), _japanese(data), _damaged_japanese(data), _guessed(data)):
         if found is not None:
             return found if "\0" not in found.text else None
     return None
@@ -71,11 +72,25 @@ def _utf8(data: bytes) -> Decoded | None:
 def _japanese(data: bytes) -> Decoded | None:
     for encoding in ("euc_jp", "cp932"):  # cp932 takes nearly all of EUC-JP for half-width kana
         found = _strict(data, encoding)
-        if found is None or "\0" in found.text:
-            continue
-        if 20 * len(_KANA.findall(found.text)) > len(_NOT_ASCII.findall(found.text)):
+        if found is not None and "\0" not in found.text and _has_kana(found.text):
             return found
     return None
+
+
+def _damaged_japanese(data: bytes) -> Decoded | None:
+    """The one of the two encodings in which fewer bytes are broken, if they are few."""
+    found = min((_lenient(data, encoding) for encoding in ("euc_jp", "cp932")), key=_broken)
+    good = len(_NOT_ASCII.findall(found.text)) - _broken(found)
+    few = 8 * _broken(found) <= good
+    return found if few and "\0" not in found.text and _has_kana(found.text) else None
+
+
+def _has_kana(text: str) -> bool:
+    return 20 * len(_KANA.findall(text)) > len(_NOT_ASCII.findall(text))
+
+
+def _broken(found: Decoded) -> int:
+    return found.text.count("�")
 
 
 def _guessed(data: bytes) -> Decoded | None:

@@ -54,6 +54,20 @@ def test_utf8_with_a_broken_byte_stays_utf8_and_the_line_is_named() -> None:
     assert [r.line for r in result if isinstance(r, Row)] == [1, 2, 4, 5]
 
 
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp"])
+def test_a_japanese_encoding_with_a_broken_byte_stays_so_and_the_line_is_named(encoding: str) -> None:
+    lines = [f"質問{k},{JAPANESE[:20]}".encode(encoding) for k in range(6)]
+    lines[2] = lines[2][:1] + lines[2][2:]  # half of a letter
+    lines[4] += b"\x83"
+    found = decode_text(b"q,a\n" + b"\n".join(lines))
+    assert found is not None and found.encoding == encoding and found.damaged
+    result = list(read_rows(Path("a.csv"), found, False))
+    assert [(r.line, r.problem.code) for r in result if isinstance(r, BadRow)] == [
+        (4, "damaged-letters"), (6, "damaged-letters"),
+    ]  # fmt: skip
+    assert [r.line for r in result if isinstance(r, Row)] == [2, 3, 5, 7]
+
+
 def test_bytes_that_are_no_text_are_none() -> None:
     assert decode_text(bytes(range(256)) * 20) is None
 
