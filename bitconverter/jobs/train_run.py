@@ -276,6 +276,9 @@ class TrainRun:
         size = max(1, RUN_TOKENS // self.window)
         eta = Eta(0, len(self.tokens))
         for start in range(0, len(self.tokens), size):
+            if (reason := self.manners.reason()) is not None:
+                wait_until_free(self.ctx, self.manners, reason)
+                eta = Eta(start, len(self.tokens))
             part = slice(start, start + size)
             yield self.trainer.batch(self.tokens[part], self.targets[part], self.cancel).hidden
             done = min(start + size, len(self.tokens))
@@ -293,13 +296,13 @@ class TrainRun:
             self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
         self.ctx.emit(Metric("memory", state.step, needed + self.trainer.keep))
         self._choose_device()
+        tell_blindness(self.ctx, self.manners)
         self._write_prefix()
         self.trainer.set_parameters(state.parameters)
         self.ctx.emit(Note("train-began", {
             "windows": self.n_learn, "checks": self.n_check, "parameters": self.trainer.size,
             "targets": int((self.targets[: self.n_learn] >= 0).sum()),
         }))  # fmt: skip
-        tell_blindness(self.ctx, self.manners)
         saved, eta = time.monotonic(), Eta(state.step, steps)
         try:
             while True:

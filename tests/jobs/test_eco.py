@@ -13,9 +13,20 @@ import pytest
 from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import eco
+from bitconverter.jobs import eco, train_run
 from bitconverter.jobs.eco import Heat, Manners, Probes
-from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Note, Stopped, run_job
+from bitconverter.jobs.job import (
+    Cancel,
+    Context,
+    Event,
+    Failed,
+    Finished,
+    Metric,
+    Note,
+    Progress,
+    Stopped,
+    run_job,
+)
 from bitconverter.jobs.train import TrainJob
 
 
@@ -96,6 +107,26 @@ def test_it_waits_for_mains_and_ends_in_the_same_bytes(
     assert list(notes_in(events)) == ["on-battery", "goes-on"]
     at = events.index(Note("on-battery"))
     assert not [e for e in events[at : events.index(Note("goes-on"))] if isinstance(e, Metric)]
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_it_waits_before_the_first_step_too(
+    model: Path, tmp_path: Path, supply: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)  # so that there are several parts to wait between
+    whole = make_job(model, tmp_path / "whole", layers=1)
+    assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
+    job, events = make_job(model, tmp_path / "eco", eco=True, layers=1), []  # type: tuple[TrainJob, list[Event]]
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Progress) and event.item == "prefix" and event.done == 2:
+            supply[:] = [False, False, True]
+
+    assert isinstance(in_a_thread(job, emit, Cancel()), Finished)
+    assert list(notes_in(events)) == ["on-battery", "goes-on"]
+    made = [k for k, e in enumerate(events) if isinstance(e, Progress) and e.item == "prefix"]
+    assert made[0] < events.index(Note("on-battery")) < events.index(Note("goes-on")) < made[-1]
     assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
 
 
