@@ -94,15 +94,19 @@ def read_time(folder: Path) -> float:
     return time.perf_counter() - began
 
 
+def make_synthetic(folder: Path, shape: str | None, planes: int, layers: int | None) -> None:
+    """A model of that shape with random weights, unless the folder is there or no shape is given."""
+    if not shape or folder.exists():
+        return
+    from bitconverter.jobs.job import Cancel, Context
+    from bitconverter.jobs.synthetic import SyntheticJob
+
+    SyntheticJob(str(folder), shape, planes, layers).run(Context(lambda event: None, Cancel(), None))
+
+
 def measure(words: argparse.Namespace) -> dict[str, Any]:
     folder = Path(words.folder)
-    if words.synthetic and not folder.exists():
-        from bitconverter.jobs.job import Cancel, Context
-        from bitconverter.jobs.synthetic import SyntheticJob
-
-        SyntheticJob(str(folder), words.synthetic, words.planes, words.layers).run(
-            Context(lambda event: None, Cancel(), None)
-        )
+    make_synthetic(folder, words.synthetic, words.planes, words.layers)
     engine = Engine()
     devices.open_backend(engine)
     info = devices.device_info(engine, words.device)

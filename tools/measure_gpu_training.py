@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from measure_gpu import make_synthetic
 
 from bitconverter.engine import Cancel, Engine, TowerParams
 from bitconverter.engine import device as devices
@@ -89,13 +90,7 @@ def timed(look: Callable[[], tuple[Any, Any]], repeat: int) -> tuple[dict[str, f
 
 def measure(words: argparse.Namespace) -> dict[str, Any]:
     folder = Path(words.folder)
-    if words.synthetic and not folder.exists():
-        from bitconverter.jobs.job import Context
-        from bitconverter.jobs.synthetic import SyntheticJob
-
-        SyntheticJob(str(folder), words.synthetic, words.planes, words.model_layers).run(
-            Context(lambda event: None, Cancel(), None)
-        )
+    make_synthetic(folder, words.synthetic, words.planes, words.model_layers)
     engine = Engine()
     devices.open_backend(engine)
     info = devices.device_info(engine, words.device)

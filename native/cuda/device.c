@@ -267,6 +267,13 @@ int bc_device_download(bc_device *d, void *to, bc_ptr from, int64_t bytes, bc_er
     return BC_OK;
 }
 
+int bc_device_copy(bc_device *d, bc_ptr to, bc_ptr from, int64_t bytes, bc_error *err)
+{
+    d->copied = 1;
+    CHECK(d, MemcpyDtoDAsync(to, from, (size_t)bytes, d->stream), "copying on the card");
+    return BC_OK;
+}
+
 int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err)
 {
     d->copied = 1;

@@ -50,6 +50,7 @@ void bc_device_release(bc_device *d, bc_ptr p, int64_t bytes);
 /* Queued in the stream; host memory that is not page-locked may be changed when they return. */
 int bc_device_upload(bc_device *d, bc_ptr to, const void *from, int64_t bytes, bc_error *err);
 int bc_device_download(bc_device *d, void *to, bc_ptr from, int64_t bytes, bc_error *err);
+int bc_device_copy(bc_device *d, bc_ptr to, bc_ptr from, int64_t bytes, bc_error *err);
 int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err);
 int bc_device_start(bc_device *d, const bc_launch *launch, bc_error *err);
 int bc_device_wait(bc_device *d, bc_error *err);

@@ -27,11 +27,6 @@ static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
     };
 }
 
-static int slides(const bc_config *c, int layer)
-{
-    return c->sliding_window > 0 && c->layer_slides[layer] ? c->sliding_window : 0;
-}
-
 static bc_attend_args attend_args(const run *r, int layer, int splits)
 {
     const bc_stack *s = r->s;
@@ -52,7 +47,7 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
                              .head_dim = c->head_dim,
                              .kv_type = r->kv_type,
                              .layer = layer,
-                             .window = slides(c, s->first + layer),
+                             .window = bc_gpu_slides(c, s->first + layer),
                              .eps = c->rms_eps,
                              .factor = 1.0f / sqrtf((float)c->head_dim),
                              .splits = splits,

@@ -40,6 +40,12 @@ static inline int64_t bc_gpu_width(int64_t n)
     return (n + BC_GPU_PREPARE_SHARE - 1) / BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_SHARE;
 }
 
+/* Positions that a layer's attention sees, 0: all. */
+static inline int bc_gpu_slides(const bc_config *c, int layer)
+{
+    return c->sliding_window > 0 && c->layer_slides[layer] ? c->sliding_window : 0;
+}
+
 /* The buffers of a batch, rows padded (bc_gpu_width); f32 [n_batch, ...] unless said otherwise. */
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */

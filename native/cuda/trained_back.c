@@ -218,12 +218,10 @@ static int layer_back(const bc_trained_run *r, int layer, const bc_block_grads *
                                 { BC_MATRIX_K, w->d_k, w->kv_stride, w->k },
                                 { BC_MATRIX_V, w->d_v, w->kv_stride, w->v } };
     /* forwards once more; w->x is then what lies between attention and MLP */
-    const CUresult result = s->device->api.MemcpyDtoDAsync(
-        w->x, x, (size_t)r->n * (size_t)w->hidden * sizeof(float), s->device->stream);
-    s->device->copied = 1;
-    if (result != CUDA_SUCCESS)
-        return bc_cuda_failed(&s->device->api, result, "copying on the card", r->err);
-    int status = bc_trained_layer_forward(r, layer, to->matrix[BC_MATRIX_DOWN].gain != NULL);
+    int status = bc_device_copy(s->device, w->x, x,
+                                (int64_t)r->n * w->hidden * (int64_t)sizeof(float), r->err);
+    if (status == BC_OK)
+        status = bc_trained_layer_forward(r, layer, to->matrix[BC_MATRIX_DOWN].gain != NULL);
     /* the MLP */
     if (status == BC_OK) status = sum_gains(r, layer, to, &down, 1);
     if (status == BC_OK) status = matrices_back(r, layer, &down, 1, w->x, w->d_product);

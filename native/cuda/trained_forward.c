@@ -29,11 +29,6 @@ int bc_trained_expand(const bc_trained_run *r, bc_ptr m, int rank, int cols, bc_
                              BC_GPU_VECTOR_THREADS, 0, &args);
 }
 
-static int slides(const bc_config *c, int layer)
-{
-    return c->sliding_window > 0 && c->layer_slides[layer] ? c->sliding_window : 0;
-}
-
 bc_window_args bc_trained_window(const bc_trained_run *r, int layer)
 {
     const bc_trained *s = r->s;
@@ -61,7 +56,7 @@ bc_window_args bc_trained_window(const bc_trained_run *r, int layer)
                              .heads = c->n_heads,
                              .kv_heads = c->n_kv_heads,
                              .head_dim = c->head_dim,
-                             .window = slides(c, layer),
+                             .window = bc_gpu_slides(c, layer),
                              .eps = c->rms_eps,
                              .factor = 1.0f / sqrtf((float)c->head_dim) };
 }
@@ -193,16 +188,6 @@ static int send_parameters(bc_trained *s, const bc_trained_batch *batch, bc_erro
     return status;
 }
 
-static int copy_rows(const bc_trained_run *r, bc_ptr to, bc_ptr from)
-{
-    const CUresult result = r->s->device->api.MemcpyDtoDAsync(
-        to, from, (size_t)r->n * (size_t)r->s->w.hidden * sizeof(float), r->s->device->stream);
-    r->s->device->copied = 1;
-    return result == CUDA_SUCCESS
-               ? BC_OK
-               : bc_cuda_failed(&r->s->device->api, result, "copying on the card", r->err);
-}
-
 static int stopped(bc_stop stop, bc_error *err)
 {
     return stop.asked(stop.arg) ? bc_fail(err, BC_ERR_CANCELLED, "the layers' pass was cancelled")
@@ -214,12 +199,13 @@ static int run_group(const bc_trained_run *r, const bc_trained_batch *batch)
     const bc_trained *s = r->s;
     const bc_trained_work *w = &s->w;
     float *x = batch->x + (size_t)r->first * (size_t)s->model->config.hidden;
-    const bc_ptr row = (bc_ptr)w->hidden * sizeof(float);
+    const int64_t row = w->hidden * (int64_t)sizeof(float);
     int status = bc_trained_rows_in(r, w->x, x, r->n);
     for (int l = 0; l < s->model->config.n_layers && status == BC_OK; l++) {
         status = stopped(batch->stop, r->err);
         if (status == BC_OK && batch->keep)
-            status = copy_rows(r, s->layers[l].x + (bc_ptr)r->first * row, w->x);
+            status = bc_device_copy(s->device, s->layers[l].x + (bc_ptr)(r->first * row), w->x,
+                                    r->n * row, r->err);
         if (status == BC_OK) status = bc_trained_layer_forward(r, l, 1);
         bc_add_args add = { .x = w->x, .y = w->down_out, .count = (int64_t)r->n * w->hidden };
         if (status == BC_OK)

@@ -139,29 +139,9 @@ BC_DEVICE void bc_back_tokens(const bc_back_args &p, const int8_t *codes, int bl
 template <bool SIGNED>
 BC_DEVICE void bc_back_multiply(int c[2][4][4], const uint32_t *columns, const uint32_t *tokens)
 {
-    const int lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 #pragma unroll
-    for (int k = 0; k < BC_BACK_WORDS; k += 8) {
-        uint32_t b[4][2];
-#pragma unroll
-        for (int j = 0; j < 4; j++) {
-            b[j][0] = tokens[(8 * j + g) * BC_BACK_STRIDE + k + t];
-            b[j][1] = tokens[(8 * j + g) * BC_BACK_STRIDE + k + t + 4];
-        }
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            const uint32_t *low = columns + (16 * i + g) * BC_BACK_STRIDE + k + t,
-                           *high = low + 8 * BC_BACK_STRIDE;
-            const uint32_t a[4] = { low[0], high[0], low[4], high[4] };
-#pragma unroll
-            for (int j = 0; j < 4; j++) {
-                if (SIGNED)
-                    bc_mma_ss(c[i][j], a, b[j]);
-                else
-                    bc_mma_us(c[i][j], a, b[j]);
-            }
-        }
-    }
+    for (int k = 0; k < BC_BACK_WORDS; k += 8)
+        bc_multiply<SIGNED, 2, BC_BACK_STRIDE>(c, columns, tokens, k);
 }
 
 // Four warps, two by two over 64 columns and 64 tokens. Grid: (tiles of columns, tiles of tokens).

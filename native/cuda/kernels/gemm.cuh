@@ -122,21 +122,21 @@ template <int TOKENS> struct bc_token_tile {
 
 // ---- the product ----
 
-// Tile times tokens for one warp, 32 columns from word `first`: 80 rows x 32 tokens.
-template <bool SIGNED>
-BC_DEVICE void bc_multiply(int c[5][4][4], const uint32_t *rows, const uint32_t *tokens, int first)
+// Tile times tokens for one warp, 32 columns from word `first`: SIXTEENS x 16 rows x 32 tokens, STRIDE words from row to row.
+template <bool SIGNED, int SIXTEENS, int STRIDE>
+BC_DEVICE void bc_multiply(int c[SIXTEENS][4][4], const uint32_t *rows, const uint32_t *tokens,
+                           int first)
 {
     const int lane = threadIdx.x % 32, g = lane / 4, at = first + lane % 4;
     uint32_t b[4][2];
 #pragma unroll
     for (int j = 0; j < 4; j++) {
-        b[j][0] = tokens[(8 * j + g) * BC_TILE_STRIDE + at];
-        b[j][1] = tokens[(8 * j + g) * BC_TILE_STRIDE + at + 4];
+        b[j][0] = tokens[(8 * j + g) * STRIDE + at];
+        b[j][1] = tokens[(8 * j + g) * STRIDE + at + 4];
     }
 #pragma unroll
-    for (int i = 0; i < 5; i++) {
-        const uint32_t *low = rows + (16 * i + g) * BC_TILE_STRIDE + at,
-                       *high = low + 8 * BC_TILE_STRIDE;
+    for (int i = 0; i < SIXTEENS; i++) {
+        const uint32_t *low = rows + (16 * i + g) * STRIDE + at, *high = low + 8 * STRIDE;
         const uint32_t a[4] = { low[0], high[0], low[4], high[4] };
 #pragma unroll
         for (int j = 0; j < 4; j++) {
@@ -274,8 +274,9 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
         }
 #pragma unroll
         for (int k = 0; k < 4 / DEEP; k++)
-            bc_multiply<SIGNED>(c, rows, tokens + warp / DEEP * BC_WARP_TOKENS * BC_TILE_STRIDE,
-                                8 * (k * DEEP + warp % DEEP));
+            bc_multiply<SIGNED, BC_GPU_TILE_ROWS / 16, BC_TILE_STRIDE>(
+                c, rows, tokens + warp / DEEP * BC_WARP_TOKENS * BC_TILE_STRIDE,
+                8 * (k * DEEP + warp % DEEP));
     }
     if constexpr (WIDE == 4)
         bc_gemm_write_tile(p, m, row0, token0 + warp / DEEP * BC_WARP_TOKENS, c);

@@ -128,7 +128,6 @@ struct bc_team {
     int begin, end;     // this warp's steps of a part
     int team;
 
-    bc_team() = default;
     BC_DEVICE explicit bc_team(const bc_linear_args &p)
     {
         int own = (int)threadIdx.x / 32;
