@@ -334,11 +334,11 @@ class TrainRun:
                 tokens = self.tokens[part]
                 states = self.trainer.batch(tokens, self.targets[part], self.cancel).hidden
                 made.add(states, len(tokens))
+                done = made.windows
+                self.ctx.emit(Progress(done, len(self.tokens), "window", "prefix", eta.update(done)))
                 if self._save_due():
                     made.mark()
                     self._saved_at = time.monotonic()
-                done = made.windows
-                self.ctx.emit(Progress(done, len(self.tokens), "window", "prefix", eta.update(done)))
         self.trainer.before = None
         self.stack.let_go()  # of the layers that do not learn
 
