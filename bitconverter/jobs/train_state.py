@@ -89,8 +89,8 @@ def parse(data: bytes, size: int) -> tuple[State, dict[str, Any]]:
         )  # fmt: skip
         state.losses = [(int(a), float(b)) for a, b in arrays["losses"]]
         state.checks = [(int(a), float(b), float(c)) for a, b, c in arrays["checks"]]
-        state.devices = ran_on_list(str(arrays["devices"]))
-        if arrays["checking"].size:
+        state.devices = ran_on_list(str(arrays.get("devices", "[]")))  # pinned states of before have none
+        if "checking" in arrays and arrays["checking"].size:
             at, loss, *counts = arrays["checking"]
             state.checking = Checking(int(at), float(loss), *map(int, counts))
     except (OSError, KeyError, TypeError, EOFError, OverflowError, zipfile.BadZipFile) as error:

@@ -420,6 +420,23 @@ def test_where_it_runs_is_in_the_state(model: Path, tmp_path: Path) -> None:
     assert not notes(events, "train-device-changed")
 
 
+def test_a_state_that_tells_of_no_device_is_gone_on_with(model: Path, tmp_path: Path) -> None:
+    """As they were written, and pinned, before it was kept in mind."""
+    whole, job = a_job(model, tmp_path / "whole"), a_job(model, tmp_path / "parts")
+    finish(whole)
+    stop_when(job, lambda event: isinstance(event, Metric) and event.name == "loss" and event.step == 2)
+    saved = train_state.checkpoints(job.work_dir)
+    with np.load(saved.place(2) / train_state.STATE) as stored:
+        arrays = {name: stored[name] for name in stored.files if name not in ("devices", "checking")}
+    with open(tmp_path / "state.npz", "wb") as file:
+        np.savez(file, **arrays)
+    saved.save(2, {train_state.STATE: (tmp_path / "state.npz").read_bytes()}, best=False)
+    events: list[Event] = []
+    finish(job, events)
+    assert notes(events, "resumed-training") == [{"step": 2}] and not notes(events, "checkpoint-bad")
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
 def test_nothing_can_be_kept_of_a_preparation(model: Path, tmp_path: Path) -> None:
     job = a_job(model, tmp_path / "a")
     stop_when(job, in_the_preparation(5))
