@@ -1,7 +1,7 @@
 """Kill a training at random moments and let it go on, again and again: what is redone, and is the result the same?
 
-Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 10000] [--engine exact|mezo] [--damage-every 10]
-                                     [--layers 60] [--texts 30]
+Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [--engine exact|mezo] [--damage-every 10]
+                                     [--layers 30] [--texts 24]
 
 A small model with a sentence of its own is made and converted by the engine; its first layer stands in it many times,
 so that what is computed before the first step (what comes into the last layer, for every window of the lesson) takes a
@@ -299,9 +299,9 @@ def judge(args: argparse.Namespace, kills: int, save: float, seen: Seen, same: b
 
 def main() -> None:
     parser = killing.parser(__doc__)
-    parser.add_argument("--steps", type=int, default=10_000)
-    parser.add_argument("--layers", type=int, default=60, help="of the model; the last one learns")
-    parser.add_argument("--texts", type=int, default=30, help="so many times the lesson's text")
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--layers", type=int, default=30, help="of the model; the last one learns")
+    parser.add_argument("--texts", type=int, default=24, help="so many times the lesson's text")
     parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
