@@ -312,6 +312,10 @@ class TrainRun:
         now = ran_on(self.placed, self.trainer, made_before=self.prefix.ready)
         if state.devices and now.before == -1:  # nothing is computed there any more
             now = replace(now, before=state.devices[-1].before)
+        if state.devices and not (state.step or state.checks or state.checking):
+            nothing_yet = self.prefix.windows == 0 or now.before == state.devices[-1].before
+            if nothing_yet:  # that depends on it
+                state.devices.pop()
         if state.devices and now.differs(state.devices[-1]):
             fields = {"before": asdict(state.devices[-1]), "now": asdict(now)}
             self.ctx.emit(Note("train-device-changed", fields))

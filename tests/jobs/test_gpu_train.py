@@ -223,6 +223,23 @@ def test_who_prepares_somewhere_else_is_told_too(
     assert (change["before"]["before"], change["now"]["before"]) == (1, 0)
 
 
+def test_where_nothing_depends_on_it_yet_nothing_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All layers learn: what comes into the first one is the same everywhere."""
+    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
+    whole, job = a_job(model, tmp_path / "whole", device="cpu"), a_job(model, tmp_path / "parts")
+    finish(whole)
+    stop_at(job, lambda event: isinstance(event, Progress) and event.item == "prefix" and event.done >= 2)
+    events: list[Event] = []
+    finish(replace(job, device="cpu", history=str(tmp_path / "runs.sqlite3")), events)
+    assert not changes_in(events)
+    (run,) = finish(RunsJob(str(tmp_path / "runs.sqlite3")))
+    assert [device.where for device in run.devices] == ["cpu"]
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
 def test_what_begins_at_a_pin_of_another_device_is_told(model: Path, tmp_path: Path) -> None:
     job = a_job(model, tmp_path)
     stop_at(job, after_step(2))
