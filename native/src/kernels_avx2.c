@@ -44,7 +44,7 @@ typedef struct column_block {
 } column_block;
 
 /* What one vector of activations means for n <= PLANE_COLUMNS columns. Blocks whose vectors' products fit a 16-bit lane
- * together, 258 * 127 < 2^15, come first; a block that is not full comes last. */
+ * together, 256 * -128 = -2^15, come first; a block that is not full comes last. */
 typedef struct columns {
     column_block blocks[PLANE_COLUMNS / 64];
     uint16_t at[PLANE_COLUMNS / 64]; /* first column */
@@ -68,7 +68,7 @@ INLINE int is_joint(const column_block *b)
     const vi one = _mm256_set1_epi8(1);
     const vi sum =
         _mm256_add_epi16(_mm256_maddubs_epi16(b->a[0], one), _mm256_maddubs_epi16(b->a[1], one));
-    return !_mm256_movemask_epi8(_mm256_cmpgt_epi16(sum, _mm256_set1_epi16(258)));
+    return !_mm256_movemask_epi8(_mm256_cmpgt_epi16(sum, _mm256_set1_epi16(256)));
 }
 
 /* a is zero beyond n columns, up to a whole block. */
