@@ -30,115 +30,154 @@
  *
  * As in kernels_avx512_vnni.c no digit is extracted, but bytes are centred: with y = x - 128 the
  * identity is 256 (d_i - 1) = 3 y_i - y_{i+1}. The sign of a column's activation goes to y_0 once,
- * since -y_{i+1} = 3 (-y_i) mod 256 too, so that vpmaddubsw takes |a| and stays below 2 * 127 * 127. A
- * byte 0 would be -128, which has no negative; 1 stands for the same digits. */
+ * since -y_{i+1} = 3 (-y_i) mod 256 too, so that vpmaddubsw takes |a| and stays below 2 * 127 * 127. What
+ * depends on activations alone is made once for all rows. */
 
-/* Columns for which it is known whether `joint`; those beyond are not. */
-enum { JOINT_COLUMNS = 64 * 512 };
+/* Columns at a time: their blocks stay in the first cache, and in each 32-bit lane
+ * 256 * 40 * 127 * (columns / 8) < 2^31. */
+enum { PLANE_COLUMNS = 64 * 64 };
 
-/* 64 columns, as two vectors */
-typedef struct column_pair {
-    vi a[2], z[2]; /* |activations|, and centred bytes with their signs */
-} column_pair;
+/* 64 columns. y_0 with its sign is (x ^ flip) + more: x - 128, or 127 - x + 1 where a is negative. Of a byte 0 that would
+ * be 128; it saturates to what a byte 1 gives, which stands for the same digits. */
+typedef struct column_block {
+    vi a[2], flip[2], more[2]; /* a: |activations| */
+} column_block;
 
-INLINE column_pair load_pair(const uint8_t *row, const int8_t *a)
+/* What one vector of activations means for n <= PLANE_COLUMNS columns. Blocks whose vectors' products fit a 16-bit lane
+ * together, 256 * -128 = -2^15, come first; a block that is not full comes last. */
+typedef struct columns {
+    column_block blocks[PLANE_COLUMNS / 64];
+    uint16_t at[PLANE_COLUMNS / 64]; /* first column */
+    int n_joint, n_full, rest;       /* blocks; columns of the last block where it is not full */
+} columns;
+
+INLINE column_block block_of(const int8_t *a)
 {
-    column_pair p;
-#pragma GCC unroll 2
+    column_block b;
     for (int i = 0; i < 2; i++) {
-        vi v = vi_load(a + 32 * i), x = _mm256_max_epu8(vi_load(row + 32 * i), _mm256_set1_epi8(1));
-        p.a[i] = _mm256_abs_epi8(v);
-        p.z[i] = _mm256_sign_epi8(packed(x), v);
+        const vi v = vi_load(a + 32 * i), negative = _mm256_cmpgt_epi8(vi_zero(), v);
+        b.a[i] = _mm256_abs_epi8(v);
+        b.flip[i] = packed(negative);
+        b.more[i] = _mm256_abs_epi8(negative);
     }
-    return p;
+    return b;
 }
 
-/* Whether the products of both vectors fit a 16-bit lane together: 258 * 127 < 2^15 */
-INLINE int is_joint(const int8_t *a)
+INLINE int is_joint(const column_block *b)
 {
     const vi one = _mm256_set1_epi8(1);
-    vi sum = _mm256_add_epi16(_mm256_maddubs_epi16(_mm256_abs_epi8(vi_load(a)), one),
-                              _mm256_maddubs_epi16(_mm256_abs_epi8(vi_load(a + 32)), one));
-    return !_mm256_movemask_epi8(_mm256_cmpgt_epi16(sum, _mm256_set1_epi16(258)));
+    const vi sum =
+        _mm256_add_epi16(_mm256_maddubs_epi16(b->a[0], one), _mm256_maddubs_epi16(b->a[1], one));
+    return !_mm256_movemask_epi8(_mm256_cmpgt_epi16(sum, _mm256_set1_epi16(256)));
 }
 
-/* s[i] += a y_i in 32-bit lanes. Opaque, lest the compiler makes all y_i before it looks at `joint`, more than
- * there are registers for. */
-INLINE void pair_step(vi *s, column_pair p, const int joint)
+/* a is zero beyond n columns, up to a whole block. */
+static void make_columns(columns *c, const int8_t *a, int n)
+{
+    const int full = n / 64;
+    int joint = 0, separate = full;
+    for (int i = 0; i < full; i++) {
+        const column_block b = block_of(a + 64 * i);
+        const int place = is_joint(&b) ? joint++ : --separate;
+        c->blocks[place] = b;
+        c->at[place] = (uint16_t)(64 * i);
+    }
+    c->n_joint = joint;
+    c->n_full = full;
+    c->rest = n - 64 * full;
+    if (c->rest) c->blocks[full] = block_of(a + 64 * full);
+}
+
+INLINE vi first_byte(const uint8_t *row, const column_block *b, int i)
+{
+    return _mm256_adds_epi8(_mm256_xor_si256(vi_load(row + 32 * i), b->flip[i]), b->more[i]);
+}
+
+/* s[i] += a y_i in 32-bit lanes for `n` blocks at once, from rows[0], rows[1]; joint: of all of them. Each y_i is made from
+ * the last one, by two additions that on some processors take two cycles each; four vectors side by side leave no
+ * gap. */
+INLINE void block_step(vi *s, const uint8_t *const rows[2], const column_block *b, const int n,
+                       const int joint)
 {
     const vi ones = _mm256_set1_epi16(1);
-    p.z[0] = opaque(p.z[0]);
-    p.z[1] = opaque(p.z[1]);
+    vi y[4], u[4];
+#pragma GCC unroll 4
+    for (int k = 0; k < 2 * n; k++) y[k] = first_byte(rows[k / 2], &b[k / 2], k % 2);
 #pragma GCC unroll 6
     for (int i = 0; i < 6; i++) {
-        vi u = _mm256_maddubs_epi16(p.a[0], p.z[0]), v = _mm256_maddubs_epi16(p.a[1], p.z[1]);
-        if (joint) {
-            s[i] = vi_add32(s[i], vi_madd16(_mm256_add_epi16(u, v), ones));
-        } else {
-            s[i] = vi_add32(s[i], vi_madd16(u, ones));
-            s[i] = vi_add32(s[i], vi_madd16(v, ones));
+#pragma GCC unroll 4
+        for (int k = 0; k < 2 * n; k++) u[k] = _mm256_maddubs_epi16(b[k / 2].a[k % 2], y[k]);
+#pragma GCC unroll 4
+        for (int k = 0; k < 2 * n; k++) y[k] = opaque(triple(y[k]));
+#pragma GCC unroll 2
+        for (int k = 0; k < 2 * n; k += 2) {
+            if (joint)
+                u[k] = vi_madd16(_mm256_add_epi16(u[k], u[k + 1]), ones);
+            else
+                u[k] = vi_add32(vi_madd16(u[k], ones), vi_madd16(u[k + 1], ones));
         }
-        p.z[0] = triple(p.z[0]);
-        p.z[1] = triple(p.z[1]);
+        s[i] = vi_add32(s[i], n == 2 ? vi_add32(u[0], u[2]) : u[0]);
     }
 }
 
 static inline vi triple32(vi x) { return vi_add32(x, _mm256_slli_epi32(x, 1)); }
 
-/* Columns per division: in each 32-bit lane 256 * 40 * 127 * (columns / 8) < 2^31 must hold. */
-enum { PLANE_COLUMNS = 64 * 128 };
-
-/* total[0..4] += the five rows of one group over n <= PLANE_COLUMNS columns */
-INLINE void group_part(vi *total, const uint8_t *planes, size_t plane_stride, int n_planes, int n,
-                       const int8_t *a, const uint8_t *joint)
+/* total[0..4] = the five rows of one group */
+INLINE void group_rows(vi *total, const uint8_t *planes, size_t plane_stride, int n_planes,
+                       const columns *c)
 {
     vi s[6];
 #pragma GCC unroll 6
     for (int i = 0; i < 6; i++) s[i] = vi_zero();
     for (int k = 0; k < n_planes; k++, planes += plane_stride) {
-        int c = 0;
         if (k > 0) {
 #pragma GCC unroll 6
             for (int i = 0; i < 6; i++) s[i] = triple32(s[i]);
         }
-        for (; c + 64 <= n; c += 64) {
-            const column_pair p = load_pair(planes + c, a + c);
-            bc_fetch_ahead(planes + c);
-            if (joint[c / 64])
-                pair_step(s, p, 1);
-            else
-                pair_step(s, p, 0);
+        int b = 0;
+        for (; b + 2 <= c->n_joint; b += 2) {
+            const uint8_t *const rows[2] = { planes + c->at[b], planes + c->at[b + 1] };
+            bc_fetch_ahead(rows[0]);
+            bc_fetch_ahead(rows[1]);
+            block_step(s, rows, &c->blocks[b], 2, 1);
         }
-        if (c < n) {
+        for (; b < c->n_full; b++) {
+            const uint8_t *const rows[2] = { planes + c->at[b], NULL };
+            bc_fetch_ahead(rows[0]);
+            block_step(s, rows, &c->blocks[b], 1, 0);
+        }
+        if (c->rest) {
             uint8_t last[64] = { 0 };
-            memcpy(last, planes + c, (size_t)(n - c));
-            pair_step(s, load_pair(last, a + c), 0);
+            const uint8_t *const rows[2] = { last, NULL };
+            memcpy(last, planes + 64 * c->n_full, (size_t)c->rest);
+            block_step(s, rows, &c->blocks[c->n_full], 1, 0);
         }
     }
 #pragma GCC unroll 5
-    for (int i = 0; i < 5; i++) {
-        vi d256 = _mm256_sub_epi32(triple32(s[i]), s[i + 1]);
-        total[i] = vi_add32(total[i], _mm256_srai_epi32(d256, 8));
-    }
+    for (int i = 0; i < 5; i++)
+        total[i] = _mm256_srai_epi32(_mm256_sub_epi32(triple32(s[i]), s[i + 1]), 8);
 }
 
 static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride, int n_planes,
                         int n_groups, int cols, const int8_t *a, int32_t a_sum)
 {
-    uint8_t joint[(JOINT_COLUMNS + PLANE_COLUMNS) / 64] = { 0 };
     (void)a_sum;
-    for (int c = 0; c < cols && c < JOINT_COLUMNS; c += 64)
-        joint[c / 64] = (uint8_t)is_joint(a + c);
-    for (int g = 0; g < n_groups; g++, planes += cols, out += BC_GROUP_ROWS) {
-        vi total[5];
-        for (int i = 0; i < 5; i++) total[i] = vi_zero();
-        for (int c = 0; c < cols; c += PLANE_COLUMNS) {
-            const int part = cols - c < PLANE_COLUMNS ? cols - c : PLANE_COLUMNS;
-            group_part(total, planes + c, plane_stride, n_planes, part, a + c,
-                       joint + (c < JOINT_COLUMNS ? c : JOINT_COLUMNS) / 64);
+    for (int from = 0; from < cols; from += PLANE_COLUMNS) {
+        columns c;
+        make_columns(&c, a + from, cols - from < PLANE_COLUMNS ? cols - from : PLANE_COLUMNS);
+        for (int g = 0; g < n_groups; g++) {
+            int32_t *o = out + g * BC_GROUP_ROWS;
+            vi t[5];
+            group_rows(t, planes + from + (size_t)g * (size_t)cols, plane_stride, n_planes, &c);
+            __m128i four = vi_sum4(t[0], t[1], t[2], t[3]);
+            int32_t fifth = vi_sum(t[4]);
+            if (from > 0) {
+                four = _mm_add_epi32(four, _mm_loadu_si128((const __m128i *)(const void *)o));
+                fifth += o[4];
+            }
+            _mm_storeu_si128((__m128i *)(void *)o, four);
+            o[4] = fifth;
         }
-        _mm_storeu_si128((__m128i *)(void *)out, vi_sum4(total[0], total[1], total[2], total[3]));
-        out[4] = vi_sum(total[4]);
     }
 }
 
@@ -315,6 +354,7 @@ static void gemv_i8(int32_t *out, const int8_t *w, int rows, int cols, const int
         int c = 0;
         for (; c + 64 <= cols; c += 64) {
             vi w0 = vi_load(row + c), w1 = vi_load(row + c + 32);
+            bc_fetch_ahead(row + c);
             s0 = _mm256_add_epi32(s0, quad_product(w0, _mm256_abs_epi8(w0), vi_load(a + c), 1));
             s1 =
                 _mm256_add_epi32(s1, quad_product(w1, _mm256_abs_epi8(w1), vi_load(a + c + 32), 1));

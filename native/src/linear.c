@@ -217,6 +217,7 @@ static void few_item(const struct linear_work *lw, const bc_product *p, int64_t 
     const int64_t rows = (int64_t)room / lw->n / BC_GROUP_ROWS * BC_GROUP_ROWS;
     for (int64_t r = r0; r < r1; r += rows) { /* in pieces that fit the tile */
         const int64_t end = r + rows < r1 ? r + rows : r1;
+        if (p->weight->scales) bc_fetch_to_read(p->weight->scales + r, 0, (size_t)(end - r));
         few_rows(lw, p->weight, r, (int)(end - r), tile, (size_t)rows,
                  s->panels + (size_t)thread * s->panel_bytes);
         scale_integers(lw, p, tile, (size_t)rows, r, end, 0, lw->n);

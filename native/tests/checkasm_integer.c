@@ -5,7 +5,17 @@
 
 #include "checkasm.h"
 
-enum content { RANDOM, TOP, BOTTOM, GARBAGE, ZERO_ACTIVATIONS, NORMAL_ACTIVATIONS, N_CONTENTS };
+/* LIMIT: products of four columns, 2j, 2j + 1, 2j + 32 and 2j + 33, that just fit 16 bits, or just do not. */
+enum content {
+    RANDOM,
+    TOP,
+    BOTTOM,
+    GARBAGE,
+    ZERO_ACTIVATIONS,
+    NORMAL_ACTIVATIONS,
+    LIMIT,
+    N_CONTENTS
+};
 
 /* A planes matrix, activations for some tokens, and what their products must be. */
 typedef struct planes_case {
@@ -24,10 +34,12 @@ static void fill_activations(checker *c, int8_t *a, int32_t *a_sum, int cols, si
         int8_t *row = a + (size_t)t * a_stride;
         memset(row, 0, check_padded(cols));
         a_sum[t] = 0;
+        const int more = (int)(check_random(c) % 2);
         for (int i = 0; i < cols; i++) {
             row[i] = (int8_t)(what == TOP || what == BOTTOM ? 127
                               : what == ZERO_ACTIVATIONS    ? 0
                               : what == NORMAL_ACTIVATIONS  ? check_normal_i8(c)
+                              : what == LIMIT               ? 64 + (more && (i & 33) == 33)
                                                             : check_range(c, -127, 127));
             a_sum[t] += row[i];
         }
@@ -44,7 +56,9 @@ static void fill_planes(checker *c, planes_case *p, enum content what)
             int u[5] = { 0 };
             if (what != GARBAGE) {
                 for (int r = 0; r < 5; r++) {
-                    u[r] = what == TOP ? top - 1 : what == BOTTOM ? 0 : check_range(c, 0, top - 1);
+                    u[r] = what == TOP                       ? top - 1
+                           : what == BOTTOM || what == LIMIT ? 0
+                                                             : check_range(c, 0, top - 1);
                 }
             }
             int power = top;
