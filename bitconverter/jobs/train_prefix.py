@@ -92,9 +92,7 @@ class Prefix:
                 try:
                     yield made
                 except BaseException:
-                    with contextlib.suppress(
-                        OSError
-                    ):  # of a full disk, say: the first error is the one to tell
+                    with contextlib.suppress(OSError):  # the first error is the one to tell
                         made.mark()
                     raise
                 made.mark()

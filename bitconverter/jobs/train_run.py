@@ -66,11 +66,12 @@ SAVE_SECONDS = 20.0  # at most so much work is done again after a kill
 CHECKS = 10  # looks at the validation windows in a run, beside the one at its start
 CHECK_TOKENS = 8192  # at most so many tokens are looked at
 HELD = 0.1  # the share of windows to check with
-RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps,
-RUN_WORK = (
-    2 << 40
-)  # fewer where these times a model's weights are more, down to LEAST_RUN: a part shall be over in
-LEAST_RUN = 256  # half a minute on a slow PC, and nothing is saved inside of one
+# Outside of steps so many tokens' hidden states are held at a time; fewer, down to LEAST_RUN, where these times a
+# model's weights are more than RUN_WORK: nothing is saved inside of a part, which shall be over in half a minute on a
+# slow PC.
+RUN_TOKENS = 1024
+LEAST_RUN = 256
+RUN_WORK = 2 << 40
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
 MOST_SAMPLES = 3
@@ -213,9 +214,8 @@ class TrainRun:
             self.tokens, self.targets, self.tokens.shape, self.base_sha256, __version__
         )
         hidden = self.stack.info.hidden_size
-        self.together = max(
-            1, run_tokens(self.stack.info) // self.window
-        )  # windows at a time, outside of steps
+        # windows at a time, outside of steps
+        self.together = max(1, run_tokens(self.stack.info) // self.window)
         key = f"{self.key} {self.trainer.trained.start}"
         self.prefix = Prefix(job.work_dir, key, self.lengths, hidden, self.together)
         self.checkpoints = train_state.checkpoints(job.work_dir)
@@ -313,9 +313,8 @@ class TrainRun:
         if state.devices and now.before == -1:  # nothing is computed there any more
             now = replace(now, before=state.devices[-1].before)
         if state.devices and not (state.step or state.checks or state.checking):
-            nothing_yet = self.prefix.windows == 0 or now.before == state.devices[-1].before
-            if nothing_yet:  # that depends on it
-                state.devices.pop()
+            if self.prefix.windows == 0 or now.before == state.devices[-1].before:
+                state.devices.pop()  # nothing depends on it yet
         if state.devices and now.differs(state.devices[-1]):
             fields = {"before": asdict(state.devices[-1]), "now": asdict(now)}
             self.ctx.emit(Note("train-device-changed", fields))
