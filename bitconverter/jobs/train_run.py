@@ -312,9 +312,13 @@ class TrainRun:
         now = ran_on(self.placed, self.trainer, made_before=self.prefix.ready)
         if state.devices and now.before == -1:  # nothing is computed there any more
             now = replace(now, before=state.devices[-1].before)
-        if state.devices and not (state.step or state.checks or state.checking):
-            if self.prefix.windows == 0 or now.before == state.devices[-1].before:
-                state.devices.pop()  # nothing depends on it yet
+        begun = state.step or state.checks or state.checking
+        if (
+            state.devices
+            and not begun
+            and (not self.prefix.windows or now.before == state.devices[-1].before)
+        ):
+            state.devices.pop()  # nothing depends on it yet
         if state.devices and now.differs(state.devices[-1]):
             fields = {"before": asdict(state.devices[-1]), "now": asdict(now)}
             self.ctx.emit(Note("train-device-changed", fields))
