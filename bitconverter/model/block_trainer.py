@@ -30,7 +30,9 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
-GROUP_TOKENS = 1024  # that a layer takes at a time (native/src/block_windows.c): more replicas share nothing more
+GROUP_TOKENS = (
+    1024  # that a layer takes at a time (native/src/block_windows.c): more replicas share nothing more
+)
 LEAST_HEAD = 64  # rows of a head that is worth a card; one of a few labels is not
 
 
@@ -184,9 +186,7 @@ class BlockTrainer(ABC):
         direction."""
         return max(2, GROUP_TOKENS // max(1, tokens))
 
-    def replicas(
-        self, batch: Batch, parameters: Iterable[F64], cancel: Cancel | None = None
-    ) -> list[Score]:
+    def replicas(self, batch: Batch, parameters: Iterable[F64], cancel: Cancel | None = None) -> list[Score]:
         """The score with each of the parameters f64 [n]: of `together` at a time in one forward pass, in which they
         share the planes. The bits are those of each alone. What set_parameters() was given may be gone."""
         scores: list[Score] = []

@@ -75,9 +75,7 @@ class GainTrainer(BlockTrainer):
         for matrix in MATRICES:
             base = self._base[self.trained[at], matrix]
             parts = np.stack([row[first : first + len(base)] for row in rows])
-            own[matrix] = np.asarray(
-                base * np.exp(np.clip(parts, -MAX_LOG_GAIN, MAX_LOG_GAIN)), np.float32
-            )
+            own[matrix] = np.asarray(base * np.exp(np.clip(parts, -MAX_LOG_GAIN, MAX_LOG_GAIN)), np.float32)
             first += len(base)
         return own
 

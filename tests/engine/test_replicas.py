@@ -113,7 +113,9 @@ def test_what_does_not_fit_is_said(folder: Path) -> None:
     x = np.zeros((10, block.hidden_size), np.float32)
     rows, cols = block.shapes["up"]
     a, b, d = (np.zeros((2, *shape), np.float32) for shape in ((3, cols), (3, rows), (rows, cols)))
-    with pytest.raises(InvalidError, match="lora_a of shape"):  # nothing is set that these could be in place of
+    with pytest.raises(
+        InvalidError, match="lora_a of shape"
+    ):  # nothing is set that these could be in place of
         block.windows(x, lengths, lora={"up": (a, b)})
     with pytest.raises(InvalidError, match="nothing is added to matrix 5"):
         block.windows(x, lengths, delta={"up": d})
