@@ -30,9 +30,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
-GROUP_TOKENS = (
-    1024  # that a layer takes at a time (native/src/block_windows.c): more replicas share nothing more
-)
+GROUP_TOKENS = 1024  # that a layer takes at a time (native/src/block_windows.c): no more share planes
 LEAST_HEAD = 64  # rows of a head that is worth a card; one of a few labels is not
 
 

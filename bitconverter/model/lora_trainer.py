@@ -66,10 +66,7 @@ class LoraTrainer(BlockTrainer):
         own, first = {}, self._first(at)
         for matrix in self._targets:
             a, b = self._pairs[self.trained[at], matrix]
-            own[matrix] = (
-                parts_of(rows, first, a.shape),
-                parts_of(rows, first + a.size, b.shape),
-            )
+            own[matrix] = parts_of(rows, first, a.shape), parts_of(rows, first + a.size, b.shape)
             first += a.size + b.size
         self._blocks[at].windows(x, lengths, cancel=cancel, lora=own)
 
