@@ -66,7 +66,8 @@ def look_of(trainer: BlockTrainer, batch: Batch, way: str, adapter: str, words: 
 
         return step
     mezo = Mezo(0, EPSILONS[adapter], words.directions, 100.0, trainer.reach(), one_sided=True)
-    places = mezo.places(parameters, 0)
+    places = list(mezo.places(parameters, 0))
+    trainer.together = min(len(places), trainer.most_together(len(batch.hidden)))
 
     def look() -> tuple[Any, Any]:
         scores = trainer.replicas(batch, places, cancel)

@@ -193,34 +193,62 @@ class Block:
         scales: Mapping[str, F32] | None = None,
         cancel: Cancel | None = None,
         kept: F32 | None = None,
+        lora: Mapping[str, tuple[F32, F32]] | None = None,
+        delta: Mapping[str, F32] | None = None,
     ) -> None:
         """As forward(), for windows of `lengths` i32 [windows] tokens, 1 to `window` each, one after the other: x f32
         [sum of lengths, hidden] is replaced.
 
         `scales` by matrix name (planes), f32 [replicas, rows]: the windows are then so many equal shares, and each has
-        its row of scales in place of the matrix's own. They share the planes and their decoding. In `kept` f32 [sum of
-        lengths, kept_columns], if given, remains what backward() would compute again, and x (kept_input()).
+        its row of scales in place of the matrix's own. `lora` f32 [replicas, rank, cols] and [replicas, rank, rows],
+        and `delta` f32 [replicas, rows, cols], are the same for what set_lora() and set_delta() set. They share the
+        planes and their decoding. In `kept` f32 [sum of lengths, kept_columns], if given, remains what backward() would
+        compute again, and x (kept_input()).
         """
         counts = np.ascontiguousarray(lengths, np.int32)
-        given = {name: np.ascontiguousarray(rows, np.float32) for name, rows in (scales or {}).items()}
-        replicas = {len(rows) for rows in given.values()} or {1}
-        for name, rows in given.items():
-            if rows.ndim != 2 or rows.shape[1] != self._shape(name)[0] or len(replicas) > 1:
-                raise InvalidError(f"scales of shape {rows.shape} for {name} of {self._shape(name)}")
+        own = self._of_replicas(scales or {}, lora or {}, delta or {})
+        replicas = {len(array) for arrays in own.values() for array in arrays.values()} or {1}
+        if len(replicas) > 1:
+            raise InvalidError(f"arrays of {sorted(replicas)} replicas in one call")
         self._check_packed(x, counts, "x", changed=True)
         self._check_kept(kept, len(x))
-        table = ffi.new("float *[]", [_or_null(given.get(name)) for name in MATRICES])
+        table = ffi.new("bc_matrix_replicas[]", len(MATRICES))
+        for name, arrays in own.items():
+            for part, array in arrays.items():
+                setattr(table[MATRICES.index(name)], part, pointer("float", array))
         call(
             lib.bc_block_windows,
             self.handle,
             pointer("float", x),
             pointer("int32_t", counts),
             len(counts),
-            table if given else ffi.NULL,
+            table if own else ffi.NULL,
             replicas.pop(),
             _or_null(kept),
             flag_of(cancel),
         )
+
+    def _of_replicas(
+        self, scales: Mapping[str, F32], lora: Mapping[str, tuple[F32, F32]], delta: Mapping[str, F32]
+    ) -> dict[str, dict[str, F32]]:
+        """By matrix and member of bc_matrix_replicas: C-contiguous arrays of the right shape."""
+        own: dict[str, dict[str, F32]] = {}
+
+        def add(name: str, part: str, array: F32, *shape: int) -> None:
+            floats = np.ascontiguousarray(array, np.float32)
+            if floats.ndim != len(shape) + 1 or floats.shape[1:] != shape or len(floats) == 0:
+                raise InvalidError(f"{part} of shape {array.shape} for {name} of {self._shape(name)}")
+            own.setdefault(name, {})[part] = floats
+
+        for name, array in scales.items():
+            add(name, "scales", array, self._shape(name)[0])
+        for name, pair in lora.items():
+            (rows, cols), rank = self._shape(name), self._ranks.get(name, 0)
+            add(name, "lora_a", pair[0], rank, cols)
+            add(name, "lora_b", pair[1], rank, rows)
+        for name, array in delta.items():
+            add(name, "delta", array, *self._shape(name))
+        return own
 
     def kept_input(self, kept: F32) -> F32:
         """The x of windows(), f32 [sum of lengths, hidden], in what it kept."""

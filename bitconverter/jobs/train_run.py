@@ -283,14 +283,16 @@ class TrainRun:
     def place(self) -> None:
         """Find out whether there is memory, and on what it is to run; what it has run on so far is in the state, and
         saved. Raises what choose_training_device() does, UserError("train-memory"), Cancelled."""
-        needed = training_bytes(self.stack.info, self._load())
+        load = self._load()
+        needed = training_bytes(self.stack.info, load)
         check_memory(needed)
+        self.trainer.together = load.replicas
         whole = self.trainer.trained.start == 0
         # gains, and the last layers alone, are for who has little memory
         if self.job.engine == "exact" and self.job.adapter != "gain" and whole:
-            self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
+            self.trainer.keep = room_to_keep(self.stack.info, load, needed)
         self.ctx.emit(Metric("memory", self.state.step, needed + self.trainer.keep))
-        self._choose_device()
+        self._choose_device(load)
         tell_blindness(self.ctx, self.manners)
         self._look_at_prefix()
         self._keep_in_mind_where()
@@ -397,8 +399,7 @@ class TrainRun:
             raise
         self._save()
 
-    def _choose_device(self) -> None:
-        load = self._load()
+    def _choose_device(self, load: Load) -> None:
         tokens = max(load.tokens, self._tokens_outside())
         self.placed = choose_training_device(
             self.trainer, self.asked, tokens, load.replicas, self.job.engine == "exact"
@@ -418,11 +419,13 @@ class TrainRun:
     def _load(self) -> Load:
         job, longest = self.job, np.sort(self.lengths[: self.n_learn])[::-1]
         step = int(longest[: job.batch].sum()) + max(0, job.batch - len(longest)) * int(longest[0])
-        together = job.engine == "mezo" and job.adapter == "gain"
+        replicas = 1
+        if job.engine == "mezo":
+            replicas = min(_mezo(job, self.trainer).looks, self.trainer.most_together(step))
         return Load(
             job.layers, step, self.window, self.trainer.size, self.tokens.size,
             len(job.labels) or self.stack.info.vocab_size, job.engine,
-            _mezo(job, self.trainer).looks if together else 1,
+            replicas,
         )  # fmt: skip
 
     def _step(self) -> None:

@@ -28,7 +28,7 @@ PER_TOKEN = 5 * 4  # bytes of a token of the lesson: ids and targets, and what i
 @dataclass(frozen=True)
 class Load:
     """`parameters` learn in the last `layers` layers; a step sees at most `tokens` tokens in windows of `window`,
-    `replicas` times at once (1 but with MeZO's gains); `lesson`: all tokens of its windows; `vocabulary`: the tokens
+    `replicas` times at once (1 but with MeZO); `lesson`: all tokens of its windows; `vocabulary`: the tokens
     that the head chooses from."""
 
     layers: int
@@ -46,7 +46,7 @@ def training_bytes(info: ModelInfo, load: Load) -> int:
     tokens = load.tokens * load.replicas
     states = 4 * tokens * info.hidden_size
     kept = states * (load.layers + 3 if load.engine == "exact" else 2)
-    learned = load.parameters * (PER_PARAMETER[load.engine] + PER_REPLICA * 2 * load.replicas)
+    learned = load.parameters * (PER_PARAMETER[load.engine] + PER_REPLICA * load.replicas)
     whole = (
         session_bytes(info, min(ASKED_WINDOW, info.max_positions), "f16") + 2 * 4 * CHUNK * info.vocab_size
     )

@@ -3,9 +3,11 @@
 The layers before the trained ones never change either, so what comes out of them is made once (`batch`).
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -28,6 +30,7 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
+GROUP_TOKENS = 1024  # that a layer takes at a time (native/src/block_windows.c): no more share planes
 LEAST_HEAD = 64  # rows of a head that is worth a card; one of a few labels is not
 
 
@@ -70,6 +73,8 @@ class BlockTrainer(ABC):
 
     # bytes at most for what a forward pass leaves to the way back, which otherwise computes it again
     keep = 0
+    # replicas of one forward pass, at most
+    together = 2
     # whether a graphics card computes what is added (engine/tower.py)
     on_cards = True
 
@@ -122,8 +127,10 @@ class BlockTrainer(ABC):
         """As a soul holds them."""
 
     @abstractmethod
-    def replicas(self, batch: "Batch", parameters: F64, cancel: Cancel | None = None) -> list["Score"]:
-        """The score with each row of parameters f64 [replicas, n]. What set_parameters() was given may be gone."""
+    def _replicas_through(
+        self, at: int, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        """Block number `at` over replicas of a batch, one after the other in x, each with its parameters of rows."""
 
     @abstractmethod
     def _zero(self, sums: BlockGradients) -> None:
@@ -172,6 +179,34 @@ class BlockTrainer(ABC):
             self.tower.windows(x, batch.lengths, cancel=cancel)
         return self._scores(x, batch, 1, cancel)[0]
 
+    def most_together(self, tokens: int) -> int:
+        """How many replicas of a batch of so many tokens are worth one forward pass: at least both sides of a
+        direction."""
+        return max(2, GROUP_TOKENS // max(1, tokens))
+
+    def replicas(self, batch: Batch, parameters: Iterable[F64], cancel: Cancel | None = None) -> list[Score]:
+        """The score with each of the parameters f64 [n]: of `together` at a time in one forward pass, in which they
+        share the planes. The bits are those of each alone. What set_parameters() was given may be gone."""
+        scores: list[Score] = []
+        left = iter(parameters)
+        while rows := list(islice(left, self.together)):
+            x, lengths = np.tile(batch.hidden, (len(rows), 1)), np.tile(batch.lengths, len(rows))
+            for at in range(len(self._here)):
+                self._replicas_through(at, rows, x, lengths, cancel)
+            if self.tower:
+                self._replicas_on_card(self.tower, rows, x, batch.lengths, cancel)
+            scores += self._scores(x, batch, len(rows), cancel)
+            del rows  # before the next ones are made
+        return scores
+
+    def _replicas_on_card(
+        self, tower: Tower, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        """The tower's blocks over the replicas, each of windows of these lengths: one after the other."""
+        for row, own in zip(rows, np.split(x, len(rows)), strict=True):
+            self.set_parameters(row)
+            tower.windows(own, lengths, cancel=cancel)
+
     def step(self, batch: Batch, cancel: Cancel | None = None) -> Step:
         """Loss and gradient on these windows."""
         wanted = self._wanted(batch.targets)
@@ -199,6 +234,10 @@ class BlockTrainer(ABC):
             block.backward(into, dy, sums, cancel, batch.lengths, room.get(block), coarse=True)
         parts = [part for sums in self._gradients for part in self._gradient(sums)]
         return Step(float(run.loss.sum()) / max(1, count), count, np.concatenate(parts))
+
+    def _first(self, at: int) -> int:
+        """The place of block number `at`'s first parameter: all have as many."""
+        return at * (self.size // len(self._blocks))
 
     def _room(self, tokens: int) -> dict[Block, F32]:
         """Of the last blocks, as many as `keep` allows: the same bytes in every step."""
@@ -246,6 +285,15 @@ class BlockTrainer(ABC):
     def _wanted(self, targets: I32) -> I32:
         """Places in the head, -1: none."""
         return np.where(targets >= 0, self._places[targets], -1).astype(np.int32)
+
+
+def parts_of(rows: Sequence[F64], first: int, shape: tuple[int, ...], out: F32 | None = None) -> F32:
+    """f32 [rows, *shape]: of each the parameters from `first` on; in `out`, if given."""
+    stop = first + math.prod(shape)
+    parts = np.empty((len(rows), *shape), np.float32) if out is None else out[: len(rows)]
+    for part, row in zip(parts, rows, strict=True):
+        part[:] = row[first:stop].reshape(shape)
+    return parts
 
 
 def learned_lengths(targets: I32) -> I32:

@@ -10,7 +10,7 @@ import numpy as np
 
 from bitconverter.engine import BlockGradients, Cancel, quantize_planes
 from bitconverter.format.soul_file import Adapters
-from bitconverter.model.block_trainer import F32, F64, Batch, BlockTrainer, Score
+from bitconverter.model.block_trainer import F32, F64, I32, BlockTrainer, parts_of
 from bitconverter.model.layer_stack import LayerStack
 
 DELTA_MATRICES = ("gate", "up", "down")
@@ -31,6 +31,7 @@ class DeltaTrainer(BlockTrainer):
             for matrix in DELTA_MATRICES:
                 self._deltas[layer, matrix] = delta = np.zeros(block.shapes[matrix], np.float32)
                 block.set_delta(matrix, delta)
+        self._rooms: dict[str, F32] = {}  # a layer's matrices of replicas: fresh memory is slow
         self._gradients = [block.gradients(("delta",), matrices=DELTA_MATRICES) for block in self._blocks]
         self.size = sum(delta.size for delta in self._deltas.values())
 
@@ -53,12 +54,21 @@ class DeltaTrainer(BlockTrainer):
             made[self.stack.prefix(*key)] = planes, scales
         return Adapters(delta=made)
 
-    def replicas(self, batch: Batch, parameters: F64, cancel: Cancel | None = None) -> list[Score]:
-        scores = []
-        for row in parameters:
-            self.set_parameters(row)
-            scores.append(self.score(batch, cancel))
-        return scores
+    def most_together(self, tokens: int) -> int:
+        return 2  # each has whole matrices of its own
+
+    def _replicas_through(
+        self, at: int, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        own, first = {}, self._first(at)
+        for matrix in DELTA_MATRICES:
+            delta = self._deltas[self.trained[at], matrix]
+            room = self._rooms.get(matrix)
+            if room is None or len(room) < len(rows):
+                room = self._rooms[matrix] = np.empty((len(rows), *delta.shape), np.float32)
+            own[matrix] = parts_of(rows, first, delta.shape, room)
+            first += delta.size
+        self._blocks[at].windows(x, lengths, cancel=cancel, delta=own)
 
     def _zero(self, sums: BlockGradients) -> None:
         for delta in sums.delta.values():

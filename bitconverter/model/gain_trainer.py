@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bitconverter.engine import MATRICES, BlockGradients, Cancel
+from bitconverter.engine import MATRICES, BlockGradients, Cancel, Tower
 from bitconverter.format.soul_file import Adapters
-from bitconverter.model.block_trainer import F32, F64, Batch, BlockTrainer, Score
+from bitconverter.model.block_trainer import F32, F64, I32, BlockTrainer
 from bitconverter.model.layer_stack import LayerStack
 
 # How far MeZO's directions go along a gain. What learns with gradients shows where they are large: in the last layer,
@@ -57,22 +57,27 @@ class GainTrainer(BlockTrainer):
         kept = self._parts(np.clip(parameters, -MAX_LOG_GAIN, MAX_LOG_GAIN))
         return Adapters({self.stack.prefix(*key): np.exp(part).astype(np.float32) for key, part in kept})
 
-    def replicas(self, batch: Batch, parameters: F64, cancel: Cancel | None = None) -> list[Score]:
-        """The score with each row of parameters f64 [replicas, n] in place of what set_parameters() was given: one
-        forward pass, in which the replicas share the planes."""
-        n = len(parameters)
-        x, lengths = np.tile(batch.hidden, (n, 1)), np.tile(batch.lengths, n)
-        scales: dict[tuple[int, str], F32] = {}
-        for i, row in enumerate(np.clip(parameters, -MAX_LOG_GAIN, MAX_LOG_GAIN)):
-            for key, part in self._parts(row):
-                rows = scales.setdefault(key, np.empty((n, len(part)), np.float32))
-                rows[i] = self._base[key] * np.exp(part)
-        own = [{matrix: scales[layer, matrix] for matrix in MATRICES} for layer in self.trained]
-        for block, each in zip(self._here, own, strict=False):
-            block.windows(x, lengths, each, cancel)
-        if self.tower:
-            self.tower.windows(x, lengths, own[len(self._here) :], cancel)
-        return self._scores(x, batch, n, cancel)
+    def _replicas_through(
+        self, at: int, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        self._blocks[at].windows(x, lengths, self._scales_of(at, rows), cancel)
+
+    def _replicas_on_card(
+        self, tower: Tower, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        there = range(len(self._here), len(self._blocks))
+        own = [self._scales_of(at, rows) for at in there]
+        tower.windows(x, np.tile(lengths, len(rows)), own, cancel)
+
+    def _scales_of(self, at: int, rows: Sequence[F64]) -> dict[str, F32]:
+        """f32 [replicas, rows] by matrix of block number `at`."""
+        own, first = {}, self._first(at)
+        for matrix in MATRICES:
+            base = self._base[self.trained[at], matrix]
+            parts = np.stack([row[first : first + len(base)] for row in rows])
+            own[matrix] = np.asarray(base * np.exp(np.clip(parts, -MAX_LOG_GAIN, MAX_LOG_GAIN)), np.float32)
+            first += len(base)
+        return own
 
     def _zero(self, sums: BlockGradients) -> None:
         for gain in sums.gain.values():

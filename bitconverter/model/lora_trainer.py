@@ -1,12 +1,13 @@
 """Low-rank additions: a matrix of planes becomes W x + B (A x) (LoRA, Hu et al. 2021)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
-from bitconverter.engine import MATRICES, BlockGradients, Cancel
+from bitconverter.engine import MATRICES, BlockGradients, Cancel, Tower, TowerParams
 from bitconverter.format.soul_file import Adapters
-from bitconverter.model.block_trainer import F32, F64, Batch, BlockTrainer, Score
+from bitconverter.model.block_trainer import F32, F64, I32, BlockTrainer, parts_of
 from bitconverter.model.layer_stack import LayerStack
 
 
@@ -56,12 +57,18 @@ class LoraTrainer(BlockTrainer):
             lora={self.stack.prefix(*key): (a.copy(), b.T.copy()) for key, (a, b) in self._pairs.items()}
         )
 
-    def replicas(self, batch: Batch, parameters: F64, cancel: Cancel | None = None) -> list[Score]:
-        scores = []
-        for row in parameters:
-            self.set_parameters(row)
-            scores.append(self.score(batch, cancel))
-        return scores
+    def put_on_card(self, params: TowerParams) -> Tower:
+        return super().put_on_card(replace(params, replicas=1))  # they run one after the other there
+
+    def _replicas_through(
+        self, at: int, rows: Sequence[F64], x: F32, lengths: I32, cancel: Cancel | None
+    ) -> None:
+        own, first = {}, self._first(at)
+        for matrix in self._targets:
+            a, b = self._pairs[self.trained[at], matrix]
+            own[matrix] = parts_of(rows, first, a.shape), parts_of(rows, first + a.size, b.shape)
+            first += a.size + b.size
+        self._blocks[at].windows(x, lengths, cancel=cancel, lora=own)
 
     def _zero(self, sums: BlockGradients) -> None:
         for pair in sums.lora.values():

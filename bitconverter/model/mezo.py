@@ -11,7 +11,7 @@ are as long where the loss is flat as where it is steep: both together are FZOO 
 the rate here).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,14 +65,18 @@ class Mezo:
         """Forward passes of one step."""
         return self.directions + 1 if self.one_sided else 2 * self.directions
 
-    def places(self, parameters: F64, step: int) -> F64:
-        """Where to look, f64 [looks, n]: a + eps u_1, a - eps u_1, a + eps u_2, ...; one-sided a, a + eps u_1,
-        a + eps u_2, ..."""
-        rows = [parameters] if self.one_sided else []
+    def places(self, parameters: F64, step: int) -> Iterator[F64]:
+        """Where to look, `looks` times f64 [n]: a + eps u_1, a - eps u_1, a + eps u_2, ...; one-sided a, a + eps u_1,
+        a + eps u_2, ... Made one after the other: with many directions they are much memory."""
+        if self.one_sided:
+            yield parameters
         for j in range(self.directions):
-            u = self.epsilon * self._direction(step, j, len(parameters))
-            rows += [parameters + u] if self.one_sided else [parameters + u, parameters - u]
-        return np.stack(rows)
+            u = self._direction(step, j, len(parameters))
+            u *= self.epsilon
+            yield parameters + u
+            if not self.one_sided:
+                yield np.subtract(parameters, u, out=u)
+            del u  # before the next one is made
 
     def slopes(self, values: Sequence[float]) -> F32:
         """c f32 [directions] of f at places(); NaN where f is no number."""

@@ -347,14 +347,21 @@ BC_API int bc_block_set_delta(bc_block *block, int32_t matrix, const float *delt
 BC_API int bc_block_forward(bc_block *block, float *x, int32_t windows, float *qkv_in, float *o_in,
                             float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err);
 
+/* What replicas have in place of what a matrix has, of one after the other; NULL: they have the matrix's. */
+typedef struct bc_matrix_replicas {
+    const float *scales; /* f32 [replicas, rows], of planes */
+    const float *lora_a; /* f32 [replicas, rank, cols] and */
+    const float *lora_b; /* f32 [replicas, rank, rows], as bc_block_set_lora's, of the rank set */
+    const float *delta;  /* f32 [replicas, rows, cols], as bc_block_set_delta's; one is set */
+} bc_matrix_replicas;
+
 /* The same over windows of different lengths, each 1..window, packed one after the other: x f32 [sum of lengths,
- * hidden], in place. The windows are `replicas` equal shares one after the other; scales[m], m by enum bc_matrix_id,
- * f32 [replicas, rows], are then the row scales of matrix m (planes) for each share; NULL: its own for all of them.
- * Replicas share the planes and the decoding of them. kept f32 [sum of lengths, columns of bc_block_kept_columns], or
- * NULL (with replicas it must be): x, f32 [sum of lengths, hidden], then what bc_block_backward would otherwise compute
- * again. */
+ * hidden], in place. The windows are `replicas` equal shares one after the other, and own[m], m by enum bc_matrix_id, is
+ * what these have; NULL with one replica: nothing. They share the planes and the decoding of them, and over planes each
+ * gets the bits that it gets alone. kept f32 [sum of lengths, columns of bc_block_kept_columns], or NULL (with replicas it must be): x,
+ * f32 [sum of lengths, hidden], then what bc_block_backward would otherwise compute again. */
 BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, int32_t windows,
-                            const float *const *scales, int32_t replicas, float *kept,
+                            const bc_matrix_replicas *own, int32_t replicas, float *kept,
                             const bc_cancel *cancel, bc_error *err);
 BC_API int64_t bc_block_kept_columns(const bc_block *block);
 

@@ -1,8 +1,8 @@
 /* block_windows.c - one decoder layer over windows of different lengths, packed one after the other.
  *
  * A group of windows at a time, in batches of tokens that share each decoded tile of a matrix. The windows may be
- * replicas of each other that differ in the row scales only: these come behind the integer products, so the replicas
- * share the planes and their decoding. */
+ * replicas of each other that differ in the row scales, or in what is added to the planes: these come behind the integer
+ * products, so the replicas share the planes and their decoding. */
 #include "block.h"
 
 #include <math.h>
@@ -321,31 +321,47 @@ static int fill_group(bc_block_space *w, const int32_t *lengths, int32_t first, 
     return n;
 }
 
+/* What replicas have of their own is of something that the matrix has. */
+static int check_own(bc_block *b, int matrix, const bc_matrix_replicas *own, bc_error *err)
+{
+    const bc_weight *w = bc_block_weight(b, matrix);
+    if (own->scales && w->kind != BC_WEIGHT_PLANES)
+        return bc_fail(err, BC_ERR_INVALID, "matrix %d is not planes and has no scales", matrix);
+    if (!own->lora_a != !own->lora_b || (own->lora_a && !w->lora.rank))
+        return bc_fail(err, BC_ERR_INVALID,
+                       "matrix %d has no low-rank addition, or its replicas have half of one",
+                       matrix);
+    if (own->delta && !w->delta)
+        return bc_fail(err, BC_ERR_INVALID, "nothing is added to matrix %d", matrix);
+    return BC_OK;
+}
+
 static int check_windows(bc_block *b, const int32_t *lengths, int32_t windows,
-                         const float *const *scales, int32_t replicas, const float *kept,
+                         const bc_matrix_replicas *own, int32_t replicas, const float *kept,
                          bc_error *err)
 {
     if (windows < 0 || replicas < 1 || windows % replicas)
         return bc_fail(err, BC_ERR_INVALID, "%d windows cannot be %d replicas", windows, replicas);
-    if (replicas > 1 && !scales)
-        return bc_fail(err, BC_ERR_INVALID, "%d replicas need scales", replicas);
+    if (replicas > 1 && !own)
+        return bc_fail(err, BC_ERR_INVALID, "%d replicas need something of their own", replicas);
     if (replicas > 1 && kept) return bc_fail(err, BC_ERR_INVALID, "nothing is kept of replicas");
     for (int32_t i = 0; i < windows; i++)
         if (lengths[i] < 1 || lengths[i] > b->window)
             return bc_fail(err, BC_ERR_INVALID, "window %d has %d tokens, must be 1 to %d", i,
                            lengths[i], b->window);
-    for (int i = 0; scales && i < BC_N_MATRICES; i++)
-        if (scales[i] && bc_block_weight(b, i)->kind != BC_WEIGHT_PLANES)
-            return bc_fail(err, BC_ERR_INVALID, "matrix %d is not planes and has no scales", i);
+    for (int i = 0; own && i < BC_N_MATRICES; i++) {
+        const int status = check_own(b, i, &own[i], err);
+        if (status != BC_OK) return status;
+    }
     return bc_block_check(b, err);
 }
 
 int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t windows,
-                     const float *const *scales, int32_t replicas, float *kept,
+                     const bc_matrix_replicas *own, int32_t replicas, float *kept,
                      const bc_cancel *cancel, bc_error *err)
 {
     if (!b || !x || !lengths) return bc_fail(err, BC_ERR_INVALID, "block, x or lengths is NULL");
-    int status = check_windows(b, lengths, windows, scales, replicas, kept, err);
+    int status = check_windows(b, lengths, windows, own, replicas, kept, err);
     if (status != BC_OK || windows == 0) return status;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths[i];
@@ -356,8 +372,7 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
         .b = b, .w = b->model.engine->windows, .engine = b->model.engine, .x = x, .cancel = cancel
     };
     call.w->space.cancel = cancel;
-    for (int i = 0; scales && i < BC_N_MATRICES; i++)
-        bc_block_weight(b, i)->replica_scales = scales[i];
+    for (int i = 0; own && i < BC_N_MATRICES; i++) bc_block_weight(b, i)->replicas = &own[i];
     int64_t first = 0;
     for (int32_t i = 0; i < windows && !bc_cancelled(cancel);) {
         const int n = fill_group(call.w, lengths, i, windows, windows / replicas);
@@ -367,7 +382,7 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
         call.x += (size_t)call.w->starts[n] * (size_t)call.w->hidden;
         i += n;
     }
-    for (int i = 0; i < BC_N_MATRICES; i++) bc_block_weight(b, i)->replica_scales = NULL;
+    for (int i = 0; i < BC_N_MATRICES; i++) bc_block_weight(b, i)->replicas = NULL;
     call.w->space.cancel = NULL;
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the layer's forward pass was cancelled");

@@ -81,7 +81,8 @@ typedef struct bc_kernels {
     void (*gemv_dense)(float *out, const void *w, int dtype, int rows, int cols, const float *x);
     void (*panel_dense)(float *panel, const void *w, int dtype, int rows, int cols); /* <= 32 */
     /* out[t*out_stride + r] = (add ? out[t*out_stride + r] : 0) + sum_c x[t*x_stride + c] * panel[c*panel_stride + r], r
-     * < BC_DENSE_ROWS; panel_dense makes panels of stride BC_DENSE_ROWS: panel[c*BC_DENSE_ROWS + r] = w[r][c] */
+     * < BC_DENSE_ROWS, the same bits whatever other tokens there are; panel_dense makes panels of stride BC_DENSE_ROWS:
+     * panel[c*BC_DENSE_ROWS + r] = w[r][c] */
     void (*gemm_dense)(float *out, size_t out_stride, const float *panel, size_t panel_stride,
                        int cols, const float *x, size_t x_stride, int tokens, int add);
     /* out[t*out_stride + r] = sum_c w[r][c] x[t*x_stride + c], w f32 [rows, cols], few rows: the same bits whatever other

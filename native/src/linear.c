@@ -113,16 +113,17 @@ static int64_t bytes_per_row(const bc_weight *w)
     return w->cols * (w->dtype == BC_F32 ? 4 : 2);
 }
 
-static int in_panels(const bc_weight *w, int n)
+/* What is added and dense always is: its sums then are the same whatever other tokens there are. */
+static int in_panels(const bc_weight *w, int n, int add)
 {
-    return w->kind == BC_WEIGHT_DENSE ? n >= DENSE_TOKENS : n > FEW_TOKENS;
+    return w->kind == BC_WEIGHT_DENSE ? add || n >= DENSE_TOKENS : n > FEW_TOKENS;
 }
 
 /* A tile of one panel; or GEMV_SHARES pieces for each thread, planes in whole groups, none below
  * GEMV_BYTES. */
-static int64_t item_rows(const bc_weight *w, int n, int threads)
+static int64_t item_rows(const bc_weight *w, int n, int add, int threads)
 {
-    if (in_panels(w, n)) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
+    if (in_panels(w, n, add)) return w->kind == BC_WEIGHT_DENSE ? BC_DENSE_ROWS : BC_PANEL_ROWS;
     const int64_t least = GEMV_BYTES / (bytes_per_row(w) + 1) + 1;
     const int64_t share = w->rows / (threads * GEMV_SHARES) + 1;
     const int64_t rows = share > least ? share : least;
@@ -136,9 +137,10 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
     const bc_activations *act = &lw->s->act;
     const bc_weight *w = p->weight;
     const float *bias = w->bias;
-    const int32_t *replica = w->replica_scales ? lw->s->replica : NULL;
+    const int32_t *replica = w->replicas && w->replicas->scales ? lw->s->replica : NULL;
     for (int t = t0; t < t1; t++) {
-        const float *scales = (replica ? w->replica_scales + replica[t] * w->rows : w->scales) + r0;
+        const float *scales =
+            (replica ? w->replicas->scales + replica[t] * w->rows : w->scales) + r0;
         const int32_t *dot = dots + (size_t)(t - t0) * dot_stride;
         float *y = p->y + (size_t)t * p->y_stride + r0;
         if (lw->add)
@@ -151,20 +153,6 @@ static void scale_integers(const struct linear_work *lw, const bc_product *p, co
     }
 }
 
-/* y += W x for `rows` rows from `from` on. */
-static void add_gemv(const bc_kernels *k, float *y, const uint8_t *from, const bc_weight *w,
-                     int rows, const float *x)
-{
-    enum { PART = 64 };
-    float part[PART];
-    for (int r = 0; r < rows; r += PART) {
-        const int n = rows - r < PART ? rows - r : PART;
-        k->gemv_dense(part, from + (size_t)r * (size_t)w->cols * (w->dtype == BC_F32 ? 4 : 2),
-                      w->dtype, n, (int)w->cols, x);
-        k->add(y + r, part, n);
-    }
-}
-
 static void gemv_dense_item(const struct linear_work *lw, const bc_product *p, int64_t r0,
                             int64_t r1)
 {
@@ -174,11 +162,8 @@ static void gemv_dense_item(const struct linear_work *lw, const bc_product *p, i
     for (int t = 0; t < lw->n; t++) {
         float *y = p->y + (size_t)t * p->y_stride + r0;
         const float *x = lw->x + (size_t)t * lw->x_stride;
-        const uint8_t *from = (const uint8_t *)w->data + (size_t)r0 * row;
-        if (lw->add)
-            add_gemv(k, y, from, w, (int)(r1 - r0), x);
-        else
-            k->gemv_dense(y, from, w->dtype, (int)(r1 - r0), (int)w->cols, x);
+        k->gemv_dense(y, (const uint8_t *)w->data + (size_t)r0 * row, w->dtype, (int)(r1 - r0),
+                      (int)w->cols, x);
         if (w->bias) k->add(y, w->bias + r0, (int)(r1 - r0));
     }
 }
@@ -290,7 +275,8 @@ static void linear_item(void *arg, int64_t item, int thread)
     const int64_t r0 = (item - lw->first_item[i]) * lw->rows_per_item[i];
     int64_t r1 = r0 + lw->rows_per_item[i];
     if (r1 > p->weight->rows) r1 = p->weight->rows;
-    const int dense = p->weight->kind == BC_WEIGHT_DENSE, panels = in_panels(p->weight, lw->n);
+    const int dense = p->weight->kind == BC_WEIGHT_DENSE,
+              panels = in_panels(p->weight, lw->n, lw->add);
     if (dense && panels)
         gemm_dense_item(lw, p, r0, r1, thread);
     else if (dense)
@@ -312,7 +298,7 @@ static void run_products(bc_linear_space *s, const bc_product *products, int cou
                               .x = x,
                               .x_stride = x_stride };
     for (int i = 0; i < count; i++) {
-        lw.rows_per_item[i] = item_rows(products[i].weight, n, bc_pool_size(s->engine->pool));
+        lw.rows_per_item[i] = item_rows(products[i].weight, n, add, bc_pool_size(s->engine->pool));
         const int64_t items =
             (products[i].weight->rows + lw.rows_per_item[i] - 1) / lw.rows_per_item[i];
         lw.first_item[i + 1] = lw.first_item[i] + items;
@@ -320,19 +306,44 @@ static void run_products(bc_linear_space *s, const bc_product *products, int cou
     bc_pool_run(s->engine->pool, linear_item, &lw, lw.first_item[count]);
 }
 
+/* What is added to W for token t on, as products of its own. */
+static int deltas_of(const bc_linear_space *s, const bc_product *products, int count, int t,
+                     bc_weight *weights, bc_product *deltas)
+{
+    int n = 0;
+    for (int i = 0; i < count; i++) {
+        const bc_product *p = &products[i];
+        const bc_matrix_replicas *own = s->replica ? p->weight->replicas : NULL;
+        if (!p->weight->delta) continue;
+        weights[n] = *p->weight->delta;
+        if (own && own->delta)
+            weights[n].data =
+                own->delta + (size_t)s->replica[t] * (size_t)(weights[n].rows * weights[n].cols);
+        deltas[n] = (bc_product){ &weights[n], p->y + (size_t)t * p->y_stride, p->y_stride };
+        n++;
+    }
+    return n;
+}
+
+static void add_deltas(bc_linear_space *s, const bc_product *products, int count, const float *x,
+                       size_t x_stride, int n)
+{
+    bc_weight weights[MAX_PRODUCTS];
+    bc_product deltas[MAX_PRODUCTS];
+    for (int t = 0, end; t < n; t = end) {
+        end = bc_replica_end(s->replica, t, n);
+        const int n_deltas = deltas_of(s, products, count, t, weights, deltas);
+        if (n_deltas == 0) return;
+        run_products(s, deltas, n_deltas, x + (size_t)t * x_stride, x_stride, end - t, 1);
+    }
+}
+
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
                size_t x_stride, int n)
 {
-    bc_product deltas[MAX_PRODUCTS];
-    int n_deltas = 0;
     run_products(s, products, count, x, x_stride, n, 0);
-    for (int i = 0; i < count; i++) {
-        const bc_product *p = &products[i];
-        if (p->weight->delta)
-            deltas[n_deltas++] = (bc_product){ p->weight->delta, p->y, p->y_stride };
-    }
-    if (n_deltas) run_products(s, deltas, n_deltas, x, x_stride, n, 1);
-    bc_lora_forward(s->engine, products, count, x, x_stride, n);
+    add_deltas(s, products, count, x, x_stride, n);
+    bc_lora_forward(s, products, count, x, x_stride, n);
 }
 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,

@@ -24,8 +24,8 @@ typedef struct bc_linear_space {
     int32_t *tiles; /* [threads, n_batch * BC_PANEL_ROWS]: its products */
     bc_activations act;
     int64_t bytes;
-    const int32_t
-        *replica; /* [n] of the batch's tokens: whose replica_scales hold; NULL: none do */
+    const int32_t *replica;  /* [n] of the batch's tokens, in order: which of the weights' replicas
+                              * each belongs to; NULL: there are none */
     const bc_cancel *cancel; /* when requested, results are incomplete */
 } bc_linear_space;
 
@@ -62,6 +62,14 @@ void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count,
                       size_t x_stride, int n);
 void bc_linear_made(bc_linear_space *s, const bc_product *products, int count, const float *x,
                     size_t x_stride, int n, bc_token_step make);
+
+/* The tokens from `first` on, before `end`, that belong to one replica: where the next one's begin. */
+static inline int bc_replica_end(const int32_t *replica, int first, int end)
+{
+    int t = first + 1;
+    while (replica && t < end && replica[t] == replica[first]) t++;
+    return replica ? t : end;
+}
 
 /* Row `row` of a matrix as f32 [cols], in the unrotated basis (embedding look-up); scratch f32
  * [cols]. */

@@ -22,38 +22,58 @@ static void add_rows(const bc_kernels *k, float *y, size_t y_stride, const float
 
 struct forward_work {
     const bc_kernels *k;
+    const int32_t *replica; /* as in bc_linear_space */
     const bc_product *products;
     const float *x;
     size_t x_stride;
     int count, n;
 };
 
-/* A few tokens, matrix after matrix: A and B of two do not fit into the L1 cache. */
-static void forward_tokens(void *arg, int64_t item, int thread)
+/* What token t has added. */
+static bc_lora lora_of(const struct forward_work *w, const bc_weight *weight, int t)
 {
-    (void)thread;
-    const struct forward_work *w = arg;
-    const int64_t first = item * GROUP, left = w->n - first;
-    const int n = left < GROUP ? (int)left : GROUP;
+    bc_lora lora = weight->lora;
+    const bc_matrix_replicas *own = w->replica ? weight->replicas : NULL;
+    if (!own || !own->lora_a) return lora;
+    const size_t before = (size_t)w->replica[t] * (size_t)lora.rank;
+    lora.a = own->lora_a + before * (size_t)weight->cols;
+    lora.b = own->lora_b + before * (size_t)weight->rows;
+    return lora;
+}
+
+/* n <= GROUP tokens of one replica, matrix after matrix: A and B of two do not fit into the L1 cache. */
+static void forward_run(const struct forward_work *w, int first, int n)
+{
     for (int i = 0; i < w->count; i++) {
         const bc_product *p = &w->products[i];
-        const bc_lora *lora = &p->weight->lora;
+        const bc_lora lora = lora_of(w, p->weight, first);
         float u[GROUP * BC_MAX_RANK];
-        if (!lora->rank) continue;
-        w->k->dots_dense(u, (size_t)lora->rank, lora->a, lora->rank, (int)p->weight->cols,
+        if (!lora.rank) continue;
+        w->k->dots_dense(u, (size_t)lora.rank, lora.a, lora.rank, (int)p->weight->cols,
                          w->x + (size_t)first * w->x_stride, w->x_stride, n);
-        add_rows(w->k, p->y + (size_t)first * p->y_stride, p->y_stride, u, lora->b, lora->rank,
+        add_rows(w->k, p->y + (size_t)first * p->y_stride, p->y_stride, u, lora.b, lora.rank,
                  p->weight->rows, n);
     }
 }
 
-void bc_lora_forward(bc_engine *engine, const bc_product *products, int count, const float *x,
-                     size_t x_stride, int n)
+static void forward_tokens(void *arg, int64_t item, int thread)
 {
-    struct forward_work w = { &engine->k, products, x, x_stride, count, n };
+    (void)thread;
+    const struct forward_work *w = arg;
+    const int first = (int)item * GROUP, stop = w->n - first < GROUP ? w->n : first + GROUP;
+    for (int t = first, end; t < stop; t = end) {
+        end = bc_replica_end(w->replica, t, stop);
+        forward_run(w, t, end - t);
+    }
+}
+
+void bc_lora_forward(const bc_linear_space *s, const bc_product *products, int count,
+                     const float *x, size_t x_stride, int n)
+{
+    struct forward_work w = { &s->engine->k, s->replica, products, x, x_stride, count, n };
     int any = 0;
     for (int i = 0; i < count; i++) any |= products[i].weight->lora.rank;
-    if (any) bc_pool_run(engine->pool, forward_tokens, &w, (n + GROUP - 1) / GROUP);
+    if (any) bc_pool_run(s->engine->pool, forward_tokens, &w, (n + GROUP - 1) / GROUP);
 }
 
 /* As many tokens backwards as KEPT has room for: u = A x and v = B' dy of each, f32 [tokens, rank]. */

@@ -5,8 +5,8 @@
 #include "linear.h"
 
 /* Adds them to the products' y where a weight has one, x f32 [n, cols]. */
-void bc_lora_forward(bc_engine *engine, const bc_product *products, int count, const float *x,
-                     size_t x_stride, int n);
+void bc_lora_forward(const bc_linear_space *s, const bc_product *products, int count,
+                     const float *x, size_t x_stride, int n);
 
 /* One matrix backwards: dy f32 [n, rows], x and dx f32 [n, cols], dy_stride floats apart in dy. */
 typedef struct bc_lora_back {

@@ -51,9 +51,8 @@ typedef struct bc_weight {
     float *scales;        /* f32 [rows], owned; NULL when dense */
     float *stored_scales; /* f32 [rows], owned: what scales were, while a gain is set; NULL */
     float *bias;          /* f32 [rows], owned; NULL: none */
-    const float
-        *replica_scales; /* f32 [replicas, rows], borrowed, see bc_linear_space; NULL: none */
-    const bc_rotation *rotation; /* of its input; NULL when dense */
+    const bc_matrix_replicas *replicas; /* borrowed, see bc_linear_space; NULL: none */
+    const bc_rotation *rotation;        /* of its input; NULL when dense */
     bc_lora lora;
     const struct bc_weight
         *delta; /* y += delta x: of the same size, without bias, borrowed; NULL: none */

@@ -126,7 +126,7 @@ static void check_windows(bc_engine *e)
     float *x = floats(PACKED * HIDDEN), *dy = floats(PACKED * HIDDEN), *scales = floats(2 * 12);
     float *a = floats(RANK * 12), *across = floats(RANK * 12);
     double *da = doubles(RANK * HIDDEN), *db = doubles(RANK * 12);
-    const float *own[7] = { scales };
+    const bc_matrix_replicas own[7] = { { .scales = scales } };
     bc_block_grads grads = { 0 };
     bc_cancel cancel = { .requested = 1 };
     for (int i = 0; i < PACKED * HIDDEN; i++) x[i] = dy[i] = (float)(i % 7) - 3;
@@ -175,6 +175,81 @@ static void check_windows(bc_engine *e)
     bc_block_close(b);
     void *const owned[] = { x, dy, scales, a, across, da, db, kept };
     for (int i = 0; i < 8; i++) free(owned[i]);
+}
+
+static void fill(float *x, size_t n, int seed)
+{
+    for (size_t i = 0; i < n; i++) x[i] = 0.1F * (float)((int)(i + 3) * seed % 17 - 8);
+}
+
+/* Where nothing is set that replicas could have in its place. */
+static void check_refused_replicas(bc_block *b, float *x, const bc_matrix_replicas *own)
+{
+    const int32_t lengths[2] = { 5, 1 };
+    const bc_matrix_replicas half[7] = { { .lora_a = x } }, other[7] = { { .lora_b = x } };
+#define WINDOWS(of) bc_block_windows(b, x, lengths, 2, of, 1, NULL, NULL, &err)
+    REFUSED(BC_ERR_INVALID, WINDOWS(half));
+    REFUSED(BC_ERR_INVALID, WINDOWS(other));
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++) {
+        bc_matrix_replicas one[7] = { { 0 } };
+        one[i] = (bc_matrix_replicas){ .lora_a = own[i].lora_a, .lora_b = own[i].lora_b };
+        REFUSED(BC_ERR_INVALID, WINDOWS(one));
+        one[i] = (bc_matrix_replicas){ .delta = own[i].delta };
+        REFUSED(BC_ERR_INVALID, WINDOWS(one));
+    }
+#undef WINDOWS
+}
+
+/* Replicas that differ in all that a matrix can have, to the bit what each of them alone is. */
+static void check_replicas(bc_engine *e)
+{
+    enum { RANK = 2, PACKED = 6, REPLICAS = 5 }; /* PACKED: tokens of windows of 5 and 1 */
+    static const int32_t lengths[2 * REPLICAS] = { 5, 1, 5, 1, 5, 1, 5, 1, 5, 1 };
+    bc_block *b = NULL;
+    const char *text = test_config("llama", "");
+    bc_matrix_replicas own[7], first[7];
+    const int64_t cols[7] = { 8, 8, 8, 12, 8, 8, 10 };
+    float *x = floats(REPLICAS * PACKED * HIDDEN), *alone = floats(PACKED * HIDDEN);
+    CHECK(bc_block_open(&b, e, text, strlen(text), 0, WINDOW, &err) == BC_OK);
+    CHECK(bc_block_set_norms(b, weights + 60, weights + 70, NULL, NULL, &err) == BC_OK);
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++) {
+        const size_t r = (size_t)rows[i], c = (size_t)cols[i];
+        float *scales = floats(REPLICAS * r), *lora_a = floats(REPLICAS * RANK * c),
+              *lora_b = floats(REPLICAS * RANK * r), *delta = floats(REPLICAS * r * c);
+        fill(scales, REPLICAS * r, 5);
+        fill(lora_a, REPLICAS * RANK * c, 7);
+        fill(lora_b, REPLICAS * RANK * r, 11);
+        fill(delta, REPLICAS * r * c, 13);
+        own[i] = (bc_matrix_replicas){ scales, lora_a, lora_b, delta };
+        CHECK(bc_block_set_planes(b, i, planes, weights, 2, 1, NULL, &err) == BC_OK);
+    }
+    check_refused_replicas(b, x, own);
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++) {
+        CHECK(bc_block_set_lora(b, i, own[i].lora_a, own[i].lora_b, RANK, &err) == BC_OK);
+        CHECK(bc_block_set_delta(b, i, own[i].delta, &err) == BC_OK);
+    }
+    for (int k = 0; k < REPLICAS; k++) fill(x + (size_t)k * PACKED * HIDDEN, PACKED * HIDDEN, 3);
+    CHECK(bc_block_windows(b, x, lengths, 2 * REPLICAS, own, REPLICAS, NULL, NULL, &err) == BC_OK);
+    for (int k = 0; k < REPLICAS; k++) {
+        for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++) {
+            const size_t r = (size_t)(k * rows[i]), c = (size_t)cols[i];
+            first[i] =
+                (bc_matrix_replicas){ own[i].scales + r, own[i].lora_a + (size_t)(k * RANK) * c,
+                                      own[i].lora_b + RANK * r, own[i].delta + r * c };
+        }
+        fill(alone, PACKED * HIDDEN, 3);
+        CHECK(bc_block_windows(b, alone, lengths, 2, first, 1, NULL, NULL, &err) == BC_OK);
+        CHECK(isfinite(alone[PACKED * HIDDEN - 1]));
+        CHECK(memcmp(alone, x + (size_t)k * PACKED * HIDDEN, PACKED * HIDDEN * sizeof *x) == 0);
+        CHECK(k == 0 || memcmp(alone, x, PACKED * HIDDEN * sizeof *x) != 0);
+    }
+    bc_block_close(b);
+    free(x);
+    free(alone);
+    for (int i = BC_MATRIX_Q; i <= BC_MATRIX_DOWN; i++) {
+        const float *const owned[] = { own[i].scales, own[i].lora_a, own[i].lora_b, own[i].delta };
+        for (int k = 0; k < 4; k++) free((void *)(uintptr_t)owned[k]);
+    }
 }
 
 static void check_heads(bc_engine *e)
@@ -247,5 +322,6 @@ void check_gradients(bc_engine *e)
     check_backward(e);
     check_delta(e);
     check_windows(e);
+    check_replicas(e);
     check_heads(e);
 }

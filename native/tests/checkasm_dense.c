@@ -232,6 +232,12 @@ static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens
         if (i % out_stride >= BC_DENSE_ROWS && memcmp(out + i, before + i, sizeof *out) != 0)
             check_fail(c, "cols %d, tokens %d: number %d was written", cols, tokens, (int)i);
     for (int t = 0; t < tokens; t++) {
+        float alone[BC_DENSE_ROWS];
+        memcpy(alone, before + (size_t)t * out_stride, sizeof alone);
+        c->k->gemm_dense(alone, BC_DENSE_ROWS, panel, BC_DENSE_ROWS, cols, x + (size_t)t * stride,
+                         stride, 1, add);
+        if (memcmp(alone, out + (size_t)t * out_stride, (size_t)rows * sizeof *out) != 0)
+            check_fail(c, "cols %d: token %d of %d depends on the others", cols, t, tokens);
         for (int r = 0; r < rows; r++) {
             dot_sum want =
                 dense_dot(w, dtype, (size_t)r * (size_t)cols, x + (size_t)t * stride, cols);

@@ -32,6 +32,7 @@ from bitconverter.jobs.pins import PinJob, going_on
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
+from bitconverter.model.block_trainer import BlockTrainer
 
 pytestmark = pytest.mark.gpu
 
@@ -121,20 +122,35 @@ def test_the_step_log_of_a_card_gives_the_same_soul_again(model: Path, tmp_path:
     assert again.read_bytes() == Path(job.out).read_bytes()
 
 
-def test_one_layer_there_and_one_here(model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "adapter"), [("exact", "gain"), ("mezo", "gain"), ("mezo", "lora")])
+def test_one_layer_there_and_one_here(model: Path, tmp_path: Path, kind: str, adapter: str) -> None:
+    changes: dict[str, Any] = {"engine": kind, "adapter": adapter}
     there: list[Event] = []
     here: list[Event] = []
-    finish(a_job(model, tmp_path / "card", gpu_layers=1), there)
-    finish(a_job(model, tmp_path / "processor", device="cpu"), here)
+    finish(a_job(model, tmp_path / "card", gpu_layers=1, **changes), there)
+    finish(a_job(model, tmp_path / "processor", device="cpu", **changes), here)
     assert (told(there)["layers"], told(there)["all_layers"], told(there)["code"]) == (1, 2, "asked-layers")
-    assert abs(losses_of(there) - losses_of(here)).max() < NEAR["exact"]
+    assert abs(losses_of(there) - losses_of(here)).max() < NEAR[kind]
+
+
+@pytest.mark.parametrize("layers", [1, 2])
+@pytest.mark.parametrize("adapter", ["gain", "lora"])
+def test_places_together_or_one_by_one_are_the_same(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adapter: str, layers: int
+) -> None:
+    """What MeZO looks at, with layers on the processor before those on the card or without."""
+    changes: dict[str, Any] = {"engine": "mezo", "adapter": adapter, "directions": 3, "gpu_layers": layers}
+    together, alone = (a_job(model, tmp_path / name, **changes) for name in ("together", "alone"))
+    finish(together)
+    monkeypatch.setattr(BlockTrainer, "most_together", lambda *_: 1)
+    finish(alone)
+    for ending in ("", ".steps"):
+        assert Path(alone.out + ending).read_bytes() == Path(together.out + ending).read_bytes()
 
 
 def test_the_layers_before_run_there_too(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from bitconverter.model.block_trainer import BlockTrainer
-
     lifted = []
     usual = BlockTrainer.put_before_on_card
 

@@ -86,6 +86,24 @@ def test_by_forward_passes_it_replays(model: Path, tmp_path: Path) -> None:
     assert (tmp_path / "again.soul").read_bytes() == Path(job.out).read_bytes()
 
 
+def test_together_or_one_by_one_the_forward_passes_end_in_the_same_bytes(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changes: dict[str, object] = {
+        "engine": "mezo",
+        "rate": 0.001,
+        "epsilon": 0.01,
+        "directions": 3,
+        "forget_limit": 0.0,
+    }
+    together, alone = (make_job(model, tmp_path / name, **changes) for name in ("together", "alone"))
+    finish(together)
+    monkeypatch.setattr(LoraTrainer, "most_together", lambda *_: 1)
+    finish(alone)
+    for ending in ("", ".steps"):
+        assert Path(alone.out + ending).read_bytes() == Path(together.out + ending).read_bytes()
+
+
 def test_merge_refuses_it_with_a_reason(model: Path, tmp_path: Path) -> None:
     job = make_job(model, tmp_path, steps=2)
     finish(job)

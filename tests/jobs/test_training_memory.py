@@ -1,14 +1,19 @@
 """The memory of a training is told before it, and what is too much is refused with numbers."""
 
 import dataclasses
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import psutil
 import pytest
 from reference.converted import write_converted
+from reference.model import ReferenceModel
+from safetensors.numpy import save_file
 
 from bitconverter.engine import Engine, Model
 from bitconverter.format.errors import UserError
@@ -19,6 +24,8 @@ from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.training_memory import KEPT_MOST, KEPT_SHARE, Load, room_to_keep, training_bytes
 from bitconverter.model.layer_stack import LayerStack
+
+WIDE = 16384
 
 
 @pytest.fixture(scope="module")
@@ -139,14 +146,54 @@ print(most[0] - before, round(told[0]))
 """
 
 
-@pytest.mark.parametrize(
-    "changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 64}, {"adapter": "delta"}]
-)
-def test_what_is_told_is_near_what_is_taken(model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
-    job = make_job(model, tmp_path, **changes)
+@pytest.fixture(scope="module")
+def wide_model(model: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Three million weights in the MLP of a layer."""
+    source = tmp_path_factory.mktemp("wide") / "source"
+    shutil.copytree(tiny_model, source)
+    config = json.loads((source / "config.json").read_text(encoding="utf-8"))
+    config["intermediate_size"], hidden = WIDE, config["hidden_size"]
+    (source / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    tensors, draw = ReferenceModel(tiny_model).tensors, np.random.default_rng(1)
+    tensors = {name: tensor.astype(np.float32) for name, tensor in tensors.items()}
+    for name in tensors:
+        if ".mlp." in name:
+            shape = (hidden, WIDE) if "down_proj" in name else (WIDE, hidden)
+            tensors[name] = (draw.standard_normal(shape) / np.sqrt(shape[1])).astype(np.float32)
+    save_file(tensors, source / "model.safetensors")
+    write_converted(source, source.parent / "model", 2, seed=3)
+    return source.parent / "model"
+
+
+def told_and_taken(job: TrainJob) -> tuple[int, int]:
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(job=job)], capture_output=True, encoding="utf-8",
         cwd=Path(__file__).parents[2], check=True,
     )  # fmt: skip
     taken, told = (int(word) for word in done.stdout.split())
+    return told, taken
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"engine": "mezo"}, {"adapter": "lora", "rank": 64}, {"adapter": "delta"}]
+)
+def test_what_is_told_is_near_what_is_taken(model: Path, tmp_path: Path, changes: dict[str, object]) -> None:
+    told, taken = told_and_taken(make_job(model, tmp_path, **changes))
+    assert taken <= told < taken + 256_000_000
+
+
+def test_many_directions_of_whole_matrices_are_not_there_at_once(wide_model: Path, tmp_path: Path) -> None:
+    """Twelve places to look at, of which two are together."""
+    told, taken = told_and_taken(
+        make_job(
+            wide_model,
+            tmp_path,
+            layers=1,
+            batch=4,
+            engine="mezo",
+            adapter="delta",
+            directions=6,
+            forget_limit=0.0,
+        )
+    )
     assert taken <= told < taken + 256_000_000

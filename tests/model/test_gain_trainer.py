@@ -98,25 +98,6 @@ def test_gains_are_factors_of_the_stored_scales(engine: Engine, tmp_path: Path) 
     assert loss_of(trainer, batch)[0] == before
 
 
-@pytest.mark.parametrize("family", ["smollm2", "qwen2-window"])
-def test_replicas_are_what_their_parameters_give_alone(engine: Engine, family: str, tmp_path: Path) -> None:
-    """Bit for bit, for windows of different lengths: one forward pass instead of three."""
-    folder = converted(family, 2, tmp_path / "model")
-    tokens, targets = windows(folder, 7)
-    targets[2, 5:] = -1
-    targets[4] = -1
-    trainer = GainTrainer(LayerStack(engine, folder), 2, WINDOW)
-    batch = trainer.batch(tokens, targets)
-    assert batch.lengths[2] <= 5 and batch.lengths[4] == 1
-    rows = np.random.default_rng(6).normal(0, 0.3, (3, trainer.size))
-    scores = trainer.replicas(batch, rows)
-    assert len({score.loss for score in scores}) == 3
-    for row, score in zip(rows, scores, strict=True):
-        trainer.set_parameters(row)
-        assert trainer.score(batch) == score
-    assert scores[0].windows == 6
-
-
 def test_right_is_the_most_probable_in_every_token(engine: Engine, tmp_path: Path) -> None:
     folder = converted("smollm2", 4, tmp_path / "model")
     tokens, _ = windows(folder, 4)

@@ -41,7 +41,7 @@ def test_directions_have_nothing_to_do_with_each_other() -> None:
 
 def test_a_step_is_the_definition() -> None:
     mezo, a = Mezo(seed=7, epsilon=0.01, directions=2, clip=2.0), np.array([0.5, -1.0, 2.0])
-    places = mezo.places(a, 4)
+    places = list(mezo.places(a, 4))
     u = [signs(7, 4, j, 3) for j in range(2)]
     want = [a + 0.01 * u[0], a - 0.01 * u[0], a + 0.01 * u[1], a - 0.01 * u[1]]
     np.testing.assert_array_equal(places, want)
@@ -57,7 +57,7 @@ def test_a_step_is_the_definition() -> None:
 def test_one_sided_it_looks_once_where_it_is() -> None:
     mezo, a = Mezo(7, 0.01, 3, 100.0, one_sided=True), np.array([0.5, -1.0, 2.0])
     u = [signs(7, 4, j, 3) for j in range(3)]
-    np.testing.assert_array_equal(mezo.places(a, 4), [a, *(a + 0.01 * each for each in u)])
+    np.testing.assert_array_equal(list(mezo.places(a, 4)), [a, *(a + 0.01 * each for each in u)])
     assert mezo.looks == 4 and Mezo(7, 0.01, 3, 100.0).looks == 6
     np.testing.assert_allclose(mezo.slopes([1.0, 1.5, 0.0, 1.0]), [50.0, -100.0, 0.0], rtol=1e-6)
 
@@ -87,7 +87,7 @@ def test_the_reach_is_in_the_look_and_in_the_move() -> None:
     reach = np.array([1.0, 0.0, 0.5])
     mezo, a = Mezo(7, 0.01, 1, 100.0, reach), np.array([0.5, -1.0, 2.0])
     u = signs(7, 0, 0, 3) * reach
-    np.testing.assert_array_equal(mezo.places(a, 0), [a + 0.01 * u, a - 0.01 * u])
+    np.testing.assert_array_equal(list(mezo.places(a, 0)), [a + 0.01 * u, a - 0.01 * u])
     moved = a.copy()
     mezo.move(moved, 0, np.array([2.0], np.float32), 0.1)
     np.testing.assert_allclose(moved, a - 0.1 * 2.0 * u, rtol=1e-12)
