@@ -87,8 +87,9 @@ HELP = {
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
         "same soul again.\n\n"
-        'LESSON: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."}\n'
-        "for each example, of which the answer is learned.",
+        'LESSON: a .u32 that `prepare` made, a text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for each\n'
+        "example, of which the answer is learned. Conversations, tables, other rows and folders go through `prepare`\n"
+        "first. UTF-8, UTF-16, cp932 and EUC-JP are told apart.",
     ),
     "adopt": (
         "keep a soul that a training has set aside",
@@ -221,7 +222,7 @@ OPTIONS = {
     "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
     "chat_template": "how the conversation is written for the model: {known}, or a Jinja file (default: the model's "
     "own)",
-    "lesson": "what to learn: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl of examples",
+    "lesson": "what to learn: a .u32 that `prepare` made, a text, or a .jsonl of examples",
     "prepare_model": "the model that is to learn: its tokenizer and its chat template are used",
     "prepare_inputs": "files and folders",
     "pack_out": "the pack to write; it must not exist yet",

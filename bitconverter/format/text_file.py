@@ -38,6 +38,18 @@ def read_text(path: str) -> str:
         ) from error
 
 
+def read_any_text(path: Path) -> Decoded:
+    """A file in any encoding that decode_text() knows. Raises UserError("lesson-binary"); OSError."""
+    found = decode_text(path.read_bytes())
+    if found is None:
+        raise UserError(
+            "lesson-binary",
+            f"{path} is no text that can be read. Save it as UTF-8 text and try again.",
+            path=str(path),
+        )
+    return found
+
+
 def decode_text(data: bytes) -> Decoded | None:
     """The text of a file in UTF-8, UTF-16, ISO-2022-JP, EUC-JP, cp932 or what looks most like it; None: no text.
 

@@ -121,8 +121,8 @@ class PrepareJob:
         """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
         Note("files-left-out"), Note("lesson-no-end-token").
 
-        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", those of find_inputs(), read_input(),
-        of the tokenizer and the template, "raw-u32"; Cancelled.
+        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of find_inputs(),
+        read_input(), of the tokenizer and the template, "raw-u32"; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()
@@ -329,18 +329,7 @@ class _Preparation:
         job, rows = self.job, self.builder.rows
         used, count = sum(f.used for f in self.files), sum(f.rows for f in self.files)
         if not used and job.out:
-            first = self.problems[0] if self.problems else None
-            why = (
-                f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
-                if first
-                else "there is no row in the files"
-            )
-            raise UserError(
-                "prepare-nothing",
-                f"Nothing can be learned from these files: of {count} rows none can be used ({why}). "
-                "Look at them with --preview 3, or try --fix.",
-                rows=count, why=why,
-            )  # fmt: skip
+            raise _nothing(count, self.problems[:1])
         pack = self._pack(inputs) if used else None
         rejects = ""
         if job.out and pack is not None:
@@ -389,6 +378,22 @@ def _template(folder: Path, style: str) -> ChatTemplate | None:
         if error.code == "no-chat-template" and style == "auto":
             return None
         raise
+
+
+def _nothing(rows: int, problems: list[Rejected]) -> UserError:
+    if not problems:
+        return UserError(
+            "prepare-empty",
+            "Nothing can be learned from these files: there is no row in them. Choose other files.",
+        )
+    first = problems[0]
+    why = f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
+    return UserError(
+        "prepare-nothing",
+        f"Nothing can be learned from these files: of {rows} rows none can be used ({why}). "
+        "Look at them with --preview 3, or try --fix.",
+        rows=rows, why=why, problem=vars(first),
+    )  # fmt: skip
 
 
 def _setting(name: str, value: object, allowed: str) -> UserError:

@@ -8,7 +8,7 @@ from pathlib import Path
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import KINDS
 from bitconverter.format.pack_file import looks_raw
-from bitconverter.format.text_file import Decoded, decode_text
+from bitconverter.format.text_file import Decoded, read_any_text
 
 RAW = ".u32"
 REJECTED = ".rejected.jsonl"  # what an earlier preparation left beside its pack
@@ -46,17 +46,9 @@ def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
 def read_input(entry: Input) -> Decoded:
     """The text of a file. Raises UserError("lesson-file-missing", "lesson-binary")."""
     try:
-        data = entry.path.read_bytes()
+        return read_any_text(entry.path)
     except OSError as error:
         raise _missing(entry.path, error) from error
-    decoded = decode_text(data)
-    if decoded is None:
-        raise UserError(
-            "lesson-binary",
-            f"{entry.path} is no text that can be read. Save it as UTF-8 text and try again.",
-            path=str(entry.path),
-        )
-    return decoded
 
 
 def _named(path: Path) -> Input:

@@ -306,6 +306,7 @@ def test_what_cannot_begin_is_said(model: Path, tmp_path: Path) -> None:
         assert error_of(dataclasses.replace(job, **changes)).code == code
     nothing = error_of(job_for(model, tmp_path, "{\n"))
     assert nothing.code == "prepare-nothing" and "line 1" in str(nothing)
+    assert error_of(job_for(model, tmp_path, "[]", "a.json")).code == "prepare-empty"
     assert not list(tmp_path.glob("結果*"))
     looked = finish(job_for(model, tmp_path, "{\n", out=""))
     assert (looked.rows, looked.used, looked.tokens) == (1, 0, 0)
