@@ -87,8 +87,8 @@ HELP = {
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
         "same soul again.\n\n"
-        'LESSON: a .u32 that `prepare` made, a text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for each\n'
-        "example, of which the answer is learned. Conversations, tables, other rows and folders go through `prepare`\n"
+        'LESSON: a .u32 that `prepare` made, a text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for\n'
+        "each example, of which the answer is learned. Conversations, tables, other rows and folders go through `prepare`\n"
         "first. UTF-8, UTF-16, cp932 and EUC-JP are told apart.",
     ),
     "adopt": (

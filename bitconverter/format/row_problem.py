@@ -45,6 +45,10 @@ REASONS: dict[str, tuple[str, str]] = {
         "remove these turns, or the row",
     ),
     "no-answer": ("nobody answers in it", "add a turn of the assistant, or remove the row"),
+    "no-question": (
+        "nobody asks in it: it has answers alone",
+        "add a turn of the user before the answer, or make the answer a row with text",
+    ),
     "begins-with-answer": ("it begins with an answer", "remove what comes before the first question"),
     "ends-with-question": ("its last turn has no answer", "remove the last turn, or answer it"),
     "half-character": ("its {field} holds half a character (a lone surrogate)", "write the text again"),

@@ -121,8 +121,8 @@ class PrepareJob:
         """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
         Note("files-left-out"), Note("lesson-no-end-token").
 
-        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of find_inputs(),
-        read_input(), of the tokenizer and the template, "raw-u32"; Cancelled.
+        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of
+        find_inputs(), read_input(), of the tokenizer and the template, "raw-u32"; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()

@@ -131,6 +131,9 @@ def _conversation(row: dict[str, Any], name: str, mending: Mending) -> Conversat
     entries = row[name]
     for number, entry in enumerate(entries):
         turns.append(_turn(entry, f"{name}[{number}]", mending))
+    roles = {turn.role for turn in turns}
+    if "assistant" in roles and "user" not in roles:
+        raise RowProblem("no-question", name)
     at = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
     while at < len(turns) and turns[at].role == "assistant":
         mending.mend(RowProblem("begins-with-answer", turns[at].field))

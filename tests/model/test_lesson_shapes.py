@@ -84,6 +84,9 @@ def say(role: str, text: Any = "x") -> dict[str, Any]:
         ({"text": {}}, "field-kind", "text"),
         ({"messages": []}, "no-answer", "messages"),
         ({"messages": [say("user")]}, "no-answer", "messages"),
+        ({"conversations": [{"from": "gpt", "value": "a"}]}, "no-question", "conversations"),
+        ({"messages": [say("system"), say("assistant"), say("assistant")]}, "no-question", "messages"),
+        ({"messages": [say("system")]}, "no-answer", "messages"),
         ({"messages": ["x"]}, "field-kind", "messages[0]"),
         ({"messages": [{"content": "x"}]}, "field-missing", "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "field-missing", "messages[0].content"),
@@ -103,6 +106,10 @@ def test_what_is_wrong_is_named_with_its_place(row: dict[str, Any], code: str, f
     with pytest.raises(RowProblem) as raised:
         shape_of(row, Mending(False))
     assert (raised.value.code, raised.value.field) == (code, field)
+    if not raised.value.mends:
+        with pytest.raises(RowProblem) as again:  # asking for repairs finds no other reason
+            shape_of(row, Mending(True))
+        assert again.value.code == code
     assert raised.value.reason() and raised.value.fix()
 
 

@@ -31,6 +31,7 @@ ROWS_JA: dict[str, tuple[str, str]] = {
     "role-unknown": ("{field} の {found} は役割として使えません", "system、user、assistant のどれかにしてください"),
     "role-tool": ("{field} に {found} があります。ツールの呼び出しはまだ学習できません", "そのやり取りか、この行を消してください"),
     "no-answer": ("答えがひとつもありません", "assistant の発言を足すか、この行を消してください"),
+    "no-question": ("質問がなく、答えだけです", "答えの前に user の発言を足すか、text の行にしてください"),
     "begins-with-answer": ("答えから始まっています", "最初の質問より前を消してください"),
     "ends-with-question": ("最後の質問に答えがありません", "最後の質問を消すか、答えを足してください"),
     "half-character": ("{field} に文字の片割れ（サロゲート）があります", "文を書き直してください"),
