@@ -271,8 +271,9 @@ OPTIONS = {
     "runs_rate": "with go-on: another rate (default: the one it had)",
     "runs_most": "list at most so many (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
-    "processor is too hot (Windows tells no temperatures)",
-    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (default: look at none)",
+    "processor is too hot (on Windows the temperature is not read)",
+    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on X11, not "
+    "under Wayland; default: look at none)",
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, without .aside",
