@@ -78,7 +78,9 @@ def test_a_japanese_text_is_cut_between_characters(tiny_model: Path, tmp_path: P
     source, model = tmp_path / "source", tmp_path / "モデル"
     shutil.copytree(tiny_model, source)
     edit_config(source, vocab_size=256)  # a token for every byte
-    edit_tensors(source, lambda tensors: tensors.update({EMBEDDING: np.tile(tensors[EMBEDDING], (2, 1))[:256]}))
+    edit_tensors(
+        source, lambda tensors: tensors.update({EMBEDDING: np.tile(tensors[EMBEDDING], (2, 1))[:256]})
+    )
     write_converted(source, model, 2, seed=3)
     write_byte_tokenizer(model)
     text = "港はゆっくりと目を覚ました。まずカモメが、それから綱が。x"  # 85 bytes: cut everywhere

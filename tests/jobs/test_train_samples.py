@@ -143,7 +143,12 @@ def test_an_answer_that_is_cut_has_whole_characters(
     ids = tokenizer.encode("あります。お茶", add_special_tokens=False)
     assert len(ids) == 21  # three tokens a character
     taught = TaughtModel(Engine(1), model, tokenizer)
-    for start, stop, shown in ((0, 20, "あります。お"), (0, 21, "あります。お茶"), (2, 20, "あります。お"), (0, 2, "")):
+    for start, stop, shown in (
+        (0, 20, "あります。お"),
+        (0, 21, "あります。お茶"),
+        (2, 20, "あります。お"),
+        (0, 2, ""),
+    ):
         monkeypatch.setattr(taught_model, "greedy", lambda *_, made=ids[start:stop]: made)
         asked = tokenizer.encode("お茶は?", add_special_tokens=False) + ids[:start]
         assert taught.answer(asked, 99, Cancel()) == shown
