@@ -88,8 +88,8 @@ HELP = {
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
         "same soul again.\n\n"
         'LESSON: a .u32 that `prepare` made, a text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for\n'
-        "each example, of which the answer is learned. Conversations, tables, other rows and folders go through `prepare`\n"
-        "first. UTF-8, UTF-16, cp932 and EUC-JP are told apart.",
+        "each example, of which the answer is learned. Conversations, tables, other rows and folders go through\n"
+        "`prepare` first. UTF-8, UTF-16, cp932 and EUC-JP are told apart.",
     ),
     "adopt": (
         "keep a soul that a training has set aside",
@@ -272,8 +272,8 @@ OPTIONS = {
     "runs_most": "list at most so many (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
     "processor is too hot (on Windows the temperature is not read)",
-    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on X11, not "
-    "under Wayland; default: look at none)",
+    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on "
+    "X11, not under Wayland; default: look at none)",
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, without .aside",

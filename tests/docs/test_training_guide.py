@@ -162,4 +162,4 @@ def test_the_guides_the_help_and_the_settings_say_the_same_of_heat_on_windows() 
     for text in (japanese, settings[1]):
         assert "Windowsでは温度を調べない" in text.replace(" ", "") and "管理者" not in text
     for text in (english, OPTIONS["train_away"]):
-        assert "on Windows and on X11, not under Wayland" in text
+        assert "seen on Windows and on X11, not under Wayland" in text
