@@ -68,6 +68,9 @@ def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
             line = row.line + row.source[: row.source.index("�")].count("\n")
             problem = RowProblem("damaged-letters", line=line, encoding=found.encoding)
             yield BadRow(line, problem, row.source, row.place)
+        elif "\0" in row.source:
+            line = row.line + row.source[: row.source.index("\0")].count("\n")
+            yield BadRow(line, RowProblem("zero-byte", line=line), row.source, row.place)
         else:
             yield row
 

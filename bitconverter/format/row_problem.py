@@ -29,6 +29,13 @@ REASONS: dict[str, tuple[str, str]] = {
         "some of its bytes are no {encoding}",
         "open the file in an editor, repair this line and save it as UTF-8",
     ),
+    "zero-byte": ("it holds a zero byte", "remove it, or save the file as text again"),
+    "no-text": ("it is no text that can be read", "save it as UTF-8 text, or take it out of the folder"),
+    "packed-file": (
+        "it is a {kind} file, whatever its name says",
+        "save what is inside as text, or take it out of the folder",
+    ),
+    "file-gone": ("it cannot be read", "look whether it is still there and may be read"),
     "unknown-fields": (
         "its fields ({found}) are none that are known",
         "name them prompt and answer, or messages, conversations, instruction and output, or text (a table does that "
@@ -52,6 +59,7 @@ REASONS: dict[str, tuple[str, str]] = {
     "begins-with-answer": ("it begins with an answer", "remove what comes before the first question"),
     "ends-with-question": ("its last turn has no answer", "remove the last turn, or answer it"),
     "half-character": ("its {field} holds half a character (a lone surrogate)", "write the text again"),
+    "zero-letter": ("its {field} holds a zero character", "remove it"),
     "special-token": (
         "its {field} holds {found}, which has a meaning of its own for this model",
         "remove it: the model's template adds what is needed",
@@ -63,7 +71,11 @@ REASONS: dict[str, tuple[str, str]] = {
     ),
     "too-long": (
         "it has {tokens} tokens, and a window holds {most}",
-        "shorten it, or prepare with --window {needed}",
+        "shorten it, divide it into several rows, or let prepare take it with --window {needed}",
+    ),
+    "too-long-for-model": (
+        "it has {tokens} tokens, and this model reads {limit} at most",
+        "shorten it, or divide it into several rows",
     ),
     "no-tokens": ("its {field} gives no token", "fill it in, or remove the row"),
     "same-as": ("it is the same as {path}, line {other}", "remove one of them"),
@@ -104,7 +116,7 @@ WHYS: dict[str, tuple[str, str]] = {
 MENDED = frozenset(
     {
         "python-dict", "trailing-comma", "list-comma", "field-number", "begins-with-answer", "ends-with-question",
-        "half-character",
+        "half-character", "zero-letter",
     }
 )  # fmt: skip
 

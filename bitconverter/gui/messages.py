@@ -129,10 +129,10 @@ def _row_fields(fields: dict[str, Any]) -> dict[str, str]:
     told = fields.get("problem")
     if not isinstance(told, dict):
         return {}
-    reason, _ = row_text(told["code"], told["fields"], told["reason"], told["fix"])
+    reason, fix = row_text(told["code"], told["fields"], told["reason"], told["fix"])
     if "file" not in told:
         return {"reason": reason}
-    return {"why": f"{row_where(told['file'], told['line'], told['place'])}: {reason}"}
+    return {"why": f"{row_where(told['file'], told['line'], told['place'])}: {reason}", "help": fix}
 
 
 def check_text(item: "CheckItem") -> str:

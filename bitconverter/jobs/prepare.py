@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bitconverter import __version__
+from bitconverter.engine import EngineError, check_config
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
@@ -162,8 +163,10 @@ class _Preparation:
         folder = Path(job.model)
         self.tokenizer = Tokenizer(folder)
         self.template = _template(folder, job.style)
-        self.encoder = LessonEncoder(self.tokenizer, self.template, job.window, job.system)
-        self.builder = PackBuilder(job.window, job.together)
+        limit = _positions(folder)
+        self.window = job.window if limit is None else min(job.window, limit)
+        self.encoder = LessonEncoder(self.tokenizer, self.template, self.window, job.system, limit)
+        self.builder = PackBuilder(self.window, job.together)
         self.problems: list[Rejected] = []
         self.previews: list[Preview] = []
         self.files: list[FileReport] = []
@@ -193,11 +196,7 @@ class _Preparation:
         if entry.path.suffix.lower() == RAW:
             encoding, rows = "", self._raw_rows(entry)
         else:
-            decoded = read_input(entry)
-            encoding, rows = (
-                decoded.encoding,
-                self._text_rows(entry, read_rows(entry.path, decoded, self.job.mend)),
-            )
+            encoding, rows = self._text(entry)
         count = used = mended = 0
         for where, encoded, problem, source, mendings in rows:
             if count % ROWS_BETWEEN == 0:
@@ -219,7 +218,15 @@ class _Preparation:
             "path": entry.name, "encoding": encoding, "rows": count, "used": used, "rejected": count - used,
         }))  # fmt: skip
 
-    def _text_rows(self, entry: Input, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
+    def _text(self, entry: Input) -> tuple[str, Iterator["_Outcome"]]:
+        """(encoding, rows)"""
+        try:
+            decoded = read_input(entry)
+        except RowProblem as problem:
+            return "", iter([(Where(1), None, problem, "", ())])
+        return decoded.encoding, self._text_rows(read_rows(entry.path, decoded, self.job.mend))
+
+    def _text_rows(self, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
         for row in rows:
             if isinstance(row, BadRow):
                 where = Where(row.problem.line or row.line, row.place)
@@ -262,7 +269,7 @@ class _Preparation:
             if not any(learned):
                 yield Where(number), None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
                 continue
-            kind = EXAMPLE if mask is not None and len(part) <= self.job.window + 1 else TEXT
+            kind = EXAMPLE if mask is not None and len(part) <= self.window + 1 else TEXT
             yield Where(number), Encoded(part, learned, kind), None, "", ()
 
     def _twice(self, encoded: Encoded | None, path: str, where: Where) -> RowProblem | None:
@@ -333,9 +340,12 @@ class _Preparation:
         pack = self._pack(inputs) if used else None
         rejects = ""
         if job.out and pack is not None:
+            beside = Path(job.out).with_suffix(REJECTED)
             if self._lines:
-                rejects = str(Path(job.out).with_suffix(REJECTED))
-                write_bytes(Path(rejects), b"".join(self._lines))
+                rejects = str(beside)
+                write_bytes(beside, b"".join(self._lines))
+            else:
+                beside.unlink(missing_ok=True)  # of an earlier preparation under this name
             write_pack(Path(job.out), pack)
         examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
@@ -369,6 +379,14 @@ class _Preparation:
 _Outcome = tuple[Where, Encoded | None, RowProblem | None, str, tuple[str, ...]]
 
 
+def _positions(folder: Path) -> int | None:
+    """How many tokens the model reads at most; None where its config.json does not say."""
+    try:
+        return int(check_config((folder / "config.json").read_bytes()).max_positions)
+    except (OSError, EngineError):
+        return None
+
+
 def _template(folder: Path, style: str) -> ChatTemplate | None:
     if style == "plain":
         return None
@@ -390,9 +408,9 @@ def _nothing(rows: int, problems: list[Rejected]) -> UserError:
     why = f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
     return UserError(
         "prepare-nothing",
-        f"Nothing can be learned from these files: of {rows} rows none can be used ({why}). "
-        "Look at them with --preview 3, or try --fix.",
-        rows=rows, why=why, problem=vars(first),
+        f"Nothing can be learned from these files: of {rows} rows none can be used ({why}). What would help: "
+        f"{first.fix}{', or --fix' if first.mends else ''}.",
+        rows=rows, why=why, help=first.fix, problem=vars(first),
     )  # fmt: skip
 
 

@@ -29,6 +29,9 @@ QA = [("user", "q", False), ("assistant", "a", True)]
         {"instruction": "q", "output": "a", "input": None},
         {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"conversations": [{"from": "human", "text": "q"}, {"speaker": "gpt", "text": "a"}]},
+        {"conversations": [{"author": "human", "content": "q"}, {"Role": "Model", "Content": "a"}]},
+        {"instruction": "q", "context": "", "response": "a", "category": "x"},
         {
             "messages": [
                 {"role": "user", "content": [{"type": "text", "text": "q"}]},
@@ -47,6 +50,12 @@ def test_alpaca_with_input_history_and_system() -> None:
         ("system", "s", False), ("user", "p", False), ("assistant", "r", True),
         ("user", "q\n\nx", False), ("assistant", "a", True),
     ]  # fmt: skip
+
+
+def test_a_context_is_a_part_of_the_question() -> None:
+    for context in ("context", "input"):
+        assert turns({"instruction": "q", context: "x", "response": "a"})[0] == ("user", "q\n\nx", False)
+    assert turns({"context": "x", "question": "q", "answer": "a"})[0] == ("user", "x\n\nq", False)
 
 
 def test_a_weight_of_zero_is_not_learned() -> None:
@@ -82,7 +91,7 @@ def say(role: str, text: Any = "x") -> dict[str, Any]:
         ({"prompt": "", "answer": "a"}, "field-empty", "prompt"),
         ({"prompt": ["q"], "answer": "a"}, "field-kind", "prompt"),
         ({"text": {}}, "field-kind", "text"),
-        ({"messages": []}, "no-answer", "messages"),
+        ({"messages": []}, "field-empty", "messages"),
         ({"messages": [say("user")]}, "no-answer", "messages"),
         ({"conversations": [{"from": "gpt", "value": "a"}]}, "no-question", "conversations"),
         ({"messages": [say("system"), say("assistant"), say("assistant")]}, "no-question", "messages"),
@@ -98,6 +107,8 @@ def say(role: str, text: Any = "x") -> dict[str, Any]:
             "messages[1]",
         ),
         ({"messages": [say("user", [{"type": "image_url"}])]}, "field-kind", "messages[0].content[0]"),
+        ({"conversations": [{"from": "human"}]}, "field-missing", "conversations[0].value"),
+        ({"context": 4, "question": "q", "answer": "a"}, "field-number", "context"),
         ({"conversations": [{"from": "human", "value": 3.5}]}, "field-number", "conversations[0].value"),
         ({"instruction": "q", "output": "a", "history": [["p"]]}, "field-kind", "history[0]"),
     ],
