@@ -250,7 +250,8 @@ def _line_value(line: str, number: int, mending: Mending) -> Any:
             mending.mend(RowProblem(code, line=number))
             return repaired
     at = line.index(inside[0]) + why.place + 1
-    raise RowProblem("not-json", line=number, why=why.code, column=at, letter=why.found)
+    code = "json-begin" if (why.code, why.place) == ("json-value", 0) else why.code
+    raise RowProblem("not-json", line=number, why=code, column=at, letter=why.found)
 
 
 def _without_comma(line: str, why: JsonProblem) -> Any:

@@ -87,6 +87,7 @@ REASONS: dict[str, tuple[str, str]] = {
 # The fields `why` and `help` of a reason, by a code that stands in its field `why`.
 WHYS: dict[str, tuple[str, str]] = {
     "json-value": ("{letter} in column {column} is no value", 'put texts between "'),
+    "json-begin": ("it begins with {letter}, not with a brace", "write one JSON object in the line, or remove it"),
     "json-name": ("{letter} in column {column} is no name", 'put names between "'),
     "json-colon": ("a colon is missing in column {column}", "put one between the name and its value"),
     "json-comma": (

@@ -21,6 +21,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_raw, write_pack
 from bitconverter.format.row_problem import Mending, RowProblem
+from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
@@ -138,6 +139,8 @@ class PrepareJob:
             raise _setting("style", self.style, ", ".join(STYLES))
         if self.out and not self.out.lower().endswith(RAW):
             raise _setting("out", self.out, f"a name that ends in {RAW}")
+        if self.out and not Path(self.out).parent.is_dir():
+            raise _unwritable(Path(self.out).parent, "there is no such folder")
         if self.out and Path(self.out).exists():
             raise UserError(
                 "output-exists",
@@ -338,15 +341,7 @@ class _Preparation:
         if not used and job.out:
             raise _nothing(count, self.problems[:1])
         pack = self._pack(inputs) if used else None
-        rejects = ""
-        if job.out and pack is not None:
-            beside = Path(job.out).with_suffix(REJECTED)
-            if self._lines:
-                rejects = str(beside)
-                write_bytes(beside, b"".join(self._lines))
-            else:
-                beside.unlink(missing_ok=True)  # of an earlier preparation under this name
-            write_pack(Path(job.out), pack)
+        rejects = self._write(pack) if job.out and pack is not None else ""
         examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
@@ -357,6 +352,22 @@ class _Preparation:
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
         )  # fmt: skip
+
+    def _write(self, pack: Pack) -> str:
+        """Where the rejected rows are, "" if there are none."""
+        out = Path(self.job.out)
+        beside = out.with_suffix(REJECTED)
+        try:
+            if self._lines:
+                write_bytes(beside, b"".join(self._lines))
+            else:
+                beside.unlink(missing_ok=True)  # of an earlier preparation under this name
+            write_pack(out, pack)
+        except OSError as error:
+            if error.errno in FULL_ERRORS:
+                raise  # the front ends have words for that
+            raise _unwritable(out.parent, error.strerror or str(error)) from error
+        return str(beside) if self._lines else ""
 
     def _pack(self, inputs: list[Input]) -> Pack:
         job = self.job
@@ -396,6 +407,14 @@ def _template(folder: Path, style: str) -> ChatTemplate | None:
         if error.code == "no-chat-template" and style == "auto":
             return None
         raise
+
+
+def _unwritable(folder: Path, why: str) -> UserError:
+    return UserError(
+        "folder-unwritable",
+        f"{folder} cannot be written: {why}. Choose another output folder.",
+        folder=str(folder),
+    )
 
 
 def _nothing(rows: int, problems: list[Rejected]) -> UserError:

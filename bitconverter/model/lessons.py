@@ -19,7 +19,7 @@ import numpy.typing as npt
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, kind_name, read_rows
-from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack
+from bitconverter.format.pack_file import EXAMPLE, Pack, looks_raw, read_pack
 from bitconverter.format.row_problem import RowProblem
 from bitconverter.format.text_file import Decoded, read_any_text
 from bitconverter.model.lesson_pack import pack_windows
@@ -117,6 +117,8 @@ def _packed(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
 ) -> Lessons:
     try:
+        if looks_raw(Path(path)):
+            raise unprepared(path, "it holds raw token ids of another program", tokenizer, labels)
         pack = read_pack(Path(path), cancel.check)
     except OSError as error:
         raise UserError(

@@ -12,18 +12,22 @@ from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.model.lesson_shapes import TURNS, Conversation, shape_of
 from bitconverter.model.tokenizer import Tokenizer
 
-KINDS = {".json": "JSON that is no row a line", ".csv": "a table", ".tsv": "a table"}
+KINDS = {".json": "it is JSON, and not a row a line", ".csv": "it is a table", ".tsv": "it is a table"}
 _SHAPES = {
-    "openai": "conversations, as OpenAI writes them",
-    "sharegpt": "conversations, as ShareGPT writes them",
-    "alpaca": "Alpaca's rows",
-    "pair": "questions and answers under other names",
+    "openai": "it holds conversations, as OpenAI writes them",
+    "sharegpt": "it holds conversations, as ShareGPT writes them",
+    "alpaca": "it holds Alpaca's rows",
+    "pair": "it holds questions and answers under other names",
 }
 
 
 def refuse_unprepared(path: str, tokenizer: Tokenizer, labels: Mapping[str, int]) -> None:
     """Raises UserError("lesson-unprepared") for a folder, a table and .json."""
-    kind = "a folder" if Path(path).is_dir() else KINDS.get(Path(path).suffix.lower(), "")
+    place, kind = Path(path), ""
+    if place.is_dir():
+        kind = "it is a folder"
+    elif place.is_file():
+        kind = KINDS.get(place.suffix.lower(), "")
     if kind:
         raise unprepared(path, kind, tokenizer, labels)
 
@@ -36,8 +40,8 @@ def kind_of_row(row: dict[str, Any]) -> str:
     try:
         shape = shape_of(row, Mending(True))
     except RowProblem:
-        return "conversations" if names & set(TURNS) else ""
-    return _SHAPES[shape.shape] if isinstance(shape, Conversation) else "texts"
+        return "it holds conversations" if names & set(TURNS) else ""
+    return _SHAPES[shape.shape] if isinstance(shape, Conversation) else "it holds texts"
 
 
 def unprepared(path: str, kind: str, tokenizer: Tokenizer, labels: Mapping[str, int]) -> UserError:
@@ -45,7 +49,7 @@ def unprepared(path: str, kind: str, tokenizer: Tokenizer, labels: Mapping[str, 
     command = prepare_command(path, tokenizer, labels)
     return UserError(
         "lesson-unprepared",
-        f"{path} cannot be learned as it is: it holds {kind}. Prepare it first, and train with what comes out: "
+        f"{path} cannot be learned as it is: {kind}. Prepare it first, and train with what comes out: "
         f"{command}",
         path=path, kind=kind, command=command,
     )  # fmt: skip
@@ -53,6 +57,7 @@ def unprepared(path: str, kind: str, tokenizer: Tokenizer, labels: Mapping[str, 
 
 def prepare_command(path: str, tokenizer: Tokenizer, labels: Mapping[str, int]) -> str:
     """As it can be pasted into a terminal. Labels want answers that follow their questions directly."""
-    out = str(Path(path).with_suffix("")) + ".u32"
+    stem = str(Path(path).with_suffix(""))
+    out = f"{stem}-prepared.u32" if path == f"{stem}.u32" else f"{stem}.u32"
     words = ["bitconverter", "prepare", str(tokenizer.folder), path, out, *(["--plain"] if labels else [])]
     return subprocess.list2cmdline(words) if sys.platform == "win32" else shlex.join(words)

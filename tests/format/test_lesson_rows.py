@@ -162,7 +162,8 @@ WHY = [
     ('{"a": "C:\\qdir"}', "json-backslash", 10, "\\q"), ('{"a": "x}', "json-open-text", 7, '"'),
     ('{"a": [1', "json-ends", 9, ""), ('{"a": ', "json-ends", 6, ""), ('{\u201ca\u201d: 1}', "json-curly", 2, "\u201c"),
     ('{"質問": 「はい」}', "json-curly", 8, "「"), ("[" * 100_000, "json-deep", 1, ""),
-    ('{"a": ' + "9" * 5000 + "}", "json-digits", 1, ""), ("nope", "json-value", 1, "nope"),
+    ('{"a": ' + "9" * 5000 + "}", "json-digits", 1, ""), ("nope", "json-begin", 1, "nope"),
+    ("// no row", "json-begin", 1, "/"),
 ]  # fmt: skip
 
 

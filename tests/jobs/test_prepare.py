@@ -408,6 +408,31 @@ def test_the_rejected_rows_of_before_do_not_stay(model: Path, tmp_path: Path) ->
     assert not Path(first.rejects).exists()
 
 
+def test_a_place_that_cannot_be_written_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    last = run_job(
+        job_for(model, tmp_path, lines(GOOD), out=str(tmp_path / "none" / "a.u32")), events.append, Cancel()
+    )
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "folder-unwritable" and str(tmp_path / "none") in str(last.error)
+    assert not [event for event in events if isinstance(event, Note)]  # said before anything is read
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(prepare, "write_pack", refuse)
+    assert error_of(job_for(model, tmp_path, lines(GOOD))).code == "folder-unwritable"
+
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare, "write_pack", fill)
+    last = run_job(job_for(model, tmp_path, lines(GOOD)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, OSError)  # the front ends know a full disk
+
+
 def test_where_nothing_can_be_learned_what_would_help_is_said(model: Path, tmp_path: Path) -> None:
     error = error_of(job_for(model, tmp_path, "こんにちは,やあ\nさようなら,またね\n", "a.csv"))
     assert error.code == "prepare-nothing" and "in its first line" in str(error)

@@ -181,15 +181,15 @@ def test_a_pack_that_does_not_fit_is_refused(tokenizer: Tokenizer, tmp_path: Pat
 
 UNPREPARED = [
     ("messages.jsonl", '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}',
-     "conversations, as OpenAI writes them"),
+     "it holds conversations, as OpenAI writes them"),
     ("chats.jsonl", '{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}',
-     "conversations, as ShareGPT writes them"),
+     "it holds conversations, as ShareGPT writes them"),
     ("alpaca.jsonl", '{"instruction": "q", "input": "", "output": "a"}', "Alpaca's rows"),
     ("pairs.jsonl", '{"question": "q", "answer": "a"}', "questions and answers under other names"),
     ("texts.jsonl", '{"text": "a long text"}', "texts"),
-    ("rows.json", '[{"prompt": "q", "answer": "a"}]', "JSON that is no row a line"),
-    ("table.csv", "prompt,answer\nq,a\n", "a table"),
-    ("table.TSV", "prompt\tanswer\nq\ta\n", "a table"),
+    ("rows.json", '[{"prompt": "q", "answer": "a"}]', "it is JSON, and not a row a line"),
+    ("table.csv", "prompt,answer\nq,a\n", "it is a table"),
+    ("table.TSV", "prompt\tanswer\nq\ta\n", "it is a table"),
 ]  # fmt: skip
 
 
@@ -210,10 +210,22 @@ def test_material_that_is_not_prepared_is_named_with_the_command(
 
 def test_a_folder_is_named_with_the_command_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
-    with pytest.raises(UserError, match="a folder") as raised:
+    with pytest.raises(UserError, match="it is a folder") as raised:
         read_lessons(str(tmp_path / "notes"), tokenizer, 16, Cancel(), {"y": 1, "n": 2})
     assert raised.value.code == "lesson-unprepared"
     assert raised.value.fields["command"].endswith("notes.u32 --plain")  # what labels need
+
+
+def test_raw_token_ids_and_files_that_are_not_there(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "raw.u32").write_bytes(np.arange(20, dtype="<u4").tobytes())
+    with pytest.raises(UserError, match="token ids of another program") as raised:
+        read_lessons(str(tmp_path / "raw.u32"), tokenizer, 16, Cancel())
+    assert raised.value.code == "lesson-unprepared"
+    assert raised.value.fields["command"].endswith("raw-prepared.u32")
+    for name in ("none.csv", "none.txt", "none.u32"):
+        with pytest.raises(UserError) as raised:
+            read_lessons(str(tmp_path / name), tokenizer, 16, Cancel())
+        assert raised.value.code == "text-unreadable"
 
 
 def test_a_bad_row_is_told_with_what_goes_on_without_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
