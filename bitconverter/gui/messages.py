@@ -14,6 +14,7 @@ from PySide6.QtCore import QLocale
 
 from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
+from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
@@ -194,6 +195,8 @@ def note_text(note: Note) -> str:
 
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
+    if _State.language == "ja" and fields.get("why") in CARD_WHYS_JA:
+        fields = {**fields, "why": CARD_WHYS_JA[fields["why"]]}
     return tr(f"why-{code}", **fields)
 
 
