@@ -45,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read at all."""
+    """A row that cannot be read at all; its problem may stand in a later line than its beginning."""
 
     line: int
     problem: RowProblem
@@ -181,12 +181,13 @@ def _rest(
     text: str, at: int, problem: JsonProblem, seen: "_Lines", place: int, stop: int | None = None
 ) -> BadRow:
     """A value that cannot be read, up to `stop`; None: and nothing behind it can."""
-    line = seen.line(problem.place)
+    begin = seen.line(min(at, problem.place))
+    line = begin + text.count("\n", at, problem.place)
     code = "rest-unreadable" if stop is None else "not-json"
     why = RowProblem(
         code, line=line, why=problem.code, column=column(text, problem.place), letter=problem.found
     )
-    return BadRow(line, why, text[at : at + 2000 if stop is None else stop].rstrip(), place)
+    return BadRow(begin, why, text[at : at + 2000 if stop is None else stop].rstrip(), place)
 
 
 def _sibling(text: str, at: int) -> int | None:

@@ -211,7 +211,7 @@ def _examples(
         if number % PIECE == 0:
             cancel.check()
         if isinstance(row, BadRow):
-            raise _bad_row(path, row.line, row.problem, help_text)
+            raise _bad_row(path, row.problem.line or row.line, row.problem, help_text)
         if kind := kind_of_row(row.value) if number == 0 else "":
             raise unprepared(path, kind, tokenizer, labels)
         try:

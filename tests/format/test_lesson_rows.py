@@ -19,7 +19,7 @@ def rows(name: str, text: str, mend: bool = False) -> list[Row | BadRow]:
 
 def told(found: list[Row | BadRow]) -> list[object]:
     """(line, value) of good rows, (line, code) of bad ones."""
-    return [(r.line, r.value if isinstance(r, Row) else r.problem.code) for r in found]
+    return [(r.line, r.value) if isinstance(r, Row) else (r.problem.line, r.problem.code) for r in found]
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,13 @@ def test_behind_a_broken_value_of_a_list_the_next_is_read() -> None:
     assert wrapped == [(4, "not-json"), (6, {"a": {}}), (11, "rest-unreadable")]
 
 
+def test_the_line_of_a_damaged_letter_in_a_broken_value_is_its_own() -> None:
+    text = '[\n  {\n    "a": 1,\n    "b": "?"\n    "c": 2\n  },\n  {"d": 4}\n]'
+    for letter, code in (("\0", "zero-byte"), ("\ufffd", "damaged-letters")):
+        found = list(read_rows(Path("a.json"), Decoded(text.replace("?", letter), "utf_8", True), False))
+        assert told(found) == [(4, code), (7, {"d": 4})]
+
+
 def test_a_comma_that_is_missing_in_a_list_costs_nothing_but_its_row() -> None:
     text = '[{"a": 1}\n{"a": 2},\n{"a": 3}]'
     assert told(rows("a.json", text)) == [(1, {"a": 1}), (2, "list-comma"), (3, {"a": 3})]
@@ -186,7 +193,7 @@ def test_why_it_is_no_json_is_a_code_with_its_place(line: str, why: str, column:
 def test_the_column_in_a_list_is_counted_from_the_beginning_of_its_line() -> None:
     (_, found) = rows("a.json", '[{"a": 1},\n  {"a": True}]')
     assert isinstance(found, BadRow)
-    assert (found.line, found.problem.fields["column"], found.problem.fields["letter"]) == (2, 9, "True")
+    assert (found.problem.line, found.problem.fields["column"], found.problem.fields["letter"]) == (2, 9, "True")
 
 
 def test_tables() -> None:
