@@ -124,7 +124,7 @@ class PrepareJob:
         Note("files-left-out"), Note("lesson-no-end-token").
 
         Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of
-        find_inputs(), read_input(), of the tokenizer and the template, "raw-u32"; Cancelled.
+        find_inputs(), read_input(), of read_raw(), of the tokenizer and the template; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()

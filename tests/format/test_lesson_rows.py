@@ -193,7 +193,11 @@ def test_why_it_is_no_json_is_a_code_with_its_place(line: str, why: str, column:
 def test_the_column_in_a_list_is_counted_from_the_beginning_of_its_line() -> None:
     (_, found) = rows("a.json", '[{"a": 1},\n  {"a": True}]')
     assert isinstance(found, BadRow)
-    assert (found.problem.line, found.problem.fields["column"], found.problem.fields["letter"]) == (2, 9, "True")
+    assert (found.problem.line, found.problem.fields["column"], found.problem.fields["letter"]) == (
+        2,
+        9,
+        "True",
+    )
 
 
 def test_tables() -> None:

@@ -207,6 +207,7 @@ def test_every_error_and_note_that_the_window_can_meet_is_spoken_in_japanese():
     text = _below_the_window()
     errors = set(re.findall(r'(?:UserError|FormatError)\(\s*"([a-z-]+)"', text))
     notes = set(re.findall(r'Note\(\s*"([a-z-]+)"', text))
+    errors |= set(re.findall(r'_raw\(path, "([a-z-]+)"', text))
     assert len(errors) > 20 and len(notes) > 3
     assert errors - set(ERRORS_JA) == set()
     assert {f"note-{code}" for code in notes} - set(MESSAGES) == set()
