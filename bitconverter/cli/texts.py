@@ -113,7 +113,7 @@ HELP = {
         "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n  bitconverter runs pin 2\n"
         "  bitconverter runs go-on 2 15 --out other.soul --steps 60 --rate 0.003\n\n"
         "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
-        "runs, or can go on, or was given up). What was refused, or stopped before its first step, is not listed.\n\n"
+        "runs, or can go on, or was given up). What was refused is not listed.\n\n"
         "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned); diff: first and second\n"
         "(also losses and checks), settings and numbers; pin and unpin: path and step; go-on: what train gives.",
     ),

@@ -127,30 +127,19 @@ def test_too_little_memory_is_no_run_either(
     assert runs_of(job) == []
 
 
-def test_a_training_that_is_stopped_before_its_first_step_is_not_listed(model: Path, tmp_path: Path) -> None:
-    job, cancel = make_job(model, tmp_path), Cancel()
-
-    def emit(event: Event) -> None:
-        if (
-            isinstance(event, Note) and event.code == "train-device"
-        ):  # what comes into the layers is computed next
-            assert [run.outcome for run in runs_of(job)] == ["unfinished"]  # while it is at work, it is
-            cancel.request()
-
-    assert isinstance(run_job(job, emit, cancel), Stopped)
-    assert runs_of(job) == [] and not Path(job.work_dir).exists()
-
-
-def test_a_training_that_breaks_off_says_so(
+def test_a_training_that_breaks_off_is_listed_and_goes_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def broken(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(TrainRun, "_save", broken)
     job = make_job(model, tmp_path)
-    assert isinstance(run_job(job, lambda _: None, Cancel()), Failed)
-    assert [run.outcome for run in runs_of(job)] == ["failed"]
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainRun, "_step", broken)
+        assert isinstance(run_job(job, lambda _: None, Cancel()), Failed)
+    assert [run.outcome for run in runs_of(job)] == ["unfinished"]
+    finish(job)
+    assert [run.outcome for run in runs_of(job)] == ["done"]
 
 
 def test_what_was_ended_early_or_set_aside_says_so(model: Path, tmp_path: Path) -> None:
