@@ -1,26 +1,32 @@
 """Kill a training at random moments and let it go on, again and again: what is redone, and is the result the same?
 
-Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 10000] [--engine exact|mezo] [--damage-every 10]
+Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [--engine exact|mezo] [--damage-every 10]
+                                     [--layers 30] [--texts 24]
 
-A tiny model with a sentence of its own is made and converted by the engine. One training runs without a break; the same
-one is killed (SIGKILL, TerminateProcess on Windows) at moments drawn by the seed, whatever it does then, and started
-again: every fourth time counted from the start of its process, else from its first step. Where processes can be forked,
-they are forked off this one, which has loaded the program: what is killed is the training, not the loading.
+A small model with a sentence of its own is made and converted by the engine; its first layer stands in it many times,
+so that what is computed before the first step (what comes into the last layer, for every window of the lesson) takes a
+good part of the time. One training runs without a break; the same one is killed (SIGKILL, TerminateProcess on Windows)
+at moments drawn by the seed, whatever it does then, and started again: every fourth time counted from the start of its
+process, else from where it first gets on, before the first step or behind it. Where processes can be forked, they are
+forked off this one, which has loaded the program: what is killed is the training, not the loading.
 
 All times are processor time of the training's process, so that a machine that does other things too, or sleeps, changes
 nothing. The moments are drawn so that all kills fall into the time that the training took without a break. A state is
 saved so many seconds after the last one as a training lives on average, which stands for the program's own 20 s; the
 promise of at most 60 s is checked in this scale: nothing may be redone that took longer than 3 times that and the
-longest step. Redone is what lies between the state that is gone on from and the last step told of.
+longest step. Redone is what lies between the state that is gone on from and the last step told of; before the first
+step the parts of the lesson are what is told of.
 
 After every `--damage-every`th kill the newest checkpoint is damaged (cut, a bit turned, DONE removed, emptied, in
-turn). The next start must set it aside as .bad, say so, and go on from an older one; what is redone then counts like
-the rest.
+turn), and before the first step what was kept last (cut, a bit turned, a bit turned in its journal, emptied, in turn).
+The next start must say so (a checkpoint is set aside as .bad), and go on from an older state; what is redone then
+counts like the rest.
 
 One line is printed for each kill, then a table and a line that begins with PASSED or FAILED. Ends with 0 or 1.
 """
 
 import argparse
+import json
 import sys
 import tempfile
 import time
@@ -31,17 +37,20 @@ from types import SimpleNamespace
 
 import killing
 import numpy as np
-from killing import Told, begin, live, to_its_end, verdict
+from killing import WORK, Told, begin, live, to_its_end, verdict
 
-from bitconverter.jobs import train_run, train_state
+from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
+from bitconverter.jobs import train_prefix, train_run, train_state
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, run_job
-from bitconverter.jobs.self_test_model import write_model
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Note, Progress, run_job
+from bitconverter.jobs.self_test_model import HIDDEN, write_model
 from bitconverter.jobs.train import TrainJob
 
 PROMISED, OWN_SAVE = 60.0, 20.0  # seconds
 ROOM = 0.8  # of the time without a break: all kills fall into it
+WINDOW = 32
+NOTHING = -(10**9)  # where a training is that has not got anywhere
 TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the lazy dog. " * 60
 
 
@@ -49,8 +58,10 @@ TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the l
 
 
 def teach(job: TrainJob, save: float, out: Connection) -> None:
-    """Tells (word, step or name, processor seconds of this process)."""
+    """Tells (word, place or name, processor seconds of this process). A place is a step, or the number of windows that
+    are missing before the first one, below zero."""
     train_run.SAVE_SECONDS = save
+    Context.PROGRESS_INTERVAL = 0.0  # every part is told of
     train_run.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
     begun = time.process_time()
 
@@ -58,6 +69,14 @@ def teach(job: TrainJob, save: float, out: Connection) -> None:
         used = time.process_time() - begun
         if isinstance(event, Metric) and event.name == "loss":
             out.send(("step", event.step, used))
+        elif isinstance(event, Progress) and event.item == "prefix":
+            out.send(("made", event.done - event.total, used))
+        elif isinstance(event, Note) and event.code == "prefix-goes-on":
+            out.send(("from", event.fields["windows"] - event.fields["all"], used))
+        elif isinstance(event, Note) and event.code == "train-began":
+            out.send(("began", 0, used))
+        elif isinstance(event, Note) and event.code == "prefix-bad":
+            out.send(("bad", f"{PREPARED}.bad", used))
         elif isinstance(event, Note) and event.code == "resumed-training":
             out.send(("from", event.fields["step"], used))
         elif isinstance(event, Note) and event.code == "checkpoint-bad":
@@ -67,8 +86,9 @@ def teach(job: TrainJob, save: float, out: Connection) -> None:
     out.send(("failed", str(last.error), 0.0) if isinstance(last, Failed) else ("end", 0, 0.0))
 
 
-def make_model(folder: Path, out: Connection) -> None:
+def make_model(folder: Path, layers: int, out: Connection) -> None:
     write_model(folder / "source")
+    pile_up(folder / "source", layers)
     job = ConvertJob(
         str(folder / "source"), str(folder / "model"), planes=2, threads=1, method="fast", report=False
     )
@@ -76,16 +96,42 @@ def make_model(folder: Path, out: Connection) -> None:
     out.send(("end", 0, 0.0) if isinstance(last, Finished) else ("failed", str(last), 0.0))
 
 
+def pile_up(folder: Path, layers: int) -> None:
+    """The model's first layer so many times, in place of its own two."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": layers}), encoding="utf-8")
+    path = folder / "model.safetensors"
+    whole, file = path.read_bytes(), SafetensorsFile(path)
+    entries: list[TensorEntry] = []
+    parts: list[bytes] = []
+    space = 1 << 20
+    for name, entry in file.tensors.items():
+        first = ".layers.0." in name
+        if ".layers." in name and not first:
+            continue
+        for layer in range(layers if first else 1):
+            place = space + sum(map(len, parts))
+            named = name.replace(".layers.0.", f".layers.{layer}.")
+            entries.append(TensorEntry(named, entry.dtype, entry.shape, place, entry.bytes))
+            parts.append(whole[entry.offset : entry.offset + entry.bytes])
+    path.write_bytes(header_bytes(entries, space, {"format": "pt"}) + b"".join(parts))
+
+
 # ---- what the kills cost
+
+
+PREPARED = "what is kept before the first step"
 
 
 @dataclass
 class Seen:
-    """`at`: the processor seconds after which each step was first over, without what was redone. `damaged`: the
-    checkpoint that the next start must find; `may_be_silent`: one was killed before it could have said so."""
+    """`at`: the processor seconds after which it was at each place (see teach()) first, without what was redone;
+    `before`: the kills before the first step. `damaged`: the checkpoint that the next start must find, or PREPARED;
+    `may_be_silent`: one was killed before it could have said so."""
 
-    at: dict[int, float] = field(default_factory=lambda: {0: 0.0})
-    last: int = 0
+    at: dict[int, float] = field(default_factory=lambda: {NOTHING: 0.0})
+    last: int = NOTHING
+    before: int = 0
     redone: list[float] = field(default_factory=list)
     longest_step: float = 0.0
     damaged: str = ""
@@ -99,34 +145,38 @@ class Seen:
         if told and told[-1][0] == "failed":
             self.problems.append(f"the training failed: {told[-1][1]}")
         self.ended = bool(told) and told[-1][0] == "end"
-        told = [one for one in told if one[0] in ("from", "bad", "step")]
-        self._look_for_damage([one for one in told if one[0] != "step"])
+        told = [one for one in told if one[0] in ("from", "bad", "began", *WORK)]
+        self._look_for_damage(told)
         work = [one for one in told if one[0] != "bad"]
         if not work:
             return
-        word, step, used = work[0]
-        assert isinstance(step, int)
-        start = step if word == "from" else 0
+        word, start, used = work[0]
+        if word in WORK:  # it began anew
+            start, used = NOTHING, 0.0
+        if word == "began" and self.last == NOTHING:
+            self.at[0] = used
+        assert isinstance(start, int)
         if start not in self.at:
-            self.problems.append(f"it goes on from step {start}, which it never told of")
+            self.problems.append(f"it goes on from {start}, which it never told of")
             return
         self.redone.append(self.at[self.last] - self.at[start])
-        began, before = (used, used) if word == "from" else (0.0, 0.0)
-        for word, step, used in work:
-            assert isinstance(step, int)
-            if word == "step":
+        began = before = used
+        for word, place, used in work:
+            assert isinstance(place, int)
+            if word in WORK:
                 self.longest_step = max(self.longest_step, used - before)
-                self.at[step] = self.at[start] + used - began
-                self.last, before = step, used
+                self.at[place] = self.at[start] + used - began
+                self.last, before = place, used
 
     def _look_for_damage(self, told: list[Told]) -> None:
         if not self.damaged:
             return
-        said = ("bad", f"{self.damaged}.bad") in [one[:2] for one in told]
-        if said or (told and told[-1][0] == "from"):
+        heard = [one[:2] for one in told]
+        said = ("bad", f"{self.damaged}.bad") in heard
+        if said or any(word != "bad" for word, _ in heard):
             if not said and not self.may_be_silent:
                 self.problems.append(f"{self.damaged} was damaged, and nothing was said of it")
-            if ("from", int(self.damaged.rpartition("-")[2])) in [one[:2] for one in told]:
+            if self.damaged != PREPARED and ("from", int(self.damaged.rpartition("-")[2])) in heard:
                 self.problems.append(f"{self.damaged} was damaged, and it went on from it")
             self.found += said
             self.damaged, self.may_be_silent = "", False
@@ -135,7 +185,9 @@ class Seen:
 
 
 def damage_newest(job: TrainJob, kind: int) -> str:
-    """The name of the checkpoint that is damaged now; "": there are no two."""
+    """The name of the checkpoint that is damaged now, or PREPARED; "": there are no two."""
+    if (job.work_dir / train_prefix.PARTIAL).exists():
+        return damage_prepared(job.work_dir, kind)
     saved = train_state.checkpoints(job.work_dir)
     if len(saved.steps()) < 2:
         return ""
@@ -154,6 +206,29 @@ def damage_newest(job: TrainJob, kind: int) -> str:
     return place.name
 
 
+def damage_prepared(folder: Path, kind: int) -> str:
+    """What of the preparation was kept last; "": nothing was kept."""
+    path, journal = folder / train_prefix.PARTIAL, folder / train_prefix.JOURNAL
+    lines = journal.read_bytes().splitlines(keepends=True)
+    marks = [json.loads(line) for line in lines[1:] if line.endswith(b"\n")]
+    if not marks:
+        return ""
+    end = train_prefix.HEAD + 4 * marks[-1]["windows"] * WINDOW * HIDDEN
+    data = bytearray(path.read_bytes())
+    if kind % 4 == 0:
+        path.write_bytes(data[: end - 50])
+    elif kind % 4 == 1:
+        data[end - 50] ^= 16
+        path.write_bytes(data)
+    elif kind % 4 == 2:
+        lines[len(marks)] = lines[len(marks)].replace(b'"windows":', b'"Windows":')
+        journal.write_bytes(b"".join(lines))
+    else:
+        data[end - 100 : end] = bytes(100)
+        path.write_bytes(data)
+    return PREPARED
+
+
 def kill_again_and_again(
     job: TrainJob, args: argparse.Namespace, whole_seconds: float
 ) -> tuple[int, float, Seen]:
@@ -166,13 +241,16 @@ def kill_again_and_again(
         if seen.ended:
             break
         kills += 1
-        where = f"{patience:.2f} s after its {'first step' if at_work else 'start'}"
+        seen.before += seen.last <= 0
+        where = f"{patience:.2f} s after its {'first result' if at_work else 'start'}"
+        at = f"step {seen.last}" if seen.last > 0 else f"{-seen.last} windows before its first step"
+        at = "its beginning" if seen.last == NOTHING else at
         redone = f", {seen.redone[-1]:.2f} s redone before" if seen.redone else ""
-        print(f"kill {kills} of {args.kills}: {where}, at step {seen.last}{redone}", flush=True)
+        print(f"kill {kills} of {args.kills}: {where}, at {at}{redone}", flush=True)
         if args.damage_every and kills % args.damage_every == 0 and not seen.damaged:
             seen.damaged = damage_newest(job, damages)
             damages += bool(seen.damaged)
-            print(f"  damaged: {seen.damaged or 'nothing, there is no other checkpoint'}", flush=True)
+            print(f"  damaged: {seen.damaged or 'nothing, there is no other state'}", flush=True)
     if not seen.ended and not seen.problems:
         seen.take(live(teach, job, mean))
     return kills, mean, seen
@@ -193,37 +271,58 @@ def judge(args: argparse.Namespace, kills: int, save: float, seen: Seen, same: b
     if kills < args.kills and not problems:
         problems.append(f"it came to its end after {kills} kills: take more --steps")
     if args.damage_every and kills >= args.damage_every and not seen.found:
-        problems.append("no damaged checkpoint was met")
+        problems.append("no damaged state was met")
+    if kills and not 0 < seen.before < kills:
+        problems.append(
+            f"{seen.before} of {kills} kills were before the first step: take other --texts or --steps"
+        )
     print(f"\n{time.strftime('%Y-%m-%d')}, {machine()}, {args.engine}, seed {args.seed}\n")
-    print("| kills | steps | saved every | redone at most | of all work | damaged, found | same bytes |")
-    print("|---|---|---|---|---|---|---|")
-    print(
-        f"| {kills} | {args.steps} | {save:.2f} s | {most:.2f} s (allowed {allowed:.2f}) | {sum(seen.redone):.1f} s of "
-        f"{sum(seen.redone) + seen.at[seen.last]:.1f} s | {seen.found} | {'yes' if same else 'NO'} |"
+    redone = f"{most:.2f} s (allowed {allowed:.2f})"
+    share = f"{sum(seen.redone):.1f} s of {sum(seen.redone) + seen.at[seen.last]:.1f} s"
+    row = (
+        kills,
+        seen.before,
+        args.steps,
+        f"{save:.2f} s",
+        redone,
+        share,
+        seen.found,
+        "yes" if same else "NO",
     )
+    print(
+        "| kills | before | steps | saved every | redone at most | of all work | damaged, found | same bytes |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    print(f"| {' | '.join(map(str, row))} |")
     return verdict(problems)
 
 
 def main() -> None:
     parser = killing.parser(__doc__)
-    parser.add_argument("--steps", type=int, default=10_000)
+    parser.add_argument("--steps", type=int, default=20_000)
+    parser.add_argument("--layers", type=int, default=30, help="of the model; the last one learns")
+    parser.add_argument("--texts", type=int, default=24, help="so many times the lesson's text")
     parser.add_argument("--damage-every", type=int, default=10, help="0: nothing is damaged")
     parser.add_argument("--engine", choices=("exact", "mezo"), default="exact")
     args = parser.parse_args()
     begin()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
+        (folder / "lesson.txt").write_text(TEXT * args.texts, encoding="utf-8")
         whole, killed = (
             TrainJob(
                 str(folder / "model"), str(folder / "lesson.txt"), str(folder / f"{end}.soul"), layers=1,
-                steps=args.steps, batch=4, window=32, engine=args.engine, threads=1, forget_limit=0.0,
+                steps=args.steps, batch=4, window=WINDOW, engine=args.engine, threads=1, forget_limit=0.0,
             )
             for end in ("whole", "killed")
         )  # fmt: skip
-        to_its_end(live(make_model, folder))
-        seconds = [used for word, _, used in to_its_end(live(teach, whole, OWN_SAVE)) if word == "step"][-1]
-        print(f"without a break: {args.steps} steps in {seconds:.1f} s", flush=True)
+        to_its_end(live(make_model, folder, args.layers))
+        told = to_its_end(live(teach, whole, OWN_SAVE))
+        before = next(used for word, _, used in told if word == "began")
+        seconds = [used for word, _, used in told if word == "step"][-1]
+        print(
+            f"without a break: {before:.1f} s, and {args.steps} steps in {seconds - before:.1f} s", flush=True
+        )
         kills, save, seen = kill_again_and_again(killed, args, seconds)
         same = seen.ended and Path(whole.out).read_bytes() == Path(killed.out).read_bytes()
         held = judge(args, kills, save, seen, same)

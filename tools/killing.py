@@ -14,6 +14,7 @@ import psutil
 
 FOREVER = 1e6
 Told = tuple[str, "int | str", float]  # a word, a step or a name, processor seconds of the process
+WORK = ("step", "made")  # words of who has got somewhere
 TICK = 0.01  # seconds in which systems count processor time
 
 
@@ -42,8 +43,8 @@ def begin() -> None:
 def live(
     target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False
 ) -> list[Told]:
-    """A process that is killed after it has used `patience` seconds of the processor, counted from its first step if
-    `at_work`: what it told."""
+    """A process that is killed after it has used `patience` seconds of the processor, counted from its first word of
+    WORK if `at_work`: what it told."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     child = multiprocessing.Process(target=target, args=(*args, theirs))
     child.start()
@@ -54,7 +55,7 @@ def live(
         while begun is None or _used(child.pid) - begun < patience:
             if ours.poll(TICK):
                 told.append(ours.recv())
-                if begun is None and told[-1][0] == "step":
+                if begun is None and told[-1][0] in WORK:
                     begun = _used(child.pid)
         time.sleep(patience % TICK)  # the system counts in ticks; the moments shall not
         child.kill()

@@ -1,6 +1,7 @@
 """On what a model runs, and why, in words."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from bitconverter.cli import texts
@@ -8,6 +9,7 @@ from bitconverter.cli.terminal import as_table, size
 from bitconverter.jobs.device_word import CPU
 from bitconverter.jobs.hardware import Cards
 from bitconverter.jobs.placement import DeviceMemory, Placed
+from bitconverter.store.ran_on import RanOn
 
 
 def reason(code: str, fields: Mapping[str, Any]) -> str:
@@ -38,6 +40,23 @@ def steps_on(fields: Mapping[str, Any]) -> str:
     more = {"bytes": size(fields["bytes"]), "head": texts.HEAD_TOO if fields["head"] else ""}
     said, why = form.format(**{**fields, **more}), reason(fields["code"], fields)
     return f"{said} ({why})" if why else said
+
+
+def ran_on(device: RanOn) -> str:
+    """On what a training ran, with all that decides about its last digits."""
+    if device.where == CPU:
+        return texts.PROCESSOR.format(details="")
+    head = texts.HEAD_TOO if device.head else ""
+    more = texts.RAN_ON_BEFORE.format(before=device.before) if device.before > 0 else ""
+    return texts.RAN_ON_CARD.format(**{**asdict(device), "head": head, "more": more})
+
+
+def ran_on_briefly(device: RanOn) -> str:
+    """`cpu`, `NVIDIA A2`, `NVIDIA A2 4/6`."""
+    if device.where == CPU:
+        return CPU
+    partly = f" {device.layers}/{device.all_layers}" if device.layers < device.all_layers else ""
+    return device.device + partly
 
 
 def memory_line(memory: DeviceMemory) -> str:

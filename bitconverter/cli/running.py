@@ -25,6 +25,7 @@ from bitconverter.jobs.job import (
     Token,
     run_job,
 )
+from bitconverter.store.ran_on import RanOn
 
 POLL_SECONDS = 0.1  # Windows does not wake a waiting thread for Ctrl-C
 
@@ -124,6 +125,8 @@ def describe_note(code: str, fields: dict[str, Any]) -> str:
         fields = {"reason": device_text.reason(fields["code"], fields)}
     if code == "train-device":
         fields = {"said": device_text.steps_on(fields)}
+    if code == "train-device-changed":
+        fields = {when: device_text.ran_on(RanOn(**fields[when])) for when in ("before", "now")}
     if code == "file-read":
         fields = {**fields, "encoding": f" ({fields['encoding']})" if fields["encoding"] else ""}
     try:

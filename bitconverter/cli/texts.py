@@ -106,7 +106,8 @@ HELP = {
     "runs": (
         "the trainings so far, what two of them have differently, and pinned states",
         "List the trainings of this user, the newest first: their number, outcome, steps, the loss on what was held "
-        "back and what is pinned. `runs diff A B` prints the settings and results in which numbers A and B differ. "
+        "back, on what they ran and what is pinned. `runs diff A B` prints the settings and results in which numbers "
+        "A and B differ. "
         "`runs pin A` pins the newest saved state of an unfinished training (`runs pin A STEP`: the one after STEP): "
         "it stays in OUT.soul.pinned when the training goes on and when it ends. `runs go-on A STEP --out NEW.soul` "
         "trains on from there; `runs unpin A STEP` removes it.",
@@ -114,8 +115,9 @@ HELP = {
         "  bitconverter runs go-on 2 15 --out other.soul --steps 60 --rate 0.003\n\n"
         "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
         "runs, or can go on, or was given up). What was refused is not listed.\n\n"
-        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned); diff: first and second\n"
-        "(also losses and checks), settings and numbers; pin and unpin: path and step; go-on: what train gives.",
+        "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned, devices: on what it ran,\n"
+        "one after the other); diff: first and second (also losses and checks), settings and numbers; pin and unpin:\n"
+        "path and step; go-on: what train gives.",
     ),
     "merge": (
         "write what was trained into a copy of the model",
@@ -313,6 +315,11 @@ NOTES = {
     "files-left-out": "{count} files of the folders are of other kinds and left out",
     "lesson-no-end-token": "this model has no token that ends a text: it will not learn to stop",
     "train-device": "{said}",
+    "train-device-changed": "this training ran on {before} until now and goes on on {now}: the last digits of its "
+    "result will differ from those of a run without a break",
+    "prefix-goes-on": "going on with what is computed before the first step: {windows} of {all} windows are there",
+    "prefix-bad": "what was computed before the first step is damaged behind window {windows}: it is computed again "
+    "from there",
     "train-began": (
         "{parameters} parameters learn from {windows} windows ({targets} learned tokens); {checks} are held back"
     ),
@@ -375,7 +382,7 @@ TRAINED_GENERAL = "on a general text {before:.4f} -> {after:.4f} nats per token 
 TRAINED_ASIDE = """\
 set aside, because it has forgotten too much: train with fewer steps or a smaller --rate, or keep it all the same:
           bitconverter adopt {quoted_out}"""
-RUNS_HEADER = ("number", "started", "outcome", "steps", "loss", "pinned", "soul")
+RUNS_HEADER = ("number", "started", "outcome", "steps", "loss", "on", "pinned", "soul")
 RUNS_NONE = "no trainings so far"
 RUNS_WRONG = {
     "diff": "runs diff takes the numbers of two trainings; `bitconverter runs` lists them",
@@ -450,6 +457,9 @@ PROCESSOR = "the processor{details}"
 ON_CARD = "{where} {device}, all {all_layers} layers"
 ON_CARD_PARTLY = "{where} {device}, {layers} of {all_layers} layers{head}, the rest on {processor}"
 HEAD_TOO = " and the head"
+# On what a training ran: RanOn
+RAN_ON_CARD = "{where} {device} ({layers} of {all_layers} layers that learn{head}{more})"
+RAN_ON_BEFORE = ", {before} of those before them"
 STEPS_ON_PROCESSOR = "the steps run on the processor"
 STEPS_ON_CARD = "the steps run on {where} {device}, all {all_layers} layers that learn{head} ({bytes} there)"
 STEPS_ON_CARD_PARTLY = (

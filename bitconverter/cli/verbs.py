@@ -286,8 +286,14 @@ def _runs_text(found: RunList) -> str:
         loss = f"{numbers['before']:.4f} -> {numbers['after']:.4f}" if "after" in numbers else ""
         steps = f"{numbers['steps']:.0f}" if "steps" in numbers else ""
         pinned = " ".join(map(str, each.pinned))
-        rows.append((each.id, _when(each.started), each.outcome, steps, loss, pinned, each.soul))
+        rows.append(
+            (each.id, _when(each.started), each.outcome, steps, loss, _devices(each), pinned, each.soul)
+        )
     return as_table(rows, right={0, 3})
+
+
+def _devices(found: Run) -> str:
+    return ", ".join(map(device_text.ran_on_briefly, found.devices))
 
 
 def _when(milliseconds: int) -> str:
@@ -298,6 +304,7 @@ def _diff_text(diff: RunDiff) -> str:
     rows: list[tuple[Any, ...]] = [("", diff.first.id, diff.second.id)]
     rows += [("started", _when(diff.first.started), _when(diff.second.started))]
     rows += [("outcome", diff.first.outcome, diff.second.outcome)]
+    rows += [("on", _devices(diff.first), _devices(diff.second))]
     rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *diff.numbers)]
     return as_table(rows, right=set())
 

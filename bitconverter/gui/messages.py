@@ -188,6 +188,8 @@ def note_text(note: Note) -> str:
         fields = {"reason": device_reason(fields["code"], fields)}
     if note.code == "train-device":
         fields = {"said": steps_text(fields)}
+    if note.code == "train-device-changed":
+        fields = {when: ran_on_text(fields[when]) for when in ("before", "now")}
     if key in MESSAGES:
         return tr(key, **fields)
     return ", ".join([note.code, *(f"{name} {value}" for name, value in note.fields.items())])
@@ -209,6 +211,15 @@ def steps_text(fields: dict[str, Any]) -> str:
     else:
         key = "steps-partly-tip"
     return f"{tr(key, **fields)}\n{device_reason(fields['code'], fields)}"
+
+
+def ran_on_text(fields: dict[str, Any]) -> str:
+    """On what a training ran, with all that decides about its last digits: the fields of a RanOn."""
+    if fields["where"] == "cpu":
+        return tr("ran-on-cpu")
+    head = tr("ran-on-head") if fields["head"] else ""
+    more = tr("ran-on-before", before=fields["before"]) if fields["before"] > 0 else ""
+    return tr("ran-on-card", **{**fields, "head": head, "more": more})
 
 
 def item_text(item: str) -> str:

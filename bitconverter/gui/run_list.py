@@ -1,13 +1,14 @@
 """The trainings of before: a list; of one its curves and settings, of two what they have differently."""
 
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QTreeWidget, QTreeWidgetItem, QVBoxLayout
 
-from bitconverter.gui.messages import ErrorText, format_duration, tr
+from bitconverter.gui.messages import ErrorText, format_duration, ran_on_text, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.pin_row import PinRow
 from bitconverter.gui.texts import MESSAGES
@@ -120,7 +121,9 @@ class RunList(QFrame):
             self.pins.show_run(None)
             return
         one = diff.first.id == diff.second.id
-        rows = _one(diff.first) if one else [*_both(diff, "settings"), *_both(diff, "numbers")]
+        rows = (
+            _one(diff.first) if one else [*_both(diff, "settings"), *_devices(diff), *_both(diff, "numbers")]
+        )
         names = [tr("runs-number-of", number=diff.first.id), tr("runs-number-of", number=diff.second.id)]
         heads = ["", *(names[:1] if one else names)]
         _fill(self.details, heads, rows, len(rows))
@@ -187,7 +190,18 @@ def _cells(run: Run) -> tuple[str, ...]:
 
 def _one(run: Run) -> list[tuple[str, ...]]:
     both = [*run.settings.items(), *run.numbers.items()]
-    return [(tr(f"run-{name}"), _value(name, value)) for name, value in both if _known(name)]
+    rows = [(tr(f"run-{name}"), _value(name, value)) for name, value in both if _known(name)]
+    return [*rows, (tr("run-devices"), _places(run))]
+
+
+def _devices(diff: RunDiff) -> list[tuple[str, ...]]:
+    first, second = _places(diff.first), _places(diff.second)
+    return [(tr("run-devices"), first, second)] if first != second else []
+
+
+def _places(run: Run) -> str:
+    """On what it ran, one after the other."""
+    return " → ".join(ran_on_text(asdict(device)) for device in run.devices) or "–"
 
 
 def _both(diff: RunDiff, what: str) -> list[tuple[str, ...]]:

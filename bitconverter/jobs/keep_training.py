@@ -31,7 +31,7 @@ class KeepTrainingJob:
             run = TrainRun(self.train, ctx)
             if not run.state.checks:
                 raise _nothing_yet(self.train)
-            run.publish()
+            run.publish(patiently=False)
             result = run.result(time.monotonic() - started)
             record.ended(result, run.state, early=run.state.step < self.train.steps)
             return result

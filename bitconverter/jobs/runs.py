@@ -10,6 +10,7 @@ from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual_rate
 from bitconverter.jobs.train_state import State
+from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
 
 # where it is and runs, and what changes no result
@@ -26,6 +27,11 @@ class RunRecord:
         self._soul = os.path.abspath(job.out)
         if self._path:
             self._try(lambda store: self._keep(store.begin(self._soul, settings_of(job), resumed)))
+
+    def runs_on(self, devices: list[RanOn]) -> None:
+        """On what it has run until now, and runs."""
+        if self._number:
+            self._try(lambda store: store.runs_on(self._number, devices))
 
     def ended(self, result: TrainResult, state: State, early: bool) -> None:
         """It has a result; `early`: before its last step, because the user wanted it."""

@@ -4,6 +4,7 @@ It runs beside a training and touches nothing of it, so a run ends in the same b
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -61,8 +62,21 @@ class TaughtModel:
         put_on(self._model, adapters)
         self._worn = adapters
 
-    def general_loss(self, cancel: Cancel) -> float:
-        """On the built-in general text, in nats per token. Raises Cancelled."""
+    def general_loss(
+        self, cancel: Cancel, known: list[float] | None = None, after_each: Callable[[], None] = lambda: None
+    ) -> float:
+        """On the built-in general text, in nats per token. `known`: the sums over its first windows, from an earlier
+        look; those over the others are put behind them, and after_each() is called. Raises Cancelled."""
+        windows, sums = self._general_windows(), [] if known is None else known
+        del sums[len(windows) :]
+        silent = Context(lambda _: None, cancel)
+        for window in windows[len(sums) :]:
+            found = measure(self._pair, [window], silent)
+            sums.append(math.log(found.perplexity) * found.tokens)
+            after_each()
+        return sum(sums) / sum(len(window) - 1 for window in windows)
+
+    def _general_windows(self) -> list[list[int]]:
         bos = bos_of(self._tokenizer)
         windows = []
         for name in GENERAL_TEXTS:
@@ -70,8 +84,7 @@ class TaughtModel:
             text = place.read_text(encoding="utf-8")
             ids = self._tokenizer.encode(text, add_special_tokens=False)[:GENERAL_TOKENS]
             windows += cut(ids, bos, self.session.n_ctx)
-        silent = Context(lambda _: None, cancel)
-        return math.log(measure(self._pair, windows, silent).perplexity)
+        return windows
 
     def answer(self, prompt: list[int], most: int, cancel: Cancel) -> str:
         """Greedy, at most `most` tokens, to a prompt of which only the end is seen if it is long; whole characters

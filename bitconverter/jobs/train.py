@@ -52,8 +52,10 @@ class TrainJob(TrainSettings):
         _check(self)
         resumed = train_state.present(self.work_dir)
         run = TrainRun(self, ctx)
+        run.place()
         before = _reached(run)
         record = RunRecord(self, ctx, resumed)
+        record.runs_on(run.state.devices)
         try:
             run.go()
             run.publish()
@@ -113,12 +115,13 @@ def _check(job: TrainJob) -> None:
         raise _setting("labels", job.labels[0], "two or more words, or none")
     if not 0 <= job.seed < 2**53:
         raise _setting("seed", job.seed, "0 to 2^53 - 1")
-    if train_state.present(job.work_dir):
+    begun = train_state.checkpoints(job.work_dir).steps()
+    if begun and begun[0] > 0:  # it may be killed behind the writing of its soul
         return
     for path in (Path(job.out), log_path(job.out), aside_path(job.out)):
         if path.exists():
             raise output_exists(str(path))
-    if pins_of(job.out).steps():  # of another training: two would be mixed
+    if pins_of(job.out).steps() and not begun:  # of another training: two would be mixed
         raise output_exists(str(pins_of(job.out).folder))
 
 

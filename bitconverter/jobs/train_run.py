@@ -4,6 +4,9 @@ The order of the examples, the checks and the rate depend on the step alone, so 
 it had not been.
 
 Notes: "train-device" (where, code, bytes, and Placed.told(): what the steps run on, jobs/training_device.py),
+"train-device-changed" (before, now: RanOn as a dictionary; it ran on something else until now), "prefix-goes-on"
+(windows, all: what comes into the learning layers is there for so many already), "prefix-bad" (windows: behind so many
+of them it was damaged, and is computed again),
 "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
 pinned state that it goes on from), "checkpoint-bad" (name: one that is damaged was set aside), "train-slower" (step,
 rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-plateau" (step,
@@ -17,17 +20,18 @@ value), in nats per learned token, and Metric("accuracy", step, value), the shar
 token.
 """
 
+import hashlib
 import math
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from bitconverter import __version__
-from bitconverter.engine import Cancelled, EngineError
+from bitconverter.engine import Cancelled, EngineError, ModelInfo
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_hash
@@ -37,14 +41,16 @@ from bitconverter.jobs.asking import Asking
 from bitconverter.jobs.device_word import CPU, Device
 from bitconverter.jobs.eco import Manners, Probes, tell_blindness, wait_until_free
 from bitconverter.jobs.eta import Eta
+from bitconverter.jobs.general_looks import GeneralLooks
 from bitconverter.jobs.job import Context, Curves, Metric, Note, Progress
 from bitconverter.jobs.learners import AdapterKind, ExactLearner, Learner, MezoLearner
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
 from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_state import ASIDE, Prefix, State
-from bitconverter.jobs.training_device import choose_training_device, lift_what_is_before
+from bitconverter.jobs.train_prefix import Prefix
+from bitconverter.jobs.train_state import ASIDE, Checking, State
+from bitconverter.jobs.training_device import choose_training_device, lift_what_is_before, ran_on
 from bitconverter.jobs.training_memory import Load, check_memory, room_to_keep, training_bytes
 from bitconverter.model.adamw import Schedule
 from bitconverter.model.block_trainer import Batch, BlockTrainer, learned_lengths
@@ -60,7 +66,11 @@ SAVE_SECONDS = 20.0  # at most so much work is done again after a kill
 CHECKS = 10  # looks at the validation windows in a run, beside the one at its start
 CHECK_TOKENS = 8192  # at most so many tokens are looked at
 HELD = 0.1  # the share of windows to check with
-RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps
+RUN_TOKENS = 1024  # the tokens whose hidden states are held at a time outside of steps,
+RUN_WORK = (
+    2 << 40
+)  # fewer where these times a model's weights are more, down to LEAST_RUN: a part shall be over in
+LEAST_RUN = 256  # half a minute on a slow PC, and nothing is saved inside of one
 JUMP = 3.0  # nats above the loss at the start: not learning any more
 MOST_SLOWER = 4
 MOST_SAMPLES = 3
@@ -203,9 +213,14 @@ class TrainRun:
             self.tokens, self.targets, self.tokens.shape, self.base_sha256, __version__
         )
         hidden = self.stack.info.hidden_size
-        self.prefix = Prefix(job.work_dir, f"{self.key} {self.trainer.trained.start}", self.lengths, hidden)
+        self.together = max(
+            1, run_tokens(self.stack.info) // self.window
+        )  # windows at a time, outside of steps
+        key = f"{self.key} {self.trainer.trained.start}"
+        self.prefix = Prefix(job.work_dir, key, self.lengths, hidden, self.together)
         self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = self._begin()
+        self._saved_at = time.monotonic()
         self.asking = Asking(self.stack, tokenizer, job.lesson)
         self.manners = Manners(job.eco, 60 * job.away, Probes())
         self.forgetting: Forgetting | None = None
@@ -229,7 +244,8 @@ class TrainRun:
                     f"{self.job.work_dir} began. Remove that folder to start again from the beginning.",
                     folder=str(self.job.work_dir),
                 )
-            self._tell_going_on("resumed-training", state)
+            if state.step or state.checks:
+                self._tell_going_on("resumed-training", state)
             return state
         return self._pinned() if self.job.begin else State(self.key, start, start.copy())
 
@@ -264,51 +280,102 @@ class TrainRun:
             return None
         return state
 
-    def _write_prefix(self) -> None:
-        """The hidden states of all windows, made once."""
-        if not self.prefix.ready:
-            lift_what_is_before(self.trainer, self.placed, self.asked, self._tokens_outside())
-            self.prefix.write(self._prefix_parts())
-            self.trainer.before = None
-            self.stack.let_go()  # of the layers that do not learn
-
-    def _prefix_parts(self) -> Iterator[F32]:
-        size = max(1, RUN_TOKENS // self.window)
-        eta = Eta(0, len(self.tokens))
-        for start in range(0, len(self.tokens), size):
-            if (reason := self.manners.reason()) is not None:
-                wait_until_free(self.ctx, self.manners, reason)
-                eta = Eta(start, len(self.tokens))
-            part = slice(start, start + size)
-            yield self.trainer.batch(self.tokens[part], self.targets[part], self.cancel).hidden
-            done = min(start + size, len(self.tokens))
-            self.ctx.emit(Progress(done, len(self.tokens), "window", "prefix", eta.update(done)))
-
-    # ---- the steps ----
-
-    def go(self) -> None:
-        state, steps = self.state, self.job.steps
+    def place(self) -> None:
+        """Find out whether there is memory, and on what it is to run; what it has run on so far is in the state, and
+        saved. Raises what choose_training_device() does, UserError("train-memory"), Cancelled."""
         needed = training_bytes(self.stack.info, self._load())
         check_memory(needed)
         whole = self.trainer.trained.start == 0
         # gains, and the last layers alone, are for who has little memory
         if self.job.engine == "exact" and self.job.adapter != "gain" and whole:
             self.trainer.keep = room_to_keep(self.stack.info, self._load(), needed)
-        self.ctx.emit(Metric("memory", state.step, needed + self.trainer.keep))
+        self.ctx.emit(Metric("memory", self.state.step, needed + self.trainer.keep))
         self._choose_device()
         tell_blindness(self.ctx, self.manners)
+        self._look_at_prefix()
+        self._keep_in_mind_where()
+
+    def _look_at_prefix(self) -> None:
+        """How far it is; what is missing of it will be computed on a card too."""
+        found = self.prefix.look(self.cancel.check)
+        if found.damaged:
+            self.ctx.emit(Note("prefix-bad", {"windows": found.windows}))
+        if not self.prefix.ready:
+            if found.windows:
+                fields = {"windows": found.windows, "all": len(self.tokens)}
+                self.ctx.emit(Note("prefix-goes-on", fields))
+            lift_what_is_before(self.trainer, self.placed, self.asked, self._tokens_outside())
+
+    def _keep_in_mind_where(self) -> None:
+        """Sums come in another order on another device: who goes on there is told, and finds it in the state."""
+        state = self.state
+        now = ran_on(self.placed, self.trainer, made_before=self.prefix.ready)
+        if state.devices and now.before == -1:  # nothing is computed there any more
+            now = replace(now, before=state.devices[-1].before)
+        if state.devices and not (state.step or state.checks or state.checking):
+            nothing_yet = self.prefix.windows == 0 or now.before == state.devices[-1].before
+            if nothing_yet:  # that depends on it
+                state.devices.pop()
+        if state.devices and now.differs(state.devices[-1]):
+            fields = {"before": asdict(state.devices[-1]), "now": asdict(now)}
+            self.ctx.emit(Note("train-device-changed", fields))
+        if not state.devices or now.differs(state.devices[-1]):
+            state.devices.append(now)
+            self._save()
+        elif not train_state.present(self.job.work_dir):  # it begins at a pinned state
+            self._save()
+
+    def _write_prefix(self) -> None:
+        """The hidden states of all windows, made once."""
+        if self.prefix.ready:
+            return
+        eta = Eta(self.prefix.windows, len(self.tokens))
+        with self.prefix.making() as made:
+            while made.windows < len(self.tokens):
+                if self._give_way(made.mark):
+                    eta = Eta(made.windows, len(self.tokens))
+                part = slice(made.windows, made.windows + self.together)
+                tokens = self.tokens[part]
+                states = self.trainer.batch(tokens, self.targets[part], self.cancel).hidden
+                made.add(states, len(tokens))
+                done = made.windows
+                self.ctx.emit(Progress(done, len(self.tokens), "window", "prefix", eta.update(done)))
+                if self._save_due():
+                    made.mark()
+                    self._saved_at = time.monotonic()
+        self.trainer.before = None
+        self.stack.let_go()  # of the layers that do not learn
+
+    def _give_way(self, save: Callable[[], None] = lambda: None) -> bool:
+        """Wait where manners want it, once save() is through; whether it has waited."""
+        reason = self.manners.reason()
+        if reason is None:
+            return False
+        save()
+        wait_until_free(self.ctx, self.manners, reason)
+        self._saved_at = time.monotonic()
+        return True
+
+    def _save_due(self) -> bool:
+        return time.monotonic() - self._saved_at >= SAVE_SECONDS
+
+    # ---- the steps ----
+
+    def go(self) -> None:
+        """From where it is to the last step, after place()."""
+        state, steps = self.state, self.job.steps
+        self._saved_at = time.monotonic()
         self._write_prefix()
         self.trainer.set_parameters(state.parameters)
         self.ctx.emit(Note("train-began", {
             "windows": self.n_learn, "checks": self.n_check, "parameters": self.trainer.size,
             "targets": int((self.targets[: self.n_learn] >= 0).sum()),
         }))  # fmt: skip
-        saved, eta = time.monotonic(), Eta(state.step, steps)
+        eta = Eta(state.step, steps)
         try:
             while True:
                 if self._check_due():
                     self._save(best=self._check())
-                    saved = time.monotonic()
                     for prompt in self.job.samples:
                         self._answer(prompt)
                 while (question := self.ctx.questions.take()) is not None:
@@ -316,15 +383,12 @@ class TrainRun:
                     self._answer(question)
                 if state.step >= steps or self._on_plateau():
                     break
-                if (reason := self.manners.reason()) is not None:
-                    self._save()
-                    wait_until_free(self.ctx, self.manners, reason)
-                    saved, eta = time.monotonic(), Eta(state.step, steps)
+                if self._give_way(self._save):
+                    eta = Eta(state.step, steps)
                 self._step()
                 self.ctx.emit(Progress(state.step, steps, "step", eta=eta.update(state.step)))
-                if time.monotonic() - saved >= SAVE_SECONDS:
+                if self._save_due():
                     self._save()
-                    saved = time.monotonic()
         except Cancelled:
             self._save()
             raise
@@ -346,7 +410,7 @@ class TrainRun:
 
     def _tokens_outside(self) -> int:
         """At most, of a call outside of steps."""
-        return max(RUN_TOKENS, self.window)
+        return self.together * self.window
 
     def _load(self) -> Load:
         job, longest = self.job, np.sort(self.lengths[: self.n_learn])[::-1]
@@ -417,14 +481,20 @@ class TrainRun:
 
     def _check(self) -> bool:
         """The loss on the windows held back; whether it is the lowest so far, whose parameters are kept."""
-        state, loss, count, right, windows = self.state, 0.0, 0, 0, 0
-        size = max(1, RUN_TOKENS // self.window)
-        for start in range(self.n_learn, len(self.tokens), size):
-            part = np.arange(start, min(start + size, len(self.tokens)))
+        state = self.state
+        sums = self._sums_of_check()
+        while sums.next < len(self.tokens):
+            self._give_way(self._save)
+            part = np.arange(sums.next, min(sums.next + self.together, len(self.tokens)))
             score = self.trainer.score(self._windows(part), self.cancel)
-            loss, count = loss + score.loss, count + score.tokens
-            right, windows = right + score.right, windows + score.windows
-        value, accuracy = loss / max(1, count), right / max(1, windows)
+            sums = state.checking = Checking(
+                sums.next + len(part), sums.loss + score.loss, sums.tokens + score.tokens,
+                sums.right + score.right, sums.windows + score.windows,
+            )  # fmt: skip
+            if self._save_due():
+                self._save()
+        state.checking = None
+        value, accuracy = sums.loss / max(1, sums.tokens), sums.right / max(1, sums.windows)
         better = value < state.best_loss or not state.checks
         state.checks.append((state.step, value, accuracy))
         if better:
@@ -432,6 +502,14 @@ class TrainRun:
         self.ctx.emit(Metric("validation", state.step, value))
         self.ctx.emit(Metric("accuracy", state.step, accuracy))
         return better
+
+    def _sums_of_check(self) -> Checking:
+        """Those of a look that was broken off, or none."""
+        begun, first, end = self.state.checking, self.n_learn, len(self.tokens)
+        if begun is None or not first < begun.next <= end:
+            return Checking(first)
+        whole_parts = (begun.next - first) % self.together == 0 or begun.next == end
+        return begun if whole_parts else Checking(first)
 
     def _answer(self, prompt: str) -> None:
         """What went wrong with a question is no reason to end the training."""
@@ -456,12 +534,15 @@ class TrainRun:
     def _save(self, best: bool = False) -> None:
         files = {train_state.STATE: self.state.file(self.learner.state())}
         self.checkpoints.save(self.state.step, files, best)
+        self._saved_at = time.monotonic()
 
     # ---- the end ----
 
-    def publish(self) -> None:
+    def publish(self, patiently: bool = True) -> None:
         """Write the soul, and before it the step log; those that an earlier run of this job wrote before it was
-        killed are the same."""
+        killed are the same. `patiently`: waiting where manners want it."""
+        if not patiently:
+            self.manners = Manners(False, 0, Probes())
         state, job = self.state, self.job
         accuracy = {step: right for step, _, right in state.checks}
         made = self.trainer.adapters(state.best)
@@ -494,15 +575,26 @@ class TrainRun:
     def _look_for_forgetting(self, made: Adapters) -> Forgetting:
         self.stack.let_go()  # what follows maps the file once more
         self.stack.engine.let_go()
+        looks = GeneralLooks(self.job.work_dir, self._general_key())
+
+        def between() -> None:
+            looks.save()
+            self._give_way()
+
+        self._give_way()
         model = self.asking.model
         model.wear(Adapters())
         self.ctx.emit(Progress(0, 2, "look", "general"))
-        before = after = model.general_loss(self.cancel)
+        before = after = model.general_loss(self.cancel, looks.before, between)
         if self.state.best_step > 0:
             self.ctx.emit(Progress(1, 2, "look", "general"))
             model.wear(made)
-            after = model.general_loss(self.cancel)
+            after = model.general_loss(self.cancel, looks.after, between)
         return Forgetting(before, after, self.job.forget_limit)
+
+    def _general_key(self) -> str:
+        """Of the model as it was and as it has become."""
+        return f"{self.key} {hashlib.sha256(self.state.best.tobytes()).hexdigest()}"
 
     @property
     def _set_aside(self) -> bool:
@@ -523,6 +615,12 @@ class TrainRun:
             int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
             self.forgetting, self._set_aside, self.placed,
         )  # fmt: skip
+
+
+def run_tokens(info: ModelInfo) -> int:
+    """At most so many tokens go through a model at a time outside of steps, in whole windows."""
+    fitting = RUN_WORK // max(1, info.linear_weights) // LEAST_RUN * LEAST_RUN
+    return min(RUN_TOKENS, max(LEAST_RUN, fitting))
 
 
 def log_path(soul: str) -> Path:

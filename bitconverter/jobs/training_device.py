@@ -14,6 +14,7 @@ from bitconverter.engine import EngineError, TowerParams
 from bitconverter.jobs.device_word import Device, card_number
 from bitconverter.jobs.placement import Placed, choose_card
 from bitconverter.model.block_trainer import BlockTrainer
+from bitconverter.store.ran_on import RanOn
 
 
 def choose_training_device(
@@ -48,3 +49,13 @@ def lift_what_is_before(trainer: BlockTrainer, placed: Placed, asked: Device, to
     device = card_number(placed.where) or 0
     with contextlib.suppress(EngineError):
         trainer.put_before_on_card(TowerParams(device, -1, tokens, memory_limit=asked.memory or 0))
+
+
+def ran_on(placed: Placed, trainer: BlockTrainer, made_before: bool) -> RanOn:
+    """What decides about the last digits; `made_before`: what comes out of the layers before those that learn is there
+    already."""
+    before = len(trainer.before.blocks) if trainer.before else 0
+    device = placed.device if placed.on_device else ""
+    return RanOn(
+        placed.where, device, placed.layers, placed.all_layers, placed.head, -1 if made_before else before
+    )

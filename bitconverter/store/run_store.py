@@ -7,11 +7,12 @@ import json
 import sqlite3
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.store.ran_on import RanOn, ran_on_list
 from bitconverter.store.records import now
 from bitconverter.store.sqlite_file import FileKind, loaded, open_file, storable
 
@@ -26,6 +27,7 @@ MIGRATIONS: tuple[str, ...] = (
         checks TEXT NOT NULL);
     CREATE INDEX run_of_soul ON run(soul);
     """,
+    "ALTER TABLE run ADD COLUMN devices TEXT NOT NULL DEFAULT '[]';",
 )
 RUNS = FileKind(0x4243524E, MIGRATIONS, "runs", "The list of trainings")  # "BCRN"
 
@@ -36,7 +38,7 @@ class Run:
     KEPT (ended before its last step), ASIDE (it has forgotten too much) or FAILED. `soul`: where it lies or was to
     lie. `settings` by the names of TrainSettings, `numbers` by those of TrainResult. The curves are empty in a list:
     losses (step, nats per token), checks (step, nats per token on what is held back). `pinned`: the steps of its
-    pinned states, of which the file knows nothing."""
+    pinned states, of which the file knows nothing. `devices`: on what it ran, one after the other."""
 
     id: int
     started: int
@@ -48,6 +50,7 @@ class Run:
     losses: tuple[tuple[int, float], ...] = ()
     checks: tuple[tuple[int, float], ...] = ()
     pinned: tuple[int, ...] = ()
+    devices: tuple[RanOn, ...] = ()
 
 
 class RunStore:
@@ -78,6 +81,11 @@ class RunStore:
         assert cursor.lastrowid is not None
         return cursor.lastrowid
 
+    def runs_on(self, number: int, devices: Sequence[RanOn]) -> None:
+        """On what run `number` has run until now, and runs."""
+        told = _json([asdict(device) for device in devices])
+        self._connection.execute("UPDATE run SET devices = ? WHERE id = ?", (told, number))
+
     def end(
         self, number: int, outcome: str, soul: str, numbers: Mapping[str, float],
         losses: Sequence[tuple[int, float]], checks: Sequence[tuple[int, float]],
@@ -95,7 +103,7 @@ class RunStore:
     def runs(self, most: int = 200) -> list[Run]:
         """The newest first, without their curves."""
         rows = self._connection.execute(
-            "SELECT id, started, ended, outcome, soul, settings, numbers, '[]', '[]' FROM run "
+            "SELECT id, started, ended, outcome, soul, settings, numbers, '[]', '[]', devices FROM run "
             "ORDER BY id DESC LIMIT ?",
             (most,),
         )
@@ -106,7 +114,8 @@ class RunStore:
         row = None
         if 0 <= number < 2**63:
             row = self._connection.execute(
-                "SELECT id, started, ended, outcome, soul, settings, numbers, losses, checks FROM run WHERE id = ?",
+                "SELECT id, started, ended, outcome, soul, settings, numbers, losses, checks, devices FROM run "
+                "WHERE id = ?",
                 (number,),
             ).fetchone()
         if row is None:
@@ -138,13 +147,13 @@ def _plain(value: Any) -> Any:
 
 def _run(row: Sequence[Any]) -> Run:
     """A value of the wrong type reads as not there."""
-    number, started, ended, outcome, soul, settings, numbers, losses, checks = row
+    number, started, ended, outcome, soul, settings, numbers, losses, checks, devices = row
     found = loaded(numbers, dict)
     return Run(
         int(number), started if isinstance(started, int) else 0, ended if isinstance(ended, int) else None,
         outcome if outcome in OUTCOMES else UNFINISHED, soul if isinstance(soul, str) else "",
         loaded(settings, dict), {key: value for key, value in found.items() if type(value) in (int, float)},
-        _points(losses), _points(checks),
+        _points(losses), _points(checks), devices=tuple(ran_on_list(devices)),
     )  # fmt: skip
 
 

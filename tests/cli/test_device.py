@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -14,13 +15,14 @@ from reference.converted import write_converted
 from bitconverter import engine
 from bitconverter.cli import texts
 from bitconverter.cli.chat import header
-from bitconverter.cli.device_text import reason, where
+from bitconverter.cli.device_text import ran_on_briefly, reason, where
 from bitconverter.cli.main import main
 from bitconverter.cli.running import describe_note
 from bitconverter.jobs.chat import LoadChatJob
 from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.job import Cancel, Finished, run_job
 from bitconverter.jobs.placement import Placed
+from bitconverter.store.ran_on import RanOn
 
 ROOT = Path(__file__).parents[2]
 EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with the C tests
@@ -105,6 +107,19 @@ def test_where_the_steps_of_a_training_run_is_said() -> None:
     assert text.startswith("the steps run on the processor (whole matrices that are added")
     text = describe_note("train-device", {**card_, "where": "cpu", "code": "asked-cpu"})
     assert text == "the steps run on the processor"
+
+
+def test_that_a_training_goes_on_somewhere_else_is_said() -> None:
+    here = asdict(RanOn("cpu", all_layers=6, before=10))
+    there = asdict(RanOn("cuda:0", "NVIDIA A2", 4, 6, True, 10))
+    text = describe_note("train-device-changed", {"before": here, "now": there})
+    assert text == (
+        "this training ran on the processor until now and goes on on cuda:0 NVIDIA A2 (4 of 6 layers that learn and "
+        "the head, 10 of those before them): the last digits of its result will differ from those of a run without "
+        "a break"
+    )
+    assert ran_on_briefly(RanOn("cuda:0", "NVIDIA A2", 4, 6)) == "NVIDIA A2 4/6"
+    assert ran_on_briefly(RanOn("cuda:0", "NVIDIA A2", 6, 6)) == "NVIDIA A2"
 
 
 def test_the_benchmark_says_on_what_it_ran(

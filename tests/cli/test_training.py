@@ -61,6 +61,7 @@ def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[
     assert main(["runs"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines] == ["number", "2", "1"] and "a.soul" in lines[2]
+    assert lines[0].split()[5] == "on" and " cpu " in lines[1] and " cpu " in lines[2]
     assert main(["runs", "--json"]) == 0
     newest, oldest = json.loads(capsys.readouterr().out)["runs"]
     assert (newest["id"], oldest["settings"]["steps"], oldest["outcome"]) == (2, 2, "done")
@@ -69,6 +70,7 @@ def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[
         line.split()[0]: line.split()[1:] for line in capsys.readouterr().out.splitlines() if line[:1].strip()
     }
     assert told["rate"] == ["0.001", "0.002"] and told["steps"] == ["2", "3"] and "layers" not in told
+    assert told["on"] == ["cpu", "cpu"]
     assert main(["runs", "diff", "1"]) == 2 and "two trainings" in capsys.readouterr().err
     assert main(["runs", "diff", "1", "9"]) == 1 and "There is no training 9" in capsys.readouterr().err
 

@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +24,7 @@ from bitconverter.jobs.hardware import Hardware
 from bitconverter.jobs.job import Note
 from bitconverter.jobs.placement import ERRORS, SURPRISES, Placed
 from bitconverter.settings import Settings
+from bitconverter.store.ran_on import RanOn
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 NATIVE = Path(__file__).parents[2] / "native"
@@ -112,6 +113,20 @@ def test_where_the_steps_of_a_training_run_is_on_its_card(language, qtbot):
     shown.show_device(Note("train-device", {**note.fields, "where": "cpu", "code": "delta-needs-cpu"}))
     assert shown.device.text() == {"en": "Processor", "ja": "プロセッサー"}[language]
     assert shown.device.toolTip().count("\n") == 1
+
+
+def test_that_a_training_goes_on_somewhere_else_is_said():
+    here = asdict(RanOn("cpu", all_layers=6, before=10))
+    there = asdict(RanOn("cuda:0", "NVIDIA A2", 4, 6, True, 10))
+    note = Note("train-device-changed", {"before": there, "now": here})
+    messages.set_language("en")
+    assert note_text(note) == (
+        "This training ran on NVIDIA A2 (4 of 6 layers that learn and the head, 10 of those before them) until now "
+        "and goes on on the processor: the last digits of its result will differ from those of a run without a break."
+    )
+    messages.set_language("ja")
+    assert "NVIDIA A2（学習する 6 層のうち 4 層と出力層、その手前の 10 層）" in note_text(note)
+    assert "プロセッサーで続けます" in note_text(note)
 
 
 def test_an_answer_keeps_names_only():

@@ -412,6 +412,7 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
         and one["aim (MeZO)"] == "loss"
     )
     assert one["one side only (MeZO)"] == "no"  # words, not the program's own
+    assert one["ran on"] == "the processor"
     items[1].setSelected(True)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     told = {
@@ -419,6 +420,7 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
         for item in (found.details.topLevelItem(row) for row in range(found.details.topLevelItemCount()))
     }
     assert told["steps"] == ("6", "4") and "rate" not in told and not found.plot.isVisible()
+    assert "ran on" not in told  # the same
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
     assert found.table.topLevelItem(0).text(3) == "完了" and len(found.chosen()) == 2

@@ -27,6 +27,7 @@ from bitconverter.jobs.job import (
     Stopped,
     run_job,
 )
+from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.train import TrainJob
 
 
@@ -128,6 +129,36 @@ def test_it_waits_before_the_first_step_too(
     made = [k for k, e in enumerate(events) if isinstance(e, Progress) and e.item == "prefix"]
     assert made[0] < events.index(Note("on-battery")) < events.index(Note("goes-on")) < made[-1]
     assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_it_waits_before_and_inside_the_look_at_the_general_text(
+    model: Path, tmp_path: Path, supply: list[bool]
+) -> None:
+    whole = make_job(model, tmp_path / "whole", forget_limit=100.0)
+    assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
+    job, events = make_job(model, tmp_path / "eco", eco=True, forget_limit=100.0), []  # type: tuple[TrainJob, list[Event]]
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        last_check = isinstance(event, Metric) and event.name == "accuracy" and event.step == 6
+        if last_check or (isinstance(event, Progress) and event.unit == "look" and event.done == 1):
+            supply[:] = [False, False, True]
+
+    assert isinstance(in_a_thread(job, emit, Cancel()), Finished)
+    assert list(notes_in(events)) == ["on-battery", "goes-on"] * 2
+    looks = [k for k, event in enumerate(events) if isinstance(event, Progress) and event.unit == "look"]
+    waits = [k for k, event in enumerate(events) if event in (Note("on-battery"), Note("goes-on"))]
+    assert waits[0] < waits[1] < looks[0] < looks[1] < waits[2] < waits[3]
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_who_ends_it_by_hand_does_not_wait(model: Path, tmp_path: Path, supply: list[bool]) -> None:
+    job, cancel = make_job(model, tmp_path / "a", eco=True, forget_limit=100.0), Cancel()
+    run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
+    supply[:] = [False]
+    events: list[Event] = []
+    assert isinstance(run_job(KeepTrainingJob(job), events.append, Cancel()), Finished)
+    assert list(notes_in(events)) == [] and Path(job.out).is_file()
 
 
 def test_stopped_while_it_waits_nothing_is_lost(model: Path, tmp_path: Path, supply: list[bool]) -> None:

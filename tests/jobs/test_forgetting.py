@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 from reference.converted import write_converted
@@ -108,9 +109,9 @@ def test_stopped_while_it_looks_it_goes_on_to_the_same_bytes(
     job, cancel = make_job(model, tmp_path / "parts"), Cancel()
     real = TaughtModel.general_loss
 
-    def stop(self: TaughtModel, given: Cancel) -> float:
+    def stop(self: TaughtModel, *given: Any) -> float:
         cancel.request()
-        return real(self, given)
+        return real(self, *given)
 
     monkeypatch.setattr(TaughtModel, "general_loss", stop)
     assert isinstance(run_job(job, lambda _: None, cancel), Stopped)

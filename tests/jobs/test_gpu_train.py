@@ -3,6 +3,8 @@
 Needs a card, or BC_CUDA_DRIVER, the path of an emulated driver.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,23 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Engine, UnsupportedError, open_backend
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Note, run_job
+from bitconverter.jobs import train_run
+from bitconverter.jobs.job import (
+    Cancel,
+    Context,
+    Event,
+    Failed,
+    Finished,
+    Job,
+    Metric,
+    Note,
+    Progress,
+    Stopped,
+    run_job,
+)
+from bitconverter.jobs.pins import PinJob, going_on
 from bitconverter.jobs.replay import ReplayJob
+from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
 
 pytestmark = pytest.mark.gpu
@@ -149,3 +166,84 @@ def test_too_little_memory_is_a_refusal_with_numbers(model: Path, tmp_path: Path
     assert told(events)["where"] == "cpu" and told(events)["code"] == "train-too-small"
     error = error_of(a_job(model, tmp_path / "card", gpu_memory=1 << 20))
     assert error.code == "device-train-small" and "MB" in str(error)
+
+
+def changes_in(events: list[Event]) -> list[tuple[str, str]]:
+    """From where to where, as often as it was told."""
+    return [
+        (event.fields["before"]["where"], event.fields["now"]["where"])
+        for event in events
+        if isinstance(event, Note) and event.code == "train-device-changed"
+    ]
+
+
+def stop_at(job: TrainJob, now: Callable[[Event], bool]) -> list[Event]:
+    cancel, events = Cancel(), []  # type: tuple[Cancel, list[Event]]
+
+    def emit(event: Event) -> None:
+        events.append(event)
+        if now(event):
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    return events
+
+
+def after_step(step: int) -> Callable[[Event], bool]:
+    return lambda event: isinstance(event, Metric) and event.name == "loss" and event.step == step
+
+
+def test_who_goes_on_somewhere_else_is_told_and_it_is_written_down(model: Path, tmp_path: Path) -> None:
+    job = a_job(model, tmp_path, history=str(tmp_path / "runs.sqlite3"))
+    assert not changes_in(stop_at(replace(job, device="cpu"), after_step(1)))
+    assert changes_in(stop_at(job, after_step(2))) == [("cpu", "cuda:0")]
+    assert not changes_in(stop_at(job, after_step(3)))  # told once
+    events: list[Event] = []
+    finish(replace(job, device="cpu"), events)
+    assert changes_in(events) == [("cuda:0", "cpu")]
+    (run,) = finish(RunsJob(job.history))
+    assert [device.where for device in run.devices] == ["cpu", "cuda:0", "cpu"]
+    assert run.devices[1].layers == run.devices[1].all_layers == 2 and run.devices[1].device
+
+
+def test_who_prepares_somewhere_else_is_told_too(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
+    job = a_job(model, tmp_path, layers=1)
+    begun = stop_at(
+        job, lambda event: isinstance(event, Progress) and event.item == "prefix" and event.done >= 2
+    )
+    assert not changes_in(begun)
+    events: list[Event] = []
+    finish(replace(job, device="cpu"), events)
+    assert changes_in(events) == [("cuda:0", "cpu")]
+    (change,) = [e.fields for e in events if isinstance(e, Note) and e.code == "train-device-changed"]
+    assert (change["before"]["before"], change["now"]["before"]) == (1, 0)
+
+
+def test_where_nothing_depends_on_it_yet_nothing_is_told(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All layers learn: what comes into the first one is the same everywhere."""
+    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)
+    monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
+    whole, job = a_job(model, tmp_path / "whole", device="cpu"), a_job(model, tmp_path / "parts")
+    finish(whole)
+    stop_at(job, lambda event: isinstance(event, Progress) and event.item == "prefix" and event.done >= 2)
+    events: list[Event] = []
+    finish(replace(job, device="cpu", history=str(tmp_path / "runs.sqlite3")), events)
+    assert not changes_in(events)
+    (run,) = finish(RunsJob(str(tmp_path / "runs.sqlite3")))
+    assert [device.where for device in run.devices] == ["cpu"]
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_what_begins_at_a_pin_of_another_device_is_told(model: Path, tmp_path: Path) -> None:
+    job = a_job(model, tmp_path)
+    stop_at(job, after_step(2))
+    pinned = finish(PinJob(job.out))
+    events: list[Event] = []
+    finish(replace(going_on(pinned.path, str(tmp_path / "b.soul")), device="cpu"), events)
+    assert changes_in(events) == [("cuda:0", "cpu")]

@@ -14,6 +14,7 @@ from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainRun
+from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import Run
 
 
@@ -59,6 +60,7 @@ def test_settings_curves_and_outcome_are_kept(model: Path, tmp_path: Path) -> No
     assert run.settings["clip"] == 1.0 and run.settings["targets"] == ["q", "v"] and "out" not in run.settings
     assert run.numbers["before"] == result.before and run.numbers["after"] == result.after  # type: ignore[attr-defined]
     assert run.numbers["general_after"] == result.forgetting.after  # type: ignore[attr-defined]
+    assert run.devices == (RanOn("cpu", all_layers=1, before=0),)
     whole = diff_of(job, run.id, run.id).first
     told = {name: [(e.step, e.value) for e in events if isinstance(e, Metric) and e.name == name]
             for name in ("loss", "validation")}  # fmt: skip

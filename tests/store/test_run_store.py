@@ -8,6 +8,7 @@ import pytest
 
 from bitconverter.format.errors import UserError
 from bitconverter.store import run_store
+from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import ASIDE, DONE, UNFINISHED, RunStore, open_runs
 
 
@@ -100,3 +101,33 @@ def test_the_first_version_stays_readable(path: Path) -> None:
         {"after": 1.5},
     )
     assert (found.losses, found.checks) == (((1, 2.5),), ((0, 2.0),))
+    assert found.devices == ()
+
+
+def test_where_a_run_ran_is_kept(path: Path) -> None:
+    devices = (RanOn("cpu", all_layers=6, before=10), RanOn("cuda:0", "RTX 4070 é", 4, 6, True, 10))
+    with open_runs(path) as store:
+        number = store.begin("/a.soul", {}, resumed=False)
+        assert store.run(number).devices == ()
+        store.runs_on(number, devices)
+        assert store.run(number).devices == store.runs()[0].devices == devices
+        odd = '[1, {}, {"where": 1}, {"where": "cuda:1", "layers": "x"}, {"where": "cpu", "more": 1}, null]'
+        store._connection.execute("UPDATE run SET devices = ?", (odd,))
+        assert store.run(number).devices == (RanOn("cpu"),)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        (RanOn("cpu"), RanOn("cpu"), False),
+        (RanOn("cpu"), RanOn("cuda:0", "A", 2, 2), True),
+        (RanOn("cuda:0", "A", 2, 2), RanOn("cuda:1", "A", 2, 2), False),
+        (RanOn("cuda:0", "A", 2, 2), RanOn("cuda:0", "B", 2, 2), True),
+        (RanOn("cuda:0", "A", 2, 4), RanOn("cuda:0", "A", 3, 4), True),
+        (RanOn("cuda:0", "A", 2, 2, True), RanOn("cuda:0", "A", 2, 2, False), True),
+        (RanOn("cuda:0", "A", 2, 2, before=3), RanOn("cuda:0", "A", 2, 2, before=4), True),
+        (RanOn("cuda:0", "A", 2, 2, before=3), RanOn("cuda:0", "A", 2, 2, before=-1), False),
+    ],
+)
+def test_what_decides_about_the_last_digits(first: RanOn, second: RanOn, differs: bool) -> None:
+    assert first.differs(second) is second.differs(first) is differs

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from kill_training import Seen, judge
+from kill_training import PREPARED, Seen, judge
 from killing import Told
 
 TOOL = Path(__file__).parents[2] / "tools" / "kill_training.py"
@@ -16,7 +16,8 @@ TOOL = Path(__file__).parents[2] / "tools" / "kill_training.py"
 @pytest.mark.parametrize("engine", ["exact", "mezo"])
 def test_killed_a_dozen_times_it_ends_in_the_same_bytes(engine: str) -> None:
     """The same with 100 is `python tools/kill_training.py`."""
-    words = ["--kills", "12", "--steps", "500", "--damage-every", "4", "--engine", engine]
+    words = ["--kills", "12", "--steps", "800", "--layers", "6", "--texts", "10", "--damage-every", "3"]
+    words += ["--engine", engine]
     done = subprocess.run(
         [sys.executable, str(TOOL), *words], capture_output=True, encoding="utf-8", timeout=1200
     )
@@ -24,6 +25,7 @@ def test_killed_a_dozen_times_it_ends_in_the_same_bytes(engine: str) -> None:
     kills = re.findall(r"^kill (\d+) of 12: ", done.stdout, re.MULTILINE)
     assert kills == [str(n) for n in range(1, 13)] and done.stdout.endswith("\nPASSED\n")
     assert "| yes |" in done.stdout and not re.search(r"\| 0 \| yes \|", done.stdout)  # damaged ones were met
+    assert "windows before its first step" in done.stdout and "at step" in done.stdout
 
 
 def judged(seen: Seen, capsys: pytest.CaptureFixture[str], kills: int = 10, same: bool = True) -> str:
@@ -44,7 +46,7 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
         seen = Seen()
         seen.take(lived(("step", 1, 1.0), ("step", 2, 2.0), ("step", 3, 3.0)))
         seen.take(lived(("from", 2, 0.5), ("step", 3, 1.5), ("step", 4, 2.5)))
-        seen.found = 1
+        seen.found, seen.before = 1, 4
         return seen
 
     assert good().redone == [0.0, 1.0] and good().at[4] == 4.0 and good().longest_step == 1.0
@@ -56,10 +58,42 @@ def test_the_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     assert "3.00 s were redone, 2.50 are allowed" in judged(far, capsys)
     blind = good()
     blind.found = 0
-    assert "no damaged checkpoint was met" in judged(blind, capsys)
+    assert "no damaged state was met" in judged(blind, capsys)
+    late = good()
+    late.before = 0
+    assert "0 of 10 kills were before the first step" in judged(late, capsys)
     failed = good()
     failed.take(lived(("failed", "no room", 0.0)))
     assert "no room" in judged(failed, capsys)
+
+
+def test_what_is_redone_before_the_first_step_counts() -> None:
+    seen = Seen()
+    seen.take(lived(("made", -20, 1.0), ("made", -10, 2.0)))
+    seen.take(lived(("from", -20, 0.5), ("made", -10, 1.5), ("made", 0, 2.5), ("began", 0, 2.5)))
+    seen.take(lived(("began", 0, 0.25), ("step", 1, 1.25)))
+    assert seen.redone == [0.0, 1.0, 0.0] and seen.at[0] == 3.0 and seen.at[1] == 4.0
+    seen.take(lived(("from", 0, 0.25), ("step", 1, 1.25)))
+    seen.take(lived(("made", -20, 1.0)))  # all of it again
+    assert seen.redone[3:] == [1.0, 4.0] and not seen.problems
+
+
+@pytest.mark.parametrize(
+    ("lives", "problem"),
+    [
+        ([[("bad", f"{PREPARED}.bad", 0.0), ("from", -20, 0.0)]], ""),
+        ([[], [("from", -20, 0.0)]], ""),
+        ([[("from", -20, 0.0)]], "nothing was said"),
+        ([[("made", -20, 1.0)]], "nothing was said"),
+    ],
+)
+def test_damage_before_the_first_step_must_be_found(lives: list[list[Told]], problem: str) -> None:
+    seen = Seen()
+    seen.take(lived(("made", -20, 1.0), ("made", -10, 2.0)))
+    seen.damaged = PREPARED
+    for told in lives:
+        seen.take(told)
+    assert problem in " ".join(seen.problems) and bool(seen.problems) == bool(problem)
 
 
 @pytest.mark.parametrize(

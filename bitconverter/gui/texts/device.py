@@ -84,6 +84,17 @@ TEXTS: Texts = {
         "学習の各ステップはプロセッサーで計算しています。",
     ),
     "note-train-device": ("{said}", "{said}"),
+    "note-train-device-changed": (
+        "This training ran on {before} until now and goes on on {now}: the last digits of its result will differ from those of a run without a break.",
+        "この学習はここまで{before}で動き、ここからは{now}で続けます。中断せずに動かした場合とは、結果の最後の桁が異なります。",
+    ),
+    "ran-on-cpu": ("the processor", "プロセッサー"),
+    "ran-on-card": (
+        "{device} ({layers} of {all_layers} layers that learn{head}{more})",
+        "{device}（学習する {all_layers} 層のうち {layers} 層{head}{more}）",
+    ),
+    "ran-on-head": (" and the head", "と出力層"),
+    "ran-on-before": (", {before} of those before them", "、その手前の {before} 層"),
     "set-device": ("Device", "計算する装置"),
     "set-device-tip": (
         "What chats and the steps of a training run on. Automatic: a graphics card where one works and has room, layer by layer, else the processor. Applies to the next model that is opened and the next training that is started; conversion runs on the processor.",

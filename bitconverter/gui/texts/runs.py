@@ -79,6 +79,7 @@ TEXTS: Texts = {
     "run-parameters": ("parameters", "パラメーター数"),
     "run-learned_tokens": ("learned tokens", "学習したトークン数"),
     "run-seconds": ("time", "かかった時間"),
+    "run-devices": ("ran on", "動かした装置"),
     "run-general_before": ("general text before", "一般の文章の損失（前）"),
     "run-general_after": ("general text after", "一般の文章の損失（後）"),
 }  # fmt: skip

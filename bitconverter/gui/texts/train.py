@@ -192,6 +192,14 @@ TEXTS: Texts = {
         "{windows} 個の区間（学習するトークン {targets} 個）で {parameters} 個のパラメーターを学習します。{checks} 個の区間は確認用に取っておきます。",
     ),
     "note-resumed-training": ("Going on after step {step}.", "{step} ステップ目の続きから始めます。"),
+    "note-prefix-goes-on": (
+        "Going on with what is computed before the first step: {windows} of {all} windows are there.",
+        "最初のステップの前の計算を続けます（{all} 区間のうち {windows} 区間は済んでいます）。",
+    ),
+    "note-prefix-bad": (
+        "What was computed before the first step is damaged behind window {windows}; it is computed again from there.",
+        "最初のステップの前に計算した結果が {windows} 区間目より後で壊れているため、そこから計算し直します。",
+    ),
     "note-began-at-pin": ("Going on from the pinned state after step {step}.", "ピン留めした {step} ステップ目の状態から続けます。"),
     "note-train-slower": (
         "The loss jumped at step {step}: back to the best state, at half the rate.",
