@@ -87,8 +87,9 @@ HELP = {
         "--engine mezo needs no gradient, only forward passes, and learns much more slowly: use it where memory is\n"
         "short or with --objective accuracy. It leaves OUT.soul.steps beside the soul, from which `replay` makes the\n"
         "same soul again.\n\n"
-        'LESSON: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl with a line {"prompt": "...", "answer": "..."}\n'
-        "for each example, of which the answer is learned.",
+        'LESSON: a .u32 that `prepare` made, a text, or a .jsonl with a line {"prompt": "...", "answer": "..."} for\n'
+        "each example, of which the answer is learned. Conversations, tables, other rows and folders go through\n"
+        "`prepare` first. UTF-8, UTF-16, cp932 and EUC-JP are told apart.",
     ),
     "adopt": (
         "keep a soul that a training has set aside",
@@ -113,7 +114,7 @@ HELP = {
         "examples:\n  bitconverter runs\n  bitconverter runs diff 1 2\n  bitconverter runs pin 2\n"
         "  bitconverter runs go-on 2 15 --out other.soul --steps 60 --rate 0.003\n\n"
         "outcome: done; kept (ended before its last step); aside (it has forgotten too much); failed; unfinished (it\n"
-        "runs, or can go on, or was given up).\n\n"
+        "runs, or can go on, or was given up). What was refused is not listed.\n\n"
         "--json gives: runs (id, started, ended, outcome, soul, settings, numbers, pinned, devices: on what it ran,\n"
         "one after the other); diff: first and second (also losses and checks), settings and numbers; pin and unpin:\n"
         "path and step; go-on: what train gives.",
@@ -223,7 +224,7 @@ OPTIONS = {
     "chat_soul": "talk to MODEL with what `train` wrote to this file; MODEL stays as it is",
     "chat_template": "how the conversation is written for the model: {known}, or a Jinja file (default: the model's "
     "own)",
-    "lesson": "what to learn: a .u32 that `prepare` made, a UTF-8 text, or a .jsonl of examples",
+    "lesson": "what to learn: a .u32 that `prepare` made, a text, or a .jsonl of examples",
     "prepare_model": "the model that is to learn: its tokenizer and its chat template are used",
     "prepare_inputs": "files and folders",
     "pack_out": "the pack to write; it must not exist yet",
@@ -272,8 +273,9 @@ OPTIONS = {
     "runs_rate": "with go-on: another rate (default: the one it had)",
     "runs_most": "list at most so many (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
-    "processor is too hot (Windows tells no temperatures)",
-    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (default: look at none)",
+    "processor is too hot (on Windows the temperature is not read)",
+    "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on "
+    "X11, not under Wayland; default: look at none)",
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, without .aside",

@@ -2,15 +2,16 @@
 
 import ast
 import csv
-import io
 import itertools
 import json
 import re
+import string
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bitconverter.format.json_problem import JsonProblem, column, json_problem
 from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.format.text_file import Decoded
 
@@ -19,7 +20,14 @@ TABLES = (".csv", ".tsv")
 KINDS = (*TEXTS, ".jsonl", ".json", *TABLES)
 MOST_CELL = 50_000_000  # characters; the library's own limit is 131,072
 MOST_LITERAL = 1_000_000  # characters of a line that is read as Python
+MOST_OPENED = 100  # quotation marks that nothing closes: each costs a look at all that follows
 DELIMITERS = ",;\t"
+CONVERSATIONS = ("messages", "conversations", "conversation", "history")  # keys of lists that are one row
+LOOKED_AT = 10_000  # characters of a broken object, in which the list of its rows begins
+PYTHONS = ("'", "None", "True", "False")  # where JSON has something else
+WHITE = string.whitespace + "\u3000\xa0\ufeff"  # the last one begins a file that was put behind another
+_LIST_INSIDE = re.compile(r'"([^"\\]*)"\s*:\s*(\[)\s*\{')
+_SEPARATOR = re.compile(r'"?sep=(.)"?')
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,7 @@ class Row:
 
 @dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read at all."""
+    """A row that cannot be read at all; its problem may stand in a later line than its beginning."""
 
     line: int
     problem: RowProblem
@@ -52,7 +60,7 @@ def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
     if suffix in TEXTS:
         rows = _document(text)
     elif suffix in TABLES:
-        rows = _table(text, "\t" if suffix == ".tsv" else "")
+        rows = _table(text, suffix == ".tsv")
     else:
         rows = _json(text, mend)
     for row in rows:
@@ -60,6 +68,9 @@ def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
             line = row.line + row.source[: row.source.index("�")].count("\n")
             problem = RowProblem("damaged-letters", line=line, encoding=found.encoding)
             yield BadRow(line, problem, row.source, row.place)
+        elif "\0" in row.source:
+            line = row.line + row.source[: row.source.index("\0")].count("\n")
+            yield BadRow(line, RowProblem("zero-byte", line=line), row.source, row.place)
         else:
             yield row
 
@@ -73,16 +84,21 @@ def _document(text: str) -> Iterator[Row | BadRow]:
 
 def _json(text: str, mend: bool) -> Iterator[Row | BadRow]:
     """An object a line, or one value for the whole file: the file's own form counts, not its name."""
-    start = text[:1000].lstrip()[:1]
-    if start == "[":
-        yield from _array(text, text.index("["))
-    elif start == "{" and (whole := _one_object(text)) is not None:
+    start = _skip(text, 0)
+    if text[start : start + 1] == "[":
+        yield from _values(text, start + 1, "]", mend)
+    elif text[start : start + 1] == "{" and (whole := _one_object(text)) is not None:
         key = _list_of_rows(whole)
         if key is None:
-            yield Row(_line_at(text, text.index("{")), whole, text.strip())
+            yield Row(_line_at(text, start), whole, text.strip())
         else:
-            place = re.search(re.escape(json.dumps(key, ensure_ascii=False)) + r"\s*:\s*\[", text)
-            yield from _array(text, place.end() - 1 if place else text.index("["))
+            yield from _values(text, _member(text, start, key) + 1, "]", mend, wrapped=True)
+    elif text[start : start + 1] == "{" and _over_lines(text):
+        begin = _LIST_INSIDE.search(text, start, start + LOOKED_AT)
+        if begin is not None and begin[1].lower() not in CONVERSATIONS:
+            yield from _values(text, begin.end(2), "]", mend, wrapped=True)
+        else:
+            yield from _values(text, start, "", mend)
     else:
         yield from _json_lines(text, mend)
 
@@ -98,34 +114,89 @@ def _one_object(text: str) -> dict[str, Any] | None:
 
 def _list_of_rows(whole: dict[str, Any]) -> str | None:
     """The key of {"data": [{...}, ...]}. A conversation is such an object too, but one row."""
-    keys = [k for k, v in whole.items() if isinstance(v, list) and v and all(isinstance(x, dict) for x in v)]
-    others = [k for k in keys if k.lower() not in ("messages", "conversations", "conversation", "history")]
+    keys = [k for k, v in whole.items() if isinstance(v, list) and any(isinstance(x, dict) for x in v)]
+    others = [k for k in keys if k.lower() not in CONVERSATIONS]
     return others[0] if len(others) == 1 else None
 
 
-def _array(text: str, start: int) -> Iterator[Row | BadRow]:
-    decoder, at, seen = json.JSONDecoder(), start + 1, _Lines(text)
+def _member(text: str, brace: int, key: str) -> int:
+    """Where the value of `key` begins in the object that begins at `brace`, which is sound and has it."""
+    decoder, at = json.JSONDecoder(), brace + 1
+    while True:
+        name, at = decoder.raw_decode(text, _skip(text, at))
+        at = _skip(text, _skip(text, at) + 1)
+        if name == key:
+            return at
+        _, at = decoder.raw_decode(text, at)
+        at = _skip(text, at) + 1
+
+
+def _over_lines(text: str) -> bool:
+    """Whether the object that a file begins with goes over several lines, as in none of a line each."""
+    first, _, rest = text.strip().partition("\n")
+    return first.rstrip().endswith(("{", "[", ":")) or rest.lstrip()[:1] in ('"', "}")
+
+
+def _values(text: str, at: int, stop: str, mend: bool, wrapped: bool = False) -> Iterator[Row | BadRow]:
+    """The values of a list from its first one on, up to `stop`; "" for values without a list around them. `wrapped`:
+    what follows the list is something else. Behind a broken one the next that begins its line as that one does is
+    taken for the one that follows."""
+    decoder, seen, comma = json.JSONDecoder(), _Lines(text), True
     for place in itertools.count(1):
         at = _skip(text, at)
-        if at >= len(text) or text[at] == "]":
+        if at < len(text) and text[at] == stop and not wrapped and text[_skip(text, at + 1) :][:1] == "[":
+            at, comma = _skip(text, _skip(text, at + 1) + 1), True  # two files, one behind the other
+        if text[at : at + 1] == stop:
+            after = _skip(text, at + 1)
+            if stop and not wrapped and after < len(text):
+                yield _rest(text, after, JsonProblem("json-extra", after, ""), seen, place)
             return
-        line = seen.line(at)
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            where = seen.line(min(getattr(error, "pos", at), len(text)))
-            problem = RowProblem("rest-unreadable", line=where, why=_why(error))
-            yield BadRow(where, problem, text[at : at + 2000], place)
-            return
-        yield replace(_checked(line, value, text[at:end]), place=place)
+            problem, following = json_problem(error, text, at), _sibling(text, at)
+            yield _rest(text, at, problem, seen, place, following)
+            if following is None:
+                return
+            at, comma = following, True
+            continue
+        line, mending = seen.line(at), Mending(mend)
+        try:
+            if not comma and stop:
+                mending.mend(RowProblem("list-comma", line=line))
+            row = _checked(line, value, text[at:end], tuple(mending.done))
+        except RowProblem as missing:
+            row = BadRow(line, missing, text[at:end])
+        yield replace(row, place=place)
         at = _skip(text, end)
-        if at < len(text) and text[at] == ",":
-            at += 1
-        elif at >= len(text) or text[at] != "]":
-            where = seen.line(min(at, len(text)))
-            problem = RowProblem("rest-unreadable", line=where, why="a comma or ] is missing")
-            yield BadRow(where, problem, text[at : at + 2000], place + 1)
+        comma = text[at : at + 1] == ","
+        at += comma
+        if not comma and stop and text[at : at + 1] not in (stop, "{"):
+            ends = "json-list" if at < len(text) else "json-ends"
+            yield _rest(text, at, JsonProblem(ends, at, ""), seen, place + 1)
             return
+
+
+def _rest(
+    text: str, at: int, problem: JsonProblem, seen: "_Lines", place: int, stop: int | None = None
+) -> BadRow:
+    """A value that cannot be read, up to `stop`; None: and nothing behind it can."""
+    begin = seen.line(min(at, problem.place))
+    line = begin + text.count("\n", at, problem.place)
+    code = "rest-unreadable" if stop is None else "not-json"
+    why = RowProblem(
+        code, line=line, why=problem.code, column=column(text, problem.place), letter=problem.found
+    )
+    return BadRow(begin, why, text[at : at + 2000 if stop is None else stop].rstrip(), place)
+
+
+def _sibling(text: str, at: int) -> int | None:
+    """Where a line begins as the value at `at` begins its own; None where it does not begin one, or none follows."""
+    indent = text[text.rfind("\n", 0, at) + 1 : at]
+    if indent.strip():
+        return None
+    found = text.find(f"\n{indent}{{", at)
+    return None if found < 0 else found + 1 + len(indent)
 
 
 class _Lines:
@@ -143,7 +214,7 @@ class _Lines:
 
 
 def _skip(text: str, at: int) -> int:
-    while at < len(text) and text[at] in " \t\n":
+    while at < len(text) and text[at] in " \t\n\ufeff":
         at += 1
     return at
 
@@ -155,11 +226,11 @@ def _line_at(text: str, place: int) -> int:
 def _json_lines(text: str, mend: bool) -> Iterator[Row | BadRow]:
     # not splitlines(): a JSON text may hold U+2028, which is no end of a line there
     for number, line in enumerate(text.split("\n"), 1):
-        if not line.strip():
+        if not line.strip(WHITE):
             continue
         mending = Mending(mend)
         try:
-            value = _line_value(line.strip(), number, mending)
+            value = _line_value(line, number, mending)
         except RowProblem as problem:
             yield BadRow(number, problem, line)
             continue
@@ -167,25 +238,29 @@ def _json_lines(text: str, mend: bool) -> Iterator[Row | BadRow]:
 
 
 def _line_value(line: str, number: int, mending: Mending) -> Any:
+    inside = line.strip(WHITE)
     try:
-        return json.loads(line)
+        return json.loads(inside)
     except (ValueError, RecursionError) as error:
-        problem = RowProblem("not-json", line=number, why=_why(error))
+        why = json_problem(error, inside)
     for code, repaired in (
-        ("trailing-comma", _without_comma(line)),
-        ("python-dict", _python(line.rstrip(","))),
+        ("trailing-comma", _without_comma(inside, why)),
+        ("python-dict", _python(inside.rstrip(",")) if why.found in PYTHONS else None),
     ):
         if repaired is not None:
             mending.mend(RowProblem(code, line=number))
             return repaired
-    raise problem
+    at = line.index(inside[0]) + why.place + 1
+    code = "json-begin" if (why.code, why.place) == ("json-value", 0) else why.code
+    raise RowProblem("not-json", line=number, why=code, column=at, letter=why.found)
 
 
-def _without_comma(line: str) -> Any:
-    if not line.endswith(","):
+def _without_comma(line: str, why: JsonProblem) -> Any:
+    at = why.place if why.code == "json-comma-too-many" else len(line) - 1
+    if line[at : at + 1] != ",":
         return None
     try:
-        return json.loads(line[:-1])
+        return json.loads(line[:at] + line[at + 1 :])
     except (ValueError, RecursionError):
         return None
 
@@ -217,39 +292,67 @@ def kind_name(value: Any) -> str:
     return names.get(type(value), type(value).__name__)
 
 
-def _why(error: Exception) -> str:
-    if isinstance(error, json.JSONDecodeError):
-        return f"{error.msg}, column {error.colno}"
-    return "too many brackets" if isinstance(error, RecursionError) else str(error)[:200]
-
-
 # ---- tables
 
 
-def _table(text: str, delimiter: str) -> Iterator[Row | BadRow]:
+def _table(text: str, tabs: bool) -> Iterator[Row | BadRow]:
     """Rows of a table whose first line names its columns."""
     csv.field_size_limit(MOST_CELL)
     lines = text.split("\n")
-    delimiter = delimiter or max(DELIMITERS, key=lines[0].count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     names: list[str] | None = None
-    while True:
-        line = reader.line_num + 1
-        try:
-            cells = next(reader, None)
-        except csv.Error as error:
-            source = "\n".join(lines[line - 1 : reader.line_num])
-            yield BadRow(line, RowProblem("csv-broken", line=line, why=str(error)[:200]), source)
+    for line, cells, source in _cells(lines, *_before_names(lines, tabs)):
+        if isinstance(cells, str):
+            yield BadRow(line, RowProblem("csv-broken", line=line, why=cells), source)
             continue
-        if cells is None:
-            return
         if not any(cell.strip() for cell in cells):
             continue
-        source = "\n".join(lines[line - 1 : reader.line_num])
         if names is None:
             names = [cell.strip() for cell in cells]
-        elif len(cells) != len(names):
-            problem = RowProblem("csv-columns", line=line, found=len(cells), expected=len(names))
-            yield BadRow(line, problem, source)
+            continue
+        while len(cells) > len(names) and not cells[-1].strip():
+            cells.pop()  # some programs fill all rows up to the longest one
+        if len(cells) != len(names):
+            yield BadRow(
+                line, RowProblem("csv-columns", line=line, found=len(cells), expected=len(names)), source
+            )
         else:
             yield Row(line, dict(zip(names, cells, strict=True)), source)
+
+
+def _cells(lines: list[str], begin: int, delimiter: str) -> Iterator[tuple[int, list[str] | str, str]]:
+    """(line, cells or a code of WHYS, text) of every row from line `begin` (from 0) on. Behind a quotation mark that
+    nothing closes, the line after it is read as the next row."""
+    for opened in range(MOST_OPENED + 1):
+        rest = (line + "\n" for line in itertools.islice(lines, begin, None))
+        reader = csv.reader(rest, delimiter=delimiter, strict=True)
+        while True:
+            line = begin + reader.line_num + 1
+            try:
+                cells: list[str] | str = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                cells = _csv_why(error)
+            again = cells == "csv-open-quote" and opened < MOST_OPENED
+            yield line, cells, "\n".join(lines[line - 1 : line if again else begin + reader.line_num])
+            if again:
+                begin = line
+                break
+
+
+def _before_names(lines: list[str], tabs: bool) -> tuple[int, str]:
+    """The place of the line that names the columns, and what stands between them: Excel may say so in a line of its
+    own."""
+    first = next((number for number, line in enumerate(lines) if line.strip()), 0)
+    said = _SEPARATOR.fullmatch(lines[first].strip(" "))
+    if said is not None:
+        return first + 1, said[1]
+    if tabs and "\t" in lines[first]:
+        return first, "\t"
+    return first, max(DELIMITERS, key=lines[first].count)
+
+
+def _csv_why(error: csv.Error) -> str:
+    if "unexpected end" in str(error):
+        return "csv-open-quote"
+    return "csv-long" if "limit" in str(error) else "csv-behind-quote"

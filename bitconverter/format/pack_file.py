@@ -134,23 +134,32 @@ def read_pack(path: Path, between: Callable[[], None] = lambda: None) -> Pack:
 def read_raw(path: Path) -> tuple[U32, U8 | None]:
     """Token ids of a file without a header, and the mask beside it (NAME.mask, a byte a token) if there is one.
 
-    Raises FormatError("raw-u32"); OSError if a file cannot be read at all.
+    Raises FormatError("raw-empty", "raw-size", "raw-token", "raw-mask-size", "raw-mask-value"); OSError if a file
+    cannot be read at all.
     """
     data = path.read_bytes()
-    if len(data) % 4 or not data:
-        raise _raw(path, f"its size ({len(data)} bytes) is no multiple of 4")
+    if not data:
+        raise _raw(path, "raw-empty", "it is empty")
+    if len(data) % 4:
+        raise _raw(path, "raw-size", f"its size ({len(data)} bytes) is no multiple of 4", size=len(data))
     tokens = np.frombuffer(data, "<u4")
     if int(tokens.max()) > MOST_TOKEN:
         at = int(np.argmax(tokens > MOST_TOKEN))
-        raise _raw(path, f"number {at} in it is {int(tokens[at])}, which is no token id")
+        found = int(tokens[at])
+        raise _raw(
+            path, "raw-token", f"number {at} in it is {found}, which is no token id", place=at, token=found
+        )
     beside = path.with_suffix(".mask")
     if not beside.is_file():
         return tokens, None
     mask = np.frombuffer(beside.read_bytes(), np.uint8)
     if len(mask) != len(tokens):
-        raise _raw(path, f"it has {len(tokens)} tokens, and {beside.name} {len(mask)} bytes")
+        why = f"it has {len(tokens)} tokens, and {beside.name} {len(mask)} bytes"
+        raise _raw(path, "raw-mask-size", why, tokens=len(tokens), mask=beside.name, size=len(mask))
     if int(mask.max()) > 1:
-        raise _raw(path, f"byte {int(np.argmax(mask > 1))} of {beside.name} is neither 0 nor 1")
+        at = int(np.argmax(mask > 1))
+        why = f"byte {at} of {beside.name} is neither 0 nor 1"
+        raise _raw(path, "raw-mask-value", why, place=at, mask=beside.name)
     return tokens, mask
 
 
@@ -244,10 +253,10 @@ def _broken(path: Path, reason: str) -> FormatError:
     )  # fmt: skip
 
 
-def _raw(path: Path, reason: str) -> FormatError:
+def _raw(path: Path, code: str, reason: str, **fields: Any) -> FormatError:
     return FormatError(
-        "raw-u32",
+        code,
         f"{path} cannot be read as raw token ids: {reason}. Write it again: 4 bytes a token, little-endian, and for "
         "its .mask one byte a token.",
-        path=str(path), reason=reason,
+        path=str(path), reason=reason, **fields,
     )  # fmt: skip

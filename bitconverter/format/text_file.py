@@ -8,6 +8,9 @@ from bitconverter.format.errors import UserError
 
 LOOKED_AT = 200_000  # bytes that decide about an encoding that nothing in the file tells
 OTHERS = ["cp932", "euc_jp", "utf_16_le", "utf_16_be", "cp1252", "gb18030", "big5", "euc_kr", "cp1251"]
+PACKED = (  # what files begin with that are given for texts
+    (b"PK\x03\x04", "ZIP"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7-Zip"), (b"%PDF-", "PDF"), (b"PAR1", "Parquet"),
+)  # fmt: skip
 _KANA = re.compile("[\u3041-\u30ff]")
 _NOT_ASCII = re.compile("[^\\x00-\\x7f]")
 _HALVES = re.compile("[\ud800-\udfff]")
@@ -38,6 +41,26 @@ def read_text(path: str) -> str:
         ) from error
 
 
+def read_any_text(path: Path) -> Decoded:
+    """A file in any encoding that decode_text() knows. Raises UserError("lesson-binary", "lesson-packed"); OSError."""
+    data = path.read_bytes()
+    kind = next((kind for begin, kind in PACKED if data.startswith(begin)), "")
+    if kind:
+        raise UserError(
+            "lesson-packed",
+            f"{path} is a {kind} file, whatever its name says. Save what is inside as text or a table, and take that.",
+            path=str(path), kind=kind,
+        )  # fmt: skip
+    found = decode_text(data)
+    if found is None:
+        raise UserError(
+            "lesson-binary",
+            f"{path} is no text that can be read. Save it as UTF-8 text and try again.",
+            path=str(path),
+        )
+    return found
+
+
 def decode_text(data: bytes) -> Decoded | None:
     """The text of a file in UTF-8, UTF-16, ISO-2022-JP, EUC-JP, cp932 or what looks most like it; None: no text.
 
@@ -47,7 +70,7 @@ def decode_text(data: bytes) -> Decoded | None:
     """
     for found in (_by_mark(data), _utf8(data), _japanese(data), _damaged_japanese(data), _guessed(data)):
         if found is not None:
-            return found if "\0" not in found.text else None
+            return found if "\0" not in found.text or _few_zeros(data) else None
     return None
 
 
@@ -61,12 +84,17 @@ def _by_mark(data: bytes) -> Decoded | None:
     return None
 
 
+def _few_zeros(data: bytes) -> bool:
+    """Whether zero bytes are accidents in a text of single bytes: UTF-16 has one beside every line end."""
+    return data.count(b"\0") <= data.count(b"\n") and not any(pair in data for pair in (b"\n\0", b"\0\n"))
+
+
 def _utf8(data: bytes) -> Decoded | None:
     text = data.decode("utf-8", "surrogateescape")
     broken = len(_HALVES.findall(text))
     if 8 * broken > len(_NOT_ASCII.findall(text)) - broken:
         return None
-    return None if "\0" in text else _lenient(data, "utf_8")
+    return None if "\0" in text and not _few_zeros(data) else _lenient(data, "utf_8")
 
 
 def _japanese(data: bytes) -> Decoded | None:

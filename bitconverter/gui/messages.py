@@ -14,8 +14,9 @@ from PySide6.QtCore import QLocale
 
 from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
+from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
-from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA
+from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
@@ -112,7 +113,7 @@ def _error_text(error: BaseException) -> ErrorText:
 
 def _user_sentence(error: UserError) -> str:
     template = ERRORS_JA.get(error.code) if _State.language == "ja" else None
-    filled = None if template is None else _filled(template, error.fields)
+    filled = None if template is None else _filled(template, {**error.fields, **_row_fields(error.fields)})
     return filled if filled is not None else str(error)
 
 
@@ -122,6 +123,17 @@ def _filled(template: str, fields: dict[str, Any]) -> str | None:
         return template.format(**fields)
     except (KeyError, IndexError):
         return None
+
+
+def _row_fields(fields: dict[str, Any]) -> dict[str, str]:
+    """What an error says of a row of a lesson, of which its field `problem` tells."""
+    told = fields.get("problem")
+    if not isinstance(told, dict):
+        return {}
+    reason, fix = row_text(told["code"], told["fields"], told["reason"], told["fix"])
+    if "file" not in told:
+        return {"reason": reason}
+    return {"why": f"{row_where(told['file'], told['line'], told['place'])}: {reason}", "help": fix}
 
 
 def check_text(item: "CheckItem") -> str:
@@ -151,6 +163,8 @@ def row_text(code: str, fields: dict[str, Any], reason: str, fix: str) -> tuple[
     if _State.language == "ja" and code in ROWS_JA:
         found = str(fields.get("found", ""))
         fields = {**fields, "found": KINDS_JA.get(found, found.replace("the number ", "数値 "))}
+        if (why := WHYS_JA.get(str(fields.get("why")))) is not None:
+            fields |= {"why": why[0].format(**fields), "help": why[1].format(**fields)}
         filled = [_filled(template, fields) for template in ROWS_JA[code]]
         if filled[0] is not None and filled[1] is not None:
             return filled[0], filled[1]
@@ -183,6 +197,8 @@ def note_text(note: Note) -> str:
 
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
+    if _State.language == "ja" and fields.get("why") in CARD_WHYS_JA:
+        fields = {**fields, "why": CARD_WHYS_JA[fields["why"]]}
     return tr(f"why-{code}", **fields)
 
 

@@ -118,7 +118,7 @@ QToolButton[kind="send"] {{ background: {c.accent}; border-radius: 17px; padding
 QToolButton[kind="send"]:hover {{ background: {c.accent_hover}; }}
 QToolButton[kind="send"]:focus {{ border: 2px solid {c.text}; padding: 5px; }}
 QToolButton[kind="send"]:disabled {{ background: {c.raised}; }}
-QToolButton[kind="rail"] {{ border-radius: 10px; padding: 9px 2px 7px 2px; color: {c.muted};
+QToolButton[kind="rail"] {{ border-radius: 10px; padding: 6px 2px 4px 2px; color: {c.muted};
   font-size: 9.5pt; }}
 QToolButton[kind="rail"]:hover {{ background: {c.border}; color: {c.text}; }}
 QToolButton[kind="rail"]:checked {{ background: {c.accent_soft}; color: {c.accent}; font-weight: 600; }}

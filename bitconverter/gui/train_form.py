@@ -257,7 +257,7 @@ class TrainForm(TrainLayout):
             parts = [tr(f"advice-{aim}", labels=words)]
         if result.examples and result.used < FEW_ROWS:
             parts.append(tr("advice-few", count=result.used))
-        self.advice.setText(" ".join(parts))
+        self.advice.setText(("" if language() == "ja" else " ").join(parts))
 
     def _show_strengths(self) -> None:
         found, cards = self.estimate, self.strengths.cards
@@ -287,7 +287,8 @@ class TrainForm(TrainLayout):
 
     def _summarise(self) -> None:
         if self.result is None:
-            self.summary.set_text(tr("train-needs-model") if not self.model else tr("material-reading"))
+            reading = "train-unreadable" if self.material.notice.text() else "material-reading"
+            self.summary.set_text(tr(reading) if self.model else tr("train-needs-model"))
         elif not self._usable:
             self.summary.set_text(tr("train-too-little"))
         else:

@@ -12,6 +12,7 @@ from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.souls import soul_for
 from bitconverter.jobs.taught_model import TaughtModel
+from bitconverter.model.text_stream import whole_text
 from bitconverter.model.tokenizer import Tokenizer
 
 TEXT_BEGINNING = 24  # tokens of a held back text that are to be continued
@@ -63,10 +64,10 @@ class CompareAnswersJob:
         before = self._answers(model, asked, folder.name, ctx)
         model.wear(Adapters(soul.gains, soul.lora, soul.delta))
         sides = before, self._answers(model, asked, Path(self.soul).stem, ctx)
-        prompts = _without_frame(
-            [tokenizer.decode(ids, skip_special_tokens=False) for ids in asked], pack, tokenizer
-        )
-        wanted = [_text(tokenizer, _answer(pack, number)) for number in which]
+        prompts = _without_frame([_shown(tokenizer, ids) for ids in asked], pack, tokenizer)
+        wanted = [
+            _text(tokenizer, ids, _answer(pack, number)) for ids, number in zip(asked, which, strict=True)
+        ]
         return tuple(Compared(*texts) for texts in zip(prompts, wanted, *sides, strict=True))
 
     def _answers(self, model: TaughtModel, asked: list[list[int]], name: str, ctx: Context) -> list[str]:
@@ -77,9 +78,14 @@ class CompareAnswersJob:
         return found
 
 
-def _text(tokenizer: Tokenizer, ids: list[int]) -> str:
+def _shown(tokenizer: Tokenizer, ids: list[int]) -> str:
+    """With special tokens; a piece of a text may begin and end in the middle of a character, which is left out."""
+    return whole_text(tokenizer, ids, skip_special_tokens=False).lstrip("\ufffd")
+
+
+def _text(tokenizer: Tokenizer, before: list[int], ids: list[int]) -> str:
     """Without end tokens: not every model marks them as special."""
-    return tokenizer.decode([token for token in ids if token not in tokenizer.eos_ids]).strip()
+    return whole_text(tokenizer, [i for i in ids if i not in tokenizer.eos_ids], before=before).strip()
 
 
 def _rows(pack: Pack, most: int) -> list[int]:
@@ -122,7 +128,7 @@ def _without_frame(texts: list[str], pack: Pack, tokenizer: Tokenizer) -> list[s
     others = [
         _question(pack, number) for number in range(min(len(pack), 50)) if pack.kinds[number] == EXAMPLE
     ]
-    every = [*texts, *(tokenizer.decode(ids, skip_special_tokens=False) for ids in others)]
+    every = [*texts, *(_shown(tokenizer, ids) for ids in others)]
     if len(set(every)) < 2:
         return [text.strip() for text in texts]
     start = _shared_letters(every)

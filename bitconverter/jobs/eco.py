@@ -122,7 +122,7 @@ def on_battery() -> bool:
 
 
 def processor_heat() -> Heat | None:
-    """Of its hottest sensor; None where nothing tells (Windows, which shows its sensors to administrators only)."""
+    """Of its hottest sensor; None where nothing tells (psutil reads none on Windows)."""
     try:
         sensors = psutil.sensors_temperatures()
     except (AttributeError, OSError, RuntimeError):

@@ -15,11 +15,13 @@ from typing import NamedTuple
 import numpy as np
 
 from bitconverter import __version__
+from bitconverter.engine import EngineError, check_config
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_raw, write_pack
 from bitconverter.format.row_problem import Mending, RowProblem
+from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
@@ -121,8 +123,8 @@ class PrepareJob:
         """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
         Note("files-left-out"), Note("lesson-no-end-token").
 
-        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", those of find_inputs(), read_input(),
-        of the tokenizer and the template, "raw-u32"; Cancelled.
+        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of
+        find_inputs(), read_input(), of read_raw(), of the tokenizer and the template; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()
@@ -137,6 +139,8 @@ class PrepareJob:
             raise _setting("style", self.style, ", ".join(STYLES))
         if self.out and not self.out.lower().endswith(RAW):
             raise _setting("out", self.out, f"a name that ends in {RAW}")
+        if self.out and not Path(self.out).parent.is_dir():
+            raise _unwritable(Path(self.out).parent, "there is no such folder")
         if self.out and Path(self.out).exists():
             raise UserError(
                 "output-exists",
@@ -162,8 +166,10 @@ class _Preparation:
         folder = Path(job.model)
         self.tokenizer = Tokenizer(folder)
         self.template = _template(folder, job.style)
-        self.encoder = LessonEncoder(self.tokenizer, self.template, job.window, job.system)
-        self.builder = PackBuilder(job.window, job.together)
+        limit = _positions(folder)
+        self.window = job.window if limit is None else min(job.window, limit)
+        self.encoder = LessonEncoder(self.tokenizer, self.template, self.window, job.system, limit)
+        self.builder = PackBuilder(self.window, job.together)
         self.problems: list[Rejected] = []
         self.previews: list[Preview] = []
         self.files: list[FileReport] = []
@@ -193,11 +199,7 @@ class _Preparation:
         if entry.path.suffix.lower() == RAW:
             encoding, rows = "", self._raw_rows(entry)
         else:
-            decoded = read_input(entry)
-            encoding, rows = (
-                decoded.encoding,
-                self._text_rows(entry, read_rows(entry.path, decoded, self.job.mend)),
-            )
+            encoding, rows = self._text(entry)
         count = used = mended = 0
         for where, encoded, problem, source, mendings in rows:
             if count % ROWS_BETWEEN == 0:
@@ -219,7 +221,15 @@ class _Preparation:
             "path": entry.name, "encoding": encoding, "rows": count, "used": used, "rejected": count - used,
         }))  # fmt: skip
 
-    def _text_rows(self, entry: Input, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
+    def _text(self, entry: Input) -> tuple[str, Iterator["_Outcome"]]:
+        """(encoding, rows)"""
+        try:
+            decoded = read_input(entry)
+        except RowProblem as problem:
+            return "", iter([(Where(1), None, problem, "", ())])
+        return decoded.encoding, self._text_rows(read_rows(entry.path, decoded, self.job.mend))
+
+    def _text_rows(self, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
         for row in rows:
             if isinstance(row, BadRow):
                 where = Where(row.problem.line or row.line, row.place)
@@ -262,7 +272,7 @@ class _Preparation:
             if not any(learned):
                 yield Where(number), None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
                 continue
-            kind = EXAMPLE if mask is not None and len(part) <= self.job.window + 1 else TEXT
+            kind = EXAMPLE if mask is not None and len(part) <= self.window + 1 else TEXT
             yield Where(number), Encoded(part, learned, kind), None, "", ()
 
     def _twice(self, encoded: Encoded | None, path: str, where: Where) -> RowProblem | None:
@@ -329,25 +339,9 @@ class _Preparation:
         job, rows = self.job, self.builder.rows
         used, count = sum(f.used for f in self.files), sum(f.rows for f in self.files)
         if not used and job.out:
-            first = self.problems[0] if self.problems else None
-            why = (
-                f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
-                if first
-                else "there is no row in the files"
-            )
-            raise UserError(
-                "prepare-nothing",
-                f"Nothing can be learned from these files: of {count} rows none can be used ({why}). "
-                "Look at them with --preview 3, or try --fix.",
-                rows=count, why=why,
-            )  # fmt: skip
+            raise _nothing(count, self.problems[:1])
         pack = self._pack(inputs) if used else None
-        rejects = ""
-        if job.out and pack is not None:
-            if self._lines:
-                rejects = str(Path(job.out).with_suffix(REJECTED))
-                write_bytes(Path(rejects), b"".join(self._lines))
-            write_pack(Path(job.out), pack)
+        rejects = self._write(pack) if job.out and pack is not None else ""
         examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
@@ -358,6 +352,22 @@ class _Preparation:
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
         )  # fmt: skip
+
+    def _write(self, pack: Pack) -> str:
+        """Where the rejected rows are, "" if there are none."""
+        out = Path(self.job.out)
+        beside = out.with_suffix(REJECTED)
+        try:
+            if self._lines:
+                write_bytes(beside, b"".join(self._lines))
+            else:
+                beside.unlink(missing_ok=True)  # of an earlier preparation under this name
+            write_pack(out, pack)
+        except OSError as error:
+            if error.errno in FULL_ERRORS:
+                raise  # the front ends have words for that
+            raise _unwritable(out.parent, error.strerror or str(error)) from error
+        return str(beside) if self._lines else ""
 
     def _pack(self, inputs: list[Input]) -> Pack:
         job = self.job
@@ -380,6 +390,14 @@ class _Preparation:
 _Outcome = tuple[Where, Encoded | None, RowProblem | None, str, tuple[str, ...]]
 
 
+def _positions(folder: Path) -> int | None:
+    """How many tokens the model reads at most; None where its config.json does not say."""
+    try:
+        return int(check_config((folder / "config.json").read_bytes()).max_positions)
+    except (OSError, EngineError):
+        return None
+
+
 def _template(folder: Path, style: str) -> ChatTemplate | None:
     if style == "plain":
         return None
@@ -389,6 +407,30 @@ def _template(folder: Path, style: str) -> ChatTemplate | None:
         if error.code == "no-chat-template" and style == "auto":
             return None
         raise
+
+
+def _unwritable(folder: Path, why: str) -> UserError:
+    return UserError(
+        "folder-unwritable",
+        f"{folder} cannot be written: {why}. Choose another output folder.",
+        folder=str(folder),
+    )
+
+
+def _nothing(rows: int, problems: list[Rejected]) -> UserError:
+    if not problems:
+        return UserError(
+            "prepare-empty",
+            "Nothing can be learned from these files: there is no row in them. Choose other files.",
+        )
+    first = problems[0]
+    why = f"{Where(first.line, first.place).told(first.file)}: {first.reason}"
+    return UserError(
+        "prepare-nothing",
+        f"Nothing can be learned from these files: of {rows} rows none can be used ({why}). What would help: "
+        f"{first.fix}{', or --fix' if first.mends else ''}.",
+        rows=rows, why=why, help=first.fix, problem=vars(first),
+    )  # fmt: skip
 
 
 def _setting(name: str, value: object, allowed: str) -> UserError:

@@ -8,7 +8,8 @@ from pathlib import Path
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import KINDS
 from bitconverter.format.pack_file import looks_raw
-from bitconverter.format.text_file import Decoded, decode_text
+from bitconverter.format.row_problem import RowProblem
+from bitconverter.format.text_file import Decoded, read_any_text
 
 RAW = ".u32"
 REJECTED = ".rejected.jsonl"  # what an earlier preparation left beside its pack
@@ -17,11 +18,13 @@ FILE_LIMIT = 1_000_000_000  # bytes of one file: it is held in memory, several t
 
 @dataclass(frozen=True)
 class Input:
-    """`name` is how the file is called to people: relative to the folder that was named."""
+    """`name` is how the file is called to people: relative to the folder that was named. `searched`: it was found in
+    one, so nobody said that it can be read."""
 
     path: Path
     name: str
     size: int
+    searched: bool = False
 
 
 def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
@@ -44,19 +47,21 @@ def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
 
 
 def read_input(entry: Input) -> Decoded:
-    """The text of a file. Raises UserError("lesson-file-missing", "lesson-binary")."""
+    """The text of a file. Raises UserError("lesson-file-missing", "lesson-binary", "lesson-packed"), RowProblem instead
+    for a file that was found in a folder."""
     try:
-        data = entry.path.read_bytes()
+        return read_any_text(entry.path)
     except OSError as error:
+        if entry.searched:
+            raise RowProblem("file-gone", line=1) from error
         raise _missing(entry.path, error) from error
-    decoded = decode_text(data)
-    if decoded is None:
-        raise UserError(
-            "lesson-binary",
-            f"{entry.path} is no text that can be read. Save it as UTF-8 text and try again.",
-            path=str(entry.path),
-        )
-    return decoded
+    except UserError as error:
+        if not entry.searched:
+            raise
+        packed = error.code == "lesson-packed"
+        raise RowProblem(
+            "packed-file" if packed else "no-text", line=1, kind=error.fields.get("kind", "")
+        ) from error
 
 
 def _named(path: Path) -> Input:
@@ -105,7 +110,7 @@ def _in_folder(folder: Path) -> tuple[list[Input], int]:
             folder=str(folder), kinds=", ".join(KINDS),
         )  # fmt: skip
     entries = [_named(path) for path in files]
-    return [Input(e.path, e.path.relative_to(folder).as_posix(), e.size) for e in entries], others
+    return [Input(e.path, e.path.relative_to(folder).as_posix(), e.size, True) for e in entries], others
 
 
 def _missing(path: Path, error: OSError) -> UserError:

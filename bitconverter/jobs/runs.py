@@ -39,6 +39,11 @@ class RunRecord:
         checks = [(step, loss) for step, loss, _ in state.checks]
         self._end(outcome, os.path.abspath(result.out), numbers_of(result), state.losses, checks)
 
+    def withdrawn(self) -> None:
+        """It has not run at all."""
+        if self._number:
+            self._try(lambda store: store.withdraw(self._number))
+
     def failed(self) -> None:
         """It cannot go on."""
         self._end(FAILED, self._soul, {}, [], [])

@@ -14,6 +14,7 @@ from bitconverter.format.soul_file import Adapters
 from bitconverter.jobs.evaluate import Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context
 from bitconverter.model.soul import put_on, take_off
+from bitconverter.model.text_stream import whole_text
 from bitconverter.model.tokenizer import Tokenizer
 
 GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
@@ -86,9 +87,10 @@ class TaughtModel:
         return windows
 
     def answer(self, prompt: list[int], most: int, cancel: Cancel) -> str:
-        """Greedy, at most `most` tokens, to a prompt of which only the end is seen if it is long. Raises Cancelled."""
+        """Greedy, at most `most` tokens, to a prompt of which only the end is seen if it is long; whole characters
+        only. Raises Cancelled."""
         made = greedy(self.session, prompt, self._tokenizer.eos_ids, most, cancel)
-        return self._tokenizer.decode(made).strip()
+        return whole_text(self._tokenizer, made, before=prompt).strip()
 
 
 def greedy(session: Session, prompt: list[int], ends: frozenset[int], most: int, cancel: Cancel) -> list[int]:

@@ -40,29 +40,40 @@ class TrainJob(TrainSettings):
         "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
         "pin-steps", those of choose_training_device(), of read_lessons() and of
         the tokenizer; EngineError; Cancelled."""
-        with on_cores(self.cores), low_priority() if self.eco else contextlib.nullcontext():
+        with (
+            _work_folder(self.work_dir),
+            on_cores(self.cores),
+            low_priority() if self.eco else contextlib.nullcontext(),
+        ):
             return self._run(ctx)
 
     def _run(self, ctx: Context) -> TrainResult:
         started = time.monotonic()
-        with _work_folder(self.work_dir):
-            _check(self)
-            record = RunRecord(self, ctx, resumed=train_state.present(self.work_dir))
-            try:
-                run = TrainRun(self, ctx)
-                run.place()
-                record.runs_on(run.state.devices)
-                run.go()
-                run.publish()
-            except Cancelled:
+        _check(self)
+        resumed = train_state.present(self.work_dir)
+        run = TrainRun(self, ctx)
+        run.place()
+        before = _reached(run)
+        record = RunRecord(self, ctx, resumed)
+        record.runs_on(run.state.devices)
+        try:
+            run.go()
+            run.publish()
+        except Exception as error:
+            if train_state.present(self.work_dir):  # it can go on
                 raise
-            except Exception:
-                if not train_state.present(self.work_dir):  # else it can go on
-                    record.failed()
-                raise
-            result = run.result(time.monotonic() - started)
-            record.ended(result, run.state, early=False)
-            return result
+            if _reached(run) == before:  # it was refused, or stopped before its first step: nothing ran
+                record.withdrawn()
+            elif not isinstance(error, Cancelled):
+                record.failed()
+            raise
+        result = run.result(time.monotonic() - started)
+        record.ended(result, run.state, early=False)
+        return result
+
+
+def _reached(run: TrainRun) -> tuple[int, int]:
+    return run.state.step, len(run.state.checks)
 
 
 def _check(job: TrainJob) -> None:

@@ -31,13 +31,19 @@ class Encoded:
 
 
 class LessonEncoder:
-    """`window`: an example may have one token more. Without a template a conversation must be one prompt and one
-    answer, which are put behind each other as they are."""
+    """`window`: an example may have one token more; `limit`: no window can be longer. Without a template a conversation
+    must be one prompt and one answer, which are put behind each other as they are."""
 
     def __init__(
-        self, tokenizer: Tokenizer, template: ChatTemplate | None, window: int, system: str = ""
+        self,
+        tokenizer: Tokenizer,
+        template: ChatTemplate | None,
+        window: int,
+        system: str = "",
+        limit: int | None = None,
     ) -> None:
         self.tokenizer, self.template, self.window, self.system = tokenizer, template, window, system
+        self._limit = limit
         self._begin = tokenizer.begin_ids()
         self._end = [] if tokenizer.end_id is None else [tokenizer.end_id]
         ends = [tokenizer.token(i) for i in sorted(tokenizer.eos_ids)]
@@ -48,6 +54,8 @@ class LessonEncoder:
         if isinstance(row, Document):
             return self._document(row)
         encoded = self._plain(row) if self.template is None else self._rendered(row, self.template)
+        if self._limit is not None and len(encoded.ids) > self._limit + 1:
+            raise RowProblem("too-long-for-model", tokens=len(encoded.ids), limit=self._limit)
         if len(encoded.ids) > self.window + 1:
             raise RowProblem(
                 "too-long", tokens=len(encoded.ids), most=self.window + 1, needed=len(encoded.ids) - 1

@@ -1,8 +1,9 @@
 """What a row says: a text, or a conversation of which the answers are learned.
 
-Known: {"prompt", "answer"} and its relatives (also completion, question, input and output, 質問 and 回答), Alpaca's
-{"instruction", "input", "output"} (and history), ShareGPT's {"conversations": [{"from", "value"}]}, OpenAI's
-{"messages": [{"role", "content"}]} (weight 0: not learned), {"text"}. Names of fields are read in any case.
+Known: {"prompt", "answer"} and its relatives (also completion, question, input and output, 質問 and 回答; a context
+stands before the question), Alpaca's {"instruction", "input", "output"} (and history), Dolly's {"instruction",
+"context", "response"}, ShareGPT's {"conversations": [{"from", "value"}]}, OpenAI's {"messages": [{"role", "content"}]}
+(weight 0: not learned), {"text"}. Names of fields are read in any case.
 """
 
 from dataclasses import dataclass
@@ -20,10 +21,14 @@ PAIRS = (
 INSTRUCTIONS = (
     ("instruction", "input", "output"),
     ("instruction", "input", "response"),
+    ("instruction", "context", "response"),
+    ("instruction", "context", "output"),
     ("指示", "入力", "出力"),
 )
 TURNS = ("messages", "conversations", "conversation")
+CONTEXT = "context"
 TEXTS = ("text", "本文")
+ROLE_NAMES, TEXT_NAMES = ("from", "role", "speaker", "author"), ("value", "content", "text")
 ROLES = {
     "system": "system", "developer": "system", "システム": "system",
     "user": "user", "human": "user", "prompter": "user", "ユーザー": "user",
@@ -67,7 +72,7 @@ def shape_of(value: Any, mending: Mending) -> Document | Conversation:
     for name in TURNS:
         if isinstance(row.get(name), list):
             return _conversation(row, name, mending)
-    for names in INSTRUCTIONS:
+    for names in sorted(INSTRUCTIONS, key=lambda names: names[1] not in row):
         if names[0] in row and names[2] in row:
             return _instruction(row, names, mending)
     for prompt, answer in PAIRS:
@@ -95,10 +100,10 @@ def _unknown(row: dict[str, Any]) -> RowProblem:
 
 
 def _pair(row: dict[str, Any], prompt: str, answer: str, mending: Mending) -> list[Turn]:
-    return [
-        Turn("user", _text(row, prompt, mending), prompt),
-        Turn("assistant", _text(row, answer, mending), answer, True),
-    ]
+    question = _text(row, prompt, mending)
+    if row.get(CONTEXT) not in (None, ""):
+        question = _text(row, CONTEXT, mending) + "\n\n" + question
+    return [Turn("user", question, prompt), Turn("assistant", _text(row, answer, mending), answer, True)]
 
 
 def _system(row: dict[str, Any], mending: Mending) -> list[Turn]:
@@ -129,8 +134,13 @@ def _instruction(row: dict[str, Any], names: tuple[str, str, str], mending: Mend
 def _conversation(row: dict[str, Any], name: str, mending: Mending) -> Conversation:
     turns = _system(row, mending)
     entries = row[name]
+    if not entries:
+        raise RowProblem("field-empty", name)
     for number, entry in enumerate(entries):
         turns.append(_turn(entry, f"{name}[{number}]", mending))
+    roles = {turn.role for turn in turns}
+    if "assistant" in roles and "user" not in roles:
+        raise RowProblem("no-question", name)
     at = next((i for i, turn in enumerate(turns) if turn.role != "system"), len(turns))
     while at < len(turns) and turns[at].role == "assistant":
         mending.mend(RowProblem("begins-with-answer", turns[at].field))
@@ -149,8 +159,10 @@ def _conversation(row: dict[str, Any], name: str, mending: Mending) -> Conversat
 def _turn(entry: Any, place: str, mending: Mending) -> Turn:
     if not isinstance(entry, dict):
         raise RowProblem("field-kind", place, found=kind_name(entry))
-    role_name = "from" if "from" in entry else "role"
-    text_name = "value" if "value" in entry else "content"
+    entry = {str(name).strip().lower(): part for name, part in entry.items()}
+    role_name = next((name for name in ROLE_NAMES if name in entry), "role")
+    usual = "value" if role_name == "from" else "content"
+    text_name = next((name for name in TEXT_NAMES if name in entry), usual)
     given = entry.get(role_name)
     if not isinstance(given, str):
         raise RowProblem("field-missing", f"{place}.{role_name}")
@@ -192,6 +204,9 @@ def _text(row: dict[str, Any], name: str, mending: Mending) -> str:
         raise RowProblem("field-kind", name, found=kind_name(value))
     if not value.strip():
         raise RowProblem("field-empty", name)
+    if "\0" in value:
+        mending.mend(RowProblem("zero-letter", name))
+        value = value.replace("\0", "")
     if any("\ud800" <= character <= "\udfff" for character in value):
         mending.mend(RowProblem("half-character", name))
         value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

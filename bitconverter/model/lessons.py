@@ -1,14 +1,13 @@
 """What is learned from: windows of token ids and, for each position, the token that should follow, if it counts.
 
 A .jsonl file holds one example a line, {"prompt": "...", "answer": "..."}: only the answer and the end-of-text token
-behind it are learned, and an example is a window of its own, filled up at its end. Any other file is plain text, cut
-into whole windows, of which every token is learned. A .u32 is a pack that `prepare` made: it says itself what is
-learned and what is held back.
+behind it are learned, and an example is a window of its own, filled up at its end. A .u32 is a pack that `prepare`
+made: it says itself what is learned and what is held back. Tables, .json, folders and other rows must be prepared. Any
+other file is plain text, cut into whole windows, of which every token is learned.
 
 With labels, an example's answer is one of these words, each a single token, and it alone is learned.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,13 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack
-from bitconverter.format.text_file import read_text
+from bitconverter.format.lesson_rows import BadRow, kind_name, read_rows
+from bitconverter.format.pack_file import EXAMPLE, Pack, looks_raw, read_pack
+from bitconverter.format.row_problem import RowProblem
+from bitconverter.format.text_file import Decoded, read_any_text
 from bitconverter.model.lesson_pack import pack_windows
 from bitconverter.model.tokenizer import Tokenizer
+from bitconverter.model.unprepared import kind_of_row, prepare_command, refuse_unprepared, unprepared
 
 I32 = npt.NDArray[np.int32]
 
@@ -58,15 +60,17 @@ class Lessons:
 def read_lessons(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
 ) -> Lessons:
-    """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "text-encoding", "lesson-row" (path,
-    line, reason), "lesson-short", "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer",
-    "pack-window"."""
+    """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path,
+    line, encoding), "lesson-unprepared" (path, kind, command), "lesson-row" (path, line, reason), "lesson-short",
+    "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer", "pack-window"."""
     if path.lower().endswith(".u32"):
         return _packed(path, tokenizer, window, cancel, labels or {})
-    text = read_text(path)
+    refuse_unprepared(path, tokenizer, labels or {})
+    found = _decoded(path)
+    text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     rows = None
     if path.lower().endswith(".jsonl"):
-        rows = _examples(path, text, tokenizer, window, cancel, labels or {})
+        rows = _examples(path, found, tokenizer, window, cancel, labels or {})
     elif labels:
         raise UserError(
             "lesson-label",
@@ -77,6 +81,25 @@ def read_lessons(
         _plain(tokenizer.encode(text, add_special_tokens=False), window) if rows is None else _padded(rows)
     )
     return _enough(path, lessons, window)
+
+
+def _decoded(path: str) -> Decoded:
+    """The text of a file, of which no letter is damaged."""
+    try:
+        found = read_any_text(Path(path))
+    except OSError as error:
+        raise UserError(
+            "text-unreadable", f"{path} cannot be read: {error.strerror or error}. Check the path.", path=path
+        ) from error
+    if found.damaged and "\ufffd" in found.text:
+        line = found.text[: found.text.index("\ufffd")].count("\n") + 1
+        raise UserError(
+            "lesson-damaged",
+            f"{path}, line {line}: some of its bytes are no {found.encoding}. Open the file in an editor, repair this "
+            "line and save it as UTF-8.",
+            path=path, line=line, encoding=found.encoding,
+        )  # fmt: skip
+    return found
 
 
 def _enough(path: str, lessons: Lessons, window: int) -> Lessons:
@@ -94,6 +117,8 @@ def _packed(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
 ) -> Lessons:
     try:
+        if looks_raw(Path(path)):
+            raise unprepared(path, "it holds raw token ids of another program", tokenizer, labels)
         pack = read_pack(Path(path), cancel.check)
     except OSError as error:
         raise UserError(
@@ -137,7 +162,7 @@ def _check_labels(path: str, pack: Pack, tokenizer: Tokenizer, labels: Mapping[s
             continue
         file, line = (int(place) for place in pack.places[number])
         text = tokenizer.decode([token for token in answer if token not in tokenizer.eos_ids])
-        raise _bad_row(pack.files[file], line, f"its answer {text!r} is not one of the labels")
+        raise _bad_row(pack.files[file], line, RowProblem("no-label", "answer", found=repr(text)))
 
 
 def _first_targets(targets: I32) -> I32:
@@ -172,51 +197,55 @@ def _plain(ids: Sequence[int], window: int) -> Lessons:
 
 
 def _examples(
-    path: str, text: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
+    path: str, found: Decoded, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
 ) -> list[tuple[list[int], int]]:
-    """(ids, how many of them are the prompt) of every line."""
+    """(ids, how many of them are the prompt) of every row."""
     rows = []
     end = None if labels else min(tokenizer.eos_ids, default=None)
     start = tokenizer.encode("", add_special_tokens=True)[:1]
     start = start if start == [tokenizer.bos_id] else []
-    for number, line in enumerate(text.splitlines(), 1):
-        if number % PIECE == 1:
+    help_text = (
+        f"prepare names all such rows and goes on without them: {prepare_command(path, tokenizer, labels)}"
+    )
+    for number, row in enumerate(read_rows(Path(path), found, False)):
+        if number % PIECE == 0:
             cancel.check()
-        if not line.strip():
-            continue
-        prompt, answer = _fields(path, number, line)
-        before = start + tokenizer.encode(prompt, add_special_tokens=False)
-        learned = tokenizer.encode(answer, add_special_tokens=False)
-        ids = before + learned + ([] if end is None else [end])
-        if labels and answer not in labels:
-            raise _bad_row(path, number, f"its answer {answer!r} is not one of the labels")
-        if not before or not learned:
-            raise _bad_row(path, number, "the prompt or the answer gives no token")
-        if len(ids) > window + 1:
-            raise _bad_row(path, number, f"it has {len(ids)} tokens, and a window holds {window + 1}")
+        if isinstance(row, BadRow):
+            raise _bad_row(path, row.problem.line or row.line, row.problem, help_text)
+        if kind := kind_of_row(row.value) if number == 0 else "":
+            raise unprepared(path, kind, tokenizer, labels)
+        try:
+            prompt, answer = (_field(row.value, name) for name in ("prompt", "answer"))
+            before = start + tokenizer.encode(prompt, add_special_tokens=False)
+            learned = tokenizer.encode(answer, add_special_tokens=False)
+            ids = before + learned + ([] if end is None else [end])
+            if labels and answer not in labels:
+                raise RowProblem("no-label", "answer", found=repr(answer))
+            if not before or not learned:
+                raise RowProblem("no-tokens", "answer" if before else "prompt")
+            if len(ids) > window + 1:
+                raise RowProblem("too-long", tokens=len(ids), most=window + 1, needed=len(ids) - 1)
+        except RowProblem as problem:
+            raise _bad_row(path, row.line, problem, help_text) from None
         rows.append((ids, len(before)))
     return rows
 
 
-def _fields(path: str, number: int, line: str) -> tuple[str, str]:
-    try:
-        row: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise _bad_row(path, number, f"it is not JSON ({error})") from None
-    if not isinstance(row, dict):
-        raise _bad_row(path, number, "it is not a JSON object")
-    for name in ("prompt", "answer"):
-        if not isinstance(row.get(name), str):
-            raise _bad_row(path, number, f'it has no text "{name}"')
-    return row["prompt"], row["answer"]
+def _field(row: dict[str, Any], name: str) -> str:
+    value = row.get(name)
+    if value is None:
+        raise RowProblem("field-missing", name)
+    if not isinstance(value, str):
+        raise RowProblem("field-kind", name, found=kind_name(value))
+    return value
 
 
-def _bad_row(path: str, number: int, reason: str) -> UserError:
+def _bad_row(path: str, number: int, problem: RowProblem, help_text: str = "") -> UserError:
     return UserError(
         "lesson-row",
-        f"{path}, line {number} cannot be learned: {reason}. "
-        'Each line must be like {"prompt": "...", "answer": "..."}.',
-        path=path, line=number, reason=reason,
+        f"{path}, line {number} cannot be learned: {problem.reason()}. "
+        'Each line must be like {"prompt": "...", "answer": "..."}' + (f"; {help_text}" if help_text else "."),
+        path=path, line=number, reason=problem.reason(), problem=problem.told(),
     )  # fmt: skip
 
 

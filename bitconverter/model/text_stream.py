@@ -12,7 +12,7 @@ characters included, and the stream replaces only what is broken (it has shown t
 
 import codecs
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bitconverter.format.errors import UserError
@@ -67,6 +67,16 @@ class TextStream:
             text = text[1:]
             self._strip_count -= 1
         return text
+
+
+def whole_text(
+    tokenizer: Tokenizer, ids: Sequence[int], before: Sequence[int] = (), *, skip_special_tokens: bool = True
+) -> str:
+    """What `ids` add to the text of `before`, without a character that they do not complete."""
+    stream = TextStream(tokenizer, skip_special_tokens=skip_special_tokens)
+    for token in before:
+        stream.push(token)
+    return "".join(stream.push(token) for token in ids)
 
 
 # ---- the decoders of tokenizer.json ----

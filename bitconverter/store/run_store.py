@@ -96,6 +96,10 @@ class RunStore:
             (now(), outcome, storable(soul), _json(numbers), _json(losses), _json(checks), number),
         )
 
+    def withdraw(self, number: int) -> None:
+        """Run `number` is none."""
+        self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
+
     def runs(self, most: int = 200) -> list[Run]:
         """The newest first, without their curves."""
         rows = self._connection.execute(

@@ -16,7 +16,9 @@ from model_folders import edit_config, edit_tensors
 from bitconverter import paths
 from bitconverter.cli.arguments import build_parser
 from bitconverter.cli.main import main
+from bitconverter.cli.texts import OPTIONS
 from bitconverter.engine import Cancel
+from bitconverter.gui.texts.settings import TEXTS
 from bitconverter.jobs.job import Metric, Stopped, run_job
 from bitconverter.jobs.train import TrainJob
 
@@ -148,3 +150,16 @@ def test_every_option_and_command_in_the_sentences_exists(guide: str) -> None:
     for path, options in re.findall(r"`(tools/\w+\.py)([^`\n]*)`", text):
         program = (DOCS.parent / path).read_text(encoding="utf-8")
         assert all(option in program for option in re.findall(r"--[a-z][a-z-]*", options))
+
+
+def test_the_guides_the_help_and_the_settings_say_the_same_of_heat_on_windows() -> None:
+    """That nothing there reads it, for administrators neither: jobs/eco.py asks psutil, which has it on Linux alone."""
+    english, japanese = ((DOCS / guide).read_text(encoding="utf-8") for guide in GUIDES)
+    settings = TEXTS["set-train_eco-tip"]
+    for text in (english, OPTIONS["train_eco"], settings[0]):
+        assert "on Windows the temperature is not read" in text, text
+        assert "administrator" not in text
+    for text in (japanese, settings[1]):
+        assert "Windowsでは温度を調べない" in text.replace(" ", "") and "管理者" not in text
+    for text in (english, OPTIONS["train_away"]):
+        assert "seen on Windows and on X11, not under Wayland" in text

@@ -1,12 +1,13 @@
 """Rows of lesson files: where each begins, and which cannot be read and why."""
 
 import codecs
+import json
 from pathlib import Path
 
 import pytest
 
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
-from bitconverter.format.row_problem import MENDED, REASONS, Mending, RowProblem
+from bitconverter.format.row_problem import MENDED, REASONS, WHYS, Mending, RowProblem
 from bitconverter.format.text_file import Decoded, decode_text
 
 JAPANESE = "これは日本語の文章です。カタカナも混ざっています。\n二行目。\n"
@@ -18,7 +19,7 @@ def rows(name: str, text: str, mend: bool = False) -> list[Row | BadRow]:
 
 def told(found: list[Row | BadRow]) -> list[object]:
     """(line, value) of good rows, (line, code) of bad ones."""
-    return [(r.line, r.value if isinstance(r, Row) else r.problem.code) for r in found]
+    return [(r.line, r.value) if isinstance(r, Row) else (r.problem.line, r.problem.code) for r in found]
 
 
 @pytest.mark.parametrize(
@@ -81,15 +82,14 @@ def test_json_lines() -> None:
 
 
 def test_python_and_commas_are_mended_when_asked() -> None:
-    text = "{'a': 1}\n{\"a\": 2},\n{'a': 3},\n{'a': open}\n"
-    assert [code for _, code in told(rows("a.jsonl", text))] == [
-        "python-dict", "trailing-comma", "python-dict", "not-json",
-    ]  # fmt: skip
+    text = '{\'a\': 1}\n{"a": 2},\n{\'a\': 3},\n{"a": [4, ]}\n{"a": 5, "b": None, }\n{\'a\': open}\n'
+    codes = ["python-dict", "trailing-comma", "python-dict", "trailing-comma", "python-dict"]
+    assert [code for _, code in told(rows("a.jsonl", text))] == [*codes, "not-json"]
     mended = rows("a.jsonl", text, mend=True)
-    assert told(mended)[:3] == [(1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3})]
-    assert [r.mended for r in mended[:3] if isinstance(r, Row)] == [
-        ("python-dict",), ("trailing-comma",), ("python-dict",),
+    assert told(mended)[:5] == [
+        (1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3}), (4, {"a": [4]}), (5, {"a": 5, "b": None}),
     ]  # fmt: skip
+    assert [r.mended for r in mended[:5] if isinstance(r, Row)] == [(code,) for code in codes]
 
 
 def test_json_as_one_value() -> None:
@@ -105,9 +105,99 @@ def test_json_as_one_value() -> None:
 
 
 def test_a_broken_array_gives_what_stands_before() -> None:
-    for text in ('[{"a": 1},\n{"a": }, {"a": 3}]', '[{"a": 1}\n{"a": 2}]', '[{"a": 1},\n{"a"'):
+    for text in ('[{"a": 1},\n{"a": }, {"a": 3}]', '[{"a": 1}\n[1]]', '[{"a": 1},\n{"a"', '[{"a": 1}\n'):
         assert told(rows("a.json", text)) == [(1, {"a": 1}), (2, "rest-unreadable")]
     assert told(rows("a.json", "[]")) == []
+
+
+def test_behind_a_broken_value_of_a_list_the_next_is_read() -> None:
+    text = '[\n  {\n    "a": "he said "hi""\n  },\n  {\n    "a": {\n    }\n  },\n  {\n    "a": 3,\n  }\n]\n'
+    found = rows("a.json", text)
+    assert told(found) == [(3, "not-json"), (5, {"a": {}}), (10, "rest-unreadable")]
+    assert [row.place for row in found] == [1, 2, 3]
+    assert found[0].source == '{\n    "a": "he said "hi""\n  },'
+    wrapped = told(rows("a.json", '{\n"data": ' + text + "}"))
+    assert wrapped == [(4, "not-json"), (6, {"a": {}}), (11, "rest-unreadable")]
+
+
+def test_the_line_of_a_damaged_letter_in_a_broken_value_is_its_own() -> None:
+    text = '[\n  {\n    "a": 1,\n    "b": "?"\n    "c": 2\n  },\n  {"d": 4}\n]'
+    for letter, code in (("\0", "zero-byte"), ("\ufffd", "damaged-letters")):
+        found = list(read_rows(Path("a.json"), Decoded(text.replace("?", letter), "utf_8", True), False))
+        assert told(found) == [(4, code), (7, {"d": 4})]
+
+
+def test_a_comma_that_is_missing_in_a_list_costs_nothing_but_its_row() -> None:
+    text = '[{"a": 1}\n{"a": 2},\n{"a": 3}]'
+    assert told(rows("a.json", text)) == [(1, {"a": 1}), (2, "list-comma"), (3, {"a": 3})]
+    assert told(rows("a.json", text, mend=True)) == [(1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3})]
+
+
+def test_what_stands_behind_a_list_is_not_lost() -> None:
+    assert told(rows("a.json", '[{"a": 1}]\n[{"a": 2}]\n')) == [(1, {"a": 1}), (2, {"a": 2})]
+    found = rows("a.json", '[{"a": 1}]\n{"a": 2}\n')
+    assert told(found) == [(1, {"a": 1}), (2, "rest-unreadable")]
+    assert isinstance(found[1], BadRow) and "more stands behind its end" in found[1].problem.reason()
+
+
+def test_objects_over_several_lines_without_a_list() -> None:
+    text = '{\n  "a": 1\n}\n{\n  "a": {\n    "b": 2\n  }\n}\n{\n  "a" 3\n}\n{\n  "a": 4\n}\n'
+    assert told(rows("a.json", text)) == [
+        (1, {"a": 1}), (4, {"a": {"b": 2}}), (10, "not-json"), (12, {"a": 4}),
+    ]  # fmt: skip
+
+
+def test_the_list_inside_of_an_object_is_found_by_its_key() -> None:
+    for key in ("data", "データ", 'a"b'):
+        for escaped in (True, False):
+            whole = {"tags": ["x"], "info": {key: []}, key: [{"a": 1}, None], "n": 2}
+            found = told(rows("a.json", json.dumps(whole, ensure_ascii=escaped)))
+            assert found == [(1, {"a": 1}), (1, "not-object")]
+
+
+def test_a_file_put_behind_another_with_its_mark() -> None:
+    assert told(rows("a.jsonl", '{"a": 1}\n\ufeff{"a": 2}\n\u3000{"a": 3}\n')) == [
+        (1, {"a": 1}), (2, {"a": 2}), (3, {"a": 3}),
+    ]  # fmt: skip
+
+
+WHY = [
+    ('{"a": undefined}', "json-value", 7, "undefined"), ("{a: 1}", "json-name", 2, "a"),
+    ('{"a" 1}', "json-colon", 6, "1"),
+    ('{"a": "he said "hi""}', "json-comma", 17, "hi"), ('  {"a": True, b: 1, }', "json-value", 9, "True"),
+    ('{"a": 1} {"a": 2}', "json-extra", 10, "{"), ('{"a": "x\ty"}', "json-control", 9, "\t"),
+    ('{"a": "C:\\qdir"}', "json-backslash", 10, "\\q"), ('{"a": "x}', "json-open-text", 7, '"'),
+    ('{"a": [1', "json-ends", 9, ""), ('{"a": ', "json-ends", 6, ""), ('{\u201ca\u201d: 1}', "json-curly", 2, "\u201c"),
+    ('{"質問": 「はい」}', "json-curly", 8, "「"), ("[" * 100_000, "json-deep", 1, ""),
+    ('{"a": ' + "9" * 5000 + "}", "json-digits", 1, ""), ("nope", "json-begin", 1, "nope"),
+    ("// no row", "json-begin", 1, "/"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line, why, column, letter", WHY)
+def test_why_it_is_no_json_is_a_code_with_its_place(line: str, why: str, column: int, letter: str) -> None:
+    (_, found) = rows("a.jsonl", '{"a": 0}\n' + line + "\n")
+    assert isinstance(found, BadRow) and found.problem.code == "not-json" and found.line == 2
+    assert {name: found.problem.fields[name] for name in ("why", "column", "letter")} == {
+        "why": why, "column": column, "letter": letter,
+    }  # fmt: skip
+    reason = found.problem.reason()
+    assert (
+        reason.startswith("it is not JSON: ")
+        and "{" not in reason.replace(letter, "")
+        and found.problem.fix()
+    )
+    assert (f"column {column}" in reason) == ("{column}" in WHYS[why][0])
+
+
+def test_the_column_in_a_list_is_counted_from_the_beginning_of_its_line() -> None:
+    (_, found) = rows("a.json", '[{"a": 1},\n  {"a": True}]')
+    assert isinstance(found, BadRow)
+    assert (found.problem.line, found.problem.fields["column"], found.problem.fields["letter"]) == (
+        2,
+        9,
+        "True",
+    )
 
 
 def test_tables() -> None:
@@ -119,6 +209,26 @@ def test_tables() -> None:
     assert told(rows("a.csv", "q;a\n1,5;2\n")) == [(2, {"q": "1,5", "a": "2"})]
     assert told(rows("a.TSV", "q\ta\n1,5\t2\n")) == [(2, {"q": "1,5", "a": "2"})]
     assert told(rows("a.csv", "q,a\n" + "x" * 200_000 + ",y\n"))[0][0] == 2  # type: ignore[index]
+    assert told(rows("a.csv", "\n\nq;a\n1;2\n")) == [(4, {"q": "1", "a": "2"})]
+    assert told(rows("a.csv", "sep=;\nq;a\n1,5;2\n")) == [(3, {"q": "1,5", "a": "2"})]
+    assert told(rows("a.tsv", "q,a\n1,2\n")) == [(2, {"q": "1", "a": "2"})]
+    assert told(rows("a.csv", "q,a\n1,2,,\n1,2,3\n")) == [(2, {"q": "1", "a": "2"}), (3, "csv-columns")]
+
+
+def test_a_quotation_mark_that_nothing_closes_costs_its_line_alone() -> None:
+    text = 'q,a\n1,2\n3,"four\n5,6\n7,"ei\nght"\n9,"te""n"\n'
+    found = rows("a.csv", text)
+    assert told(found) == [
+        (2, {"q": "1", "a": "2"}), (3, "csv-broken"), (6, "csv-columns"), (7, {"q": "9", "a": 'te"n'}),
+    ]  # fmt: skip
+    last = rows("a.csv", 'q,a\n1,2\n3,"four\n5,6\n7,8')
+    assert told(last) == [
+        (2, {"q": "1", "a": "2"}), (3, "csv-broken"), (4, {"q": "5", "a": "6"}), (5, {"q": "7", "a": "8"}),
+    ]  # fmt: skip
+    assert isinstance(last[1], BadRow) and last[1].source == '3,"four'
+    assert "opened and not closed" in last[1].problem.reason() and "close it" in last[1].problem.fix()
+    many = told(rows("a.csv", "q,a\n" + 'x,"y\n' * 1001))
+    assert all(code == "csv-broken" for _, code in many) and len(many) >= 500  # type: ignore[misc]
 
 
 def test_a_text_is_one_row() -> None:

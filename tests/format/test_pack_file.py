@@ -123,15 +123,15 @@ def test_raw_token_ids_and_their_mask(tmp_path: Path) -> None:
     assert read_raw(path)[1].tolist() == [0, 1, 1]  # type: ignore[union-attr]
     with pytest.raises(FormatError, match="must go through prepare first"):
         read_pack(path)
-    for content, words, reason in (
-        (b"abc", bytes(3), "no multiple of 4"),
-        (b"", b"", "no multiple of 4"),
-        (b"\xff" * 4, bytes(1), "which is no token id"),
-        (bytes(8), bytes(1), "2 tokens, and raw.mask 1 bytes"),
-        (bytes(8), bytes([0, 2]), "byte 1 of raw.mask"),
+    for content, words, code, reason in (
+        (b"abc", bytes(3), "raw-size", "no multiple of 4"),
+        (b"", b"", "raw-empty", "it is empty"),
+        (b"\xff" * 4, bytes(1), "raw-token", "which is no token id"),
+        (bytes(8), bytes(1), "raw-mask-size", "2 tokens, and raw.mask 1 bytes"),
+        (bytes(8), bytes([0, 2]), "raw-mask-value", "byte 1 of raw.mask"),
     ):
         path.write_bytes(content)
         mask.write_bytes(words)
         with pytest.raises(FormatError, match=reason) as raised:
             read_raw(path)
-        assert raised.value.code == "raw-u32"
+        assert raised.value.code == code

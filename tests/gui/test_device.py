@@ -1,8 +1,10 @@
 """On what a chat runs: the setting, the badge with its reason, and the graphics cards on the welcome page."""
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,7 @@ from bitconverter.gui import messages
 from bitconverter.gui.chat_page import State
 from bitconverter.gui.device_text import answer_device, badge, cards_text, short_name
 from bitconverter.gui.messages import device_reason, error_text, note_text
+from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.gui.texts.errors import ERRORS_JA
 from bitconverter.gui.train_card import TrainCard
 from bitconverter.jobs.errors import UserError
@@ -24,6 +27,7 @@ from bitconverter.settings import Settings
 from bitconverter.store.ran_on import RanOn
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
+NATIVE = Path(__file__).parents[2] / "native"
 CODES = {
     "asked-cpu", "no-backend", "no-driver", "device-failed", "kv-needs-cpu", "lora-needs-cpu", "unsupported",
     "too-small", "all-layers", "asked-layers", "some-layers", "delta-needs-cpu", "train-too-small",
@@ -52,6 +56,21 @@ def whole(**more) -> SimpleNamespace:
 def some() -> SimpleNamespace:
     return a_session(
         where="cuda:1", device="NVIDIA A2", layers=20, code="some-layers", needs=5 * GB, room=4 * GB
+    )
+
+
+def test_why_no_card_can_be_used_is_said_in_japanese():
+    sources = "".join(path.read_text(encoding="utf-8") for path in (NATIVE / "cuda").glob("*.c"))
+    said = re.sub(r'"\s*"', "", sources)
+    messages.set_language("ja")
+    for why, japanese in CARD_WHYS_JA.items():
+        assert why in said, why  # the engine's own words
+        text = messages.device_reason("no-driver", {"why": why})
+        assert japanese in text and why not in text
+    assert "something new" in messages.device_reason("no-driver", {"why": "something new"})
+    messages.set_language("en")
+    assert "there is no" in messages.device_reason(
+        "no-driver", {"why": "there is no NVIDIA driver on this computer"}
     )
 
 

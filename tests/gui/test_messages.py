@@ -8,13 +8,13 @@ import pytest
 from PySide6.QtGui import QGuiApplication
 
 import bitconverter.gui
-from bitconverter.format.row_problem import REASONS
+from bitconverter.format.row_problem import REASONS, WHYS, RowProblem
 from bitconverter.gui import messages
 from bitconverter.gui.messages import check_text, error_text, note_text, time_left, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
-from bitconverter.gui.texts.rows import ROWS_JA
+from bitconverter.gui.texts.rows import ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import join
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Note
@@ -207,6 +207,7 @@ def test_every_error_and_note_that_the_window_can_meet_is_spoken_in_japanese():
     text = _below_the_window()
     errors = set(re.findall(r'(?:UserError|FormatError)\(\s*"([a-z-]+)"', text))
     notes = set(re.findall(r'Note\(\s*"([a-z-]+)"', text))
+    errors |= set(re.findall(r'_raw\(path, "([a-z-]+)"', text))
     assert len(errors) > 20 and len(notes) > 3
     assert errors - set(ERRORS_JA) == set()
     assert {f"note-{code}" for code in notes} - set(MESSAGES) == set()
@@ -231,6 +232,38 @@ def test_every_reason_against_a_row_is_spoken_in_japanese(code):
     assert note_text(in_list) == "a.jsonl, row 7 (line 1): English; English."
     messages.set_language("ja")
     assert note_text(in_list).startswith("a.jsonl 7 件目（1 行目）: ")
+
+
+@pytest.mark.parametrize("why", sorted(WHYS))
+def test_why_a_row_cannot_be_read_is_spoken_in_japanese(why):
+    assert [_fields(text) for text in WHYS_JA[why]] == [_fields(text) for text in WHYS[why]]
+    for code in ("not-json", "rest-unreadable", "csv-broken"):
+        problem = RowProblem(code, line=3, why=why, column=14, letter="{x")
+        told = problem.told()
+        messages.set_language("ja")
+        reason, fix = messages.row_text(*told.values())
+        for text in (reason, fix):
+            assert re.search("[ぁ-ん]", text) and why not in text
+            assert not re.search("[A-Za-z]{2,}", re.sub(r"JSON|jsonl|{x|\\\\[nt]", "", text)), text
+        assert ("14 文字目" in reason) == ("column 14" in problem.reason())
+        messages.set_language("en")
+        assert messages.row_text(*told.values()) == (problem.reason(), problem.fix())
+
+
+def test_an_error_about_a_row_says_why_in_japanese():
+    problem = RowProblem("not-json", line=2, why="json-colon", column=5, letter="1")
+    row = UserError(
+        "lesson-row", "English.", path="a.jsonl", line=2, reason="English", problem=problem.told()
+    )
+    place = {"file": "a.json", "line": 2, "place": 7}
+    nothing = UserError(
+        "prepare-nothing", "English.", rows=1, why="English", problem={**problem.told(), **place}
+    )
+    messages.set_language("ja")
+    for error in (row, nothing):
+        text = error_text(error).text
+        assert "5 文字目にコロンがありません" in text and "English" not in text
+    assert "a.json 7 件目（2 行目）" in error_text(nothing).text
 
 
 def test_notes_become_lines_and_unknown_ones_are_not_lost():

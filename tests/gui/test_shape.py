@@ -277,3 +277,13 @@ def test_the_window_is_never_blocked_by_a_conversion_or_a_chat(
     window.chat.send()
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
     assert max(converting, watchdog.stop()) < BLOCKED
+
+
+@pytest.mark.parametrize("scale", [100, 200])
+def test_the_words_of_the_rail_have_room_for_all_of_their_letters(scaled, scale):
+    """Those that go below the line, too: what Qt needs with the style sheet's padding is what a button has."""
+    window = scaled("en", scale)
+    window.show_page("train")
+    _settle()
+    for name, button in window.rail.buttons.items():
+        assert QToolButton.sizeHint(button).height() <= button.height(), name

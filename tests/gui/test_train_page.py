@@ -189,6 +189,7 @@ def test_what_cannot_be_read_is_said(page, qtbot, tmp_path):
     (tmp_path / "a.txt").write_bytes(bytes(range(256)) * 20)
     read(page, qtbot, str(tmp_path / "a.txt"))
     assert "a.txt is no text" in page.material.notice.text() and not page.train_button.isEnabled()
+    assert page.summary.text() == "This material cannot be read"
 
 
 def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):
@@ -203,6 +204,10 @@ def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_
     assert page.aims.choice == "style"
     page.aims.cards["sort"].click()
     assert "not a few single words" in page.advice.text()
+    for language, words in (("ja", "学びます。30 行は試すには"), ("en", "answers. 30 rows are enough")):
+        page.window().shell.settings["language"] = language
+        page.window().apply_setting("language")
+        assert words in page.advice.text()
     page.material.removed.emit(str(tmp_path / "b.jsonl"))
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     choose_steps(page, 3)

@@ -1,10 +1,13 @@
 """Answers before and after: of rows that were held back, by the real engine."""
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from conftest import write_byte_tokenizer
+from model_folders import edit_config, edit_tensors
 from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError
@@ -15,6 +18,7 @@ from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.tokenizer import Tokenizer
 
+EMBEDDING = "model.embed_tokens.weight"
 TEMPLATE = (
     "{% for m in messages %}<{{ m.role[0] }}>\n{{ m.content }}\n{% endfor %}"
     "{% if add_generation_prompt %}<a>\n{% endif %}"
@@ -68,6 +72,26 @@ def test_held_back_questions_are_answered_by_both(model: Path, tmp_path: Path) -
 def test_a_text_is_continued(model: Path, tmp_path: Path) -> None:
     found = finish(taught(model, tmp_path, "tea and rain. " * 60, "a.txt"))
     assert isinstance(found, tuple) and all("tea" in answer.prompt for answer in found)
+
+
+def test_a_japanese_text_is_cut_between_characters(tiny_model: Path, tmp_path: Path) -> None:
+    source, model = tmp_path / "source", tmp_path / "モデル"
+    shutil.copytree(tiny_model, source)
+    edit_config(source, vocab_size=256)  # a token for every byte
+    edit_tensors(
+        source, lambda tensors: tensors.update({EMBEDDING: np.tile(tensors[EMBEDDING], (2, 1))[:256]})
+    )
+    write_converted(source, model, 2, seed=3)
+    write_byte_tokenizer(model)
+    text = "港はゆっくりと目を覚ました。まずカモメが、それから綱が。x"  # 85 bytes: cut everywhere
+    found = finish(taught(model, tmp_path, text * 30, "a.txt"))
+    assert isinstance(found, tuple) and len(found) == 3
+    pack = read_pack(Path(tmp_path / "a.u32"))
+    begins = [pack.entry(int(number))[0][:1].tolist() for number in range(len(pack))]
+    assert len({tuple(begin) for begin in begins}) > 3
+    for answer in found:
+        assert "\ufffd" not in answer.prompt + answer.wanted
+        assert answer.prompt + answer.wanted in text * 2
 
 
 def test_it_can_be_stopped_and_says_what_is_missing(model: Path, tmp_path: Path) -> None:

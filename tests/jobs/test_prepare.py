@@ -98,7 +98,7 @@ MALFORMED: list[tuple[str, Any, str, str]] = [
     ("a.jsonl", {"messages": [say("owner"), say("assistant")]}, "messages[0].role", "role-unknown"),
     ("a.jsonl", {"messages": [say("user"), say("tool")]}, "messages[1]", "role-tool"),
     ("a.jsonl", {"conversations": ["hello"]}, "conversations[0]", "field-kind"),
-    ("a.jsonl", {"conversations": [{"from": "human"}]}, "conversations[0].content", "field-missing"),
+    ("a.jsonl", {"conversations": [{"from": "human"}]}, "conversations[0].value", "field-missing"),
     ("a.jsonl", '{"prompt": "a", "answer": "\\ud800"}', "answer", "half-character"),
     ("a.jsonl", {"prompt": "a", "answer": "b</s>"}, "answer", "special-token"),
     ("a.jsonl", {"prompt": "a" * 99, "answer": "b"}, "", "too-long"),
@@ -306,6 +306,7 @@ def test_what_cannot_begin_is_said(model: Path, tmp_path: Path) -> None:
         assert error_of(dataclasses.replace(job, **changes)).code == code
     nothing = error_of(job_for(model, tmp_path, "{\n"))
     assert nothing.code == "prepare-nothing" and "line 1" in str(nothing)
+    assert error_of(job_for(model, tmp_path, "[]", "a.json")).code == "prepare-empty"
     assert not list(tmp_path.glob("結果*"))
     looked = finish(job_for(model, tmp_path, "{\n", out=""))
     assert (looked.rows, looked.used, looked.tokens) == (1, 0, 0)
@@ -327,6 +328,114 @@ def test_cancelled_it_leaves_nothing(model: Path, tmp_path: Path) -> None:
 
     assert isinstance(run_job(job, emit, cancel), Stopped)
     assert [path.name for path in tmp_path.iterdir()] == ["教材.jsonl"]
+
+
+def test_a_file_of_a_folder_that_is_no_text_costs_itself_alone(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "in").mkdir()
+    (tmp_path / "in" / "a.txt").write_bytes(bytes(range(256)) * 20)
+    (tmp_path / "in" / "b.json").write_bytes(b"PK\x03\x04" + bytes(100))
+    (tmp_path / "in" / "c.jsonl").write_text(lines(GOOD), encoding="utf-8")
+    (tmp_path / "in" / "d.txt").write_text("gone before it is read", encoding="utf-8")
+    found = prepare.find_inputs
+
+    def lose_one(named: Any) -> Any:
+        result = found(named)
+        (tmp_path / "in" / "d.txt").unlink(missing_ok=True)
+        return result
+
+    monkeypatch.setattr(prepare, "find_inputs", lose_one)
+    result = finish(PrepareJob(str(model), (str(tmp_path / "in"),), str(tmp_path / "o.u32"), window=64))
+    assert (result.rows, result.used, result.rejected) == (4, 1, 3)
+    assert [(p.file, p.line, p.code) for p in result.problems] == [
+        ("a.txt", 1, "no-text"), ("b.json", 1, "packed-file"), ("d.txt", 1, "file-gone"),
+    ]  # fmt: skip
+    assert [(f.name, f.used, f.rejected) for f in result.files][2] == ("c.jsonl", 1, 0)
+
+
+def test_a_packed_file_is_named_as_that(model: Path, tmp_path: Path) -> None:
+    for begin, kind in (
+        (b"PK\x03\x04", "ZIP"),
+        (b"\x1f\x8b", "gzip"),
+        (b"%PDF-1.7", "PDF"),
+        (b"PAR1", "Parquet"),
+    ):
+        (tmp_path / "a.json").write_bytes(begin + bytes(100))
+        error = error_of(PrepareJob(str(model), (str(tmp_path / "a.json"),)))
+        assert error.code == "lesson-packed" and error.fields["kind"] == kind and kind in str(error)
+
+
+def test_zero_bytes_cost_their_rows_alone(model: Path, tmp_path: Path) -> None:
+    good = lines(*({"prompt": f"{k}?", "answer": "x"} for k in range(5)))
+    (tmp_path / "a.jsonl").write_bytes(
+        good.encode() + b'{"prompt": "a", "answer": "b\0c"}\n' + lines(GOOD).encode()
+    )
+    result = finish(PrepareJob(str(model), (str(tmp_path / "a.jsonl"),), window=64))
+    assert [(p.line, p.code) for p in result.problems] == [(6, "zero-byte")] and result.used == 6
+    written = finish(job_for(model, tmp_path, lines(GOOD, '{"prompt": "a", "answer": "b\\u0000c"}'), out=""))
+    assert [(p.line, p.field, p.code, p.mends) for p in written.problems] == [
+        (2, "answer", "zero-letter", True)
+    ]
+    mended = finish(
+        job_for(model, tmp_path, lines('{"prompt": "a", "answer": "b\\u0000c"}'), mend=True, preview=1)
+    )
+    assert mended.previews[0].pieces[1] == ("bc</s>", True)
+    # text in UTF-16 without a mark has such bytes too, and is no text of single bytes
+    (tmp_path / "b.csv").write_bytes("prompt,answer\r\nhello,you there friend\r\n".encode("utf-16-le") * 3)
+    assert (
+        finish(PrepareJob(str(model), (str(tmp_path / "b.csv"),), window=64)).files[0].encoding == "utf_16_le"
+    )
+
+
+def test_no_window_is_longer_than_the_model_reads(model: Path, tmp_path: Path) -> None:
+    most = json.loads((model / "config.json").read_text(encoding="utf-8"))["max_position_embeddings"]
+    rows = lines(GOOD, {"prompt": "a" * 100, "answer": "b"}, {"prompt": "a" * most, "answer": "b"})
+    small = finish(job_for(model, tmp_path, rows, out=""))
+    assert [(p.line, p.code) for p in small.problems] == [(2, "too-long"), (3, "too-long-for-model")]
+    assert f"--window {small.problems[0].fields['needed']}" in small.problems[0].fix
+    assert "--window" not in small.problems[1].fix and str(most) in small.problems[1].reason
+    large = finish(job_for(model, tmp_path, rows, window=1 << 20))
+    assert [(p.line, p.code) for p in large.problems] == [(3, "too-long-for-model")]
+    assert read_pack(Path(large.out)).window == most
+
+
+def test_the_rejected_rows_of_before_do_not_stay(model: Path, tmp_path: Path) -> None:
+    first = finish(job_for(model, tmp_path, lines(GOOD, "{")))
+    assert Path(first.rejects).is_file()
+    Path(first.out).unlink()
+    finish(job_for(model, tmp_path, lines(GOOD)))
+    assert not Path(first.rejects).exists()
+
+
+def test_a_place_that_cannot_be_written_is_named(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    last = run_job(
+        job_for(model, tmp_path, lines(GOOD), out=str(tmp_path / "none" / "a.u32")), events.append, Cancel()
+    )
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "folder-unwritable" and str(tmp_path / "none") in str(last.error)
+    assert not [event for event in events if isinstance(event, Note)]  # said before anything is read
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(prepare, "write_pack", refuse)
+    assert error_of(job_for(model, tmp_path, lines(GOOD))).code == "folder-unwritable"
+
+    def fill(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(prepare, "write_pack", fill)
+    last = run_job(job_for(model, tmp_path, lines(GOOD)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, OSError)  # the front ends know a full disk
+
+
+def test_where_nothing_can_be_learned_what_would_help_is_said(model: Path, tmp_path: Path) -> None:
+    error = error_of(job_for(model, tmp_path, "こんにちは,やあ\nさようなら,またね\n", "a.csv"))
+    assert error.code == "prepare-nothing" and "in its first line" in str(error)
 
 
 def test_only_the_first_rejected_rows_are_listed_and_all_are_saved(

@@ -1,5 +1,6 @@
 """Trainings write themselves down, and two of them are compared."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,10 +8,12 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
+from bitconverter.jobs import training_memory
 from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_run import TrainRun
 from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import Run
 
@@ -88,7 +91,60 @@ def test_broken_off_and_continued_it_is_one_run(model: Path, tmp_path: Path) -> 
     assert [step for step, _ in diff_of(job, run.id, run.id).first.losses] == [1, 2, 3, 4]
 
 
-def test_what_was_ended_early_or_set_aside_or_failed_says_so(model: Path, tmp_path: Path) -> None:
+def refused(model: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, TrainJob]]:
+    """(code, training that cannot begin)."""
+    (folder / "messages.jsonl").write_text('{"messages": []}', encoding="utf-8")
+    (folder / "short.txt").write_text("a", encoding="utf-8")
+    monkeypatch.setenv("BC_CUDA_DRIVER", str(folder / "no driver"))
+    return [
+        ("train-setting", make_job(model, folder, rate=-1.0)),
+        ("train-layers", make_job(model, folder, layers=9)),
+        ("lesson-unprepared", replace(make_job(model, folder), lesson=str(folder / "messages.jsonl"))),
+        ("text-unreadable", replace(make_job(model, folder), lesson=str(folder / "none.txt"))),
+        ("lesson-short", replace(make_job(model, folder), lesson=str(folder / "short.txt"))),
+        ("no-such-core", make_job(model, folder, cores=(9999,))),
+        ("device-none", make_job(model, folder, device="cuda:7")),
+    ]
+
+
+def test_what_was_refused_did_not_run_and_is_not_listed(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for code, job in refused(model, tmp_path, monkeypatch):
+        last = run_job(job, lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == code
+        assert runs_of(job) == []
+        assert not Path(job.work_dir).exists()
+
+
+def test_too_little_memory_is_no_run_either(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_memory, "free_bytes", lambda: 1000)
+    job = make_job(model, tmp_path)
+    last = run_job(job, lambda _: None, Cancel())
+    assert (
+        isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "train-memory"
+    )
+    assert runs_of(job) == []
+
+
+def test_a_training_that_breaks_off_is_listed_and_goes_on(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    job = make_job(model, tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainRun, "_step", broken)
+        assert isinstance(run_job(job, lambda _: None, Cancel()), Failed)
+    assert [run.outcome for run in runs_of(job)] == ["unfinished"]
+    finish(job)
+    assert [run.outcome for run in runs_of(job)] == ["done"]
+
+
+def test_what_was_ended_early_or_set_aside_says_so(model: Path, tmp_path: Path) -> None:
     job, cancel = make_job(model, tmp_path), Cancel()
     last = run_job(job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 2 else None, cancel)
     assert isinstance(last, Stopped)
@@ -96,9 +152,8 @@ def test_what_was_ended_early_or_set_aside_or_failed_says_so(model: Path, tmp_pa
     aside = make_job(model, tmp_path, "b", layers=2, rate=0.2, steps=20, forget_limit=0.2)
     (tmp_path / "lesson.txt").write_text("a" * 800, encoding="utf-8")
     finish(aside)
-    run_job(make_job(model, tmp_path, "c", layers=9), lambda _: None, Cancel())
-    assert [run.outcome for run in runs_of(job)] == ["failed", "aside", "kept"]
-    assert runs_of(job)[1].soul == aside.out + ".aside"
+    assert [run.outcome for run in runs_of(job)] == ["aside", "kept"]
+    assert runs_of(job)[0].soul == aside.out + ".aside"
 
 
 def test_a_list_that_cannot_be_kept_loses_no_training(model: Path, tmp_path: Path) -> None:

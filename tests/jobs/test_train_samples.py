@@ -10,9 +10,11 @@ from reference.converted import write_converted
 from bitconverter.engine import Cancel, Engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import read_pack
+from bitconverter.jobs import taught_model
 from bitconverter.jobs.asking import Asking
 from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Questions, Stopped, run_job
 from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.tokenizer import Tokenizer
@@ -131,3 +133,22 @@ def test_more_questions_than_can_be_read_are_refused(model: Path, tmp_path: Path
     last = run_job(make_job(model, tmp_path / "a", samples=("a", "b", "c", "d")), lambda _: None, Cancel())
     assert isinstance(last, Failed) and isinstance(last.error, UserError)
     assert last.error.code == "train-setting" and last.error.fields["name"] == "samples"
+
+
+def test_an_answer_that_is_cut_has_whole_characters(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_byte_tokenizer(tmp_path)  # the model has no ids for letters beyond ASCII, and is not asked
+    tokenizer = Tokenizer(tmp_path)
+    ids = tokenizer.encode("あります。お茶", add_special_tokens=False)
+    assert len(ids) == 21  # three tokens a character
+    taught = TaughtModel(Engine(1), model, tokenizer)
+    for start, stop, shown in (
+        (0, 20, "あります。お"),
+        (0, 21, "あります。お茶"),
+        (2, 20, "あります。お"),
+        (0, 2, ""),
+    ):
+        monkeypatch.setattr(taught_model, "greedy", lambda *_, made=ids[start:stop]: made)
+        asked = tokenizer.encode("お茶は?", add_special_tokens=False) + ids[:start]
+        assert taught.answer(asked, 99, Cancel()) == shown

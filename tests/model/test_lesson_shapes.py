@@ -29,6 +29,9 @@ QA = [("user", "q", False), ("assistant", "a", True)]
         {"instruction": "q", "output": "a", "input": None},
         {"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]},
         {"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]},
+        {"conversations": [{"from": "human", "text": "q"}, {"speaker": "gpt", "text": "a"}]},
+        {"conversations": [{"author": "human", "content": "q"}, {"Role": "Model", "Content": "a"}]},
+        {"instruction": "q", "context": "", "response": "a", "category": "x"},
         {
             "messages": [
                 {"role": "user", "content": [{"type": "text", "text": "q"}]},
@@ -47,6 +50,12 @@ def test_alpaca_with_input_history_and_system() -> None:
         ("system", "s", False), ("user", "p", False), ("assistant", "r", True),
         ("user", "q\n\nx", False), ("assistant", "a", True),
     ]  # fmt: skip
+
+
+def test_a_context_is_a_part_of_the_question() -> None:
+    for context in ("context", "input"):
+        assert turns({"instruction": "q", context: "x", "response": "a"})[0] == ("user", "q\n\nx", False)
+    assert turns({"context": "x", "question": "q", "answer": "a"})[0] == ("user", "x\n\nq", False)
 
 
 def test_a_weight_of_zero_is_not_learned() -> None:
@@ -82,8 +91,11 @@ def say(role: str, text: Any = "x") -> dict[str, Any]:
         ({"prompt": "", "answer": "a"}, "field-empty", "prompt"),
         ({"prompt": ["q"], "answer": "a"}, "field-kind", "prompt"),
         ({"text": {}}, "field-kind", "text"),
-        ({"messages": []}, "no-answer", "messages"),
+        ({"messages": []}, "field-empty", "messages"),
         ({"messages": [say("user")]}, "no-answer", "messages"),
+        ({"conversations": [{"from": "gpt", "value": "a"}]}, "no-question", "conversations"),
+        ({"messages": [say("system"), say("assistant"), say("assistant")]}, "no-question", "messages"),
+        ({"messages": [say("system")]}, "no-answer", "messages"),
         ({"messages": ["x"]}, "field-kind", "messages[0]"),
         ({"messages": [{"content": "x"}]}, "field-missing", "messages[0].role"),
         ({"messages": [{"role": "user"}]}, "field-missing", "messages[0].content"),
@@ -95,6 +107,8 @@ def say(role: str, text: Any = "x") -> dict[str, Any]:
             "messages[1]",
         ),
         ({"messages": [say("user", [{"type": "image_url"}])]}, "field-kind", "messages[0].content[0]"),
+        ({"conversations": [{"from": "human"}]}, "field-missing", "conversations[0].value"),
+        ({"context": 4, "question": "q", "answer": "a"}, "field-number", "context"),
         ({"conversations": [{"from": "human", "value": 3.5}]}, "field-number", "conversations[0].value"),
         ({"instruction": "q", "output": "a", "history": [["p"]]}, "field-kind", "history[0]"),
     ],
@@ -103,6 +117,10 @@ def test_what_is_wrong_is_named_with_its_place(row: dict[str, Any], code: str, f
     with pytest.raises(RowProblem) as raised:
         shape_of(row, Mending(False))
     assert (raised.value.code, raised.value.field) == (code, field)
+    if not raised.value.mends:
+        with pytest.raises(RowProblem) as again:  # asking for repairs finds no other reason
+            shape_of(row, Mending(True))
+        assert again.value.code == code
     assert raised.value.reason() and raised.value.fix()
 
 

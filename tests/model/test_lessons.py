@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -79,8 +80,8 @@ def test_labels_alone_are_learned(tokenizer: Tokenizer, tmp_path: Path) -> None:
     [
         ("{", "not JSON"),
         ("[1]", "not a JSON object"),
-        ('{"prompt": "a"}', 'no text "answer"'),
-        ('{"prompt": 1, "answer": "b"}', 'no text "prompt"'),
+        ('{"prompt": "a"}', "it has no answer"),
+        ('{"prompt": 1, "answer": "b"}', "its prompt is the number 1, not a text"),
         ('{"prompt": "", "answer": "b"}', "gives no token"),
         ('{"prompt": "a", "answer": ""}', "gives no token"),
         (json.dumps({"prompt": "a" * 30, "answer": "b"}), "a window holds 17"),
@@ -176,3 +177,95 @@ def test_a_pack_that_does_not_fit_is_refused(tokenizer: Tokenizer, tmp_path: Pat
     with pytest.raises(UserError) as raised:
         read_lessons(packed(tmp_path, tokenizer, ROWS[:1]), tokenizer, 32, Cancel())
     assert raised.value.code == "lesson-short"
+
+
+UNPREPARED = [
+    ("messages.jsonl", '{"messages": [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}]}',
+     "it holds conversations, as OpenAI writes them"),
+    ("chats.jsonl", '{"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]}',
+     "it holds conversations, as ShareGPT writes them"),
+    ("alpaca.jsonl", '{"instruction": "q", "input": "", "output": "a"}', "Alpaca's rows"),
+    ("pairs.jsonl", '{"question": "q", "answer": "a"}', "questions and answers under other names"),
+    ("texts.jsonl", '{"text": "a long text"}', "texts"),
+    ("rows.json", '[{"prompt": "q", "answer": "a"}]', "it is JSON, and not a row a line"),
+    ("table.csv", "prompt,answer\nq,a\n", "it is a table"),
+    ("table.TSV", "prompt\tanswer\nq\ta\n", "it is a table"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name, text, kind", UNPREPARED)
+def test_material_that_is_not_prepared_is_named_with_the_command(
+    tokenizer: Tokenizer, tmp_path: Path, name: str, text: str, kind: str
+) -> None:
+    path = tmp_path / "my files" / name
+    path.parent.mkdir()
+    with pytest.raises(UserError, match=kind) as raised:
+        read(path, text, tokenizer)
+    assert raised.value.code == "lesson-unprepared"
+    command = f"bitconverter prepare '{tokenizer.folder}' '{path}' '{path.with_suffix('.u32')}'"
+    assert raised.value.fields["command"].replace('"', "'").replace("'", "") == command.replace("'", "")
+    assert raised.value.fields["command"] in str(raised.value)
+    assert shlex.split(raised.value.fields["command"])[3] == str(path)
+
+
+def test_a_folder_is_named_with_the_command_too(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "notes").mkdir()
+    with pytest.raises(UserError, match="it is a folder") as raised:
+        read_lessons(str(tmp_path / "notes"), tokenizer, 16, Cancel(), {"y": 1, "n": 2})
+    assert raised.value.code == "lesson-unprepared"
+    assert raised.value.fields["command"].endswith("notes.u32 --plain")  # what labels need
+
+
+def test_raw_token_ids_and_files_that_are_not_there(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "raw.u32").write_bytes(np.arange(20, dtype="<u4").tobytes())
+    with pytest.raises(UserError, match="token ids of another program") as raised:
+        read_lessons(str(tmp_path / "raw.u32"), tokenizer, 16, Cancel())
+    assert raised.value.code == "lesson-unprepared"
+    assert raised.value.fields["command"].endswith("raw-prepared.u32")
+    for name in ("none.csv", "none.txt", "none.u32"):
+        with pytest.raises(UserError) as raised:
+            read_lessons(str(tmp_path / name), tokenizer, 16, Cancel())
+        assert raised.value.code == "text-unreadable"
+
+
+def test_a_bad_row_is_told_with_what_goes_on_without_it(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    text = '{"prompt": "a", "answer": "b"}\n{"prompt": "a", "answer": 7}\n'
+    with pytest.raises(UserError, match="bitconverter prepare") as raised:
+        read(tmp_path / "a.jsonl", text, tokenizer)
+    assert raised.value.code == "lesson-row" and raised.value.fields["line"] == 2
+
+
+JAPANESE = "港はゆっくりと目を覚ました。まずカモメが、それから綱が。\r\n二行目です。\n"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp932", "euc_jp"])
+def test_every_encoding_that_prepare_reads_is_read(
+    tokenizer: Tokenizer, tmp_path: Path, encoding: str
+) -> None:
+    (tmp_path / "a.txt").write_bytes(JAPANESE.encode(encoding))
+    lessons = read_lessons(str(tmp_path / "a.txt"), tokenizer, 8, Cancel())
+    expected = read(tmp_path / "b.txt", JAPANESE.replace("\r\n", "\n"), tokenizer, 8)
+    np.testing.assert_array_equal(lessons.tokens, expected.tokens)
+    row = json.dumps({"prompt": "お茶は?", "answer": "あります。"}, ensure_ascii=False)
+    (tmp_path / "a.jsonl").write_bytes(f"{row}\r\n{row}\r\n".encode(encoding))
+    rows = read_lessons(str(tmp_path / "a.jsonl"), tokenizer, 99, Cancel())
+    expected = read(tmp_path / "b.jsonl", f"{row}\n{row}\n", tokenizer, 99)
+    np.testing.assert_array_equal(rows.tokens, expected.tokens)
+
+
+def test_a_line_separator_inside_of_an_answer_is_a_letter(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    row = '{"prompt": "a", "answer": "b\u2028c\x85d"}\n'
+    assert len(read(tmp_path / "a.jsonl", row * 3, tokenizer).tokens) == 3
+
+
+def test_damaged_letters_and_what_is_no_text_are_named(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    for name in ("a.txt", "a.jsonl"):
+        row = b'{"prompt": "a", "answer": "' + "これは日本語です".encode() + b'"}\n'
+        (tmp_path / name).write_bytes(row + row[:30] + row[31:] + row)
+        with pytest.raises(UserError, match="line 2") as raised:
+            read_lessons(str(tmp_path / name), tokenizer, 99, Cancel())
+        assert raised.value.code == "lesson-damaged" and raised.value.fields["line"] == 2
+    (tmp_path / "b.txt").write_bytes(bytes(range(256)) * 20)
+    with pytest.raises(UserError) as raised:
+        read_lessons(str(tmp_path / "b.txt"), tokenizer, 8, Cancel())
+    assert raised.value.code == "lesson-binary"

@@ -12,7 +12,7 @@ from tokenizers import AddedToken, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as RawTokenizer
 
 from bitconverter.format.errors import UserError
-from bitconverter.model.text_stream import TextStream
+from bitconverter.model.text_stream import TextStream, whole_text
 from bitconverter.model.tokenizer import Tokenizer
 
 WORDS = ["the", "he", "こん", "にちは", "日", "本", "é", "▁the", "▁", "▁▁", "\n", ".", "🙂"]
@@ -237,3 +237,18 @@ def test_any_tokens_of_a_real_vocabulary_stream_as_they_decode(smollm2: Path, da
 @cache
 def real_tokenizer(folder: Path) -> Tokenizer:
     return Tokenizer(folder)
+
+
+@pytest.mark.parametrize("kind", ["byte-level", "byte-fallback"])
+def test_a_cut_answer_ends_and_begins_with_a_whole_character(
+    tokenizers: dict[str, Tokenizer], kind: str
+) -> None:
+    tokenizer = tokenizers[kind]
+    text = "茶は青い🙂"
+    ids = tokenizer.encode(text, add_special_tokens=False)
+    assert len(ids) > 2 * len(text)  # its characters are spread over tokens
+    for cut in range(len(ids) + 1):
+        begin = whole_text(tokenizer, ids[:cut])
+        rest = whole_text(tokenizer, ids[cut:], before=ids[:cut])
+        assert "\ufffd" not in begin + rest and begin + rest == text
+    assert whole_text(tokenizer, [], before=ids) == ""

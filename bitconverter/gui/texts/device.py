@@ -3,6 +3,14 @@
 
 from bitconverter.gui.texts.text import Texts
 
+# why no card can be used: the engine's words (native/cuda) -> Japanese
+CARD_WHYS_JA = {
+    "there is no NVIDIA driver on this computer": "NVIDIAのドライバーが入っていません",
+    "the NVIDIA driver finds no graphics card that it can use": "NVIDIAのドライバーから使えるカードが見つかりません",
+    "the NVIDIA driver finds no graphics card": "NVIDIAのドライバーからカードが見つかりません",
+    "the NVIDIA driver is too old: install the newest one for this card": "NVIDIAのドライバーが古すぎます。このカード用の最新版を入れてください",
+}
+
 TEXTS: Texts = {
     "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads}スレッド"),
     "device-tip": (

@@ -44,8 +44,8 @@ TEXTS: Texts = {
     "set-report-tip": ("At the end, the result is measured against the original and both answer six questions.", "変換の最後に元のモデルと比べ、同じ6問に両方が答えます。"),
     "set-train_eco": ("Train considerately", "学習は控えめに"),
     "set-train_eco-tip": (
-        "Training runs at low priority, so that other programs stay quick, and waits while the PC runs on its battery. On Linux it also waits while the processor is too hot; Windows does not tell its temperature.",
-        "学習を低い優先度で行い、ほかのソフトの動きを妨げません。バッテリーで動いている間は待ちます。Linuxではプロセッサーが熱いときも待ちます（Windowsでは温度を調べられません）。",
+        "Training runs at low priority, so that other programs stay quick, and waits while the PC runs on its battery. It also waits while the processor is too hot (on Windows the temperature is not read).",
+        "学習を低い優先度で行い、ほかのソフトの動きを妨げません。バッテリーで動いている間は待ちます。プロセッサーが熱すぎるときも待ちます（Windowsでは温度を調べないため、熱による休止はありません）。",
     ),
     "set-train_away": ("When to train", "学習する時間"),
     "set-train_away-tip": ("Training can wait until nobody uses the PC, and go on by itself.", "PCが使われていない間だけ学習し、使い始めると自動で休むようにできます。"),

@@ -112,6 +112,7 @@ TEXTS: Texts = {
     "strength-memory": ("Memory: about {needed} beside the model; {free} are free.", "メモリー: モデルのほかに約 {needed}（空き {free}）"),
     "train-start": ("Start teaching", "学習を始める"),
     "train-summary": ("{name} learns from {rows} rows in {steps} steps", "{name} が {rows} 行から {steps} ステップで学びます"),
+    "train-unreadable": ("This material cannot be read", "この教材は読めません"),
     "train-too-little": ("There is too little to learn from: at least two usable rows are needed", "教材が足りません。使える行が 2 行以上必要です"),
     "train-preparing": ("Preparing {name}", "{name} の準備中"),
     "train-running": ("Learning: {name}", "学習中: {name}"),
