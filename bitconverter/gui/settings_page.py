@@ -43,7 +43,7 @@ class SettingRow(QWidget):
         self.setting, self._page = setting, page
         self._texts = Texts()
         self._loading = False
-        name, tip = label("strong"), label("small", wrap=True)
+        name, tip = label("strong", wrap=True), label("small", wrap=True)
         self._texts.set(name.setText, f"set-{setting.key}")
         self._texts.set(tip.setText, f"set-{setting.key}-tip")
         words = QVBoxLayout()

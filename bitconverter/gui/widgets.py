@@ -246,9 +246,11 @@ class ElidedLabel(QLabel):
         self._elide()
 
     def _elide(self) -> None:
-        cut = self.fontMetrics().elidedText(
-            self._whole, Qt.TextElideMode.ElideMiddle, max(self.width() - 2, 40)
-        )
+        metrics, room = self.fontMetrics(), max(self.width() - 2, 40)
+        cut = metrics.elidedText(self._whole, Qt.TextElideMode.ElideMiddle, room)
+        while room > 40 and metrics.horizontalAdvance(cut) > self.width():
+            room -= 4  # letters of another font, such as Japanese ones, are not always counted right
+            cut = metrics.elidedText(self._whole, Qt.TextElideMode.ElideMiddle, room)
         self.setText(cut)
 
 

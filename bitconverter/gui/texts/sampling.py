@@ -20,7 +20,7 @@ TEXTS: Texts = {
     "sampling-max_tokens": ("Max tokens", "最大トークン数"),
     "sampling-max_tokens-tip": ("The longest answer.", "答えの最大の長さ。"),
     "sampling-seed": ("Seed", "シード"),
-    "seed-random": ("A new one for every answer", "毎回新しくする"),
+    "seed-random": ("New for every answer", "毎回新しくする"),
     "seed-random-tip": ("With a fixed seed the same question gets the same answer.", "固定すると、同じ質問に同じ答えが返ります。"),
     "reset-sampling": ("Usual values", "標準の値に戻す"),
     "mood": ("Mood", "気分"),
