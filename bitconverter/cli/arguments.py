@@ -283,6 +283,10 @@ def _benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
     parser.add_argument("--gguf", type=reachable, metavar="FILE", help=texts.OPTIONS["gguf"])
     parser.add_argument("--sessions", type=_counts, metavar="1,8,32", help=texts.OPTIONS["sessions"])
+    parser.add_argument("--text", type=reachable, metavar="FILE", help=texts.OPTIONS["context_text"])
+    parser.add_argument(
+        "--max-tokens", type=_natural, default=0, metavar="N", help=texts.OPTIONS["context_tokens"]
+    )
     _engine_options(parser, kv="f16")
     _device_options(parser)
 

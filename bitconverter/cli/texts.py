@@ -154,7 +154,8 @@ HELP = {
         "  bitconverter benchmark small --full\n"
         "  bitconverter benchmark random-8b --synthetic 8b --planes 2\n"
         "  bitconverter benchmark small --llama-bench ./llama-bench --gguf same-shape-q4_0.gguf\n"
-        "  bitconverter benchmark small --device cuda:0 --sessions 1,8,32\n\n"
+        "  bitconverter benchmark small --device cuda:0 --sessions 1,8,32\n"
+        "  bitconverter benchmark small --text book.txt --kv int8\n\n"
         "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...);\n"
         "placed: where, device, layers, all_layers, head, weight_bytes, session_bytes, code; device_memory:\n"
         "used_bytes, peak_bytes, total_bytes, free_bytes of the graphics card, null on the processor.",
@@ -284,6 +285,9 @@ OPTIONS = {
     "only to tell them apart is learned",
     "text": "a UTF-8 text file",
     "reference": "the model to compare with, usually the one it was converted from: a folder or a .gguf file",
+    "context_text": "a long text: its perplexity and the speed of decoding by position, up to the model's limit; with "
+    "--full in its table",
+    "context_tokens": "--text: only its first tokens (default: as many as the model has positions for)",
     "eval_tokens": "use only the text's first tokens (default: all)",
     "window": "tokens per window (default %(default)s)",
     "verify": "read all files and compare with the SHA-256 in manifest.json",

@@ -173,11 +173,12 @@ def benchmark(args: argparse.Namespace) -> int:
         )
     device = asked_device(args)
     whole = bool(args.full or args.llama_bench or args.gguf)
-    if whole or args.sessions:
+    if whole or args.sessions or args.text:
+        together = TOGETHER if whole else args.new_tokens or SESSIONS_TOKENS
         sweep = SweepJob(
             args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
-            args.prompt_tokens or PREFILL, sequences=args.sessions or SEQUENCES, only_together=not whole,
-            together_tokens=TOGETHER if whole else args.new_tokens or SESSIONS_TOKENS, device=device,
+            args.prompt_tokens or PREFILL, sequences=args.sessions or (SEQUENCES if whole else ()),
+            together_tokens=together, text=args.text, text_tokens=args.max_tokens, whole=whole, device=device,
         )  # fmt: skip
         return _run_and_print(args, sweep, markdown)
     job = BenchmarkJob(

@@ -13,6 +13,7 @@ from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_conf
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
+from bitconverter.jobs.benchmark_context import bands_along, text_ids
 from bitconverter.jobs.benchmark_together import decode_together
 from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
@@ -30,8 +31,8 @@ PIECE = 64 * 1024 * 1024  # bytes of a weight file that are read at a time; more
 
 @dataclass(frozen=True)
 class SweepRow:
-    """One line. `unit` tok/s, GB/s or s. share: of the bandwidth read in the same sitting, None where it
-    says nothing. peer: the same of llama.cpp; ratio: the median of the rounds' ratios. `result`: a hash
+    """One line. `unit` tok/s, GB/s, s, or none of a perplexity. share: of the bandwidth read in the same sitting, None
+    where it says nothing. peer: the same of llama.cpp; ratio: the median of the rounds' ratios. `result`: a hash
     of the tokens and logits, so that a wrong answer cannot look fast."""
 
     what: str
@@ -46,7 +47,8 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """peak_rss_bytes: of this process; rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB. placed:
+    """peak_rss_bytes: of this process before a text is looked at, whose logits count for nothing in a chat; None
+    where nothing else was done. rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB. placed:
     on what the model with the largest sessions ran; device_memory: of the card then, None on the processor."""
 
     model: str
@@ -55,7 +57,7 @@ class SweepResult:
     machine: str
     peer: str | None
     weight_bytes: int
-    peak_rss_bytes: int
+    peak_rss_bytes: int | None
     rss_limit_bytes: int
     placed: Placed
     device_memory: DeviceMemory | None
@@ -64,9 +66,10 @@ class SweepResult:
 @dataclass(frozen=True)
 class SweepJob:
     """`rounds` times every row in turn, medians. With llama_bench (a program) and gguf (a file of the same
-    shape) the peer's prefill and decode are measured in the same rounds. `sequences`: how many texts at once;
-    `only_together`: nothing but these, of `together_tokens` each. On a graphics card the processor's threads and
-    memory say nothing, so those rows are left out. Emits Progress(unit="run")."""
+    shape) the peer's prefill and decode are measured in the same rounds. `sequences`: how many texts at once,
+    `together_tokens` tokens each. text: a file along which a long context is looked at, up to the model's limit or
+    `text_tokens` (0: no other limit). `whole` False: nothing but these two. On a graphics card the processor's threads
+    and memory say nothing, so those rows are left out. Emits Progress(unit="run")."""
 
     model: str
     threads: int = 0
@@ -79,7 +82,9 @@ class SweepJob:
     decode_tokens: int = DECODE
     sequences: tuple[int, ...] = SEQUENCES
     together_tokens: int = TOGETHER
-    only_together: bool = False
+    text: str | None = None
+    text_tokens: int = 0
+    whole: bool = True
     device: Device = PROCESSOR
 
     @property
@@ -92,7 +97,7 @@ class SweepJob:
                 "benchmark", "--llama-bench and --gguf are given together: a program and its model."
             )
         peer = Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
-        if not self.sequences or min(self.sequences) < 1:
+        if min(self.sequences, default=1) < 1 or not (self.whole or self.sequences or self.text):
             raise UserError("benchmark", f"{self.sequences} are no numbers of texts: give some from 1 up.")
         BenchmarkJob(
             self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds, device=self.device
@@ -114,13 +119,17 @@ class _Sweep:
 
     def run(self) -> SweepResult:
         rows: list[SweepRow] = []
-        if not self.job.only_together:
+        if self.job.whole:
             rows += self._basic(self.most)
             if not self.placed.on_device and self.most > 1:
                 rows = [*self._basic(1), *rows]
-        rows += self._on_all_threads()
-        if not self.job.only_together:
+        if self.job.whole or self.job.sequences:
+            rows += self._on_all_threads()
+        if self.job.whole:
             rows += self._load()
+        peak = peak_rss_bytes() if rows else None
+        if self.job.text is not None:
+            rows += self._along(self.job.text)
         weights = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         return SweepResult(
             model=Path(self.job.model).name,
@@ -129,7 +138,7 @@ class _Sweep:
             machine=this_machine(),
             peer=self.peer.name if self.peer else None,
             weight_bytes=weights,
-            peak_rss_bytes=peak_rss_bytes(),
+            peak_rss_bytes=peak,
             rss_limit_bytes=int(1.05 * weights) + self.session_bytes + 40 * 10**6,
             placed=self.placed,
             device_memory=self.device_memory,
@@ -139,7 +148,7 @@ class _Sweep:
         """One model at a time: two mappings of a file would count twice in the process's memory."""
         job = self.job
         deepest = max((depth + job.decode_tokens for depth in self._depths_that_fit()), default=1)
-        steps, most = min(job.together_tokens, self.room - 1), max(job.sequences)
+        steps, most = min(job.together_tokens, self.room - 1), max(job.sequences, default=1)
         sessions = Sessions(deepest, job.kv)
         if deepest < most * (steps + 1):  # many short ones take more memory than a long one
             n_ctx = min(max(steps + 1, most), self.room)  # a batch is not larger than a context
@@ -226,7 +235,7 @@ class _Sweep:
             yield SweepRow(f"decode at {depth}", self.most, statistics.median(speeds), "tok/s", result=answer)
 
     def _depths_that_fit(self) -> tuple[int, ...]:
-        depths = () if self.job.only_together else DEPTHS
+        depths = DEPTHS if self.job.whole else ()
         return tuple(depth for depth in depths if depth + self.job.decode_tokens <= self.room)
 
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
@@ -237,6 +246,18 @@ class _Sweep:
             sessions.clear()
             what = f"decode, {count} sequence{'s' if count > 1 else ''}"
             yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
+
+    def _along(self, text: str) -> Iterator[SweepRow]:
+        """A long context on a real text: perplexity by position, and decoding behind it."""
+        job = self.job
+        most = min(self.room, job.text_tokens or self.room)
+        ids = text_ids(self.folder, text, most, self.ctx)
+        model = self._model(self.most, Sessions(min(len(ids) + 16, self.room), job.kv))
+        for band in bands_along(model.engine, model, ids, job.kv, self._step, self.ctx):
+            what = f"perplexity, positions {band.first} to {band.end - 1}"
+            yield SweepRow(what, self.most, band.perplexity, "")
+            if band.decode_tok_s is not None:
+                yield SweepRow(f"decode at {band.end} of the text", self.most, band.decode_tok_s, "tok/s")
 
     def _load(self) -> Iterator[SweepRow]:
         """From nothing to an open model, and to its first token; the files are in the page cache."""
@@ -289,15 +310,16 @@ def markdown(result: SweepResult) -> str:
         peer = "" if row.peer is None else f"{row.peer:.4g}"
         ratio = "" if row.ratio is None else f"{row.ratio:.2f}x"
         share = "" if row.share is None else f"{100 * row.share:.0f} %"
-        value = f"{row.value:.4g} {row.unit}"
+        value = f"{row.value:.4g} {row.unit}".strip()
         lines.append(
             f"| {row.what} | {row.threads} | {value} | {peer} | {ratio} | {share} | {row.result or ''} |"
         )
     mb = 1e6
-    lines.append(
-        f"| peak memory | {result.rows[-1].threads} | {result.peak_rss_bytes / mb:.0f} MB | | | "
-        f"limit {result.rss_limit_bytes / mb:.0f} MB | files {result.weight_bytes / mb:.0f} MB |"
-    )
+    if result.peak_rss_bytes is not None:
+        lines.append(
+            f"| peak memory | {result.rows[-1].threads} | {result.peak_rss_bytes / mb:.0f} MB | | | "
+            f"limit {result.rss_limit_bytes / mb:.0f} MB | files {result.weight_bytes / mb:.0f} MB |"
+        )
     placed, memory = result.placed, result.device_memory
     if memory is not None:
         head = " and the head" if placed.head else ""

@@ -230,12 +230,12 @@ def measure(pair: Pair, windows: list[list[int]], ctx: Context, item: str = "") 
             passed = time.monotonic() - start
             eta = passed / sums.tokens * (total - sums.tokens)
             ctx.emit(Progress(sums.tokens, total, "token", item, eta))
-        ctx.emit(Metric("perplexity", sums.tokens, _perplexity(sums.nll, sums.tokens)))
+        ctx.emit(Metric("perplexity", sums.tokens, perplexity_of(sums.nll, sums.tokens)))
     seconds = time.monotonic() - start
     compared = pair.reference is not None
     return EvaluateResult(
-        perplexity=_perplexity(sums.nll, total),
-        reference_perplexity=_perplexity(sums.reference_nll, total) if compared else None,
+        perplexity=perplexity_of(sums.nll, total),
+        reference_perplexity=perplexity_of(sums.reference_nll, total) if compared else None,
         kl=sums.kl / total if compared else None,
         top1=sums.agree / total if compared else None,
         tokens=total,
@@ -257,7 +257,7 @@ def _forward(session: Session, tokens: Sequence[int], ctx: Context) -> np.ndarra
     return logits
 
 
-def _perplexity(nll: float, tokens: int) -> float:
+def perplexity_of(nll: float, tokens: int) -> float:
     """exp of the mean; infinite where that is beyond a float."""
     mean = nll / tokens
     return math.exp(mean) if mean < 700 else math.inf

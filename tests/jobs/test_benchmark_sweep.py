@@ -1,5 +1,6 @@
 """SweepJob: every row is there, threads do not change an answer, and a peer's program is asked as it must be."""
 
+import math
 import stat
 import sys
 from pathlib import Path
@@ -7,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from bitconverter.cli.main import main
+from bitconverter.engine import check_config
 from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
 from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
 
 PEER = """#!{python}
@@ -65,3 +68,40 @@ def test_a_peer_that_fails_is_an_error(tiny_model: Path, tmp_path: Path) -> None
     ):
         last = run_job(job, lambda _: None, Cancel())
         assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+
+
+def test_a_long_context_is_looked_at_along_a_text(tiny_model: Path, tmp_path: Path) -> None:
+    """The bands' perplexities together are what `evaluate` says of the same tokens in one window."""
+    text = tmp_path / "a long text.txt"
+    text.write_text("The quick brown fox jumps over the lazy dog. " * 40, encoding="utf-8")
+    room = check_config((tiny_model / "config.json").read_bytes()).max_positions
+    job = SweepJob(str(tiny_model), threads=1, sequences=(), text=str(text), kv="f32", whole=False)
+    result = result_of(job)
+    found = {row.what: row.value for row in result.rows if row.what.startswith("perplexity")}
+    ends = [int(what.split(" ")[-1]) + 1 for what in found]
+    assert ends[-1] == room and ends[0] == min(512, room)
+    tokens = [end - max(start, 1) for start, end in zip([0, *ends], ends, strict=False)]
+    mean = sum(n * math.log(value) for n, value in zip(tokens, found.values(), strict=True)) / sum(tokens)
+    whole = run_job(
+        EvaluateJob(str(tiny_model), str(text), max_tokens=room, window=room, kv="f32"),
+        lambda _: None,
+        Cancel(),
+    )
+    assert isinstance(whole, Finished), whole
+    assert whole.result.tokens == room - 1
+    assert math.exp(mean) == pytest.approx(whole.result.perplexity, rel=1e-6)
+    assert result.peak_rss_bytes is None and "peak memory" not in markdown(result)
+
+
+def test_a_shorter_text_ends_sooner_and_decoding_behind_it_is_timed(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text("abc " * 100, encoding="utf-8")
+    words = ["--text", str(text), "--max-tokens", "20", "--threads", "1", "--quiet"]
+    assert main(["benchmark", str(tiny_model), *words]) == 0
+    table = capsys.readouterr().out
+    assert "| perplexity, positions 0 to 19 |" in table and "| decode at 20 of the text |" in table
+    text.write_text("", encoding="utf-8")
+    assert main(["benchmark", str(tiny_model), *words]) == 1
+    assert "too few" in capsys.readouterr().err

@@ -174,7 +174,7 @@ def test_only_texts_at_once_have_room_for_all_of_them(
 ) -> None:
     asked = pretend(card())
     job = SweepJob(
-        str(place / "base"), threads=1, rounds=1, sequences=sequences, together_tokens=2, only_together=True,
+        str(place / "base"), threads=1, rounds=1, sequences=sequences, together_tokens=2, whole=False,
         device=AUTO,
     )  # fmt: skip
     result = outcome(job)
