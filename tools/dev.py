@@ -55,10 +55,12 @@ def test(words: list[str]) -> None:
     report.parent.mkdir(exist_ok=True)
     report.unlink(missing_ok=True)
     say("pytest")
+    if not words and not devenv.WINDOWS:
+        words = ["-n", "auto", "--dist", "worksteal"]  # the whole suite, a test at a time on every core
     status = subprocess.call(
-        [str(PYTHON), "-X", "warn_default_encoding", "-m", "pytest", f"--junitxml={report}", *words],
+        [str(PYTHON), "-m", "pytest", f"--junitxml={report}", *words],
         cwd=ROOT,
-        env=devenv.environment(),
+        env={**devenv.environment(), "PYTHONWARNDEFAULTENCODING": "1"},  # pytest's workers too
     )
     print(summary)
     print(_pytest_summary(report), flush=True)

@@ -198,7 +198,8 @@ def test_an_answer_goes_on_with_the_soul_that_it_began_with(page, qtbot):
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("scale", [100, 200])
 def test_the_switch_is_in_the_bar_at_1024_x_640(page, window, settings, qtbot, place, language, scale):
-    long = place / f"{'とても長い名前の' * 6}ソウル.soul"
+    # wide in every font, with Japanese letters or with boxes for them
+    long = place / f"{'とても長い名前の' * 3 + 'WWWW' * 25}ソウル.soul"
     (place / "お茶.soul").rename(long)
     window.open_soul(str(long), str(place / "生徒"))
     opened(window, qtbot)
