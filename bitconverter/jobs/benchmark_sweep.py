@@ -234,9 +234,13 @@ class _Sweep:
             del session  # before the next one is opened: a card holds one of them
             yield SweepRow(f"decode at {depth}", self.most, statistics.median(speeds), "tok/s", result=answer)
 
-    def _depths_that_fit(self) -> tuple[int, ...]:
-        depths = DEPTHS if self.job.whole else ()
-        return tuple(depth for depth in depths if depth + self.job.decode_tokens <= self.room)
+    def _depths_that_fit(self) -> list[int]:
+        """A model with fewer positions than the deepest one is also looked at where its own end."""
+        most = self.room - self.job.decode_tokens
+        depths = [depth for depth in DEPTHS if depth <= most] if self.job.whole else []
+        if self.job.whole and len(depths) < len(DEPTHS) and most > max(depths, default=0):
+            depths.append(most)
+        return depths
 
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
         for count in self.job.sequences:

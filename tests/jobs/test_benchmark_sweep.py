@@ -33,6 +33,8 @@ def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) ->
     rows = {(row.what, row.threads): row for row in result.rows}
     for what in ("reading the weight files", "prefill 20", "decode 6"):
         assert rows[what, 1].value > 0 < rows[what, 2].value, what
+    room = check_config((tiny_model / "config.json").read_bytes()).max_positions
+    assert room < 8192 and rows[f"decode at {room - 6}", 2].value > 0
     assert rows["decode 6", 1].result == rows["decode 6", 2].result is not None
     assert all(("decode, 8 sequences", 2) in rows and row.value > 0 for row in result.rows)
     assert rows["load", 2].value <= rows["load and first token", 2].value
