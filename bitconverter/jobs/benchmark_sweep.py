@@ -97,7 +97,8 @@ class SweepJob:
                 "benchmark", "--llama-bench and --gguf are given together: a program and its model."
             )
         peer = Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
-        if min(self.sequences, default=1) < 1 or not (self.whole or self.sequences or self.text):
+        along_a_text_only = self.text is not None and not self.whole
+        if min(self.sequences, default=1 if along_a_text_only else 0) < 1:
             raise UserError("benchmark", f"{self.sequences} are no numbers of texts: give some from 1 up.")
         BenchmarkJob(
             self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds, device=self.device

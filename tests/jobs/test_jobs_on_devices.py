@@ -161,10 +161,17 @@ def test_the_sweep_on_a_card_leaves_out_what_is_the_processors(place: Path, pret
     job = SweepJob(str(place / "base"), threads=2, rounds=1, prefill_tokens=8, decode_tokens=4, device=AUTO)
     result = outcome(job)
     rows = {row.what for row in result.rows}
-    assert {"prefill 8", "decode 4", "decode at 2048", "decode, 32 sequences", "load"} <= rows
+    assert {
+        "prefill 8",
+        "decode 4",
+        "decode at 2048",
+        "decode at 4092",
+        "decode, 32 sequences",
+        "load",
+    } <= rows
     assert "reading the weight files" not in rows and {row.threads for row in result.rows} == {2}
     assert all(row.share is None for row in result.rows)
-    assert (2052, 1) in {(params.n_ctx, params.n_sessions) for params in asked.params}  # the deepest session
+    assert (4096, 1) in {(params.n_ctx, params.n_sessions) for params in asked.params}  # the deepest session
     assert "4000 MB" in markdown(result) and "(cuda:0)" in markdown(result)
 
 
