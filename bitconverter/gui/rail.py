@@ -36,6 +36,7 @@ class RailButton(QToolButton):
             self.updateGeometry()  # the letters of the style sheet come after those of the application
 
     def sizeHint(self) -> QSize:
+        self.ensurePolished()  # the style sheet's letters, also before they are drawn for the first time
         letters = self.fontMetrics()
         return QSize(letters.horizontalAdvance(self.text()) + 18, letters.height() + ICON + 20)
 

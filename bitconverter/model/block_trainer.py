@@ -31,6 +31,7 @@ F64 = npt.NDArray[np.float64]
 I32 = npt.NDArray[np.int32]
 
 GROUP_TOKENS = 1024  # that a layer takes at a time (native/src/block_windows.c): no more share planes
+REPLICA_PARAMETERS = 1 << 23  # of all replicas of a forward pass, which take 12 bytes each
 LEAST_HEAD = 64  # rows of a head that is worth a card; one of a few labels is not
 
 
@@ -180,9 +181,10 @@ class BlockTrainer(ABC):
         return self._scores(x, batch, 1, cancel)[0]
 
     def most_together(self, tokens: int) -> int:
-        """How many replicas of a batch of so many tokens are worth one forward pass: at least both sides of a
-        direction."""
-        return max(2, GROUP_TOKENS // max(1, tokens))
+        """How many replicas of a batch of so many tokens are worth one forward pass, and few enough that their
+        parameters take little memory: at least both sides of a direction."""
+        worth = GROUP_TOKENS // max(1, tokens)
+        return max(2, min(worth, REPLICA_PARAMETERS // max(1, self.size)))
 
     def replicas(self, batch: Batch, parameters: Iterable[F64], cancel: Cancel | None = None) -> list[Score]:
         """The score with each of the parameters f64 [n]: of `together` at a time in one forward pass, in which they

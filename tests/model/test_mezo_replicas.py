@@ -9,7 +9,7 @@ from golden_blocks import GOLDEN
 from reference.converted import write_converted
 
 from bitconverter.engine import Block, Engine
-from bitconverter.model.block_trainer import GROUP_TOKENS, Batch, BlockTrainer
+from bitconverter.model.block_trainer import GROUP_TOKENS, REPLICA_PARAMETERS, Batch, BlockTrainer
 from bitconverter.model.delta_trainer import DeltaTrainer
 from bitconverter.model.gain_trainer import GainTrainer
 from bitconverter.model.layer_stack import LayerStack
@@ -76,5 +76,9 @@ def test_as_many_as_share_something_and_both_sides_at_least(tmp_path: Path) -> N
     few, _, _ = trained("lora", "smollm2", tmp_path / "model")
     assert few.most_together(64) == GROUP_TOKENS // 64
     assert few.most_together(GROUP_TOKENS) == few.most_together(10**6) == 2
+    few.size = REPLICA_PARAMETERS // 5  # as many as LoRA of a high rank in every matrix of a real model has
+    assert few.most_together(1) == 5
+    few.size *= 10
+    assert few.most_together(1) == 2
     large, _, _ = trained("delta", "smollm2", tmp_path / "model")
     assert large.most_together(1) == 2
