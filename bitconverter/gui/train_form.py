@@ -24,6 +24,7 @@ from bitconverter.jobs.train_run import RATES
 from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need
+PATIENCE = 5  # of the ten looks at what is held back: after so many without a gain there is none to come
 SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
 PREVIEWS = 20
 FEW_ROWS = 50
@@ -307,7 +308,7 @@ class TrainForm(TrainLayout):
         custom = self.strengths.choice == "custom"
         found, result = self.estimate, self.result
         layers = self.layers.value() if custom or found is None else found.layers
-        job = TrainJob(self.model, pack, out, layers=layers, steps=steps, window=WINDOW)
+        job = TrainJob(self.model, pack, out, layers=layers, steps=steps, window=WINDOW, patience=PATIENCE)
         if found is not None:
             job = dataclasses.replace(job, batch=found.batch)
         if custom:

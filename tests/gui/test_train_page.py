@@ -231,6 +231,7 @@ def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkey
     read(page, qtbot, write(tmp_path, rows()))
     assert "Memory: about" in page.memory.text() and set(page.estimates) == {"exact"}
     choose_steps(page, 8)
+    assert page._train_job("p.u32", "out.soul", 8).patience == 5
     assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
     page.engine.setCurrentIndex(page.engine.findData("mezo"))
     assert page.about_mezo.isVisible() and page.rate.value() == 0.1
@@ -376,9 +377,10 @@ def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_
     page.resume()
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
     steps = [step for step, _ in view.answers["the number 3"]]
-    assert steps[0] == 0 and steps[-1] == 400 and steps == sorted(steps)
+    last = steps[-1]  # fewer than 400 where it stands still
+    assert steps[0] == 0 < last <= 400 and steps == sorted(steps)
     texts = [label.text() for label in view.boxes[0].findChildren(QLabel)]
-    assert texts[0] == "the number 3" and texts[1] == "after step 0" and "after step 400" in texts
+    assert texts[0] == "the number 3" and texts[1] == "after step 0" and f"after step {last}" in texts
     assert not view.question.isVisible() and view.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")

@@ -215,8 +215,8 @@ TEXTS: Texts = {
     ),
     "train-plateau": ("It does not get better any more", "これ以上は良くなっていません"),
     "train-plateau-text": (
-        "The best state was at step {step}, and it is kept in any case. You may stop and keep it now.",
-        "いちばん良かったのは {step} ステップ目で、その状態は必ず残ります。ここで停止して残してもかまいません。",
+        "The best state was at step {step}, and it is kept in any case. You may stop and keep it now; after five looks without a gain it ends by itself.",
+        "いちばん良かったのは {step} ステップ目で、その状態は必ず残ります。ここで停止して残してもかまいません。5回続けて良くならなければ、自動で終わります。",
     ),
     "train-slowed": ("The loss jumped", "損失が跳ね上がりました"),
     "train-slowed-text": (
