@@ -384,7 +384,7 @@ def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_
     assert not view.question.isVisible() and view.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert "400 ステップのあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert f"{last} ステップのあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
     page._again()
     assert view.answers == {} and not view.isVisible()
 
