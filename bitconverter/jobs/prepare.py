@@ -129,7 +129,8 @@ class PrepareJob:
         Note("files-left-out"), Note("lesson-no-end-token").
 
         Raises UserError: "prepare-setting", "output-exists", "rejects-in-way", "prepare-nothing" (its
-        fields["rejects"]: where the rows are), "prepare-empty", those of find_inputs(), read_input(), of read_raw(), of the tokenizer and the template; Cancelled.
+        fields["rejects"]: where the rows are), "prepare-empty", those of find_inputs(), read_input(), of read_raw(), of
+        the tokenizer and the template; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()

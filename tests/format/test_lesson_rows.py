@@ -135,9 +135,71 @@ def test_a_comma_that_is_missing_in_a_list_costs_nothing_but_its_row() -> None:
 
 def test_what_stands_behind_a_list_is_not_lost() -> None:
     assert told(rows("a.json", '[{"a": 1}]\n[{"a": 2}]\n')) == [(1, {"a": 1}), (2, {"a": 2})]
-    found = rows("a.json", '[{"a": 1}]\n{"a": 2}\n')
-    assert told(found) == [(1, {"a": 1}), (2, "rest-unreadable")]
-    assert isinstance(found[1], BadRow) and "more stands behind its end" in found[1].problem.reason()
+    for name in ("a.json", "a.jsonl"):
+        found = rows(name, '[{"a": 1}]\n{"a": 2}\nx\n{"a": 3}\n')
+        assert told(found) == [(1, {"a": 1}), (2, {"a": 2}), (3, "not-json"), (4, {"a": 3})]
+    found = rows("a.json", '[\n{"a": 1}] x\n{"a": 2}\n')
+    assert told(found) == [(2, {"a": 1}), (2, "not-json"), (3, {"a": 2})]
+    assert isinstance(found[1], BadRow) and found[1].line == 2 and found[1].problem.fields["column"] == 11
+    assert told(rows("a.json", '[{"a": 1}]\n{\n"a": 2\n}\n{\n"a": 3\n}')) == [
+        (1, {"a": 1}), (2, {"a": 2}), (5, {"a": 3}),
+    ]  # fmt: skip
+
+
+def test_one_damaged_line_does_not_decide_about_the_form_of_a_file() -> None:
+    lines = [f'{{"a": {k}, "b": "x"}}' for k in range(1000)]
+    for number in (0, 1, 500, 999):
+        line = lines[number]
+        for damage in (line[1:], line[:-1], line.replace(":", ""), "[]", "[1]"):
+            found = rows("a.jsonl", "\n".join([*lines[:number], damage, *lines[number + 1 :]]))
+            bad = [(r.line, r.place) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (1000, [(number + 1, 0)]), damage
+    (bad_row,) = (
+        r for r in rows("a.jsonl", "\n".join([lines[0], lines[1][1:], *lines[2:]])) if isinstance(r, BadRow)
+    )
+    assert bad_row.problem.reason().endswith("the brace that opens it is missing in column 1")
+    assert "jsonl" not in bad_row.problem.fix()
+    two = rows("a.jsonl", f"{lines[0]}\n{lines[1][1:]}\n")
+    assert told(two) == [(1, {"a": 0, "b": "x"}), (2, "not-json")]
+    both = rows("a.jsonl", "\n".join([lines[0][:-1], lines[1][1:], *lines[2:]]))
+    assert [r.line for r in both if isinstance(r, BadRow)] == [1, 2] and len(both) == 1000
+
+
+@pytest.mark.parametrize("blanks", ["", "  "])
+def test_a_damaged_row_of_a_list_with_a_row_a_line_costs_itself_alone(blanks: str) -> None:
+    lines = [f'{blanks}{{"a": {k}, "b": "x"}}' for k in range(1000)]
+    for number in (0, 1, 500, 998):
+        for damage in (
+            ("{", ""),
+            ("}", ""),
+            ("}", "}}"),
+            (":", ""),
+            ("{", "{{"),
+            ('"x"', 'x"'),
+            ('"}', '"} "c": 1}'),
+        ):
+            damaged = [line.replace(*damage) if k == number else line for k, line in enumerate(lines)]
+            found = rows("a.json", "[\n" + ",\n".join(damaged) + "\n]\n")
+            bad = [(r.line, r.place, r.problem.code) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (1000, [(number + 2, number + 1, "not-json")]), (number, damage)
+
+
+def test_a_damaged_row_of_a_list_over_several_lines_costs_itself_alone() -> None:
+    whole = json.dumps([{"a": k, "b": "x"} for k in range(9)], indent=2)
+    for number in (0, 4, 7):
+        begin, end = f'  {{\n    "a": {number},\n', '    "b": "x"\n  }'
+        assert begin + end in whole
+        for damaged in (
+            begin.replace("{\n", "") + end, begin + end.replace('"x"', '"x"}'), begin + end.replace('"b"', "b"),
+            begin.replace(",", "") + end, begin.replace("{", "") + end,
+        ):  # fmt: skip
+            found = rows("a.json", whole.replace(begin + end, damaged))
+            bad = [(r.place, r.problem.code) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (9, [(number + 1, "not-json")]), damaged
+        # a brace that ends the object early makes two of one, and no more
+        early = begin.replace(",", "},") + end
+        found = rows("a.json", whole.replace(begin + end, early))
+        assert len(found) == 10 and [r.place for r in found if isinstance(r, BadRow)] == [number + 2]
 
 
 def test_objects_over_several_lines_without_a_list() -> None:
