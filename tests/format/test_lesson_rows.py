@@ -39,6 +39,45 @@ def test_a_short_line_of_kana_is_enough(encoding: str) -> None:
     assert found is not None and found.text == "問,答\nあ,い\n"
 
 
+LABELS = [("良", "悪"), ("犬", "猫"), ("可", "不可"), ("正", "誤"), ("賛成", "反対"), ("良", "猫")]
+ENGLISH = "The parcel came on time and the shop answered quickly, number"
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp"])
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("count", [2, 400])
+def test_labels_in_kanji_alone_are_japanese(encoding: str, labels: tuple[str, str], count: int) -> None:
+    text = "prompt,answer\r\n" + "".join(f"{ENGLISH} {k}.,{labels[k % 2]}\r\n" for k in range(count))
+    found = decode_text(text.encode(encoding))
+    assert found is not None and (found.encoding, found.text) == (encoding, text)
+    lines = "".join(f'{{"prompt": "{ENGLISH} {k}", "answer": "{labels[k % 2]}"}}\n' for k in range(count))
+    found = decode_text(lines.encode(encoding))
+    assert found is not None and (found.encoding, found.text) == (encoding, lines)
+
+
+OTHERS = [
+    ("cp1252", "Don’t say it’s “the best” – we’re not sure they’d agree… It’s John’s — who’s next?\n"),
+    ("cp1252", "I don’t know, they’re late and we’ll see\nIt isn’t what you’d think\n"),
+    ("cp1252", "Le garçon est allé à l’école, où il a déjà appris à écrire. C’était l’été à Noël.\n"),
+    ("cp1252", "Müller größer schön über Äpfel, Öl und Übung; die Straße heißt „Grüne Straße“.\n"),
+    ("cp1252", "El niño comió piñas mañana. ¿Dónde está el baño? ¡Aquí! Señor Núñez también.\n"),
+    ("cp1251", "Это обычный русский текст, в котором нет ничего особенного. Да или нет?\n"),
+    ("gb18030", "这是一个普通的中文句子，里面没有日文。我们今天去学校学习中文，你呢？\n"),
+    ("big5", "這是一個普通的中文句子，裡面沒有日文。我們今天去學校學習中文，你呢？\n"),
+    ("euc_kr", "안녕하세요. 저는 학생입니다. 오늘은 날씨가 좋습니다. 한국어 문장입니다.\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding, text", OTHERS)
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("header", ["", "prompt,answer\n"])
+def test_no_other_language_becomes_japanese(encoding: str, text: str, count: int, header: str) -> None:
+    found = decode_text((header + text * count).encode(encoding))
+    assert found is not None and found.encoding not in ("cp932", "euc_jp")
+    if count > 1:
+        assert found.text == header + text * count
+
+
 def test_western_text_is_not_taken_for_japanese() -> None:
     text = "Le garçon est allé à l'école, où il a déjà appris à écrire en français. C'était l'été.\n" * 5
     found = decode_text(text.encode("cp1252"))
