@@ -95,7 +95,8 @@ def _by_mark(data: bytes) -> Decoded | None:
 
 def _few_zeros(data: bytes) -> bool:
     """Whether zero bytes are accidents in a text of single bytes: UTF-16 has one beside every line end."""
-    return data.count(b"\0") <= data.count(b"\n") and not any(pair in data for pair in (b"\n\0", b"\0\n"))
+    ends = data.count(b"\n")
+    return data.count(b"\0") <= ends and 2 * (data.count(b"\n\0") + data.count(b"\0\n")) <= ends
 
 
 def _utf8(data: bytes) -> Decoded | None:

@@ -381,6 +381,10 @@ def test_zero_bytes_cost_their_rows_alone(model: Path, tmp_path: Path) -> None:
         job_for(model, tmp_path, lines('{"prompt": "a", "answer": "b\\u0000c"}'), mend=True, preview=1)
     )
     assert mended.previews[0].pieces[1] == ("bc</s>", True)
+    for place in (b"\0\n", b"\n\0"):  # also one beside a line end
+        (tmp_path / "a.jsonl").write_bytes(good.encode().replace(b"\n", place, 1))
+        result = finish(PrepareJob(str(model), (str(tmp_path / "a.jsonl"),), window=64))
+        assert [p.code for p in result.problems] == ["zero-byte"] and result.used == 4
     # text in UTF-16 without a mark has such bytes too, and is no text of single bytes
     (tmp_path / "b.csv").write_bytes("prompt,answer\r\nhello,you there friend\r\n".encode("utf-16-le") * 3)
     assert (
