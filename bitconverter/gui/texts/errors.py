@@ -141,6 +141,7 @@ ERRORS_JA: dict[str, str] = {
     "lesson-row": "{path} の {line} 行目は学習できません（{reason}）。各行は {{\"prompt\": \"…\", \"answer\": \"…\"}} の形にしてください。",
     "lesson-unprepared": "{path} はこのままでは学習できません。先に「学習」ページか次のコマンドで準備してください: {command}",
     "lesson-damaged": "{path} の {line} 行目に {encoding} として読めない文字があります。エディターでこの行を直し、UTF-8 で保存してください。",
+    "lesson-few-examples": "{path} から作れた例の区間は {windows} 個だけで、学習には 2 個以上必要です。例を増やしてください。",
     "lesson-short": "{path} から作れた区間は {windows} 個だけで、学習には 2 個以上必要です。もっと長い文章を選ぶか、区間を短くしてください。",
     "lesson-label": "ラベル「{label}」は使えません。ラベルは例（.jsonl）の答えになる、1 トークンで表せる別々の語にしてください。",
     "layers-direct": "{model} には、変換前から三値だった行列（direct planes）があります。このようなモデルはまだ学習できません。別のモデルを選んでください。",
