@@ -23,7 +23,8 @@ MOST_LITERAL = 1_000_000  # characters of a line that is read as Python
 MOST_OPENED = 100  # quotation marks that nothing closes: each costs a look at all that follows
 DELIMITERS = ",;\t"
 CONVERSATIONS = ("messages", "conversations", "conversation", "history")  # keys of lists that are one row
-LOOKED_AT = 10_000  # characters of a broken object, in which the list of its rows begins
+LOOKED_AT = 10_000  # characters that tell the form of a file
+MOST_INDENT = 1000  # characters before a row in its line
 PYTHONS = ("'", "None", "True", "False")  # where JSON has something else
 WHITE = string.whitespace + "\u3000\xa0\ufeff"  # the last one begins a file that was put behind another
 _LIST_INSIDE = re.compile(r'"([^"\\]*)"\s*:\s*(\[)\s*\{')
@@ -85,7 +86,7 @@ def _document(text: str) -> Iterator[Row | BadRow]:
 def _json(text: str, mend: bool) -> Iterator[Row | BadRow]:
     """An object a line, or one value for the whole file: the file's own form counts, not its name."""
     start = _skip(text, 0)
-    if text[start : start + 1] == "[":
+    if text[start : start + 1] == "[" and not _is_line_of_its_own(text[start:]):
         yield from _values(text, start + 1, "]", mend)
     elif text[start : start + 1] == "{" and (whole := _one_object(text)) is not None:
         key = _list_of_rows(whole)
@@ -104,7 +105,7 @@ def _json(text: str, mend: bool) -> Iterator[Row | BadRow]:
 
 
 def _one_object(text: str) -> dict[str, Any] | None:
-    """The object that a file of more than one line is, None if it is not one."""
+    """The object that a text is, None if it is not one."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -131,50 +132,107 @@ def _member(text: str, brace: int, key: str) -> int:
         at = _skip(text, at) + 1
 
 
+def _is_line_of_its_own(text: str) -> bool:
+    """Whether the list that a file begins with is one line of many, with objects behind it and none inside."""
+    first, _, rest = text.partition("\n")
+    if len(first) > LOOKED_AT or text[_skip(text, len(first)) :][:1] != "{" or not rest:
+        return False
+    try:
+        value = json.loads(first)
+    except (ValueError, RecursionError):
+        return False
+    return not any(isinstance(entry, dict) for entry in value)
+
+
 def _over_lines(text: str) -> bool:
-    """Whether the object that a file begins with goes over several lines, as in none of a line each."""
+    """Whether the object that a file begins with goes over several lines, as in none of a line each. One damaged line
+    does not decide about it."""
     first, _, rest = text.strip().partition("\n")
-    return first.rstrip().endswith(("{", "[", ":")) or rest.lstrip()[:1] in ('"', "}")
+    if not (first.rstrip().endswith(("{", "[", ":")) or rest.lstrip()[:1] in ('"', "}")):
+        return False
+    if _one_object(first) is not None:
+        return False
+    lines = [line.strip() for line in text[:LOOKED_AT].split("\n") if line.strip()]
+    whole = sum(line.startswith("{") and line.endswith(("}", "},")) for line in lines)
+    inside = _LIST_INSIDE.search(text[:LOOKED_AT])
+    return 2 * whole <= len(lines) or (inside is not None and "\n" in text[: inside.end()])
 
 
 def _values(text: str, at: int, stop: str, mend: bool, wrapped: bool = False) -> Iterator[Row | BadRow]:
     """The values of a list from its first one on, up to `stop`; "" for values without a list around them. `wrapped`:
-    what follows the list is something else. Behind a broken one the next that begins its line as that one does is
-    taken for the one that follows."""
-    decoder, seen, comma = json.JSONDecoder(), _Lines(text), True
-    for place in itertools.count(1):
+    what follows the list is something else. Behind a broken one the next that begins its line as that one does, or as
+    those before it do, is taken for the one that follows."""
+    decoder, seen, comma, place = json.JSONDecoder(), _Lines(text), True, 0
+    indent: str | None = None  # of the last object that began its line
+    while True:
+        place += 1
         at = _skip(text, at)
         if at < len(text) and text[at] == stop and not wrapped and text[_skip(text, at + 1) :][:1] == "[":
             at, comma = _skip(text, _skip(text, at + 1) + 1), True  # two files, one behind the other
         if text[at : at + 1] == stop:
             after = _skip(text, at + 1)
             if stop and not wrapped and after < len(text):
-                yield _rest(text, after, JsonProblem("json-extra", after, ""), seen, place)
+                yield from _behind(text, after, mend)
             return
+        begins = _indent(text, at)
+        if text[at : at + 1] == "{" and begins is not None:
+            indent = begins
+        following: int | None = None
+        problem: JsonProblem | None
         try:
             value, end = decoder.raw_decode(text, at)
         except (ValueError, RecursionError) as error:
-            problem, following = json_problem(error, text, at), _sibling(text, at)
-            yield _rest(text, at, problem, seen, place, following)
-            if following is None:
-                return
-            at, comma = following, True
-            continue
-        line, mending = seen.line(at), Mending(mend)
-        try:
-            if not comma and stop:
-                mending.mend(RowProblem("list-comma", line=line))
-            row = _checked(line, value, text[at:end], tuple(mending.done))
-        except RowProblem as missing:
-            row = BadRow(line, missing, text[at:end])
-        yield replace(row, place=place)
-        at = _skip(text, end)
-        comma = text[at : at + 1] == ","
-        at += comma
-        if not comma and stop and text[at : at + 1] not in (stop, "{"):
-            ends = "json-list" if at < len(text) else "json-ends"
-            yield _rest(text, at, JsonProblem(ends, at, ""), seen, place + 1)
+            problem = json_problem(error, text, at)
+        else:
+            after = _skip(text, end)
+            problem = _unseparated(text, at, value, after, stop)
+            apart = "\n" in text[end:after] and text[after : after + 1] != "}"
+            if problem is None or (isinstance(value, dict) and (apart or _sibling(text, at, indent) is None)):
+                yield replace(
+                    _listed(seen.line(at), value, text[at:end], mend, comma or not stop), place=place
+                )
+                at, comma = after, text[after : after + 1] == ","
+                at += comma
+                if problem is None:
+                    continue
+                place += 1
+        following = _sibling(text, at, indent)
+        yield _rest(text, at, problem, seen, place, following)
+        if following is None:
             return
+        at, comma = following, True
+
+
+def _listed(line: int, value: Any, source: str, mend: bool, comma: bool) -> Row | BadRow:
+    mending = Mending(mend)
+    try:
+        if not comma:
+            mending.mend(RowProblem("list-comma", line=line))
+        return _checked(line, value, source, tuple(mending.done))
+    except RowProblem as missing:
+        return BadRow(line, missing, source)
+
+
+def _unseparated(text: str, at: int, value: Any, after: int, stop: str) -> JsonProblem | None:
+    """What is wrong between the value at `at` and what stands `after` it."""
+    found = text[after : after + 1]
+    if found in (",", stop, "{") and (found or not stop):
+        return None
+    if not found:
+        return JsonProblem("json-ends", after, "")
+    if found == ":" and isinstance(value, str):
+        return JsonProblem("json-brace", at, text[at])
+    return JsonProblem("json-list" if stop else "json-extra", after, "")
+
+
+def _behind(text: str, at: int, mend: bool) -> Iterator[Row | BadRow]:
+    """The rows of what stands behind the end of a list: another file that was put there."""
+    begin = text.rfind("\n", 0, at) + 1
+    lines = text.count("\n", 0, begin)
+    for row in _json(" " * (at - begin) + text[at:], mend):
+        if isinstance(row, BadRow):
+            row.problem.line += lines
+        yield replace(row, line=row.line + lines)
 
 
 def _rest(
@@ -190,13 +248,27 @@ def _rest(
     return BadRow(begin, why, text[at : at + 2000 if stop is None else stop].rstrip(), place)
 
 
-def _sibling(text: str, at: int) -> int | None:
-    """Where a line begins as the value at `at` begins its own; None where it does not begin one, or none follows."""
-    indent = text[text.rfind("\n", 0, at) + 1 : at]
-    if indent.strip():
+def _indent(text: str, at: int) -> str | None:
+    """What stands before the value at `at` in its line; None where that is more than blanks."""
+    least = max(0, at - MOST_INDENT)  # a list may be one line, of which every value asks
+    begin = text.rfind("\n", least, at) + 1
+    if begin == 0 and least:
         return None
-    found = text.find(f"\n{indent}{{", at)
-    return None if found < 0 else found + 1 + len(indent)
+    before = text[begin:at]
+    return None if before.strip() else before
+
+
+def _sibling(text: str, at: int, indent: str | None) -> int | None:
+    """Where the object behind the value at `at` begins: in a line that begins as the value's own, or where its brace
+    is missing as the `indent` of those before; None where none does."""
+    own = _indent(text, at) if text[at : at + 1] == "{" else None
+    begins = own if own is not None else indent
+    if begins is None:  # nothing before it shows how rows begin: not further inside than itself
+        within = min(at - text.rfind("\n", 0, at) - 1, MOST_INDENT)
+        match = re.compile(rf"\n[ \t]{{0,{within}}}\{{").search(text, at)
+        return None if match is None else match.end() - 1
+    found = text.find(f"\n{begins}{{", at)
+    return None if found < 0 else found + 1 + len(begins)
 
 
 class _Lines:
@@ -250,6 +322,8 @@ def _line_value(line: str, number: int, mending: Mending) -> Any:
         if repaired is not None:
             mending.mend(RowProblem(code, line=number))
             return repaired
+    if why.code == "json-extra" and why.found == ":" and inside[0] == '"':
+        why = JsonProblem("json-brace", 0, inside[0])
     at = line.index(inside[0]) + why.place + 1
     code = "json-begin" if (why.code, why.place) == ("json-value", 0) else why.code
     raise RowProblem("not-json", line=number, why=code, column=at, letter=why.found)

@@ -88,6 +88,7 @@ REASONS: dict[str, tuple[str, str]] = {
 WHYS: dict[str, tuple[str, str]] = {
     "json-value": ("{letter} in column {column} is no value", 'put texts between "'),
     "json-begin": ("it begins with {letter}, not with a brace", "write one JSON object in the line, or remove it"),
+    "json-brace": ("the brace that opens it is missing in column {column}", "put it there"),
     "json-name": ("{letter} in column {column} is no name", 'put names between "'),
     "json-colon": ("a colon is missing in column {column}", "put one between the name and its value"),
     "json-comma": (

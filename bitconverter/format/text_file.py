@@ -1,6 +1,7 @@
 """Text files that a user gives us."""
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,8 +12,15 @@ OTHERS = ["cp932", "euc_jp", "utf_16_le", "utf_16_be", "cp1252", "gb18030", "big
 PACKED = (  # what files begin with that are given for texts
     (b"PK\x03\x04", "ZIP"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7-Zip"), (b"%PDF-", "PDF"), (b"PAR1", "Parquet"),
 )  # fmt: skip
+LETTERS_A_KANJI = (
+    4  # of ASCII, at least, beside labels in kanji: Korean and Chinese texts are made of such bytes too
+)
+LEVEL_1, SIGNS = range(16, 48), range(1, 6)  # rows of JIS X 0208
+MOST_LABELS = 64  # different kanji of labels
 _KANA = re.compile("[\u3041-\u30ff]")
 _NOT_ASCII = re.compile("[^\\x00-\\x7f]")
+_ASCII_LETTER = re.compile("[A-Za-z]")
+_BESIDE_LETTER = re.compile(r"(?<=[A-Za-z])[^\x00-\x7f]|[^\x00-\x7f](?=[A-Za-z])")
 _HALVES = re.compile("[\ud800-\udfff]")
 
 
@@ -65,10 +73,11 @@ def decode_text(data: bytes) -> Decoded | None:
     """The text of a file in UTF-8, UTF-16, ISO-2022-JP, EUC-JP, cp932 or what looks most like it; None: no text.
 
     UTF-8 with a few broken bytes is UTF-8. Of the two Japanese encodings without a mark the one that gives kana is
-    taken: Japanese without any is rare, and other languages' text gives hardly any by chance. So it is with a few
-    broken bytes, too.
+    taken: other languages' text gives hardly any by chance. So it is with a few broken bytes, too. Japanese without any
+    kana is a table whose labels are kanji.
     """
-    for found in (_by_mark(data), _utf8(data), _japanese(data), _damaged_japanese(data), _guessed(data)):
+    for tell in (_by_mark, _utf8, _japanese, _japanese_labels, _damaged_japanese, _guessed):
+        found = tell(data)
         if found is not None:
             return found if "\0" not in found.text or _few_zeros(data) else None
     return None
@@ -86,7 +95,8 @@ def _by_mark(data: bytes) -> Decoded | None:
 
 def _few_zeros(data: bytes) -> bool:
     """Whether zero bytes are accidents in a text of single bytes: UTF-16 has one beside every line end."""
-    return data.count(b"\0") <= data.count(b"\n") and not any(pair in data for pair in (b"\n\0", b"\0\n"))
+    ends = data.count(b"\n")
+    return data.count(b"\0") <= ends and 2 * (data.count(b"\n\0") + data.count(b"\0\n")) <= ends
 
 
 def _utf8(data: bytes) -> Decoded | None:
@@ -111,6 +121,43 @@ def _damaged_japanese(data: bytes) -> Decoded | None:
     good = len(_NOT_ASCII.findall(found.text)) - _broken(found)
     few = 8 * _broken(found) <= good
     return found if few and "\0" not in found.text and _has_kana(found.text) else None
+
+
+def _japanese_labels(data: bytes) -> Decoded | None:
+    """Words of common kanji beside text of other letters."""
+    for encoding in ("euc_jp", "cp932"):
+        found = _strict(data, encoding)
+        if found is not None and "\0" not in found.text and _has_common_kanji(found.text, encoding):
+            return found
+    return None
+
+
+def _has_common_kanji(text: str, encoding: str) -> bool:
+    """Whether what is not ASCII is kanji of JIS level 1, but for signs and a few others, and was no Western text: there
+    a quotation mark or an accented letter swallows the letter behind it, in the middle of a word."""
+    wide = Counter(_NOT_ASCII.findall(text))
+    common = {letter for letter in wide if _jis_row(letter) in LEVEL_1}
+    kanji = sum(wide[letter] for letter in common)
+    others = sum(
+        count for letter, count in wide.items() if letter not in common and _jis_row(letter) not in SIGNS
+    )
+    if 2 * kanji < wide.total() or 10 * others > kanji or not kanji:
+        return False
+    if encoding == "euc_jp":
+        letters = len(_ASCII_LETTER.findall(text))
+        return len(common) <= MOST_LABELS and letters >= LETTERS_A_KANJI * kanji
+    swallowed = sum(
+        match[0].encode(encoding)[1:].isalpha()
+        for match in _BESIDE_LETTER.finditer(text)
+        if match[0] in common
+    )
+    return 4 * swallowed <= kanji
+
+
+def _jis_row(letter: str) -> int:
+    """Its row in JIS X 0208; 0: it is in none."""
+    code = letter.encode("euc_jp", "ignore")
+    return code[0] - 0xA0 if len(code) == 2 and code[0] > 0xA0 else 0
 
 
 def _has_kana(text: str) -> bool:

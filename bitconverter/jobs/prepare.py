@@ -6,7 +6,6 @@ Every row is used or rejected, and every rejected one is named with its file, li
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
+from bitconverter.jobs.reject_file import check_replaceable, reject_line
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.lesson_encoder import Encoded, LessonEncoder
 from bitconverter.model.lesson_pack import PackBuilder
@@ -119,12 +119,18 @@ class PrepareJob:
     def work_dir(self) -> None:
         return None
 
+    @property
+    def rejects(self) -> Path:
+        """Where the rejected rows go, beside `out`."""
+        return Path(self.out).with_suffix(REJECTED)
+
     def run(self, ctx: Context) -> PrepareResult:
         """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
         Note("files-left-out"), Note("lesson-no-end-token").
 
-        Raises UserError: "prepare-setting", "output-exists", "prepare-nothing", "prepare-empty", those of
-        find_inputs(), read_input(), of read_raw(), of the tokenizer and the template; Cancelled.
+        Raises UserError: "prepare-setting", "output-exists", "rejects-in-way", "prepare-nothing" (its
+        fields["rejects"]: where the rows are), "prepare-empty", those of find_inputs(), read_input(), of read_raw(), of
+        the tokenizer and the template; Cancelled.
         """
         self._check()
         return _Preparation(self, ctx).run()
@@ -180,6 +186,8 @@ class _Preparation:
 
     def run(self) -> PrepareResult:
         inputs, left_out = find_inputs(self.job.inputs)
+        if self.job.out:  # before the work, and again before it is written
+            check_replaceable(self.job.rejects, [entry.path for entry in inputs])
         if left_out:
             self.ctx.emit(Note("files-left-out", {"count": left_out}))
         if self.tokenizer.end_id is None:
@@ -319,12 +327,7 @@ class _Preparation:
             where.place,
         )
         self._mendable += problem.mends
-        record = {
-            "file": path, "line": where.line, "place": where.place, "field": problem.field, "code": problem.code,
-            "reason": rejected.reason, "fix": rejected.fix, "row": source,
-        }  # fmt: skip
-        text = json.dumps(record, ensure_ascii=False) + "\n"
-        self._lines.append(text.encode("utf-8", "backslashreplace"))
+        self._lines.append(reject_line(path, where.line, where.place, problem, source))
         if len(self.problems) < MOST_LISTED:
             self.problems.append(rejected)
             self.ctx.emit(Note("row-rejected", {
@@ -339,9 +342,9 @@ class _Preparation:
         job, rows = self.job, self.builder.rows
         used, count = sum(f.used for f in self.files), sum(f.rows for f in self.files)
         if not used and job.out:
-            raise _nothing(count, self.problems[:1])
+            raise _nothing(count, self.problems[:1], self._write(None, inputs))
         pack = self._pack(inputs) if used else None
-        rejects = self._write(pack) if job.out and pack is not None else ""
+        rejects = self._write(pack, inputs) if job.out else ""
         examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
@@ -353,16 +356,17 @@ class _Preparation:
             problems=tuple(self.problems), previews=tuple(self.previews),
         )  # fmt: skip
 
-    def _write(self, pack: Pack) -> str:
-        """Where the rejected rows are, "" if there are none."""
-        out = Path(self.job.out)
-        beside = out.with_suffix(REJECTED)
+    def _write(self, pack: Pack | None, inputs: list[Input]) -> str:
+        """Where the rejected rows are, "" if there are none. No pack: there was nothing to learn."""
+        out, beside = Path(self.job.out), self.job.rejects
         try:
+            check_replaceable(beside, [entry.path for entry in inputs])
             if self._lines:
                 write_bytes(beside, b"".join(self._lines))
             else:
                 beside.unlink(missing_ok=True)  # of an earlier preparation under this name
-            write_pack(out, pack)
+            if pack is not None:
+                write_pack(out, pack)
         except OSError as error:
             if error.errno in FULL_ERRORS:
                 raise  # the front ends have words for that
@@ -417,7 +421,7 @@ def _unwritable(folder: Path, why: str) -> UserError:
     )
 
 
-def _nothing(rows: int, problems: list[Rejected]) -> UserError:
+def _nothing(rows: int, problems: list[Rejected], rejects: str) -> UserError:
     if not problems:
         return UserError(
             "prepare-empty",
@@ -428,8 +432,8 @@ def _nothing(rows: int, problems: list[Rejected]) -> UserError:
     return UserError(
         "prepare-nothing",
         f"Nothing can be learned from these files: of {rows} rows none can be used ({why}). What would help: "
-        f"{first.fix}{', or --fix' if first.mends else ''}.",
-        rows=rows, why=why, help=first.fix, problem=vars(first),
+        f"{first.fix}{', or --fix' if first.mends else ''}. All of these rows, with what is wrong, are in {rejects}.",
+        rows=rows, why=why, help=first.fix, rejects=rejects, problem=vars(first),
     )  # fmt: skip
 
 

@@ -62,7 +62,8 @@ def read_lessons(
 ) -> Lessons:
     """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path,
     line, encoding), "lesson-unprepared" (path, kind, command), "lesson-row" (path, line, reason), "lesson-short",
-    "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer", "pack-window"."""
+    "lesson-few-examples", "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer",
+    "pack-window"."""
     if path.lower().endswith(".u32"):
         return _packed(path, tokenizer, window, cancel, labels or {})
     refuse_unprepared(path, tokenizer, labels or {})
@@ -80,7 +81,7 @@ def read_lessons(
     lessons = (
         _plain(tokenizer.encode(text, add_special_tokens=False), window) if rows is None else _padded(rows)
     )
-    return _enough(path, lessons, window)
+    return _enough(path, lessons, window, rows is not None)
 
 
 def _decoded(path: str) -> Decoded:
@@ -102,15 +103,25 @@ def _decoded(path: str) -> Decoded:
     return found
 
 
-def _enough(path: str, lessons: Lessons, window: int) -> Lessons:
-    if len(lessons.tokens) < 2:
+def _enough(path: str, lessons: Lessons, window: int, examples: bool) -> Lessons:
+    """Raise unless there is something to learn from and to check with. `examples`: they are not cut into windows, so
+    another window gives no more of them."""
+    count = len(lessons.tokens)
+    if count >= 2:
+        return lessons
+    if examples:
         raise UserError(
-            "lesson-short",
-            f"{path} gives {len(lessons.tokens)} window(s) of {window} tokens, and training needs at least 2: one to "
-            "learn from and one to check with. Use a longer text or a smaller window.",
-            path=path, windows=len(lessons.tokens),
+            "lesson-few-examples",
+            f"{path} gives {count} window(s) of examples, and training needs at least 2: one to learn from and one to "
+            "check with. Add more examples.",
+            path=path, windows=count,
         )  # fmt: skip
-    return lessons
+    raise UserError(
+        "lesson-short",
+        f"{path} gives {count} window(s) of {window} tokens, and training needs at least 2: one to "
+        "learn from and one to check with. Use a longer text or a smaller window.",
+        path=path, windows=count,
+    )  # fmt: skip
 
 
 def _packed(
@@ -144,7 +155,7 @@ def _packed(
         _check_labels(path, pack, tokenizer, labels)
     windows = pack_windows(pack, window)
     targets = _first_targets(windows.targets) if labels else windows.targets
-    return _enough(path, Lessons(windows.tokens, targets, windows.held), window)
+    return _enough(path, Lessons(windows.tokens, targets, windows.held), window, bool(examples.all()))
 
 
 def _check_labels(path: str, pack: Pack, tokenizer: Tokenizer, labels: Mapping[str, int]) -> None:
@@ -226,7 +237,9 @@ def _examples(
             if len(ids) > window + 1:
                 raise RowProblem("too-long", tokens=len(ids), most=window + 1, needed=len(ids) - 1)
         except RowProblem as problem:
-            raise _bad_row(path, row.line, problem, help_text) from None
+            # prepare knows no labels
+            better = problem.fix() if problem.code == "no-label" else help_text
+            raise _bad_row(path, row.line, problem, better) from None
         rows.append((ids, len(before)))
     return rows
 

@@ -39,6 +39,45 @@ def test_a_short_line_of_kana_is_enough(encoding: str) -> None:
     assert found is not None and found.text == "問,答\nあ,い\n"
 
 
+LABELS = [("良", "悪"), ("犬", "猫"), ("可", "不可"), ("正", "誤"), ("賛成", "反対"), ("良", "猫")]
+ENGLISH = "The parcel came on time and the shop answered quickly, number"
+
+
+@pytest.mark.parametrize("encoding", ["cp932", "euc_jp"])
+@pytest.mark.parametrize("labels", LABELS)
+@pytest.mark.parametrize("count", [2, 400])
+def test_labels_in_kanji_alone_are_japanese(encoding: str, labels: tuple[str, str], count: int) -> None:
+    text = "prompt,answer\r\n" + "".join(f"{ENGLISH} {k}.,{labels[k % 2]}\r\n" for k in range(count))
+    found = decode_text(text.encode(encoding))
+    assert found is not None and (found.encoding, found.text) == (encoding, text)
+    lines = "".join(f'{{"prompt": "{ENGLISH} {k}", "answer": "{labels[k % 2]}"}}\n' for k in range(count))
+    found = decode_text(lines.encode(encoding))
+    assert found is not None and (found.encoding, found.text) == (encoding, lines)
+
+
+OTHERS = [
+    ("cp1252", "Don’t say it’s “the best” – we’re not sure they’d agree… It’s John’s — who’s next?\n"),
+    ("cp1252", "I don’t know, they’re late and we’ll see\nIt isn’t what you’d think\n"),
+    ("cp1252", "Le garçon est allé à l’école, où il a déjà appris à écrire. C’était l’été à Noël.\n"),
+    ("cp1252", "Müller größer schön über Äpfel, Öl und Übung; die Straße heißt „Grüne Straße“.\n"),
+    ("cp1252", "El niño comió piñas mañana. ¿Dónde está el baño? ¡Aquí! Señor Núñez también.\n"),
+    ("cp1251", "Это обычный русский текст, в котором нет ничего особенного. Да или нет?\n"),
+    ("gb18030", "这是一个普通的中文句子，里面没有日文。我们今天去学校学习中文，你呢？\n"),
+    ("big5", "這是一個普通的中文句子，裡面沒有日文。我們今天去學校學習中文，你呢？\n"),
+    ("euc_kr", "안녕하세요. 저는 학생입니다. 오늘은 날씨가 좋습니다. 한국어 문장입니다.\n"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("encoding, text", OTHERS)
+@pytest.mark.parametrize("count", [1, 30])
+@pytest.mark.parametrize("header", ["", "prompt,answer\n"])
+def test_no_other_language_becomes_japanese(encoding: str, text: str, count: int, header: str) -> None:
+    found = decode_text((header + text * count).encode(encoding))
+    assert found is not None and found.encoding not in ("cp932", "euc_jp")
+    if count > 1:
+        assert found.text == header + text * count
+
+
 def test_western_text_is_not_taken_for_japanese() -> None:
     text = "Le garçon est allé à l'école, où il a déjà appris à écrire en français. C'était l'été.\n" * 5
     found = decode_text(text.encode("cp1252"))
@@ -135,9 +174,71 @@ def test_a_comma_that_is_missing_in_a_list_costs_nothing_but_its_row() -> None:
 
 def test_what_stands_behind_a_list_is_not_lost() -> None:
     assert told(rows("a.json", '[{"a": 1}]\n[{"a": 2}]\n')) == [(1, {"a": 1}), (2, {"a": 2})]
-    found = rows("a.json", '[{"a": 1}]\n{"a": 2}\n')
-    assert told(found) == [(1, {"a": 1}), (2, "rest-unreadable")]
-    assert isinstance(found[1], BadRow) and "more stands behind its end" in found[1].problem.reason()
+    for name in ("a.json", "a.jsonl"):
+        found = rows(name, '[{"a": 1}]\n{"a": 2}\nx\n{"a": 3}\n')
+        assert told(found) == [(1, {"a": 1}), (2, {"a": 2}), (3, "not-json"), (4, {"a": 3})]
+    found = rows("a.json", '[\n{"a": 1}] x\n{"a": 2}\n')
+    assert told(found) == [(2, {"a": 1}), (2, "not-json"), (3, {"a": 2})]
+    assert isinstance(found[1], BadRow) and found[1].line == 2 and found[1].problem.fields["column"] == 11
+    assert told(rows("a.json", '[{"a": 1}]\n{\n"a": 2\n}\n{\n"a": 3\n}')) == [
+        (1, {"a": 1}), (2, {"a": 2}), (5, {"a": 3}),
+    ]  # fmt: skip
+
+
+def test_one_damaged_line_does_not_decide_about_the_form_of_a_file() -> None:
+    lines = [f'{{"a": {k}, "b": "x"}}' for k in range(1000)]
+    for number in (0, 1, 500, 999):
+        line = lines[number]
+        for damage in (line[1:], line[:-1], line.replace(":", ""), "[]", "[1]"):
+            found = rows("a.jsonl", "\n".join([*lines[:number], damage, *lines[number + 1 :]]))
+            bad = [(r.line, r.place) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (1000, [(number + 1, 0)]), damage
+    (bad_row,) = (
+        r for r in rows("a.jsonl", "\n".join([lines[0], lines[1][1:], *lines[2:]])) if isinstance(r, BadRow)
+    )
+    assert bad_row.problem.reason().endswith("the brace that opens it is missing in column 1")
+    assert "jsonl" not in bad_row.problem.fix()
+    two = rows("a.jsonl", f"{lines[0]}\n{lines[1][1:]}\n")
+    assert told(two) == [(1, {"a": 0, "b": "x"}), (2, "not-json")]
+    both = rows("a.jsonl", "\n".join([lines[0][:-1], lines[1][1:], *lines[2:]]))
+    assert [r.line for r in both if isinstance(r, BadRow)] == [1, 2] and len(both) == 1000
+
+
+@pytest.mark.parametrize("blanks", ["", "  "])
+def test_a_damaged_row_of_a_list_with_a_row_a_line_costs_itself_alone(blanks: str) -> None:
+    lines = [f'{blanks}{{"a": {k}, "b": "x"}}' for k in range(1000)]
+    for number in (0, 1, 500, 998):
+        for damage in (
+            ("{", ""),
+            ("}", ""),
+            ("}", "}}"),
+            (":", ""),
+            ("{", "{{"),
+            ('"x"', 'x"'),
+            ('"}', '"} "c": 1}'),
+        ):
+            damaged = [line.replace(*damage) if k == number else line for k, line in enumerate(lines)]
+            found = rows("a.json", "[\n" + ",\n".join(damaged) + "\n]\n")
+            bad = [(r.line, r.place, r.problem.code) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (1000, [(number + 2, number + 1, "not-json")]), (number, damage)
+
+
+def test_a_damaged_row_of_a_list_over_several_lines_costs_itself_alone() -> None:
+    whole = json.dumps([{"a": k, "b": "x"} for k in range(9)], indent=2)
+    for number in (0, 4, 7):
+        begin, end = f'  {{\n    "a": {number},\n', '    "b": "x"\n  }'
+        assert begin + end in whole
+        for damaged in (
+            begin.replace("{\n", "") + end, begin + end.replace('"x"', '"x"}'), begin + end.replace('"b"', "b"),
+            begin.replace(",", "") + end, begin.replace("{", "") + end,
+        ):  # fmt: skip
+            found = rows("a.json", whole.replace(begin + end, damaged))
+            bad = [(r.place, r.problem.code) for r in found if isinstance(r, BadRow)]
+            assert (len(found), bad) == (9, [(number + 1, "not-json")]), damaged
+        # a brace that ends the object early makes two of one, and no more
+        early = begin.replace(",", "},") + end
+        found = rows("a.json", whole.replace(begin + end, early))
+        assert len(found) == 10 and [r.place for r in found if isinstance(r, BadRow)] == [number + 2]
 
 
 def test_objects_over_several_lines_without_a_list() -> None:

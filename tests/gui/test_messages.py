@@ -257,14 +257,16 @@ def test_an_error_about_a_row_says_why_in_japanese():
         "lesson-row", "English.", path="a.jsonl", line=2, reason="English", problem=problem.told()
     )
     place = {"file": "a.json", "line": 2, "place": 7}
+    told = {**problem.told(), **place}
     nothing = UserError(
-        "prepare-nothing", "English.", rows=1, why="English", problem={**problem.told(), **place}
+        "prepare-nothing", "English.", rows=1, why="English", problem=told, rejects="a.rejected.jsonl"
     )
     messages.set_language("ja")
     for error in (row, nothing):
         text = error_text(error).text
         assert "5 文字目にコロンがありません" in text and "English" not in text
     assert "a.json 7 件目（2 行目）" in error_text(nothing).text
+    assert "a.rejected.jsonl" in error_text(nothing).text
 
 
 def test_notes_become_lines_and_unknown_ones_are_not_lost():

@@ -307,7 +307,7 @@ def test_what_cannot_begin_is_said(model: Path, tmp_path: Path) -> None:
     nothing = error_of(job_for(model, tmp_path, "{\n"))
     assert nothing.code == "prepare-nothing" and "line 1" in str(nothing)
     assert error_of(job_for(model, tmp_path, "[]", "a.json")).code == "prepare-empty"
-    assert not list(tmp_path.glob("結果*"))
+    assert not list(tmp_path.glob("結果*.u32"))
     looked = finish(job_for(model, tmp_path, "{\n", out=""))
     assert (looked.rows, looked.used, looked.tokens) == (1, 0, 0)
 
@@ -381,6 +381,10 @@ def test_zero_bytes_cost_their_rows_alone(model: Path, tmp_path: Path) -> None:
         job_for(model, tmp_path, lines('{"prompt": "a", "answer": "b\\u0000c"}'), mend=True, preview=1)
     )
     assert mended.previews[0].pieces[1] == ("bc</s>", True)
+    for place in (b"\0\n", b"\n\0"):  # also one beside a line end
+        (tmp_path / "a.jsonl").write_bytes(good.encode().replace(b"\n", place, 1))
+        result = finish(PrepareJob(str(model), (str(tmp_path / "a.jsonl"),), window=64))
+        assert [p.code for p in result.problems] == ["zero-byte"] and result.used == 4
     # text in UTF-16 without a mark has such bytes too, and is no text of single bytes
     (tmp_path / "b.csv").write_bytes("prompt,answer\r\nhello,you there friend\r\n".encode("utf-16-le") * 3)
     assert (
@@ -406,6 +410,60 @@ def test_the_rejected_rows_of_before_do_not_stay(model: Path, tmp_path: Path) ->
     Path(first.out).unlink()
     finish(job_for(model, tmp_path, lines(GOOD)))
     assert not Path(first.rejects).exists()
+
+
+@pytest.mark.parametrize("bad", ["", "{"])
+def test_an_input_is_not_replaced_by_the_rejected_rows(model: Path, tmp_path: Path, bad: str) -> None:
+    content = lines(GOOD, *([bad] if bad else []))
+    job = job_for(model, tmp_path, content, "fix.rejected.jsonl", out=str(tmp_path / "fix.u32"))
+    error = error_of(job)
+    assert error.code == "rejects-in-way" and "fix.rejected.jsonl" in str(error)
+    assert (tmp_path / "fix.rejected.jsonl").read_text(encoding="utf-8") == content
+    assert not Path(job.out).exists()
+    assert finish(dataclasses.replace(job, out=str(tmp_path / "other.u32"))).used == 1
+    assert (tmp_path / "fix.rejected.jsonl").read_text(encoding="utf-8") == content
+
+
+def test_rejected_rows_as_an_input_are_not_replaced_either(model: Path, tmp_path: Path) -> None:
+    first = finish(job_for(model, tmp_path, lines(GOOD, "{")))
+    Path(first.out).unlink()
+    kept = Path(first.rejects).read_bytes()
+    assert error_of(PrepareJob(str(model), (first.rejects,), first.out)).code == "rejects-in-way"
+    assert Path(first.rejects).read_bytes() == kept
+
+
+def test_no_file_of_somebody_else_makes_room_for_the_rejected_rows(model: Path, tmp_path: Path) -> None:
+    job = job_for(model, tmp_path, lines(GOOD, "{"))
+    beside = Path(finish(job).rejects)
+    own = beside.read_bytes()
+    for content in (b"", b"mine\n", own + b"mine\n", own + b'{"prompt": "a", "answer": "b"}\n', own[:-1]):
+        Path(job.out).unlink(missing_ok=True)
+        beside.write_bytes(content)
+        for text in (lines(GOOD), lines(GOOD, "{")):
+            assert error_of(job_for(model, tmp_path, text)).code == "rejects-in-way"
+            assert beside.read_bytes() == content and not Path(job.out).exists()
+
+
+def test_a_file_that_comes_while_rows_are_read_stays(model: Path, tmp_path: Path) -> None:
+    job = job_for(model, tmp_path, lines(GOOD))
+    beside = Path(job.out).with_suffix(".rejected.jsonl")
+
+    def emit(event: Event) -> None:
+        beside.write_bytes(b"mine")
+
+    last = run_job(job, emit, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "rejects-in-way" and beside.read_bytes() == b"mine"
+
+
+def test_where_no_row_can_be_used_the_rejected_ones_are_saved(model: Path, tmp_path: Path) -> None:
+    job = job_for(model, tmp_path, lines("{", {"foo": "a"}))
+    error = error_of(job)
+    saved = Path(error.fields["rejects"]).read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["code"] for line in saved] == ["not-json", "unknown-fields"]
+    assert error.fields["rejects"] in str(error) and not Path(job.out).exists()
+    again = finish(job_for(model, tmp_path, lines(GOOD)))  # corrected, under the same name
+    assert again.used == 1 and not Path(error.fields["rejects"]).exists()
 
 
 def test_a_place_that_cannot_be_written_is_named(

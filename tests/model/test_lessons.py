@@ -105,7 +105,8 @@ def test_too_little_is_said(tokenizer: Tokenizer, tmp_path: Path) -> None:
     ):
         with pytest.raises(UserError, match="at least 2") as raised:
             read(tmp_path / name, text, tokenizer)
-        assert raised.value.code == "lesson-short"
+        assert raised.value.code == ("lesson-short" if name == "a.txt" else "lesson-few-examples")
+        assert ("smaller window" in str(raised.value)) == (name == "a.txt")
 
 
 def test_the_split_depends_on_the_seed_alone() -> None:
@@ -176,7 +177,15 @@ def test_a_pack_that_does_not_fit_is_refused(tokenizer: Tokenizer, tmp_path: Pat
     assert raised.value.code == "text-unreadable"
     with pytest.raises(UserError) as raised:
         read_lessons(packed(tmp_path, tokenizer, ROWS[:1]), tokenizer, 32, Cancel())
-    assert raised.value.code == "lesson-short"
+    assert raised.value.code == "lesson-few-examples"
+
+
+def test_of_an_answer_that_is_no_label_prepare_is_no_help(tokenizer: Tokenizer, tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"prompt": "a", "answer": " b"}\n', encoding="utf-8")
+    with pytest.raises(UserError, match="is not one of the labels") as raised:
+        read_lessons(str(tmp_path / "a.jsonl"), tokenizer, 32, Cancel(), {"b": 1, "c": 2})
+    assert raised.value.code == "lesson-row" and "prepare" not in str(raised.value)
+    assert "answer with one of the labels" in str(raised.value)
 
 
 UNPREPARED = [

@@ -57,6 +57,7 @@ ROWS_JA: dict[str, tuple[str, str]] = {
 WHYS_JA: dict[str, tuple[str, str]] = {
     "json-value": ("{column} 文字目の {letter} は値として読めません", "文は \" で囲んでください"),
     "json-begin": ("{letter} で始まっています（波かっこで始めます）", "1 行に 1 つの JSON オブジェクトを書くか、この行を消してください"),
+    "json-brace": ("{column} 文字目に、始まりの波かっこがありません", "書き足してください"),
     "json-name": ("{column} 文字目の {letter} は名前として読めません", "名前は \" で囲んでください"),
     "json-colon": ("{column} 文字目にコロンがありません", "名前と値の間にコロンを置いてください"),
     "json-comma": ("{column} 文字目にカンマがありません", "項目の間にカンマを置き、文の中の \" は \\\" と書いてください"),
