@@ -32,7 +32,6 @@ import numpy.typing as npt
 
 from bitconverter import __version__
 from bitconverter.engine import Cancelled, EngineError, ModelInfo
-from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_hash
 from bitconverter.format.step_log import StepLog, log_bytes
@@ -456,8 +455,11 @@ class TrainRun:
         places = range(step * self.job.batch, (step + 1) * self.job.batch)
         orders: dict[int, I64] = {}
         for epoch in {place // self.n_learn for place in places}:
-            orders[epoch] = np.random.default_rng([self.job.seed, epoch]).permutation(self.n_learn)
+            orders[epoch] = self._order(epoch)
         return np.array([orders[place // self.n_learn][place % self.n_learn] for place in places])
+
+    def _order(self, epoch: int) -> I64:
+        return np.random.default_rng([self.job.seed, epoch]).permutation(self.n_learn)
 
     def _lost(self, loss: float) -> bool:
         start = self.state.losses[0][1] if self.state.losses else loss
@@ -544,9 +546,8 @@ class TrainRun:
 
     # ---- the end ----
 
-    def publish(self, patiently: bool = True) -> None:
-        """Write the soul, and before it the step log; those that an earlier run of this job wrote before it was
-        killed are the same. `patiently`: waiting where manners want it."""
+    def files(self, patiently: bool = True) -> dict[Path, bytes]:
+        """What is to be written, the soul last. `patiently`: waiting where manners want it."""
         if not patiently:
             self.manners = Manners(False, 0, Probes())
         state, job = self.state, self.job
@@ -564,6 +565,7 @@ class TrainRun:
             notes["general_before"] = repr(self.forgetting.before)
             notes["general_after"] = repr(self.forgetting.after)
         soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora, made.delta)
+        files = {}
         if isinstance(self.learner, MezoLearner):
             kept = self.learner.state()
             log = StepLog(
@@ -571,9 +573,12 @@ class TrainRun:
                 _epsilon(job), "even" if self.trainer.reach() is None else "graded",
                 state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
-            _write_new(log_path(job.out), log_bytes(log))
-        _write_new(self._soul_path, soul_bytes(soul))
-        if state.best_step == 0:
+            files[log_path(job.out)] = log_bytes(log)
+        return files | {self._soul_path: soul_bytes(soul)}
+
+    def tell_end(self) -> None:
+        """What is to be said of the soul."""
+        if self.state.best_step == 0:
             self.ctx.emit(Note("train-no-gain"))
         if self._set_aside:
             self.ctx.emit(Note("train-forgot", {**vars(self.forgetting), "path": str(self._soul_path)}))
@@ -612,15 +617,20 @@ class TrainRun:
 
     def result(self, seconds: float) -> TrainResult:
         state = self.state
-        learned = [self._places(step) for step in range(state.step)]
         accuracy = {step: right for step, _, right in state.checks}
         log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
             str(self._soul_path), log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
             accuracy[state.best_step], self.trainer.size,
-            int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
+            self._learned_tokens(), seconds,
             self.forgetting, self._set_aside, self.placed,
         )  # fmt: skip
+
+    def _learned_tokens(self) -> int:
+        """Of all steps: every window once an epoch, and those of the epoch that is not over."""
+        epochs, more = divmod(self.state.step * self.job.batch, self.n_learn)
+        counts = (self.targets[: self.n_learn] >= 0).sum(axis=1)
+        return int(epochs * counts.sum() + counts[self._order(epochs)[:more]].sum())
 
 
 def run_tokens(info: ModelInfo) -> int:
@@ -667,12 +677,6 @@ def usual_rate(job: TrainSettings) -> float:
 
 def _epsilon(job: TrainSettings) -> float:
     return EPSILONS[job.adapter] if job.epsilon is None else job.epsilon
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    if path.exists() and path.read_bytes() != data:
-        raise output_exists(str(path))
-    write_bytes(path, data)
 
 
 def output_exists(path: str) -> UserError:
