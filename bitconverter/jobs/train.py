@@ -64,6 +64,8 @@ class TrainJob(TrainSettings):
             run.go()
             ending = train_ending.end(run, started)
         except Exception as error:
+            if isinstance(error, UserError) and error.code == "train-diverged":  # it would do so again
+                train_state.remove(self.work_dir)
             if train_state.present(self.work_dir):  # it can go on
                 raise
             if _reached(run) == before:  # it was refused, or stopped before its first step: nothing ran

@@ -9,7 +9,8 @@ Notes: "train-device" (where, code, bytes, and Placed.told(): what the steps run
 of them it was damaged, and is computed again),
 "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
 pinned state that it goes on from), "checkpoint-bad" (name: one that is damaged was set aside), "train-slower" (step,
-rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-plateau" (step,
+rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-gave-up" (step,
+best: it jumped once more, and the run ends with the state after step `best`), "train-plateau" (step,
 checks: nothing got better for so long), "train-no-gain" (the model was best as it was), "train-forgot" (before, after,
 limit, path: it has forgotten too much of a text that has nothing to do with the lesson, so the soul is kept in `path`
 and not under its name), "train-sample" (step, prompt, answer: of the model as it is then, to one of the samples at
@@ -385,7 +386,7 @@ class TrainRun:
                 while (question := self.ctx.questions.take()) is not None:
                     self._save()  # who likes the answer can pin what gave it
                     self._answer(question)
-                if state.step >= steps or self._on_plateau():
+                if state.step >= steps or self._given_up or self._on_plateau():
                     break
                 if self._give_way(self._save):
                     eta = Eta(state.step, steps)
@@ -468,16 +469,24 @@ class TrainRun:
     def _slow_down(self) -> None:
         state = self.state
         state.slower += 1
-        if state.slower > MOST_SLOWER:
+        if state.slower > MOST_SLOWER and state.best_step == 0:
             raise UserError(
                 "train-diverged",
-                f"The loss jumped again at step {state.step}, after the rate was halved {MOST_SLOWER} times. "
-                "Train with a smaller rate, or look for damaged rows in the lesson.",
+                f"The loss jumped again at step {state.step}, after the rate was halved {MOST_SLOWER} times, and "
+                "nothing had become better before. Train with a smaller rate, or look for damaged rows in the lesson.",
                 step=state.step,
             )
         state.parameters = state.best.copy()
         self.learner.skip(state.step, state.best_step)
-        self.ctx.emit(Note("train-slower", {"step": state.step, "rate": self._rate()}))
+        if self._given_up:
+            self.ctx.emit(Note("train-gave-up", {"step": state.step, "best": state.best_step}))
+        else:
+            self.ctx.emit(Note("train-slower", {"step": state.step, "rate": self._rate()}))
+
+    @property
+    def _given_up(self) -> bool:
+        """The loss jumped so often that the run ends with its best state."""
+        return self.state.slower > MOST_SLOWER
 
     # ---- the checks ----
 

@@ -207,3 +207,49 @@ def test_learned_tokens_are_those_of_every_step(model: Path, tmp_path: Path) -> 
         patched.setattr(TrainRun, "_places", places)
         last = run_job(job, lambda _: None, Cancel())
     assert isinstance(last, Finished) and last.result.learned_tokens == sum(steps) and len(steps) == 23
+
+
+def lost_from(step: int) -> Callable[[TrainRun, float], bool]:
+    return lambda self, loss: self.state.step >= step
+
+
+@pytest.mark.parametrize("engine", ["exact", "mezo"])
+def test_one_that_diverges_ends_with_its_best_state(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    job = a_job(model, tmp_path / "a", engine=engine, steps=40)
+    monkeypatch.setattr(TrainRun, "_lost", lost_from(12))
+    events: list[Event] = []
+    last = run_job(job, events.append, Cancel())
+    assert isinstance(last, Finished), last
+    best = last.result.best_step
+    assert 0 < best <= 12 and last.result.steps == 17 and last.result.after < last.result.before
+    assert Note("train-gave-up", {"step": 16, "best": best}) in events
+    assert Path(job.out).exists() and not job.work_dir.exists() and outcomes(job) == ["done"]
+
+
+def test_one_that_was_given_up_takes_no_step_more(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(model, tmp_path / "a", steps=40)
+    monkeypatch.setattr(TrainRun, "_lost", lost_from(12))
+    cancel = Cancel()
+    last = run_job(
+        job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == 17 else None, cancel
+    )
+    events: list[Event] = []
+    if isinstance(last, Stopped):
+        last = run_job(job, events.append, Cancel())
+    assert isinstance(last, Finished) and last.result.steps == 17 and steps_of(events) == 0
+
+
+def test_one_that_never_got_better_has_failed_and_leaves_nothing(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(model, tmp_path / "a", steps=40)
+    monkeypatch.setattr(TrainRun, "_lost", lost_from(0))
+    last = run_job(job, lambda _: None, Cancel())
+    assert (
+        isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "train-diverged"
+    )
+    assert outcomes(job) == ["failed"] and not job.work_dir.exists() and not Path(job.out).exists()
