@@ -332,6 +332,8 @@ NOTES = {
     "checkpoint-bad": "a damaged checkpoint was set aside as {name}; the newest good one is used",
     "train-plateau": "no gain in the last {checks} checks: ended after step {step}",
     "train-slower": "the loss jumped at step {step}: back to the best state, at half the rate ({rate:g})",
+    "train-gave-up": "the loss jumped again at step {step}, at the lowest rate that is tried: ended early, with the "
+    "best state, that after step {best}; a smaller rate may get further",
     "train-no-gain": "nothing helped: the model was best as it was",
     "train-sample": "step {step}: {prompt}\n    {answer}",
     "on-battery": "the computer runs on its battery: waiting until it is plugged in",

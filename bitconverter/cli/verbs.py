@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from bitconverter import paths
@@ -80,8 +81,10 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    # absolute: what is pinned of it is gone on from in any folder
+    model, lesson = (str(Path(path).absolute()) for path in (args.model, args.lesson))
     job = TrainJob(
-        args.model, args.lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
+        model, lesson, args.out, args.layers, args.steps, args.batch, args.window, args.rate, args.decay,
         args.seed, args.threads, args.cpu_mask, tuple(args.labels), args.engine, args.epsilon, args.directions,
         args.clip, args.objective, args.warmup, args.patience, args.adapter, args.rank,
         tuple(args.targets), args.forget_limit, tuple(args.sample),

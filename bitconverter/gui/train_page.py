@@ -18,11 +18,11 @@ from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_form import State, TrainForm
 from bitconverter.gui.trash import move_to_trash, take_back
-from bitconverter.gui.unfinished_training import is_work_folder, recall, remember
+from bitconverter.gui.unfinished_training import is_work_folder, recall, recall_material, remember
 from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Curves, Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
-from bitconverter.jobs.prepare import PrepareResult
+from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 
@@ -41,6 +41,7 @@ class TrainPage(TrainForm):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         self._job: TrainJob | None = None
+        self._material: PrepareJob | None = None  # makes its lesson, until it has a work folder
         self._activity: Activity | None = None
         self._ending = ""  # what Stopped will mean: "pause", "keep", or "" at closing
         self._trainer = JobRunner(self)
@@ -90,8 +91,9 @@ class TrainPage(TrainForm):
         self.taught.show_taught(None)
         self.samples.clear()
         self._log("log-preparing", rows=self.result.used if self.result else 0)
+        self._material = self._prepare_job(self._job.lesson)
         self._begin()
-        self._trainer.start(self._prepare_job(self._job.lesson))
+        self._trainer.start(self._material)
 
     def _go_on(self, job: TrainJob) -> None:
         """A training begins at a pinned state of another one."""
@@ -99,7 +101,7 @@ class TrainPage(TrainForm):
             self._shell.say(tr("train-busy"))
             return
         self._estimator.drop()
-        self._job = self._surrounded(job)
+        self._job, self._material = self._surrounded(job), None
         self.taught.show_taught(None)
         self.samples.clear()
         self._begin()
@@ -115,8 +117,8 @@ class TrainPage(TrainForm):
         if self._job is not None and self.state is State.PAUSED:
             self._log("log-resumed")
             self._begin()
-            prepared = os.path.exists(self._job.lesson) or not self.paths  # else it was paused before
-            self._trainer.start(self._job if prepared else self._prepare_job(self._job.lesson))
+            lesson = None if os.path.exists(self._job.lesson) else self._material  # it was stopped before
+            self._trainer.start(lesson or self._job)
 
     def _begin(self) -> None:
         assert self._job is not None
@@ -129,7 +131,7 @@ class TrainPage(TrainForm):
             self._activity = activities.begin("train", name, "train")
         else:
             activities.turn(self._activity, Work.RUNNING)
-        remember(self._settings, self._job)
+        remember(self._settings, self._job, self._material)
         self.to_save.emit()
         self.area.verticalScrollBar().setValue(0)
         self._show()
@@ -175,6 +177,7 @@ class TrainPage(TrainForm):
                 self.card.show_waiting(event)
             if event.code == "train-device":
                 self.card.show_device(event)
+                self._has_work_folder()
             if event.code == "train-slower":
                 self.card.show_slower(event)
             if event.code == "sample-failed":
@@ -192,6 +195,12 @@ class TrainPage(TrainForm):
         elif isinstance(event, Failed):
             self._failed(event)
         self.console.setVisible(bool(self.console.text()))
+
+    def _has_work_folder(self) -> None:
+        """From now on that is what is gone on with."""
+        self._material = None
+        remember(self._settings, self._job)
+        self.to_save.emit()
 
     def _on_progress(self, event: Progress) -> None:
         if self.card.phase == "preparing" and event.unit == "step":
@@ -306,7 +315,7 @@ class TrainPage(TrainForm):
         job = recall(self._settings)
         if job is None:
             return
-        self._job, self.state = job, State.PAUSED
+        self._job, self.state, self._material = job, State.PAUSED, recall_material(self._settings)
         self.card.begin(Path(job.out).stem)
         self.card.show_paused(None, "interrupted")
         self._activity = self._shell.activities.begin("train", Path(job.out).stem, "train")

@@ -5,26 +5,50 @@ import json
 import os
 from typing import Any
 
+from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.settings import Settings, storable
 
 KEY = "last_training"
+INPUTS, MEND = "material", "material_mend"  # beside the fields of the job
 
 
-def remember(settings: Settings, job: TrainJob | None) -> None:
-    """`job` is under way; None: nothing is."""
-    text = "" if job is None else json.dumps(dataclasses.asdict(job), ensure_ascii=False)
+def remember(settings: Settings, job: TrainJob | None, material: PrepareJob | None = None) -> None:
+    """`job` is under way; None: nothing is. `material`: what its lesson is made of, until it has a work folder."""
+    values = {} if job is None else dataclasses.asdict(job)
+    if job is not None and material is not None:
+        values |= {INPUTS: list(material.inputs), MEND: material.mend}
+    text = json.dumps(values, ensure_ascii=False) if values else ""
     settings[KEY] = text if storable(text) else ""
 
 
 def recall(settings: Settings) -> TrainJob | None:
-    """The training under way, if its work folder is there; None for anything that is not one."""
+    """The training under way, if its work folder is there or its lesson was still in the making; None for anything
+    that is not one."""
+    values = _values(settings)
+    job = _job_from(values)
+    if job is None or not (is_work_folder(str(job.work_dir)) or recall_material(settings)):
+        return None
+    return job
+
+
+def recall_material(settings: Settings) -> PrepareJob | None:
+    """What makes the lesson of a training that has not begun to learn."""
+    values = _values(settings)
+    job = _job_from(values)
+    if job is None or os.path.exists(job.work_dir) or os.path.exists(job.out):
+        return None
+    inputs, mend = values.get(INPUTS), values.get(MEND)
+    if not inputs or not isinstance(inputs, list) or not all(isinstance(path, str) for path in inputs):
+        return None
+    return PrepareJob(job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True)
+
+
+def _values(settings: Settings) -> Any:
     try:
-        values = json.loads(settings[KEY]) if settings[KEY] else None
+        return json.loads(settings[KEY]) if settings[KEY] else None
     except (ValueError, RecursionError):
         return None
-    job = _job_from(values)
-    return job if job is not None and is_work_folder(str(job.work_dir)) else None
 
 
 def is_work_folder(folder: str) -> bool:
@@ -34,7 +58,10 @@ def is_work_folder(folder: str) -> bool:
 
 def _job_from(values: Any) -> TrainJob | None:
     fields = {field.name: field for field in dataclasses.fields(TrainJob)}
-    if not isinstance(values, dict) or not {"model", "lesson", "out"} <= set(values) <= set(fields):
+    if not isinstance(values, dict):
+        return None
+    values = {key: value for key, value in values.items() if key not in (INPUTS, MEND)}
+    if not {"model", "lesson", "out"} <= set(values) <= set(fields):
         return None
     kept: dict[str, Any] = {
         key: tuple(value) if isinstance(value, list) else value for key, value in values.items()

@@ -4,9 +4,9 @@ import time
 from dataclasses import dataclass
 
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import train_state
+from bitconverter.jobs import train_ending, train_state
 from bitconverter.jobs.job import Context
-from bitconverter.jobs.runs import RunRecord
+from bitconverter.jobs.runs import RunRecord, record_of_killed
 from bitconverter.jobs.train import TrainJob, _work_folder
 from bitconverter.jobs.train_run import TrainResult, TrainRun
 
@@ -24,17 +24,22 @@ class KeepTrainingJob:
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError("train-nothing-yet") for one that has not come to a step; else what TrainJob raises."""
         started = time.monotonic()
-        if not train_state.present(self.train.work_dir):
+        work = self.train.work_dir
+        if not train_state.present(work) and not (work / train_ending.ENDING).exists():
             raise _nothing_yet(self.train)
-        with _work_folder(self.train.work_dir):
+        with _work_folder(work):
+            ending = train_ending.ended(work, ctx)
+            if ending is not None:
+                record_of_killed(self.train, ctx, ending)
+                return ending.result
             record = RunRecord(self.train, ctx, resumed=True)
             run = TrainRun(self.train, ctx)
             if not run.state.checks:
                 raise _nothing_yet(self.train)
-            run.publish(patiently=False)
-            result = run.result(time.monotonic() - started)
-            record.ended(result, run.state, early=run.state.step < self.train.steps)
-            return result
+            early = run.state.step < self.train.steps
+            ending = train_ending.end(run, started, early, patiently=False)
+            record.ended(ending)
+            return ending.result
 
 
 def _nothing_yet(job: TrainJob) -> UserError:

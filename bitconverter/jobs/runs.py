@@ -8,8 +8,8 @@ from typing import Any
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.pinned import pins_of
+from bitconverter.jobs.train_ending import Ending
 from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual_rate
-from bitconverter.jobs.train_state import State
 from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
 
@@ -22,22 +22,26 @@ class RunRecord:
     """What is written down of one training in the file `job.history`, "" for nowhere. What goes wrong there is no
     reason to lose a training: it is told, by Note("history-unavailable", reason), and the run goes on."""
 
-    def __init__(self, job: TrainSettings, ctx: Context, resumed: bool) -> None:
+    def __init__(self, job: TrainSettings, ctx: Context, resumed: bool, begins: bool = True) -> None:
+        """`resumed`: the one that is not over goes on, if it is known; not `begins`: none is begun instead of it."""
         self._path, self._ctx, self._number = job.history, ctx, 0
         self._soul = os.path.abspath(job.out)
-        if self._path:
+        if self._path and begins:
             self._try(lambda store: self._keep(store.begin(self._soul, settings_of(job), resumed)))
+        elif self._path:
+            self._try(lambda store: self._keep(store.unfinished(self._soul)))
 
     def runs_on(self, devices: list[RanOn]) -> None:
         """On what it has run until now, and runs."""
         if self._number:
             self._try(lambda store: store.runs_on(self._number, devices))
 
-    def ended(self, result: TrainResult, state: State, early: bool) -> None:
-        """It has a result; `early`: before its last step, because the user wanted it."""
-        outcome = ASIDE if result.set_aside else KEPT if early else DONE
-        checks = [(step, loss) for step, loss, _ in state.checks]
-        self._end(outcome, os.path.abspath(result.out), numbers_of(result), state.losses, checks)
+    def ended(self, ending: Ending) -> None:
+        """It has a result."""
+        result = ending.result
+        outcome = ASIDE if result.set_aside else KEPT if ending.early else DONE
+        checks = [(step, loss) for step, loss, _ in ending.checks]
+        self._end(outcome, os.path.abspath(result.out), numbers_of(result), ending.losses, checks)
 
     def withdrawn(self) -> None:
         """It has not run at all."""
@@ -63,6 +67,11 @@ class RunRecord:
                 work(store)
         except (UserError, StoreError, OSError) as error:
             self._ctx.emit(Note("history-unavailable", {"reason": str(error)}))
+
+
+def record_of_killed(job: TrainSettings, ctx: Context, ending: Ending) -> None:
+    """Write down the end of a training whose process was killed behind its soul, unless it did that itself."""
+    RunRecord(job, ctx, resumed=True, begins=False).ended(ending)
 
 
 def settings_of(job: TrainSettings) -> dict[str, Any]:

@@ -13,11 +13,11 @@ from pathlib import Path
 from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
-from bitconverter.jobs import train_state
+from bitconverter.jobs import train_ending, train_state
 from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import pins_of
-from bitconverter.jobs.runs import RunRecord
+from bitconverter.jobs.runs import RunRecord, record_of_killed
 from bitconverter.jobs.train_run import (
     CLIPS,
     MOST_SAMPLES,
@@ -49,6 +49,10 @@ class TrainJob(TrainSettings):
 
     def _run(self, ctx: Context) -> TrainResult:
         started = time.monotonic()
+        ending = train_ending.ended(self.work_dir, ctx)
+        if ending is not None:
+            record_of_killed(self, ctx, ending)
+            return ending.result
         _check(self)
         resumed = train_state.present(self.work_dir)
         run = TrainRun(self, ctx)
@@ -58,8 +62,10 @@ class TrainJob(TrainSettings):
         record.runs_on(run.state.devices)
         try:
             run.go()
-            run.publish()
+            ending = train_ending.end(run, started)
         except Exception as error:
+            if isinstance(error, UserError) and error.code == "train-diverged":  # it would do so again
+                train_state.remove(self.work_dir)
             if train_state.present(self.work_dir):  # it can go on
                 raise
             if _reached(run) == before:  # it was refused, or stopped before its first step: nothing ran
@@ -67,9 +73,8 @@ class TrainJob(TrainSettings):
             elif not isinstance(error, Cancelled):
                 record.failed()
             raise
-        result = run.result(time.monotonic() - started)
-        record.ended(result, run.state, early=False)
-        return result
+        record.ended(ending)
+        return ending.result
 
 
 def _reached(run: TrainRun) -> tuple[int, int]:
@@ -138,7 +143,7 @@ def _work_folder(path: Path) -> Iterator[None]:
         finished = done or not train_state.present(path)
         if finished:
             train_state.remove(path)
-            (path / "job.json").unlink(missing_ok=True)
+            train_ending.forget(path)
         lock.release()
         if finished:
             with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays

@@ -9,7 +9,8 @@ Notes: "train-device" (where, code, bytes, and Placed.told(): what the steps run
 of them it was damaged, and is computed again),
 "train-began" (windows, checks, targets, parameters), "resumed-training" (step), "began-at-pin" (step: of the
 pinned state that it goes on from), "checkpoint-bad" (name: one that is damaged was set aside), "train-slower" (step,
-rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-plateau" (step,
+rate: the loss was no number or jumped; the best state is taken up again at half the rate), "train-gave-up" (step,
+best: it jumped once more, and the run ends with the state after step `best`), "train-plateau" (step,
 checks: nothing got better for so long), "train-no-gain" (the model was best as it was), "train-forgot" (before, after,
 limit, path: it has forgotten too much of a text that has nothing to do with the lesson, so the soul is kept in `path`
 and not under its name), "train-sample" (step, prompt, answer: of the model as it is then, to one of the samples at
@@ -32,7 +33,6 @@ import numpy.typing as npt
 
 from bitconverter import __version__
 from bitconverter.engine import Cancelled, EngineError, ModelInfo
-from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Adapters, Soul, soul_bytes, weights_hash
 from bitconverter.format.step_log import StepLog, log_bytes
@@ -386,7 +386,7 @@ class TrainRun:
                 while (question := self.ctx.questions.take()) is not None:
                     self._save()  # who likes the answer can pin what gave it
                     self._answer(question)
-                if state.step >= steps or self._on_plateau():
+                if state.step >= steps or self._given_up or self._on_plateau():
                     break
                 if self._give_way(self._save):
                     eta = Eta(state.step, steps)
@@ -456,8 +456,11 @@ class TrainRun:
         places = range(step * self.job.batch, (step + 1) * self.job.batch)
         orders: dict[int, I64] = {}
         for epoch in {place // self.n_learn for place in places}:
-            orders[epoch] = np.random.default_rng([self.job.seed, epoch]).permutation(self.n_learn)
+            orders[epoch] = self._order(epoch)
         return np.array([orders[place // self.n_learn][place % self.n_learn] for place in places])
+
+    def _order(self, epoch: int) -> I64:
+        return np.random.default_rng([self.job.seed, epoch]).permutation(self.n_learn)
 
     def _lost(self, loss: float) -> bool:
         start = self.state.losses[0][1] if self.state.losses else loss
@@ -466,16 +469,24 @@ class TrainRun:
     def _slow_down(self) -> None:
         state = self.state
         state.slower += 1
-        if state.slower > MOST_SLOWER:
+        if state.slower > MOST_SLOWER and state.best_step == 0:
             raise UserError(
                 "train-diverged",
-                f"The loss jumped again at step {state.step}, after the rate was halved {MOST_SLOWER} times. "
-                "Train with a smaller rate, or look for damaged rows in the lesson.",
+                f"The loss jumped again at step {state.step}, after the rate was halved {MOST_SLOWER} times, and "
+                "nothing had become better before. Train with a smaller rate, or look for damaged rows in the lesson.",
                 step=state.step,
             )
         state.parameters = state.best.copy()
         self.learner.skip(state.step, state.best_step)
-        self.ctx.emit(Note("train-slower", {"step": state.step, "rate": self._rate()}))
+        if self._given_up:
+            self.ctx.emit(Note("train-gave-up", {"step": state.step, "best": state.best_step}))
+        else:
+            self.ctx.emit(Note("train-slower", {"step": state.step, "rate": self._rate()}))
+
+    @property
+    def _given_up(self) -> bool:
+        """The loss jumped so often that the run ends with its best state."""
+        return self.state.slower > MOST_SLOWER
 
     # ---- the checks ----
 
@@ -544,9 +555,8 @@ class TrainRun:
 
     # ---- the end ----
 
-    def publish(self, patiently: bool = True) -> None:
-        """Write the soul, and before it the step log; those that an earlier run of this job wrote before it was
-        killed are the same. `patiently`: waiting where manners want it."""
+    def files(self, patiently: bool = True) -> dict[Path, bytes]:
+        """What is to be written, the soul last. `patiently`: waiting where manners want it."""
         if not patiently:
             self.manners = Manners(False, 0, Probes())
         state, job = self.state, self.job
@@ -564,6 +574,7 @@ class TrainRun:
             notes["general_before"] = repr(self.forgetting.before)
             notes["general_after"] = repr(self.forgetting.after)
         soul = Soul(made.gains, self.stack.folder.name, self.base_sha256, notes, made.lora, made.delta)
+        files = {}
         if isinstance(self.learner, MezoLearner):
             kept = self.learner.state()
             log = StepLog(
@@ -571,9 +582,12 @@ class TrainRun:
                 _epsilon(job), "even" if self.trainer.reach() is None else "graded",
                 state.best_step, notes, kept["slopes"], kept["rates"], kept["restored"],
             )  # fmt: skip
-            _write_new(log_path(job.out), log_bytes(log))
-        _write_new(self._soul_path, soul_bytes(soul))
-        if state.best_step == 0:
+            files[log_path(job.out)] = log_bytes(log)
+        return files | {self._soul_path: soul_bytes(soul)}
+
+    def tell_end(self) -> None:
+        """What is to be said of the soul."""
+        if self.state.best_step == 0:
             self.ctx.emit(Note("train-no-gain"))
         if self._set_aside:
             self.ctx.emit(Note("train-forgot", {**vars(self.forgetting), "path": str(self._soul_path)}))
@@ -612,15 +626,20 @@ class TrainRun:
 
     def result(self, seconds: float) -> TrainResult:
         state = self.state
-        learned = [self._places(step) for step in range(state.step)]
         accuracy = {step: right for step, _, right in state.checks}
         log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
             str(self._soul_path), log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
             accuracy[state.best_step], self.trainer.size,
-            int(sum((self.targets[which] >= 0).sum() for which in learned)), seconds,
+            self._learned_tokens(), seconds,
             self.forgetting, self._set_aside, self.placed,
         )  # fmt: skip
+
+    def _learned_tokens(self) -> int:
+        """Of all steps: every window once an epoch, and those of the epoch that is not over."""
+        epochs, more = divmod(self.state.step * self.job.batch, self.n_learn)
+        counts = (self.targets[: self.n_learn] >= 0).sum(axis=1)
+        return int(epochs * counts.sum() + counts[self._order(epochs)[:more]].sum())
 
 
 def run_tokens(info: ModelInfo) -> int:
@@ -667,12 +686,6 @@ def usual_rate(job: TrainSettings) -> float:
 
 def _epsilon(job: TrainSettings) -> float:
     return EPSILONS[job.adapter] if job.epsilon is None else job.epsilon
-
-
-def _write_new(path: Path, data: bytes) -> None:
-    if path.exists() and path.read_bytes() != data:
-        raise output_exists(str(path))
-    write_bytes(path, data)
 
 
 def output_exists(path: str) -> UserError:

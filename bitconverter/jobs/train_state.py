@@ -1,9 +1,11 @@
 """What a training run keeps in its work folder: checkpoints, the hidden states into the layers that learn
 (jobs/train_prefix.py), and the losses on the general text as far as they are known (jobs/general_looks.py)."""
 
+import contextlib
 import hashlib
 import io
 import json
+import os
 import zipfile
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
@@ -22,6 +24,7 @@ F64 = npt.NDArray[np.float64]
 
 STATE = "state.npz"
 CHECKPOINTS = "checkpoints"
+REMOVED = "checkpoints.removed"  # on its way out
 ASIDE = ".aside"  # ending of a soul that was set aside
 
 
@@ -118,10 +121,24 @@ def present(work_dir: Path) -> bool:
     return bool(checkpoints(work_dir).steps())
 
 
+def _no_state_any_more(work_dir: Path) -> None:
+    """Renamed first: what is removed in part shall not be taken for a state that was damaged."""
+    gone = work_dir / REMOVED
+    Checkpoints(gone).remove()  # of a process that was killed in here
+    if not gone.exists():
+        with contextlib.suppress(OSError):
+            os.rename(work_dir / CHECKPOINTS, gone)
+        Checkpoints(gone).remove()
+    if gone.exists():  # somebody else's files in there
+        with contextlib.suppress(OSError):
+            os.rename(gone, work_dir / CHECKPOINTS)
+    checkpoints(work_dir).remove()
+
+
 def remove(work_dir: Path) -> None:
     for entry in [*work_dir.glob(".*"), *(work_dir / CHECKPOINTS).glob(".*")]:
         if is_temporary(entry):  # of a process that was killed while it wrote
             entry.unlink(missing_ok=True)
-    checkpoints(work_dir).remove()
+    _no_state_any_more(work_dir)
     train_prefix.remove(work_dir)
     general_looks.remove(work_dir)

@@ -66,13 +66,8 @@ class RunStore:
 
     def begin(self, soul: str, settings: Mapping[str, Any], resumed: bool) -> int:
         """The number of a run that begins; `resumed`: of the one that goes on, if it is known."""
-        if resumed:
-            row = self._connection.execute(
-                "SELECT id FROM run WHERE soul = ? AND outcome = ? ORDER BY id DESC LIMIT 1",
-                (storable(soul), UNFINISHED),
-            ).fetchone()
-            if row is not None:
-                return int(row[0])
+        if resumed and (number := self.unfinished(soul)):
+            return number
         cursor = self._connection.execute(
             "INSERT INTO run(started, outcome, soul, settings, numbers, losses, checks) "
             "VALUES (?, ?, ?, ?, '{}', '[]', '[]')",
@@ -80,6 +75,14 @@ class RunStore:
         )
         assert cursor.lastrowid is not None
         return cursor.lastrowid
+
+    def unfinished(self, soul: str) -> int:
+        """The number of the newest run of `soul` that is not over, 0 for none."""
+        row = self._connection.execute(
+            "SELECT id FROM run WHERE soul = ? AND outcome = ? ORDER BY id DESC LIMIT 1",
+            (storable(soul), UNFINISHED),
+        ).fetchone()
+        return int(row[0]) if row else 0
 
     def runs_on(self, number: int, devices: Sequence[RanOn]) -> None:
         """On what run `number` has run until now, and runs."""

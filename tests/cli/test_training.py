@@ -1,6 +1,7 @@
 """Training on the command line: what it says at its end, the list of trainings, and what was set aside."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -9,8 +10,10 @@ from reference.converted import write_converted
 from bitconverter import paths
 from bitconverter.cli.main import main
 from bitconverter.engine import Cancel
-from bitconverter.jobs.job import Metric, Stopped, run_job
+from bitconverter.jobs.job import Finished, Metric, Stopped, run_job
+from bitconverter.jobs.pins import PinJob
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_run import TrainRun
 
 
 @pytest.fixture(scope="module")
@@ -111,3 +114,35 @@ def test_a_state_is_pinned_gone_on_from_and_let_go(
     assert said("unpin", "1", "6")[1] == "the state after step 6 is not pinned any more\n"
     assert said("unpin", "1", "6")[0] == 1 and "after step 6" in said("unpin", "1", "6")[2]
     assert said("go-on", "1", "6", "--out", str(tmp_path / "more.soul"))[0] == 1
+
+
+def test_a_pinned_state_is_gone_on_from_in_another_folder(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Though the training was given relative paths."""
+    monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path / "home"))
+    (tmp_path / "lesson.txt").write_text("a" * 800, encoding="utf-8")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(model.parent)
+    lesson = os.path.relpath(tmp_path / "lesson.txt")
+    words = ["--layers", "1", "--steps", "4", "--batch", "4", "--window", "24", "--threads", "1"]
+    soul = str(tmp_path / "a.soul")
+    begun: list[Path] = []
+
+    def pin(self: TrainRun, *args: object) -> dict[Path, bytes]:
+        """While it is at work."""
+        last = run_job(PinJob(soul, 2), lambda _: None, Cancel())
+        assert isinstance(last, Finished)
+        begun.append(Path(last.result.path))
+        return real(self, *args)  # type: ignore[arg-type]
+
+    real = TrainRun.files
+    with monkeypatch.context() as patched:
+        patched.setattr(TrainRun, "files", pin)
+        assert main(["train", model.name, lesson, soul, *words, "--forget-limit", "0"]) == 0
+    told = json.loads((begun[0] / "settings.json").read_text(encoding="utf-8"))
+    assert told["model"] == str(model) and os.path.samefile(told["lesson"], tmp_path / "lesson.txt")
+    monkeypatch.chdir(elsewhere)
+    assert main(["runs", "go-on", "1", "2", "--out", "b.soul"]) == 0
+    assert (elsewhere / "b.soul").read_bytes() == (tmp_path / "a.soul").read_bytes()

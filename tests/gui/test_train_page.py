@@ -463,6 +463,26 @@ def test_paused_before_it_began_it_goes_on_from_the_files(page, qtbot, tmp_path)
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
 
 
+def test_killed_while_the_lesson_is_prepared_it_is_found_again(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 4)
+    page._trainer.cancel()  # what is in the settings by now is what a kill leaves there
+    told = window.shell.settings[KEY]
+    job = page._job
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert not job.work_dir.exists() and not Path(job.lesson).exists()
+    window.shell.settings[KEY] = told
+    again = MainWindow(window.shell.settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    try:
+        assert again.train.state is State.PAUSED and again.train._job == job and not again.train.paths
+        again.train.resume()
+        qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
+        assert Path(job.out).exists() and recall(window.shell.settings) is None
+    finally:
+        again.stop_and_wait()
+
+
 def test_stop_and_keep_gives_the_best_so_far(page, qtbot, tmp_path):
     start(page, qtbot, tmp_path, 5000)
     until_steps(page, qtbot, 5)

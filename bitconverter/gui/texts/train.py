@@ -205,6 +205,12 @@ TEXTS: Texts = {
         "The loss jumped at step {step}: back to the best state, at half the rate.",
         "{step} ステップ目で損失が跳ね上がったため、いちばん良かった状態に戻し、学習率を半分にしました。",
     ),
+    "note-train-gave-up": (
+        "The loss jumped again at step {step}, at the lowest rate that is tried: ended early, with the best state, "
+        "that after step {best}. A smaller rate may get further.",
+        "学習率をこれ以上下げずに {step} ステップ目で損失がまた跳ね上がったため、いちばん良かった {best} ステップ目の状態で早めに終えました。"
+        "もっと小さい学習率なら先へ進めるかもしれません。",
+    ),
     "note-checkpoint-bad": (
         "A damaged checkpoint was set aside as {name}; the newest good one is used.",
         "壊れたチェックポイントを {name} という名前で残し、壊れていない中でいちばん新しいものを使います。",
