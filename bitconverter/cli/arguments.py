@@ -196,6 +196,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
     )
+    parser.add_argument("--check", action="store_true", help=texts.OPTIONS["train_check"])
     for name, default in (("directions", 1), ("warmup", 3), ("patience", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)

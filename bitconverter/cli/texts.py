@@ -263,6 +263,7 @@ OPTIONS = {
     "train_directions": "mezo: directions to look along in a step (default %(default)s)",
     "train_objective": "mezo: make the loss small, or more examples right in every token (default %(default)s)",
     "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
+    "train_check": "only try a few steps and tell how long the training would take and how much memory, then end",
     "train_patience": "end after so many of the ten checks without a gain, 0: never (default %(default)s)",
     "step_log": "the .steps file that `train --engine mezo` wrote",
     "train_forget_limit": "by how many nats per token the loss on a built-in general text may rise; what has forgotten "
@@ -381,6 +382,11 @@ PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
+TRAIN_CHECKED = """\
+before the first step  about {before}
+a step                 about {step}, {steps} steps: in all about {whole}
+memory                 about {memory} beside the model, {free} are free
+material               {windows} windows to learn from; beyond {useful} steps it is mostly learned by heart"""
 TRAINED = """\
 {out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s
 on what was held back {before:.4f} -> {after:.4f} nats per token, {accuracy_before:.1%} -> {accuracy_after:.1%} right"""

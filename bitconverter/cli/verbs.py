@@ -20,6 +20,7 @@ from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.device_word import Device
+from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.hardware import CardsJob
 from bitconverter.jobs.inspect import InspectJob, InspectResult
@@ -91,6 +92,16 @@ def train(args: argparse.Namespace) -> int:
         str(paths.runs_file()), args.eco, args.away, args.cores, args.one_sided, args.by_spread, "",
         args.device, args.gpu_memory, args.gpu_layers,
     )  # fmt: skip
+    if args.check:
+        packed = lesson.lower().endswith(".u32")
+        made = (
+            None
+            if packed
+            else PrepareJob(model, (lesson,), window=args.window, seed=args.seed, style="plain")
+        )
+        return _run_and_print(
+            args, EstimateTrainingJob(made, job), lambda found: _checked_text(found, args.steps)
+        )
     return _run_and_print(args, job, lambda result: _train_text(result, args.model))
 
 
@@ -260,6 +271,14 @@ def _preview_lines(shown: Preview) -> list[str]:
     )
     where = Where(shown.line, shown.place).told(shown.file)
     return [texts.PREVIEW_HEAD.format(**vars(shown), where=where), text + (" ..." if shown.cut else "")]
+
+
+def _checked_text(found: TrainingEstimate, steps: int) -> str:
+    return texts.TRAIN_CHECKED.format(
+        before=duration(found.before), step=f"{found.step:.2f} s", steps=steps,
+        whole=duration(found.seconds(steps)), memory=size(found.memory), free=size(found.free),
+        windows=found.windows, useful=found.useful,
+    )  # fmt: skip
 
 
 def _train_text(result: TrainResult, model: str) -> str:

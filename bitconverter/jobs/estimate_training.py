@@ -53,10 +53,10 @@ class TrainingEstimate:
 
 @dataclass(frozen=True)
 class EstimateTrainingJob:
-    """`prepare` says what the lesson is made of (its `out` is not used), `train` with which settings (its lesson, out
-    and steps are not used)."""
+    """`prepare` says what the lesson is made of (its `out` is not used), `train` with which settings (its out and steps
+    are not used, nor its lesson). `prepare` None: the lesson of `train`, a pack."""
 
-    prepare: PrepareJob
+    prepare: PrepareJob | None
     train: TrainJob
 
     @property
@@ -67,8 +67,11 @@ class EstimateTrainingJob:
         """Raises what the two jobs raise, "train-memory" for the whole of it as well; Cancelled."""
         with scratch_folder() as place:
             whole, part = place / "whole.u32", place / "part.u32"
-            silent = Context(lambda _: None, ctx.cancel)
-            dataclasses.replace(self.prepare, out=str(whole), preview=0).run(silent)
+            if self.prepare is None:
+                whole = Path(self.train.lesson)
+            else:
+                silent = Context(lambda _: None, ctx.cancel)
+                dataclasses.replace(self.prepare, out=str(whole), preview=0).run(silent)
             pack = read_pack(whole, ctx.cancel.check)
             windows = pack_windows(pack, self.train.window)
             learned = max(1, int((~windows.held).sum()))

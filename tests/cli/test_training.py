@@ -146,3 +146,30 @@ def test_a_pinned_state_is_gone_on_from_in_another_folder(
     monkeypatch.chdir(elsewhere)
     assert main(["runs", "go-on", "1", "2", "--out", "b.soul"]) == 0
     assert (elsewhere / "b.soul").read_bytes() == (tmp_path / "a.soul").read_bytes()
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_check_tells_time_and_memory_and_trains_nothing(
+    model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    packed: bool,
+) -> None:
+    monkeypatch.setenv("BITCONVERTER_HOME", str(tmp_path / "home"))
+    lesson = tmp_path / "lesson.txt"
+    lesson.write_text("abcdefgh " * 400, encoding="utf-8")
+    if packed:
+        assert main(["prepare", str(model), str(lesson), str(tmp_path / "lesson.u32"), "--window", "24"]) == 0
+        lesson = lesson.with_suffix(".u32")
+        capsys.readouterr()
+    words = ["--layers", "2", "--batch", "4", "--window", "24", "--threads", "1", "--steps", "50", "--check"]
+    before = sorted(tmp_path.iterdir())
+    assert main(["train", str(model), str(lesson), str(tmp_path / "no.soul"), *words]) == 0
+    out = capsys.readouterr().out
+    assert "50 steps: in all about" in out and "beside the model" in out and "windows to learn from" in out
+    assert [path for path in sorted(tmp_path.iterdir()) if path not in before] == []
+    assert main(["train", str(model), str(lesson), str(tmp_path / "no.soul"), *words, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["step"] > 0 and found["windows"] > 10 and found["layers"] == 2
+    assert main(["runs"]) == 0 and "no.soul" not in capsys.readouterr().out
