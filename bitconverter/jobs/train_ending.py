@@ -58,7 +58,8 @@ def ended(work: Path, ctx: Context) -> Ending | None:
     try:
         told: Any = json.loads((work / ENDING).read_bytes())
         ending = _parsed(told)
-        files = {Path(path): sha256 for path, sha256 in told["files"].items()}
+        # only what lies beside the work folder, as its soul does: nothing else is ever taken back
+        files = {Path(p): sha256 for p, sha256 in told["files"].items() if Path(p).parent == work.parent}
         same_job = _text(work / JOB) in ("", told["job"])  # "": it was cleared up already
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         (work / ENDING).unlink(missing_ok=True)

@@ -1,5 +1,8 @@
 """Whatever lies on the disk when a training is killed at its very end, the next start ends it."""
 
+import dataclasses
+import hashlib
+import json
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,12 +14,12 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import train_state
-from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
+from bitconverter.jobs import train_ending, train_state
+from bitconverter.jobs.job import Context, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainRun
+from bitconverter.jobs.train_run import TrainResult, TrainRun
 
 _watchers: list[Callable[[], None]] = []
 FILE_EVENTS = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect")
@@ -253,3 +256,22 @@ def test_one_that_never_got_better_has_failed_and_leaves_nothing(
         isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "train-diverged"
     )
     assert outcomes(job) == ["failed"] and not job.work_dir.exists() and not Path(job.out).exists()
+
+
+def test_an_ending_that_names_a_file_elsewhere_takes_nothing_back(tmp_path: Path) -> None:
+    """Who writes into the work folder must not be able to have other files removed."""
+    work, other = tmp_path / "a.soul.partial", tmp_path / "elsewhere" / "precious.txt"
+    other.parent.mkdir()
+    other.write_bytes(b"precious")
+    work.mkdir()
+    train_state.checkpoints(work).save(1, {"state.npz": b"x"}, False)
+    told: dict[str, Any] = {
+        "result": {"out": str(tmp_path / "a.soul"), "forgetting": None, "placed": {}},
+        "early": False, "losses": [], "checks": [], "job": "",
+        "files": {str(other): hashlib.sha256(b"precious").hexdigest()},
+    }  # fmt: skip
+    fields = {field.name: 0 for field in dataclasses.fields(TrainResult)}
+    told["result"] = {**fields, **told["result"]}
+    (work / train_ending.ENDING).write_text(json.dumps(told), encoding="utf-8")
+    assert train_ending.ended(work, Context(lambda _: None, Cancel())) is None
+    assert other.read_bytes() == b"precious"
