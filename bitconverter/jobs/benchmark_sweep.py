@@ -120,6 +120,7 @@ class _Sweep:
 
     def run(self) -> SweepResult:
         rows: list[SweepRow] = []
+        ids = self._ids(self.job.text) if self.job.text is not None else []
         if self.job.whole:
             rows += self._basic(self.most)
             if not self.placed.on_device and self.most > 1:
@@ -129,8 +130,8 @@ class _Sweep:
         if self.job.whole:
             rows += self._load()
         peak = peak_rss_bytes() if rows else None
-        if self.job.text is not None:
-            rows += self._along(self.job.text)
+        if ids:
+            rows += self._along(ids)
         weights = sum(path.stat().st_size for path in self.folder.glob("*.safetensors"))
         return SweepResult(
             model=Path(self.job.model).name,
@@ -245,18 +246,20 @@ class _Sweep:
 
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
         for count in self.job.sequences:
-            sessions = [self._session(model, steps + 1, count) for _ in range(count)]
+            n_ctx = min(max(steps + 1, count), self.room)  # a batch is not larger than a context
+            sessions = [self._session(model, n_ctx, count) for _ in range(count)]
             self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
             speeds, answer = decode_together(sessions, steps, self.job.rounds, self._step, self.ctx.cancel)
             sessions.clear()
             what = f"decode, {count} sequence{'s' if count > 1 else ''}"
             yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
 
-    def _along(self, text: str) -> Iterator[SweepRow]:
+    def _ids(self, text: str) -> list[int]:
+        return text_ids(self.folder, text, min(self.room, self.job.text_tokens or self.room), self.ctx)
+
+    def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""
         job = self.job
-        most = min(self.room, job.text_tokens or self.room)
-        ids = text_ids(self.folder, text, most, self.ctx)
         model = self._model(self.most, Sessions(min(len(ids) + 16, self.room), job.kv))
         for band in bands_along(model.engine, model, ids, job.kv, self._step, self.ctx):
             what = f"perplexity, positions {band.first} to {band.end - 1}"

@@ -1,6 +1,7 @@
 """Another engine's speed: llama.cpp's llama-bench, a program that the caller names."""
 
 import json
+import math
 import statistics
 import subprocess
 from pathlib import Path
@@ -34,6 +35,8 @@ class Peer:
             speeds = {
                 bool(row["n_gen"]): statistics.median(row["samples_ts"]) for row in json.loads(done.stdout)
             }
+            if not all(math.isfinite(speed) and speed > 0 for speed in speeds.values()):
+                raise ValueError(f"its speeds are {speeds}")
             return speeds[False], speeds[True]
         except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
             said = (getattr(error, "stderr", None) or str(error)).strip().splitlines()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from bitconverter.cli.main import main
-from bitconverter.engine import check_config
+from bitconverter.engine import Model, Session, check_config
+from bitconverter.jobs import benchmark_sweep
 from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob
@@ -107,3 +108,45 @@ def test_a_shorter_text_ends_sooner_and_decoding_behind_it_is_timed(
     text.write_text("", encoding="utf-8")
     assert main(["benchmark", str(tiny_model), *words]) == 1
     assert "too few" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("count", [3, 40])
+def test_so_many_texts_as_are_asked_for_are_one_batch(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    """A session's batch is no larger than its context, so that of few tokens needs a longer one."""
+    opened: list[tuple[int, int]] = []
+
+    def session(sweep: object, model: Model, n_ctx: int, n_batch: int = 0) -> Session:
+        opened.append((n_ctx, n_batch))
+        return real(sweep, model, n_ctx, n_batch)  # type: ignore[arg-type]
+
+    real = benchmark_sweep._Sweep._session
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
+    result_of(
+        SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), together_tokens=4, whole=False)
+    )
+    assert len(opened) == count and all(n_ctx >= n_batch == count for n_ctx, n_batch in opened)
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32", reason="the stand-in for llama-bench is a script with a first line"
+)
+@pytest.mark.parametrize("said", ["[0]", '["a"]', "[null]", "[NaN]", "[]"])
+def test_a_peer_that_tells_no_speeds_is_an_error(tiny_model: Path, tmp_path: Path, said: str) -> None:
+    program, gguf = tmp_path / "llama-bench", tmp_path / "same.gguf"
+    rows = f'[{{"n_gen": 0, "samples_ts": {said}}}, {{"n_gen": 1, "samples_ts": [3.0]}}]'
+    program.write_text(f"#!{sys.executable}\nprint('''{rows}''')\n", encoding="utf-8")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    gguf.write_bytes(b"GGUF")
+    job = SweepJob(str(tiny_model), threads=1, rounds=1, llama_bench=str(program), gguf=str(gguf))
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+
+
+def test_a_text_that_cannot_be_read_is_told_before_anything_is_measured(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_basic", lambda *_: pytest.fail("measured"))
+    last = run_job(SweepJob(str(tiny_model), text=str(tmp_path / "none.txt")), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
