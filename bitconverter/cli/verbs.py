@@ -1,6 +1,7 @@
 """The verbs that run one job and print its result."""
 
 import argparse
+import contextlib
 import json
 import math
 import shlex
@@ -15,6 +16,7 @@ from bitconverter import paths
 from bitconverter.cli import DONE, FAILED, WRONG_USE, device_text, texts
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
+from bitconverter.format.errors import UserError
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
@@ -180,11 +182,6 @@ def benchmark(args: argparse.Namespace) -> int:
     if not args.synthetic and (args.planes or args.layers):
         print("bitconverter: --planes and --layers shape a model that --synthetic makes", file=sys.stderr)
         return WRONG_USE
-    if args.synthetic:
-        run(
-            SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
-            _line(args),
-        )
     device = asked_device(args)
     whole = bool(args.full or args.llama_bench or args.gguf)
     if whole or args.sessions or args.text:
@@ -194,11 +191,25 @@ def benchmark(args: argparse.Namespace) -> int:
             args.prompt_tokens or PREFILL, sequences=args.sessions or (SEQUENCES if whole else ()),
             together_tokens=together, text=args.text, text_tokens=args.max_tokens, whole=whole, device=device,
         )  # fmt: skip
+        _make_synthetic(args, sweep)
         return _run_and_print(args, sweep, markdown)
     job = BenchmarkJob(
         args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv, device
     )  # fmt: skip
+    _make_synthetic(args, job)
     return _run_and_print(args, job, _benchmark_text)
+
+
+def _make_synthetic(args: argparse.Namespace, measured: BenchmarkJob | SweepJob) -> None:
+    """The model of --synthetic, unless the rest of the command cannot be measured: then that job says so."""
+    if not args.synthetic:
+        return
+    with contextlib.suppress(UserError):
+        measured.check()
+        run(
+            SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
+            _line(args),
+        )
 
 
 def devices(args: argparse.Namespace) -> int:

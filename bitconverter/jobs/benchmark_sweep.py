@@ -92,19 +92,23 @@ class SweepJob:
         return None
 
     def run(self, ctx: Context) -> SweepResult:
+        peer = self.check()
+        with model_folder(self.model, ctx) as folder:
+            return _Sweep(self, folder, ctx, peer).run()
+
+    def check(self) -> Peer | None:
+        """Raise UserError for settings that no model can be measured with; the peer, if one is asked for."""
         if (self.llama_bench is None) != (self.gguf is None):
             raise UserError(
                 "benchmark", "--llama-bench and --gguf are given together: a program and its model."
             )
-        peer = Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
         along_a_text_only = self.text is not None and not self.whole
         if min(self.sequences, default=1 if along_a_text_only else 0) < 1:
             raise UserError("benchmark", f"{self.sequences} are no numbers of texts: give some from 1 up.")
         BenchmarkJob(
             self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds, device=self.device
         ).check()
-        with model_folder(self.model, ctx) as folder:
-            return _Sweep(self, folder, ctx, peer).run()
+        return Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
 
 
 class _Sweep:

@@ -150,3 +150,12 @@ def test_a_text_that_cannot_be_read_is_told_before_anything_is_measured(
     monkeypatch.setattr(benchmark_sweep._Sweep, "_basic", lambda *_: pytest.fail("measured"))
     last = run_job(SweepJob(str(tiny_model), text=str(tmp_path / "none.txt")), lambda _: None, Cancel())
     assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+
+
+@pytest.mark.parametrize("words", [["--repeat", "0"], ["--llama-bench", "x"]])
+def test_what_cannot_be_measured_makes_no_model(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str]
+) -> None:
+    out = tmp_path / "synthetic"
+    assert main(["benchmark", str(out), "--synthetic", "135m", "--layers", "1", *words]) == 1
+    assert not out.exists() and "Traceback" not in capsys.readouterr().err
