@@ -16,12 +16,12 @@ from bitconverter import paths
 from bitconverter.cli import DONE, FAILED, WRONG_USE, device_text, texts
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
-from bitconverter.format.errors import UserError
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.device_word import Device
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.hardware import CardsJob
