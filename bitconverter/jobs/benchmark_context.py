@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bitconverter.engine import Engine, Model
-from bitconverter.format.errors import UserError
 from bitconverter.format.text_file import read_text
 from bitconverter.jobs.benchmark import decode
-from bitconverter.jobs.evaluate import Pair, bos_of, encode_in_pieces, perplexity_of
+from bitconverter.jobs.evaluate import Pair, bos_of, encode_in_pieces, perplexity_of, text_short
 from bitconverter.jobs.job import Context
 from bitconverter.model.tokenizer import Tokenizer
 
@@ -36,19 +35,20 @@ def text_ids(folder: Path, text: str, most: int, ctx: Context) -> list[int]:
     start = bos_of(tokenizer)
     ids = start + encode_in_pieces(tokenizer, read_text(text), most - len(start), ctx)
     if len(ids) < LEAST:
-        raise UserError(
-            "text-short",
-            f"{text} has {len(ids)} token(s), too few to predict anything. Use a longer text.",
-            path=text, tokens=len(ids),
-        )  # fmt: skip
+        raise text_short(text, len(ids))
     return ids
+
+
+def context_for(ids: list[int], most: int) -> int:
+    """Positions of a session for the text, and for what is decoded behind it where the model has room."""
+    return min(len(ids) + DECODE, most)
 
 
 def bands_along(
     engine: Engine, model: Model, ids: list[int], kv: str, each: Callable[[], None], ctx: Context
 ) -> Iterator[Band]:
     """From the first position to the last one; `each` is called before every band."""
-    room = min(len(ids) + DECODE, model.info.max_positions)
+    room = context_for(ids, model.info.max_positions)
     pair = Pair(engine, model, None, room, kv)
     first, end = 0, 0
     while end < len(ids):

@@ -13,7 +13,7 @@ from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_conf
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
-from bitconverter.jobs.benchmark_context import bands_along, text_ids
+from bitconverter.jobs.benchmark_context import bands_along, context_for, text_ids
 from bitconverter.jobs.benchmark_together import decode_together
 from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
@@ -157,7 +157,7 @@ class _Sweep:
         steps, most = min(job.together_tokens, self.room - 1), max(job.sequences, default=1)
         sessions = Sessions(deepest, job.kv)
         if deepest < most * (steps + 1):  # many short ones take more memory than a long one
-            n_ctx = min(max(steps + 1, most), self.room)  # a batch is not larger than a context
+            n_ctx = self._context_together(steps, most)
             sessions = Sessions(n_ctx, job.kv, 0 if most <= BATCH else most, most)
         model = self._model(self.most, sessions)
         rows = [*self._depths(model), *self._together(model, steps)]
@@ -242,15 +242,21 @@ class _Sweep:
 
     def _depths_that_fit(self) -> list[int]:
         """A model with fewer positions than the deepest one is also looked at where its own end."""
+        if not self.job.whole:
+            return []
         most = self.room - self.job.decode_tokens
-        depths = [depth for depth in DEPTHS if depth <= most] if self.job.whole else []
-        if self.job.whole and len(depths) < len(DEPTHS) and most > max(depths, default=0):
+        depths = [depth for depth in DEPTHS if depth <= most]
+        if len(depths) < len(DEPTHS) and most > max(depths, default=0):
             depths.append(most)
         return depths
 
+    def _context_together(self, steps: int, count: int) -> int:
+        """Of one of `count` sessions: a batch is not larger than a context."""
+        return min(max(steps + 1, count), self.room)
+
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
         for count in self.job.sequences:
-            n_ctx = min(max(steps + 1, count), self.room)  # a batch is not larger than a context
+            n_ctx = self._context_together(steps, count)
             sessions = [self._session(model, n_ctx, count) for _ in range(count)]
             self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
             speeds, answer = decode_together(sessions, steps, self.job.rounds, self._step, self.ctx.cancel)
@@ -264,7 +270,7 @@ class _Sweep:
     def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""
         job = self.job
-        model = self._model(self.most, Sessions(min(len(ids) + 16, self.room), job.kv))
+        model = self._model(self.most, Sessions(context_for(ids, self.room), job.kv))
         for band in bands_along(model.engine, model, ids, job.kv, self._step, self.ctx):
             what = f"perplexity, positions {band.first} to {band.end - 1}"
             yield SweepRow(what, self.most, band.perplexity, "")

@@ -98,12 +98,17 @@ class EvaluateJob:
             _need_same_tokens(ids, encode_in_pieces(Tokenizer(reference), text, self.max_tokens, ctx))
         windows = cut(ids, bos_of(tokenizer), window)
         if not windows:
-            raise UserError(
-                "text-short",
-                f"{self.text} has {len(ids)} token(s), too few to predict anything. Use a longer text.",
-                path=self.text, tokens=len(ids),
-            )  # fmt: skip
+            raise text_short(self.text, len(ids))
         return windows
+
+
+def text_short(path: str, tokens: int) -> UserError:
+    """For a text in which nothing is predicted."""
+    return UserError(
+        "text-short",
+        f"{path} has {tokens} token(s), too few to predict anything. Use a longer text.",
+        path=path, tokens=tokens,
+    )  # fmt: skip
 
 
 def encode_in_pieces(tokenizer: Tokenizer, text: str, most: int, ctx: Context) -> list[int]:
