@@ -9,7 +9,7 @@ from bitconverter.engine import MATRICES, Block, Engine
 
 GOLDEN = Path(__file__).parent / "golden"
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
-ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
+ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
 SEED = 7
 PLACES = dict(zip(MATRICES, ("self_attn",) * 4 + ("mlp",) * 3, strict=True))
 

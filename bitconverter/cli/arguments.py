@@ -11,7 +11,7 @@ from bitconverter.cli import texts
 from bitconverter.jobs.device_word import AUTO, CPU, is_device_word
 from bitconverter.jobs.long_path import reachable
 
-CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
+CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
 METHODS = ("full", "diag", "fast")
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what they mean
 MATRICES = ("q", "k", "v", "o", "gate", "up", "down")

@@ -7,7 +7,15 @@ from bitconverter.engine._handles import owned
 from bitconverter.engine._native import call, ffi, lib, pointer
 from bitconverter.engine.errors import InvalidError, UnsupportedError
 
-CPU_MASKS = {"auto": 0xFFFFFFFF, "scalar": 0, "avx2": 1, "avx-vnni": 9, "avx512": 3, "avx512-vnni": 7}
+CPU_MASKS = {
+    "auto": 0xFFFFFFFF,
+    "scalar": 0,
+    "avx2": 1,
+    "avx-vnni": 9,
+    "avx512": 3,
+    "avx512-vnni": 7,
+    "avx512-vbmi": 23,
+}
 
 
 class Engine:

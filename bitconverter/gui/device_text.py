@@ -9,7 +9,13 @@ from bitconverter.jobs.hardware import Hardware, bits_on_card
 if TYPE_CHECKING:
     from bitconverter.jobs.chat import ChatSession
 
-ISA_NAMES = {"avx2": "AVX2", "avx-vnni": "AVX-VNNI", "avx512": "AVX-512", "avx512-vnni": "AVX-512 VNNI"}
+ISA_NAMES = {
+    "avx2": "AVX2",
+    "avx-vnni": "AVX-VNNI",
+    "avx512": "AVX-512",
+    "avx512-vnni": "AVX-512 VNNI",
+    "avx512-vbmi": "AVX-512 VBMI",
+}
 SIZES = (("8B", 8.0e9), ("3B", 3.2e9), ("1B", 1.2e9))  # largest first
 GOOD_BITS = 3.25  # of a model that is worth talking to
 MAKERS = ("NVIDIA ", "GeForce ")  # left out of a card's name where there is little room

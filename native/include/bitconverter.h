@@ -61,7 +61,8 @@ enum bc_cpu_flag {
     BC_CPU_AVX2 = 1,        /* AVX2, FMA, F16C */
     BC_CPU_AVX512 = 2,      /* AVX-512 F, BW, VL (and AVX2) */
     BC_CPU_AVX512_VNNI = 4, /* vpdpbusd on 512 bits (and AVX512) */
-    BC_CPU_AVX_VNNI = 8     /* vpdpbusd on 256 bits, in either encoding (and AVX2) */
+    BC_CPU_AVX_VNNI = 8,    /* vpdpbusd on 256 bits, in either encoding (and AVX2) */
+    BC_CPU_AVX512_VBMI = 16 /* look-ups of bytes on 512 bits (and AVX512_VNNI) */
 };
 
 typedef struct bc_engine bc_engine;
@@ -74,7 +75,7 @@ typedef struct bc_engine_params {
 typedef struct bc_engine_info {
     int32_t n_threads;
     uint32_t cpu_flags; /* bits in use */
-    char isa[24];       /* "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni" */
+    char isa[24];       /* "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi" */
 } bc_engine_info;
 
 BC_API uint32_t bc_abi_version(void);

@@ -40,10 +40,11 @@ uint32_t bc_cpu_flags(void)
     flags |= BC_CPU_AVX2;
     if (bc_cpu_vex_vnni()) flags |= BC_CPU_AVX_VNNI;
 
-    int f = has(b, 16), bw = has(b, 30), vl = has(b, 31), vnni = has(c, 11);
+    int f = has(b, 16), bw = has(b, 30), vl = has(b, 31), vnni = has(c, 11), vbmi = has(c, 1);
     if ((saved & XCR0_ZMM) != XCR0_ZMM || !f || !bw || !vl) return flags;
     flags |= BC_CPU_AVX512;
     if (vnni) flags |= BC_CPU_AVX512_VNNI | BC_CPU_AVX_VNNI;
+    if (vnni && vbmi) flags |= BC_CPU_AVX512_VBMI;
     return flags;
 }
 

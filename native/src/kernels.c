@@ -20,6 +20,8 @@ void bc_kernels_init(bc_kernels *k, uint32_t cpu_flags)
     bc_kernels_init_avx512(k);
     if (!(cpu_flags & BC_CPU_AVX512_VNNI)) return;
     bc_kernels_init_avx512_vnni(k);
+    if (!(cpu_flags & BC_CPU_AVX512_VBMI)) return;
+    bc_kernels_init_avx512_vbmi(k);
 #else
     (void)cpu_flags;
 #endif

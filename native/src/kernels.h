@@ -212,6 +212,7 @@ void bc_kernels_init_avx_vnni(bc_kernels *k);
 void bc_kernels_init_avx512_vnni256(bc_kernels *k);
 void bc_kernels_init_avx512(bc_kernels *k);
 void bc_kernels_init_avx512_vnni(bc_kernels *k);
+void bc_kernels_init_avx512_vbmi(bc_kernels *k);
 
 /* For attention over int8, from the files with float words for those with vpdpbusd: code[i] = round(x[i] scale[i] *
  * BC_BACK_MAX / max), to nearest even, max = max|x scale|, zeros up to the next multiple of BC_ACT_PAD; scale NULL:

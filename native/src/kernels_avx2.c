@@ -378,6 +378,7 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 
 #define FEW_BLOCK 2 /* tokens: with five rows as many accumulators as there are registers for */
 #define FEW_BIAS 0
+#define FEW_ROWS "kernels_few_compared.inc"
 #include "kernels_few.inc"
 
 /* ---- attention over int8 ---- */

@@ -269,6 +269,7 @@ INLINE vi signed_dot4(vi acc, vi w, vi a)
 
 #define FEW_BLOCK 4
 #define FEW_BIAS 0
+#define FEW_ROWS "kernels_few_compared.inc"
 #include "kernels_few.inc"
 
 float bc_round_i16_avx512(int16_t *code, const float *x, const float *scale, int n)

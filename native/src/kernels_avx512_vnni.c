@@ -6,17 +6,7 @@
 #include "fetch.h"
 #include "kernels.h"
 #include "planes.h"
-#include "simd_bytes512.inc"
-
-#define INLINE static inline __attribute__((always_inline))
-
-/* acc + the four products in each lane, unsigned w by signed a. Not _mm512_dpbusd_epi32: around
- * that, GCC 12 copies every accumulator to another register and back, and spills a tile of them. */
-INLINE vi dot4(vi acc, vi w, vi a)
-{
-    __asm__("vpdpbusd %2, %1, %0" : "+v"(acc) : "v"(w), "v"(a));
-    return acc;
-}
+#include "simd_vnni512.inc"
 
 static inline vi triple32(vi x) { return _mm512_add_epi32(x, _mm512_slli_epi32(x, 1)); }
 
@@ -117,9 +107,7 @@ static void gemv_planes(int32_t *out, const uint8_t *planes, size_t plane_stride
     }
 }
 
-/* ---- int8 matrices: w ^ 0x80 is w + 128, unsigned ---- */
-
-static inline vi biased(vi w) { return _mm512_xor_si512(w, _mm512_set1_epi8((char)0x80)); }
+/* ---- int8 matrices ---- */
 
 /* One row's products, as lanes to be added up. */
 INLINE vi row_dot(const int8_t *row, int cols, const int8_t *a)
@@ -273,10 +261,9 @@ static void gemm_i8(int32_t *out, const uint8_t *panel, int cols, const int8_t *
 
 /* ---- a few tokens ---- */
 
-INLINE vi signed_dot4(vi acc, vi w, vi a) { return dot4(acc, biased(w), a); }
-
 #define FEW_BLOCK 4
 #define FEW_BIAS 128
+#define FEW_ROWS "kernels_few_compared.inc"
 #include "kernels_few.inc"
 
 /* ---- attention over int8 ---- */

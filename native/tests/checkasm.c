@@ -18,7 +18,7 @@
 
 #include "cpu.h"
 
-#define MAX_ISAS 5
+#define MAX_ISAS 6
 
 uint64_t check_random(checker *c)
 {
@@ -76,9 +76,13 @@ int check_size(int index)
 
 static int make_tables(bc_kernels *tables)
 {
-    const uint32_t masks[MAX_ISAS] = { 0, BC_CPU_AVX2, BC_CPU_AVX2 | BC_CPU_AVX_VNNI,
+    const uint32_t masks[MAX_ISAS] = { 0,
+                                       BC_CPU_AVX2,
+                                       BC_CPU_AVX2 | BC_CPU_AVX_VNNI,
                                        BC_CPU_AVX2 | BC_CPU_AVX512,
-                                       BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI };
+                                       BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI,
+                                       BC_CPU_AVX2 | BC_CPU_AVX512 | BC_CPU_AVX512_VNNI |
+                                           BC_CPU_AVX512_VBMI };
     uint32_t have = bc_cpu_flags();
     int n = 0;
     for (int i = 0; i < MAX_ISAS; i++) {

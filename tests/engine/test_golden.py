@@ -15,7 +15,7 @@ from bitconverter import engine
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
-ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
+ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
 # A converted model rounds activations to 8 bits: a difference in the last bit of a float turns into a whole
 # step when it falls on a rounding boundary. That is rare and moves logits of these models by up to 0.25.
 STEPS = 0.3

@@ -14,7 +14,7 @@ from bitconverter.engine import (
 )
 
 SHAPES = [(1, 1), (3, 7), (16, 8), (17, 9), (40, 33), (50, 128), (203, 100)]
-ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni")
+ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
 Q_MAX = {1: 1, 2: 4, 3: 13, 4: 40}
 
 
