@@ -201,14 +201,14 @@ class _Sweep:
             speed, answer = _decode(session, prompt[:1], new, self.ctx)
             decode.append(speed)
             if self.peer is not None:
-                peers.append(self.peer.measure(threads, n, new))
+                peers.append(self.peer.measure(threads, n, new, self.ctx.cancel))
         share = None
         if read:
             band = statistics.median(read)
             share = statistics.median(decode) * model.info.decode_bytes / 1e9 / band
             yield SweepRow("reading the weight files", threads, band, "GB/s")
-        yield _paired(f"prefill {n}", threads, prefill, [p[0] for p in peers], None, None)
-        yield _paired(f"decode {new}", threads, decode, [p[1] for p in peers], share, answer)
+        yield _paired(f"prefill {n}", threads, prefill, [p["prefill"] for p in peers], None, None)
+        yield _paired(f"decode {new}", threads, decode, [p["decode"] for p in peers], share, answer)
 
     def _read(self, engine: Engine) -> float:
         """GB/s of reading the mapped weight files, as decoding does. A piece is mapped at a time: the model's own
