@@ -18,7 +18,7 @@ from bitconverter.cli.running import run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
-from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
+from bitconverter.jobs.benchmark_sweep import SEQUENCES, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.errors import UserError
@@ -45,7 +45,6 @@ from bitconverter.store.run_store import Run
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
 SYNTHETIC_PLANES = 2
-SESSIONS_TOKENS = 32  # that each of many texts decodes with --sessions
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -185,11 +184,10 @@ def benchmark(args: argparse.Namespace) -> int:
     device = asked_device(args)
     whole = bool(args.full or args.llama_bench or args.gguf)
     if whole or args.sessions or args.text:
-        together = TOGETHER if whole else args.new_tokens or SESSIONS_TOKENS
         sweep = SweepJob(
             args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
-            args.prompt_tokens or PREFILL, sequences=args.sessions or (SEQUENCES if whole else ()),
-            together_tokens=together, text=args.text, text_tokens=args.max_tokens, whole=whole, device=device,
+            args.prompt_tokens, args.new_tokens, args.sessions or (SEQUENCES if whole else ()), args.text,
+            args.max_tokens, whole, device,
         )  # fmt: skip
         _make_synthetic(args, sweep)
         return _run_and_print(args, sweep, markdown)

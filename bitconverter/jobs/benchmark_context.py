@@ -8,13 +8,13 @@ from pathlib import Path
 from bitconverter.engine import Engine, Model
 from bitconverter.format.text_file import read_text
 from bitconverter.jobs.benchmark import decode
+from bitconverter.jobs.benchmark_lengths import LEAST
 from bitconverter.jobs.evaluate import Pair, bos_of, encode_in_pieces, perplexity_of, text_short
 from bitconverter.jobs.job import Context
 from bitconverter.model.tokenizer import Tokenizer
 
 FIRST_BAND = 512  # positions; each band after it is as long as all before
 DECODE = 16  # tokens decoded behind each band
-LEAST = 2
 
 
 @dataclass(frozen=True)
