@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_config
+from bitconverter.engine import DeviceMemory, Engine, Model, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
@@ -132,7 +132,7 @@ class _Sweep:
         self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
         engine = open_engine(job.threads, job.cpu)
         self.most, self.isa = engine.threads, engine.isa
-        self.room = check_config((folder / "config.json").read_bytes()).max_positions
+        self.room = Model(engine, folder).info.max_positions  # let go at once
         self.lengths = job.lengths(self.room)
         self.behind = max(2, self.lengths.new)  # positions after a depth: a token, and those decoded
         self.session_bytes = 0

@@ -123,6 +123,11 @@ def test_one_of_each_is_enough_and_none_is_refused(name: str, few: Callable[[int
     assert all(row.value > 0 for row in result_of(replace(job, **{name: 1})).rows)
 
 
+def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
+    last = run_job(SweepJob(str(tmp_path)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and "is not a model folder" in str(last.error)
+
+
 def test_the_tokens_that_are_asked_for_are_decoded_in_every_row(tiny_model: Path) -> None:
     def rows(**asked: Any) -> dict[str, str | None]:
         job = SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(3,), **asked)
