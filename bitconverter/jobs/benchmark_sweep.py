@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import DeviceMemory, Engine, Model, Session
+from bitconverter.engine import DeviceMemory, Engine, Model, OutOfMemoryError, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
@@ -275,12 +275,27 @@ class _Sweep:
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
         for count in self.job.sequences:
             n_ctx = self._context_together(steps, count)
-            sessions = [self._session(model, n_ctx, count) for _ in range(count)]
+            sessions = self._sessions(model, n_ctx, count)
             self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
             speeds, answer = decode_together(sessions, steps, self.job.rounds, self._step, self.ctx.cancel)
             sessions.clear()
             what = f"decode, {count} sequence{'s' if count > 1 else ''}"
             yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
+
+    def _sessions(self, model: Model, n_ctx: int, count: int) -> list[Session]:
+        sessions: list[Session] = []
+        try:
+            while len(sessions) < count:
+                sessions.append(self._session(model, n_ctx, count))
+        except OutOfMemoryError as error:
+            opened = len(sessions)
+            raise UserError(
+                "benchmark-memory",
+                f"{count} texts at once need more memory than this computer has free: it was enough for {opened}. "
+                "Give smaller numbers to --sessions, or --kv int8.",
+                count=count, opened=opened,
+            ) from error  # fmt: skip
+        return sessions
 
     def _ids(self, text: str) -> list[int]:
         return text_ids(self.folder, text, min(self.room, self.job.text_tokens or self.room), self.ctx)

@@ -48,7 +48,7 @@ class Peer:
             missing = {"prefill", "decode"} - ({"prefill"} if prompt == 0 else set()) - set(speeds)
             if missing:
                 raise ValueError(f"it told no speed of {' and '.join(sorted(missing))}")
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise UserError(
                 "peer-failed",
                 f"{self.program} did not measure {self.gguf}: {error}. Run it by itself to see more: "
@@ -98,9 +98,12 @@ def _are_speeds(found: Any) -> bool:
 
 def _output_of(command: list[str], cancel: Cancel | None) -> str:
     """Raises ValueError with the program's last words where it fails."""
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, encoding="utf-8", errors="replace"
-    ) as process:
+    pipe = subprocess.PIPE
+    try:
+        process = subprocess.Popen(command, stdout=pipe, stderr=pipe, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise ValueError(f"it cannot be started: {error.strerror or error}") from error
+    with process:
         try:
             out, err = _wait(process, cancel)
         except BaseException:

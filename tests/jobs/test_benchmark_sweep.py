@@ -14,7 +14,7 @@ import pytest
 from model_folders import edit_config
 
 from bitconverter.cli.main import main
-from bitconverter.engine import Model, Session, check_config
+from bitconverter.engine import Model, OutOfMemoryError, Session, check_config
 from bitconverter.jobs import benchmark_sweep
 from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
 from bitconverter.jobs.errors import UserError
@@ -242,6 +242,24 @@ def test_so_many_texts_as_are_asked_for_are_one_batch(
     monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
     result_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), new_tokens=4, whole=False))
     assert len(opened) == count and all(n_ctx >= n_batch == count for n_ctx, n_batch in opened)
+
+
+def test_more_texts_than_the_memory_holds_are_told_with_how_many_it_holds(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def session(sweep: object, model: Model, n_ctx: int, n_batch: int = 0) -> Session:
+        if len(opened) == 3:
+            raise OutOfMemoryError("a session of 9 positions needs more; use a smaller context", -2)
+        opened.append(n_ctx)
+        return real(sweep, model, n_ctx, n_batch)  # type: ignore[arg-type]
+
+    real = benchmark_sweep._Sweep._session
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
+    error = error_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(5,), whole=False))
+    assert (error.code, error.fields) == ("benchmark-memory", {"count": 5, "opened": 3})
+    assert "--sessions" in str(error) and "smaller context" not in str(error)
 
 
 @pytest.mark.skipif(

@@ -113,6 +113,12 @@ def test_its_last_words_are_told_with_the_command(tmp_path: Path, gguf: str) -> 
 
 
 @script
+def test_a_file_that_is_no_program_is_told(gguf: str) -> None:
+    with pytest.raises(UserError, match="cannot be started: Permission denied"):
+        Peer(gguf, gguf).measure(1, 8, 4)
+
+
+@script
 def test_a_stop_ends_the_program(tmp_path: Path, gguf: str) -> None:
     pid, cancel = tmp_path / "pid", Cancel()
     os.mkfifo(pid)

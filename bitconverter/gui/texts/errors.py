@@ -125,6 +125,7 @@ ERRORS_JA: dict[str, str] = {
     "benchmark-positions": "このモデルの位置は {room} だけで、速さを測るには少なくとも {least} 必要です（トークンと、それに続くトークン）。位置がもっと多いモデルを選んでください。",
     "benchmark-text-tokens": "文章の最初のトークンの前には何もないため、{value} トークンでは測れません。{least} 以上にしてください。",
     "benchmark-sequences": "同時に {wrong} 個の文章を処理することはできません。1～{most} の数にしてください。",
+    "benchmark-memory": "{count} 個の文章を同時に処理するにはメモリーが足りません（{opened} 個分まで足りました）。数を減らすか、KV キャッシュを int8 にしてください。",
     "benchmark-peer": "比べるプログラム（llama-bench）と、それが測るモデル（.gguf）は、両方を指定してください。片方がありません。",
     "peer-missing": "{path} というファイルはありません。llama-bench のプログラムと .gguf ファイルを、フォルダーも含めて指定してください。",
     "peer-failed": "{program} で {gguf} を測れませんでした（{why}）。詳しくは、次のコマンドを単独で動かして確かめてください: {command}",
