@@ -132,7 +132,8 @@ class _Sweep:
         self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
         engine = open_engine(job.threads, job.cpu)
         self.most, self.isa = engine.threads, engine.isa
-        self.room = Model(engine, folder).info.max_positions  # let go at once
+        info = Model(engine, folder).info  # the model itself is let go
+        self.room, self.vocab = info.max_positions, info.vocab_size
         self.lengths = job.lengths(self.room)
         self.behind = max(2, self.lengths.new)  # positions after a depth: a token, and those decoded
         self.session_bytes = 0
@@ -298,7 +299,8 @@ class _Sweep:
         return sessions
 
     def _ids(self, text: str) -> list[int]:
-        return text_ids(self.folder, text, min(self.room, self.job.text_tokens or self.room), self.ctx)
+        most = min(self.room, self.job.text_tokens or self.room)
+        return text_ids(self.folder, self.vocab, text, most, self.ctx)
 
     def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""

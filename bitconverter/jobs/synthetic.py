@@ -62,7 +62,13 @@ class SyntheticJob:
             )
         partial = out.with_name(out.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(
+                "benchmark",
+                f"The folder {out} cannot be made: {error.strerror or error}. Name one where you may write.",
+            ) from error
         try:
             self._write(partial, ctx)
         except BaseException:

@@ -167,3 +167,21 @@ def test_every_way_of_measuring_tells_what_its_json_holds(
     for key in ("prefill_tok_s", "logits_hash", "rows", "rss_limit_bytes", *found["rows"][0]):
         assert key in found or key in found["rows"][0]
         assert key in told, key
+
+
+def test_more_threads_than_the_engine_has_are_refused_with_its_most(
+    tiny_model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["benchmark", str(tiny_model), "--threads", "257"]) == 1
+    assert "257 threads are not possible: give 1 to 256" in capsys.readouterr().err
+    assert main(["benchmark", str(tiny_model), "--threads", "256", "--repeat", "1"]) == 0
+
+
+def test_a_place_where_no_model_can_be_made_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "a file"
+    file.write_bytes(b"")
+    assert main(["benchmark", str(file / "random"), "--synthetic", "135m", "--layers", "1"]) == 1
+    said = capsys.readouterr().err
+    assert "Errno" not in said and str(file / "random") in said and said.endswith(".\n")

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import write_byte_tokenizer
 from model_folders import edit_config
 
 from bitconverter.cli.main import main
@@ -242,6 +243,16 @@ def test_so_many_texts_as_are_asked_for_are_one_batch(
     monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
     result_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), new_tokens=4, whole=False))
     assert len(opened) == count and all(n_ctx >= n_batch == count for n_ctx, n_batch in opened)
+
+
+def test_a_tokenizer_of_another_model_is_told_before_anything_is_measured(
+    few: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text = Path(few(90)), tmp_path / "text.txt"
+    text.write_text(FOX, encoding="utf-8")
+    write_byte_tokenizer(model)  # 256 tokens, the model has fewer
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_basic", lambda *_: pytest.fail("measured"))
+    assert error_of(SweepJob(str(model), text=str(text))).code == "tokenizer-mismatch"
 
 
 def test_more_texts_than_the_memory_holds_are_told_with_how_many_it_holds(

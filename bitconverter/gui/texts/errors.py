@@ -80,7 +80,7 @@ ERRORS_JA: dict[str, str] = {
     "chat-template-broken": "このモデルの会話テンプレートが動きません。元のモデルから chat_template.jinja か tokenizer_config.json をもう一度コピーしてください。",
     "tokenizer-mismatch": "トークナイザーは {tokenizer} トークン、モデルは {model} トークンで、組み合わせが合いません。元のモデルから tokenizer.json をもう一度コピーしてください。",
     "unsupported-tokenizer": "このトークナイザーの復号方式（{kind}）には対応していません。tokenizer.json がこのモデルのものか確認してください。",
-    "threads": "スレッド数 {threads} は使えません。1～1024、または 0（全コア）にしてください。",
+    "threads": "スレッド数 {threads} は使えません。1～256、または 0（全コア）にしてください。",
     "memory-context": "文脈 {context} トークンの会話には、重みのほかに {needs} のメモリーが必要ですが、今空いているのは {left} なので、開きませんでした。ほかのプログラムを閉じるか、文脈を短くして開いてください。",
     "memory-refused": "文脈 {context} トークンの会話には、重みのほかに {needs} のメモリーが必要ですが、システムから割り当てられませんでした（空き {left}）。ほかのプログラムを閉じるか、文脈を短くして開いてください。",
     "context-full": "この会話には {needed} トークン必要ですが、使えるのは {available} トークンです。新しい会話を始めてください。",
