@@ -190,7 +190,7 @@ OPTIONS = {
     "synthetic": "first make MODEL, a new folder: random weights in the shape of a well-known model",
     "synthetic_planes": "--synthetic: planes of every matrix, 1 to 4 (2)",
     "synthetic_layers": "--synthetic: so many layers instead of the shape's own",
-    "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
+    "llama_bench": "--full, with llama.cpp's llama-bench, or ik_llama.cpp's, in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
