@@ -272,11 +272,8 @@ def _logits(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
-    for name in (
-        "prompt-tokens",
-        "new-tokens",
-        "repeat",
-    ):  # no defaults: where one has no effect, it is refused
+    # no defaults here: what has no effect beside the others is refused where it is given
+    for name in ("prompt-tokens", "new-tokens", "repeat"):
         text = texts.OPTIONS[name.replace("-", "_")]
         parser.add_argument(f"--{name}", type=_natural, metavar="N", help=text)
     parser.add_argument("--full", action="store_true", help=texts.OPTIONS["full"])
