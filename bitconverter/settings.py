@@ -71,7 +71,7 @@ SETTINGS: tuple[Setting, ...] = (
         "text_scale", int, 100, "Text size in percent", (80, 90, 100, 110, 125, 150, 175, 200), group="look"
     ),
     Setting("device", str, "auto", "What chats and trainings run on", group="engine", valid=is_device_word),
-    Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 1024), group="engine"),
+    Setting("threads", int, 0, "Engine threads, 0 for all cores", bounds=(0, 256), group="engine"),
     Setting(
         "kv_cache",
         str,

@@ -18,8 +18,9 @@ import sys
 from pathlib import Path
 
 from bitconverter.jobs.benchmark import machine
+from bitconverter.jobs.peer import Peer, Speeds
 
-Speeds = dict[str, float]  # "prefill" and "decode": tokens per second
+REPEATS = 3  # of a measurement in each round
 
 
 def ours(model: Path, threads: int, cpu: str, prompt: int, new: int) -> Speeds:
@@ -32,22 +33,12 @@ def ours(model: Path, threads: int, cpu: str, prompt: int, new: int) -> Speeds:
 
 def _benchmark(model: Path, threads: int, cpu: str, prompt: int, new: int) -> dict[str, float]:
     command = [sys.executable, "-m", "bitconverter", "benchmark", str(model), "--json", "--quiet"]
-    command += ["--threads", str(threads), "--cpu-mask", cpu, "--repeat", "3"]
+    command += ["--threads", str(threads), "--cpu-mask", cpu, "--repeat", str(REPEATS)]
     command += ["--prompt-tokens", str(prompt), "--new-tokens", str(new)]
     result: dict[str, float] = json.loads(
         subprocess.run(command, check=True, capture_output=True, text=True).stdout
     )
     return result
-
-
-def theirs(binary: str, gguf: str, threads: int, prompt: int, new: int) -> Speeds:
-    command = [binary, "-m", gguf, "-t", str(threads), "-p", str(prompt), "-n", str(new), "-r", "3"]
-    done = subprocess.run([*command, "-o", "json"], check=True, capture_output=True, text=True)
-    rows = json.loads(done.stdout[done.stdout.index("[") :])  # ik_llama.cpp prints before it
-    return {
-        "decode" if row["n_gen"] else "prefill": statistics.median(row.get("samples_ts") or [row["avg_ts"]])
-        for row in rows
-    }
 
 
 def main() -> None:
@@ -65,6 +56,7 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=64)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
+    asked = {name: Peer(binary, gguf) for name, binary, gguf in args.peer}
     kinds = (["prefill"] if args.prompt else []) + ["decode"]
     report = []
     print(f"{args.model.name}; {machine()}\n")
@@ -75,11 +67,12 @@ def main() -> None:
         for _ in range(args.rounds):
             mine = ours(args.model, threads, args.cpu_mask, args.prompt, args.new)
             peers = {
-                name: theirs(binary, gguf, threads, args.prompt, args.new) for name, binary, gguf in args.peer
+                name: peer.measure(threads, args.prompt, args.new, repeats=REPEATS)
+                for name, peer in asked.items()
             }
             rounds.append((mine, peers))
         for kind in kinds:
-            for name, _, _ in args.peer:
+            for name in asked:
                 ratios = [mine[kind] / peers[name][kind] for mine, peers in rounds]
                 row = {
                     "model": args.model.name, "threads": threads, "what": kind, "peer": name,

@@ -272,38 +272,56 @@ def _logits(parser: argparse.ArgumentParser) -> None:
 
 def _benchmark(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=reachable, metavar="MODEL", help=texts.OPTIONS["model"])
-    for name, default in (("prompt-tokens", None), ("new-tokens", None), ("repeat", 3)):
+    # no defaults here: what has no effect beside the others is refused where it is given
+    for name in ("prompt-tokens", "new-tokens", "repeat"):
         text = texts.OPTIONS[name.replace("-", "_")]
-        parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
+        parser.add_argument(f"--{name}", type=_natural, metavar="N", help=text)
     parser.add_argument("--full", action="store_true", help=texts.OPTIONS["full"])
     parser.add_argument("--synthetic", choices=SHAPES, help=texts.OPTIONS["synthetic"])
     parser.add_argument(
         "--planes", type=int, choices=(1, 2, 3, 4), metavar="N", help=texts.OPTIONS["synthetic_planes"]
     )
     parser.add_argument("--layers", type=_natural, metavar="N", help=texts.OPTIONS["synthetic_layers"])
-    parser.add_argument("--llama-bench", metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
-    parser.add_argument("--gguf", type=reachable, metavar="FILE", help=texts.OPTIONS["gguf"])
+    parser.add_argument("--llama-bench", type=_named, metavar="PROGRAM", help=texts.OPTIONS["llama_bench"])
+    parser.add_argument("--gguf", type=_named, metavar="FILE", help=texts.OPTIONS["gguf"])
     parser.add_argument("--sessions", type=_counts, metavar="1,8,32", help=texts.OPTIONS["sessions"])
-    parser.add_argument("--text", type=reachable, metavar="FILE", help=texts.OPTIONS["context_text"])
-    parser.add_argument(
-        "--max-tokens", type=_natural, default=0, metavar="N", help=texts.OPTIONS["context_tokens"]
-    )
+    parser.add_argument("--text", type=_named, metavar="FILE", help=texts.OPTIONS["context_text"])
+    parser.add_argument("--max-tokens", type=_natural, metavar="N", help=texts.OPTIONS["context_tokens"])
     _engine_options(parser, kv="f16")
     _device_options(parser)
 
 
 def _natural(text: str) -> int:
-    value = int(text)
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{_short(text)} is no whole number") from None
     if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is negative")
+        raise argparse.ArgumentTypeError(f"{text} is negative, give a whole number from 0 up")
     return value
 
 
 def _counts(text: str) -> tuple[int, ...]:
-    counts = tuple(_natural(part) for part in text.split(","))
-    if not all(counts):
-        raise argparse.ArgumentTypeError(f"{text!r} holds a 0: give numbers of texts like 1,8,32")
-    return counts
+    """1,8,32: how many texts at once."""
+    parts = [part.strip() for part in text.split(",")]
+    for part in parts:
+        if not part.isdecimal() or len(part) > 9 or int(part) == 0:
+            wrong = _short(part) if part else "an empty place"
+            raise argparse.ArgumentTypeError(
+                f"{_short(text)} holds {wrong}, which is no number of texts: give whole numbers from 1 up, separated "
+                "by commas, like 1,8,32"
+            )
+    return tuple(map(int, parts))
+
+
+def _named(text: str) -> str:
+    if not text:
+        raise argparse.ArgumentTypeError("the name is empty: give a file, or leave the option out")
+    return reachable(text)
+
+
+def _short(text: str) -> str:
+    return repr(text if len(text) <= 40 else text[:40] + "...")
 
 
 def _cores(text: str) -> tuple[int, ...]:

@@ -157,6 +157,8 @@ HELP = {
         "  bitconverter benchmark small --device cuda:0 --sessions 1,8,32\n"
         "  bitconverter benchmark small --text book.txt --kv int8\n\n"
         "--json gives: prefill_tok_s, decode_tok_s, load_s, peak_rss_bytes (and isa, threads, logits_hash, ...);\n"
+        "with --full, --sessions or --text: rows (what, threads, value, unit, share, peer, ratio, result),\n"
+        "weight_bytes, peak_rss_bytes, rss_limit_bytes (and isa, machine, peer, ...).\n"
         "placed: where, device, layers, all_layers, head, weight_bytes, session_bytes, code; device_memory:\n"
         "used_bytes, peak_bytes, total_bytes, free_bytes of the graphics card, null on the processor.",
     ),
@@ -188,7 +190,7 @@ OPTIONS = {
     "synthetic": "first make MODEL, a new folder: random weights in the shape of a well-known model",
     "synthetic_planes": "--synthetic: planes of every matrix, 1 to 4 (2)",
     "synthetic_layers": "--synthetic: so many layers instead of the shape's own",
-    "llama_bench": "--full, with llama.cpp's llama-bench in the same rounds; needs --gguf",
+    "llama_bench": "--full, with llama.cpp's llama-bench, or ik_llama.cpp's, in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default %(default)s)",
@@ -288,7 +290,7 @@ OPTIONS = {
     "reference": "the model to compare with, usually the one it was converted from: a folder or a .gguf file",
     "context_text": "a long text: its perplexity and the speed of decoding by position, up to the model's limit; with "
     "--full in its table",
-    "context_tokens": "--text: only its first tokens (default: as many as the model has positions for)",
+    "context_tokens": "--text: only its first tokens, at least 2 (default: as many as the model has positions for)",
     "eval_tokens": "use only the text's first tokens (default: all)",
     "window": "tokens per window (default %(default)s)",
     "verify": "read all files and compare with the SHA-256 in manifest.json",
@@ -296,8 +298,9 @@ OPTIONS = {
     "ids": "token ids, separated by commas",
     "npy": "the .npy file to write",
     "prompt_tokens": "length of the prompt (default 512, less where a model has fewer positions)",
-    "new_tokens": "tokens to decode (default 64, less where a model has fewer positions)",
-    "repeat": "runs to take the median of (default %(default)s)",
+    "new_tokens": "tokens to decode (default 64; in the rows of --full 32, of many sequences 8 each; with --sessions "
+    "alone 32; less where a model has fewer positions)",
+    "repeat": "runs to take the median of (default 3)",
     "open": "open the window with this model",
     "selftest": "try everything this installation needs, window included; write what was found to this file",
     "platform": "draw with this one of Qt's platforms, such as offscreen (for --selftest without a screen)",
@@ -463,6 +466,19 @@ peak RSS  {peak_rss:>9}
 {isa}, {threads} threads, median of {repeats}, result {logits_hash}
 {machine}
 device    {device}"""
+BENCHMARK_UNUSED = {
+    "planes": "--planes shapes a model that --synthetic makes, and none is made. Leave it out, or add --synthetic.",
+    "layers": "--layers shapes a model that --synthetic makes, and none is made. Leave it out, or add --synthetic.",
+    "text": "--text needs a tokenizer, and a model that --synthetic makes has none. Leave one of the two out.",
+    "max_tokens": "--max-tokens says how much of the file of --text is read, and none is read. Leave it out, or add "
+    "--text.",
+    "prompt_tokens": "--prompt-tokens has no effect with --sessions or --text alone, which measure no prompt. Leave it "
+    "out, or add --full.",
+    "new_tokens": "--new-tokens has no effect with --text alone, which decodes a few tokens behind each part of the "
+    "text. Leave it out, or add --sessions or --full.",
+    "repeat": "--repeat has no effect with --text alone, because a text is read once. Leave it out, or add --sessions "
+    "or --full.",
+}
 CARD_MEMORY = "card RAM  {used:>9}   (at most {peak}, of {total})"
 
 PROCESSOR = "the processor{details}"

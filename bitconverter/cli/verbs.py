@@ -1,7 +1,6 @@
 """The verbs that run one job and print its result."""
 
 import argparse
-import contextlib
 import json
 import math
 import shlex
@@ -14,11 +13,12 @@ from typing import Any
 
 from bitconverter import paths
 from bitconverter.cli import DONE, FAILED, WRONG_USE, device_text, texts
-from bitconverter.cli.running import run
+from bitconverter.cli.benchmark_options import is_whole, without_effect
+from bitconverter.cli.running import Ended, report, run
 from bitconverter.cli.terminal import ProgressLine, as_table, duration, size
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
-from bitconverter.jobs.benchmark_sweep import PREFILL, SEQUENCES, TOGETHER, SweepJob, markdown
+from bitconverter.jobs.benchmark_sweep import SEQUENCES, SweepJob, markdown
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.errors import UserError
@@ -36,7 +36,7 @@ from bitconverter.jobs.preflight import PreflightJob, PreflightReport
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview, Where
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
-from bitconverter.jobs.synthetic import SyntheticJob
+from bitconverter.jobs.synthetic import SyntheticJob, positions_of
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainResult
 from bitconverter.jobs.train_state import ASIDE
@@ -45,7 +45,7 @@ from bitconverter.store.run_store import Run
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
 SYNTHETIC_PLANES = 2
-SESSIONS_TOKENS = 32  # that each of many texts decodes with --sessions
+REPEAT = 3  # runs of a benchmark
 
 
 def convert(args: argparse.Namespace) -> int:
@@ -179,37 +179,38 @@ def logits(args: argparse.Namespace) -> int:
 
 
 def benchmark(args: argparse.Namespace) -> int:
-    if not args.synthetic and (args.planes or args.layers):
-        print("bitconverter: --planes and --layers shape a model that --synthetic makes", file=sys.stderr)
+    unused = without_effect(args)
+    if unused is not None:
+        print(f"bitconverter: {unused}", file=sys.stderr)
         return WRONG_USE
-    device = asked_device(args)
-    whole = bool(args.full or args.llama_bench or args.gguf)
-    if whole or args.sessions or args.text:
-        together = TOGETHER if whole else args.new_tokens or SESSIONS_TOKENS
+    device, whole = asked_device(args), is_whole(args)
+    repeat = REPEAT if args.repeat is None else args.repeat
+    if whole or args.sessions is not None or args.text is not None:
         sweep = SweepJob(
-            args.model, args.threads, args.cpu_mask, args.repeat, args.kv, args.llama_bench, args.gguf,
-            args.prompt_tokens or PREFILL, sequences=args.sessions or (SEQUENCES if whole else ()),
-            together_tokens=together, text=args.text, text_tokens=args.max_tokens, whole=whole, device=device,
+            args.model, args.threads, args.cpu_mask, repeat, args.kv, args.llama_bench, args.gguf,
+            args.prompt_tokens, args.new_tokens, args.sessions or (SEQUENCES if whole else ()), args.text,
+            args.max_tokens or 0, whole, device,
         )  # fmt: skip
         _make_synthetic(args, sweep)
         return _run_and_print(args, sweep, markdown)
     job = BenchmarkJob(
-        args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, args.repeat, args.kv, device
+        args.model, args.prompt_tokens, args.new_tokens, args.threads, args.cpu_mask, repeat, args.kv, device
     )  # fmt: skip
     _make_synthetic(args, job)
     return _run_and_print(args, job, _benchmark_text)
 
 
 def _make_synthetic(args: argparse.Namespace, measured: BenchmarkJob | SweepJob) -> None:
-    """The model of --synthetic, unless the rest of the command cannot be measured: then that job says so."""
-    if not args.synthetic:
+    """The model of --synthetic, if one is asked for and `measured` can be measured with it."""
+    if args.synthetic is None:
         return
-    with contextlib.suppress(UserError):
+    try:
         measured.check()
-        run(
-            SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers),
-            _line(args),
-        )
+        measured.lengths(positions_of(args.synthetic))
+    except UserError as error:
+        report(error)
+        raise Ended(FAILED) from error
+    run(SyntheticJob(args.model, args.synthetic, args.planes or SYNTHETIC_PLANES, args.layers), _line(args))
 
 
 def devices(args: argparse.Namespace) -> int:

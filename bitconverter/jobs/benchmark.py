@@ -14,13 +14,12 @@ import numpy.typing as npt
 import psutil
 
 from bitconverter.engine import DeviceMemory, Model, Sampler, Session
-from bitconverter.format.errors import UserError
+from bitconverter.jobs.benchmark_lengths import check_counts, lengths_in
 from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.opening import model_folder, open_engine
 from bitconverter.jobs.placement import Placed, Sessions, choose_device, memory_of
 
-PROMPT, NEW = 512, 64  # tokens
 GREEDY = Sampler(temperature=0)
 
 
@@ -52,7 +51,7 @@ class BenchmarkResult:
 
 @dataclass(frozen=True)
 class BenchmarkJob:
-    """`kv` as in a session; lengths that are None are PROMPT and NEW tokens, or what fits into a small model.
+    """`kv` as in a session; lengths that are None are the usual ones, or what fits into a small model.
 
     Emits Progress(unit="run").
     """
@@ -77,16 +76,18 @@ class BenchmarkJob:
 
     def check(self) -> None:
         self.device.check()
-        for name in ("prompt_tokens", "new_tokens", "repeat"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise UserError("benchmark", f"{name} must be at least 1, not {value}.")
+        check_counts(prompt_tokens=self.prompt_tokens, new_tokens=self.new_tokens, repeat=self.repeat)
+
+    def lengths(self, room: int) -> tuple[int, int]:
+        """Of the prompt and of the answer, in a model of `room` positions. Raises UserError for what it has no room
+        for."""
+        return lengths_in(room, self.prompt_tokens, self.new_tokens)
 
     def _measure(self, folder: Path, ctx: Context) -> BenchmarkResult:
         start = time.perf_counter()
         engine = open_engine(self.threads, self.cpu)
         model = Model(engine, folder)
-        n_prompt, n_new = self._lengths(model.info.max_positions)
+        n_prompt, n_new = self.lengths(model.info.max_positions)
         placed = choose_device(model, self.device, Sessions(n_prompt + n_new, self.kv))
         session = Session(model, n_ctx=n_prompt + n_new, kv=self.kv)
         session.forward([0], cancel=ctx.cancel)  # touches every weight of a decode once
@@ -116,24 +117,6 @@ class BenchmarkJob:
             placed=placed,
             device_memory=memory_of(model, placed),
         )
-
-    def _lengths(self, room: int) -> tuple[int, int]:
-        """Tokens of the prompt and after it, for a model of `room` positions."""
-        n_prompt, n_new = self.prompt_tokens, self.new_tokens
-        if n_new is None:  # 8 tokens of prompt to each new one, as in the usual lengths
-            n_new = max(1, min(NEW, room // 9 if n_prompt is None else room - n_prompt))
-        if n_prompt is None:
-            n_prompt = max(1, min(PROMPT, room - n_new))
-        if n_prompt + n_new > room:
-            given = {"--prompt-tokens": self.prompt_tokens, "--new-tokens": self.new_tokens}
-            what = " with ".join(f"{name} {value}" for name, value in given.items() if value is not None)
-            raise UserError(
-                "benchmark",
-                f"{what or 'A prompt with an answer'} does not fit: this model has {room} positions for both. "
-                "Give smaller numbers.",
-                room=room,
-            )
-        return n_prompt, n_new
 
     def _once(
         self, session: Session, prompt: np.ndarray, n_new: int, ctx: Context

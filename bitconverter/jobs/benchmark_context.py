@@ -8,13 +8,13 @@ from pathlib import Path
 from bitconverter.engine import Engine, Model
 from bitconverter.format.text_file import read_text
 from bitconverter.jobs.benchmark import decode
+from bitconverter.jobs.benchmark_lengths import LEAST
 from bitconverter.jobs.evaluate import Pair, bos_of, encode_in_pieces, perplexity_of, text_short
 from bitconverter.jobs.job import Context
 from bitconverter.model.tokenizer import Tokenizer
 
 FIRST_BAND = 512  # positions; each band after it is as long as all before
 DECODE = 16  # tokens decoded behind each band
-LEAST = 2
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,11 @@ class Band:
     decode_tok_s: float | None
 
 
-def text_ids(folder: Path, text: str, most: int, ctx: Context) -> list[int]:
+def text_ids(folder: Path, vocab: int, text: str, most: int, ctx: Context) -> list[int]:
     """The first `most` token ids of a text file, the BOS before them where the model's texts have one. Raises UserError
-    for a folder without a tokenizer, and "text-short"."""
+    for a folder without a tokenizer for `vocab` tokens, and "text-short"."""
     tokenizer = Tokenizer(folder)
+    tokenizer.check_fits(vocab)
     start = bos_of(tokenizer)
     ids = start + encode_in_pieces(tokenizer, read_text(text), most - len(start), ctx)
     if len(ids) < LEAST:

@@ -9,11 +9,12 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_config
+from bitconverter.engine import DeviceMemory, Engine, Model, OutOfMemoryError, Session
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
+from bitconverter.jobs.benchmark import answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
 from bitconverter.jobs.benchmark_context import bands_along, context_for, text_ids
+from bitconverter.jobs.benchmark_lengths import RowLengths, check_counts, check_text_tokens, row_lengths_in
 from bitconverter.jobs.benchmark_together import decode_together
 from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
@@ -22,10 +23,10 @@ from bitconverter.jobs.peer import Peer
 from bitconverter.jobs.placement import Placed, Sessions, choose_device, memory_of
 from bitconverter.model.budget import BATCH
 
-PREFILL, DECODE = 512, 32  # tokens
 DEPTHS = (512, 2048, 8192)
 SEQUENCES = (8, 32)
-TOGETHER = 8  # tokens that each of them decodes
+MOST_SEQUENCES = 4096  # in one forward pass of the engine (BC_MAX_BATCH)
+LOADED = 16  # positions of a session that gives a first token
 PIECE = 64 * 1024 * 1024  # bytes of a weight file that are read at a time; more than most caches hold
 
 
@@ -66,10 +67,11 @@ class SweepResult:
 @dataclass(frozen=True)
 class SweepJob:
     """`rounds` times every row in turn, medians. With llama_bench (a program) and gguf (a file of the same
-    shape) the peer's prefill and decode are measured in the same rounds. `sequences`: how many texts at once,
-    `together_tokens` tokens each. text: a file along which a long context is looked at, up to the model's limit or
-    `text_tokens` (0: no other limit). `whole` False: nothing but these two. On a graphics card the processor's threads
-    and memory say nothing, so those rows are left out. Emits Progress(unit="run")."""
+    shape) the peer's prefill and decode are measured in the same rounds. prompt_tokens: of the prefill; new_tokens:
+    decoded in each row, by each text; None: the usual, or what fits. `sequences`: how many texts at once. text: a file
+    along which a long context is looked at, up to the model's limit or `text_tokens` (0: no other limit). `whole`
+    False: nothing but these two. On a graphics card the processor's threads and memory say nothing, so those rows are
+    left out. Emits Progress(unit="run")."""
 
     model: str
     threads: int = 0
@@ -78,10 +80,9 @@ class SweepJob:
     kv: str = "f16"
     llama_bench: str | None = None
     gguf: str | None = None
-    prefill_tokens: int = PREFILL
-    decode_tokens: int = DECODE
+    prompt_tokens: int | None = None
+    new_tokens: int | None = None
     sequences: tuple[int, ...] = SEQUENCES
-    together_tokens: int = TOGETHER
     text: str | None = None
     text_tokens: int = 0
     whole: bool = True
@@ -100,15 +101,30 @@ class SweepJob:
         """Raise UserError for settings that no model can be measured with; the peer, if one is asked for."""
         if (self.llama_bench is None) != (self.gguf is None):
             raise UserError(
-                "benchmark", "--llama-bench and --gguf are given together: a program and its model."
+                "benchmark-peer",
+                "--llama-bench is the program that measures the model of --gguf, and one of the two is missing. "
+                "Give both, or neither.",
             )
+        self.device.check()
+        check_counts(prompt_tokens=self.prompt_tokens, new_tokens=self.new_tokens, repeat=self.rounds)
+        check_text_tokens(self.text_tokens)
+        self._check_sequences()
+        return None if self.llama_bench is None or self.gguf is None else Peer(self.llama_bench, self.gguf)
+
+    def _check_sequences(self) -> None:
         along_a_text_only = self.text is not None and not self.whole
-        if min(self.sequences, default=1 if along_a_text_only else 0) < 1:
-            raise UserError("benchmark", f"{self.sequences} are no numbers of texts: give some from 1 up.")
-        BenchmarkJob(
-            self.model, self.prefill_tokens, self.decode_tokens, repeat=self.rounds, device=self.device
-        ).check()
-        return Peer(self.llama_bench, self.gguf) if self.llama_bench and self.gguf else None
+        wrong = [str(count) for count in self.sequences if not 1 <= count <= MOST_SEQUENCES]
+        if wrong or not (self.sequences or along_a_text_only):
+            raise UserError(
+                "benchmark-sequences",
+                f"Not so many texts can be decoded at once: {', '.join(wrong) or 'none'}. "
+                f"Give numbers from 1 to {MOST_SEQUENCES}.",
+                wrong=", ".join(wrong) or "0", most=MOST_SEQUENCES,
+            )  # fmt: skip
+
+    def lengths(self, room: int) -> RowLengths:
+        """In a model of `room` positions. Raises UserError for what it has no room for."""
+        return row_lengths_in(room, self.prompt_tokens, self.new_tokens, self.whole)
 
 
 class _Sweep:
@@ -116,7 +132,10 @@ class _Sweep:
         self.job, self.folder, self.ctx, self.peer = job, folder, ctx, peer
         engine = open_engine(job.threads, job.cpu)
         self.most, self.isa = engine.threads, engine.isa
-        self.room = check_config((folder / "config.json").read_bytes()).max_positions
+        info = Model(engine, folder).info  # the model itself is let go
+        self.room, self.vocab = info.max_positions, info.vocab_size
+        self.lengths = job.lengths(self.room)
+        self.behind = max(2, self.lengths.new)  # positions after a depth: a token, and those decoded
         self.session_bytes = 0
         self.done = 0
         self.placed = Placed()
@@ -153,8 +172,8 @@ class _Sweep:
     def _on_all_threads(self) -> list[SweepRow]:
         """One model at a time: two mappings of a file would count twice in the process's memory."""
         job = self.job
-        deepest = max((depth + job.decode_tokens for depth in self._depths_that_fit()), default=1)
-        steps, most = min(job.together_tokens, self.room - 1), max(job.sequences, default=1)
+        deepest = max((depth + self.behind for depth in self._depths_that_fit()), default=1)
+        steps, most = self.lengths.together, max(job.sequences, default=1)
         sessions = Sessions(deepest, job.kv)
         if deepest < most * (steps + 1):  # many short ones take more memory than a long one
             n_ctx = self._context_together(steps, most)
@@ -183,7 +202,7 @@ class _Sweep:
     def _basic(self, threads: int) -> Iterator[SweepRow]:
         """Bandwidth, prefill and decode from an empty context, one after the other in every round."""
         job = self.job
-        n, new = min(job.prefill_tokens, self.room), min(job.decode_tokens, self.room - 1)
+        n, new = self.lengths.prompt, self.lengths.new
         model = self._model(threads, Sessions(max(n, new + 1), job.kv))
         session = self._session(model, max(n, new + 1))
         prompt = prompt_ids(n, model.info.vocab_size)
@@ -201,14 +220,14 @@ class _Sweep:
             speed, answer = _decode(session, prompt[:1], new, self.ctx)
             decode.append(speed)
             if self.peer is not None:
-                peers.append(self.peer.measure(threads, n, new))
+                peers.append(self.peer.measure(threads, n, new, self.ctx.cancel))
         share = None
         if read:
             band = statistics.median(read)
             share = statistics.median(decode) * model.info.decode_bytes / 1e9 / band
             yield SweepRow("reading the weight files", threads, band, "GB/s")
-        yield _paired(f"prefill {n}", threads, prefill, [p[0] for p in peers], None, None)
-        yield _paired(f"decode {new}", threads, decode, [p[1] for p in peers], share, answer)
+        yield _paired(f"prefill {n}", threads, prefill, [p["prefill"] for p in peers], None, None)
+        yield _paired(f"decode {new}", threads, decode, [p["decode"] for p in peers], share, answer)
 
     def _read(self, engine: Engine) -> float:
         """GB/s of reading the mapped weight files, as decoding does. A piece is mapped at a time: the model's own
@@ -227,7 +246,7 @@ class _Sweep:
     def _depths(self, model: Model) -> Iterator[SweepRow]:
         """Decoding after a long prompt. The context is filled once, by tokens that cost no logits."""
         for depth in self._depths_that_fit():
-            session = self._session(model, depth + self.job.decode_tokens)
+            session = self._session(model, depth + self.behind)
             session.forward(
                 prompt_ids(depth, model.info.vocab_size), want_logits=False, cancel=self.ctx.cancel
             )
@@ -235,7 +254,7 @@ class _Sweep:
             for _ in range(self.job.rounds):
                 self._step()
                 session.rewind(depth)
-                speed, answer = _decode(session, np.zeros(1, np.int32), self.job.decode_tokens - 1, self.ctx)
+                speed, answer = _decode(session, np.zeros(1, np.int32), self.behind - 1, self.ctx)
                 speeds.append(speed)
             del session  # before the next one is opened: a card holds one of them
             yield SweepRow(f"decode at {depth}", self.most, statistics.median(speeds), "tok/s", result=answer)
@@ -244,9 +263,9 @@ class _Sweep:
         """A model with fewer positions than the deepest one is also looked at where its own end."""
         if not self.job.whole:
             return []
-        most = self.room - self.job.decode_tokens
+        most = self.room - self.behind
         depths = [depth for depth in DEPTHS if depth <= most]
-        if len(depths) < len(DEPTHS) and most > max(depths, default=0):
+        if len(depths) < len(DEPTHS) and most > max(depths, default=1):  # at 1 it is the usual row
             depths.append(most)
         return depths
 
@@ -257,15 +276,31 @@ class _Sweep:
     def _together(self, model: Model, steps: int) -> Iterator[SweepRow]:
         for count in self.job.sequences:
             n_ctx = self._context_together(steps, count)
-            sessions = [self._session(model, n_ctx, count) for _ in range(count)]
+            sessions = self._sessions(model, n_ctx, count)
             self.session_bytes = max(self.session_bytes, sum(session.bytes for session in sessions))
             speeds, answer = decode_together(sessions, steps, self.job.rounds, self._step, self.ctx.cancel)
             sessions.clear()
             what = f"decode, {count} sequence{'s' if count > 1 else ''}"
             yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
 
+    def _sessions(self, model: Model, n_ctx: int, count: int) -> list[Session]:
+        sessions: list[Session] = []
+        try:
+            while len(sessions) < count:
+                sessions.append(self._session(model, n_ctx, count))
+        except OutOfMemoryError as error:
+            opened = len(sessions)
+            raise UserError(
+                "benchmark-memory",
+                f"{count} texts at once need more memory than this computer has free: it was enough for {opened}. "
+                "Give smaller numbers to --sessions, or --kv int8.",
+                count=count, opened=opened,
+            ) from error  # fmt: skip
+        return sessions
+
     def _ids(self, text: str) -> list[int]:
-        return text_ids(self.folder, text, min(self.room, self.job.text_tokens or self.room), self.ctx)
+        most = min(self.room, self.job.text_tokens or self.room)
+        return text_ids(self.folder, self.vocab, text, most, self.ctx)
 
     def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""
@@ -280,13 +315,14 @@ class _Sweep:
     def _load(self) -> Iterator[SweepRow]:
         """From nothing to an open model, and to its first token; the files are in the page cache."""
         loads, firsts = [], []
+        n_ctx = min(LOADED, self.room)
         for _ in range(self.job.rounds):
             self._step()
             start = time.perf_counter()
             model = Model(open_engine(self.most, self.job.cpu), self.folder)
-            choose_device(model, self.job.device, Sessions(16, self.job.kv))
+            choose_device(model, self.job.device, Sessions(n_ctx, self.job.kv))
             loads.append(time.perf_counter() - start)
-            self._session(model, 16).forward([0])
+            self._session(model, n_ctx).forward([0])
             firsts.append(time.perf_counter() - start)
             del model  # before the next one: a card holds one of them
         yield SweepRow("load", self.most, statistics.median(loads), "s")

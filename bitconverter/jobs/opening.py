@@ -10,6 +10,8 @@ from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.hf_source import INDEX, SINGLE, lost_link
 
+MOST_THREADS = 256  # of the engine (native/src/engine.c)
+
 
 @contextmanager
 def model_folder(path: str, ctx: Context) -> Iterator[Path]:
@@ -52,10 +54,10 @@ def chunk_tokens(vocab: int, most: int = 512) -> int:
 
 def open_engine(threads: int, cpu: str) -> Engine:
     """An engine; the number of threads is checked here because it comes from people."""
-    if not 0 <= threads <= 1024:
+    if not 0 <= threads <= MOST_THREADS:
         raise UserError(
             "threads",
-            f"{threads} threads are not possible: give 1 to 1024, or 0 for one per core.",
+            f"{threads} threads are not possible: give 1 to {MOST_THREADS}, or 0 for one per core.",
             threads=threads,
         )
     return Engine(threads=threads, cpu=cpu)

@@ -24,6 +24,7 @@ from bitconverter.model.shapes import SHAPES, config_of
 BLOCK = 1 << 22  # random values that are repeated, from another place for every tensor
 SCALE = 0.02  # of a row: about the spread of trained weights
 BF16_ONE = 0x3F80
+MOST_LAYERS = 1024  # that the engine reads (native/src/config.c)
 Bytes = npt.NDArray[np.generic]
 
 
@@ -44,7 +45,12 @@ class SyntheticJob:
 
     def run(self, ctx: Context) -> str:
         """Raises UserError("benchmark"), UserError("disk-full"), OSError; Cancelled. Nothing stays then."""
-        if self.shape not in SHAPES or not 1 <= self.planes <= MAX_PLANES or (self.layers or 1) < 1:
+        if self.layers is not None and not 1 <= self.layers <= MOST_LAYERS:
+            raise UserError(
+                "benchmark",
+                f"--layers {self.layers} makes no model: give 1 to {MOST_LAYERS}, or leave it out.",
+            )
+        if self.shape not in SHAPES or not 1 <= self.planes <= MAX_PLANES:
             raise UserError(
                 "benchmark",
                 f"A model is made with 1 to {MAX_PLANES} planes in the shape of {', '.join(SHAPES)}.",
@@ -56,7 +62,13 @@ class SyntheticJob:
             )
         partial = out.with_name(out.name + ".partial")
         shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
+        try:
+            partial.mkdir(parents=True)
+        except OSError as error:
+            raise UserError(
+                "benchmark",
+                f"The folder {out} cannot be made: {error.strerror or error}. Name one where you may write.",
+            ) from error
         try:
             self._write(partial, ctx)
         except BaseException:
@@ -88,6 +100,11 @@ class SyntheticJob:
         finally:
             weights.close()
         write_json(folder / "config.json", with_quantization(config, seed=0))
+
+
+def positions_of(shape: str) -> int:
+    """How long a context such a model can have."""
+    return int(config_of(shape)["max_position_embeddings"])
 
 
 class _Blocks:

@@ -525,7 +525,7 @@ def test_tab_goes_down_the_page(window, chat_model, qtbot):
 def test_settings_from_a_foreign_hand_do_not_keep_the_window_from_opening(settings, qtbot):
     settings.path.parent.mkdir(parents=True, exist_ok=True)
     settings.path.write_text(
-        '{"window_geometry": "窓", "temperature": NaN, "top_k": 1e400, "min_p": 0.9, "threads": 1024}',
+        '{"window_geometry": "窓", "temperature": NaN, "top_k": 1e400, "min_p": 0.9, "threads": 256}',
         encoding="utf-8",
     )
     window = MainWindow(Settings(settings.path))

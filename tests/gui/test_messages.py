@@ -187,10 +187,6 @@ def test_every_check_has_a_japanese_sentence_for_its_fields(key):
 
 
 CLI_ONLY = {
-    "benchmark.py",
-    "benchmark_context.py",
-    "benchmark_sweep.py",
-    "peer.py",
     "evaluate.py",
     "logits.py",
     "opening.py",

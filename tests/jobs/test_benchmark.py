@@ -40,7 +40,7 @@ def test_nothing_to_measure_is_refused(tiny_model: Path, name: str) -> None:
     last = run_job(BenchmarkJob(str(tiny_model), **{name: 0}), lambda _: None, Cancel())
     assert isinstance(last, Failed)
     assert isinstance(last.error, UserError)
-    assert name in str(last.error)
+    assert f"--{name.replace('_', '-')} 0" in str(last.error)
 
 
 def small(tiny_model: Path, folder: Path, positions: int) -> Path:
@@ -53,6 +53,8 @@ def small(tiny_model: Path, folder: Path, positions: int) -> Path:
     ("positions", "given", "expected"),
     [
         (2, {}, (1, 1)),
+        (3, {}, (2, 1)),
+        (20, {}, (18, 2)),
         (90, {}, (80, 10)),
         (576, {}, (512, 64)),
         (90, {"prompt_tokens": 80}, (80, 10)),
@@ -82,3 +84,13 @@ def test_given_lengths_that_do_not_fit_are_refused_by_their_options(
         assert (option in str(last.error)) == (name in given)
         assert name not in given or f"{option} {given[name]}" in str(last.error)
     assert "90" in str(last.error)
+
+
+@pytest.mark.parametrize("given", [{}, {"prompt_tokens": 1}, {"new_tokens": 1}])
+def test_a_model_of_one_position_is_refused_with_the_reason(
+    given: dict[str, int], tiny_model: Path, tmp_path: Path
+) -> None:
+    last = run_job(BenchmarkJob(str(small(tiny_model, tmp_path / "m", 1)), **given), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    assert (last.error.code, last.error.fields) == ("benchmark-positions", {"room": 1, "least": 2})
+    assert "1 position" in str(last.error) and "smaller" not in str(last.error)

@@ -1,20 +1,28 @@
 """SweepJob: every row is there, threads do not change an answer, and a peer's program is asked as it must be."""
 
 import math
+import re
+import shutil
 import stat
 import sys
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
+from conftest import write_byte_tokenizer
+from model_folders import edit_config
 
 from bitconverter.cli.main import main
-from bitconverter.engine import Model, Session, check_config
+from bitconverter.engine import Model, OutOfMemoryError, Session, check_config
 from bitconverter.jobs import benchmark_sweep
 from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
 
+FOX = "The quick brown fox jumps over the lazy dog. "
 PEER = """#!{python}
 import json, sys
 words = sys.argv
@@ -30,7 +38,7 @@ def result_of(job: SweepJob) -> SweepResult:
 
 
 def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) -> None:
-    result = result_of(SweepJob(str(tiny_model), threads=2, rounds=1, prefill_tokens=20, decode_tokens=6))
+    result = result_of(SweepJob(str(tiny_model), threads=2, rounds=1, prompt_tokens=20, new_tokens=6))
     rows = {(row.what, row.threads): row for row in result.rows}
     for what in ("reading the weight files", "prefill 20", "decode 6"):
         assert rows[what, 1].value > 0 < rows[what, 2].value, what
@@ -43,6 +51,116 @@ def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) ->
     text = markdown(result)
     assert len([line for line in text.splitlines() if line.startswith("|")]) == len(result.rows) + 3
     assert str(rows["decode 6", 2].result) in text
+
+
+def error_of(job: SweepJob) -> UserError:
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    return last.error
+
+
+@pytest.fixture
+def few(tiny_model: Path, tmp_path: Path) -> Callable[[int], str]:
+    """Makes the tiny model with so many positions."""
+
+    def make(positions: int) -> str:
+        folder = tmp_path / f"{positions} positions"
+        shutil.copytree(tiny_model, folder)
+        edit_config(folder, max_position_embeddings=positions)
+        return str(folder)
+
+    return make
+
+
+@pytest.mark.parametrize("positions", [2, 3, 5, 15, 16, 17, 20, 33, 34])
+def test_a_model_of_few_positions_is_measured_with_what_fits(
+    positions: int, few: Callable[[int], str], tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(FOX * 3, encoding="utf-8")
+    result = result_of(SweepJob(few(positions), threads=1, rounds=1, text=str(text)))
+    rows = {row.what: row.value for row in result.rows}
+    assert {f"prefill {positions}", f"decode {min(32, positions - 1)}", "load and first token"} <= set(rows)
+    assert {"decode, 8 sequences", "decode, 32 sequences"} <= set(rows)
+    assert f"perplexity, positions 0 to {positions - 1}" in rows
+    deep = [what for what in rows if what.startswith("decode at")]
+    assert deep == ([f"decode at {positions - 32}"] if positions > 33 else [])
+    assert all(value > 0 for value in rows.values())
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"sequences": (1, 4), "whole": False}, {"sequences": (), "whole": False, "text": "{text}"}]
+)
+def test_a_model_of_one_position_is_refused_with_the_reason(
+    asked: dict[str, Any], few: Callable[[int], str], tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(FOX, encoding="utf-8")
+    asked = {**asked, **({"text": str(text)} if "text" in asked else {})}
+    error = error_of(SweepJob(few(1), threads=1, rounds=1, **asked))
+    assert (error.code, error.fields) == ("benchmark-positions", {"room": 1, "least": 2})
+    assert "1 position," in str(error)
+
+
+@pytest.mark.parametrize(
+    ("given", "whole", "sentence"),
+    [
+        ({"prompt_tokens": 91}, True, "--prompt-tokens 91 does not fit.*90 positions.*at most 90"),
+        ({"new_tokens": 90}, True, "--new-tokens 90 does not fit.*90 positions.*at most 89"),
+        ({"new_tokens": 90}, False, "--new-tokens 90 does not fit.*90 positions.*at most 89"),
+    ],
+)
+def test_given_lengths_that_do_not_fit_are_refused(
+    given: dict[str, int], whole: bool, sentence: str, few: Callable[[int], str]
+) -> None:
+    error = error_of(SweepJob(few(90), threads=1, rounds=1, sequences=(2,), whole=whole, **given))
+    assert error.code == "benchmark-most" and re.search(sentence, str(error)), error
+
+
+@pytest.mark.parametrize("name", ["prompt_tokens", "new_tokens", "rounds"])
+def test_one_of_each_is_enough_and_none_is_refused(name: str, few: Callable[[int], str]) -> None:
+    job = SweepJob(few(8), threads=1, rounds=1, sequences=(2,))
+    assert error_of(replace(job, **{name: 0})).code == "benchmark-least"
+    assert all(row.value > 0 for row in result_of(replace(job, **{name: 1})).rows)
+
+
+def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
+    last = run_job(SweepJob(str(tmp_path)), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and "is not a model folder" in str(last.error)
+
+
+def test_the_tokens_that_are_asked_for_are_decoded_in_every_row(tiny_model: Path) -> None:
+    def rows(**asked: Any) -> dict[str, str | None]:
+        job = SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(3,), **asked)
+        return {row.what: row.result for row in result_of(job).rows}
+
+    usual, five = rows(), rows(new_tokens=5)
+    assert "decode 32" in usual and "decode 5" in five
+    alone = rows(new_tokens=5, whole=False)["decode, 3 sequences"]
+    assert five["decode, 3 sequences"] == alone != usual["decode, 3 sequences"]
+
+
+@pytest.mark.parametrize("sequences", [(0,), (-1, 2), (4097,), (8, 10**30)])
+def test_numbers_of_texts_that_no_forward_pass_takes_are_refused(
+    sequences: tuple[int, ...], tiny_model: Path
+) -> None:
+    error = error_of(SweepJob(str(tiny_model), sequences=sequences, whole=False))
+    assert error.code == "benchmark-sequences" and "from 1 to 4096" in str(error)
+    assert any(str(count) in str(error) for count in sequences)
+
+
+def test_a_piece_of_a_text_that_predicts_nothing_is_refused_with_the_least(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    text = tmp_path / "text.txt"
+    text.write_text(FOX, encoding="utf-8")
+    job = SweepJob(str(tiny_model), threads=1, text=str(text), text_tokens=1, sequences=(), whole=False)
+    error = error_of(job)
+    assert error.code == "benchmark-text-tokens" and "--max-tokens 1" in str(error)
+    assert "at least 2" in str(error)
+    assert [row.what for row in result_of(replace(job, text_tokens=2)).rows][:1] == [
+        "perplexity, positions 0 to 1"
+    ]
 
 
 @pytest.mark.skipif(
@@ -76,7 +194,7 @@ def test_a_peer_that_fails_is_an_error(tiny_model: Path, tmp_path: Path) -> None
 def test_a_long_context_is_looked_at_along_a_text(tiny_model: Path, tmp_path: Path) -> None:
     """The bands' perplexities together are what `evaluate` says of the same tokens in one window."""
     text = tmp_path / "a long text.txt"
-    text.write_text("The quick brown fox jumps over the lazy dog. " * 40, encoding="utf-8")
+    text.write_text(FOX * 40, encoding="utf-8")
     room = check_config((tiny_model / "config.json").read_bytes()).max_positions
     job = SweepJob(str(tiny_model), threads=1, sequences=(), text=str(text), kv="f32", whole=False)
     result = result_of(job)
@@ -123,10 +241,36 @@ def test_so_many_texts_as_are_asked_for_are_one_batch(
 
     real = benchmark_sweep._Sweep._session
     monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
-    result_of(
-        SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), together_tokens=4, whole=False)
-    )
+    result_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), new_tokens=4, whole=False))
     assert len(opened) == count and all(n_ctx >= n_batch == count for n_ctx, n_batch in opened)
+
+
+def test_a_tokenizer_of_another_model_is_told_before_anything_is_measured(
+    few: Callable[[int], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, text = Path(few(90)), tmp_path / "text.txt"
+    text.write_text(FOX, encoding="utf-8")
+    write_byte_tokenizer(model)  # 256 tokens, the model has fewer
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_basic", lambda *_: pytest.fail("measured"))
+    assert error_of(SweepJob(str(model), text=str(text))).code == "tokenizer-mismatch"
+
+
+def test_more_texts_than_the_memory_holds_are_told_with_how_many_it_holds(
+    tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[int] = []
+
+    def session(sweep: object, model: Model, n_ctx: int, n_batch: int = 0) -> Session:
+        if len(opened) == 3:
+            raise OutOfMemoryError("a session of 9 positions needs more; use a smaller context", -2)
+        opened.append(n_ctx)
+        return real(sweep, model, n_ctx, n_batch)  # type: ignore[arg-type]
+
+    real = benchmark_sweep._Sweep._session
+    monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
+    error = error_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(5,), whole=False))
+    assert (error.code, error.fields) == ("benchmark-memory", {"count": 5, "opened": 3})
+    assert "--sessions" in str(error) and "smaller context" not in str(error)
 
 
 @pytest.mark.skipif(

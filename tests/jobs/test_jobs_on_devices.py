@@ -158,7 +158,7 @@ def test_other_jobs_say_on_what_they_ran(place: Path, pretend: Pretend, tmp_path
 
 def test_the_sweep_on_a_card_leaves_out_what_is_the_processors(place: Path, pretend: Pretend) -> None:
     asked = pretend(card())
-    job = SweepJob(str(place / "base"), threads=2, rounds=1, prefill_tokens=8, decode_tokens=4, device=AUTO)
+    job = SweepJob(str(place / "base"), threads=2, rounds=1, prompt_tokens=8, new_tokens=4, device=AUTO)
     result = outcome(job)
     rows = {row.what for row in result.rows}
     assert {
@@ -181,7 +181,7 @@ def test_only_texts_at_once_have_room_for_all_of_them(
 ) -> None:
     asked = pretend(card())
     job = SweepJob(
-        str(place / "base"), threads=1, rounds=1, sequences=sequences, together_tokens=2, whole=False,
+        str(place / "base"), threads=1, rounds=1, sequences=sequences, new_tokens=2, whole=False,
         device=AUTO,
     )  # fmt: skip
     result = outcome(job)
