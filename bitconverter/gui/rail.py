@@ -1,6 +1,7 @@
 """The rail at the left: an icon and a word for every page."""
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtWidgets import QButtonGroup, QFrame, QSizePolicy, QToolButton, QVBoxLayout
 
 from bitconverter.gui import artwork, theme
@@ -11,6 +12,7 @@ from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Texts
 
 ICON, WIDTH = 22, 88
+SIDES = 10  # pixels beside a word, padding and border of the style sheet among them
 
 
 class RailButton(QToolButton):
@@ -37,8 +39,10 @@ class RailButton(QToolButton):
 
     def sizeHint(self) -> QSize:
         self.ensurePolished()  # the style sheet's letters, also before they are drawn for the first time
-        letters = self.fontMetrics()
-        return QSize(letters.horizontalAdvance(self.text()) + 18, letters.height() + ICON + 20)
+        chosen = QFont(self.font())
+        chosen.setWeight(QFont.Weight.DemiBold)  # as in the style sheet: wider letters
+        letters = QFontMetrics(chosen)
+        return QSize(letters.horizontalAdvance(self.text()) + SIDES, letters.height() + ICON + 20)
 
     def minimumSizeHint(self) -> QSize:
         return self.sizeHint()

@@ -94,7 +94,7 @@ QPushButton[kind="card"]:disabled:!checked {{ background: {c.window}; }}
 QPushButton[kind="mood"] {{ background: transparent; border-color: transparent; color: {c.muted}; border-radius: 7px;
   padding: 3px 9px; font-size: 9pt; }}
 QPushButton[kind="mood"]:hover {{ background: {c.raised}; }}
-QPushButton[kind="mood"]:checked {{ background: {c.accent_soft}; color: {c.accent}; font-weight: 600; }}
+QPushButton[kind="mood"]:checked {{ background: {c.accent_soft}; color: {c.accent}; }}
 QPushButton[kind="mood"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="meter"] {{ background: transparent; border-color: transparent; color: {c.muted};
   padding: 3px 6px; font-size: 9pt; }}
@@ -108,8 +108,7 @@ QPushButton[kind="link"]:hover {{ background: {c.accent_soft}; }}
 QPushButton[kind="link"]:focus {{ border-color: {c.accent}; }}
 QPushButton[kind="chip"] {{ border-radius: 15px; padding: 5px 16px; background: transparent; }}
 QPushButton[kind="chip"]:hover {{ background: {c.raised}; }}
-QPushButton[kind="chip"]:checked {{ background: {c.accent_soft}; border-color: {c.accent}; color: {c.accent};
-  font-weight: 600; }}
+QPushButton[kind="chip"]:checked {{ background: {c.accent_soft}; border-color: {c.accent}; color: {c.accent}; }}
 QToolButton {{ background: transparent; border: 1px solid transparent; border-radius: 7px; padding: 5px; }}
 QToolButton:hover {{ background: {c.raised}; }}
 QToolButton:focus {{ border-color: {c.accent}; }}

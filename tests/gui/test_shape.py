@@ -9,12 +9,14 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QAbstractEventDispatcher, Qt
+from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QScrollArea, QToolButton
 
 from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
+from bitconverter.gui.widgets import Button
 from bitconverter.jobs.job import Failed, Progress
 from bitconverter.jobs.runs import RunDiff
 from bitconverter.store.run_store import UNFINISHED, Run
@@ -281,9 +283,42 @@ def test_the_window_is_never_blocked_by_a_conversion_or_a_chat(
 
 @pytest.mark.parametrize("scale", [100, 200])
 def test_the_words_of_the_rail_have_room_for_all_of_their_letters(scaled, scale):
-    """Those that go below the line, too: what Qt needs with the style sheet's padding is what a button has."""
+    """Those that go below the line, too: what Qt needs with the style sheet's padding is what a button has. The word of
+    the page that is shown has wider letters."""
     window = scaled("en", scale)
     window.show_page("train")
     _settle()
     for name, button in window.rail.buttons.items():
         assert QToolButton.sizeHint(button).height() <= button.height(), name
+        chosen = QFont(button.font())
+        chosen.setWeight(QFont.Weight.DemiBold)
+        room = button.width() - 2 * (2 + 1)  # padding and border of the style sheet
+        assert QFontMetrics(chosen).horizontalAdvance(button.text()) <= room, name
+
+
+def _columns_of_letters(button: QPushButton) -> int:
+    """Pixel columns from the first letter to the last, as painted inside the button's border."""
+    picture = button.grab().toImage()
+    rows = range(picture.height() // 4, picture.height() * 3 // 4)
+    ground = picture.pixelColor(picture.width() // 2, picture.height() // 6)
+    inked = [
+        x
+        for x in range(8, picture.width() - 8)
+        if any(abs(picture.pixelColor(x, y).lightness() - ground.lightness()) > 40 for y in rows)
+    ]
+    return inked[-1] - inked[0]
+
+
+@pytest.mark.parametrize("kind", ["chip", "mood"])
+def test_a_chosen_button_shows_all_of_its_letters(window, qtbot, kind):
+    """Qt measures a button as it is when it is not chosen: letters that are wider then are cut off."""
+    button = Button(kind)
+    button.setParent(window)
+    button.setText("English")
+    button.setCheckable(True)
+    button.setChecked(True)
+    button.resize(button.sizeHint())
+    button.show()
+    measured = _columns_of_letters(button)
+    button.resize(button.width() + 40, button.height())
+    assert measured == _columns_of_letters(button)
