@@ -13,7 +13,6 @@ from bitconverter.engine import DeviceMemory, Engine, Model, Session, check_conf
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import BenchmarkJob, answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
-from bitconverter.jobs.benchmark_context import bands_along, context_for, text_ids
 from bitconverter.jobs.benchmark_together import decode_together
 from bitconverter.jobs.device_word import PROCESSOR, Device
 from bitconverter.jobs.job import Context, Progress
@@ -265,10 +264,14 @@ class _Sweep:
             yield SweepRow(what, self.most, statistics.median(speeds), "tok/s", result=answer)
 
     def _ids(self, text: str) -> list[int]:
+        from bitconverter.jobs.benchmark_context import text_ids  # with the tokenizers
+
         return text_ids(self.folder, text, min(self.room, self.job.text_tokens or self.room), self.ctx)
 
     def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""
+        from bitconverter.jobs.benchmark_context import bands_along, context_for
+
         job = self.job
         model = self._model(self.most, Sessions(context_for(ids, self.room), job.kv))
         for band in bands_along(model.engine, model, ids, job.kv, self._step, self.ctx):
