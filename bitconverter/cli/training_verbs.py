@@ -22,7 +22,7 @@ from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview, Where
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_result import TrainResult
 from bitconverter.jobs.train_state import ASIDE
 from bitconverter.store.run_store import Run
 

@@ -18,16 +18,9 @@ from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.runs import RunRecord, record_of_killed
-from bitconverter.jobs.train_run import (
-    CLIPS,
-    MOST_SAMPLES,
-    TrainResult,
-    TrainRun,
-    TrainSettings,
-    aside_path,
-    log_path,
-    output_exists,
-)
+from bitconverter.jobs.train_result import TrainResult, aside_path, log_path, output_exists
+from bitconverter.jobs.train_run import TrainRun
+from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, TrainSettings
 
 OBJECTIVES = ("loss", "accuracy")
 ADAPTERS = ("gain", "lora", "delta")
