@@ -40,7 +40,7 @@ import numpy as np
 from killing import WORK, Told, begin, live, to_its_end, verdict
 
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
-from bitconverter.jobs import train_prefix, train_run, train_state
+from bitconverter.jobs import train_prefix, train_state, train_work
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Note, Progress, run_job
@@ -60,9 +60,9 @@ TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the l
 def teach(job: TrainJob, save: float, out: Connection) -> None:
     """Tells (word, place or name, processor seconds of this process). A place is a step, or the number of windows that
     are missing before the first one, below zero."""
-    train_run.SAVE_SECONDS = save
+    train_work.SAVE_SECONDS = save
     Context.PROGRESS_INTERVAL = 0.0  # every part is told of
-    train_run.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
+    train_work.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
     begun = time.process_time()
 
     def tell(event: Event) -> None:

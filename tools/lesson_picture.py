@@ -31,7 +31,7 @@ from bitconverter.jobs.compare_answers import CompareAnswersJob, Compared
 from bitconverter.jobs.job import Cancel, Event, Finished, Job, Metric, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_result import TrainResult
 from bitconverter.settings import Settings
 
 WIDTH = 900  # logical pixels

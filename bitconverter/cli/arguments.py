@@ -8,7 +8,7 @@ from typing import Any
 
 from bitconverter import __version__
 from bitconverter.cli import texts
-from bitconverter.jobs.device_word import AUTO, CPU, is_device_word
+from bitconverter.jobs.device_word import AUTO, CPU, Device, is_device_word
 from bitconverter.jobs.long_path import reachable
 
 CPU_MASKS = ("auto", "scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
@@ -86,6 +86,11 @@ def _device_options(parser: argparse.ArgumentParser, default: str = AUTO) -> Non
     )
     parser.add_argument("--gpu-memory", type=byte_count, metavar="4GB", help=texts.OPTIONS["gpu_memory"])
     parser.add_argument("--gpu-layers", type=_natural, metavar="N", help=texts.OPTIONS["gpu_layers"])
+
+
+def asked_device(args: argparse.Namespace) -> Device:
+    """What these options say."""
+    return Device(args.device, args.gpu_memory, args.gpu_layers)
 
 
 def _convert(parser: argparse.ArgumentParser) -> None:

@@ -4,10 +4,11 @@ import argparse
 import sys
 
 from bitconverter.cli import DONE, STOPPED, texts
+from bitconverter.cli.arguments import asked_device
 from bitconverter.cli.device_text import where
+from bitconverter.cli.results import as_json
 from bitconverter.cli.running import Ended, run
 from bitconverter.cli.terminal import ProgressLine
-from bitconverter.cli.verbs import as_json, asked_device
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
 
 

@@ -2,14 +2,16 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bitconverter.cli import texts
 from bitconverter.cli.terminal import as_table, size
 from bitconverter.jobs.device_word import CPU
-from bitconverter.jobs.hardware import Cards
-from bitconverter.jobs.placement import DeviceMemory, Placed
-from bitconverter.store.ran_on import RanOn
+
+if TYPE_CHECKING:
+    from bitconverter.jobs.hardware import Cards
+    from bitconverter.jobs.placement import DeviceMemory, Placed
+    from bitconverter.store.ran_on import RanOn
 
 
 def reason(code: str, fields: Mapping[str, Any]) -> str:
@@ -17,7 +19,7 @@ def reason(code: str, fields: Mapping[str, Any]) -> str:
     return texts.DEVICE_WHY.get(code, code).format(**fields)
 
 
-def where(placed: Placed, processor: str = "") -> str:
+def where(placed: "Placed", processor: str = "") -> str:
     """`cuda:0 NVIDIA ..., 20 of 32 layers (why)`; `processor`: what to call that."""
     processor = texts.PROCESSOR.format(details=f", {processor}" if processor else "")
     said = processor
@@ -42,7 +44,7 @@ def steps_on(fields: Mapping[str, Any]) -> str:
     return f"{said} ({why})" if why else said
 
 
-def ran_on(device: RanOn) -> str:
+def ran_on(device: "RanOn") -> str:
     """On what a training ran, with all that decides about its last digits."""
     if device.where == CPU:
         return texts.PROCESSOR.format(details="")
@@ -51,7 +53,7 @@ def ran_on(device: RanOn) -> str:
     return texts.RAN_ON_CARD.format(**{**asdict(device), "head": head, "more": more})
 
 
-def ran_on_briefly(device: RanOn) -> str:
+def ran_on_briefly(device: "RanOn") -> str:
     """`cpu`, `NVIDIA A2`, `NVIDIA A2 4/6`."""
     if device.where == CPU:
         return CPU
@@ -59,14 +61,14 @@ def ran_on_briefly(device: RanOn) -> str:
     return device.device + partly
 
 
-def memory_line(memory: DeviceMemory) -> str:
+def memory_line(memory: "DeviceMemory") -> str:
     """What is taken of a card."""
     return texts.CARD_MEMORY.format(
         used=size(memory.used_bytes), peak=size(memory.peak_bytes), total=size(memory.total_bytes)
     )
 
 
-def list_of(found: Cards) -> str:
+def list_of(found: "Cards") -> str:
     """Every device that can be asked for, and why no card can."""
     rows: list[tuple[Any, ...]] = [texts.DEVICES_HEADER]
     processor = texts.PROCESSOR.format(details=f", {found.isa}, {found.threads} threads")

@@ -3,7 +3,7 @@
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,15 +51,10 @@ def _run_verb(args: "argparse.Namespace") -> int:
     with _interrupt_ends_at_once():  # a verb loads the engine, which --help does not need
         from bitconverter.cli.running import Ended
 
-        if args.verb == "chat":
-            from bitconverter.cli.chat import chat as function
-        else:
-            from bitconverter.cli import verbs
-
-            function = getattr(verbs, args.verb)
+        function = _function_of(args.verb)
     with _writing():  # jobs tell their own errors: an OSError that arrives here is that of writing
         try:
-            status: int = function(args)
+            status = function(args)
         except Ended as ended:
             if ended.status == STOPPED:
                 print(
@@ -69,6 +64,24 @@ def _run_verb(args: "argparse.Namespace") -> int:
             status = ended.status
         _flush()
         return status
+
+
+def _function_of(verb: str) -> "Callable[[argparse.Namespace], int]":
+    """Its module is imported only now: what the other verbs need takes time and memory."""
+    module: Any
+    match verb:
+        case "chat":
+            from bitconverter.cli import chat as module
+        case "convert" | "plan":
+            from bitconverter.cli import convert_verbs as module
+        case "prepare" | "train" | "adopt" | "replay" | "runs" | "merge":
+            from bitconverter.cli import training_verbs as module
+        case "evaluate" | "inspect" | "logits":
+            from bitconverter.cli import model_verbs as module
+        case _:
+            from bitconverter.cli import benchmark_verbs as module
+    function: Callable[[argparse.Namespace], int] = getattr(module, verb)
+    return function
 
 
 def _flush() -> None:

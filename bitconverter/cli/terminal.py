@@ -6,9 +6,10 @@ import locale
 import shutil
 import sys
 import time
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-from bitconverter.jobs.job import Progress
+if TYPE_CHECKING:
+    from bitconverter.jobs.job import Progress
 
 SPARSE_SECONDS = 10.0  # between progress lines where there is no terminal
 LINE_SECONDS = 0.1
@@ -71,7 +72,7 @@ class ProgressLine:
         self._shown = 0  # columns of the line on the terminal
         self._last = -LINE_SECONDS if self._terminal else time.monotonic()
 
-    def show(self, progress: Progress) -> None:
+    def show(self, progress: "Progress") -> None:
         """Write it if it is time: a job that is done before that needs no progress."""
         now = time.monotonic()
         if self._quiet or now - self._last < (LINE_SECONDS if self._terminal else SPARSE_SECONDS):
@@ -101,7 +102,7 @@ class ProgressLine:
             print(text, file=self._stream, flush=True)
 
 
-def describe(progress: Progress) -> str:
+def describe(progress: "Progress") -> str:
     """` 43%  58.1 MB of 134 MB, 12 s left  model.layers.3.mlp.up_proj`."""
     share = progress.done / progress.total if progress.total else 1.0
     if progress.unit == "byte":
@@ -111,7 +112,7 @@ def describe(progress: Progress) -> str:
     return f"{share:4.0%}  {amount}{time_left(progress)}  {progress.item}".rstrip()
 
 
-def time_left(progress: Progress) -> str:
+def time_left(progress: "Progress") -> str:
     """`, 12 s left`, or nothing where it is not known."""
     if progress.eta is None or progress.done >= progress.total:
         return ""

@@ -10,14 +10,14 @@ import zlib
 from pathlib import Path
 from typing import Any
 
-from bitconverter.format.atomic import sync_folder
+from bitconverter.format.atomic import naming, sync_folder
 
 
 class Journal:
     """Opens (or creates) the journal at `path`; `records` are the commits that hold."""
 
     def __init__(self, path: Path) -> None:
-        fresh = not path.exists()
+        fresh, self._path = not path.exists(), path
         self._file = open(path, "a+b")  # noqa: SIM115 - closed by close()
         self._file.seek(0)
         self.records, end = _read(self._file.read())
@@ -28,9 +28,10 @@ class Journal:
 
     def append(self, record: dict[str, Any]) -> None:
         """Add one commit and sync it. The data it speaks of must be synced before."""
-        self._file.write(_line(record))
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with naming(self._path):
+            self._file.write(_line(record))
+            self._file.flush()
+            os.fsync(self._file.fileno())
         self.records.append(record)
 
     def cut(self, count: int) -> None:

@@ -65,7 +65,8 @@ NO_ROOM = {
     getattr(errno, "EDQUOT", errno.ENOSPC),
 }  # of an OSError: the disk, or the user's share of it
 _USER_TITLES = {
-    "disk-full": "error-disk-title", "memory-context": "error-memory-title", "memory-refused": "error-memory-title",
+    "disk-full": "error-disk-title", "train-disk-full": "error-disk-title",
+    "memory-context": "error-memory-title", "memory-refused": "error-memory-title",
 }  # fmt: skip
 
 

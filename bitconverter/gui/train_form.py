@@ -20,7 +20,7 @@ from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEst
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import RATES
+from bitconverter.jobs.train_settings import RATES
 from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need

@@ -36,7 +36,7 @@ from bitconverter.gui.widgets import (
     label,
     row,
 )
-from bitconverter.jobs.train_run import CLIPS, MOST_SAMPLES, RATES
+from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, RATES
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from bitconverter.format.atomic import sync_folder
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context
-from bitconverter.jobs.train_run import aside_path, output_exists
+from bitconverter.jobs.train_result import aside_path, output_exists
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,6 @@ from bitconverter.engine import DeviceMemory, Engine, Model, OutOfMemoryError, S
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
-from bitconverter.jobs.benchmark_context import bands_along, context_for, text_ids
 from bitconverter.jobs.benchmark_lengths import RowLengths, check_counts, check_text_tokens, row_lengths_in
 from bitconverter.jobs.benchmark_together import decode_together
 from bitconverter.jobs.device_word import PROCESSOR, Device
@@ -299,11 +298,15 @@ class _Sweep:
         return sessions
 
     def _ids(self, text: str) -> list[int]:
+        from bitconverter.jobs.benchmark_context import text_ids  # with the tokenizers
+
         most = min(self.room, self.job.text_tokens or self.room)
         return text_ids(self.folder, self.vocab, text, most, self.ctx)
 
     def _along(self, ids: list[int]) -> Iterator[SweepRow]:
         """A long context on a real text: perplexity by position, and decoding behind it."""
+        from bitconverter.jobs.benchmark_context import bands_along, context_for
+
         job = self.job
         model = self._model(self.most, Sessions(context_for(ids, self.room), job.kv))
         for band in bands_along(model.engine, model, ids, job.kv, self._step, self.ctx):

@@ -8,7 +8,8 @@ from bitconverter.jobs import train_ending, train_state
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.runs import RunRecord, record_of_killed
 from bitconverter.jobs.train import TrainJob, _work_folder
-from bitconverter.jobs.train_run import TrainResult, TrainRun
+from bitconverter.jobs.train_result import TrainResult
+from bitconverter.jobs.train_run import TrainRun
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Cancel
+from bitconverter.jobs.train_settings import TrainSettings, clip_of, epsilon_of
 from bitconverter.model.adamw import AdamW
 from bitconverter.model.block_trainer import Batch, BlockTrainer, Score
 from bitconverter.model.delta_trainer import DeltaTrainer
@@ -132,3 +133,23 @@ class MezoLearner:
             raise ValueError("the slopes do not fit")
         self.slopes, self.rates = [row.copy() for row in slopes], [float(rate) for rate in rates]
         self.restored = [int(step) for step in restored]
+
+
+def learner_of(job: TrainSettings, trainer: BlockTrainer) -> Learner:
+    """What moves the trainer's parameters as the job wants it."""
+    if job.engine == "exact":
+        return ExactLearner(trainer, job.decay, clip_of(job))
+    return MezoLearner(trainer, mezo_of(job, trainer), job.objective)
+
+
+def mezo_of(job: TrainSettings, trainer: BlockTrainer) -> Mezo:
+    """Of a job with the engine "mezo"."""
+    return Mezo(
+        job.seed,
+        epsilon_of(job),
+        job.directions,
+        clip_of(job),
+        trainer.reach(),
+        job.one_sided or job.by_spread,
+        job.by_spread,
+    )

@@ -10,7 +10,7 @@ from bitconverter.format.step_log import StepLog, read_log
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.learners import AdapterKind
 from bitconverter.jobs.opening import open_engine
-from bitconverter.jobs.train_run import output_exists
+from bitconverter.jobs.train_result import output_exists
 from bitconverter.model.block_trainer import F64
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.mezo import Mezo

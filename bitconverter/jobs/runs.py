@@ -9,7 +9,8 @@ from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.train_ending import Ending
-from bitconverter.jobs.train_run import CLIPS, TrainResult, TrainSettings, usual_rate
+from bitconverter.jobs.train_result import TrainResult
+from bitconverter.jobs.train_settings import CLIPS, TrainSettings, usual_rate
 from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import ASIDE, DONE, FAILED, KEPT, Run, StoreError, open_runs
 

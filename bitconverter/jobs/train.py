@@ -13,21 +13,15 @@ from pathlib import Path
 from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
+from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs import train_ending, train_state
 from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.runs import RunRecord, record_of_killed
-from bitconverter.jobs.train_run import (
-    CLIPS,
-    MOST_SAMPLES,
-    TrainResult,
-    TrainRun,
-    TrainSettings,
-    aside_path,
-    log_path,
-    output_exists,
-)
+from bitconverter.jobs.train_result import TrainResult, aside_path, log_path, output_exists
+from bitconverter.jobs.train_run import TrainRun
+from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, TrainSettings
 
 OBJECTIVES = ("loss", "accuracy")
 ADAPTERS = ("gain", "lora", "delta")
@@ -38,7 +32,7 @@ class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
         """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
         "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
-        "pin-steps", those of choose_training_device(), of read_lessons() and of
+        "pin-steps", "train-disk-full", those of choose_training_device(), of read_lessons() and of
         the tokenizer; EngineError; Cancelled."""
         with (
             _work_folder(self.work_dir),
@@ -139,6 +133,10 @@ def _work_folder(path: Path) -> Iterator[None]:
     try:
         yield
         done = True
+    except OSError as error:
+        if error.errno in FULL_ERRORS:
+            raise _disk_full(error, path) from error
+        raise
     finally:
         finished = done or not train_state.present(path)
         if finished:
@@ -148,6 +146,16 @@ def _work_folder(path: Path) -> Iterator[None]:
         if finished:
             with contextlib.suppress(OSError):  # somebody else's files in there: the folder stays
                 path.rmdir()
+
+
+def _disk_full(error: OSError, work_folder: Path) -> UserError:
+    """What is there stays, and the training can go on later."""
+    file, reason = error.filename or str(work_folder), error.strerror or str(error)
+    return UserError(
+        "train-disk-full",
+        f"{file} could not be written: {reason}. Make room and start it again: it goes on where it stopped.",
+        file=file, reason=reason,
+    )  # fmt: skip
 
 
 def _setting(name: str, value: float | str, allowed: str) -> UserError:

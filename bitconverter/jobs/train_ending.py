@@ -15,7 +15,8 @@ from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context, Curves
 from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_run import TrainResult, TrainRun, output_exists
+from bitconverter.jobs.train_result import TrainResult, output_exists
+from bitconverter.jobs.train_run import TrainRun
 
 ENDING, JOB = "ending.json", "job.json"
 

@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.format.atomic import sync_folder
+from bitconverter.format.atomic import naming, sync_folder
 from bitconverter.format.journal import Journal
 from bitconverter.format.safetensors_file import read_exactly
 
@@ -83,7 +83,7 @@ class Prefix:
         with contextlib.closing(Journal(self._folder / JOURNAL)) as journal:
             if not journal.records:
                 journal.append(self._begun)
-            with open(path, "r+b" if path.exists() else "w+b") as file:
+            with naming(path), open(path, "r+b" if path.exists() else "w+b") as file:
                 if self.windows == 0:
                     file.write(self._head)
                 file.truncate(self._place(self.windows))

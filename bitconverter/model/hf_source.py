@@ -5,15 +5,17 @@ import os
 import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile, as_bytes
 from bitconverter.model import bitnet
-from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import CheckItem, Hasher, SourceTensor, fingerprint, slab_rows
+
+if TYPE_CHECKING:
+    from bitconverter.model.chat_template import ChatTemplate
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -88,7 +90,9 @@ class HfSource:
                 return f"see {entry.name}"
         return None
 
-    def chat_template(self) -> ChatTemplate | None:
+    def chat_template(self) -> "ChatTemplate | None":
+        from bitconverter.model.chat_template import load_chat_template  # with jinja2 and the tokenizers
+
         try:
             return load_chat_template(self.path)
         except UserError as error:

@@ -5,12 +5,14 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from bitconverter.format.errors import UserError
-from bitconverter.model.chat_template import ChatTemplate
+
+if TYPE_CHECKING:
+    from bitconverter.model.chat_template import ChatTemplate
 
 
 class Hasher(Protocol):
@@ -78,7 +80,7 @@ class Source(Protocol):
         """What the source says its licence is, if it does."""
         ...
 
-    def chat_template(self) -> ChatTemplate | None:
+    def chat_template(self) -> "ChatTemplate | None":
         """The source's (default) chat template, if it has one. Raises UserError when it cannot be used."""
         ...
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from bitconverter.store import chat_search
 from bitconverter.store.chat_tree import ChatTree
+from bitconverter.store.columns import storable
 from bitconverter.store.records import (
     ENDINGS,
     ROLES,
@@ -28,7 +29,7 @@ from bitconverter.store.records import (
     now,
 )
 from bitconverter.store.schema import CHATS
-from bitconverter.store.sqlite_file import open_file, open_memory, storable
+from bitconverter.store.sqlite_file import open_file, open_memory
 
 BIN_DAYS = 30
 DAY = 24 * 60 * 60 * 1000  # milliseconds

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from bitconverter.store.sqlite_file import FileKind, loaded, open_file, open_memory, storable
+from bitconverter.store.columns import loaded, storable
+from bitconverter.store.sqlite_file import FileKind, open_file, open_memory
 
 DONE, STOPPED, FAILED = "done", "stopped", "failed"
 OUTCOMES = (DONE, STOPPED, FAILED)

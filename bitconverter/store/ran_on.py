@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-from bitconverter.store.sqlite_file import loaded
+from bitconverter.store.columns import loaded
 
 
 @dataclass(frozen=True)

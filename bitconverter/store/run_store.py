@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.store.columns import loaded, storable
 from bitconverter.store.ran_on import RanOn, ran_on_list
 from bitconverter.store.records import now
-from bitconverter.store.sqlite_file import FileKind, loaded, open_file, storable
+from bitconverter.store.sqlite_file import FileKind, open_file
 
 UNFINISHED, DONE, KEPT, ASIDE, FAILED = "unfinished", "done", "kept", "aside", "failed"
 OUTCOMES = (UNFINISHED, DONE, KEPT, ASIDE, FAILED)

@@ -1,13 +1,11 @@
 """Our SQLite files: opened, brought up to date, and set aside when they are damaged. docs/FORMAT.md section 3."""
 
 import contextlib
-import json
 import os
 import sqlite3
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from bitconverter.format.errors import UserError
 
@@ -23,20 +21,6 @@ class FileKind:
     code: str
     what: str
     functions: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
-
-
-def storable(text: str) -> str:
-    """`text` without halves of characters, which UTF-8 and so SQLite cannot hold."""
-    return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").replace("\0", "\ufffd")
-
-
-def loaded(text: Any, kind: type) -> Any:
-    """The `kind` (list or dict) that a column holds as JSON; an empty one for anything else."""
-    try:
-        value = json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return kind()
-    return value if isinstance(value, kind) else kind()
 
 
 def open_file(path: Path, kind: FileKind) -> tuple[sqlite3.Connection, Path | None]:

@@ -411,7 +411,7 @@ def test_a_closed_pipe_is_one_sentence_and_1(
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Ctrl-C cannot be sent to one process on Windows")
-@pytest.mark.parametrize("module", ["argparse", "numpy", "tokenizers", "bitconverter.cli.verbs"])
+@pytest.mark.parametrize("module", ["argparse", "numpy", "tokenizers", "bitconverter.cli.model_verbs"])
 def test_ctrl_c_while_modules_are_loaded_ends_with_130_and_silence(module: str, tmp_path: Path) -> None:
     """The signal comes in the import of `module`, from a finder that is asked first."""
     code = f"""
@@ -446,7 +446,9 @@ def test_notes_have_sentences_and_unknown_ones_show_their_fields() -> None:
 
 
 def test_the_command_line_needs_no_window_toolkit() -> None:
-    code = "import sys, bitconverter.cli.verbs, bitconverter.cli.chat; print('PySide6' in sys.modules)"
+    modules = ("chat", "benchmark_verbs", "convert_verbs", "model_verbs", "training_verbs")
+    imported = "; ".join(f"import bitconverter.cli.{module}" for module in modules)
+    code = f"import sys; {imported}; print('PySide6' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=SRC, check=True)
     assert done.stdout == "False\n"
 

@@ -280,7 +280,7 @@ def test_on_battery_it_waits_and_says_so(page, window, qtbot, tmp_path, monkeypa
 def test_while_somebody_is_there_it_waits_and_says_why(page, window, qtbot, tmp_path, monkeypatch):
     seen = {"idle": 1.0, "heat": None}
     probes = eco.Probes(lambda: False, lambda: seen["heat"], lambda: seen["idle"])
-    monkeypatch.setattr("bitconverter.jobs.train_run.Probes", lambda: probes)
+    monkeypatch.setattr("bitconverter.jobs.train_work.Probes", lambda: probes)
     monkeypatch.setattr(eco, "LOOK_SECONDS", 0.02)
     window.shell.settings["train_away"] = 10
     start(page, qtbot, tmp_path, 6)

@@ -13,7 +13,7 @@ import pytest
 from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import eco, train_run
+from bitconverter.jobs import eco, train_work
 from bitconverter.jobs.eco import Heat, Manners, Probes
 from bitconverter.jobs.job import (
     Cancel,
@@ -114,7 +114,7 @@ def test_it_waits_for_mains_and_ends_in_the_same_bytes(
 def test_it_waits_before_the_first_step_too(
     model: Path, tmp_path: Path, supply: list[bool], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)  # so that there are several parts to wait between
+    monkeypatch.setattr(train_work, "RUN_TOKENS", 16)  # so that there are several parts to wait between
     whole = make_job(model, tmp_path / "whole", layers=1)
     assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
     job, events = make_job(model, tmp_path / "eco", eco=True, layers=1), []  # type: tuple[TrainJob, list[Event]]
@@ -299,7 +299,7 @@ def test_it_waits_for_the_user_to_leave_and_ends_in_the_same_bytes(
     idles = [999.0, 999.0, 999.0, 2.0, 3.0, 999.0]
     monkeypatch.setattr(eco, "LOOK_SECONDS", 0.0)
     probes = Probes(idle=lambda: idles.pop(0) if len(idles) > 1 else idles[0])
-    monkeypatch.setattr("bitconverter.jobs.train_run.Probes", lambda: probes)
+    monkeypatch.setattr("bitconverter.jobs.train_work.Probes", lambda: probes)
     job, events = make_job(model, tmp_path / "away", away=10.0), []  # type: tuple[TrainJob, list[Event]]
     assert isinstance(run_job(job, events.append, Cancel()), Finished)
     assert list(notes_in(events)) == ["user-active", "goes-on"]

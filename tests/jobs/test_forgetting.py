@@ -15,7 +15,7 @@ from bitconverter.jobs.job import Event, Failed, Finished, Job, Note, Stopped, r
 from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.taught_model import Forgetting, TaughtModel
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_result import TrainResult
 from bitconverter.model.tokenizer import Tokenizer
 
 

@@ -14,7 +14,7 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Engine, UnsupportedError, open_backend
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import train_run
+from bitconverter.jobs import train_work
 from bitconverter.jobs.job import (
     Cancel,
     Context,
@@ -225,7 +225,7 @@ def test_who_goes_on_somewhere_else_is_told_and_it_is_written_down(model: Path, 
 def test_who_prepares_somewhere_else_is_told_too(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)
+    monkeypatch.setattr(train_work, "RUN_TOKENS", 16)
     monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
     job = a_job(model, tmp_path, layers=1)
     begun = stop_at(
@@ -243,7 +243,7 @@ def test_where_nothing_depends_on_it_yet_nothing_is_told(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All layers learn: what comes into the first one is the same everywhere."""
-    monkeypatch.setattr(train_run, "RUN_TOKENS", 16)
+    monkeypatch.setattr(train_work, "RUN_TOKENS", 16)
     monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
     whole, job = a_job(model, tmp_path / "whole", device="cpu"), a_job(model, tmp_path / "parts")
     finish(whole)

@@ -19,7 +19,7 @@ from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult
+from bitconverter.jobs.train_result import TrainResult
 from bitconverter.model.block_trainer import BlockTrainer, Step
 from bitconverter.model.layer_stack import LayerStack
 
@@ -158,7 +158,7 @@ def test_killed_and_started_again_it_ends_in_the_same_bytes(
     finish(make_job(model, whole, **changes))
     job = make_job(model, parts, **changes)
     program = (
-        "import sys; from bitconverter.jobs import train_run; train_run.SAVE_SECONDS = 0.0\n"
+        "import sys; from bitconverter.jobs import train_work; train_work.SAVE_SECONDS = 0.0\n"
         "from bitconverter.jobs.job import Cancel, run_job; from bitconverter.jobs.train import TrainJob\n"
         f"run_job({job!r}, lambda event: print(event, flush=True), Cancel())"
     )

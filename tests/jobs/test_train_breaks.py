@@ -15,21 +15,21 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Cancel, ModelInfo
 from bitconverter.format.journal import Journal
-from bitconverter.jobs import evaluate, train_prefix, train_run, train_state
+from bitconverter.jobs import evaluate, train_lesson, train_prefix, train_state, train_work
 from bitconverter.jobs.job import Context, Event, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import run_tokens
+from bitconverter.jobs.train_work import run_tokens
 from bitconverter.model.block_trainer import BlockTrainer
 from bitconverter.store.ran_on import RanOn
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 PROGRAM = """
 import os, signal
-from bitconverter.jobs import train_run
+from bitconverter.jobs import train_work
 from bitconverter.jobs.job import Cancel, Context, Progress, run_job
 from bitconverter.jobs.train import TrainJob
-train_run.SAVE_SECONDS, train_run.RUN_TOKENS, Context.PROGRESS_INTERVAL = 0.0, 48, 0.0
+train_work.SAVE_SECONDS, train_work.RUN_TOKENS, Context.PROGRESS_INTERVAL = 0.0, 48, 0.0
 told = []
 def emit(event):
     if isinstance(event, Progress) and event.item == "prefix":
@@ -51,8 +51,8 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two windows at a time, each part told and kept at once."""
-    monkeypatch.setattr(train_run, "RUN_TOKENS", 48)
-    monkeypatch.setattr(train_run, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(train_work, "RUN_TOKENS", 48)
+    monkeypatch.setattr(train_work, "SAVE_SECONDS", 0.0)
     monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
 
 
@@ -248,7 +248,7 @@ def test_killed_between_the_last_part_and_its_name(model: Path, tmp_path: Path) 
 
 
 def test_what_is_not_due_is_not_written(model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(train_run, "SAVE_SECONDS", 1e6)
+    monkeypatch.setattr(train_work, "SAVE_SECONDS", 1e6)
     job = a_job(model, tmp_path / "a")
     stop_when(job, in_the_preparation(7))
     journal = Journal(job.work_dir / train_prefix.JOURNAL)
@@ -272,7 +272,7 @@ def test_a_run_that_has_not_begun_to_learn_is_not_kept(model: Path, tmp_path: Pa
 def test_large_models_take_fewer_windows_at_a_time(
     monkeypatch: pytest.MonkeyPatch, weights: int, tokens: int
 ) -> None:
-    monkeypatch.setattr(train_run, "RUN_TOKENS", 1024)
+    monkeypatch.setattr(train_work, "RUN_TOKENS", 1024)
     values = {field.name: 0 for field in dataclasses.fields(ModelInfo)} | {"linear_weights": weights}
     assert run_tokens(ModelInfo(**values)) == tokens  # type: ignore[arg-type]
 
@@ -283,7 +283,7 @@ def test_large_models_take_fewer_windows_at_a_time(
 def test_a_look_that_was_broken_off_goes_on(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(train_run, "HELD", 0.5)
+    monkeypatch.setattr(train_lesson, "HELD", 0.5)
     whole, job = a_job(model, tmp_path / "whole"), a_job(model, tmp_path / "parts")
     looks: list[int] = []
     real = BlockTrainer.score

@@ -19,7 +19,9 @@ from bitconverter.jobs.job import Context, Event, Failed, Finished, Job, Metric,
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import RunsJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_run import TrainResult, TrainRun
+from bitconverter.jobs.train_lesson import TrainLesson
+from bitconverter.jobs.train_result import TrainResult
+from bitconverter.jobs.train_run import TrainRun
 
 _watchers: list[Callable[[], None]] = []
 FILE_EVENTS = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect")
@@ -199,15 +201,15 @@ def test_states_are_gone_all_at_once_and_what_is_not_theirs_stays(tmp_path: Path
 def test_learned_tokens_are_those_of_every_step(model: Path, tmp_path: Path) -> None:
     job = a_job(model, tmp_path / "a", steps=23)
     steps: list[int] = []
-    real = TrainRun._places
+    real = TrainLesson.places
 
-    def places(self: TrainRun, step: int) -> Any:
+    def places(self: TrainLesson, step: int) -> Any:
         found = real(self, step)
         steps.append(int((self.targets[found] >= 0).sum()))
         return found
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(TrainRun, "_places", places)
+        patched.setattr(TrainLesson, "places", places)
         last = run_job(job, lambda _: None, Cancel())
     assert isinstance(last, Finished) and last.result.learned_tokens == sum(steps) and len(steps) == 23
 
