@@ -100,6 +100,12 @@ class Model:
         self._borrowed: dict[tuple[int, str], object] = {}
         self._deltas: dict[tuple[int, str], object] = {}
 
+    def read(self) -> int:
+        """Read the info.mapped_bytes of all weight files where they are mapped, as Engine.read does."""
+        total = ffi.new("uint64_t *")
+        call(lib.bc_model_read, self.handle, total)
+        return int(total[0])
+
     def rows(self, matrix: str) -> int:
         """Of matrix `matrix` (of MATRICES) of any layer."""
         return matrix_shapes(self.info)[matrix][0]

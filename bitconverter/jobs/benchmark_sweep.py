@@ -1,6 +1,5 @@
 """The wider benchmark: threads, depth of context, sequences at once, against the memory's limit and a peer."""
 
-import mmap
 import statistics
 import time
 from collections.abc import Iterator
@@ -9,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bitconverter.engine import DeviceMemory, Engine, Model, OutOfMemoryError, Session
+from bitconverter.engine import DeviceMemory, Model, OutOfMemoryError, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.benchmark import answer_hash, decode, peak_rss_bytes, prompt_ids
 from bitconverter.jobs.benchmark import machine as this_machine
@@ -26,7 +25,6 @@ DEPTHS = (512, 2048, 8192)
 SEQUENCES = (8, 32)
 MOST_SEQUENCES = 4096  # in one forward pass of the engine (BC_MAX_BATCH)
 LOADED = 16  # positions of a session that gives a first token
-PIECE = 64 * 1024 * 1024  # bytes of a weight file that are read at a time; more than most caches hold
 
 
 @dataclass(frozen=True)
@@ -210,7 +208,7 @@ class _Sweep:
         for _ in range(job.rounds):
             self._step()
             if not self.placed.on_device:
-                read.append(self._read(model.engine))
+                read.append(_reading_speed(model))
             session.rewind(0)
             start = time.perf_counter()
             session.forward(prompt, cancel=self.ctx.cancel)
@@ -228,23 +226,10 @@ class _Sweep:
         yield _paired(f"prefill {n}", threads, prefill, [p["prefill"] for p in peers], None, None)
         yield _paired(f"decode {new}", threads, decode, [p["decode"] for p in peers], share, answer)
 
-    def _read(self, engine: Engine) -> float:
-        """GB/s of reading the mapped weight files, as decoding does. A piece is mapped at a time: the model's own
-        mapping of the same pages counts in the process's memory already."""
-        total, seconds = 0, 0.0
-        for path in sorted(self.folder.glob("*.safetensors")):
-            size = path.stat().st_size
-            with open(path, "rb") as file:
-                for start in range(0, size, PIECE):
-                    count = min(PIECE, size - start)
-                    with mmap.mmap(file.fileno(), count, access=mmap.ACCESS_READ, offset=start) as mapped:
-                        seconds += _seconds_of_reading(engine, mapped)
-                    total += count
-        return total / seconds / 1e9
-
     def _depths(self, model: Model) -> Iterator[SweepRow]:
         """Decoding after a long prompt. The context is filled once, by tokens that cost no logits."""
         for depth in self._depths_that_fit():
+            model.engine.let_go()  # what the rows before have freed: this is the largest
             session = self._session(model, depth + self.behind)
             session.forward(
                 prompt_ids(depth, model.info.vocab_size), want_logits=False, cancel=self.ctx.cancel
@@ -332,12 +317,12 @@ class _Sweep:
         yield SweepRow("load and first token", self.most, statistics.median(firsts), "s")
 
 
-def _seconds_of_reading(engine: Engine, mapped: mmap.mmap) -> float:
-    data = np.frombuffer(mapped, np.uint8)
-    engine.read(data)  # maps the pages
+def _reading_speed(model: Model) -> float:
+    """GB/s of reading the mapped weight files in order, as decoding reads them."""
+    model.read()  # maps the pages
     start = time.perf_counter()
-    engine.read(data)
-    return time.perf_counter() - start
+    model.read()
+    return model.info.mapped_bytes / (time.perf_counter() - start) / 1e9
 
 
 def _decode(session: Session, start_ids: np.ndarray, new: int, ctx: Context) -> tuple[float, str]:

@@ -138,6 +138,8 @@ BC_API int bc_model_set_lora(bc_model *model, int32_t layer, int32_t matrix, con
 BC_API int bc_model_set_delta(bc_model *model, int32_t layer, int32_t matrix, const uint8_t *planes,
                               const float *scales, int32_t n_planes, bc_error *err);
 BC_API void bc_model_get_info(const bc_model *model, bc_model_info *info);
+/* bc_memory_read of all of its weight files, where they are mapped. */
+BC_API int bc_model_read(bc_model *model, uint64_t *sum, bc_error *err);
 
 /* ---- graphics cards: the last layers of a model, and its head, on a device of a backend ---- */
 

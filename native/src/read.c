@@ -5,6 +5,8 @@
 #include "engine.h"
 #include "error.h"
 #include "fetch.h"
+#include "files.h"
+#include "model.h"
 
 enum { PIECE = 1 << 18 };
 
@@ -35,14 +37,30 @@ static void read_piece(void *arg, int64_t item, int thread)
     atomic_fetch_add(&w->sum, total);
 }
 
+static uint64_t read_all(bc_engine *engine, const void *data, int64_t bytes)
+{
+    struct read_work w = { .data = data, .bytes = bytes };
+    atomic_init(&w.sum, 0);
+    bc_pool_run(engine->pool, read_piece, &w, (bytes + PIECE - 1) / PIECE);
+    return atomic_load(&w.sum);
+}
+
 int bc_memory_read(bc_engine *engine, const void *data, int64_t bytes, uint64_t *sum, bc_error *err)
 {
     if (!engine || !data || !sum)
         return bc_fail(err, BC_ERR_INVALID, "engine, data or sum is NULL");
     if (bytes < 0) return bc_fail(err, BC_ERR_INVALID, "bytes is %lld", (long long)bytes);
-    struct read_work w = { .data = data, .bytes = bytes };
-    atomic_init(&w.sum, 0);
-    bc_pool_run(engine->pool, read_piece, &w, (bytes + PIECE - 1) / PIECE);
-    *sum = atomic_load(&w.sum);
+    *sum = read_all(engine, data, bytes);
+    return BC_OK;
+}
+
+int bc_model_read(bc_model *model, uint64_t *sum, bc_error *err)
+{
+    if (!model || !sum) return bc_fail(err, BC_ERR_INVALID, "model or sum is NULL");
+    *sum = 0;
+    for (size_t i = 0; i < model->files->n_files; i++) {
+        const bc_map *map = &model->files->files[i].map;
+        *sum += read_all(model->engine, map->data, (int64_t)map->size);
+    }
     return BC_OK;
 }
