@@ -12,8 +12,9 @@ from bitconverter.cli.running import Ended, report, run
 from bitconverter.cli.terminal import size
 from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
 from bitconverter.jobs.benchmark_sweep import SEQUENCES, SweepJob, markdown
-from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.errors import EngineError, UserError
 from bitconverter.jobs.hardware import CardsJob
+from bitconverter.jobs.placement import check_machine
 
 SYNTHETIC_PLANES = 2
 REPEAT = 3  # runs of a benchmark
@@ -50,7 +51,8 @@ def _make_synthetic(args: argparse.Namespace, measured: BenchmarkJob | SweepJob)
     try:
         measured.check()
         measured.lengths(positions_of(args.synthetic))
-    except UserError as error:
+        check_machine(args.threads, args.cpu_mask, measured.device)
+    except (UserError, EngineError) as error:
         report(error)
         raise Ended(FAILED) from error
     run(

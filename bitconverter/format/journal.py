@@ -44,7 +44,8 @@ class Journal:
         del self.records[count:]
 
     def close(self) -> None:
-        self._file.close()
+        with naming(self._path):  # what a full disk did not take is written once more
+            self._file.close()
 
 
 def _line(record: dict[str, Any]) -> bytes:

@@ -65,10 +65,10 @@ class SweepResult:
 class SweepJob:
     """`rounds` times every row in turn, medians. With llama_bench (a program) and gguf (a file of the same
     shape) the peer's prefill and decode are measured in the same rounds. prompt_tokens: of the prefill; new_tokens:
-    decoded in each row, by each text; None: the usual, or what fits. `sequences`: how many texts at once. text: a file
-    along which a long context is looked at, up to the model's limit or `text_tokens` (0: no other limit). `whole`
-    False: nothing but these two. On a graphics card the processor's threads and memory say nothing, so those rows are
-    left out. Emits Progress(unit="run")."""
+    decoded in each row, by each text (behind a depth one of them is what comes before); None: the usual, or what
+    fits. `sequences`: how many texts at once. text: a file along which a long context is looked at, up to the model's
+    limit or `text_tokens` (0: no other limit). `whole` False: nothing but these two. On a graphics card the
+    processor's threads and memory say nothing, so those rows are left out. Emits Progress(unit="run")."""
 
     model: str
     threads: int = 0

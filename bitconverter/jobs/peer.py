@@ -81,6 +81,8 @@ def _lists_of_rows(said: str) -> Iterator[list[Any]]:
             value, _ = json.JSONDecoder().raw_decode(said, start)
         except ValueError:
             value = None
+        except RecursionError:  # so many lists in lists are no speeds, nor is what lies in them
+            return
         if (
             isinstance(value, list)
             and value

@@ -27,6 +27,7 @@ from bitconverter.engine import (
 )
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.device_word import CPU, Device, card_number
+from bitconverter.jobs.opening import open_engine
 
 PROCESSOR_KV = ("int4",)  # kinds of KV cache that only the processor has
 # codes of Placed.code under which a card was there and the model is not, or not all, on it: worth telling
@@ -132,6 +133,12 @@ def choose_card(
         if wanted is not None:
             raise refused.error(asked.word) from refused.__cause__
         return refused.placed
+
+
+def check_machine(threads: int, cpu: str, asked: Device) -> None:
+    """Raises what opening an engine with these raises, and UserError for a card that is asked for by its number and
+    is not there: before a model is made."""
+    choose_card(open_engine(threads, cpu), asked, Placed(), {}, lambda device, no: no)
 
 
 def memory_of(model: Model, placed: Placed) -> DeviceMemory | None:

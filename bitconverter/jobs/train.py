@@ -149,11 +149,11 @@ def _work_folder(path: Path) -> Iterator[None]:
 
 
 def _disk_full(error: OSError, work_folder: Path) -> UserError:
-    """What is there stays, and the training can go on later."""
+    """What is saved stays, and the training can go on from it later."""
     file, reason = error.filename or str(work_folder), error.strerror or str(error)
     return UserError(
         "train-disk-full",
-        f"{file} could not be written: {reason}. Make room and start it again: it goes on where it stopped.",
+        f"{file} could not be written: {reason}. Make room and start it again: it goes on from what is saved of it.",
         file=file, reason=reason,
     )  # fmt: skip
 

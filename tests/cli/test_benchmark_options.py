@@ -142,6 +142,8 @@ def test_an_empty_name_is_not_left_out(option: str, capsys: pytest.CaptureFixtur
         (["--full", "--new-tokens", "0"], "--new-tokens 0"),
         (["--layers", "0"], "--layers 0"),
         (["--layers", "1025"], "--layers 1025"),
+        (["--threads", "300"], "300 threads"),
+        (["--device", "cuda:98"], "cuda:98"),
     ],
 )
 def test_no_model_is_made_for_what_cannot_be_measured_with_it(

@@ -58,6 +58,7 @@ def test_where_there_are_no_samples_their_mean_counts() -> None:
         "no speeds here",
         "[1, 2]",
         "[[1]]",
+        "[" * 100_000,
         ROWS[:-1],
         '[{"n_gen": 0}]',
         '[{"n_gen": 0, "avg_ts": 0}]',

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from reference.converted import write_converted
 
-from bitconverter.jobs.job import Cancel, Finished, run_job
+from bitconverter.jobs.job import Cancel, Finished, Note, run_job
 from bitconverter.jobs.train import TrainJob
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
@@ -50,8 +50,8 @@ def a_job(model: Path, folder: Path) -> TrainJob:
     )  # fmt: skip
 
 
-def finish(job: TrainJob) -> bytes:
-    last = run_job(job, lambda _: None, Cancel())
+def finish(job: TrainJob, events: list | None = None) -> bytes:
+    last = run_job(job, (lambda _: None) if events is None else events.append, Cancel())
     assert isinstance(last, Finished), last
     return Path(job.out).read_bytes()
 
@@ -71,4 +71,7 @@ def test_the_file_is_named_and_the_training_goes_on(
     )
     assert done.stdout.startswith("train-disk-full "), done
     assert f"{file} could not be written" in done.stdout and "Make room" in done.stdout
-    assert finish(job) == whole
+    events: list = []
+    assert finish(job, events) == whole
+    went_on = any(isinstance(event, Note) and event.code == "resumed-training" for event in events)
+    assert went_on == at_the_end  # before the first state nothing is saved, and it begins anew

@@ -159,7 +159,7 @@ ERRORS_JA: dict[str, str] = {
     "soul-base": "{soul} は {model} ではなく、別のモデル（{base}）で学習したものです。学習に使った変換済みモデルを選んでください。",
     "soul-base-missing": "{soul} はモデル「{base}」で学習したものですが、その重みを持つモデルが見つかりません。変換済みモデルのフォルダーを棚に加えるか、ソウルと同じ場所に置いて、もう一度開いてください。",
     "merge-shards": "{model} に model.safetensors がありません。1 つのファイルにまとまったモデルだけを結合できます。",
-    "train-disk-full": "{file} に書き込めませんでした（{reason}）。空きを作ってからもう一度始めると、続きから進みます。",
+    "train-disk-full": "{file} に書き込めませんでした（{reason}）。空きを作ってからもう一度始めてください。保存してあるところから進みます。",
     "train-nothing-yet": "{folder} の学習はまだ 1 ステップも進んでいないため、残せるものがありません。続けてください。",
     "lesson-changed": "{folder} の学習を始めたあとで、モデル、教材またはこのプログラムが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
     "prepare-setting": "{name} に {value} は使えません。{allowed} にしてください。",
