@@ -7,7 +7,6 @@ import shutil
 import statistics
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +60,7 @@ class Peer:
 def speeds_in(said: str) -> Speeds:
     """What llama-bench -o json prints, which may have other lines before and behind it (ik_llama.cpp's has); the median
     of a row's samples, or its mean where it tells no samples. Raises ValueError."""
-    rows = next(_lists_of_rows(said), None)
+    rows = _rows_in(said)
     if rows is None:
         raise ValueError("what it printed holds no speeds")
     samples = [row.get("samples_ts") or [row.get("avg_ts")] for row in rows]
@@ -73,8 +72,8 @@ def speeds_in(said: str) -> Speeds:
     }
 
 
-def _lists_of_rows(said: str) -> Iterator[list[Any]]:
-    """Every JSON list of objects with an "n_gen", in whatever text."""
+def _rows_in(said: str) -> list[Any] | None:
+    """The first JSON list of objects with an "n_gen", in whatever text."""
     start = said.find("[")
     while start >= 0:
         try:
@@ -82,14 +81,15 @@ def _lists_of_rows(said: str) -> Iterator[list[Any]]:
         except ValueError:
             value = None
         except RecursionError:  # so many lists in lists are no speeds, nor is what lies in them
-            return
+            return None
         if (
             isinstance(value, list)
             and value
             and all(isinstance(row, dict) and "n_gen" in row for row in value)
         ):
-            yield value
+            return value
         start = said.find("[", start + 1)
+    return None
 
 
 def _are_speeds(found: Any) -> bool:
