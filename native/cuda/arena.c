@@ -74,23 +74,31 @@ bc_ptr bc_arena_vector(bc_arena *a, const void *from, int64_t count)
     return bc_arena_vectors(a, from, 1, count);
 }
 
-/* Where each element of a vector goes: the inverse of `perm`. */
-static bc_ptr copy_places(bc_arena *a, const int32_t *perm, int n)
+/* Room for the rotation's indices, and the indices. What is behind the vector's end stays where it is. */
+static void copy_indices(bc_arena *a, bc_gpu_rotation *to, const bc_rotation *r)
 {
-    if (!perm) return 0;
-    if (!a->device) return bc_arena_vector(a, perm, n); /* counting */
-    int32_t *places = calloc((size_t)n, sizeof *places);
-    if (!places) {
-        if (a->status == BC_OK)
-            a->status =
-                bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", n);
-        return 0;
+    const int width = (int)bc_gpu_width(r->cols);
+    const int64_t bytes = width * (int64_t)sizeof(uint32_t);
+    to->order = bc_arena_take(a, bytes);
+    to->places = bc_arena_take(a, bytes);
+    if (!a->device || a->status != BC_OK) return;
+    uint32_t *order = malloc(2 * (size_t)bytes), *places = order + width;
+    if (!order) {
+        a->status =
+            bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", r->cols);
+        return;
     }
-    for (int i = 0; i < n; i++) places[perm[i]] = i;
-    const bc_ptr p = bc_arena_vector(a, places, n);
-    if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err);
-    free(places);
-    return p;
+    for (int i = 0; i < width; i++) {
+        const int from = r->perm && i < r->cols ? r->perm[i] : i;
+        const uint32_t flip = i < r->cols ? r->flip[i] : 0;
+        order[i] = (uint32_t)bc_gpu_slot(from) | flip;
+        places[from] = (uint32_t)i | flip;
+    }
+    a->status = bc_device_upload(a->device, to->order, order, bytes, a->err);
+    if (a->status == BC_OK)
+        a->status = bc_device_upload(a->device, to->places, places, bytes, a->err);
+    if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err); /* the host's go */
+    free(order);
 }
 
 /* Layers that are trained have rotations of their own: what they say is compared too. */
@@ -105,10 +113,8 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
     for (int i = 0; i < *n; i++)
         if (same_rotation(rotations[i].of, r)) return &rotations[i];
     bc_gpu_rotation *new = &rotations[(*n)++];
-    new->of = r;
-    new->sign = bc_arena_vector(a, r->sign, r->cols);
-    new->perm = bc_arena_vector(a, r->perm, r->cols);
-    new->places = copy_places(a, r->perm, r->cols);
+    *new = (bc_gpu_rotation){ .of = r };
+    if (r->sign) copy_indices(a, new, r);
     return new;
 }
 

@@ -125,7 +125,7 @@ static int wants_shared(int kernel)
 {
     return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_swiglu) ||
            kernel == BC_K_bc_attend || kernel == BC_K_bc_back_unrotate ||
-           (kernel >= BC_K_bc_few_1 && kernel <= BC_K_bc_few_32);
+           (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32);
 }
 
 static int load_kernels(bc_device *d, bc_error *err)

@@ -12,11 +12,20 @@ typedef struct run {
     bc_gpu_space space;
     bc_gpu_inputs in;
     bc_ptr x, cos, sin, places;
+    bc_ptr y; /* what the last layer has left to add to x, or 0 */
     int n, kv_type;
     bc_error *err;
 } run;
 
 /* ---- the pieces of a layer ---- */
+
+/* o or down: to the residual stream where its product can be added, else to y, of which residual() is told then. */
+static bc_gpu_product joining(const run *r, const bc_gpu_matrix *m, bc_ptr *y)
+{
+    const int adds = bc_gpu_adds(&r->space, m, r->n);
+    *y = adds ? 0 : r->s->b.y;
+    return (bc_gpu_product){ m, adds ? r->x : r->s->b.y, r->s->b.hidden, adds };
+}
 
 /* The residual stream, once y (or nothing: 0) is added to it. */
 static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
@@ -113,20 +122,22 @@ static int attend_along(const run *r, int layer)
     return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
 }
 
-static int run_layer(const run *r, int layer)
+static int run_layer(run *r, int layer)
 {
     const bc_stack *s = r->s;
     const bc_config *c = &s->model->config;
     const bc_gpu_layer *l = &s->layers[layer];
     const bc_gpu_matrix *m = l->matrix;
     const int kv_cols = c->n_kv_heads * c->head_dim;
-    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, s->b.q_cols },
-                                   { &m[BC_MATRIX_K], s->b.k, kv_cols },
-                                   { &m[BC_MATRIX_V], s->b.v, kv_cols } };
-    const bc_gpu_product o = { &m[BC_MATRIX_O], s->b.y, s->b.hidden };
-    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp },
-                                    { &m[BC_MATRIX_UP], s->b.up, s->b.mlp } };
-    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], s->b.y, s->b.hidden };
+    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, s->b.q_cols, 0 },
+                                   { &m[BC_MATRIX_K], s->b.k, kv_cols, 0 },
+                                   { &m[BC_MATRIX_V], s->b.v, kv_cols, 0 } };
+    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp, 0 },
+                                    { &m[BC_MATRIX_UP], s->b.up, s->b.mlp, 0 } };
+    const bc_prepare_args before = residual(r, r->y, l->attn_norm);
+    const bc_gpu_product o = joining(r, &m[BC_MATRIX_O], &r->y);
+    const bc_prepare_args between = residual(r, r->y, l->mlp_norm);
+    const bc_gpu_product down = joining(r, &m[BC_MATRIX_DOWN], &r->y);
     const bc_prepare_args attention = { .source = BC_FROM_X,
                                         .cols = c->n_heads * c->head_dim,
                                         .x = s->b.q },
@@ -137,9 +148,6 @@ static int run_layer(const run *r, int layer)
     const bc_prepare_args swiglu = {
         .source = BC_FROM_SWIGLU, .cols = c->intermediate, .gate = s->b.gate, .up = s->b.up
     };
-    /* the stream takes up the last output before attention, but in the first layer, and before the MLP */
-    const bc_prepare_args before = residual(r, layer ? s->b.y : 0, l->attn_norm),
-                          between = residual(r, s->b.y, l->mlp_norm);
     int one_go = 0;
     int status = bc_gpu_linear(&r->space, before, qkv, 3, r->n, r->err);
     if (status == BC_OK)
@@ -156,14 +164,15 @@ static int run_layer(const run *r, int layer)
 
 /* ---- the batch ---- */
 
-static int run_layers(const run *r)
+static int run_layers(run *r)
 {
     const bc_stack *s = r->s;
     int status = bc_device_upload(s->device, s->b.inputs, s->staged, r->in.bytes, r->err);
+    r->y = 0;
     for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i);
-    if (status != BC_OK || s->has_head) return status;
+    if (status != BC_OK || s->has_head || !r->y) return status;
     /* the last layer's output joins the residual stream */
-    bc_add_args add = { .x = r->x, .y = s->b.y, .count = (int64_t)r->n * s->b.hidden };
+    bc_add_args add = { .x = r->x, .y = r->y, .count = (int64_t)r->n * s->b.hidden };
     const bc_launch launch = {
         BC_K_bc_add, (unsigned)((add.count + 255) / 256), 1, 1, 256, 0, &add
     };
@@ -182,12 +191,12 @@ static int run_rows(const run *r, int first, int rows)
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
     const bc_ptr skipped = (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
-    bc_prepare_args last = residual(r, s->b.y + skipped, s->final_norm);
+    bc_prepare_args last = residual(r, r->y ? r->y + skipped : 0, s->final_norm);
     last.x += skipped;
     bc_ptr from = last.x;
     int status = BC_OK;
     if (s->has_head) {
-        const bc_gpu_product head = { &s->head, s->b.logits, c->vocab };
+        const bc_gpu_product head = { &s->head, s->b.logits, c->vocab, 0 };
         status = bc_gpu_linear(&r->space, last, &head, 1, rows, r->err);
         from = s->b.logits;
     }
@@ -252,7 +261,7 @@ static bc_gpu_graph *find_graph(bc_stack *s, const run *r, int *found)
     return oldest;
 }
 
-static int capture(const run *r, bc_gpu_graph *g)
+static int capture(run *r, bc_gpu_graph *g)
 {
     bc_stack *s = r->s;
     const bc_cuda_api *api = &s->device->api;
@@ -276,7 +285,7 @@ static int capture(const run *r, bc_gpu_graph *g)
     return status;
 }
 
-static int run_graph(const run *r)
+static int run_graph(run *r)
 {
     bc_stack *s = r->s;
     int found = 0;
@@ -292,7 +301,7 @@ static int run_graph(const run *r)
     return status;
 }
 
-static int run_directly(const run *r)
+static int run_directly(run *r)
 {
     bc_stack *s = r->s;
     int status = run_layers(r);

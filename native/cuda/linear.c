@@ -17,6 +17,7 @@ enum {
     STEP_COLS = 64,     /* BC_STEP_COLS */
     STEP_BYTES = 512,   /* BC_STEP_BYTES */
     FEW_TEAMS = 4,      /* at most */
+    FEW_PARTS = 2,      /* gate and up */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
     CODES_WARPS = 8,    /* of a block, at most; */
@@ -32,10 +33,10 @@ static int up(int64_t n, int64_t unit) { return (int)((n + unit - 1) / unit); }
 
 /* ---- the input ---- */
 
+/* Between four elements for each, which loads and rounding like, and sixteen, which the transform has. */
 static unsigned prepare_threads(int cols)
 {
-    const int wanted = up(cols, BC_GPU_PREPARE_SHARE * 32) * 32;
-    return (unsigned)(wanted > BC_GPU_PREPARE_THREADS ? BC_GPU_PREPARE_THREADS : wanted);
+    return (unsigned)least_of(up(cols, 8 * 32) * 32, BC_GPU_PREPARE_THREADS);
 }
 
 /* What all ways to prepare a vector for `like` need. */
@@ -43,10 +44,12 @@ static void complete(bc_prepare_args *args, const bc_gpu_matrix *like, int plain
 {
     args->inverse_cols = 1.0 / args->cols;
     args->width = (int)bc_gpu_width(args->cols);
+    args->block = 1;
     if (plain) return;
-    args->sign = like->rotation->sign;
-    args->perm = args->placed ? 0 : like->rotation->perm;
     args->block = like->rotation->of->block;
+    if (args->placed) return;
+    args->order = like->rotation->order;
+    args->moves = like->rotation->of->perm != NULL;
 }
 
 int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_matrix *like,
@@ -61,8 +64,8 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
         args.a_stride = b->a_stride;
         args.scale = b->scale;
         args.sum = b->sum;
-        args.work = b->work;
     }
+    args.work = b->work;
     /* the order of enum bc_gpu_source */
     const int kernel = (b->work ? BC_K_bc_prepare_wide_x : BC_K_bc_prepare_x) + args.source;
     const bc_launch launch = {
@@ -82,6 +85,7 @@ static bc_matrix_args matrix_args(const bc_gpu_product *p)
                              .bias = m->bias,
                              .y = p->y,
                              .y_stride = p->y_stride,
+                             .add = p->add,
                              .rows = (int)m->of->rows,
                              .n_planes = m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0 };
 }
@@ -170,37 +174,65 @@ static void share_steps(bc_linear_args *args, int warps, int teams)
     args->teams = teams;
 }
 
-/* Chooses the kernel, warps, teams and shared memory for n tokens at once; 0: a block of at least LEAST_WARPS does not fit. A
- * tile for every team at once where that can be, and as many warps as there is room for. */
-static int plan_few(const bc_gpu_space *s, bc_linear_args *args, bc_launch *launch)
+/* Chooses the kernel, warps, teams and shared memory for n tokens at once, beside `vector` bytes for one that is prepared
+ * there; 0: a block of at least LEAST_WARPS does not fit. A tile for every team at once where that can be, and as many warps
+ * as there is room for. */
+static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_launch *launch)
 {
-    const int wide = args->n > FEW_TILE, /* so many tokens go through the warps' rings too */
-        tokens = wide ? FEW_TOKENS : (args->n > 1 ? FEW_TILE : 1);
+    const int wide = args->n > FEW_TILE; /* so many tokens go through the warps' rings too */
+    const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : FEW_TILE);
     const int units = args->first[args->count], rounds = up(units, s->device->processors);
     const int steps = args->cols / STEP_COLS;
     const int ring =
         STEP_BYTES * (wide ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE) : BC_GPU_FEW_STAGES);
-    const int totals = 2 * (args->paired ? 2 : 1) * TEAM_ROWS * tokens * (int)sizeof(int32_t);
-    const int room = s->device->shared_bytes - (wide ? 0 : args->n * args->cols);
+    const int totals =
+        2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * pitch * (int)sizeof(int32_t);
+    const int room = s->device->shared_bytes - vector -
+                     (wide ? 0 : args->n * bc_gpu_token_pitch((vector ? 2 : 1) * args->cols));
     const int most = (wide ? BC_GPU_DOZEN_THREADS : BC_GPU_FEW_THREADS) / 32;
-    int teams = rounds > 2 ? FEW_TEAMS : rounds, warps = least_of(most / teams, steps);
+    int teams = least_of(rounds, FEW_TEAMS), warps = least_of(most / teams, steps);
     while (teams > 1 && teams * (warps * ring + totals) > room) {
-        teams /= 2; /* the same warps with fewer sums */
+        teams--; /* the same warps with fewer sums */
         warps = least_of(most / teams, steps);
     }
     while (warps > 1 && teams * (warps * ring + totals) > room) warps--;
     const int shared = teams * (warps * ring + totals), least = wide ? 1 : LEAST_WARPS;
     if (shared > room || (warps * teams < least && warps < steps)) return 0;
     share_steps(args, warps, teams);
-    *launch = (bc_launch){ .kernel = args->n == 1 ? BC_K_bc_few_1
-                                     : wide       ? BC_K_bc_few_32
-                                                  : BC_K_bc_few_8,
+    *launch = (bc_launch){ .kernel = vector ? BC_K_bc_one
+                                     : wide ? BC_K_bc_few_32
+                                            : BC_K_bc_few_8,
                            .grid_x = at_most(units, s->device->processors),
                            .grid_y = 1,
                            .grid_z = 1,
                            .threads = (unsigned)(32 * args->warps * teams),
-                           .shared = (unsigned)(s->device->shared_bytes - room + shared) };
+                           .shared = (unsigned)(s->device->shared_bytes - room + shared),
+                           .args = args };
     return 1;
+}
+
+/* One token, prepared and multiplied in one kernel, where that leaves room for as many warps, and these are enough for the
+ * vector. *done says whether. */
+static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
+                         const bc_gpu_matrix *like, const bc_linear_args *linear, int *done,
+                         bc_error *err)
+{
+    *done = 0;
+    if (linear->n != 1 || source->source != BC_FROM_X || source->y) return BC_OK;
+    bc_one_args args = { .linear = *linear, .source = *source };
+    args.source.plain = 0;
+    bc_linear_args alone = *linear;
+    complete(&args.source, like, 0);
+    bc_launch launch, apart;
+    if (!plan_few(s, &alone, 0, &apart) ||
+        !plan_few(s, &args.linear, args.source.width * (int)sizeof(float), &launch))
+        return BC_OK;
+    if (launch.threads < apart.threads ||
+        (int)launch.threads * BC_GPU_PREPARE_SHARE < args.source.width)
+        return BC_OK;
+    *done = 1;
+    launch.args = &args;
+    return bc_device_start(s->device, &launch, err);
 }
 
 /* One to FEW_TOKENS tokens, in parts that fit a block's shared memory. */
@@ -211,16 +243,15 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
     if (!args.count) return BC_OK;
     int status = BC_OK;
     for (int done = 0; done < n && status == BC_OK;) {
-        bc_launch launch = { .args = &args };
+        bc_launch launch;
         args.n = n - done;
-        while (!plan_few(s, &args, &launch)) {
+        while (!plan_few(s, &args, 0, &launch)) {
             if (args.n == 1)
                 return bc_fail(err, BC_ERR_UNSUPPORTED,
                                "a vector of %d elements does not fit this card's shared memory",
                                args.cols);
             args.n = args.n > FEW_TILE ? FEW_TILE : args.n / 2;
         }
-        launch.args = &args;
         status = bc_device_start(s->device, &launch, err);
         done += args.n;
         args.a += (bc_ptr)(args.n * args.a_stride);
@@ -230,6 +261,11 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
             args.m[i].y += (bc_ptr)args.n * (bc_ptr)args.m[i].y_stride * sizeof(float);
     }
     return status;
+}
+
+int bc_gpu_adds(const bc_gpu_space *s, const bc_gpu_matrix *m, int n)
+{
+    return n <= FEW_TOKENS && s->device->tiled && m->of->kind == BC_WEIGHT_PLANES;
 }
 
 static int all_planes(const bc_gpu_product *products, int count)
@@ -251,10 +287,11 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
     args.paired = 1;
     args.places = next->rotation ? next->rotation->places : 0;
     bc_launch launch;
-    *done = plan_few(s, &args, &launch);
+    int status = one_in_one_go(s, &source, gate, &args, done, err);
+    if (*done) return status;
+    *done = plan_few(s, &args, 0, &launch);
     if (!*done) return BC_OK;
-    launch.args = &args;
-    const int status = bc_gpu_prepare(s, source, gate, 0, n, err);
+    status = bc_gpu_prepare(s, source, gate, 0, n, err);
     return status == BC_OK ? bc_device_start(s->device, &launch, err) : status;
 }
 
@@ -373,8 +410,13 @@ int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pr
             if (!rotated_alike(products[first].matrix, products[last].matrix)) break;
             run[length++] = products[last];
         }
-        status = bc_gpu_prepare(s, source, run[0].matrix, 0, n, err);
-        if (status == BC_OK) status = integers(s, run, length, n, err);
+        int done = 0;
+        if (n == 1 && s->device->tiled && all_planes(run, length)) {
+            const bc_linear_args args = linear_args(s, run, length, BC_WEIGHT_PLANES, TEAM_ROWS, n);
+            status = one_in_one_go(s, &source, run[0].matrix, &args, &done, err);
+        }
+        if (!done) status = bc_gpu_prepare(s, source, run[0].matrix, 0, n, err);
+        if (!done && status == BC_OK) status = integers(s, run, length, n, err);
         added_already(&source);
     }
     return status;

@@ -8,6 +8,7 @@ typedef struct bc_gpu_product {
     const bc_gpu_matrix *matrix;
     bc_ptr y;
     int y_stride;
+    int add; /* 1: y +=, where bc_gpu_adds says that this can be */
 } bc_gpu_product;
 
 /* Where the buffers of the steps below lie. */
@@ -22,7 +23,10 @@ typedef struct bc_gpu_space {
 int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product *products,
                   int count, int n, bc_error *err);
 
-/* silu(gate) * up into y, in the order that matrix `next` wants its input in, where the card and the matrices allow to
+/* Whether the product of n tokens with this matrix can be added to what is there. */
+int bc_gpu_adds(const bc_gpu_space *s, const bc_gpu_matrix *m, int n);
+
+/* silu(gate) * up into y, in the order and with the signs that matrix `next` wants, where the card and the matrices allow to
  * do it in one go: *done says whether. The source is of gate and up. */
 int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product gate_up[2],
                  const bc_gpu_matrix *next, int n, int *done, bc_error *err);

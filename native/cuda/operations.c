@@ -77,7 +77,7 @@ static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, 
     b->scale = bc_arena_take(a, n * f);
     b->sum = bc_arena_take(a, n * f);
     b->plain = bc_arena_take(a, n * width * f);
-    b->work = width * f > w->d->shared_bytes ? bc_arena_take(a, n * width * f) : 0;
+    b->work = bc_gpu_wide(w->d, width) ? bc_arena_take(a, n * width * f) : 0;
     b->partial_stride =
         (int)((weight->rows + BC_GPU_TILE_ROWS - 1) / BC_GPU_TILE_ROWS * BC_GPU_TILE_ROWS);
     b->partial_bytes = BC_JOIN_TOKENS * b->partial_stride * f;
@@ -146,7 +146,7 @@ int bc_op_linear(bc_device *d, const bc_weight *weight, const float *x, int32_t 
     bench w;
     int status = bench_open(&w, d, weight, x, NULL, n, err);
     const bc_gpu_space space = space_of(&w);
-    const bc_gpu_product product = { &w.matrix, w.y, (int)weight->rows };
+    const bc_gpu_product product = { &w.matrix, w.y, (int)weight->rows, 0 };
     if (status == BC_OK) status = bc_gpu_linear(&space, source_of(&w, 0.0f), &product, 1, n, err);
     if (status == BC_OK) status = bc_device_download(d, y, w.y, (int64_t)n * weight->rows * 4, err);
     if (status == BC_OK) status = bc_device_wait(d, err);

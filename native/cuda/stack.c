@@ -51,7 +51,8 @@ static bc_ptr floats(bc_arena *a, int64_t rows, int64_t cols)
 
 bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n)
 {
-    const int64_t row = 16; /* bytes that everything is aligned to */
+    const int64_t row =
+        32; /* bytes that everything is aligned to: no two blocks write to one sector of x */
     const int64_t angles = (int64_t)n * (s->model->config.head_dim / 2) * (int64_t)sizeof(float);
     bc_gpu_inputs in = { .places = 0 };
     in.cos = (n * (int64_t)sizeof(bc_gpu_place) + row - 1) / row * row;
@@ -84,7 +85,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->gate = floats(a, n, b->mlp);
     b->up = floats(a, n, b->mlp);
     b->plain = any_dense(s) ? floats(a, n, widest) : 0;
-    b->work = bc_prepare_shared(s, 0) > s->device->shared_bytes ? floats(a, n, widest) : 0;
+    b->work = bc_gpu_wide(s->device, widest) ? floats(a, n, widest) : 0;
     b->a_stride = (widest + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD;
     b->a = bc_arena_take(a, n * b->a_stride);
     b->scale = floats(a, n, 1);

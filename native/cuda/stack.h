@@ -14,10 +14,11 @@ enum {
     BC_JOIN_TOKENS = 64 /* batches up to this size may split a matrix's columns */
 };
 
+/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): both 0 where a matrix
+ * has no rotation. */
 typedef struct bc_gpu_rotation {
     const bc_rotation *of;
-    bc_ptr sign, perm;
-    bc_ptr places; /* the inverse of perm */
+    bc_ptr order, places;
 } bc_gpu_rotation;
 
 /* A matrix on the card, rows padded (params.h). */
@@ -38,6 +39,13 @@ typedef struct bc_gpu_layer {
 static inline int64_t bc_gpu_width(int64_t n)
 {
     return (n + BC_GPU_PREPARE_SHARE - 1) / BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_SHARE;
+}
+
+/* Whether vectors of `widest` elements are too wide for bc_prepare's shared memory, or its threads. */
+static inline int bc_gpu_wide(const bc_device *d, int64_t widest)
+{
+    return widest * (int64_t)sizeof(float) > d->shared_bytes ||
+           widest > BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_THREADS;
 }
 
 /* Positions that a layer's attention sees, 0: all. */

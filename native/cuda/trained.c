@@ -82,9 +82,8 @@ static void lay_linear(bc_arena *a, bc_trained *s, int rank)
     const int64_t tile_rows = tiles / BC_GPU_TILE_ROWS + 3;
     const int64_t joined = s->group < BC_JOIN_TOKENS ? s->group : BC_JOIN_TOKENS;
     b->a_stride = (int)up(widest, BC_GPU_ACT_PAD) * BC_GPU_ACT_PAD;
-    const int64_t shared = b->a_stride * (int64_t)sizeof(float); /* of bc_prepare */
     b->plain = rank ? floats(a, s->group, widest) : 0;
-    b->work = shared > s->device->shared_bytes ? floats(a, s->group, widest) : 0;
+    b->work = bc_gpu_wide(s->device, b->a_stride) ? floats(a, s->group, widest) : 0;
     b->a = bc_arena_take(a, (int64_t)s->group * b->a_stride);
     b->scale = floats(a, s->group, 1);
     b->sum = floats(a, s->group, 1);

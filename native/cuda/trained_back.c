@@ -129,8 +129,7 @@ int bc_trained_unrotate(const bc_trained_run *r, const bc_gpu_matrix *like, bc_p
                               .cols = cols,
                               .width = width,
                               .block = like->rotation->of->block,
-                              .sign = like->rotation->sign,
-                              .perm = like->rotation->perm,
+                              .places = like->rotation->places,
                               .shared = shared <= r->s->device->shared_bytes };
     return bc_trained_launch(r, BC_K_bc_back_unrotate, r->n, 1, BC_GPU_VECTOR_THREADS,
                              args.shared ? shared : 0, &args);

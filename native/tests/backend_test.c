@@ -189,6 +189,10 @@ static void check_operations(const struct place *p)
     check_linear(p, BC_WEIGHT_PLANES, 701, 64, 3, 6);
     check_linear(p, BC_WEIGHT_PLANES, 701, 128, 2, 20);
     check_linear(p, BC_WEIGHT_PLANES, 20, 4160, 2, 40);
+    check_linear(p, BC_WEIGHT_PLANES, 1999, 1026, 3, 20); /* several tiles of many tokens */
+    check_linear(p, BC_WEIGHT_PLANES, 83, 8000, 2, 1);    /* prepared beside the ring */
+    check_linear(p, BC_WEIGHT_PLANES, 83, 20000, 2, 1);   /* too wide for that, and for a turn */
+    check_linear(p, BC_WEIGHT_DENSE, 21, 20000, BC_F32, 1);
     /* wider than the shared memory of older cards, and than one turn of a block's threads */
     check_prepare(p, 14336, 2, 1.0f);
     check_prepare(p, 28672, 1, 1.0f);

@@ -59,8 +59,8 @@ typedef struct bc_unrotate_args {
     BC_AT(float) rotated; /* f32 [n, width]; changed */
     BC_AT(float) out;     /* f32 [n, width] */
     int cols, width, block;
-    BC_AT(const float) sign; /* 0: no rotation */
-    BC_AT(const int32_t) perm;
+    BC_AT(const uint32_t)
+    places;     /* where an element is, and in the top bit its sign; 0: no rotation */
     int shared; /* 1: the launch gives shared memory for a vector */
 } bc_unrotate_args;
 

@@ -199,7 +199,7 @@ BC_KERNEL BC_BOUNDS(128, 3) bc_back_codes(const bc_back_args p) { bc_back<true>(
 
 // ---- back to the order of the inputs ----
 
-// x[perm[i]] = sign[i] (H y)[i]. One block per token.
+// The inverse of a rotation: the transform, and every element back to its place. One block per token.
 BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
 {
     BC_DYNAMIC_SHARED(vector);
@@ -210,14 +210,14 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
     bc_wait_for_inputs();
     for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
         bc_sixteen v = bc_load16(y + i);
-        if (p.sign) bc_butterflies<BC_SHARE>(v.v, p.block);
-        bc_put16(x + i, v);
+        bc_butterflies<BC_SHARE>(v.v, p.block);
+        bc_put_slots(x, i, v);
     }
     bc_sync();
-    if (p.sign) bc_hadamard_block(x, p.width, p.block);
-    const float divisor = p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f;
+    bc_hadamard_block(x, p.width, p.block);
+    const float divisor = bc_divisor(p.block);
     for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
-        const float v = x[i] * divisor;
-        out[p.perm ? p.perm[i] : i] = p.sign ? p.sign[i] * v : v;
+        const uint32_t place = p.places ? p.places[i] : (uint32_t)i;
+        out[i] = bc_flipped(x[bc_gpu_slot((int)(place & BC_PLACE))] * divisor, place);
     }
 }

@@ -51,6 +51,20 @@ BC_DEVICE int bc_warp_sum(int v)
 #endif
 }
 
+// The largest over the 32 lanes, in every lane.
+BC_DEVICE int bc_warp_max(int v)
+{
+#if __CUDA_ARCH__ >= 800
+    return __reduce_max_sync(0xffffffffu, v);
+#else
+    for (int mask = 16; mask; mask /= 2) {
+        const int other = bc_shuffle_xor(v, mask);
+        v = other > v ? other : v;
+    }
+    return v;
+#endif
+}
+
 // acc + sum of four products of unsigned bytes of u with signed bytes of s.
 BC_DEVICE int bc_dot4_us(uint32_t u, uint32_t s, int acc)
 {
@@ -190,6 +204,7 @@ BC_DEVICE void bc_put(void *p, const bc_words4 &v)
     *(uint4 *)p = make_uint4(v.w[0], v.w[1], v.w[2], v.w[3]);
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return atomicAdd(p, v); }
+BC_DEVICE void bc_atomic_max(int *p, int v) { atomicMax(p, v); }
 BC_DEVICE void bc_fence() { __threadfence(); }
 
 // Programmatic dependent launch: a kernel may begin before the one before it in the stream has ended (compute

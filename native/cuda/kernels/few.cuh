@@ -2,41 +2,47 @@
 #pragma once
 
 // A warp goes through its columns plane by plane. Shared memory, in this order: each lane's ring, STAGES x (1 and, where the
-// tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][TOKENS] sums; i8
-// [n, cols] the tokens where they are not STREAMED.
+// tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][PITCH] sums; i8
+// [n, pitch] the tokens where they are not STREAMED; f32 [width] of a vector that is prepared here.
 template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     static const int TOKENS = SUMS::TOKENS, LOADS = SUMS::LOADS;
+    static const int STAGE = (1 + (STREAMED ? LOADS : 0)) * BC_STEP_BYTES;
     typedef SUMS sums;
     const bc_linear_args &p;
     const bc_team team;
     uint8_t *ring; // this lane's 16 bytes of its warp's first operand
     int *totals;
     int8_t *tokens;
-    int stage, stage_bytes;
+    int mine;              // where in them this lane's 16 bytes of the first 64 columns are
+    int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
     bc_copy_cursor ahead;
 
     BC_DEVICE bc_few(const bc_linear_args &args, uint8_t *shared) : p(args), team(args)
     {
         stage = 0;
-        stage_bytes = (1 + (STREAMED ? LOADS : 0)) * BC_STEP_BYTES;
-        ring = shared + (int)threadIdx.x / 32 * STAGES * stage_bytes + threadIdx.x % 32 * 16;
-        totals = (int *)(shared + blockDim.x / 32 * STAGES * stage_bytes);
+        multiplied = (STAGES - 1) * STAGE;
+        ring = shared + (int)threadIdx.x / 32 * STAGES * STAGE + threadIdx.x % 32 * 16;
+        totals = (int *)(shared + blockDim.x / 32 * STAGES * STAGE);
         tokens = (int8_t *)(totals + 2 * total_ints() * p.teams);
+        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() +
+               threadIdx.x % 4 * 16 * sums::WIDENED;
         ahead.begin(p, team);
     }
-    BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * TOKENS; }
-    BC_DEVICE void copy_tokens(int to, int step)
+    BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * sums::PITCH; }
+    // Bytes from a token to the next
+    BC_DEVICE int token_pitch() const { return bc_gpu_token_pitch(sums::WIDENED * p.cols); }
+    BC_DEVICE float *vector() const { return (float *)(tokens + p.n * token_pitch()); }
+    // This lane's 16 bytes of its token, of the 64 columns from `column` on
+    BC_DEVICE const int8_t *token(int k, int column) const
+    {
+        const int t = bc_least(sums::token_of_lane(k), p.n - 1);
+        return p.a + (t * p.a_stride + column + (int)threadIdx.x % 4 * 16);
+    }
+    BC_DEVICE void copy_tokens(int to, int column)
     {
 #pragma unroll
         for (int k = 0; k < LOADS; k++)
-            bc_copy_ahead(ring + to * stage_bytes + (1 + k) * BC_STEP_BYTES,
-                          token(p.a, p.a_stride, k, step));
-    }
-    // This lane's 16 bytes of its token in a step
-    BC_DEVICE const int8_t *token(const int8_t *a, int stride, int k, int step) const
-    {
-        return a + (int64_t)bc_least(sums::token_of_lane(k), p.n - 1) * stride +
-               step * BC_STEP_COLS + threadIdx.x % 4 * 16;
+            bc_copy_ahead(ring + to + (1 + k) * BC_STEP_BYTES, token(k, column));
     }
     // Before the inputs are there: weights only. Where tokens are streamed, each stage's copies are one group, made when
     // the tokens are there.
@@ -44,53 +50,57 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     {
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
-            if (ahead.valid(p)) {
-                bc_copy_ahead(ring + i * stage_bytes, ahead.mine());
+            if (ahead.left) {
+                bc_copy_ahead(ring + i * STAGE, ahead.at);
                 ahead.go_on(p, team);
             }
             if (!STREAMED) bc_copy_group();
         }
         for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += blockDim.x) totals[i] = 0;
+        for (int unit = team.unit; unit < p.first[p.count]; unit += team.units_on)
+            bc_unit_fetch(p, team, unit);
     }
     BC_DEVICE void fill_tokens()
     {
         if (!STREAMED) {
             for (int t = 0; t < p.n; t++)
                 for (int c = threadIdx.x * 16; c < p.cols; c += blockDim.x * 16)
-                    bc_put(tokens + t * p.cols + c, bc_load(p.a + (int64_t)t * p.a_stride + c));
+                    bc_put(tokens + t * token_pitch() + c,
+                           bc_load(p.a + (int64_t)t * p.a_stride + c));
             return;
         }
         bc_copy_cursor first;
         first.begin(p, team);
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
-            if (first.valid(p)) {
-                copy_tokens(i, first.step);
+            if (first.left) {
+                copy_tokens(i * STAGE, first.column);
                 first.go_on(p, team);
             }
             bc_copy_group();
         }
     }
-    BC_DEVICE void multiply(sums *s, int step)
+    BC_DEVICE void multiply(sums *s, int column)
     {
         bc_copied<STAGES - 2>();
-        const uint8_t *from = ring + stage * stage_bytes;
+        const uint8_t *from = ring + stage;
         bc_words4 b[LOADS];
 #pragma unroll
         for (int k = 0; k < LOADS; k++)
-            b[k] = bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
-                                    : (const void *)token(tokens, p.cols, k, step));
+            b[k] =
+                bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
+                                 : (const void *)(tokens + mine + sums::WIDENED * column + 16 * k));
         s->multiply(bc_load(from), b);
-        if (ahead.valid(p)) {
-            const int to = stage ? stage - 1 : STAGES - 1; // what was multiplied before
-            bc_copy_ahead(ring + to * stage_bytes, ahead.mine());
-            if (STREAMED) copy_tokens(to, ahead.step);
+        if (ahead.left) {
+            bc_copy_ahead(ring + multiplied, ahead.at);
+            if (STREAMED) copy_tokens(multiplied, ahead.column);
             ahead.go_on(p, team);
         }
         bc_copy_group();
-        stage = stage + 1 == STAGES ? 0 : stage + 1;
+        multiplied = stage;
+        stage = stage == (STAGES - 1) * STAGE ? 0 : stage + STAGE;
     }
-    BC_DEVICE void run()
+    BC_DEVICE void run(const bc_tokens &t)
     {
         const int all = p.first[p.count];
         int turn = 0;
@@ -103,29 +113,48 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
                 for (int k = bc_unit_matrix(p, own, part).n_planes; k > 0; k--) {
                     s.times3();
 #pragma unroll 1
-                    for (int step = team.begin; step < team.end; step++) multiply(&s, step);
+                    for (int column = team.begin * BC_STEP_COLS; column < team.end * BC_STEP_COLS;
+                         column += BC_STEP_COLS)
+                        multiply(&s, column);
                 }
-                s.add_to(total + part * BC_TEAM_ROWS * TOKENS, p.n);
+                s.add_to(total + part * BC_TEAM_ROWS * sums::PITCH, p.n);
             }
             bc_sync();
-            if (own < all) bc_unit_write(p, { p.scale, p.sum }, team, own, total, TOKENS);
+            if (own < all) bc_unit_write<TOKENS, sums::PITCH>(p, t, team, own, total);
         }
     }
 };
 
-#define BC_FEW(name, sums, stages, streamed, threads)                                              \
+#define BC_FEW(name, tiles, stages, streamed, threads)                                             \
     BC_KERNEL BC_BOUNDS(threads, 1) name(const bc_linear_args p)                                   \
     {                                                                                              \
         BC_DYNAMIC_SHARED(shared);                                                                 \
-        bc_few<sums, stages, streamed> few(p, shared);                                             \
+        bc_few<bc_high_sums<tiles>, stages, streamed> few(p, shared);                              \
         few.fill_ring();                                                                           \
         bc_let_next_begin();                                                                       \
         bc_wait_for_inputs();                                                                      \
         few.fill_tokens();                                                                         \
         bc_sync();                                                                                 \
-        few.run();                                                                                 \
+        few.run({ p.scale, p.sum });                                                               \
     }
-BC_FEW(bc_few_1, bc_dot_sums, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
-BC_FEW(bc_few_8, bc_high_sums<1>, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
-BC_FEW(bc_few_32, bc_high_sums<4>, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
+BC_FEW(bc_few_8, 1, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
+BC_FEW(bc_few_32, 4, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
 #undef BC_FEW
+
+// One token: every block prepares the vector for itself, while its first weights are on their way. That is sooner than a
+// kernel of its own, whose end all others wait for.
+BC_KERNEL BC_BOUNDS(BC_GPU_FEW_THREADS, 1) bc_one(const bc_one_args p)
+{
+    BC_DYNAMIC_SHARED(shared);
+    BC_SHARED bc_prepare_room room;
+    bc_few<bc_single_sums, BC_GPU_FEW_STAGES, false> few(p.linear, shared);
+    bc_prepare_constants constants = {};
+    few.fill_ring();
+    bc_prepare_begin(p.source, &room, &constants);
+    bc_let_next_begin();
+    bc_wait_for_inputs();
+    bc_prepare_vector<BC_FROM_X, 1, true>(p.source, 0, few.vector(), few.tokens, p.linear.cols,
+                                          &room, constants);
+    bc_sync();
+    few.run({ &room.scale, &room.sum });
+}

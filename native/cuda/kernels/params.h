@@ -18,13 +18,14 @@ enum {
     BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
     BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
     BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
+    BC_GPU_DOZEN_PITCH = 33, /* integers from a row's sums to the next row's, of up to 32 tokens */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */
-    BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements at a time, */
-    BC_GPU_PREPARE_SHARE = 16,     /* and so many times, at most: 32,768 elements of a vector */
-    BC_GPU_PREPARE_TURNS = 2,
-    BC_GPU_LEAST_PART = 64, /* positions of a part of a context, at least */
+    BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
+    BC_GPU_PREPARE_SHARE = 16,
+    BC_GPU_PREPARE_TURNS = 2, /* so many times in wide vectors: 32,768 elements at most */
+    BC_GPU_LEAST_PART = 64,   /* positions of a part of a context, at least */
     BC_GPU_ATTEND_THREADS = 128,
     BC_GPU_FAST_THREADS = 256,
     BC_GPU_FLASH_THREADS = 128,
@@ -32,6 +33,18 @@ enum {
 };
 
 /* ---- one vector per token: what matrices multiply ---- */
+
+#ifdef BC_DEVICE
+#define BC_BOTH BC_DEVICE
+#else
+#define BC_BOTH static inline
+#endif
+
+/* Where element e of a vector lies in a block's shared memory: threads that have sixteen neighbours each find them in
+ * banks of their own. Its bits are combined by exclusive or, so slot(a | b) = slot(a) ^ slot(b) where a & b is 0. */
+BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 12); }
+/* Bytes from a token to the next there, for the same reason. `cols` is a multiple of 64. */
+BC_BOTH int bc_gpu_token_pitch(int cols) { return cols | 64; }
 
 /* Where a token's keys and values are. */
 typedef struct bc_gpu_place {
@@ -57,18 +70,19 @@ typedef struct bc_prepare_args {
     /* BC_FROM_SWIGLU: f32 [n, width] each */
     BC_AT(const float) gate;
     BC_AT(const float) up;
-    /* the rotation: sign 0: none, perm 0: none; block of the Hadamard transform */
-    BC_AT(const float) sign;
-    BC_AT(const int32_t) perm;
-    int block;
-    int placed; /* 1: the elements lie in the rotation's order already: perm is then 0 */
+    /* the rotation: element i is the one at bc_gpu_slot order[i], negated where the top bit is set; 0: none, or it was done
+     * already. Then transforms of `block` elements (1: none). moves 1: elements change places */
+    BC_AT(const uint32_t) order;
+    int block, moves;
+    int placed; /* 1: the elements come in the rotation's order, and with its signs */
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
     int a_stride;
     BC_AT(float) scale;
     BC_AT(int32_t) sum;
-    BC_AT(float) work; /* f32 [n, width]; 0: it fits into shared memory */
+    BC_AT(float)
+    work; /* f32 [n, width]; 0: a vector fits into shared memory, and all threads into a turn */
 } bc_prepare_args;
 
 /* ---- matrices: on the device a row, or a group of a plane, is padded with zeros to a multiple of BC_GPU_COL_PAD
@@ -81,6 +95,7 @@ typedef struct bc_matrix_args {
     BC_AT(const float) bias; /* or 0 */
     BC_AT(float) y;          /* f32 [n, y_stride] */
     int y_stride;
+    int add;            /* 1: y +=, of planes and up to 32 tokens only */
     int rows, n_planes; /* n_planes 0: int8 codes [rows, cols] */
 } bc_matrix_args;
 
@@ -96,15 +111,23 @@ typedef struct bc_linear_args {
     BC_AT(const int32_t) sum;
     int tiled;  /* how planes lie: see tiled.cuh */
     int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
-    BC_AT(const int32_t) places; /* 0: at r */
-    int warps;                   /* one token, or few: warps that share a tile's columns, */
-    int warp_steps;              /* each so many steps of 64 columns, */
-    int teams;                   /* and how many such teams a block of few tokens has */
+    /* top bit: negated, as the next rotation wants it; 0: at r */
+    BC_AT(const uint32_t) places;
+    int warps;      /* one token, or few: warps that share a tile's columns, */
+    int warp_steps; /* each so many steps of 64 columns, */
+    int teams;      /* and how many such teams a block of few tokens has */
     int splits; /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;
     int partial_stride;
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
 } bc_linear_args;
+
+/* One token whose vector (x, and nothing to add to it) every block prepares for itself: source's outputs, and linear's a,
+ * scale and sum, are not used. */
+typedef struct bc_one_args {
+    bc_linear_args linear;
+    bc_prepare_args source;
+} bc_one_args;
 
 typedef struct bc_arrange_args {
     BC_AT(const uint32_t) from; /* `groups` groups of one plane, [groups, cols] */

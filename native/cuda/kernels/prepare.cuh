@@ -1,97 +1,73 @@
-// prepare.cuh - one vector per token, from where it comes to what matrices multiply: residual added, normed, rotated,
-// rounded to int8. One block per token, sixteen neighbouring elements per thread: the stages of the Hadamard transform
-// cost least in registers, and the fewer instructions there are the sooner the matrices begin, since nothing else runs
-// meanwhile. The arithmetic and its order are the CPU's (rmsnorm, hadamard, quantize_i8 of kernels_scalar.c).
+// prepare.cuh - one vector, from where it comes to what matrices multiply: residual added, normed, rotated, rounded to
+// int8, by one block. The arithmetic and its order are the CPU's (rmsnorm, hadamard, quantize_i8 of kernels_scalar.c).
+//
+// Nothing else can go on meanwhile, so what counts is the way from the first instruction to the last: constants are
+// asked for before the inputs are there, elements lie in shared memory so that threads that have sixteen or four neighbours
+// each find them in banks of their own (bc_gpu_slot), largest element and sum are found by a warp's reductions and one atomic each. Loads and rounding take four
+// elements per thread, the transform sixteen neighbours: its stages cost least in registers.
 #pragma once
 
 enum { BC_SHARE = BC_GPU_PREPARE_SHARE };
+const uint32_t BC_PLACE = 0x7fffffffu; // of an index whose top bit is a sign
 
+BC_DEVICE float bc_flipped(float v, uint32_t index)
+{
+    return bc_bits_to_float(bc_float_to_bits(v) ^ (index & ~BC_PLACE));
+}
+
+struct bc_four {
+    float v[4];
+};
 struct bc_sixteen {
     float v[BC_SHARE];
 };
 
+BC_DEVICE bc_four bc_load_four(const float *p)
+{
+    const bc_words4 w = bc_load(p);
+    bc_four out;
+#pragma unroll
+    for (int k = 0; k < 4; k++) out.v[k] = bc_bits_to_float(w.w[k]);
+    return out;
+}
+BC_DEVICE void bc_put_four(float *p, const bc_four &v)
+{
+    bc_words4 w;
+#pragma unroll
+    for (int k = 0; k < 4; k++) w.w[k] = bc_float_to_bits(v.v[k]);
+    bc_put(p, w);
+}
 BC_DEVICE bc_sixteen bc_load16(const float *p)
 {
     bc_sixteen out;
 #pragma unroll
-    for (int i = 0; i < BC_SHARE / 4; i++) {
-        const bc_words4 w = bc_load(p + 4 * i);
+    for (int i = 0; i < BC_SHARE; i += 4) {
+        const bc_four four = bc_load_four(p + i);
 #pragma unroll
-        for (int k = 0; k < 4; k++) out.v[4 * i + k] = bc_bits_to_float(w.w[k]);
+        for (int k = 0; k < 4; k++) out.v[i + k] = four.v[k];
     }
     return out;
 }
-BC_DEVICE void bc_put16(float *p, const bc_sixteen &v)
-{
-#pragma unroll
-    for (int i = 0; i < BC_SHARE / 4; i++) {
-        bc_words4 w;
-#pragma unroll
-        for (int k = 0; k < 4; k++) w.w[k] = bc_float_to_bits(v.v[4 * i + k]);
-        bc_put(p + 4 * i, w);
-    }
-}
 
-// The elements of x that sixteen indices name.
-BC_DEVICE bc_sixteen bc_gather16(const float *x, const int32_t *indices)
+// Elements i .. i + 15 of a vector in shared memory
+BC_DEVICE void bc_put_slots(float *x, int i, const bc_sixteen &v)
 {
+    const int at = bc_gpu_slot(i);
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k += 4)
+        bc_put_four(x + (at ^ k), { v.v[k], v.v[k + 1], v.v[k + 2], v.v[k + 3] });
+}
+BC_DEVICE bc_sixteen bc_load_slots(const float *x, int i)
+{
+    const int at = bc_gpu_slot(i);
     bc_sixteen out;
 #pragma unroll
     for (int k = 0; k < BC_SHARE; k += 4) {
-        const bc_words4 at = bc_load(indices + k);
+        const bc_four four = bc_load_four(x + (at ^ k));
 #pragma unroll
-        for (int e = 0; e < 4; e++) out.v[k + e] = x[at.w[e]];
+        for (int e = 0; e < 4; e++) out.v[k + e] = four.v[e];
     }
     return out;
-}
-
-// ---- the elements before the rotation; a thread's turn is sixteen of them ----
-
-BC_DEVICE int bc_turn_element(int turn)
-{
-    return (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
-}
-
-struct bc_element_source {
-    const float *x, *gate, *up;
-    float inverse_rms;
-};
-
-// Elements i .. i + 15, i < width
-template <int SOURCE>
-BC_DEVICE bc_sixteen bc_elements(const bc_prepare_args &p, const bc_element_source &from, int i)
-{
-    bc_sixteen v = bc_load16((SOURCE == BC_FROM_SWIGLU ? from.gate : from.x) + i);
-    if (SOURCE == BC_FROM_SWIGLU) {
-        const bc_sixteen up = bc_load16(from.up + i);
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k++) v.v[k] = v.v[k] / (1.0f + bc_exp(-v.v[k])) * up.v[k];
-    } else if (p.norm) {
-        const bc_sixteen norm = bc_load16(p.norm + i);
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k++) v.v[k] = v.v[k] * from.inverse_rms * norm.v[k];
-    }
-    return v;
-}
-
-// x += y in place; 1 / rms of the sum
-BC_DEVICE float bc_add_and_measure(const bc_prepare_args &p, float *x, const float *y, double *room)
-{
-    bc_wide_sum squares = bc_no_squares();
-#pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
-        bc_sixteen v = bc_load16(x + i);
-        if (y) {
-            const bc_sixteen more = bc_load16(y + i);
-#pragma unroll
-            for (int k = 0; k < BC_SHARE; k++) v.v[k] += more.v[k];
-            bc_put16(x + i, v);
-        }
-#pragma unroll
-        for (int k = 0; k < BC_SHARE; k++) bc_add_square(&squares, v.v[k]);
-    }
-    const double sum = bc_block_sum(bc_squares(squares), room);
-    return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
 }
 
 // ---- the Hadamard transform ----
@@ -112,173 +88,255 @@ template <int COUNT> BC_DEVICE void bc_butterflies(float *v, int block)
     }
 }
 
-// Stages h, 2 h, .. of all elements in shared memory, COUNT elements apart by 2^shift = h at a time.
-template <int COUNT> BC_DEVICE void bc_hadamard_pass(float *x, int n, int shift)
+// Stages 2^SHIFT, 2^(SHIFT+1), .. of all elements, COUNT elements apart by 2^SHIFT at a time.
+template <int COUNT, int SHIFT> BC_DEVICE void bc_hadamard_pass(float *x, int n)
 {
 #pragma unroll 1
     for (int item = threadIdx.x; item < n / COUNT; item += blockDim.x) {
-        float v[COUNT], *at = x + ((item >> shift) * COUNT << shift) + (item & ((1 << shift) - 1));
+        float v[COUNT];
+        const int at =
+            bc_gpu_slot(((item >> SHIFT) * COUNT << SHIFT) + (item & ((1 << SHIFT) - 1)));
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) v[i] = at[i << shift];
+        for (int i = 0; i < COUNT; i++) v[i] = x[at ^ bc_gpu_slot(i << SHIFT)];
         bc_butterflies<COUNT>(v, COUNT);
 #pragma unroll
-        for (int i = 0; i < COUNT; i++) at[i << shift] = v[i];
+        for (int i = 0; i < COUNT; i++) x[at ^ bc_gpu_slot(i << SHIFT)] = v[i];
     }
     bc_sync();
 }
 
-// The stages behind those of a thread's sixteen.
+template <int SHIFT> BC_DEVICE void bc_hadamard_rest(float *x, int n, int block)
+{
+    if (8 << SHIFT <= block)
+        bc_hadamard_pass<8, SHIFT>(x, n);
+    else if (4 << SHIFT <= block)
+        bc_hadamard_pass<4, SHIFT>(x, n);
+    else if (2 << SHIFT <= block)
+        bc_hadamard_pass<2, SHIFT>(x, n);
+}
+
+// The stages behind those of a thread's sixteen; block at most 32,768.
 BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
 {
-    int shift = 4;
-#pragma unroll 1
-    for (; 16 << shift <= block; shift += 4) bc_hadamard_pass<16>(x, n, shift);
-    if (8 << shift <= block)
-        bc_hadamard_pass<8>(x, n, shift);
-    else if (4 << shift <= block)
-        bc_hadamard_pass<4>(x, n, shift);
-    else if (2 << shift <= block)
-        bc_hadamard_pass<2>(x, n, shift);
+    if (block < 256) return bc_hadamard_rest<4>(x, n, block);
+    bc_hadamard_pass<16, 4>(x, n);
+    if (block < 4096) return bc_hadamard_rest<8>(x, n, block);
+    bc_hadamard_pass<16, 8>(x, n);
+    bc_hadamard_rest<12>(x, n, block);
 }
 
-// Sixteen elements with their signs, through their first stages.
-BC_DEVICE void bc_turn_signs(bc_sixteen *v, const bc_sixteen &sign, int block)
-{
-#pragma unroll
-    for (int k = 0; k < BC_SHARE; k++) v->v[k] = sign.v[k] * v->v[k];
-    bc_butterflies<BC_SHARE>(v->v, block);
-}
+// What the stages of a transform grow a vector by.
+BC_DEVICE float bc_divisor(int block) { return block > 1 ? 1.0f / sqrtf((float)block) : 1.0f; }
 
-// Elements i .. i + 15 get their signs and their first stages, and go to x.
-BC_DEVICE void bc_rotate_share(const bc_prepare_args &p, bc_sixteen *v, int i, float *x)
-{
-    if (p.sign) bc_turn_signs(v, bc_load16(p.sign + i), p.block);
-    bc_put16(x + i, *v);
-}
+// ---- the steps of bc_prepare_vector ----
 
-// All elements to `to`, as they are.
-template <int SOURCE>
-BC_DEVICE void bc_put_elements(const bc_prepare_args &p, const bc_element_source &from, float *to)
-{
-#pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE)
-        bc_put16(to + i, bc_elements<SOURCE>(p, from, i));
-}
-
-template <int SOURCE>
-BC_DEVICE void bc_rotate_straight(const bc_prepare_args &p, const bc_element_source &from, float *x)
-{
-#pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
-        bc_sixteen v = bc_elements<SOURCE>(p, from, i);
-        bc_rotate_share(p, &v, i, x);
-    }
-}
-
-// A permutation needs the whole vector: it is put down first, and comes back in its new order.
-template <int SOURCE>
-BC_DEVICE void bc_rotate_permuted(const bc_prepare_args &p, const bc_element_source &from, float *x)
-{
-    bc_put_elements<SOURCE>(p, from, x);
-    bc_sync();
-    bc_sixteen v[BC_GPU_PREPARE_TURNS];
-#pragma unroll
-    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++) {
-        const int i = bc_turn_element(turn);
-        if (i >= p.width) continue;
-        v[turn] = bc_gather16(x, p.perm + i);
-    }
-    bc_sync();
-#pragma unroll
-    for (int turn = 0; turn < BC_GPU_PREPARE_TURNS; turn++)
-        if (bc_turn_element(turn) < p.width) bc_rotate_share(p, &v[turn], bc_turn_element(turn), x);
-}
-
-// ---- rounding ----
-
-struct bc_rounded_vector {
+// A vector on its way. Shared memory: x f32 [width] (or, where that is too much for the card, global memory), and a room.
+struct bc_prepare_room {
+    double sums[32];
+    int top, sum; // 0 at first
     float scale;
-    int sum;
 };
 
-// out i8 [stride] = round(127 x / max|x|) of x times `divisor`, 0 behind its end; scale and sum in every thread.
-BC_DEVICE bc_rounded_vector bc_round_vector(const bc_prepare_args &p, const float *x, float divisor,
-                                            int8_t *out, int stride, int *room)
+// What is asked for before the inputs are there: of the elements that a thread has first.
+struct bc_prepare_constants {
+    bc_four norm;
+    bc_words4 order[BC_SHARE / 4];
+};
+
+BC_DEVICE void bc_load_order(const bc_prepare_args &p, int i, bc_words4 order[BC_SHARE / 4])
 {
+#pragma unroll
+    for (int k = 0; k < BC_SHARE / 4; k++) order[k] = bc_load(p.order + i + 4 * k);
+}
+
+BC_DEVICE void bc_prepare_begin(const bc_prepare_args &p, bc_prepare_room *room,
+                                bc_prepare_constants *c)
+{
+    const int mine = (int)threadIdx.x;
+    if (mine == 0) room->top = room->sum = 0;
+    if (p.norm && 4 * mine < p.width) c->norm = bc_load_four(p.norm + 4 * mine);
+    if (p.order && BC_SHARE * mine < p.width) bc_load_order(p, BC_SHARE * mine, c->order);
+    // further ones, which a token's weights have pushed out of the cache since the last one; sectors of 32 bytes
+    for (int i = 8 * mine + 4 * (int)blockDim.x; p.norm && i < p.width; i += 8 * blockDim.x)
+        bc_prefetch(p.norm + i);
+    for (int i = 8 * mine + BC_SHARE * (int)blockDim.x; p.order && i < p.width; i += 8 * blockDim.x)
+        bc_prefetch(p.order + i);
+}
+
+// Element i .. i + 3 of the token's vector, the residual added.
+template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, int64_t at)
+{
+    bc_four v = bc_load_four((SOURCE == BC_FROM_SWIGLU ? p.gate : p.x) + at);
+    if (SOURCE == BC_FROM_SWIGLU) {
+        const bc_four up = bc_load_four(p.up + at);
+#pragma unroll
+        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] / (1.0f + bc_exp(-v.v[k])) * up.v[k];
+    } else if (p.y) {
+        const bc_four y = bc_load_four(p.y + at);
+#pragma unroll
+        for (int k = 0; k < 4; k++) v.v[k] += y.v[k];
+        bc_put_four(p.x + at, v);
+    }
+    return v;
+}
+
+// The vector of the token at `row` into x, normed.
+template <int SOURCE>
+BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
+                              bc_prepare_room *room, const bc_prepare_constants &c)
+{
+    bc_wide_sum squares = bc_no_squares();
+#pragma unroll 1
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+        const bc_four v = bc_take_four<SOURCE>(p, row + i);
+        bc_put_four(x + bc_gpu_slot(i), v);
+        if (p.norm) {
+#pragma unroll
+            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+        } else if (p.plain) {
+            bc_put_four(p.plain + row + i, v);
+        }
+    }
+    if (!p.norm) return;
+    const double sum = bc_block_sum(bc_squares(squares), room->sums);
+    const float inverse_rms = 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+    bc_four norm = c.norm;
+#pragma unroll 1
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+        float *at = x + bc_gpu_slot(i);
+        bc_four v = bc_load_four(at);
+        if (i >= (int)blockDim.x * 4) norm = bc_load_four(p.norm + i);
+#pragma unroll
+        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
+        bc_put_four(at, v);
+        if (p.plain) bc_put_four(p.plain + row + i, v);
+    }
+}
+
+BC_DEVICE bc_sixteen bc_gather(const float *x, const bc_words4 order[BC_SHARE / 4])
+{
+    bc_sixteen v;
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++) {
+        v.v[k] = x[order[k / 4].w[k % 4] & BC_PLACE];
+    }
+    return v;
+}
+BC_DEVICE void bc_flip(bc_sixteen *v, const bc_words4 order[BC_SHARE / 4])
+{
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++) v->v[k] = bc_flipped(v->v[k], order[k / 4].w[k % 4]);
+}
+
+// x in the order and with the signs of the rotation, and its first stages. TURNS: sixteen elements that a thread has, at most.
+template <int TURNS>
+BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c)
+{
+    bc_sixteen v[TURNS];
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) {
+        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
+        if (i >= p.width) continue;
+        if (p.order && turn) bc_load_order(p, i, c.order);
+        v[turn] = p.moves ? bc_gather(x, c.order) : bc_load_slots(x, i);
+        if (p.order) bc_flip(&v[turn], c.order);
+        bc_butterflies<BC_SHARE>(v[turn].v, p.block);
+    }
+    if (p.moves) bc_sync(); // all have read
+#pragma unroll
+    for (int turn = 0; turn < TURNS; turn++) {
+        const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
+        if (i < p.width) bc_put_slots(x, i, v[turn]);
+    }
+    bc_sync();
+}
+
+// Four bytes a, b, c, d as 0 a 0 c and 0 b 0 d (bc_single_sums)
+BC_DEVICE void bc_put_widened(int8_t *p, uint32_t bytes)
+{
+    ((uint32_t *)p)[0] = (bytes & 0x00ff00ffu) << 8;
+    ((uint32_t *)p)[1] = bytes & 0xff00ff00u;
+}
+
+// out i8 [stride], or WIDENED [2 stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. The room's scale and sum are right once
+// all threads have met.
+template <bool WIDENED>
+BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t *out, int stride,
+                               bc_prepare_room *room)
+{
+    const float divisor = bc_divisor(p.block);
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
 #pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
-        const bc_sixteen v = bc_load16(x + i);
+    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+        const bc_four v = bc_load_four(x + bc_gpu_slot(i));
 #pragma unroll
-        for (int k = 0; k < BC_SHARE; k++) {
+        for (int k = 0; k < 4; k++) {
             const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
             top = bits > top ? bits : top;
         }
     }
-    top = bc_block_max(top, room);
-    const bc_rounding rounding = bc_rounding_of(top);
+    top = bc_warp_max(top);
+    if (threadIdx.x % 32 == 0) bc_atomic_max(&room->top, top);
+    bc_sync();
+    const bc_rounding rounding = bc_rounding_of(room->top);
     int sum = 0;
 #pragma unroll 1
-    for (int i = threadIdx.x * BC_SHARE; i < stride; i += blockDim.x * BC_SHARE) {
-        bc_words4 packed = { { 0, 0, 0, 0 } };
+    for (int i = threadIdx.x * 4; i < stride; i += blockDim.x * 4) {
+        uint32_t packed = 0;
         if (rounding.usable && i < p.width) {
-            const bc_sixteen v = bc_load16(x + i);
+            const bc_four v = bc_load_four(x + bc_gpu_slot(i));
 #pragma unroll
-            for (int k = 0; k < BC_SHARE; k++) {
+            for (int k = 0; k < 4; k++) {
                 const int q = bc_rounded(rounding, v.v[k] * divisor);
                 sum += q;
-                packed.w[k / 4] |= (uint32_t)(q & 255) << 8 * (k % 4);
+                packed |= (uint32_t)(q & 255) << 8 * k;
             }
         }
-        bc_put(out + i, packed);
+        if (WIDENED)
+            bc_put_widened(out + 2 * i, packed);
+        else
+            *(uint32_t *)(out + i) = packed;
     }
-    return { rounding.scale, bc_block_sum(sum, room) };
+    sum = bc_warp_sum(sum);
+    if (threadIdx.x % 32 == 0) bc_atomic_add(&room->sum, sum);
+    if (threadIdx.x == 0) room->scale = rounding.scale;
 }
 
-// What the stages of a transform grow a vector by.
-BC_DEVICE float bc_divisor(const bc_prepare_args &p)
+// All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
+template <int SOURCE, int TURNS, bool WIDENED>
+BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x, int8_t *out,
+                                 int stride, bc_prepare_room *room, bc_prepare_constants &c)
 {
-    return p.sign ? 1.0f / sqrtf((float)p.block) : 1.0f;
-}
-
-// ---- the kernel ----
-
-// A token's weights have pushed these out of the cache since the last one.
-BC_DEVICE void bc_fetch_constants(const bc_prepare_args &p)
-{
-    for (int i = threadIdx.x * 8; i < p.width; i += blockDim.x * 8) { // sectors of 32 bytes
-        if (p.norm) bc_prefetch(p.norm + i);
-        if (p.sign) bc_prefetch(p.sign + i);
-        if (p.perm) bc_prefetch(p.perm + i);
+    bc_take_vector<SOURCE>(p, row, x, room, c);
+    if (!out) return;
+    bc_sync();
+    if (p.order || p.block > 1) {
+        bc_order_vector<TURNS>(p, x, c);
+        bc_hadamard_block(x, p.width, p.block);
     }
+    bc_round_vector<WIDENED>(p, x, out, stride, room);
 }
 
-// `shared`: f32 [width], unless WORK: that is too much for the card.
+// ---- the kernel: one block per token ----
+
+// `shared`: f32 [width], unless WORK: that is too much for the card, or for the threads.
 template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args &p, float *shared)
 {
-    BC_SHARED double room[32];
+    BC_SHARED bc_prepare_room room;
+    bc_prepare_constants constants = {};
     const int t = blockIdx.x;
     const int64_t row = (int64_t)t * p.width;
-    float *x = WORK ? p.work + row : shared;
-    bc_element_source from = { p.x + row, p.gate + row, p.up + row, 1.0f };
     bc_let_next_begin();
-    bc_fetch_constants(p);
+    bc_prepare_begin(p, &room, &constants);
     bc_wait_for_inputs();
-    if (SOURCE == BC_FROM_X && (p.norm || p.y))
-        from.inverse_rms = bc_add_and_measure(p, p.x + row, p.y ? p.y + row : p.y, room);
-    if (p.plain) bc_put_elements<SOURCE>(p, from, p.plain + row);
-    if (!p.a) return;
-    if (p.perm)
-        bc_rotate_permuted<SOURCE>(p, from, x);
-    else
-        bc_rotate_straight<SOURCE>(p, from, x);
+    int8_t *out = p.a ? p.a + (int64_t)t * p.a_stride : nullptr;
+    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1, false>(
+        p, row, WORK ? p.work + row : shared, out, p.a_stride, &room, constants);
+    if (!out) return;
     bc_sync();
-    if (p.sign) bc_hadamard_block(x, p.width, p.block);
-    const bc_rounded_vector rounded = bc_round_vector(
-        p, x, bc_divisor(p), p.a + (int64_t)t * p.a_stride, p.a_stride, (int *)room);
     if (threadIdx.x == 0) {
-        p.scale[t] = rounded.scale;
-        p.sum[t] = rounded.sum;
+        p.scale[t] = room.scale;
+        p.sum[t] = room.sum;
     }
 }
 

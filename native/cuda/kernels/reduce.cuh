@@ -1,4 +1,4 @@
-// reduce.cuh - sums and maxima over a warp and over a block, and what a largest element means for rounding to int8.
+// reduce.cuh - sums and maxima over a warp, sums over a block, and what a largest element means for rounding to int8.
 #pragma once
 
 // A sum of f32 squares that rounds like one in f64. Cards for computing (8.0, 9.0) have the units for that; on cards for
@@ -42,14 +42,6 @@ BC_DEVICE float bc_warp_max(float v)
     }
     return v;
 }
-BC_DEVICE int bc_warp_max(int v)
-{
-    for (int mask = 16; mask; mask /= 2) {
-        const int other = bc_shuffle_xor(v, mask);
-        v = other > v ? other : v;
-    }
-    return v;
-}
 
 // Over all threads of the block, in every thread; `room` has one element per warp. Whole warps only. The second of two
 // calls may use the same room.
@@ -62,16 +54,6 @@ template <typename T> BC_DEVICE T bc_block_sum(T v, T *room)
     if (lane == 0) room[threadIdx.x / 32] = v;
     bc_sync();
     return bc_warp_sum(lane < warps ? room[lane] : (T)0);
-}
-BC_DEVICE int bc_block_max(int v, int *room)
-{
-    const int warps = blockDim.x / 32, lane = threadIdx.x % 32;
-    v = bc_warp_max(v);
-    if (warps == 1) return v;
-    bc_sync();
-    if (lane == 0) room[threadIdx.x / 32] = v;
-    bc_sync();
-    return bc_warp_max(room[lane < warps ? lane : 0]);
 }
 
 // What quantize_i8 of kernels_scalar.c makes of a vector's largest |x|, given as its bits: these order like the numbers,

@@ -15,47 +15,13 @@
 
 enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
 
-// ---- one token: this lane's own S_1 .. S_5 by products of four ----
+// ---- TILES of eight tokens in the eight columns of a product ----
 
-struct bc_dot_sums {
-    static const int TOKENS = 1, LOADS = 1;
-    int v[5];
-
-    BC_DEVICE static int token_of_lane(int) { return 0; }
-    BC_DEVICE void clear()
-    {
-#pragma unroll
-        for (int i = 0; i < 5; i++) v[i] = 0;
-    }
-    BC_DEVICE void times3() // another plane begins
-    {
-#pragma unroll
-        for (int i = 0; i < 5; i++) v[i] = (int)(3u * (uint32_t)v[i]);
-    }
-    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[1])
-    {
-#pragma unroll
-        for (int i = 0; i < 4; i++) bc_digits_dot(w.w[i], b[0].w[i], v);
-    }
-    BC_DEVICE void add_to(int *total, int) const
-    {
-        const int lane = threadIdx.x % 32;
-        uint32_t before = 0;
-#pragma unroll
-        for (int i = 0; i < 5; i++) {
-            int dot = (int)((uint32_t)v[i] - 3 * before);
-            before = (uint32_t)v[i];
-            dot += bc_shuffle_xor(dot, 1);
-            dot += bc_shuffle_xor(dot, 2);
-            if (lane % 4 == 0) bc_atomic_add(&total[lane / 4 * BC_GPU_GROUP + i], dot);
-        }
-    }
-};
-
-// ---- TILES of eight tokens in the eight columns of a product: v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5 ----
-
+// v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5
 template <int TILES> struct bc_high_sums {
-    static const int TOKENS = 8 * TILES, LOADS = TILES;
+    static const int TOKENS = 8 * TILES, LOADS = TILES, WIDENED = 1;
+    // Sums of a row lie so far from those of the next that a warp's additions meet few others in a bank
+    static const int PITCH = TILES == 1 ? TOKENS : BC_GPU_DOZEN_PITCH;
     int v[TILES][3][4];
 
     BC_DEVICE static int token_of_lane(int tile) { return 8 * tile + (int)threadIdx.x % 32 / 4; }
@@ -97,7 +63,7 @@ template <int TILES> struct bc_high_sums {
             }
         }
     }
-    // total [row][TOKENS]
+    // total [row][PITCH]
     BC_DEVICE void add_to(int *total, int n) const
     {
         const int lane = threadIdx.x % 32;
@@ -111,11 +77,70 @@ template <int TILES> struct bc_high_sums {
                 for (int i = 0; i < 5; i++) {
                     const uint32_t s = (uint32_t)v[tile][i / 2][i % 2 * 2 + e];
                     if (token < n)
-                        bc_atomic_add(&total[(lane / 4 * BC_GPU_GROUP + i) * TOKENS + token],
+                        bc_atomic_add(&total[(lane / 4 * BC_GPU_GROUP + i) * PITCH + token],
                                       (int)(s - 3 * before));
                     before = s;
                 }
             }
+    }
+};
+
+// ---- one token, the same in all eight columns ----
+
+// There is room on the tensor cores: the 16 bits of each byte go there as they are, high and low, and the token with zeros
+// where the low ones are (bc_put_widened). No byte has to be chosen. v[0] of H_1 and H_2, [1] of H_3 and H_4; [2] of H_5 of
+// two words, the second one's token in the last four columns.
+struct bc_single_sums {
+    static const int TOKENS = 1, LOADS = 2, WIDENED = 2, PITCH = 1;
+    int v[3][4];
+
+    BC_DEVICE static int token_of_lane(int) { return 0; }
+    BC_DEVICE void clear()
+    {
+#pragma unroll
+        for (int i = 0; i < 12; i++) v[i / 4][i % 4] = 0;
+    }
+    BC_DEVICE void times3()
+    {
+#pragma unroll
+        for (int i = 0; i < 12; i++) v[i / 4][i % 4] = (int)(3u * (uint32_t)v[i / 4][i % 4]);
+    }
+    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[2])
+    {
+        const bool second = threadIdx.x % 32 >= 16; // of this lane's column of the token
+#pragma unroll
+        for (int i = 0; i < 2; i++) {
+            uint32_t last[4];
+#pragma unroll
+            for (int k = 0; k < 2; k++) {
+                const uint32_t word = w.w[2 * i + k], *token = &b[i].w[2 * k];
+                const uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);
+                const uint32_t low[4] = { even * 3, even * 9, odd * 3, odd * 9 },
+                               high[4] = { even * 27, even * 81, odd * 27, odd * 81 };
+                bc_mma_us(v[0], low, token);
+                bc_mma_us(v[1], high, token);
+                last[k] = even * 243;
+                last[2 + k] = odd * 243;
+            }
+            const uint32_t token[2] = { second ? b[i].w[2] : b[i].w[0],
+                                        second ? b[i].w[3] : b[i].w[1] };
+            bc_mma_us(v[2], last, token);
+        }
+    }
+    // total [row]: lane 4 g + t has columns 2 t and 2 t + 1 of group g
+    BC_DEVICE void add_to(int *total, int) const
+    {
+        const int t = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
+        int *rows = total + group * BC_GPU_GROUP;
+        if (t == 2) bc_atomic_add(&rows[4], v[2][2]);
+        if (t) return;
+        uint32_t before = 0;
+#pragma unroll
+        for (int i = 0; i < 5; i++) {
+            const uint32_t s = (uint32_t)v[i / 2][i % 2 * 2];
+            bc_atomic_add(&rows[i], (int)(s - 3 * before));
+            before = s;
+        }
     }
 };
 
@@ -151,46 +176,46 @@ BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
 
 // ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
+// A run is a warp's steps of one plane: within it the next copy is `stride` bytes further.
 struct bc_copy_cursor {
-    const uint8_t *at; // of this unit's part: its step 0
-    int unit, part, plane, step, planes, plane_bytes;
+    const uint8_t *at; // this lane's next 16 bytes
+    int left, stride;  // copies of this run, 0 behind the last run; bytes
+    int column;        // of the tokens
+    int unit, part, plane;
 
-    BC_DEVICE bool valid(const bc_linear_args &p) const { return unit < p.first[p.count]; }
-    BC_DEVICE void find(const bc_linear_args &p)
+    BC_DEVICE void find(const bc_linear_args &p, const bc_team &team)
     {
-        if (!valid(p)) return;
+        left = unit < p.first[p.count] ? team.end - team.begin : 0;
+        if (!left) return;
         const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
-        const int tile = bc_unit_tile(p, unit);
-        planes = m.n_planes;
-        plane_bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
-        at = m.data + (int64_t)tile * BC_STEP_GROUPS * p.cols * planes;
+        const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
+        const int bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
+        stride = m.n_planes * bytes;
+        column = team.begin * BC_STEP_COLS;
+        // a lane without a group repeats the last one's
+        at = m.data + (int64_t)tile * BC_STEP_GROUPS * p.cols * m.n_planes +
+             (int64_t)(team.begin * m.n_planes + plane) * bytes +
+             bc_least(lane / 4 * BC_STEP_COLS, bytes - BC_STEP_COLS) + lane % 4 * 16;
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
         unit = team.unit;
-        part = plane = planes = plane_bytes = 0;
-        at = 0;
-        step = team.begin;
-        find(p);
-    }
-    // This lane's 16 bytes; one without a group repeats the last one's
-    BC_DEVICE const uint8_t *mine() const
-    {
-        const int lane = threadIdx.x % 32;
-        return at + (int64_t)(step * planes + plane) * plane_bytes +
-               bc_least(lane / 4 * BC_STEP_COLS, plane_bytes - BC_STEP_COLS) + lane % 4 * 16;
+        part = plane = 0;
+        find(p, team);
     }
     BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team)
     {
-        if (++step < team.end) return;
-        step = team.begin;
-        if (++plane < planes) return;
-        plane = 0;
-        if (++part == bc_parts_of(p)) {
-            part = 0;
-            unit += team.units_on;
+        at += stride;
+        column += BC_STEP_COLS;
+        if (--left) return;
+        if (++plane == bc_unit_matrix(p, unit, part).n_planes) {
+            plane = 0;
+            if (++part == bc_parts_of(p)) {
+                part = 0;
+                unit += team.units_on;
+            }
         }
-        find(p);
+        find(p, team);
     }
 };
 
@@ -209,25 +234,44 @@ BC_DEVICE float bc_unit_value(const bc_matrix_args &m, const bc_tokens &t, int r
     return m.bias ? y + m.bias[row] : y;
 }
 
-// A team's unit is there: rows to y, or, of gate and up, silu(gate) * up to the first matrix's y at the place where the
-// next matrix's rotation wants it. total i32 [part][row][tokens] is 0 afterwards.
+// What a unit's rows need at their end, on its way into the cache, out of which a token's weights have pushed it. Sectors of
+// 32 bytes.
+BC_DEVICE void bc_unit_fetch(const bc_linear_args &p, const bc_team &team, int unit)
+{
+    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS,
+              end = bc_least(BC_TEAM_ROWS, bc_unit_matrix(p, unit, 0).rows - row0);
+    for (int r = 8 * ((int)threadIdx.x - 32 * p.warps * team.team); r < end;
+         r += 8 * 32 * p.warps) {
+        for (int part = 0; part < bc_parts_of(p); part++)
+            bc_prefetch(bc_unit_matrix(p, unit, part).scales + row0 + r);
+        if (p.paired && p.places) bc_prefetch(p.places + row0 + r);
+    }
+}
+
+// A team's unit is there: rows to y, or added to it, or, of gate and up, silu(gate) * up to the first matrix's y at the
+// place and with the sign that the next matrix's rotation wants. total i32 [part][row][PITCH] is 0 afterwards.
+template <int TOKENS, int PITCH>
 BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const bc_team &team,
-                             int unit, int *total, int tokens)
+                             int unit, int *total)
 {
     const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * tokens;
+    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * TOKENS;
     for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
-        const int r = i / tokens, token = i % tokens, row = row0 + r;
-        const int one = total[i], two = p.paired ? total[all + i] : 0;
-        total[i] = 0;
-        if (p.paired) total[all + i] = 0;
+        const int r = i / TOKENS, token = i % TOKENS, row = row0 + r;
+        int *one_at = total + r * PITCH + token, *two_at = one_at + BC_TEAM_ROWS * PITCH;
+        const int one = *one_at, two = p.paired ? *two_at : 0;
+        *one_at = 0;
+        if (p.paired) *two_at = 0;
         if (row >= m.rows || token >= p.n) continue;
-        const float y = bc_unit_value(m, t, row, token, one);
         float *to = m.y + (int64_t)token * m.y_stride;
-        if (p.paired)
-            to[p.places ? p.places[row] : row] =
-                y / (1.0f + bc_exp(-y)) * bc_unit_value(p.m[1], t, row, token, two);
-        else
-            to[row] = y;
+        const float before = m.add ? to[row] : 0.0f; // asked for together with the scales
+        const float y = bc_unit_value(m, t, row, token, one);
+        if (!p.paired) {
+            to[row] = m.add ? before + y : y;
+            continue;
+        }
+        const uint32_t place = p.places ? p.places[row] : (uint32_t)row;
+        to[place & BC_PLACE] =
+            bc_flipped(y / (1.0f + bc_exp(-y)) * bc_unit_value(p.m[1], t, row, token, two), place);
     }
 }

@@ -78,6 +78,17 @@ BC_DEVICE int bc_warp_sum(int v, BC_SITE)
     return sum;
 }
 
+BC_DEVICE int bc_warp_max(int v, BC_SITE)
+{
+    const uint8_t *all = bc_emulated_exchange(&v, sizeof v, site);
+    int top = v;
+    for (int lane = 0; lane < 32; lane++) {
+        const int other = bc_emulated_of_lane<int>(all, lane);
+        top = other > top ? other : top;
+    }
+    return top;
+}
+
 BC_DEVICE int bc_dot4_us(uint32_t u, uint32_t s, int acc)
 {
     for (int i = 0; i < 32; i += 8)
@@ -204,6 +215,10 @@ BC_DEVICE int bc_atomic_add(int *p, int v)
     const int before = *p;
     *p = bc_emulated_plus(before, v);
     return before;
+}
+BC_DEVICE void bc_atomic_max(int *p, int v)
+{
+    if (v > *p) *p = v;
 }
 BC_DEVICE void bc_fence() {}
 BC_DEVICE void bc_wait_for_inputs() {}
