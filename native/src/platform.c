@@ -241,6 +241,10 @@ static void stay_loaded(void)
 void *bc_aligned_alloc(size_t bytes) { return _aligned_malloc(bytes ? bytes : 1, 64); }
 void bc_aligned_free(void *p) { _aligned_free(p); }
 
+/* The heap of Windows gives large blocks back by itself. Not every C library looks whether a size overflows. */
+void *bc_pages_alloc(size_t bytes) { return bytes > PTRDIFF_MAX ? NULL : bc_aligned_alloc(bytes); }
+void bc_pages_free(void *p) { bc_aligned_free(p); }
+
 void bc_memory_trim(void) { _heapmin(); }
 
 void bc_large_pages(void *at, size_t bytes) { (void)at, (void)bytes; }
@@ -454,6 +458,44 @@ void *bc_aligned_alloc(size_t bytes)
 }
 
 void bc_aligned_free(void *p) { free(p); }
+
+#if defined(__SANITIZE_ADDRESS__) /* which sees both ends of a block of the allocator */
+
+void *bc_pages_alloc(size_t bytes) { return bytes > PTRDIFF_MAX ? NULL : bc_aligned_alloc(bytes); }
+void bc_pages_free(void *p) { bc_aligned_free(p); }
+
+#else
+
+/* Before a block lies how many bytes are mapped for it; 0: it is the allocator's. The header takes as much as blocks
+ * are aligned to. */
+enum { HEADER = 64, LEAST_MAPPED = 128 << 10 };
+
+void *bc_pages_alloc(size_t bytes)
+{
+    if (bytes > PTRDIFF_MAX - HEADER) return NULL;
+    const size_t all = HEADER + bytes, mapped = all < LEAST_MAPPED ? 0 : all;
+    void *p;
+    if (mapped)
+        p = mmap(NULL, mapped, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    else
+        p = bc_aligned_alloc(all);
+    if (!p || p == MAP_FAILED) return NULL;
+    *(size_t *)p = mapped;
+    return (char *)p + HEADER;
+}
+
+void bc_pages_free(void *p)
+{
+    if (!p) return;
+    void *header = (char *)p - HEADER;
+    const size_t mapped = *(size_t *)header;
+    if (mapped)
+        munmap(header, mapped);
+    else
+        bc_aligned_free(header);
+}
+
+#endif
 
 void bc_memory_trim(void)
 {

@@ -53,6 +53,10 @@ void bc_library_close(void *library);
 /* -- memory: 64-byte aligned, NULL when there is none -- */
 void *bc_aligned_alloc(size_t bytes);
 void bc_aligned_free(void *p);
+/* The same for what lives long: a large block goes back to the system when it is freed, where an allocator would keep it
+ * in the heap of a thread. Each page is then a fault again, so not for work spaces of a single call. */
+void *bc_pages_alloc(size_t bytes);
+void bc_pages_free(void *p);
 void bc_memory_trim(
     void); /* what the allocator keeps of freed memory goes back to the system, where it can */
 /* Moves what lies there into pages of 2 MB, where the system can: whole pages are then in memory. */

@@ -36,7 +36,7 @@ struct allocator {
 static void *take(struct allocator *m, int64_t count, size_t element)
 {
     const size_t bytes = (size_t)count * element;
-    void *p = bc_aligned_alloc(bytes ? bytes : 1);
+    void *p = bc_pages_alloc(bytes);
     if (!p) m->failed = 1;
     m->bytes += (int64_t)bytes;
     return p;
@@ -179,7 +179,7 @@ void bc_session_close(bc_session *s)
         s->h,      s->y,      s->q,        s->k,         s->v,          s->gate,         s->up,
         s->cos,    s->sin,    s->inv_freq, s->attention, s->places,     s->device_places
     };
-    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_aligned_free(owned[i]);
+    for (size_t i = 0; i < sizeof owned / sizeof *owned; i++) bc_pages_free(owned[i]);
     bc_linear_space_free(&s->space);
     if (s->cache) s->model->placed->backend->cache_close(s->cache);
     s->model->n_sessions--;

@@ -73,12 +73,15 @@ int test_press_key(void)
 
 void test_wait(int milliseconds) { Sleep((DWORD)milliseconds); }
 
+int64_t test_resident_bytes(void) { return -1; }
+
 void test_no_display(void) {}
 
 #else
 #include <errno.h>
 #include <sys/stat.h>
 #include <time.h>
+#include <unistd.h>
 
 char **test_arguments(int argc, char **argv)
 {
@@ -103,6 +106,18 @@ void test_wait(int milliseconds)
 {
     const struct timespec time = { milliseconds / 1000, milliseconds % 1000 * 1000000L };
     nanosleep(&time, NULL);
+}
+
+int64_t test_resident_bytes(void)
+{
+    long long pages = -1;
+#if !defined(__SANITIZE_ADDRESS__)
+    FILE *file = fopen("/proc/self/statm", "r"); /* all pages, those in memory, ... */
+    if (!file) return -1;
+    if (fscanf(file, "%*s %lld", &pages) != 1) pages = -1;
+    fclose(file);
+#endif
+    return pages < 0 ? -1 : pages * sysconf(_SC_PAGESIZE);
 }
 
 void test_no_display(void)

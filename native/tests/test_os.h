@@ -16,6 +16,8 @@ int test_make_folders(const char *path); /* and those above it; one that is ther
 int test_press_key(void);                /* one that does nothing; only on Windows */
 
 void test_wait(int milliseconds);
+/* This process's physical memory, or -1: not told here, or freed memory is kept for a sanitizer to watch. */
+int64_t test_resident_bytes(void);
 void test_no_display(void); /* from now on X11 and Wayland are not there */
 
 #endif
