@@ -45,9 +45,10 @@ class SweepRow:
 
 @dataclass(frozen=True)
 class SweepResult:
-    """peak_rss_bytes: of this process before a text is looked at, whose logits count for nothing in a chat; None
-    where nothing else was done. rss_limit_bytes: 1.05 of the weight files, the largest session, 40 MB. placed:
-    on what the model with the largest sessions ran; device_memory: of the card then, None on the processor."""
+    """peak_rss_bytes: of this process before a text is gone through, whose logits count for nothing in a chat (its
+    tokenizer is there by then, 14 MB of SmolLM2's); None where nothing else was done. rss_limit_bytes: 1.05 of the
+    weight files, the largest session, 40 MB. placed: on what the model with the largest sessions ran; device_memory:
+    of the card then, None on the processor."""
 
     model: str
     rows: tuple[SweepRow, ...]
