@@ -91,6 +91,7 @@ class Activities(QAbstractListModel):
     def __init__(self) -> None:
         super().__init__()
         self.entries: list[Activity] = []
+        self._ended = 0.0  # the latest end
 
     @property
     def running(self) -> list[Activity]:
@@ -146,8 +147,13 @@ class Activities(QAbstractListModel):
         if entry.state is Work.WAITING and state is Work.RUNNING and not entry.share:
             entry.started = time.time()
         entry.state = state
-        entry.ended = 0.0 if state in LIVE else time.time()
+        entry.ended = 0.0 if state in LIVE else self._end()
         self._tell(entry, self.turned)
+
+    def _end(self) -> float:
+        """Now, or a little after the last end: the store counts milliseconds, and keeps the order by them."""
+        self._ended = max(time.time(), self._ended + 0.002)
+        return self._ended
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

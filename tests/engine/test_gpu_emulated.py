@@ -40,4 +40,6 @@ def test_every_test_of_a_card_passes_on_an_emulated_one(
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}
-    assert counts["passed"] >= least and counts.get("skipped", 0) <= 1, done.stdout[-2000:]
+    of_a_real_model = 3
+    assert counts["passed"] >= least, done.stdout[-2000:]
+    assert counts.get("skipped", 0) <= of_a_real_model, done.stdout[-2000:]

@@ -151,6 +151,18 @@ def test_removing_and_clearing_can_be_undone_and_are_final_at_the_next_start(
         assert last.pages["activity"].empty.isVisible()
 
 
+def test_jobs_that_end_together_keep_their_order(window, settings, qtbot, monkeypatch):
+    now = time.time()
+    monkeypatch.setattr("bitconverter.gui.activity.time.time", lambda: now)
+    for name in "abcdef":
+        window.activities.turn(window.activities.begin("convert", name, "convert"), Work.STOPPED)
+    assert "".join(entry.name for entry in over(window)) == "fedcba"
+    window.stop_and_wait()
+    with restarted(settings, qtbot) as later:
+        qtbot.waitUntil(lambda: len(over(later)) == 6, timeout=LONG)
+        assert "".join(entry.name for entry in over(later)) == "fedcba"
+
+
 def test_pause_all_pauses_the_conversion_and_it_goes_on(window, qtbot, larger_model, tmp_path):
     window.show_page("activity")
     page, queue = window.pages["activity"], window.convert.queue
