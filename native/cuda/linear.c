@@ -187,8 +187,9 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
         STEP_BYTES * (wide ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE) : BC_GPU_FEW_STAGES);
     const int totals =
         2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * pitch * (int)sizeof(int32_t);
-    const int room = s->device->shared_bytes - vector -
-                     (wide ? 0 : args->n * bc_gpu_token_pitch((vector ? 2 : 1) * args->cols));
+    const int room =
+        s->device->shared_bytes - vector -
+        (wide ? 0 : args->n * bc_gpu_token_pitch((vector ? BC_GPU_ONE_WIDENED : 1) * args->cols));
     const int most = (wide ? BC_GPU_DOZEN_THREADS : BC_GPU_FEW_THREADS) / 32;
     int teams = least_of(rounds, FEW_TEAMS), warps = least_of(most / teams, steps);
     while (teams > 1 && teams * (warps * ring + totals) > room) {

@@ -51,8 +51,7 @@ static bc_ptr floats(bc_arena *a, int64_t rows, int64_t cols)
 
 bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n)
 {
-    const int64_t row =
-        32; /* bytes that everything is aligned to: no two blocks write to one sector of x */
+    const int64_t row = 32; /* bytes that all is aligned to: no two blocks write to a sector of x */
     const int64_t angles = (int64_t)n * (s->model->config.head_dim / 2) * (int64_t)sizeof(float);
     bc_gpu_inputs in = { .places = 0 };
     in.cos = (n * (int64_t)sizeof(bc_gpu_place) + row - 1) / row * row;

@@ -13,7 +13,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     uint8_t *ring; // this lane's 16 bytes of its warp's first operand
     int *totals;
     int8_t *tokens;
-    int mine;              // where in them this lane's 16 bytes of the first 64 columns are
+    int mine;              // where in them this lane's share of the first 64 columns is
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
     bc_copy_cursor ahead;
 
@@ -141,8 +141,8 @@ BC_FEW(bc_few_8, 1, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
 BC_FEW(bc_few_32, 4, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
 #undef BC_FEW
 
-// One token: every block prepares the vector for itself, while its first weights are on their way. That is sooner than a
-// kernel of its own, whose end all others wait for.
+// One token: every block prepares the vector for itself, while its first weights are on their way. So nothing waits for the
+// end of a kernel with a single block.
 BC_KERNEL BC_BOUNDS(BC_GPU_FEW_THREADS, 1) bc_one(const bc_one_args p)
 {
     BC_DYNAMIC_SHARED(shared);

@@ -19,6 +19,7 @@ enum {
     BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
     BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
     BC_GPU_DOZEN_PITCH = 33, /* integers from a row's sums to the next row's, of up to 32 tokens */
+    BC_GPU_ONE_WIDENED = 2,  /* bytes of a single token's element in shared memory: it and a zero */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */

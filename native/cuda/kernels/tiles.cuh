@@ -91,7 +91,7 @@ template <int TILES> struct bc_high_sums {
 // where the low ones are (bc_put_widened). No byte has to be chosen. v[0] of H_1 and H_2, [1] of H_3 and H_4; [2] of H_5 of
 // two words, the second one's token in the last four columns.
 struct bc_single_sums {
-    static const int TOKENS = 1, LOADS = 2, WIDENED = 2, PITCH = 1;
+    static const int TOKENS = 1, LOADS = 2, WIDENED = BC_GPU_ONE_WIDENED, PITCH = 1;
     int v[3][4];
 
     BC_DEVICE static int token_of_lane(int) { return 0; }
