@@ -109,17 +109,19 @@ def test_the_theme_changes_at_once(window, qapp):
 def test_a_contrast_theme_of_windows_is_followed_while_the_window_is_open(
     window, settings, monkeypatch, tmp_path
 ):
-    registry = tmp_path / "registry.ini"
+    flags = "0"
 
     class Registry(QSettings):
         def __init__(self, _place, _format):
-            super().__init__(str(registry), QSettings.Format.IniFormat)
+            # a file for each: Qt does not read one again that has the size and the time (to 4 ms) of before
+            file = tmp_path / f"{flags}.ini"
+            file.write_text(f"[General]\nFlags={flags}\n", encoding="utf-8")
+            super().__init__(str(file), QSettings.Format.IniFormat)
 
     monkeypatch.setattr(theme, "sys", SimpleNamespace(platform="win32"))
     monkeypatch.setattr(theme, "QSettings", Registry)
     settings["theme"] = "auto"
     for flags, followed in (("126", False), ("127", True), ("x", False), ("1", True)):  # bit 0: it is on
-        registry.write_text(f"[General]\nFlags={flags}\n", encoding="utf-8")
         QApplication.sendEvent(window, QEvent(QEvent.Type.ThemeChange))
         assert (theme.current() is theme.CONTRAST) == followed, flags
     settings["theme"] = "light"
