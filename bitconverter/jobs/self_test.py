@@ -20,6 +20,7 @@ from bitconverter import __version__
 from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, UnsupportedError, devices
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.job import Event, Failed, Finished, Token, run_job
 from bitconverter.jobs.long_path import reachable
 from bitconverter.jobs.needing import need
@@ -112,25 +113,33 @@ def convert(folder: Path) -> dict[str, Any]:
 
 
 def chat(model: str) -> dict[str, Any]:
-    """The converted model must say its sentence, in whole characters, on every instruction set."""
-    expected, answers = len(pieces(SENTENCE)), dict[str, Any]()
+    """The converted model must say its sentence, in whole characters, on every instruction set and graphics card."""
+    by_cpu, by_card = dict[str, Any](), dict[str, Any]()
     for cpu in CPU_MASKS:
         try:
             Engine(threads=1, cpu=cpu)
         except UnsupportedError:
             continue
-        session, _ = _run(LoadChatJob(model, cpu=cpu))
-        try:
-            job = AnswerJob(session, (Message("user", "こんにちは"),), Sampling(temperature=0, max_tokens=64))
-            answer, events = _run(job)
-        finally:
-            session.close()
-        parts = [event.text for event in events if isinstance(event, Token)]
-        need(answer.text == SENTENCE, f"with {cpu} the model said {answer.text!r} instead of {SENTENCE!r}")
-        need("".join(parts) == SENTENCE and len(parts) > 10, f"with {cpu} the answer came in {parts}")
-        need(answer.finish == "stop", f"with {cpu} the answer ended by {answer.finish}")
-        answers[cpu] = {"tokens": answer.tokens, "tokens_per_second": round(answer.tokens_per_second)}
-    return {"text": SENTENCE, "pieces": expected, "by_cpu": answers}
+        by_cpu[cpu] = _says_its_sentence(LoadChatJob(model, cpu=cpu), cpu)
+    for number in range(len(graphics_cards()["cards"])):
+        word = f"cuda:{number}"
+        by_card[word] = _says_its_sentence(LoadChatJob(model, device=Device(word)), word)
+    return {"text": SENTENCE, "pieces": len(pieces(SENTENCE)), "by_cpu": by_cpu, "by_card": by_card}
+
+
+def _says_its_sentence(load: LoadChatJob, what: str) -> dict[str, Any]:
+    """`what` it runs on, for the error."""
+    session, _ = _run(load)
+    try:
+        job = AnswerJob(session, (Message("user", "こんにちは"),), Sampling(temperature=0, max_tokens=64))
+        answer, events = _run(job)
+    finally:
+        session.close()
+    parts = [event.text for event in events if isinstance(event, Token)]
+    need(answer.text == SENTENCE, f"with {what} the model said {answer.text!r} instead of {SENTENCE!r}")
+    need("".join(parts) == SENTENCE and len(parts) > 10, f"with {what} the answer came in {parts}")
+    need(answer.finish == "stop", f"with {what} the answer ended by {answer.finish}")
+    return {"tokens": answer.tokens, "tokens_per_second": round(answer.tokens_per_second)}
 
 
 def _run(job: Any) -> tuple[Any, list[Event]]:

@@ -25,6 +25,7 @@ from bitconverter.engine import (
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Adapters
 from bitconverter.model.layer_stack import LayerStack
+from bitconverter.model.tower_check import check_block, check_head
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -155,10 +156,13 @@ class BlockTrainer(ABC):
     def put_on_card(self, params: TowerParams) -> Tower:
         """As many of the layers that learn, the last ones first, as fit on a graphics card compute there from now on,
         and the head if it is one of int8 and not of a few tokens; `params.tokens` at most in a batch. Raises what
-        Tower() raises: nothing has changed then."""
+        Tower() raises, and UnsupportedError for a card that computes something else: nothing has changed then."""
         large = self._head.scales is not None and self._head.shape[0] >= LEAST_HEAD
-        self.tower = Tower(self._blocks, replace(params, head=self._head if large else None))
-        return self.tower
+        check_block(self._blocks[-1], self._gradients[-1], params)
+        tower = Tower(self._blocks, replace(params, head=self._head if large else None))
+        check_head(tower, params.back)
+        self.tower = tower
+        return tower
 
     def put_before_on_card(self, params: TowerParams) -> Tower:
         """The same for the layers before them, until `before` is None again."""

@@ -179,7 +179,8 @@ BC_API void bc_placement_params_init(bc_placement_params *params);
 
 /* Copies as many layers as fit to a device, the last ones first, then the head. Sessions opened afterwards keep these
  * layers' caches there. Before the first session of the model, once. When not one layer fits: BC_ERR_NOMEM with the
- * numbers, and the model stays on the CPU. After an error `placement` is what was tried. */
+ * numbers, and the model stays on the CPU. One layer, and some of the head, run on both first: BC_ERR_UNSUPPORTED where the
+ * device finds other values than the CPU. After an error `placement` is what was tried. */
 BC_API int bc_model_place(bc_model *model, const bc_placement_params *params,
                           bc_placement *placement, bc_error *err);
 

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "device_check.h"
 #include "engine.h"
 #include "error.h"
 #include "platform.h"
@@ -143,6 +144,7 @@ struct plan {
     const bc_model *model;
     bc_placement_params p; /* nothing left to default */
     int64_t room;
+    int checked; /* the device has calculated a layer of this model, and rightly */
 };
 
 static int64_t weights(const struct plan *w, int count, int head)
@@ -202,6 +204,17 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
     return BC_OK;
 }
 
+static int check_device_works(bc_model *model, struct plan *w, const bc_placement *placement,
+                              bc_error *err)
+{
+    if (w->checked) return BC_OK;
+    const int first = model->config.n_layers - placement->n_layers;
+    const int status =
+        bc_device_check(model, w->backend, w->device, first, placement->head, &w->p, err);
+    w->checked = status == BC_OK;
+    return status;
+}
+
 static int keep(bc_model *model, const struct plan *w, const bc_placement *placement, bc_error *err)
 {
     bc_placed *placed = calloc(1, sizeof *placed);
@@ -252,7 +265,8 @@ int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placem
     for (int attempt = 0;; attempt++) {
         *placement = fitting(&w);
         if (placement->n_layers == 0) return nothing_fits(&w, placement, err);
-        status = keep(model, &w, placement, err);
+        status = check_device_works(model, &w, placement, err);
+        if (status == BC_OK) status = keep(model, &w, placement, err);
         if (status != BC_ERR_NOMEM || attempt == MOST_ATTEMPTS) break;
         /* another program took memory meanwhile, or the driver rounds up: less, then */
         const int64_t before = w.room;

@@ -14,16 +14,18 @@ ROOT = Path(__file__).parents[2]
 EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with the C tests
 
 
-FILES = [f"tests/engine/test_gpu{name}.py" for name in ("", "_memory", "_shapes")]
-TRAINING = ["tests/engine/test_gpu_training.py", "tests/jobs/test_gpu_train.py"]
+FILES = [f"tests/engine/test_gpu{name}.py" for name in ("", "_check", "_memory", "_shapes")]
+TRAINING = [
+    "tests/engine/test_gpu_training.py", "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check.py",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("capability", "words", "least"),
     [
-        ("80", FILES, 80),
+        ("80", FILES, 100),
         ("61", [FILES[-1], "-k", "8of1 or two_layers"], 6),  # no tensor cores: gemv, and gate and up apart
-        ("80", TRAINING, 35),
+        ("80", TRAINING, 55),
     ],
 )
 def test_every_test_of_a_card_passes_on_an_emulated_one(

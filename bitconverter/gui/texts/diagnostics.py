@@ -23,7 +23,7 @@ TEXTS: Texts = {
     "selftest-conversion": ("Conversion", "変換"),
     "selftest-conversion-ok": ("a small model was converted", "小さなモデルを変換できました"),
     "selftest-chat": ("Chat", "会話"),
-    "selftest-chat-ok": ("every instruction set says the right Japanese sentence, letter by letter", "どの命令セットでも、正しい日本語の文が一文字も欠けずに出ました"),
+    "selftest-chat-ok": ("every instruction set, and every graphics card, says the right Japanese sentence, letter by letter", "どの命令セットとグラフィックスカードでも、正しい日本語の文が一文字も欠けずに出ました"),
     "selftest-database": ("Search", "検索"),
     "selftest-database-ok": ("finds parts of Japanese words", "日本語の部分一致で見つかりました"),
     "selftest-paths": ("Long paths", "長いパス"),

@@ -1,0 +1,113 @@
+"""A card that calculates wrongly is found before a model runs on it.
+
+What is broken here is one kernel of the emulated card, which does nothing.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from card_models import EMULATED, VOCAB, Shape, an_engine, write_model
+
+from bitconverter import engine
+from bitconverter.engine import PlacementParams, Session
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import self_test
+from bitconverter.jobs.device_word import AUTO, Device
+from bitconverter.jobs.placement import Sessions, choose_device
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not EMULATED, reason="a real card's kernels cannot be broken"),
+]
+
+SHAPE = Shape(64, 4, 1, layers=2)
+N_CTX = 96
+# by the compute capability of the card: what multiplies and attends when tokens come one, three, 12 and 80 at a time
+KERNELS = {
+    "80": ("bc_one", "bc_few_8", "bc_few_32", "bc_gemm_planes_64", "bc_attend_64_f16_4",
+           "bc_place_rows", "bc_flash_64"),
+    "61": ("bc_prepare_x", "bc_prepare_swiglu", "bc_gemv_planes_2", "bc_gemm_planes_32"),
+}  # fmt: skip
+BROKEN = [(of, kernel) for of, kernels in KERNELS.items() for kernel in kernels]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("check"), SHAPE)
+
+
+def a_card(monkeypatch: pytest.MonkeyPatch, capability: str, broken: str) -> engine.Engine:
+    monkeypatch.setenv("BC_EMULATED_CAPABILITY", capability)
+    monkeypatch.setenv("BC_EMULATED_BROKEN", broken)
+    found = engine.Engine(threads=2)
+    engine.open_backend(found)
+    return found
+
+
+@pytest.mark.parametrize(("capability", "kernel"), BROKEN)
+def test_a_kernel_that_calculates_wrongly_is_found(monkeypatch, folder: Path, capability, kernel) -> None:
+    model = engine.Model(a_card(monkeypatch, capability, kernel), folder)
+    with pytest.raises(engine.UnsupportedError, match=r"calculates wrongly: of layer 0 with .* % off"):
+        engine.place(model, PlacementParams(n_ctx=N_CTX))
+    tokens = np.random.default_rng(3).integers(0, VOCAB, 40).astype(np.int32)
+    here = Session(model, n_ctx=N_CTX).forward(tokens)  # on the processor, as before
+    assert np.array_equal(here, Session(engine.Model(an_engine(), folder), n_ctx=N_CTX).forward(tokens))
+    assert engine.device_memory(model.engine, 0).used_bytes == 0
+    del here
+
+
+@pytest.mark.parametrize(
+    ("capability", "kernel", "tokens"),
+    [("80", "bc_gemv_int8", 1), ("80", "bc_codes_32", 12), ("61", "bc_gemm_int8_32", 12)],
+)
+def test_the_head_is_tried_too(monkeypatch, folder: Path, capability, kernel, tokens: int) -> None:
+    model = engine.Model(a_card(monkeypatch, capability, kernel), folder)
+    with pytest.raises(engine.UnsupportedError, match=f"of the head with {tokens} token"):
+        engine.place(model, PlacementParams(n_ctx=N_CTX))
+
+
+def test_a_card_that_works_again_is_used(monkeypatch, folder: Path) -> None:
+    model = engine.Model(a_card(monkeypatch, "80", "bc_one"), folder)
+    with pytest.raises(engine.UnsupportedError):
+        engine.place(model, PlacementParams(n_ctx=N_CTX))
+    monkeypatch.setenv("BC_EMULATED_BROKEN", "")
+    assert engine.place(model, PlacementParams(n_ctx=N_CTX)).n_layers == SHAPE.layers
+
+
+def test_the_layers_that_go_there_are_those_that_are_tried(monkeypatch, folder: Path) -> None:
+    model = engine.Model(a_card(monkeypatch, "80", "bc_one"), folder)
+    with pytest.raises(engine.UnsupportedError, match="of layer 1 with 1 token at"):
+        engine.place(model, PlacementParams(n_ctx=N_CTX, n_layers=1))
+
+
+def test_auto_is_the_processor_and_says_why_and_a_card_by_name_is_an_error(monkeypatch, folder: Path) -> None:
+    model = engine.Model(a_card(monkeypatch, "80", "bc_few_32"), folder)
+    placed = choose_device(model, Device(AUTO), Sessions(N_CTX))
+    assert (placed.where, placed.code) == ("cpu", "unsupported") and placed.surprising
+    assert "calculates wrongly: of layer 0 with 12 tokens at a time" in placed.why
+    with pytest.raises(
+        UserError, match="does not run on cuda:0: this graphics card, or its driver"
+    ) as raised:
+        choose_device(model, Device("cuda:0"), Sessions(N_CTX))
+    assert raised.value.code == "device-unsupported"
+
+
+@pytest.mark.parametrize("n_ctx", [1, 2, 20])
+def test_short_contexts_and_small_batches_are_tried_as_far_as_they_go(
+    monkeypatch, folder: Path, n_ctx
+) -> None:
+    params = PlacementParams(n_ctx=n_ctx, n_batch=2)
+    assert engine.place(engine.Model(a_card(monkeypatch, "80", "bc_few_32"), folder), params).head
+    with pytest.raises(engine.UnsupportedError, match="with 1 token at a time"):
+        engine.place(engine.Model(a_card(monkeypatch, "80", "bc_one"), folder), params)
+
+
+def test_the_self_test_talks_to_every_card(monkeypatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("BC_EMULATED_DEVICES", "2")
+    model = self_test.convert(tmp_path)["model"]
+    found = self_test.chat(model)["by_card"]
+    assert list(found) == ["cuda:0", "cuda:1"] and found["cuda:1"]["tokens"] > 10
+    monkeypatch.setenv("BC_EMULATED_BROKEN", "bc_gemv_int8")
+    with pytest.raises(UserError, match=r"does not run on cuda:0: .* of the head with 1 token"):
+        self_test.chat(model)
