@@ -17,7 +17,7 @@ import numpy as np
 import psutil
 
 from bitconverter import __version__
-from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, UnsupportedError, devices
+from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, UnsupportedError, devices, open_backend
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.device_word import Device
@@ -99,6 +99,14 @@ def graphics_cards() -> dict[str, Any]:
     return {"cards": [card.name for card in found], "why": ""}
 
 
+def _card_words() -> list[str]:
+    """As --device takes them; why there are none is graphics_cards()' part."""
+    try:
+        return [f"cuda:{number}" for number in range(open_backend(Engine(threads=1)))]
+    except UnsupportedError:
+        return []
+
+
 def _has_backend() -> bool:
     """Whether the library is made for a system as this one (native/CMakeLists.txt)."""
     return sys.platform in ("linux", "win32") and platform.machine().lower() in ("x86_64", "amd64")
@@ -121,8 +129,7 @@ def chat(model: str) -> dict[str, Any]:
         except UnsupportedError:
             continue
         by_cpu[cpu] = _says_its_sentence(LoadChatJob(model, cpu=cpu), cpu)
-    for number in range(len(graphics_cards()["cards"])):
-        word = f"cuda:{number}"
+    for word in _card_words():
         by_card[word] = _says_its_sentence(LoadChatJob(model, device=Device(word)), word)
     return {"text": SENTENCE, "pieces": len(pieces(SENTENCE)), "by_cpu": by_cpu, "by_card": by_card}
 
