@@ -17,7 +17,15 @@ import numpy as np
 import psutil
 
 from bitconverter import __version__
-from bitconverter.engine import CPU_MASKS, Cancel, Engine, NoBackendError, UnsupportedError, devices, open_backend
+from bitconverter.engine import (
+    CPU_MASKS,
+    Cancel,
+    Engine,
+    NoBackendError,
+    UnsupportedError,
+    devices,
+    open_backend,
+)
 from bitconverter.jobs.chat import AnswerJob, LoadChatJob, Message, Sampling
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.device_word import Device
