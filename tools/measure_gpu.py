@@ -1,6 +1,6 @@
 """Measure a model on a graphics card: load, decode, prefill, many sessions, memory, and perplexity beside the CPU's.
 
-    python tools/measure_gpu.py FOLDER [--text FILE] [--limit 4e9] [--kv int8] [--ctx 4096] ...
+    python tools/measure_gpu.py FOLDER [--text FILE] [--limit 4e9] [--kv int8] [--ctx 4096] [--kernels] ...
 
 FOLDER is a converted model; with --synthetic SHAPE it is made first if it is not there. Every figure is a median of
 --repeat runs. Prints one JSON object. docs/SPEED.md says what was measured, when and where.
@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,48 @@ def together(model: Model, count: int, tokens: int, kv: str, repeat: int) -> flo
             forward_together(sessions, [i % 100 + 10] * count)
 
     return count * tokens / median(run, repeat)
+
+
+def kernels(engine: Engine, device: int, run: Callable[[], Any], repeat: int) -> dict[str, list[float]]:
+    """By kernel: how often it is launched in `run`, and microseconds of all its launches, medians."""
+    found: dict[str, list[devices.KernelTime]] = {}
+    run()
+    for _ in range(repeat):
+        for kernel in devices.kernel_times(engine, device, run):
+            found.setdefault(kernel.name, []).append(kernel)
+    each = {
+        name: [times[0].launches, round(statistics.median(time.seconds for time in times) * 1e6, 1)]
+        for name, times in found.items()
+    }
+    return {"all": [sum(part) for part in zip(*each.values(), strict=True)], **each}
+
+
+def first_step(sessions: list[Session]) -> None:
+    for session in sessions:
+        session.rewind(0)
+    forward_together(sessions, [11] * len(sessions))
+
+
+def kernels_of_steps(engine: Engine, model: Model, words: argparse.Namespace) -> dict[str, Any]:
+    """One token behind others, one of each of many sessions, a prompt."""
+    session = Session(model, n_ctx=words.ctx, n_batch=words.batch, kv=words.kv)
+    out = {}
+
+    def timed(name: str, run: Callable[[], Any]) -> None:
+        out[name] = kernels(engine, words.device, run, words.repeat)
+
+    def at(position: int, tokens: list[int]) -> None:
+        session.rewind(position)
+        session.forward(tokens)
+
+    prompt = [i % 1000 + 10 for i in range(words.prefill)]
+    timed(f"prefill_{words.prefill}", lambda: at(0, prompt))
+    for position in (words.prefill, 0):  # a session only goes back
+        timed(f"one_token_at_{position}", partial(at, position, [11]))
+    for count in words.sessions:
+        many = [Session(model, n_ctx=16, kv=words.kv) for _ in range(count)]
+        timed(f"{count}_sessions", partial(first_step, many))
+    return out
 
 
 def perplexity(model: Model, tokens: np.ndarray, kv: str) -> float:
@@ -140,6 +183,8 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
         out["share_of_copy"] = bytes_per_s / out["copy_gb_s"]
     for count in words.sessions:
         out[f"decode_{count}_sessions_tok_s"] = together(model, count, 32, words.kv, words.repeat)
+    if words.kernels:
+        out["kernels_us"] = kernels_of_steps(engine, model, words)
     if words.text:
         from tokenizers import Tokenizer
 
@@ -169,6 +214,7 @@ def main() -> None:
     parser.add_argument("--prefill", type=int, default=512)
     parser.add_argument("--deep", type=int, default=0, help="decode behind so many tokens too")
     parser.add_argument("--sessions", type=int, nargs="*", default=[])
+    parser.add_argument("--kernels", action="store_true", help="microseconds of each kernel, of single steps")
     parser.add_argument("--text", help="perplexity on this file, here and on the CPU")
     parser.add_argument("--text-tokens", type=int, default=8192)
     parser.add_argument("--repeat", type=int, default=5)

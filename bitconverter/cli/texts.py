@@ -508,6 +508,7 @@ DEVICE_WHY = {
     "lora-needs-cpu": "the soul holds low-rank additions (LoRA) or whole matrices that are added, "
     "which run on the processor only, not on {device}",
     "unsupported": "{device} cannot run this model: {why}",
+    "device-wrong": "{device} is not used: {why}",
     "delta-needs-cpu": "whole matrices that are added are trained on the processor only, not on {device}",
     "train-too-small": "not one layer that learns fits on {device}: with what the steps need they take {needs}, and "
     "there are {room} for it",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         NoRoomError,
         OutOfMemoryError,
         UnsupportedError,
+        WrongDeviceError,
     )
     from bitconverter.engine.gptq import MAX_BLOCK_COLS, descent_block, gptq_block, planes_pack
     from bitconverter.engine.gradients import (
@@ -66,7 +67,7 @@ _NAMES = {
     " open_backend place",
     "engine": "CPU_MASKS Engine",
     "errors": "Cancelled ContextFullError EngineError FileError FormatError InvalidError NoBackendError NoRoomError"
-    " OutOfMemoryError UnsupportedError",
+    " OutOfMemoryError UnsupportedError WrongDeviceError",
     "gptq": "MAX_BLOCK_COLS descent_block gptq_block planes_pack",
     "gradients": "BlockGradients Head HeadLoss head_cross_entropy head_divergence head_drawn_entropy",
     "logits": "logits_divergence logits_score",

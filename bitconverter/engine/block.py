@@ -112,6 +112,10 @@ class Block:
         self._borrowed[f"lora of {name}"] = pair
         self._ranks[name] = rank
 
+    def lora(self, name: str) -> tuple[F32, F32] | None:
+        """The arrays of set_lora(), which the block reads in every call; None: nothing is added."""
+        return cast("tuple[F32, F32] | None", self._borrowed.get(f"lora of {name}"))
+
     def set_delta(self, name: str, delta: F32 | None) -> None:
         """Add D x to matrix `name`: delta f32 [rows, cols]; None: take it off. Set after the matrix itself. A
         C-contiguous array is kept: what changes in it shows in the next call."""

@@ -1,6 +1,7 @@
 """Graphics cards: the backend library beside the engine's own, its devices, and a model's layers on one of them."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,27 @@ def copy_speed(engine: Engine, device: int, size: int) -> float:
     speed = ffi.new("double *")
     call(lib.bc_engine_copy_speed, engine.handle, device, size, speed)
     return float(speed[0])
+
+
+@dataclass(frozen=True)
+class KernelTime:
+    """Of all launches of a kernel together; the fields of bc_kernel_time."""
+
+    name: str
+    launches: int
+    seconds: float
+
+
+def kernel_times(engine: Engine, device: int, work: Callable[[], Any]) -> list[KernelTime]:
+    """What each kernel takes in `work` (at most 2,047 launches: a step of a model, not an answer), those that take most
+    first. They run one behind the other, which they else need not, so `work` takes longer than usual."""
+    call(lib.bc_engine_trace_begin, engine.handle, device)
+    times, count = ffi.new("bc_kernel_time[]", lib.BC_MOST_KERNEL_TIMES), ffi.new("int32_t *")
+    try:
+        work()
+    finally:
+        call(lib.bc_engine_trace_end, engine.handle, device, times, count)
+    return [_read(KernelTime, times[i]) for i in range(count[0])]
 
 
 def _read(kind: Any, native: Any) -> Any:

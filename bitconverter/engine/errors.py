@@ -52,6 +52,10 @@ class ContextFullError(EngineError):
     """The session has no room for these tokens."""
 
 
+class WrongDeviceError(EngineError):
+    """A graphics card computes something else than the processor."""
+
+
 BY_STATUS: dict[int, type[EngineError]] = {
     -1: InvalidError,
     -2: OutOfMemoryError,
@@ -60,4 +64,5 @@ BY_STATUS: dict[int, type[EngineError]] = {
     -5: FileError,
     -6: FormatError,
     -7: ContextFullError,
+    -8: WrongDeviceError,
 }

@@ -20,6 +20,7 @@ from bitconverter.engine import (
     Placement,
     PlacementParams,
     UnsupportedError,
+    WrongDeviceError,
     device_info,
     device_memory,
     open_backend,
@@ -31,7 +32,9 @@ from bitconverter.jobs.opening import open_engine
 
 PROCESSOR_KV = ("int4",)  # kinds of KV cache that only the processor has
 # codes of Placed.code under which a card was there and the model is not, or not all, on it: worth telling
-SURPRISES = ("some-layers", "too-small", "kv-needs-cpu", "lora-needs-cpu", "unsupported", "device-failed")
+SURPRISES = (
+    "some-layers", "too-small", "kv-needs-cpu", "lora-needs-cpu", "unsupported", "device-failed", "device-wrong",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,9 +54,9 @@ class Placed:
     everything would take there, `room` what there was for it.
 
     `code` says why: "asked-cpu", "no-backend", "no-driver", "device-failed", "kv-needs-cpu", "lora-needs-cpu",
-    "unsupported", "too-small" (the processor); "all-layers", "asked-layers", "some-layers" (a card); those of
-    jobs/training_device.py. `why`: the
-    engine's own sentence where it gave one, else "". `kv`: the session's kind of KV cache.
+    "unsupported", "device-wrong", "too-small" (the processor); "all-layers", "asked-layers", "some-layers" (a card);
+    those of jobs/training_device.py. `why`: the engine's own sentence where it gave one, else "". `kv`: the session's
+    kind of KV cache.
     """
 
     where: str = CPU
@@ -92,7 +95,7 @@ def choose_device(model: Model, asked: Device, sessions: Sessions, *, lora: bool
     low-rank additions will be put on it.
 
     Raises UserError when a card was asked for by its number and cannot be had: "device-none", "device-number",
-    "device-kv", "device-lora", "device-unsupported", "device-small", "device-failed".
+    "device-kv", "device-lora", "device-unsupported", "device-wrong", "device-small", "device-failed".
     """
     no = Placed(all_layers=model.info.n_layers, kv=sessions.kv)
     obstacles = {"kv-needs-cpu": sessions.kv in PROCESSOR_KV, "lora-needs-cpu": lora}
@@ -155,6 +158,10 @@ def look(engine: Engine) -> tuple[tuple[DeviceInfo, ...], str, str]:
         return (), _code(error), str(error)
 
 
+# what a card that is there says of a model that is put on it
+REFUSALS = {UnsupportedError: "unsupported", WrongDeviceError: "device-wrong"}
+
+
 class _Refused(Exception):
     """Not on a card: `placed` says why; `cards` and `context` are for the error."""
 
@@ -207,6 +214,7 @@ ERRORS = {
         "Not one layer that learns fits on {word} ({device}): they take {needs} with what the steps need, and there "
         "are {room} for it. Close other programs, use a smaller --batch or --window, or --device cpu.",
     ),
+    "device-wrong": ("device-wrong", "{word} ({device}) is not used: {why}. Use --device cpu, or auto."),
     "device-failed": ("device-failed", "{word} failed: {why}. Try again, or use --device cpu."),
 }
 
@@ -233,7 +241,7 @@ def _on_a_card(
         no = replace(no, device=_name(engine, device), needs=error.all_bytes, room=error.room_bytes)
         raise _Refused(replace(no, code=small, why=str(error)), **more) from error
     except EngineError as error:
-        code = "unsupported" if isinstance(error, UnsupportedError) else "device-failed"
+        code = REFUSALS.get(type(error), "device-failed")
         raise _Refused(replace(no, code=code, why=str(error), device=_name(engine, device))) from error
 
 

@@ -156,7 +156,7 @@ class BlockTrainer(ABC):
     def put_on_card(self, params: TowerParams) -> Tower:
         """As many of the layers that learn, the last ones first, as fit on a graphics card compute there from now on,
         and the head if it is one of int8 and not of a few tokens; `params.tokens` at most in a batch. Raises what
-        Tower() raises, and UnsupportedError for a card that computes something else: nothing has changed then."""
+        Tower() raises, and WrongDeviceError for a card that computes something else: nothing has changed then."""
         large = self._head.scales is not None and self._head.shape[0] >= LEAST_HEAD
         check_block(self._blocks[-1], self._gradients[-1], params)
         tower = Tower(self._blocks, replace(params, head=self._head if large else None))
@@ -165,7 +165,7 @@ class BlockTrainer(ABC):
         return tower
 
     def put_before_on_card(self, params: TowerParams) -> Tower:
-        """The same for the layers before them, until `before` is None again."""
+        """The same for the layers before them, until `before` is None again. put_on_card() has tried the card."""
         self.before = Tower(
             [self.stack.block(layer, self.window) for layer in range(self.trained.start)], params
         )

@@ -147,10 +147,23 @@ static void copy_tiled(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w)
         for (int64_t first = 0; first < groups && a->status == BC_OK; first += most) {
             const int64_t n = groups - first < most ? groups - first : most;
             upload_padded(a, a->staging,
-                          (const uint8_t *)w->data + (plane * groups + first) * w->cols, n, w->cols,
-                          m->cols);
+                          (const uint8_t *)w->data + (size_t)plane * w->plane_stride +
+                              (size_t)(first * w->cols),
+                          n, w->cols, m->cols);
             if (a->status == BC_OK) arrange(a, m, plane, first, n);
         }
+}
+
+/* Planes as they are, each behind the last. */
+static void copy_planes(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w)
+{
+    const int64_t groups = (w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
+    m->plane_stride = groups * m->cols;
+    m->data = bc_arena_take(a, m->plane_stride * w->n_planes);
+    for (int plane = 0; plane < w->n_planes && a->device && a->status == BC_OK; plane++)
+        upload_padded(a, m->data + (bc_ptr)(plane * m->plane_stride),
+                      (const uint8_t *)w->data + (size_t)plane * w->plane_stride, groups, w->cols,
+                      m->cols);
 }
 
 void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_rotation *rotations,
@@ -163,15 +176,12 @@ void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_r
         return;
     }
     m->cols = (int)up(w->cols, BC_GPU_COL_PAD);
-    if (w->kind == BC_WEIGHT_PLANES && a->tiled) {
+    if (w->kind == BC_WEIGHT_INT8)
+        m->data = copy_padded(a, w->data, w->rows, w->cols, m->cols);
+    else if (a->tiled)
         copy_tiled(a, m, w);
-    } else {
-        const int64_t lines = w->kind == BC_WEIGHT_PLANES
-                                  ? w->n_planes * ((w->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP)
-                                  : w->rows;
-        m->plane_stride = w->kind == BC_WEIGHT_PLANES ? lines / w->n_planes * m->cols : 0;
-        m->data = copy_padded(a, w->data, lines, w->cols, m->cols);
-    }
+    else
+        copy_planes(a, m, w);
     m->scales = bc_arena_copy(a, w->scales, (int64_t)sizeof(float) * w->rows);
     m->rotation = find_rotation(a, w->rotation, rotations, n_rotations);
 }

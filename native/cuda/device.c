@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "images.h"
+#include "trace.h"
 
 /* Returns from the function that it is in when the driver refuses. */
 #define CHECK(d, call, what)                                                                       \
@@ -29,6 +30,8 @@ static const char *const KERNEL_NAMES[BC_N_GPU_KERNELS] = {
 #include "kernels/list.h"
 #undef BC_KERNEL_NAME
 };
+
+const char *bc_kernel_name(int kernel) { return KERNEL_NAMES[kernel]; }
 
 /* ---- what there is ---- */
 
@@ -198,6 +201,7 @@ void bc_device_close(bc_device *d)
     if (!d) return;
     if (d->context) {
         d->api.CtxSetCurrent(d->context);
+        bc_trace_close(d);
         if (d->module) d->api.ModuleUnload(d->module);
         if (d->stream) d->api.StreamDestroy(d->stream);
         d->api.CtxSetCurrent(NULL);
@@ -283,7 +287,7 @@ int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err)
 
 /* ---- work ---- */
 
-int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
+static int launch(bc_device *d, const bc_launch *l, bc_error *err)
 {
     void *params[1] = { l->args };
     const int overlaps = d->overlaps && !d->copied;
@@ -309,6 +313,16 @@ int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
                                     .numAttrs = 1 };
     CHECK(d, LaunchKernelEx(&config, d->kernels[l->kernel], params, NULL), "the work");
     return BC_OK;
+}
+
+int bc_device_start(bc_device *d, const bc_launch *l, bc_error *err)
+{
+    if (!d->trace) return launch(d, l, err);
+    bc_trace_before(d, l->kernel);
+    d->copied = 1; /* what is queued last is no kernel */
+    const int status = launch(d, l, err);
+    bc_trace_after(d);
+    return status;
 }
 
 int bc_device_wait(bc_device *d, bc_error *err)

@@ -14,6 +14,8 @@ enum bc_kernel_id {
     BC_N_GPU_KERNELS
 };
 
+typedef struct bc_trace bc_trace;
+
 struct bc_device {
     bc_cuda_api api;
     CUdevice ordinal;
@@ -28,6 +30,7 @@ struct bc_device {
     int overlaps;     /* 1: a kernel may begin before the last one has ended (device.cuh) */
     int copied;       /* 1: what was queued last is a copy, and a kernel waits for all of it */
     int64_t used, peak;
+    bc_trace *trace; /* trace.h; NULL: kernels are not timed */
 };
 
 typedef struct bc_launch {
@@ -54,5 +57,6 @@ int bc_device_copy(bc_device *d, bc_ptr to, bc_ptr from, int64_t bytes, bc_error
 int bc_device_clear(bc_device *d, bc_ptr to, int64_t bytes, bc_error *err);
 int bc_device_start(bc_device *d, const bc_launch *launch, bc_error *err);
 int bc_device_wait(bc_device *d, bc_error *err);
+const char *bc_kernel_name(int kernel); /* of enum bc_kernel_id */
 
 #endif

@@ -330,5 +330,5 @@ int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
     stage(&r);
     const int small = batch->n <= BC_GRAPH_TOKENS && batch->rows <= BC_LOGIT_ROWS &&
                       (batch->separate || batch->n == 1);
-    return small ? run_graph(&r) : run_directly(&r);
+    return small && !s->device->trace ? run_graph(&r) : run_directly(&r);
 }

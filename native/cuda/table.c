@@ -2,6 +2,7 @@
 #include "backend.h"
 #include "operations.h"
 #include "stack.h"
+#include "trace.h"
 #include "trained.h"
 
 static const bc_backend TABLE = {
@@ -29,6 +30,8 @@ static const bc_backend TABLE = {
     .trained_backward = bc_trained_backward,
     .trained_loss = bc_trained_loss,
     .copy_speed = bc_op_copy_speed,
+    .trace_begin = bc_trace_begin,
+    .trace_end = bc_trace_end,
     .op_prepare = bc_op_prepare,
     .op_linear = bc_op_linear,
 };

@@ -40,9 +40,10 @@ enum bc_status {
     BC_ERR_NOMEM = -2,
     BC_ERR_UNSUPPORTED = -3, /* well-formed, but this engine, CPU or device cannot do it */
     BC_ERR_CANCELLED = -4,
-    BC_ERR_IO = -5,     /* a file is missing, short or unreadable */
-    BC_ERR_FORMAT = -6, /* a file's content breaks its format */
-    BC_ERR_CONTEXT = -7 /* the session's context is full */
+    BC_ERR_IO = -5,      /* a file is missing, short or unreadable */
+    BC_ERR_FORMAT = -6,  /* a file's content breaks its format */
+    BC_ERR_CONTEXT = -7, /* the session's context is full */
+    BC_ERR_DEVICE = -8   /* a device computes something else than the CPU */
 };
 
 typedef struct bc_error {
@@ -179,8 +180,8 @@ BC_API void bc_placement_params_init(bc_placement_params *params);
 
 /* Copies as many layers as fit to a device, the last ones first, then the head. Sessions opened afterwards keep these
  * layers' caches there. Before the first session of the model, once. When not one layer fits: BC_ERR_NOMEM with the
- * numbers, and the model stays on the CPU. One layer, and some of the head, run on both first: BC_ERR_UNSUPPORTED where the
- * device finds other values than the CPU. After an error `placement` is what was tried. */
+ * numbers, and the model stays on the CPU. One layer, and some of the head, run on both first: BC_ERR_DEVICE where the device
+ * finds other values than the CPU. After an error `placement` is what was tried. */
 BC_API int bc_model_place(bc_model *model, const bc_placement_params *params,
                           bc_placement *placement, bc_error *err);
 
@@ -196,6 +197,20 @@ BC_API int bc_engine_get_memory(bc_engine *engine, int32_t device, bc_device_mem
  * allows. */
 BC_API int bc_engine_copy_speed(bc_engine *engine, int32_t device, int64_t bytes,
                                 double *bytes_per_second, bc_error *err);
+
+enum { BC_MOST_KERNEL_TIMES = 128 };
+typedef struct bc_kernel_time {
+    char name[32];
+    int32_t launches;
+    double seconds; /* of all of them */
+} bc_kernel_time;
+
+/* For measuring: from now on every kernel on the device is timed and waits for the one before; the graphs that small
+ * batches are kept as are not used. At most 2,047 launches. BC_ERR_INVALID: it is on already. */
+BC_API int bc_engine_trace_begin(bc_engine *engine, int32_t device, bc_error *err);
+/* Ends it, also after an error: the kernels that ran, those that took most first, into times [BC_MOST_KERNEL_TIMES]. */
+BC_API int bc_engine_trace_end(bc_engine *engine, int32_t device, bc_kernel_time *times, int32_t *n,
+                               bc_error *err);
 
 /* ---- session: one timeline of tokens over a model ---- */
 

@@ -8,7 +8,7 @@
 #include "bitconverter.h"
 #include "model.h"
 
-#define BC_BACKEND_ABI 2
+#define BC_BACKEND_ABI 3
 #define BC_BACKEND_SYMBOL "bc_backend_table"
 
 typedef struct bc_device bc_device; /* an open device: context, stream, kernels, memory counted */
@@ -128,6 +128,9 @@ typedef struct bc_backend {
     /* -- single operations, everything in host memory: what tests compare with the CPU's kernels -- */
     /* Bytes per second of a copy inside the device's memory, read and written counted. */
     int (*copy_speed)(bc_device *device, int64_t bytes, double *bytes_per_second, bc_error *err);
+    /* What each kernel takes, while nothing else runs: bc_engine_trace_begin, bc_engine_trace_end. */
+    int (*trace_begin)(bc_device *device, bc_error *err);
+    int (*trace_end)(bc_device *device, bc_kernel_time *times, int32_t *n, bc_error *err);
     /* rmsnorm(x) (norm NULL: x itself), x f32 [n, cols], rotated as `like` wants it and rounded: a i8 [n, stride],
      * stride the next multiple of 128, zero-padded; scale f32 [n], sum i32 [n]. */
     int (*op_prepare)(bc_device *device, const bc_weight *like, const float *x, const float *norm,

@@ -115,6 +115,23 @@ int bc_engine_copy_speed(bc_engine *engine, int32_t device, int64_t bytes, doubl
                : status;
 }
 
+int bc_engine_trace_begin(bc_engine *engine, int32_t device, bc_error *err)
+{
+    bc_device *open;
+    const int status = bc_devices_get(engine, device, &open, err);
+    return status == BC_OK ? engine->devices->backend->trace_begin(open, err) : status;
+}
+
+int bc_engine_trace_end(bc_engine *engine, int32_t device, bc_kernel_time *times, int32_t *n,
+                        bc_error *err)
+{
+    if (!times || !n) return bc_fail(err, BC_ERR_INVALID, "times or n is NULL");
+    *n = 0;
+    bc_device *open;
+    const int status = bc_devices_get(engine, device, &open, err);
+    return status == BC_OK ? engine->devices->backend->trace_end(open, times, n, err) : status;
+}
+
 int bc_devices_room(const bc_engine *engine, bc_device *device, int64_t limit, int64_t *room,
                     bc_error *err)
 {
@@ -144,7 +161,7 @@ struct plan {
     const bc_model *model;
     bc_placement_params p; /* nothing left to default */
     int64_t room;
-    int checked; /* the device has calculated a layer of this model, and rightly */
+    int checked; /* the device has calculated rightly: 1, a layer of this model; 2, its head too */
 };
 
 static int64_t weights(const struct plan *w, int count, int head)
@@ -207,11 +224,11 @@ static int check_params(const bc_model *model, const bc_placement_params *p, bc_
 static int check_device_works(bc_model *model, struct plan *w, const bc_placement *placement,
                               bc_error *err)
 {
-    if (w->checked) return BC_OK;
+    if (w->checked > placement->head) return BC_OK;
     const int first = model->config.n_layers - placement->n_layers;
     const int status =
         bc_device_check(model, w->backend, w->device, first, placement->head, &w->p, err);
-    w->checked = status == BC_OK;
+    if (status == BC_OK) w->checked = 1 + placement->head;
     return status;
 }
 

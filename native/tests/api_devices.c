@@ -6,6 +6,8 @@
 
 enum { LAYERS = 2, N_CTX = 8 };
 
+static bc_kernel_time kernel_times[BC_MOST_KERNEL_TIMES];
+
 /* What is no device must be said, whatever is asked about it. */
 static void check_no_device(bc_engine *e, bc_model *model, int32_t device)
 {
@@ -14,11 +16,15 @@ static void check_no_device(bc_engine *e, bc_model *model, int32_t device)
     bc_placement placement;
     bc_placement_params params;
     double speed;
+    int32_t n = -7;
     bc_placement_params_init(&params);
     params.device = device;
     REFUSED(BC_ERR_INVALID, bc_engine_get_device(e, device, &info, &err));
     REFUSED(BC_ERR_INVALID, bc_engine_get_memory(e, device, &memory, &err));
     REFUSED(BC_ERR_INVALID, bc_engine_copy_speed(e, device, 1000, &speed, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_begin(e, device, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_end(e, device, kernel_times, &n, &err));
+    CHECK(n == 0);
     REFUSED(BC_ERR_INVALID, bc_model_place(model, &params, &placement, &err));
     CHECK(bc_model_place(model, &params, &placement, NULL) == BC_ERR_INVALID);
 }
@@ -30,6 +36,7 @@ static void check_null(bc_engine *e, bc_model *model)
     bc_placement placement;
     bc_placement_params params;
     double speed;
+    int32_t n;
     bc_placement_params_init(NULL);
     bc_placement_params_init(&params);
     CHECK(params.n_layers == -1 && params.n_sessions == 1 && params.kv_type == BC_KV_F16);
@@ -42,6 +49,10 @@ static void check_null(bc_engine *e, bc_model *model)
     REFUSED(BC_ERR_INVALID, bc_engine_copy_speed(e, 0, 1000, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_engine_copy_speed(e, 0, 0, &speed, &err));
     REFUSED(BC_ERR_INVALID, bc_engine_copy_speed(e, 0, -1, &speed, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_begin(NULL, 0, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_end(NULL, 0, kernel_times, &n, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_end(e, 0, NULL, &n, &err));
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_end(e, 0, kernel_times, NULL, &err));
     REFUSED(BC_ERR_INVALID, bc_model_place(NULL, &params, &placement, &err));
     REFUSED(BC_ERR_INVALID, bc_model_place(model, NULL, &placement, &err));
     REFUSED(BC_ERR_INVALID, bc_model_place(model, &params, NULL, &err));
@@ -196,8 +207,13 @@ static void check_backend(bc_engine *e, const char *library)
     check_placed(model);
     bc_model_close(model);
     bc_model_close(odd);
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_end(e, 0, kernel_times, &n, &err)); /* none is begun */
+    CHECK(bc_engine_trace_begin(e, 0, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_engine_trace_begin(e, 0, &err));
+    CHECK(bc_engine_trace_end(e, 0, kernel_times, &n, &err) == BC_OK && n == 0);
     CHECK(bc_engine_get_memory(e, 0, &memory, &err) == BC_OK && memory.used_bytes == 0);
     CHECK(memory.peak_bytes > 0 && memory.total_bytes >= memory.free_bytes);
+    CHECK(bc_engine_trace_begin(e, 0, &err) == BC_OK); /* and it is left on: closing ends it */
 }
 
 void check_devices(const char *library)

@@ -109,17 +109,16 @@ static float *random_rows(int n, int cols)
     return x;
 }
 
-static void check_linear(const struct place *p, int kind, int rows, int cols, int form, int n)
+static void check_product(const struct place *p, const matrix *m, int form, int n)
 {
-    matrix m;
-    open_matrix(p, &m, kind, rows, cols, form);
+    const int kind = m->w.kind, rows = (int)m->w.rows, cols = (int)m->w.cols;
     float *x = random_rows(n, cols), *expected = take((size_t)n * (size_t)rows * sizeof(float));
     float *y = take((size_t)n * (size_t)rows * sizeof(float));
     bc_linear_space space;
     CHECK(bc_linear_space_init(&space, p->engine, n, cols > 64 ? cols : 64, &err) == BC_OK);
-    const bc_product product = { &m.w, expected, (size_t)rows };
+    const bc_product product = { &m->w, expected, (size_t)rows };
     bc_linear_shared(&space, &product, 1, x, (size_t)cols, n);
-    const int status = p->backend->op_linear(p->device, &m.w, x, n, y, &err);
+    const int status = p->backend->op_linear(p->device, &m->w, x, n, y, &err);
     int wrong = status != BC_OK;
     for (int i = 0; i < n * rows && !wrong; i++)
         wrong = kind == BC_WEIGHT_DENSE ? !(fabsf(y[i] - expected[i]) <= 1e-5f * 3.0f * (float)cols)
@@ -132,6 +131,23 @@ static void check_linear(const struct place *p, int kind, int rows, int cols, in
     free(x);
     free(y);
     free(expected);
+}
+
+static void check_linear(const struct place *p, int kind, int rows, int cols, int form, int n)
+{
+    matrix m;
+    open_matrix(p, &m, kind, rows, cols, form);
+    check_product(p, &m, form, n);
+    close_matrix(&m);
+}
+
+/* The first rows of a matrix, as device_check.c has them. */
+static void check_first_rows(const struct place *p, int kind, int rows, int form, int n)
+{
+    matrix m;
+    open_matrix(p, &m, kind, 83, 200, form);
+    m.w.rows = rows;
+    check_product(p, &m, form, n);
     close_matrix(&m);
 }
 
@@ -182,6 +198,11 @@ static void check_operations(const struct place *p)
             check_linear(p, BC_WEIGHT_PLANES, 83, COLS[i], planes, planes % 2 ? 1 : 3);
         check_linear(p, BC_WEIGHT_INT8, 81, COLS[i], 0, 1);
         check_linear(p, BC_WEIGHT_INT8, 7, COLS[i], 0, 5);
+    }
+    for (int n = 1; n < 50; n += 16) {
+        check_first_rows(p, BC_WEIGHT_PLANES, 31, 3, n);
+        check_first_rows(p, BC_WEIGHT_INT8, 31, 0, n);
+        check_first_rows(p, BC_WEIGHT_DENSE, 31, BC_F16, n);
     }
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 2, 1); /* columns in parts */
     check_linear(p, BC_WEIGHT_PLANES, 83, 4160, 3, 3);

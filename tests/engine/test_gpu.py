@@ -18,7 +18,7 @@ from model_folders import edit_config
 from reference.converted import write_converted
 
 from bitconverter import engine
-from bitconverter.engine import PlacementParams, Session
+from bitconverter.engine import PlacementParams, Session, device
 from bitconverter.jobs.device_word import Device
 from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
 from bitconverter.jobs.job import Cancel, Finished, run_job
@@ -122,6 +122,33 @@ def test_some_layers_there_and_the_others_here(card: engine.Engine, folders: Any
     assert count > 1
     for layers in range(1, count + 1):
         near(logits(placed(card, folder, layers), tokens), on_processor(folder, tokens))
+
+
+def test_kernels_are_timed_in_single_steps_and_the_answer_is_the_same(
+    card: engine.Engine, folders: Any
+) -> None:
+    folder, tokens = folders("smollm2"), tokens_of("smollm2")
+    model = placed(card, folder)
+    session, out = Session(model, n_ctx=64), list[Any]()
+    expected = [session.forward(tokens), session.forward([1])]
+    session.rewind(0)
+    many = device.kernel_times(card, 0, lambda: out.append(session.forward(tokens)))
+    one = device.kernel_times(card, 0, lambda: out.append(session.forward([1])))
+    assert np.array_equal(out, expected)
+    for found in (many, one):
+        layers = model.info.n_layers
+        assert len({kernel.name for kernel in found}) == len(found) > 2
+        assert all(kernel.name.startswith("bc_") and kernel.launches > 0 for kernel in found)
+        assert sum(kernel.launches for kernel in found) >= 5 * layers
+        seconds = [kernel.seconds for kernel in found]
+        assert seconds == sorted(seconds, reverse=True) and seconds[-1] >= 0
+    assert {kernel.name for kernel in many} != {kernel.name for kernel in one}
+    with pytest.raises(engine.InvalidError, match="timed already"):
+        device.kernel_times(card, 0, lambda: device.kernel_times(card, 0, lambda: None))
+    with pytest.raises(engine.InvalidError, match="more than 2047 kernels"):
+        device.kernel_times(card, 0, lambda: [(session.rewind(1), session.forward([2])) for _ in range(400)])
+    session.rewind(0)
+    assert np.array_equal([session.forward(tokens), session.forward([1])], expected)  # as graphs again
 
 
 def test_sessions_together_are_as_alone(card: engine.Engine, folders: Any) -> None:

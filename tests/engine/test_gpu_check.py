@@ -5,9 +5,11 @@ What is broken here is one kernel of the emulated card, which does nothing.
 
 from pathlib import Path
 
+import card_models
 import numpy as np
 import pytest
 from card_models import EMULATED, VOCAB, Shape, an_engine, write_model
+from reference import converted
 
 from bitconverter import engine
 from bitconverter.engine import PlacementParams, Session
@@ -22,10 +24,10 @@ pytestmark = [
 ]
 
 SHAPE = Shape(64, 4, 1, layers=2)
-N_CTX = 96
-# by the compute capability of the card: what multiplies and attends when tokens come one, three, 12 and 80 at a time
+N_CTX = 160
+# by the compute capability of the card: what multiplies and attends when tokens come one, three, 12 and 144 at a time
 KERNELS = {
-    "80": ("bc_one", "bc_few_8", "bc_few_32", "bc_gemm_planes_64", "bc_attend_64_f16_4",
+    "80": ("bc_one", "bc_few_8", "bc_few_32", "bc_gemm_planes_128", "bc_attend_64_f16_4",
            "bc_place_rows", "bc_flash_64"),
     "61": ("bc_prepare_x", "bc_prepare_swiglu", "bc_gemv_planes_2", "bc_gemm_planes_32"),
 }  # fmt: skip
@@ -48,7 +50,7 @@ def a_card(monkeypatch: pytest.MonkeyPatch, capability: str, broken: str) -> eng
 @pytest.mark.parametrize(("capability", "kernel"), BROKEN)
 def test_a_kernel_that_calculates_wrongly_is_found(monkeypatch, folder: Path, capability, kernel) -> None:
     model = engine.Model(a_card(monkeypatch, capability, kernel), folder)
-    with pytest.raises(engine.UnsupportedError, match=r"calculates wrongly: of layer 0 with .* % off"):
+    with pytest.raises(engine.WrongDeviceError, match=r"calculates wrongly: of layer 0 with .* % off"):
         engine.place(model, PlacementParams(n_ctx=N_CTX))
     tokens = np.random.default_rng(3).integers(0, VOCAB, 40).astype(np.int32)
     here = Session(model, n_ctx=N_CTX).forward(tokens)  # on the processor, as before
@@ -63,13 +65,23 @@ def test_a_kernel_that_calculates_wrongly_is_found(monkeypatch, folder: Path, ca
 )
 def test_the_head_is_tried_too(monkeypatch, folder: Path, capability, kernel, tokens: int) -> None:
     model = engine.Model(a_card(monkeypatch, capability, kernel), folder)
-    with pytest.raises(engine.UnsupportedError, match=f"of the head with {tokens} token"):
+    with pytest.raises(engine.WrongDeviceError, match=f"of the head with {tokens} token"):
         engine.place(model, PlacementParams(n_ctx=N_CTX))
+
+
+@pytest.mark.parametrize("capability", ["80", "61"])
+def test_a_head_of_planes_is_no_fault_of_the_card(monkeypatch, tmp_path: Path, capability: str) -> None:
+    """Its first rows are tried: of each plane."""
+    monkeypatch.setattr(card_models, "VOCAB", 300)
+    monkeypatch.setattr(converted, "LINEAR", (*converted.LINEAR, "lm_head"))
+    folder = write_model(tmp_path / "model", Shape(64, 4, 1), 3)
+    model = engine.Model(a_card(monkeypatch, capability, ""), folder)
+    assert engine.place(model, PlacementParams(n_ctx=N_CTX)).head
 
 
 def test_a_card_that_works_again_is_used(monkeypatch, folder: Path) -> None:
     model = engine.Model(a_card(monkeypatch, "80", "bc_one"), folder)
-    with pytest.raises(engine.UnsupportedError):
+    with pytest.raises(engine.WrongDeviceError):
         engine.place(model, PlacementParams(n_ctx=N_CTX))
     monkeypatch.setenv("BC_EMULATED_BROKEN", "")
     assert engine.place(model, PlacementParams(n_ctx=N_CTX)).n_layers == SHAPE.layers
@@ -77,20 +89,20 @@ def test_a_card_that_works_again_is_used(monkeypatch, folder: Path) -> None:
 
 def test_the_layers_that_go_there_are_those_that_are_tried(monkeypatch, folder: Path) -> None:
     model = engine.Model(a_card(monkeypatch, "80", "bc_one"), folder)
-    with pytest.raises(engine.UnsupportedError, match="of layer 1 with 1 token at"):
+    with pytest.raises(engine.WrongDeviceError, match="of layer 1 with 1 token at"):
         engine.place(model, PlacementParams(n_ctx=N_CTX, n_layers=1))
 
 
 def test_auto_is_the_processor_and_says_why_and_a_card_by_name_is_an_error(monkeypatch, folder: Path) -> None:
     model = engine.Model(a_card(monkeypatch, "80", "bc_few_32"), folder)
     placed = choose_device(model, Device(AUTO), Sessions(N_CTX))
-    assert (placed.where, placed.code) == ("cpu", "unsupported") and placed.surprising
+    assert (placed.where, placed.code) == ("cpu", "device-wrong") and placed.surprising
     assert "calculates wrongly: of layer 0 with 12 tokens at a time" in placed.why
     with pytest.raises(
-        UserError, match="does not run on cuda:0: this graphics card, or its driver"
+        UserError, match=r"cuda:0 \(.*\) is not used: this graphics card, or its driver"
     ) as raised:
         choose_device(model, Device("cuda:0"), Sessions(N_CTX))
-    assert raised.value.code == "device-unsupported"
+    assert raised.value.code == "device-wrong"
 
 
 @pytest.mark.parametrize("n_ctx", [1, 2, 20])
@@ -99,8 +111,20 @@ def test_short_contexts_and_small_batches_are_tried_as_far_as_they_go(
 ) -> None:
     params = PlacementParams(n_ctx=n_ctx, n_batch=2)
     assert engine.place(engine.Model(a_card(monkeypatch, "80", "bc_few_32"), folder), params).head
-    with pytest.raises(engine.UnsupportedError, match="with 1 token at a time"):
+    with pytest.raises(engine.WrongDeviceError, match="with 1 token at a time"):
         engine.place(engine.Model(a_card(monkeypatch, "80", "bc_one"), folder), params)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [("BC_EMULATED_CAPABILITY", "50", "too old"), ("BC_EMULATED_MEMORY", str(64 << 20), "Not one layer")],
+)
+def test_the_self_test_tells_what_card_takes_no_model_and_passes(
+    monkeypatch, tmp_path: Path, name: str, value: str, reason: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    found = self_test.chat(self_test.convert(tmp_path)["model"])
+    assert reason in found["by_card"]["cuda:0"]["why"] and found["by_cpu"]
 
 
 def test_the_self_test_talks_to_every_card(monkeypatch, tmp_path: Path) -> None:
@@ -109,5 +133,5 @@ def test_the_self_test_talks_to_every_card(monkeypatch, tmp_path: Path) -> None:
     found = self_test.chat(model)["by_card"]
     assert list(found) == ["cuda:0", "cuda:1"] and found["cuda:1"]["tokens"] > 10
     monkeypatch.setenv("BC_EMULATED_BROKEN", "bc_gemv_int8")
-    with pytest.raises(UserError, match=r"does not run on cuda:0: .* of the head with 1 token"):
+    with pytest.raises(UserError, match=r"cuda:0 \(.*\) is not used: .* of the head with 1 token"):
         self_test.chat(model)

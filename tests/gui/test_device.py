@@ -30,7 +30,7 @@ LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 NATIVE = Path(__file__).parents[2] / "native"
 CODES = {
     "asked-cpu", "no-backend", "no-driver", "device-failed", "kv-needs-cpu", "lora-needs-cpu", "unsupported",
-    "too-small", "all-layers", "asked-layers", "some-layers", "delta-needs-cpu", "train-too-small",
+    "device-wrong",    "too-small", "all-layers", "asked-layers", "some-layers", "delta-needs-cpu", "train-too-small",
     "train-some-layers",
 }  # fmt: skip
 Pretend = Callable[..., Pretended]

@@ -154,7 +154,8 @@ REFUSALS = [
         "unsupported",
         "device-unsupported",
     ),
-    (engine.EngineError("the driver says: 719", -8), "device-failed", "device-failed"),
+    (engine.WrongDeviceError("it calculates wrongly", -8), "device-wrong", "device-wrong"),
+    (engine.EngineError("the driver says: 719", -1), "device-failed", "device-failed"),
 ]
 
 

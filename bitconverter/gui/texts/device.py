@@ -59,6 +59,10 @@ TEXTS: Texts = {
         "このソウルは低ランクの追加分（LoRA）か行列の追加分を持ち、プロセッサーでしか動かないため、{device} は使いません。",
     ),
     "why-unsupported": ("{device} cannot run this model: {why}.", "{device} ではこのモデルを動かせません（{why}）。"),
+    "why-device-wrong": (
+        "{device} is not used: {why}.",
+        "{device} の計算結果がプロセッサーと一致しないため、使いません（{why}）。ドライバーの更新で直ることがあります。",
+    ),
     "why-delta-needs-cpu": (
         "Whole matrices that are added are trained on the processor only, so {device} is not used.",
         "行列の追加分の学習はプロセッサーでしかできないため、{device} は使いません。",
