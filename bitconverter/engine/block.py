@@ -1,6 +1,7 @@
 """Block: one decoder layer on its own, with the caller's weights."""
 
 from collections.abc import Mapping, Sequence
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
