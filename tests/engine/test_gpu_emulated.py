@@ -14,7 +14,10 @@ ROOT = Path(__file__).parents[2]
 EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with the C tests
 
 
-FILES = [f"tests/engine/test_gpu{name}.py" for name in ("", "_check", "_memory", "_shapes")]
+FILES = [
+    "tests/tools/test_measure_gpu.py",
+    *(f"tests/engine/test_gpu{name}.py" for name in ("", "_check", "_memory", "_shapes")),
+]
 TRAINING = [
     "tests/engine/test_gpu_training.py", "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check.py",
 ]  # fmt: skip
