@@ -124,7 +124,7 @@ def test_the_self_test_tells_what_card_takes_no_model_and_passes(
 ) -> None:
     monkeypatch.setenv(name, value)
     found = self_test.chat(self_test.convert(tmp_path)["model"])
-    assert reason in found["by_card"]["cuda:0"]["why"] and found["by_cpu"]
+    assert reason in found["why"] and found["by_cpu"] and not found["by_card"]
 
 
 def test_the_self_test_talks_to_every_card(monkeypatch, tmp_path: Path) -> None:

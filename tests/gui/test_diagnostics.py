@@ -75,16 +75,22 @@ def test_the_page_names_the_graphics_cards_or_says_why_there_are_none(window, se
             "Graphics cards: NVIDIA A, NVIDIA B can be used",
             f"Graphics cards: none is used ({why}); the processor does everything",
             "Graphics cards: the reason",
+            "Chat: every instruction set, and every graphics card that can be used, says the right Japanese sentence, "
+            "letter by letter",
+            "Chat: every instruction set says the right Japanese sentence, letter by letter. cuda:0 is too old.",
         ],
         "ja": [
             "グラフィックスカード: NVIDIA A, NVIDIA B を使えます",
             f"グラフィックスカード: 使えるカードはありません（{why}）。プロセッサーで動作します",
             "グラフィックスカード: the reason",
+            "会話: どの命令セットと、使えるどのグラフィックスカードでも、正しい日本語の文が一文字も欠けずに出ました",
+            "会話: どの命令セットでも、正しい日本語の文が一文字も欠けずに出ました。cuda:0 is too old.",
         ],
     }
     checks = (
         Check("cards", {"cards": ["NVIDIA A", "NVIDIA B"], "why": ""}),
         Check("cards", {"cards": [], "why": why}), Check("cards", {}, "the reason"),
+        Check("chat", {"why": ""}), Check("chat", {"why": "cuda:0 is too old."}),
     )  # fmt: skip
     for language, lines in expected.items():
         settings["language"] = language
