@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from reference.converted import write_converted, write_safetensors
 
-from bitconverter.engine import Engine
+from bitconverter.engine import Engine, UnsupportedError, open_backend
 
 EMULATED = bool(os.environ.get("BC_CUDA_DRIVER"))
 HIDDEN, INNER, VOCAB = 64, 96, 90
@@ -19,6 +20,16 @@ HIDDEN, INNER, VOCAB = 64, 96, 90
 @cache
 def an_engine(cpu: str = "auto") -> Engine:
     return Engine(threads=2, cpu=cpu)
+
+
+def engine_with_card() -> Engine:
+    """Skips with the backend's own sentence where there is no card that works."""
+    made = an_engine()
+    try:
+        open_backend(made)
+    except UnsupportedError as error:
+        pytest.skip(str(error))
+    return made
 
 
 @dataclass(frozen=True)

@@ -64,16 +64,21 @@ static double share_off(const float *in, const float *expected, const float *fou
     return more <= 0 ? 0 : more / sqrt(added);
 }
 
-static int judge(double worst, const char *part, int number, int n, bc_error *err)
+/* n tokens of `part` of the model, [n, width] as above. */
+static int compare(const char *part, const float *in, const float *expected, const float *found,
+                   int n, int width, bc_error *err)
 {
+    double worst = 0;
+    for (int t = 0; t < n; t++) {
+        const size_t at = (size_t)t * (size_t)width;
+        worst = fmax(worst, share_off(in ? in + at : NULL, expected + at, found + at, width));
+    }
     if (worst <= MOST_OFF) return BC_OK;
-    char name[32] = "";
-    if (number >= 0) snprintf(name, sizeof name, " %d", number);
     return bc_fail(err, BC_ERR_DEVICE,
-                   "this graphics card, or its driver, calculates wrongly: of %s%s with %d token%s "
+                   "this graphics card, or its driver, calculates wrongly: of %s with %d token%s "
                    "at a time it finds values that are %.0f %% off the processor's, 1 %% would be "
                    "usual. A newer driver may help",
-                   part, name, n, n == 1 ? "" : "s", 100 * fmin(worst, 10));
+                   part, n, n == 1 ? "" : "s", 100 * fmin(worst, 10));
 }
 
 /* The next n tokens of both caches. */
@@ -98,13 +103,10 @@ static int layer_on_both(struct check *w, int layer, int n, bc_error *err)
     const int status = w->backend->stack_forward(w->stack, &batch, err);
     if (status != BC_OK) return status;
     bc_session_layer(s, layer, n);
-    double worst = 0;
-    for (int t = 0; t < n; t++) {
-        const size_t at = (size_t)t * (size_t)hidden;
-        worst = fmax(worst, share_off(w->in + at, s->x + at, w->found + at, hidden));
-    }
     s->position += n;
-    return judge(worst, "layer", layer, n, err);
+    char part[32];
+    snprintf(part, sizeof part, "layer %d", layer);
+    return compare(part, w->in, s->x, w->found, n, hidden, err);
 }
 
 /* Its first rows: all of it would take a while. */
@@ -121,10 +123,7 @@ static int head_on_both(struct check *w, bc_device *device, int n, bc_error *err
     if (status != BC_OK) return status;
     const bc_product product = { &head, expected, (size_t)rows };
     bc_linear_shared(&s->space, &product, 1, w->in, hidden, n);
-    double worst = 0;
-    for (int t = 0; t < n; t++)
-        worst = fmax(worst, share_off(NULL, expected + t * rows, found + t * rows, rows));
-    return judge(worst, "the head", -1, n, err);
+    return compare("the head", NULL, expected, found, n, rows, err);
 }
 
 static int open_both(struct check *w, bc_model *model, bc_device *device, int layer,

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from card_models import engine_with_card
 from reference.converted import write_converted
 
-from bitconverter.engine import Engine, UnsupportedError, open_backend
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_work
 from bitconverter.jobs.job import (
@@ -45,10 +45,7 @@ NEAR = {"exact": 0.02, "mezo": 0.2}
 
 @pytest.fixture(scope="module", autouse=True)
 def a_card() -> None:
-    try:
-        open_backend(Engine(threads=1))
-    except UnsupportedError as error:
-        pytest.skip(str(error))
+    engine_with_card()
 
 
 @pytest.fixture(scope="module")

@@ -4,9 +4,7 @@ from pathlib import Path
 
 import measure_gpu
 import pytest
-from card_models import Shape, an_engine, write_model
-
-from bitconverter.engine import UnsupportedError, open_backend
+from card_models import Shape, engine_with_card, write_model
 
 pytestmark = pytest.mark.gpu
 
@@ -18,10 +16,7 @@ FIGURES = {
 
 @pytest.fixture(scope="module", autouse=True)
 def a_card() -> None:
-    try:
-        open_backend(an_engine())
-    except UnsupportedError as error:
-        pytest.skip(str(error))
+    engine_with_card()
 
 
 def test_every_figure_is_there_and_each_kernel_s_time(tmp_path: Path) -> None:
