@@ -11,37 +11,42 @@ import pytest
 from bitconverter import engine
 
 ROOT = Path(__file__).parents[2]
-EMULATED = ROOT / "native" / "build-test" / "libcuda_emulated.so"  # made with the C tests
-
-
+DRIVERS = ROOT / "native" / "build-test"  # made with the C tests
+GENERAL, SHAPES = "tests/engine/test_gpu.py", "tests/engine/test_gpu_shapes.py"
+STEPS = "tests/engine/test_gpu_training.py"
 FILES = [
+    GENERAL, SHAPES, "tests/engine/test_gpu_check.py", "tests/engine/test_gpu_memory.py",
     "tests/tools/test_measure_gpu.py",
-    *(f"tests/engine/test_gpu{name}.py" for name in ("", "_check", "_memory", "_shapes")),
-]
-TRAINING = [
-    "tests/engine/test_gpu_training.py", "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check.py",
 ]  # fmt: skip
+TRAINING = [STEPS, "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check.py"]
 
 
 @pytest.mark.parametrize(
-    ("capability", "words", "least"),
+    ("driver", "capability", "words", "least"),
     [
-        ("80", FILES, 100),
-        ("61", [FILES[-1], "-k", "8of1 or two_layers"], 6),  # no tensor cores: gemv, and gate and up apart
-        ("80", TRAINING, 55),
+        ("emulated", "80", FILES, 100),
+        ("emulated", "80", TRAINING, 55),
+        # Every access of the kernels looked at (native/tests/cuda_emulator/checker.hpp). 6.1: no tensor cores, so gemv,
+        # and gate and up apart. 9.0: kernels that begin before the one before has ended.
+        ("checked", "61", [SHAPES, "-k", "8of1 or two_layers"], 6),
+        ("checked", "90", [GENERAL, SHAPES, "-k", "not timed"], 60),  # hundreds of kernels, a call each
+        ("checked", "90", [STEPS, "-k", "grouped or odd or more_windows"], 5),
     ],
 )
 def test_every_test_of_a_card_passes_on_an_emulated_one(
-    capability: str, words: list[str], least: int
+    driver: str, capability: str, words: list[str], least: int
 ) -> None:
     """In a process of its own: which driver there is is found out once."""
-    if not EMULATED.exists():
-        pytest.skip(f"the emulated driver is not built ({EMULATED.name}): python tools/dev.py ctest")
+    library = DRIVERS / f"libcuda_{driver}.so"
+    if not library.exists():
+        pytest.skip(f"the emulated driver is not built ({library.name}): python tools/dev.py ctest")
     if not (Path(engine.__file__).parent / "libbitconverter_cuda.so").exists():
         pytest.skip("this installation has no CUDA backend")
-    env = {**os.environ, "BC_CUDA_DRIVER": str(EMULATED), "BC_EMULATED_CAPABILITY": capability}
+    env = {**os.environ, "BC_CUDA_DRIVER": str(library), "BC_EMULATED_CAPABILITY": capability}
+    if driver == "checked":
+        env["BC_EMULATED_PROCESSORS"] = "132"  # as many as the cards have that this was measured on
     env.pop("BC_GPU_MODEL", None)
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *words]
+    command = [sys.executable, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", *words]
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, encoding="utf-8", timeout=1200)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
     counts = {word: int(n) for n, word in re.findall(r"(\d+) (passed|skipped)", done.stdout)}

@@ -179,6 +179,7 @@ BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
     s->scores[h][lane] = x;
     s->scores[h][lane + 32] = y;
     const float sum = bc_warp_sum(x + y);
+    bc_sync_warp(); // every lane has read the largest so far
     if (lane) return;
     const float factor = bc_exp(before - top);
     s->factor[h] = factor;
@@ -255,9 +256,8 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         float v = s.mixes[0][i];
 #pragma unroll
         for (int k = 1; k < SLICES; k++) v += s.mixes[k][i];
-        s.q[i] = v; // the queries have done their work
+        s.q[i] = v; // the queries have done their work; the same thread goes on with it
     }
-    bc_sync();
     bc_attend_finish(p, b, context.parts, s.q, s.largest, s.sum, &s.scores[0][0]);
 }
 

@@ -186,7 +186,6 @@ template <int D> BC_DEVICE void bc_window_attend(const bc_window_args &p)
         stats[0] = largest;
         stats[1] = 1.0f / sum;
     }
-    bc_fence();
     Share out;
     out.clear();
     for (int k0 = from; k0 < end; k0 += T::ROWS) {

@@ -45,6 +45,7 @@ BC_DEVICE void bc_place_head(float *x, const float *norm, const float *cos, cons
         for (int i = lane; i < d; i += 32) bc_add_square(&squares, x[i]);
         const double sum = bc_warp_sum(bc_squares(squares));
         inverse = 1.0f / sqrtf((float)(sum / d) + eps);
+        bc_sync_warp(); // what other lanes have read is written now
     }
     for (int i = lane; i < half; i += 32) {
         float u = x[i], v = x[i + half];

@@ -4,9 +4,9 @@
  * still needs, gets wrong numbers here too. What the driver would answer with an error gets that error; what it would
  * let pass and is a mistake all the same ends the process.
  *
- * The environment: BC_EMULATED_MEMORY, the card's bytes (4 GiB); BC_EMULATED_CAPABILITY (80); BC_EMULATED_SHARED, the
- * shared memory of a block (as such cards have it); BC_EMULATED_DEVICES (1); BC_EMULATED_BROKEN, the name of a kernel
- * that does nothing (none). */
+ * The environment: BC_EMULATED_MEMORY, the card's bytes (4 GiB); BC_EMULATED_CAPABILITY (80); BC_EMULATED_PROCESSORS
+ * (6); BC_EMULATED_SHARED, the shared memory of a block (as such cards have it); BC_EMULATED_DEVICES (1);
+ * BC_EMULATED_BROKEN, the name of a kernel that does nothing (none). */
 #include <chrono>
 #include <cstdlib>
 #include <map>
@@ -16,6 +16,7 @@
 #include <thread>
 #include <vector>
 
+#include "checker.hpp"
 #include "emulator.hpp"
 
 extern "C" {
@@ -128,6 +129,7 @@ void finish(CUstream stream)
     std::vector<Operation> queue;
     queue.swap(stream->queue);
     for (const Operation &operation : queue) operation();
+    bc_check_drained();
     bc_emulated_check_memory("synchronize");
 }
 void finish_all()
@@ -143,6 +145,12 @@ CUresult enqueue(CUstream stream, Operation operation)
     return SUCCESS;
 }
 
+void fill(void *to, const void *from, size_t bytes)
+{
+    bc_check_filled(to, bytes);
+    memcpy(to, from, bytes);
+}
+
 void need_device(CUdeviceptr p, size_t bytes, const char *what)
 {
     if (!bc_emulated_holds(reinterpret_cast<void *>(p), bytes, true))
@@ -151,7 +159,7 @@ void need_device(CUdeviceptr p, size_t bytes, const char *what)
 }
 
 CUresult launch(CUfunction function, bc_emulated_dim grid, bc_emulated_dim block,
-                size_t shared_bytes, CUstream stream, void **params, void **extra)
+                size_t shared_bytes, CUstream stream, void **params, void **extra, bool overlaps)
 {
     if (!function || extra || !params) return INVALID_VALUE;
     const size_t threads = (size_t)block.x * block.y * block.z;
@@ -161,7 +169,8 @@ CUresult launch(CUfunction function, bc_emulated_dim grid, bc_emulated_dim block
         return INVALID_VALUE;
     const auto work = std::make_shared<bc_emulated_launch>();
     *work = { function->kernel->name, grid, block, shared_bytes, function->kernel->bind(params) };
-    return enqueue(stream, [work] {
+    return enqueue(stream, [=] {
+        bc_check_launch(work->name, overlaps);
         if (!broken(work->name)) bc_emulated_run(*work);
         bc_emulated_check_memory(work->name);
     });
@@ -245,7 +254,7 @@ CUresult DeviceGetAttribute(int *value, int attribute, CUdevice)
 {
     switch (attribute) {
     case CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT:
-        *value = 6;
+        *value = (int)setting("BC_EMULATED_PROCESSORS", 6);
         return SUCCESS;
     case CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR:
         *value = capability() / 10;
@@ -340,10 +349,10 @@ CUresult MemcpyHtoDAsync(CUdeviceptr to, const void *from, size_t bytes, CUstrea
     void *target = reinterpret_cast<void *>(to);
     /* ordinary memory is read before the call returns; pinned memory, and a graph's source, when it is the copy's turn */
     if (bc_emulated_holds(from, bytes, false) || (streams.count(stream) && stream->capture))
-        return enqueue(stream, [=] { memcpy(target, from, bytes); });
+        return enqueue(stream, [=] { fill(target, from, bytes); });
     const uint8_t *bytes_from = static_cast<const uint8_t *>(from);
     const auto copy = std::make_shared<std::vector<uint8_t>>(bytes_from, bytes_from + bytes);
-    return enqueue(stream, [=] { memcpy(target, copy->data(), bytes); });
+    return enqueue(stream, [=] { fill(target, copy->data(), bytes); });
 }
 CUresult MemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream stream)
 {
@@ -357,6 +366,7 @@ CUresult MemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstrea
     need_device(to, bytes, "cuMemcpyDtoDAsync");
     need_device(from, bytes, "cuMemcpyDtoDAsync");
     return enqueue(stream, [=] {
+        bc_check_copied(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
         memmove(reinterpret_cast<void *>(to), reinterpret_cast<void *>(from), bytes);
     });
 }
@@ -364,7 +374,10 @@ CUresult MemsetD8Async(CUdeviceptr to, unsigned char value, size_t bytes, CUstre
 {
     BC_LOCK;
     need_device(to, bytes, "cuMemsetD8Async");
-    return enqueue(stream, [=] { memset(reinterpret_cast<void *>(to), value, bytes); });
+    return enqueue(stream, [=] {
+        bc_check_filled(reinterpret_cast<void *>(to), bytes);
+        memset(reinterpret_cast<void *>(to), value, bytes);
+    });
 }
 
 /* -- streams, graphs, events -- */
@@ -422,6 +435,7 @@ CUresult GraphLaunch(CUgraphExec exec, CUstream stream)
     if (streams.count(stream) && stream->capture) return CAPTURE_UNSUPPORTED;
     const Operations operations = exec->operations;
     return enqueue(stream, [operations] {
+        bc_check_drained(); /* no kernel of a graph begins before what was before the graph has ended */
         for (const Operation &operation : *operations) operation();
     });
 }
@@ -515,13 +529,20 @@ CUresult LaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz
                       void **params, void **extra)
 {
     BC_NEED(ready());
-    return launch(function, { gx, gy, gz }, { bx, by, bz }, shared_bytes, stream, params, extra);
+    return launch(function, { gx, gy, gz }, { bx, by, bz }, shared_bytes, stream, params, extra,
+                  false);
 }
 CUresult LaunchKernelEx(const CUlaunchConfig *c, CUfunction function, void **params, void **extra)
 {
     BC_NEED(ready());
     if (c->numAttrs && !c->attrs) return INVALID_VALUE;
+    bool overlaps = false;
+    for (unsigned i = 0; i < c->numAttrs; i++) {
+        if (c->attrs[i].id != CU_LAUNCH_ATTRIBUTE_PROGRAMMATIC_STREAM_SERIALIZATION)
+            return INVALID_VALUE;
+        overlaps |= c->attrs[i].value.programmatic != 0;
+    }
     return launch(function, { c->gridDimX, c->gridDimY, c->gridDimZ },
                   { c->blockDimX, c->blockDimY, c->blockDimZ }, c->sharedMemBytes, c->hStream,
-                  params, extra);
+                  params, extra, overlaps);
 }

@@ -30,11 +30,20 @@ struct bc_emulated_site {
 
 uint8_t *bc_emulated_shared();
 void bc_emulated_sync(bc_emulated_site site);
+void bc_emulated_sync_warp(bc_emulated_site site);
 // Gives the `bytes` (at most 32) of every lane, those of lane i 32 i bytes from the address.
 const uint8_t *bc_emulated_exchange(const void *mine, size_t bytes, bc_emulated_site site);
 [[noreturn]] void bc_emulated_wrong(const char *what, bc_emulated_site site);
-// Fails unless the bytes lie in memory that the driver gave out.
-void bc_emulated_device_memory(const void *p, size_t bytes, bc_emulated_site site);
+// Fails unless the bytes lie in memory that the driver gave out, and nobody writes them while the kernel runs.
+void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site);
+// Until all but the last `pending` groups of this thread's copies are done, the 16 bytes hold a pattern.
+void bc_emulated_copy_ahead(void *shared, const void *global, bc_emulated_site site);
+void bc_emulated_copy_group();
+void bc_emulated_copied(unsigned pending);
+int bc_emulated_atomic_add(int *p, int v);
+void bc_emulated_atomic_max(int *p, int v);
+void bc_emulated_fence();
+void bc_emulated_wait_for_inputs();
 
 BC_DEVICE int bc_emulated_lane()
 {
@@ -52,7 +61,7 @@ template <class T> BC_DEVICE T bc_emulated_shuffle(T v, int lane, bc_emulated_si
 }
 
 BC_DEVICE void bc_sync(BC_SITE) { bc_emulated_sync(site); }
-BC_DEVICE void bc_sync_warp(BC_SITE) { bc_emulated_exchange(nullptr, 0, site); }
+BC_DEVICE void bc_sync_warp(BC_SITE) { bc_emulated_sync_warp(site); }
 BC_DEVICE int bc_shuffle_xor(int v, int mask, BC_SITE)
 {
     return bc_emulated_shuffle(v, bc_emulated_lane() ^ mask, site);
@@ -102,14 +111,12 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
     return acc;
 }
 BC_DEVICE void bc_prefetch(const void *) {}
-// Copied at once; a thread that reads before bc_copied would not be found.
 BC_DEVICE void bc_copy_ahead(void *shared, const void *global, BC_SITE)
 {
-    bc_emulated_device_memory(global, 16, site);
-    memcpy(shared, global, 16);
+    bc_emulated_copy_ahead(shared, global, site);
 }
-BC_DEVICE void bc_copy_group() {}
-template <int PENDING> BC_DEVICE void bc_copied() {}
+BC_DEVICE void bc_copy_group() { bc_emulated_copy_group(); }
+template <int PENDING> BC_DEVICE void bc_copied() { bc_emulated_copied(PENDING); }
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)
 {
     if (choice & 0x8888) bc_emulated_wrong("bc_bytes: digits are 0 to 7", site);
@@ -207,19 +214,11 @@ BC_DEVICE bc_words4 bc_load(const void *p, BC_SITE)
 }
 BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
 {
-    bc_emulated_device_memory(p, sizeof(bc_words4), site);
+    bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
 }
-BC_DEVICE int bc_atomic_add(int *p, int v)
-{
-    const int before = *p;
-    *p = bc_emulated_plus(before, v);
-    return before;
-}
-BC_DEVICE void bc_atomic_max(int *p, int v)
-{
-    if (v > *p) *p = v;
-}
-BC_DEVICE void bc_fence() {}
-BC_DEVICE void bc_wait_for_inputs() {}
+BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
+BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
+BC_DEVICE void bc_fence() { bc_emulated_fence(); }
+BC_DEVICE void bc_wait_for_inputs() { bc_emulated_wait_for_inputs(); }
 BC_DEVICE void bc_let_next_begin() {}

@@ -29,6 +29,12 @@ struct bc_emulated_launch {
     std::function<void()> thread;
 };
 void bc_emulated_run(const bc_emulated_launch &launch);
+unsigned bc_emulated_thread(); /* of the block, which runs now */
+
+/* -- access.cpp -- */
+
+/* A block begins: nothing is on its way into its memory. */
+void bc_emulated_drop_copies(unsigned n_threads);
 
 /* -- memory.cpp: what is new holds a pattern that is no number; what is written beyond an end is found -- */
 

@@ -13,6 +13,7 @@
 #include <cstdlib>
 #include <vector>
 
+#include "checker.hpp"
 #include "emulator.hpp"
 
 #if defined(__SANITIZE_ADDRESS__)
@@ -50,7 +51,7 @@ bc_emulated_switch:
 
 namespace
 {
-enum State { READY, IN_WARP, IN_BLOCK, ENDED };
+enum State { READY, IN_WARP, IN_WARP_BARRIER, IN_BLOCK, ENDED };
 constexpr unsigned MAX_THREADS = 1024, WARP = 32;
 constexpr size_t PAGE = 4096, SLOT = 32; /* bytes that a lane can exchange */
 #if defined(__SANITIZE_ADDRESS__)
@@ -90,6 +91,7 @@ size_t scheduler_stack_bytes;
 void to_fiber(Fiber &fiber)
 {
     current = &fiber;
+    bc_check_thread((unsigned)(&fiber - fibers));
     threadIdx = fiber.index;
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&scheduler_fake_stack, fiber.stack, STACK);
@@ -120,6 +122,7 @@ void fiber_main()
     __sanitizer_finish_switch_fiber(nullptr, &scheduler_stack, &scheduler_stack_bytes);
 #endif
     running->thread();
+    bc_check_thread_ends();
     current->state = ENDED;
     to_scheduler(*current);
     abort(); /* one that has ended is never gone on with */
@@ -190,6 +193,13 @@ void begin(unsigned i, bc_emulated_dim index)
     fiber.exchanges = 0;
 }
 
+void need_whole_warp(bc_emulated_site site)
+{
+    const unsigned i = (unsigned)(current - fibers), n = blockDim.x * blockDim.y * blockDim.z;
+    if (i / WARP * WARP + WARP > n)
+        bc_emulated_wrong("the last warp has fewer than 32 threads", site);
+}
+
 bool same_place(const Fiber &a, const Fiber &b)
 {
     return a.state == b.state && (a.state == ENDED || (a.site.line == b.site.line &&
@@ -206,7 +216,7 @@ const char *base_name(const char *path)
 void say_where(char *text, size_t room, const Fiber &fiber)
 {
     const bc_emulated_dim i = fiber.index;
-    const char *what = fiber.state == IN_WARP ? "waits for its warp" : "waits for its block";
+    const char *what = fiber.state == IN_BLOCK ? "waits for its block" : "waits for its warp";
     if (fiber.state == ENDED) {
         snprintf(text, room, "thread (%u, %u, %u) has ended", i.x, i.y, i.z);
     } else {
@@ -224,6 +234,11 @@ void say_where(char *text, size_t room, const Fiber &fiber)
                      blockIdx.y, blockIdx.z, first, second);
 }
 
+bool waits_for_warp(const Fiber &lane)
+{
+    return lane.state == IN_WARP || lane.state == IN_WARP_BARRIER;
+}
+
 /* Runs a warp until all its lanes have ended or wait for the block. */
 void run_warp(Fiber *lanes, unsigned n, bool backwards)
 {
@@ -233,10 +248,12 @@ void run_warp(Fiber *lanes, unsigned n, bool backwards)
             if (fiber.state == READY) to_fiber(fiber);
         }
         for (unsigned i = 1; i < n; i++)
-            if ((lanes[i].state == IN_WARP || lanes[0].state == IN_WARP) &&
+            if ((waits_for_warp(lanes[i]) || waits_for_warp(lanes[0])) &&
                 !same_place(lanes[0], lanes[i]))
                 diverged(lanes[0], lanes[i]);
-        if (lanes[0].state != IN_WARP) return;
+        if (!waits_for_warp(lanes[0])) return;
+        if (lanes[0].state == IN_WARP_BARRIER)
+            bc_check_warp_synced((unsigned)(lanes - fibers) / WARP);
         for (unsigned i = 0; i < n; i++) lanes[i].state = READY;
     }
 }
@@ -252,6 +269,7 @@ void run_threads(unsigned n, bool backwards)
         for (unsigned i = 1; i < n; i++)
             if (!same_place(fibers[0], fibers[i])) diverged(fibers[0], fibers[i]);
         if (fibers[0].state == ENDED) return;
+        bc_check_block_synced();
         for (unsigned i = 0; i < n; i++) fibers[i].state = READY;
     } while (true);
 }
@@ -283,6 +301,9 @@ void run_block(const bc_emulated_launch &launch, bool backwards,
     for (unsigned z = 0; z < size.z; z++)
         for (unsigned y = 0; y < size.y; y++)
             for (unsigned x = 0; x < size.x; x++) begin(n++, { x, y, z });
+    bc_emulated_drop_copies(n);
+    bc_check_block(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), n, storage.first,
+                   storage.second, dynamic_start, launch.shared_bytes);
     run_threads(n, backwards);
     if (guard_open(guard, GUARD) != guard + GUARD)
         bc_emulated_fail(
@@ -310,23 +331,24 @@ void bc_emulated_wrong(const char *what, bc_emulated_site site)
                      threadIdx.z, base_name(site.file), site.line, what);
 }
 
-void bc_emulated_device_memory(const void *p, size_t bytes, bc_emulated_site site)
-{
-    if (!bc_emulated_holds(p, bytes, true))
-        bc_emulated_wrong("this is not the device's memory", site);
-}
+unsigned bc_emulated_thread() { return (unsigned)(current - fibers); }
 
 uint8_t *bc_emulated_shared() { return dynamic_start; }
 
 void bc_emulated_sync(bc_emulated_site site) { wait(IN_BLOCK, site); }
 
+void bc_emulated_sync_warp(bc_emulated_site site)
+{
+    need_whole_warp(site);
+    wait(IN_WARP_BARRIER, site);
+}
+
 const uint8_t *bc_emulated_exchange(const void *mine, size_t bytes, bc_emulated_site site)
 {
-    const unsigned i = (unsigned)(current - fibers), n = blockDim.x * blockDim.y * blockDim.z;
-    if (i / WARP * WARP + WARP > n)
-        bc_emulated_wrong("the last warp has fewer than 32 threads", site);
+    need_whole_warp(site);
+    const unsigned i = (unsigned)(current - fibers);
     uint8_t (*buffer)[SLOT] = exchanged[i / WARP][current->exchanges++ % 2];
-    if (bytes) memcpy(buffer[i % WARP], mine, bytes);
+    memcpy(buffer[i % WARP], mine, bytes);
     wait(IN_WARP, site);
     return buffer[0];
 }

@@ -3,6 +3,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "checker.hpp"
 #include "emulator.hpp"
 #include "guard.hpp"
 
@@ -58,7 +59,10 @@ uint8_t *bc_emulated_alloc(size_t bytes, bool on_device)
     bc_emulated_poison(p, bytes);
     close(p, piece);
     pieces[p] = piece;
-    if (on_device) used += whole(bytes);
+    if (on_device) {
+        used += whole(bytes);
+        bc_check_alloc(p, bytes);
+    }
     return p;
 }
 
@@ -68,7 +72,10 @@ bool bc_emulated_free(uint8_t *p, bool on_device)
     if (found == pieces.end() || found->second.on_device != on_device) return false;
     const Piece piece = found->second;
     open(p, piece, "free");
-    if (on_device) used -= whole(piece.bytes);
+    if (on_device) {
+        used -= whole(piece.bytes);
+        bc_check_free(p);
+    }
     pieces.erase(found);
     free(p - GUARD);
     return true;
