@@ -14,7 +14,7 @@ from reference.converted import write_converted, write_safetensors
 from bitconverter.engine import Engine, UnsupportedError, open_backend
 
 EMULATED = bool(os.environ.get("BC_CUDA_DRIVER"))
-HIDDEN, INNER, VOCAB = 64, 96, 90
+VOCAB = 90
 
 
 @cache
@@ -34,7 +34,8 @@ def engine_with_card() -> Engine:
 
 @dataclass(frozen=True)
 class Shape:
-    """`heads` of `kv_heads`; `kind` is the model_type, `more` stands in config.json."""
+    """`heads` of `kv_heads`; `kind` is the model_type, `more` stands in config.json; values of a token: `hidden`, and
+    `inner` in the MLP."""
 
     head_dim: int
     heads: int
@@ -42,6 +43,8 @@ class Shape:
     layers: int = 1
     kind: str = "llama"
     more: dict[str, Any] = field(default_factory=dict)
+    hidden: int = 64
+    inner: int = 96
 
     def __str__(self) -> str:
         return f"{self.kind}-d{self.head_dim}-{self.heads}of{self.kv_heads}"
@@ -53,8 +56,8 @@ def write_model(folder: Path, shape: Shape, planes: int = 2) -> Path:
     source = folder / "source"
     source.mkdir(parents=True)
     config = {
-        "architectures": ["ForCausalLM"], "model_type": shape.kind, "hidden_act": "silu", "hidden_size": HIDDEN,
-        "intermediate_size": INNER, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
+        "architectures": ["ForCausalLM"], "model_type": shape.kind, "hidden_act": "silu", "hidden_size": shape.hidden,
+        "intermediate_size": shape.inner, "num_hidden_layers": shape.layers, "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads, "head_dim": shape.head_dim, "max_position_embeddings": 256,
         "rms_norm_eps": 1e-6, "rope_theta": 10000.0, "tie_word_embeddings": False, "vocab_size": VOCAB,
         "torch_dtype": "float32", **shape.more,
@@ -75,18 +78,19 @@ def _tensors(shape: Shape) -> dict[str, np.ndarray]:
         return draw.uniform(0.7, 1.3, count).astype(np.float32)
 
     q, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+    hidden, inner = shape.hidden, shape.inner
     tensors = {
-        "model.embed_tokens.weight": draw.standard_normal((VOCAB, HIDDEN)).astype(np.float32),
-        "model.norm.weight": near_one(HIDDEN),
-        "lm_head.weight": normal(VOCAB, HIDDEN, 3.0),
+        "model.embed_tokens.weight": draw.standard_normal((VOCAB, hidden)).astype(np.float32),
+        "model.norm.weight": near_one(hidden),
+        "lm_head.weight": normal(VOCAB, hidden, 3.0),
     }
     for layer in range(shape.layers):
         parts = {
-            "self_attn.q_proj": normal(q, HIDDEN, 1.5), "self_attn.k_proj": normal(kv, HIDDEN, 1.5),
-            "self_attn.v_proj": normal(kv, HIDDEN), "self_attn.o_proj": normal(HIDDEN, q, 2.0),
-            "mlp.gate_proj": normal(INNER, HIDDEN, 2.0), "mlp.up_proj": normal(INNER, HIDDEN, 2.0),
-            "mlp.down_proj": normal(HIDDEN, INNER), "input_layernorm": near_one(HIDDEN),
-            "post_attention_layernorm": near_one(HIDDEN),
+            "self_attn.q_proj": normal(q, hidden, 1.5), "self_attn.k_proj": normal(kv, hidden, 1.5),
+            "self_attn.v_proj": normal(kv, hidden), "self_attn.o_proj": normal(hidden, q, 2.0),
+            "mlp.gate_proj": normal(inner, hidden, 2.0), "mlp.up_proj": normal(inner, hidden, 2.0),
+            "mlp.down_proj": normal(hidden, inner), "input_layernorm": near_one(hidden),
+            "post_attention_layernorm": near_one(hidden),
         }  # fmt: skip
         if shape.kind == "qwen3":
             parts |= {f"self_attn.{name}_norm": 1.4 * near_one(shape.head_dim) for name in "qk"}

@@ -65,7 +65,7 @@ void bc_arena_begin(bc_arena *a, const bc_device *device)
 
 bc_ptr bc_arena_vectors(bc_arena *a, const void *from, int64_t rows, int64_t cols)
 {
-    if (!from || cols % BC_GPU_PREPARE_SHARE == 0) return bc_arena_copy(a, from, 4 * rows * cols);
+    if (!from || bc_gpu_width(cols) == cols) return bc_arena_copy(a, from, 4 * rows * cols);
     return copy_padded(a, from, rows, 4 * cols, 4 * bc_gpu_width(cols));
 }
 

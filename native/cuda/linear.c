@@ -180,7 +180,7 @@ static void share_steps(bc_linear_args *args, int warps, int teams)
 static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_launch *launch)
 {
     const int wide = args->n > FEW_TILE; /* so many tokens go through the warps' rings too */
-    const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : FEW_TILE);
+    const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : BC_GPU_FEW_PITCH);
     const int units = args->first[args->count], rounds = up(units, s->device->processors);
     const int steps = args->cols / STEP_COLS;
     const int ring =

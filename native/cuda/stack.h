@@ -35,10 +35,10 @@ typedef struct bc_gpu_layer {
     bc_gpu_matrix matrix[BC_N_STACK_MATRICES];
 } bc_gpu_layer;
 
-/* Floats from row to row of vectors of n: what bc_prepare's threads load. */
+/* Floats from row to row of vectors of n. bc_gpu_slot moves elements about in units of so many. */
 static inline int64_t bc_gpu_width(int64_t n)
 {
-    return (n + BC_GPU_PREPARE_SHARE - 1) / BC_GPU_PREPARE_SHARE * BC_GPU_PREPARE_SHARE;
+    return (n + BC_GPU_VECTOR_PAD - 1) / BC_GPU_VECTOR_PAD * BC_GPU_VECTOR_PAD;
 }
 
 /* Whether vectors of `widest` elements are too wide for bc_prepare's shared memory, or its threads. */

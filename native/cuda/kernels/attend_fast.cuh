@@ -97,7 +97,10 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
 
 template <int D, bool INT8, int GROUP> struct bc_fast_shared {
     static const int SLICES = BC_FAST_THREADS / (D / 4);
-    float q[GROUP * D], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
+    // Four threads read sixteen elements each where keys are int8: four more between them, and they lie in other banks.
+    static const int QUERY = INT8 ? D / 16 * 20 : D;
+    BC_DEVICE static int query_at(int e) { return INT8 ? e + e / 16 * 4 : e; }
+    float q[GROUP * QUERY], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
     float value_scales[BC_FAST_TILE], mixes[SLICES][GROUP * D];
 };
 
@@ -106,6 +109,7 @@ template <int D, bool INT8, int GROUP>
 BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
                              const bc_attend_block &b, float *q)
 {
+    typedef bc_fast_shared<D, INT8, GROUP> Shared;
     const int t = blockIdx.z, lane = threadIdx.x % 32, rows = b.heads + (b.own ? 2 : 0);
     const float *cos = p.cos + (int64_t)t * (D / 2), *sin = p.sin + (int64_t)t * (D / 2);
     for (int r = threadIdx.x / 32; r < rows; r += BC_FAST_THREADS / 32) {
@@ -118,8 +122,8 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
         if (query) {
 #pragma unroll
             for (int m = 0; m < D / 64; m++) {
-                q[r * D + lane + 32 * m] = u[m];
-                q[r * D + lane + 32 * m + D / 2] = w[m];
+                q[r * Shared::QUERY + Shared::query_at(lane + 32 * m)] = u[m];
+                q[r * Shared::QUERY + Shared::query_at(lane + 32 * m + D / 2)] = w[m];
             }
         } else {
             bc_fast_store<D, INT8>(u, w, key ? place.keys : place.values,
@@ -134,6 +138,7 @@ template <int D, bool INT8, int GROUP>
 BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place, int64_t row,
                               int n, bc_fast_shared<D, INT8, GROUP> *s)
 {
+    typedef bc_fast_shared<D, INT8, GROUP> Shared;
     const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
     const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
     float sum[GROUP] = {}, scale = 1.0f;
@@ -150,11 +155,12 @@ BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place
         for (int c = 0; c < CHUNKS; c++) {
             float v[ELEMENTS];
             bc_cache_floats<INT8>(w[c], v);
+            const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
 #pragma unroll
             for (int h = 0; h < GROUP; h++)
 #pragma unroll
                 for (int e = 0; e < ELEMENTS; e++)
-                    sum[h] = bc_fma(s->q[h * D + (sub + 4 * c) * ELEMENTS + e], v[e], sum[h]);
+                    sum[h] = bc_fma(q[h * Shared::QUERY + e], v[e], sum[h]);
         }
     }
 #pragma unroll
@@ -229,7 +235,8 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         s.largest[i] = -INFINITY;
         s.sum[i] = 0.0f;
     }
-    for (int i = threadIdx.x + b.heads * D; i < GROUP * D; i += BC_FAST_THREADS) s.q[i] = 0.0f;
+    for (int i = threadIdx.x + b.heads * s.QUERY; i < GROUP * s.QUERY; i += BC_FAST_THREADS)
+        s.q[i] = 0.0f;
     bc_fast_place<D, INT8, GROUP>(p, place, b, s.q);
     bc_sync();
 

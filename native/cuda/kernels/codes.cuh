@@ -6,8 +6,8 @@ enum { BC_CODES_ROWS = 16 };
 
 template <int TILES> BC_DEVICE void bc_codes(const bc_linear_args &p)
 {
-    const int TOKENS = 8 * TILES;
-    BC_SHARED int total[BC_CODES_ROWS * 8 * TILES];
+    const int PITCH = bc_sums_pitch<8 * TILES>::VALUE;
+    BC_SHARED int total[BC_CODES_ROWS * bc_sums_pitch<8 * TILES>::VALUE];
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, g = lane / 4, t = lane % 4;
     const int which = bc_matrix_of(p, blockIdx.x),
               row0 = ((int)blockIdx.x - p.first[which]) * BC_CODES_ROWS;
@@ -18,7 +18,7 @@ template <int TILES> BC_DEVICE void bc_codes(const bc_linear_args &p)
     const uint8_t *low = m.data + (int64_t)bc_least(row0 + g, m.rows - 1) * p.cols + first;
     const uint8_t *high = m.data + (int64_t)bc_least(row0 + g + 8, m.rows - 1) * p.cols + first;
     bc_let_next_begin();
-    for (int i = threadIdx.x; i < BC_CODES_ROWS * TOKENS; i += blockDim.x) total[i] = 0;
+    for (int i = threadIdx.x; i < BC_CODES_ROWS * PITCH; i += blockDim.x) total[i] = 0;
     bc_wait_for_inputs();
     bc_sync();
     const uint8_t *tokens[TILES];
@@ -48,13 +48,13 @@ template <int TILES> BC_DEVICE void bc_codes(const bc_linear_args &p)
 #pragma unroll
         for (int e = 0; e < 4; e++) {
             const int token = 8 * k + 2 * t + e % 2;
-            if (token < p.n) bc_atomic_add(&total[(g + e / 2 * 8) * TOKENS + token], sums[k][e]);
+            if (token < p.n) bc_atomic_add(&total[(g + e / 2 * 8) * PITCH + token], sums[k][e]);
         }
     bc_sync();
     for (int i = threadIdx.x; i < BC_CODES_ROWS * p.n; i += blockDim.x) {
         const int token = i / BC_CODES_ROWS, r = i % BC_CODES_ROWS, row = row0 + r;
         if (row >= m.rows) continue;
-        const float y = (float)total[r * TOKENS + token] * (m.scales[row] * p.scale[token]);
+        const float y = (float)total[r * PITCH + token] * (m.scales[row] * p.scale[token]);
         m.y[(int64_t)token * m.y_stride + row] = m.bias ? y + m.bias[row] : y;
     }
 }

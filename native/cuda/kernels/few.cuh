@@ -5,7 +5,7 @@
 // tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][PITCH] sums; i8
 // [n, pitch] the tokens where they are not STREAMED; f32 [width] of a vector that is prepared here.
 template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
-    static const int TOKENS = SUMS::TOKENS, LOADS = SUMS::LOADS;
+    static const int LOADS = SUMS::LOADS;
     static const int STAGE = (1 + (STREAMED ? LOADS : 0)) * BC_STEP_BYTES;
     typedef SUMS sums;
     const bc_linear_args &p;
@@ -120,7 +120,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
                 s.add_to(total + part * BC_TEAM_ROWS * sums::PITCH, p.n);
             }
             bc_sync();
-            if (own < all) bc_unit_write<TOKENS, sums::PITCH>(p, t, team, own, total);
+            if (own < all) bc_unit_write<sums::PITCH>(p, t, team, own, total);
         }
     }
 };

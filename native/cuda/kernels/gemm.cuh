@@ -156,7 +156,7 @@ BC_DEVICE void bc_gemm_write(const bc_linear_args &p, const bc_matrix_args &m, i
     m.y[(int64_t)token * m.y_stride + row] = m.bias ? y + m.bias[row] : y;
 }
 
-// Adds the block's dots [80][TOKENS] to those of the other parts of the columns; the block that comes last writes.
+// Adds the block's dots [80][bc_sums_pitch] to those of the other parts of the columns; the block that comes last writes.
 template <int TOKENS>
 BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, int row0, int token0,
                             const int *dots)
@@ -169,7 +169,7 @@ BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, in
     int *arrived = p.arrived + blockIdx.y * gridDim.x + blockIdx.x;
     for (int i = threadIdx.x; i < rows * tokens; i += blockDim.x)
         bc_atomic_add(&sums[(int64_t)(i / rows) * p.partial_stride + i % rows],
-                      dots[i % rows * TOKENS + i / rows]);
+                      dots[i % rows * bc_sums_pitch<TOKENS>::VALUE + i / rows]);
     bc_fence();
     bc_sync();
     if (threadIdx.x == 0) last = bc_atomic_add(arrived, 1) == p.splits - 1;
@@ -218,11 +218,12 @@ template <int WIDE>
 BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, int row0,
                               int token0, const int c[5][4][4])
 {
-    const int ROWS = BC_GPU_TILE_ROWS, TOKENS = WIDE * BC_WARP_TOKENS;
-    BC_SHARED int dots[BC_GPU_TILE_ROWS * WIDE * BC_WARP_TOKENS];
+    const int ROWS = BC_GPU_TILE_ROWS, TOKENS = WIDE * BC_WARP_TOKENS,
+              PITCH = bc_sums_pitch<TOKENS>::VALUE;
+    BC_SHARED int dots[BC_GPU_TILE_ROWS * bc_sums_pitch<WIDE * BC_WARP_TOKENS>::VALUE];
     const int lane = threadIdx.x % 32, row = lane / 4;
     const int token = (int)threadIdx.x / 32 / (4 / WIDE) * BC_WARP_TOKENS + lane % 4 * 2;
-    for (int i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x) dots[i] = 0;
+    for (int i = threadIdx.x; i < ROWS * PITCH; i += blockDim.x) dots[i] = 0;
     bc_sync();
 #pragma unroll
     for (int i = 0; i < 5; i++)
@@ -230,7 +231,7 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
         for (int j = 0; j < 4; j++)
 #pragma unroll
             for (int e = 0; e < 4; e++)
-                bc_atomic_add(&dots[(row + 16 * i + e / 2 * 8) * TOKENS + token + 8 * j + e % 2],
+                bc_atomic_add(&dots[(row + 16 * i + e / 2 * 8) * PITCH + token + 8 * j + e % 2],
                               c[i][j][e]);
     bc_sync();
     if (p.splits > 1) {
@@ -240,7 +241,7 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
     const int zero = bc_largest(m.n_planes);
     for (int i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x)
         bc_gemm_write(p, m, zero, row0 + i % ROWS, token0 + i / ROWS,
-                      dots[i % ROWS * TOKENS + i / ROWS]);
+                      dots[i % ROWS * PITCH + i / ROWS]);
 }
 
 // Four warps: WIDE of them beside each other over the tokens, the rest take turns over a step's columns.
@@ -284,18 +285,25 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
         bc_gemm_finish<WIDE>(p, m, row0, token0, c);
 }
 
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_32(const bc_linear_args p)
+// Blocks of planes on a processor at once: as many as there are without registers in memory.
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+#define BC_GEMM_BLOCKS 3
+#else
+#define BC_GEMM_BLOCKS 2
+#endif
+BC_KERNEL BC_BOUNDS(128, BC_GEMM_BLOCKS) bc_gemm_planes_32(const bc_linear_args p)
 {
     bc_gemm<bc_plane_tile, 1, false>(p);
 }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_64(const bc_linear_args p)
+BC_KERNEL BC_BOUNDS(128, BC_GEMM_BLOCKS) bc_gemm_planes_64(const bc_linear_args p)
 {
     bc_gemm<bc_plane_tile, 2, false>(p);
 }
-BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_128(const bc_linear_args p)
+BC_KERNEL BC_BOUNDS(128, BC_GEMM_BLOCKS) bc_gemm_planes_128(const bc_linear_args p)
 {
     bc_gemm<bc_plane_tile, 4, false>(p);
 }
+#undef BC_GEMM_BLOCKS
 BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_int8_32(const bc_linear_args p)
 {
     bc_gemm<bc_code_tile, 1, true>(p);

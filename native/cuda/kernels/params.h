@@ -18,7 +18,8 @@ enum {
     BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
     BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
     BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
-    BC_GPU_DOZEN_PITCH = 33, /* integers from a row's sums to the next row's, of up to 32 tokens */
+    BC_GPU_FEW_PITCH = 9,    /* integers from a row's sums to the next row's, of up to 8 tokens */
+    BC_GPU_DOZEN_PITCH = 33, /* and of up to 32. Odd: neighbouring rows lie in banks of their own */
     BC_GPU_ONE_WIDENED = 2,  /* bytes of a single token's element in shared memory: it and a zero */
     BC_GPU_COL_PAD = 64,
     BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
@@ -26,6 +27,7 @@ enum {
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
     BC_GPU_PREPARE_SHARE = 16,
     BC_GPU_PREPARE_TURNS = 2, /* so many times in wide vectors: 32,768 elements at most */
+    BC_GPU_VECTOR_PAD = 32,   /* f32 vectors are zero-padded to a multiple of so many elements */
     BC_GPU_LEAST_PART = 64,   /* positions of a part of a context, at least */
     BC_GPU_ATTEND_THREADS = 128,
     BC_GPU_FAST_THREADS = 256,
@@ -42,8 +44,9 @@ enum {
 #endif
 
 /* Where element e of a vector lies in a block's shared memory: threads that have sixteen neighbours each find them in
- * banks of their own. Its bits are combined by exclusive or, so slot(a | b) = slot(a) ^ slot(b) where a & b is 0. */
-BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 12); }
+ * banks of their own, and so do a transform's threads with elements 16 apart, sixteen beside sixteen that are 128 or 256
+ * further. Its bits are combined by exclusive or, so slot(a | b) = slot(a) ^ slot(b) where a & b is 0. */
+BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 28) ^ (e >> 4 & 16); }
 /* Bytes from a token to the next there, for the same reason. `cols` is a multiple of 64. */
 BC_BOTH int bc_gpu_token_pitch(int cols) { return cols | 64; }
 
@@ -61,7 +64,7 @@ enum bc_gpu_source { BC_FROM_X, BC_FROM_SWIGLU };
 typedef struct bc_prepare_args {
     int source; /* enum bc_gpu_source: chooses the kernel */
     int cols,
-        width; /* width: cols up to a multiple of 16; what is behind a vector's end is 0 everywhere */
+        width; /* cols up to a multiple of BC_GPU_VECTOR_PAD; what is behind a vector's end is 0 */
     /* BC_FROM_X: x f32 [n, width]. Where y is given, x += y first; where norm is, RMSNorm follows */
     BC_AT(float) x;
     BC_AT(const float) y;

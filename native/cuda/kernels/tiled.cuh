@@ -8,6 +8,12 @@ enum { BC_STEP_GROUPS = BC_GPU_TILE_GROUPS, BC_STEP_COLS = 64, BC_STEP_BYTES = 5
 
 BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
 
+// In shared memory, integers from a row's sums of so many tokens to the next row's. Odd: neighbouring rows lie in banks of
+// their own. And of a product's sums, the row lane / 4 and the token lane % 4 * 2, only two meet in a bank.
+template <int TOKENS> struct bc_sums_pitch {
+    static const int VALUE = TOKENS / 32 * 32 + 9;
+};
+
 // Of a matrix of `groups`: bytes of a plane in each step of a tile
 BC_DEVICE int bc_plane_bytes(int groups, int tile)
 {

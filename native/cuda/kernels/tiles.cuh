@@ -19,9 +19,8 @@ enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
 
 // v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5
 template <int TILES> struct bc_high_sums {
-    static const int TOKENS = 8 * TILES, LOADS = TILES, WIDENED = 1;
-    // Sums of a row lie so far from those of the next that a warp's additions meet few others in a bank
-    static const int PITCH = TILES == 1 ? TOKENS : BC_GPU_DOZEN_PITCH;
+    static const int LOADS = TILES, WIDENED = 1;
+    static const int PITCH = TILES == 1 ? BC_GPU_FEW_PITCH : BC_GPU_DOZEN_PITCH;
     int v[TILES][3][4];
 
     BC_DEVICE static int token_of_lane(int tile) { return 8 * tile + (int)threadIdx.x % 32 / 4; }
@@ -91,7 +90,7 @@ template <int TILES> struct bc_high_sums {
 // where the low ones are (bc_put_widened). No byte has to be chosen. v[0] of H_1 and H_2, [1] of H_3 and H_4; [2] of H_5 of
 // two words, the second one's token in the last four columns.
 struct bc_single_sums {
-    static const int TOKENS = 1, LOADS = 2, WIDENED = BC_GPU_ONE_WIDENED, PITCH = 1;
+    static const int LOADS = 2, WIDENED = BC_GPU_ONE_WIDENED, PITCH = 1;
     int v[3][4];
 
     BC_DEVICE static int token_of_lane(int) { return 0; }
@@ -250,19 +249,22 @@ BC_DEVICE void bc_unit_fetch(const bc_linear_args &p, const bc_team &team, int u
 
 // A team's unit is there: rows to y, or added to it, or, of gate and up, silu(gate) * up to the first matrix's y at the
 // place and with the sign that the next matrix's rotation wants. total i32 [part][row][PITCH] is 0 afterwards.
-template <int TOKENS, int PITCH>
+template <int PITCH>
 BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const bc_team &team,
                              int unit, int *total)
 {
     const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * TOKENS;
+    const bool alone = PITCH == 1; // one token
+    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS,
+              all = alone ? BC_TEAM_ROWS : BC_TEAM_ROWS * p.n;
     for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
-        const int r = i / TOKENS, token = i % TOKENS, row = row0 + r;
+        const int r = alone ? i : i % BC_TEAM_ROWS, token = alone ? 0 : i / BC_TEAM_ROWS,
+                  row = row0 + r;
         int *one_at = total + r * PITCH + token, *two_at = one_at + BC_TEAM_ROWS * PITCH;
         const int one = *one_at, two = p.paired ? *two_at : 0;
         *one_at = 0;
         if (p.paired) *two_at = 0;
-        if (row >= m.rows || token >= p.n) continue;
+        if (row >= m.rows) continue;
         float *to = m.y + (int64_t)token * m.y_stride;
         const float before = m.add ? to[row] : 0.0f; // asked for together with the scales
         const float y = bc_unit_value(m, t, row, token, one);

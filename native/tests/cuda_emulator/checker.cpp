@@ -12,6 +12,7 @@
 
 #include "emulator.hpp"
 #include "order.hpp"
+#include "places.hpp"
 
 namespace
 {
@@ -117,7 +118,7 @@ bool over(const Access &before, const void *address, bool shared, bool atomic)
 {
     if (!order::is_atomic(before.event) || shared)
         return (order::is_atomic(before.event) && atomic) || order::over(before.event);
-    return atomic || (order::over(before.event) && order::atomics_over(word_of(address)));
+    return atomic || order::atomics_over(word_of(address), before.event);
 }
 
 /* -- accesses -- */
@@ -167,16 +168,6 @@ void look_at_writes()
                    &w.before);
         }
     same.clear();
-}
-
-uint32_t place_of(const void *code)
-{
-    static const uint8_t *start = [] {
-        Dl_info info = {};
-        dladdr(reinterpret_cast<void *>(&line_of), &info);
-        return static_cast<const uint8_t *>(info.dli_fbase);
-    }();
-    return (uint32_t)(static_cast<const uint8_t *>(code) - start);
 }
 
 template <class Each> void each_byte(const void *p, size_t bytes, Each each)
@@ -341,20 +332,4 @@ void bc_check_arrived(const void *shared, size_t bytes, const void *code)
 
 /* -- what the compiler calls -- */
 
-#define BC_HOOK(name, ...)                                                                         \
-    extern "C" __attribute__((visibility("hidden"))) void __tsan_##name(__VA_ARGS__)
-#define BC_HOOKS(size)                                                                             \
-    BC_HOOK(read##size, void *p) { read(p, size, __builtin_return_address(0)); }                   \
-    BC_HOOK(write##size, void *p) { write(p, size, __builtin_return_address(0)); }                 \
-    BC_HOOK(unaligned_read##size, void *p) { read(p, size, __builtin_return_address(0)); }         \
-    BC_HOOK(unaligned_write##size, void *p) { write(p, size, __builtin_return_address(0)); }
-BC_HOOKS(1)
-BC_HOOKS(2)
-BC_HOOKS(4)
-BC_HOOKS(8)
-BC_HOOKS(16)
-BC_HOOK(read_range, void *p, size_t bytes) { read(p, bytes, __builtin_return_address(0)); }
-BC_HOOK(write_range, void *p, size_t bytes) { write(p, bytes, __builtin_return_address(0)); }
-BC_HOOK(init) {}
-BC_HOOK(func_entry, void *) {}
-BC_HOOK(func_exit) {}
+#include "hooks.inc"

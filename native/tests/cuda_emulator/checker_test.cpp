@@ -161,6 +161,22 @@ template <bool FENCE, bool SYNC, bool SECOND_FENCE> void joined()
     });
 }
 
+/* The same of a sum to which all have added. */
+template <bool SYNC> void summed()
+{
+    fill();
+    run(4, false, [] {
+        bc_atomic_add(&device[1], 1);
+        bc_fence();
+        if (SYNC) bc_sync();
+        if (thread() == 0) one_shared = bc_atomic_add(&device[0], 1) == 3;
+        bc_sync();
+        if (!one_shared) return;
+        bc_fence();
+        if (thread() == 0) device[512] = device[1];
+    });
+}
+
 /* -- kernels that begin before the one before has ended -- */
 
 template <bool WAIT, bool OVERLAPS> void reads_what_the_last_wrote()
@@ -245,6 +261,8 @@ const Case CASES[] = {
     { "the last block joins, no fence", joined<false, true, true>, AFTER_WRITE },
     { "the last block joins, no barrier", joined<true, false, true>, AFTER_WRITE },
     { "the last block joins, no second fence", joined<true, true, false>, AFTER_WRITE },
+    { "the last block has the sum", summed<true>, nullptr },
+    { "the last block has the sum, no barrier", summed<false>, AFTER_WRITE },
     { "waits", reads_what_the_last_wrote<true, true>, nullptr },
     { "need not wait", reads_what_the_last_wrote<false, false>, nullptr },
     { "does not wait", reads_what_the_last_wrote<false, true>, "was not waited for" },

@@ -31,6 +31,13 @@ std::vector<Details> events;
 /* From a block to the barriers it had passed when it told what it had done */
 using Blocks = std::map<uint32_t, uint32_t>;
 
+struct
+    Atomics { /* of a block: after how many barriers the last was; the thread that made them, or MANY */
+    uint32_t passed;
+    unsigned thread;
+};
+constexpr unsigned MANY = MAX_THREADS;
+
 struct Thread {
     Event event[2]; /* plain and atomic, between these barriers; 0: none yet */
     bool unfenced, fenced_since_barrier;
@@ -44,7 +51,7 @@ bool barrier_unfenced, anyone_has_seen;
 Event lanes_event[MAX_THREADS / WARP][2], warps_event[2]; /* plain and atomic */
 std::unordered_map<uint64_t, Event> blocks_events;        /* by their last and others */
 std::unordered_map<const void *, Blocks> told;            /* by an atomic's address */
-std::unordered_map<const void *, Blocks> atomics;         /* who made them, as `told` */
+std::unordered_map<const void *, std::map<uint32_t, Atomics>> atomics; /* by word and block */
 
 Event new_event(Who who, bool atomic)
 {
@@ -64,13 +71,13 @@ Event blocks_of(Event last, Event others)
     return event;
 }
 
-/* Does it know what another block did there? An atomic that is seen is known itself; else what was before a barrier. */
-bool knows(uint32_t other, uint32_t passed, bool atomic)
+/* Does it know what another block did after so many barriers? */
+bool knows(uint32_t other, uint32_t passed)
 {
     const Blocks *known = threads[me].known.get();
     if (!known) return false;
     const auto it = known->find(other);
-    return it != known->end() && passed < it->second + atomic;
+    return it != known->end() && passed < it->second;
 }
 
 void add(std::shared_ptr<Blocks> &to, const Blocks &more)
@@ -145,7 +152,8 @@ void fence()
 void atomic(const void *word)
 {
     Thread &thread = threads[me];
-    atomics[word][block] = barriers;
+    Atomics &before = atomics[word].try_emplace(block, Atomics{ 0, me }).first->second;
+    before = { barriers, before.thread == me ? me : MANY };
     if (told.count(word)) {
         add(thread.seen, told[word]);
         anyone_has_seen = true;
@@ -185,18 +193,22 @@ bool over(Event event)
 {
     const Details &e = events[event];
     if (e.who == BLOCKS) return over(e.last) && over(e.others);
-    if (e.block != block) return knows(e.block, e.barriers, e.atomic);
+    if (e.block != block) return knows(e.block, e.barriers);
     if (e.barriers < barriers) return true;
     if (e.who == WARPS || e.thread / WARP != me / WARP) return false;
     return e.warp_barriers < warp_barriers[me / WARP] || (e.who == THREAD && e.thread == me);
 }
 
-bool atomics_over(const void *word)
+bool atomics_over(const void *word, Event last)
 {
-    const auto it = atomics.find(word);
-    if (it == atomics.end()) return true;
-    return std::all_of(it->second.begin(), it->second.end(), [](const auto &of) {
-        return of.first == block || knows(of.first, of.second, true);
+    if (events[last].block == block && !over(last)) return false;
+    const auto &all = atomics[word];
+    const Blocks *known = threads[me].known.get();
+    return std::all_of(all.begin(), all.end(), [&](const auto &of) {
+        if (of.first == block || knows(of.first, of.second.passed)) return true;
+        /* a single thread's, by which it told what is known now */
+        return of.second.thread != MANY && told[word].count(of.first) && known &&
+               known->count(of.first);
     });
 }
 

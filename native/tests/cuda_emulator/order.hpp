@@ -33,8 +33,8 @@ Event joined(Event before, Event mine);
 bool is_atomic(Event event);
 /* Is all of that over for the thread that runs? */
 bool over(Event event);
-/* And every atomic that there was on a word of the device */
-bool atomics_over(const void *word);
+/* Are all atomics that there were on a word of the device, the last of them `last`? */
+bool atomics_over(const void *word, Event last);
 std::string who(Event event);
 } // namespace order
 
