@@ -28,7 +28,7 @@ TRAINING = [STEPS, "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check
         ("emulated", "80", TRAINING, 55),
         # Every access of the kernels looked at (native/tests/cuda_emulator/checker.hpp). 6.1: no tensor cores, so gemv,
         # and gate and up apart. 9.0: kernels that begin before the one before has ended.
-        ("checked", "61", [SHAPES, "-k", "8of1 or two_layers"], 6),
+        ("checked", "61", [SHAPES, STEPS, "-k", "8of1 or two_layers or broad"], 8),
         ("checked", "90", [GENERAL, SHAPES, "-k", "not timed"], 60),  # hundreds of kernels, a call each
         ("checked", "90", [STEPS, "-k", "grouped or odd or more_windows"], 5),
     ],

@@ -24,6 +24,7 @@ SHAPES = {
     "wide": Shape(128, 2, 1, layers=1),
     "widest": Shape(256, 2, 2, layers=1),
     "odd": Shape(48, 3, 1, layers=2),
+    "broad": Shape(32, 2, 1, layers=1, inner=9248),  # more than a block's shared memory where that is 48 KiB
     "normed": Shape(32, 4, 2, layers=2, kind="qwen3"),
     "biased": Shape(32, 2, 2, layers=1, kind="qwen2"),
     "sliding": Shape(32, 2, 1, layers=2, kind="mistral", more={"sliding_window": 9}),

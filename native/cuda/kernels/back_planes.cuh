@@ -208,10 +208,13 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
     float *x = p.shared ? (float *)vector : y;
     bc_let_next_begin();
     bc_wait_for_inputs();
-    for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
-        bc_sixteen v = bc_load16(y + i);
+    for (int first = 0; first < p.width; first += blockDim.x * BC_SHARE) {
+        const int i = first + (int)threadIdx.x * BC_SHARE;
+        bc_sixteen v = {};
+        if (i < p.width) v = bc_load16(y + i);
         bc_butterflies<BC_SHARE>(v.v, p.block);
-        bc_put_slots(x, i, v);
+        bc_sync_warp(); // where x is y, the lane beside this one has read what is overwritten now
+        if (i < p.width) bc_put_slots(x, i, v);
     }
     bc_sync();
     bc_hadamard_block(x, p.width, p.block);

@@ -285,7 +285,8 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
         bc_gemm_finish<WIDE>(p, m, row0, token0, c);
 }
 
-// Blocks of planes on a processor at once: as many as there are without registers in memory.
+// Blocks of planes on a processor at once: as many as there are without registers in memory (of 64 tokens, two have the
+// shared memory).
 #if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
 #define BC_GEMM_BLOCKS 3
 #else
@@ -295,7 +296,7 @@ BC_KERNEL BC_BOUNDS(128, BC_GEMM_BLOCKS) bc_gemm_planes_32(const bc_linear_args 
 {
     bc_gemm<bc_plane_tile, 1, false>(p);
 }
-BC_KERNEL BC_BOUNDS(128, BC_GEMM_BLOCKS) bc_gemm_planes_64(const bc_linear_args p)
+BC_KERNEL BC_BOUNDS(128, 2) bc_gemm_planes_64(const bc_linear_args p)
 {
     bc_gemm<bc_plane_tile, 2, false>(p);
 }

@@ -155,7 +155,7 @@ void write_byte(Byte &b, const void *address, bool shared, uint32_t place, bool 
     if (shared && atomic && b.written.when == now && order::is_atomic(b.written.event))
         event = order::joined(b.written.event, event);
     b.written = { now, event, place };
-    b.read = {};
+    if (b.read.when != now || order::over(b.read.event)) b.read = {};
 }
 
 /* A write is looked at before it happens: what it wrote is there when the next access begins. */

@@ -3,7 +3,7 @@
  * In libcuda_checked only (BC_EMULATED_CHECKS): the kernels are compiled with -fsanitize=thread, which calls a function
  * before every access, and checker.cpp has these functions in place of that sanitizer's own. Reported is
  *   - a byte that two threads access, one of them to write it, with nothing between that orders them: a barrier of the
- *     block or bc_sync_warp (a shuffle orders no memory), or, between blocks, a fence, an atomic, an atomic, a fence;
+ *     block or bc_sync_warp (a shuffle orders no memory), or, between blocks, a fence and a barrier, an atomic, an atomic, a fence;
  *     unless both write the same;
  *   - a byte that is read and was never written, in shared memory too;
  *   - what happens before bc_wait_for_inputs and may not: a write, or a read of what a kernel wrote that can still run;

@@ -62,6 +62,17 @@ template <bool SYNC> void neighbours_of_a_warp()
         device[thread()] = shared[thread() ^ 1];
     });
 }
+/* Of two warps one writes 0 too, and then 1 after the other's read. */
+void written_again()
+{
+    run(1, false, [] {
+        one_shared = 0;
+        bc_sync_warp();
+        if (thread() == 0) device[0] = one_shared;
+        bc_sync_warp();
+        if (thread() == 32) one_shared = 1;
+    });
+}
 template <bool ATOMIC> void sums()
 {
     run(1, false, [] {
@@ -242,6 +253,7 @@ const Case CASES[] = {
     { "written after it is read, none", read_then_written<false>, AFTER_READ },
     { "two lanes, a barrier", neighbours_of_a_warp<true>, nullptr },
     { "two lanes, a shuffle", neighbours_of_a_warp<false>, AFTER_WRITE },
+    { "written alike, then otherwise", written_again, "another" },
     { "sums, atomic", sums<true>, nullptr },
     { "sums, plain", sums<false>, AFTER_WRITE },
     { "a sum, a barrier", sum_read_early<true>, nullptr },

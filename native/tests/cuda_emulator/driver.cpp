@@ -358,7 +358,10 @@ CUresult MemcpyDtoHAsync(void *to, CUdeviceptr from, size_t bytes, CUstream stre
 {
     BC_LOCK;
     need_device(from, bytes, "cuMemcpyDtoHAsync");
-    return enqueue(stream, [=] { memcpy(to, reinterpret_cast<void *>(from), bytes); });
+    return enqueue(stream, [=] {
+        bc_check_drained();
+        memcpy(to, reinterpret_cast<void *>(from), bytes);
+    });
 }
 CUresult MemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t bytes, CUstream stream)
 {

@@ -202,7 +202,12 @@ BC_DEVICE float bc_fma(float a, float b, float c) { return fmaf(a, b, c); }
 struct bc_words4 {
     uint32_t w[4];
 };
-BC_DEVICE void bc_put(void *p, const bc_words4 &v) { memcpy(p, v.w, 16); }
+BC_DEVICE void bc_put(void *p, const bc_words4 &v, BC_SITE)
+{
+    if ((uintptr_t)p % 16)
+        bc_emulated_wrong("16 bytes are stored at an address that is not a multiple of 16", site);
+    memcpy(p, v.w, 16);
+}
 #define BC_FAST_DOUBLES 0
 BC_DEVICE bc_words4 bc_load(const void *p, BC_SITE)
 {

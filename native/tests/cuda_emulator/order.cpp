@@ -121,15 +121,18 @@ void block_synced()
     barriers++;
     barrier_unfenced = false;
     forget_groups();
-    std::shared_ptr<Blocks> seen;
-    for (unsigned i = 0; anyone_has_seen && i < n_threads; i++)
+    std::shared_ptr<Blocks> seen, known;
+    for (unsigned i = 0; anyone_has_seen && i < n_threads; i++) {
         if (threads[i].seen) add(seen, *threads[i].seen);
+        if (threads[i].known) add(known, *threads[i].known);
+    }
     for (unsigned i = 0; i < n_threads; i++) {
         Thread &thread = threads[i];
         thread.event[0] = thread.event[1] = 0;
         barrier_unfenced |= thread.unfenced;
         thread.fenced_since_barrier = false;
         if (seen) thread.seen = seen;
+        if (known) thread.known = known;
     }
 }
 
