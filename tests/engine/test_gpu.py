@@ -281,7 +281,10 @@ def test_the_perplexity_of_a_real_model_is_the_processors(card: engine.Engine) -
 
     here, there = perplexity("cpu"), perplexity("cuda:0")
     assert here.tokens == there.tokens > 500
-    assert there.perplexity == pytest.approx(here.perplexity, rel=2e-3)
+    # Sums in another order move roundings of activations: the processor's AVX2 and scalar kernels are a KL divergence
+    # of 0.0037 apart so, which is a standard deviation of 0.086 of a token's logarithm. Three of the mean's.
+    noise = 3 * 0.086 / here.tokens**0.5
+    assert there.perplexity == pytest.approx(here.perplexity, rel=max(2e-3, noise))
 
 
 @pytest.mark.skipif(not os.environ.get("BC_GPU_MODEL"), reason="BC_GPU_MODEL names no converted model")
