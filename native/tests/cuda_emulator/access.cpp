@@ -20,7 +20,7 @@ struct Copies {
     std::deque<Copy> pending;
     unsigned groups; /* how many are closed */
 };
-Copies copies[1024];
+Copies copies[MAX_THREADS];
 
 void need_device(const void *p, size_t bytes, bc_emulated_site site)
 {

@@ -47,7 +47,7 @@ std::vector<Written> same;
 uint32_t operation = 1, oldest = 1; /* this one's number, and of the first that may still run */
 uint32_t blocks_begun;
 const char *kernel;
-bool waited[1024]; /* each thread for its inputs */
+bool waited[MAX_THREADS]; /* each thread for its inputs */
 
 bool overlaps() { return oldest < operation; }
 

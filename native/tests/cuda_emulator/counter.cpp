@@ -19,7 +19,7 @@
 
 namespace
 {
-constexpr unsigned WARP = 32, BANKS = 32, MAX_WARPS = 32;
+constexpr unsigned BANKS = 32;
 constexpr size_t WORD = 4, SECTOR = 32, WIDEST = 16; /* bytes; a lane accesses 16 at most */
 
 enum Memory { SHARED, DEVICE };
@@ -42,7 +42,7 @@ struct Requests {
     size_t times[WARP]; /* each lane's */
     std::vector<Request> all;
 };
-std::map<Site, Requests> warps[MAX_WARPS]; /* since each of them last met */
+std::map<Site, Requests> warps[MAX_THREADS / WARP]; /* since each of them last met */
 
 struct Cost {
     uint64_t now, fewest;

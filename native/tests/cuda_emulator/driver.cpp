@@ -165,7 +165,7 @@ CUresult launch(CUfunction function, bc_emulated_dim grid, bc_emulated_dim block
     const size_t threads = (size_t)block.x * block.y * block.z;
     if (!grid.x || !grid.y || !grid.z || grid.x > INT32_MAX || grid.y > 65535 || grid.z > 65535)
         return INVALID_VALUE;
-    if (!threads || threads > 1024 || block.z > 64 || shared_bytes > function->max_shared)
+    if (!threads || threads > MAX_THREADS || block.z > 64 || shared_bytes > function->max_shared)
         return INVALID_VALUE;
     const auto work = std::make_shared<bc_emulated_launch>();
     *work = { function->kernel->name, grid, block, shared_bytes, function->kernel->bind(params) };

@@ -8,6 +8,9 @@
 
 #include "emulated_device.cuh"
 
+/* Of a block, at most; and of a warp */
+constexpr unsigned MAX_THREADS = 1024, WARP = 32;
+
 /* A test of the backend has found a mistake: says so and ends the process. */
 [[noreturn]] void bc_emulated_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
 

@@ -52,7 +52,6 @@ bc_emulated_switch:
 namespace
 {
 enum State { READY, IN_WARP, IN_WARP_BARRIER, IN_BLOCK, ENDED };
-constexpr unsigned MAX_THREADS = 1024, WARP = 32;
 constexpr size_t PAGE = 4096, SLOT = 32; /* bytes that a lane can exchange */
 #if defined(__SANITIZE_ADDRESS__)
 constexpr size_t STACK = 256 * 1024;
@@ -195,7 +194,7 @@ void begin(unsigned i, bc_emulated_dim index)
 
 void need_whole_warp(bc_emulated_site site)
 {
-    const unsigned i = (unsigned)(current - fibers), n = blockDim.x * blockDim.y * blockDim.z;
+    const unsigned i = bc_emulated_thread(), n = blockDim.x * blockDim.y * blockDim.z;
     if (i / WARP * WARP + WARP > n)
         bc_emulated_wrong("the last warp has fewer than 32 threads", site);
 }
@@ -346,7 +345,7 @@ void bc_emulated_sync_warp(bc_emulated_site site)
 const uint8_t *bc_emulated_exchange(const void *mine, size_t bytes, bc_emulated_site site)
 {
     need_whole_warp(site);
-    const unsigned i = (unsigned)(current - fibers);
+    const unsigned i = bc_emulated_thread();
     uint8_t (*buffer)[SLOT] = exchanged[i / WARP][current->exchanges++ % 2];
     memcpy(buffer[i % WARP], mine, bytes);
     wait(IN_WARP, site);

@@ -9,12 +9,12 @@
 #include <unordered_map>
 #include <vector>
 
+#include "emulator.hpp"
+
 namespace order
 {
 namespace
 {
-constexpr unsigned MAX_THREADS = 1024, WARP = 32;
-
 /* One thread, or several lanes of a warp or warps of a block between the same barriers; or several blocks, as a list of such
  * events */
 enum Who : uint8_t { THREAD, LANES, WARPS, BLOCKS };
@@ -31,10 +31,10 @@ std::vector<Details> events;
 /* From a block to the barriers it had passed when it told what it had done */
 using Blocks = std::map<uint32_t, uint32_t>;
 
-struct
-    Atomics { /* of a block: after how many barriers the last was; the thread that made them, or MANY */
-    uint32_t passed;
-    unsigned thread;
+/* Of a block on one word */
+struct Atomics {
+    uint32_t passed; /* barriers before the last */
+    unsigned thread; /* that made them; or MANY */
 };
 constexpr unsigned MANY = MAX_THREADS;
 
