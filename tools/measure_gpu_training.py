@@ -145,7 +145,7 @@ def measure(words: argparse.Namespace) -> dict[str, Any]:
     return out
 
 
-def main() -> None:
+def parse(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -164,7 +164,11 @@ def main() -> None:
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--cpu-repeat", type=int, default=3)
     parser.add_argument("--no-cpu", action="store_true")
-    print(json.dumps(measure(parser.parse_args()), indent=1), flush=True)
+    return parser.parse_args(words)
+
+
+def main() -> None:
+    print(json.dumps(measure(parse()), indent=1), flush=True)
 
 
 if __name__ == "__main__":
