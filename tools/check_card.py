@@ -126,9 +126,9 @@ def sanitizers() -> list[Step]:
 
 
 def tests_of_cards() -> list[str | Path]:
-    """The files whose tests want one; others may need what is not installed where a card is lent, the window's first."""
+    """The files whose tests want one: others may need what is not installed where a card is lent."""
     every = sorted((ROOT / "tests").rglob("test_*.py"))
-    return [file for file in every if "pytestmark = pytest.mark.gpu" in file.read_text(encoding="utf-8")]
+    return [file for file in every if "pytest.mark.gpu" in file.read_text(encoding="utf-8")]
 
 
 def steps_for(words: argparse.Namespace, models: Path) -> list[Step]:

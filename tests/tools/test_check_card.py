@@ -92,7 +92,7 @@ def test_every_command_is_one_that_its_tool_understands(
 
 def test_the_tests_of_cards_are_found() -> None:
     found = {Path(file).name for file in check_card.tests_of_cards()}
-    assert {"test_gpu.py", "test_gpu_training.py", "test_measure_gpu.py"} <= found
+    assert {"test_gpu.py", "test_gpu_check.py", "test_tower_check.py", "test_measure_gpu.py"} <= found
     assert "test_check_card.py" not in found and "test_golden.py" not in found
 
 
