@@ -39,7 +39,7 @@ class HistoryDelegate(QStyledItemDelegate):
             if state & QStyle.StateFlag.State_Selected:
                 painter.setBrush(QColor(colors.accent_soft))
             elif state & QStyle.StateFlag.State_MouseOver:
-                painter.setBrush(QColor(colors.border))
+                painter.setBrush(QColor(colors.track))
             else:
                 painter.setBrush(Qt.BrushStyle.NoBrush)
             focus = state & QStyle.StateFlag.State_HasFocus and state & QStyle.StateFlag.State_Selected
