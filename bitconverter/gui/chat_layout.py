@@ -107,7 +107,7 @@ class ChatLayout(FollowsRoom, QWidget):
         page.setSpacing(0)
         page.addWidget(self.bar)
         page.addLayout(body, 1)
-        self.toast = Toast(self)
+        self.toast = Toast(self, above=bottom)
         self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))
@@ -131,6 +131,11 @@ class ChatLayout(FollowsRoom, QWidget):
         """A line at the bottom, with a way back if there is one."""
         self._undo = undo
         self.toast.show_text(text, tr("undo") if undo is not None else "")
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether what was said last can be taken back."""
+        return self._undo is not None
 
     def undo(self) -> None:
         """Take back what the last line was about."""

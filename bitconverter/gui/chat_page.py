@@ -69,6 +69,7 @@ class ChatPage(ChatKeeping):
         self.view.acted.connect(self.act)
         self.composer.send.connect(self.send)
         self.composer.stop.connect(self.stop)
+        self.composer.model_missing.connect(lambda: self.say(tr("message-no-model")))
         self.composer.typed.connect(self._keep_draft)
         self.composer.draft_changed.connect(self._count)
         self.composer.preview.connect(self.open_preview)

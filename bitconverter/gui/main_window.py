@@ -126,7 +126,7 @@ class MainWindow(QMainWindow):
         add("text-smaller", "Ctrl+-", lambda: self._zoom(-1), "search")
         add("text-usual", "Ctrl+0", lambda: self._zoom(0), "search")
         add("full-screen", "F11", self._toggle_full_screen, "external")
-        add("undo-last", "Ctrl+Shift+Z", self._act_on_toast, "undo")
+        add("undo-last", "Ctrl+Shift+Z", self._undo_last, "undo")
         add("pause-all", "", self.shell.pause_all, "pause")
         add("quit", "Ctrl+Q", self.close, "close")
 
@@ -275,6 +275,14 @@ class MainWindow(QMainWindow):
         self.toast.dismiss()
         if then is not None:
             then()
+
+    def _undo_last(self) -> None:
+        """The chat has a line of its own; the window's comes first while it offers something."""
+        offers = self.toast.isVisible() and self._then is not None
+        if self.page_name == "chat" and self.chat.can_undo and not offers:
+            self.chat.undo()
+        else:
+            self._act_on_toast()
 
     # ---- settings
 

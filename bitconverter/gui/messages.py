@@ -18,7 +18,7 @@ from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
-from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.errors import MODEL_FILE_ERRORS, UserError
 from bitconverter.jobs.job import Note
 from bitconverter.store.records import Numbers
 
@@ -106,6 +106,8 @@ def _error_text(error: BaseException) -> ErrorText:
         return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)))
     if isinstance(error, OSError):
         return ErrorText(tr("error-title"), tr("error-os", reason=str(error)))
+    if isinstance(error, MODEL_FILE_ERRORS):
+        return ErrorText(tr("error-title"), tr("error-model-file", reason=str(error).rstrip(".")))
     if type(error).__module__.startswith("bitconverter."):  # the engine speaks in sentences
         return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")))
     reason = f"{type(error).__name__}: {error}"

@@ -182,6 +182,35 @@ def test_deleting_a_message_and_undo(page, qtbot):
     assert [n.text for n in _stored(page, qtbot, lambda s: s.tree(page.log.chat.id)).path()] == texts
 
 
+def test_the_shortcut_takes_back_what_the_line_in_the_chat_says(window, page, qtbot):
+    _ask(page, qtbot, "one")
+    texts = _texts(page)
+    page.act("delete", page.log.turns[0])
+    window.activateWindow()
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert _texts(page) == texts and not page.toast.isVisible()
+    taken = []
+    page.act("delete", page.log.turns[0])
+    window.shell.say("something newer", "Undo", lambda: taken.append(True))
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert taken == [True] and _texts(page) == []
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert _texts(page) == texts
+
+
+def test_without_a_model_the_input_says_what_to_do(window, chat_model, qtbot):
+    window.show_page("chat")
+    page = window.chat
+    assert "No model" in page.composer.edit.placeholderText()
+    page.composer.set_text("Hello?")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    assert "No model" in page.toast._text.text() and page.composer.text() == "Hello?"
+    window.open_model(str(chat_model))
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+    assert page.composer.edit.placeholderText() == "Write a message…"
+
+
 def test_deleting_a_chat_undo_and_the_bin(page, qtbot):
     _ask(page, qtbot, "keep me")
     qtbot.waitUntil(lambda: _chats(page) == ["keep me"])

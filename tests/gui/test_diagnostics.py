@@ -55,6 +55,16 @@ def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
     assert "chat" in codes and "files" not in codes
 
 
+def test_closing_during_another_job_does_not_speak_of_a_conversion_that_runs(window, qtbot):
+    window.show_page("diagnostics")
+    window.pages["diagnostics"].start_button.click()
+    window.close()
+    dialog = window.close_dialog
+    assert dialog is not None and dialog.windowTitle() == "A job is running"
+    dialog.stay_button.click()
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+
+
 def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
     window.show_page("diagnostics")
     page = window.pages["diagnostics"]

@@ -1,6 +1,7 @@
 """Both languages say everything; codes of the jobs become sentences."""
 
 import re
+import shutil
 import string
 from pathlib import Path
 
@@ -16,8 +17,9 @@ from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import join
+from bitconverter.jobs.chat import LoadChatJob
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Note
+from bitconverter.jobs.job import Cancel, Failed, Note, run_job
 from bitconverter.jobs.preflight import CheckItem
 
 GUI = Path(bitconverter.gui.__file__).parent
@@ -166,6 +168,18 @@ def test_every_error_has_its_code_and_details_in_english(language):
     assert shown.details.splitlines()[1:] == ["The disk is full, make room.", "folder: /x", "needed: 7"]
     assert shown.details.startswith("BitConverter ") and "disk-full" in shown.details.splitlines()[0]
     assert error_text(OSError(5, "I/O")).code == "OSError"
+
+
+@pytest.mark.parametrize(("language", "advice"), [("en", "download it again"), ("ja", "ダウンロード")])
+def test_a_damaged_file_of_a_model_is_no_fault_to_report(chat_model, tmp_path, language, advice):
+    folder = Path(shutil.copytree(chat_model, tmp_path / "m"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    messages.set_language(language)
+    failed = run_job(LoadChatJob(str(folder)), lambda _: None, Cancel())
+    assert isinstance(failed, Failed)
+    text = error_text(failed.error).text
+    assert advice in text and "report" not in text and "報告" not in text
 
 
 def test_an_unexpected_error_has_details_to_copy():

@@ -29,6 +29,10 @@ TEXTS: Texts = {
         "{reason}\nTry again; if it happens again, the details are worth a report.",
         "計算エンジンが続けられませんでした（{reason}）。\nもう一度試し、また起きたら詳細を報告に添えてください。",
     ),
+    "error-model-file": (
+        "{reason}.\nA file of the model is damaged or incomplete: copy or download it again, or convert the model again.",
+        "モデルのファイルが壊れているか、途中で切れています（{reason}）。\nもう一度コピーかダウンロードをするか、変換し直してください。",
+    ),
     "error-at": ("Last step: {step}.", "最後の段階: {step}"),
     "crash-title": ("An unexpected error", "予期しないエラー"),
     "crash-text": (
