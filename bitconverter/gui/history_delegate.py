@@ -4,7 +4,7 @@ from typing import Any
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QTextCharFormat, QTextLayout, QTextOption
-from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.history_model import ROW, Row
@@ -23,6 +23,10 @@ class HistoryDelegate(QStyledItemDelegate):
             line + 16 if row.kind == "header" else 3 * line + 18 if row.message is not None else line + 15
         )
         return QSize(120, height)
+
+    def updateEditorGeometry(self, editor: QWidget, option: QStyleOptionViewItem, index: AnyIndex) -> None:
+        """As high as the row: a field with its edges takes more than a line of letters."""
+        editor.setGeometry(_of(option).rect)
 
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
         row: Row = index.data(ROW)

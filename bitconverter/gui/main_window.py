@@ -106,6 +106,9 @@ class MainWindow(QMainWindow):
         self.activities.turned.connect(self.tray.show_state)
         self.activities.progressed.connect(self.tray.show_progress)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._keep_keyboard)
         self.appeared.connect(self._begin, Qt.ConnectionType.QueuedConnection)
 
     def _add_commands(self) -> None:
@@ -163,6 +166,15 @@ class MainWindow(QMainWindow):
         self._settings["page"] = name
         self.pages.setCurrentWidget(self.pages[name])
         self.rail.show_chosen(name)
+
+    def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
+        """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after
+        the last to the rail: there the next Space does something else, or leaves the page. The page takes it."""
+        page = self.pages.currentWidget()
+        if before is None or now is None or now.window() is not self or not page.isAncestorOf(before):
+            return
+        if not (before.isVisible() and before.isEnabled()):
+            page.setFocus()
 
     def _begin(self) -> None:
         """What the first page begins by itself, and the other pages, so that nobody waits for them later."""

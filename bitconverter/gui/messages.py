@@ -200,9 +200,14 @@ def note_text(note: Note) -> str:
 
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
-    if _State.language == "ja" and fields.get("why") in CARD_WHYS_JA:
-        fields = {**fields, "why": CARD_WHYS_JA[fields["why"]]}
+    if "why" in fields:
+        fields = {**fields, "why": card_why(fields["why"])}
     return tr(f"why-{code}", **fields)
+
+
+def card_why(why: str) -> str:
+    """The engine's words about why no graphics card can be used, in the language in use."""
+    return CARD_WHYS_JA.get(why, why) if _State.language == "ja" else why
 
 
 def steps_text(fields: dict[str, Any]) -> str:

@@ -10,12 +10,13 @@ import docx
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QInputMethodEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLineEdit
 
 from bitconverter.gui.chat_message import UserMessage
 from bitconverter.gui.chat_page import ChatPage, State
 from bitconverter.gui.history_model import ROW
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.widgets import ElidedButton
 from bitconverter.jobs.job import Token
 from bitconverter.store.chat_store import ChatStore
 from bitconverter.store.records import Attachment, Chat, Node
@@ -197,6 +198,27 @@ def test_the_shortcut_takes_back_what_the_line_in_the_chat_says(window, page, qt
     assert taken == [True] and _texts(page) == []
     qtbot.keyClick(window, Qt.Key.Key_Z, keys)
     assert _texts(page) == texts
+
+
+def test_after_a_suggestion_or_another_answer_the_keyboard_is_in_the_input(window, page, qtbot):
+    window.activateWindow()
+    button = next(b for b in page.start.findChildren(ElidedButton) if b.isVisible())
+    for _ in range(2):
+        button.setFocus()
+        qtbot.keyClick(button, Qt.Key.Key_Space)
+        qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+        assert QApplication.focusWidget() is page.composer.edit
+        answer = page.view.last_answer()
+        assert answer is not None
+        button = answer.again_button
+
+
+def test_a_new_name_is_typed_in_a_field_that_is_high_enough(window, page, qtbot):
+    window.activateWindow()
+    page.history.new_folder()
+    qtbot.waitUntil(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
+    field = QApplication.focusWidget()
+    assert field.height() >= field.sizeHint().height()
 
 
 def test_without_a_model_the_input_says_what_to_do(window, chat_model, qtbot):

@@ -205,6 +205,21 @@ def test_text_can_be_read_on_every_background(colors):
         assert contrast(front, back) >= 4.5, (front, back)
 
 
+def test_a_control_that_goes_away_does_not_hand_the_keyboard_to_the_rail(window, qtbot):
+    window.activateWindow()
+    window.show_page("diagnostics")
+    page = window.pages["diagnostics"]
+    page.start_button.setFocus()
+    qtbot.keyClick(page.start_button, Qt.Key.Key_Space)  # it is switched off until the end
+    assert QApplication.focusWidget() is page
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    window.show_page("activity")
+    page = window.pages["activity"]
+    page.clear_button.setFocus()
+    qtbot.keyClick(page.clear_button, Qt.Key.Key_Space)  # it goes away with the list
+    assert QApplication.focusWidget() is page and not page.clear_button.isVisible()
+
+
 @pytest.mark.parametrize("look", ["light", "dark", "contrast"])
 def test_what_is_under_the_mouse_or_filled_up_can_be_read(settings, window, look, qtbot):
     settings["theme"] = look
