@@ -116,7 +116,10 @@ class RunCard(QFrame):
             return
         activity = item.activity
         self.bar.setValue(round(activity.share * 1000))
-        self._percent.setText(f"{activity.share:.0%}".replace("%", " %"))
+        unknown = (
+            item.state is Work.PAUSED and not activity.share
+        )  # of another day: it has not been looked at
+        self._percent.setText("" if unknown else f"{activity.share:.0%}".replace("%", " %"))
         self.text.set_text(item_text(activity.item))
         running = item.state is Work.RUNNING and not item.ending
         self._eta.setText(time_left(activity.eta) if running else "")

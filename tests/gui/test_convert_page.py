@@ -342,6 +342,7 @@ def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
     page.show()
     assert [item.job for item in page.queue.items] == jobs
     assert page.run_card.isVisible() and "interrupted" in page.run_card.notice.text()
+    assert page.run_card._percent.text() == ""  # not 0 %: it is not known how far it was
     assert not page.busy  # nothing starts unasked
     page.queue.remove(page.queue.items[1])
     page.run_card.resume_button.click()

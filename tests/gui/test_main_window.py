@@ -390,6 +390,10 @@ def test_the_palette_finds_and_runs_a_command(window, qtbot, settings):
     window.open_palette()
     palette = window.palette_dialog
     everything = palette.model.rowCount()
+    palette.field.setText("no such thing")
+    assert palette.model.item(0).text() == "Nothing found."
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert palette.isVisible()
     palette.field.setText("open sett")
     assert 0 < palette.model.rowCount() < everything
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
