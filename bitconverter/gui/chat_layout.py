@@ -108,7 +108,9 @@ class ChatLayout(FollowsRoom, QWidget):
         page.addWidget(self.bar)
         page.addLayout(body, 1)
         self.toast = Toast(self, above=bottom)
-        self.setFocusProxy(self.composer.edit)
+        self.keyboard_home = (
+            self.composer.edit
+        )  # no focus proxy: Qt would leave out of the Tab order what precedes it
         self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))

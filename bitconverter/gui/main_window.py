@@ -174,7 +174,8 @@ class MainWindow(QMainWindow):
         if before is None or now is None or now.window() is not self or not page.isAncestorOf(before):
             return
         if not (before.isVisible() and before.isEnabled()):
-            page.setFocus()
+            home: QWidget = getattr(page, "keyboard_home", page)
+            home.setFocus()
 
     def _begin(self) -> None:
         """What the first page begins by itself, and the other pages, so that nobody waits for them later."""

@@ -213,6 +213,22 @@ def test_after_a_suggestion_or_another_answer_the_keyboard_is_in_the_input(windo
         button = answer.again_button
 
 
+def test_every_part_of_the_chat_is_reached_with_tab(window, page, qtbot):
+    _ask(page, qtbot, "Hello")
+    window.activateWindow()
+    reached = set()
+    page.composer.edit.setFocus()
+    for _ in range(60):
+        reached.add(QApplication.focusWidget())
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    parts = (
+        page.bar.model_button, page.bar.new_button, page.bar.drawer_button, page.history.search,
+        page.history.list, page.history.bin_button, page.composer.edit, page.composer.attach_button,
+        page.view.last_answer().again_button, window.rail.buttons["shelf"],
+    )  # fmt: skip
+    assert reached.issuperset(parts)
+
+
 def test_a_new_name_is_typed_in_a_field_that_is_high_enough(window, page, qtbot):
     window.activateWindow()
     page.history.new_folder()
