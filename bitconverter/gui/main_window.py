@@ -6,8 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent, QWindow
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QKeyEvent,
+    QShowEvent,
+    QWindow,
+)
+from PySide6.QtWidgets import (
+    QAbstractSlider,
+    QApplication,
+    QHBoxLayout,
+    QMainWindow,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from bitconverter.gui import messages, theme
 from bitconverter.gui.awake import Awake
@@ -34,6 +50,14 @@ if TYPE_CHECKING:
 
 LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
 USUAL_SIZE = (1180, 780)
+MOVES = {
+    Qt.Key.Key_Up: QAbstractSlider.SliderAction.SliderSingleStepSub,
+    Qt.Key.Key_Down: QAbstractSlider.SliderAction.SliderSingleStepAdd,
+    Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
+    Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
+    Qt.Key.Key_Home: QAbstractSlider.SliderAction.SliderToMinimum,
+    Qt.Key.Key_End: QAbstractSlider.SliderAction.SliderToMaximum,
+}
 FRAME = (16, 48)  # around the window, about: a title bar, and borders to draw at
 
 
@@ -388,6 +412,15 @@ class MainWindow(QMainWindow):
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
             room = self.screen().availableSize() - QSize(*FRAME)
             self.resize(QSize(*USUAL_SIZE).boundedTo(room).expandedTo(self.minimumSize()))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """A page that is longer than the window moves with the keys for that also where nothing inside of it has the
+        keyboard: some pages are only read."""
+        area, move = getattr(self.pages.currentWidget(), "area", None), MOVES.get(Qt.Key(event.key()))
+        if isinstance(area, QScrollArea) and move is not None:
+            area.verticalScrollBar().triggerAction(move)
+        else:
+            super().keyPressEvent(event)
 
     def bring_to_front(self) -> None:
         """Show the window, also out of the tray."""

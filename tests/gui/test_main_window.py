@@ -220,6 +220,22 @@ def test_a_control_that_goes_away_does_not_hand_the_keyboard_to_the_rail(window,
     assert QApplication.focusWidget() is page and not page.clear_button.isVisible()
 
 
+def test_a_page_that_is_only_read_moves_with_the_keys(window, qtbot):
+    window.resize(*LEAST_SIZE)
+    window.show_page("shortcuts")
+    window.activateWindow()
+    bar = window.pages["shortcuts"].area.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    for who in (window.pages["shortcuts"], window.rail.buttons["chat"]):
+        who.setFocus()
+        for key, at in ((Qt.Key.Key_End, bar.maximum()), (Qt.Key.Key_Home, 0)):
+            qtbot.keyClick(who, key)
+            assert bar.value() == at
+        qtbot.keyClick(who, Qt.Key.Key_PageDown)
+        assert bar.value() > 0
+        bar.setValue(0)
+
+
 @pytest.mark.parametrize("look", ["light", "dark", "contrast"])
 def test_what_is_under_the_mouse_or_filled_up_can_be_read(settings, window, look, qtbot):
     settings["theme"] = look
