@@ -15,7 +15,7 @@ from PySide6.QtCore import QLocale
 from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.device import CARD_WHYS_JA
-from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
+from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
 from bitconverter.jobs.errors import MODEL_FILE_ERRORS, UserError
@@ -116,7 +116,10 @@ def _error_text(error: BaseException) -> ErrorText:
 
 def _user_sentence(error: UserError) -> str:
     template = ERRORS_JA.get(error.code) if _State.language == "ja" else None
-    filled = None if template is None else _filled(template, {**error.fields, **_row_fields(error.fields)})
+    fields = {**error.fields, **_row_fields(error.fields)}
+    if error.code == "import-format":
+        fields |= _import_fields(error.fields)
+    filled = None if template is None else _filled(template, fields)
     return filled if filled is not None else str(error)
 
 
@@ -126,6 +129,13 @@ def _filled(template: str, fields: dict[str, Any]) -> str | None:
         return template.format(**fields)
     except (KeyError, IndexError):
         return None
+
+
+def _import_fields(fields: dict[str, Any]) -> dict[str, str]:
+    """Where and why a file of chats cannot be read, in Japanese; line 0 is all of it."""
+    why = str(fields.get("why", ""))
+    said = next((words for begin, words in IMPORT_WHYS_JA.items() if why.startswith(begin)), why)
+    return {"where": f"{fields['line']} 行目: " if fields.get("line") else "", "why": said}
 
 
 def _row_fields(fields: dict[str, Any]) -> dict[str, str]:
