@@ -7,7 +7,9 @@ that is not there is shown with the job's own sentence.
 import errno
 import re
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QLocale
@@ -52,12 +54,19 @@ def tr(key: str, **fields: Any) -> str:
 
 @dataclass(frozen=True)
 class ErrorText:
-    """What to show of an error: `code` names it in every language, `details` are for a report."""
+    """What to show of an error: `code` names it in every language, `details` are for a report. `said`: title and text
+    in each language, where the error itself is known."""
 
     title: str
     text: str
     details: str = ""
     code: str = ""
+    said: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False)
+
+    def now(self) -> "ErrorText":
+        """In the language in use, which may have changed since."""
+        title, text = self.said.get(_State.language, (self.title, self.text))
+        return replace(self, title=title, text=text)
 
 
 NO_ROOM = {
@@ -70,15 +79,26 @@ _USER_TITLES = {
 }  # fmt: skip
 
 
-def error_text(error: BaseException, step: str = "") -> ErrorText:
-    """An error as a title, which names the kind of its cause, and what happened and what to do; `step`: where the
-    work was when it happened."""
+def error_text(error: BaseException, item: str = "") -> ErrorText:
+    """An error as a title, which names the kind of its cause, and what happened and what to do; `item`: at what the
+    work was when it happened, as its last Progress said."""
     code = error.code if isinstance(error, UserError) else type(error).__name__
-    said = replace(_error_text(error), code=code, details=_details(error, code))
-    if not step:
-        return said
-    last = tr("error-at", step=step)
-    return replace(said, text=f"{said.text}\n{last}")
+    said = {}
+    for each in LANGUAGES:
+        with _speaking(each):
+            told = _error_text(error)
+            last = [tr("error-at", step=item_text(item))] if item else []
+            said[each] = (told.title, "\n".join([told.text, *last]))
+    return ErrorText(*said[_State.language], _details(error, code), code, said)
+
+
+@contextmanager
+def _speaking(choice: str) -> Iterator[None]:
+    before, _State.language = _State.language, choice
+    try:
+        yield
+    finally:
+        _State.language = before
 
 
 def _details(error: BaseException, code: str) -> str:

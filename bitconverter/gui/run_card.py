@@ -93,9 +93,9 @@ class RunCard(QFrame):
 
     def _show_problem(self, item: QueueItem) -> None:
         if item.state is Work.FAILED and item.problem is not None:
-            self.notice.show_error(item.problem)
+            self.notice.show_error(item.problem.now())
         elif item.state is Work.PAUSED and item.why:
-            text = item.problem.text if item.problem is not None else tr(f"paused-{item.why}-text")
+            text = item.problem.now().text if item.problem is not None else tr(f"paused-{item.why}-text")
             self.notice.show_warning(tr(f"paused-{item.why}"), text)
         else:
             self.notice.clear()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
 
 import bitconverter.gui
 from bitconverter.format.row_problem import REASONS, WHYS, RowProblem
@@ -18,6 +19,7 @@ from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import join
 from bitconverter.jobs.chat import LoadChatJob
+from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Cancel, Failed, Note, run_job
 from bitconverter.jobs.preflight import CheckItem
@@ -197,6 +199,22 @@ def test_why_chats_cannot_be_imported_is_spoken_in_japanese(tmp_path):
     with pytest.raises(UserError) as caught:
         chat_import.read_chats(tmp_path / "a.jsonl")
     assert "（UTF-8 のテキストではありません）" in error_text(caught.value).text
+
+
+def test_an_error_that_is_shown_follows_the_language(window, settings, qtbot, tmp_path):
+    window.show_page("convert")
+    page = window.convert
+    page.queue.add(ConvertJob(source=str(tmp_path / "gone"), out=str(tmp_path / "out")))
+    qtbot.waitUntil(lambda: page.queue.last is not None and not page.busy)
+    other = window.pages["diagnostics"].notice
+    other.show_error(error_text(UserError("threads", "English.", threads=999)))
+    entry = window.activities.entries[0]
+    for language, word in (("ja", "がありません"), ("en", "There is no")):
+        settings["language"] = language
+        window.apply_setting("language")
+        QApplication.processEvents()
+        assert word in page.run_card.notice.text() and word in entry.detail()
+        assert ("スレッド数 999" in other.text()) == (language == "ja")
 
 
 def test_an_unexpected_error_has_details_to_copy():
