@@ -130,6 +130,7 @@ def _fields(c: Colors) -> str:
 QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ background: {c.surface};
   border: 1px solid {c.strong_border}; border-radius: {Radius.FIELD}px; padding: 5px 8px;
   selection-background-color: {c.accent}; selection-color: {c.accent_text}; }}
+QLineEdit, QPlainTextEdit {{ placeholder-text-color: {c.muted}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus
   {{ border-color: {c.accent}; }}
 QFrame#drawer QSpinBox, QFrame#drawer QDoubleSpinBox {{ padding: 2px 7px; }}

@@ -14,7 +14,15 @@ from types import SimpleNamespace
 import pytest
 from PySide6.QtCore import QEvent, QPoint, QRect, QSettings, Qt
 from PySide6.QtGui import QColor, QImage, QKeySequence, QPainter
-from PySide6.QtWidgets import QApplication, QDialogButtonBox, QProgressBar, QStyle, QStyleOptionViewItem
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QProgressBar,
+    QStyle,
+    QStyleOptionViewItem,
+)
 from window_checks import contrast, nameless
 
 from bitconverter.gui import about_page, awake, theme
@@ -249,6 +257,13 @@ def test_what_is_under_the_mouse_or_filled_up_can_be_read(settings, window, look
     image = bar.grab().toImage()
     done, left = (image.pixelColor(x, 4).name() for x in (40, 160))
     assert contrast(done, left) >= 3, (done, left)
+    for empty in (QLineEdit(), QPlainTextEdit()):
+        qtbot.addWidget(empty)
+        empty.setPlaceholderText("█" * 20)  # its middle is the colour of the letters, without smooth edges
+        empty.resize(200, 40)
+        image = empty.grab().toImage()
+        drawn = {image.pixelColor(x, y).name() for x in range(20, 120) for y in range(8, 30)}
+        assert max(contrast(color, colors.surface) for color in drawn) >= 4.5, drawn
     for place, rule in re.findall(r"([^{}]+){([^{}]*)}", style_sheet(colors)):
         under = re.search(r"background: (#\w+)", rule)
         if under and "::" not in place and (":hover" in place or ":pressed" in place):
