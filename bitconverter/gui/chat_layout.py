@@ -78,7 +78,7 @@ class ChatLayout(FollowsRoom, QWidget):
             self.notice.buttons.insertWidget(place, button)
             button.hide()
         self._middle = QStackedWidget()
-        self._middle.setMinimumHeight(120)  # else the taller start squeezes the notice below it
+        self._middle.setMinimumHeight(24)  # else the taller start squeezes the notice below it
         self._middle.addWidget(self.start)
         self._middle.addWidget(self.view)
         bottom = QWidget()
