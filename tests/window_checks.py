@@ -6,6 +6,7 @@ import re
 
 import psutil
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QColor
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -44,6 +45,18 @@ def nameless(window: QWidget) -> list[str]:
         if not (widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")):
             found.append(f"{type(widget).__name__} in {type(widget.parent()).__name__}")
     return found
+
+
+def contrast(first: str, second: str) -> float:
+    """Of two colours, as WCAG counts it: 1 to 21."""
+
+    def light(text: str) -> float:
+        parts = [channel / 255 for channel in QColor(text).getRgb()[:3]]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    high, low = sorted((light(first), light(second)), reverse=True)
+    return (high + 0.05) / (low + 0.05)
 
 
 def _pattern(english: str) -> re.Pattern[str]:

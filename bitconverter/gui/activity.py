@@ -73,7 +73,7 @@ class Activity:
         if self.state is Work.RUNNING:
             return "  ·  ".join(part for part in (self.short(), item_text(self.item)) if part)
         if self.state is Work.FAILED and self.problem is not None:
-            return self.problem.text
+            return self.problem.now().text
         if self.state is Work.DONE:
             took = tr("work-took", time=format_duration(max(self.ended - self.started, 0.0)))
             return "  ·  ".join(part for part in (took, short_text(self.numbers)) if part)
@@ -134,7 +134,7 @@ class Activities(QAbstractListModel):
             entry.item, entry.eta = event.item, event.eta
             self._tell(entry, self.progressed)
         elif isinstance(event, Failed):
-            entry.problem = error_text(event.error, item_text(entry.item))
+            entry.problem = error_text(event.error, entry.item)
             self.turn(entry, Work.FAILED)
         elif isinstance(event, Finished):
             entry.take(event.result)

@@ -112,7 +112,7 @@ class ActivityDelegate(QStyledItemDelegate):
         if entry.state in (Work.RUNNING, Work.PAUSED):
             track = QRect(text.left(), text.top() + 2 * height + 7, text.width(), BAR)
             painter.setPen(Qt.PenStyle.NoPen)
-            painter.setBrush(artwork.qcolor(colors.border))
+            painter.setBrush(artwork.qcolor(colors.track))
             painter.drawRoundedRect(track, 2, 2)
             painter.setBrush(artwork.qcolor(tint))
             track.setWidth(round(track.width() * min(entry.share, 1.0)))

@@ -46,6 +46,7 @@ class ChatContext(ChatLayout):
         self.bar.new_button.setEnabled(idle)
         self.view.show_log(self.log, state is State.READY)
         session = self._session
+        self.composer.show_model(session is not None or state is State.LOADING)
         name = session.name if session is not None else ""
         if self.log.turns:
             self._middle.setCurrentWidget(self.view)

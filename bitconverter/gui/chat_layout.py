@@ -78,7 +78,7 @@ class ChatLayout(FollowsRoom, QWidget):
             self.notice.buttons.insertWidget(place, button)
             button.hide()
         self._middle = QStackedWidget()
-        self._middle.setMinimumHeight(120)  # else the taller start squeezes the notice below it
+        self._middle.setMinimumHeight(24)  # else the taller start squeezes the notice below it
         self._middle.addWidget(self.start)
         self._middle.addWidget(self.view)
         bottom = QWidget()
@@ -107,7 +107,10 @@ class ChatLayout(FollowsRoom, QWidget):
         page.setSpacing(0)
         page.addWidget(self.bar)
         page.addLayout(body, 1)
-        self.toast = Toast(self)
+        self.toast = Toast(self, above=bottom)
+        self.keyboard_home = (
+            self.composer.edit
+        )  # no focus proxy: Qt would leave out of the Tab order what precedes it
         self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))
@@ -131,6 +134,11 @@ class ChatLayout(FollowsRoom, QWidget):
         """A line at the bottom, with a way back if there is one."""
         self._undo = undo
         self.toast.show_text(text, tr("undo") if undo is not None else "")
+
+    @property
+    def can_undo(self) -> bool:
+        """Whether what was said last can be taken back."""
+        return self._undo is not None
 
     def undo(self) -> None:
         """Take back what the last line was about."""

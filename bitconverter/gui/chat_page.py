@@ -65,10 +65,11 @@ class ChatPage(ChatKeeping):
         self.start.picked.connect(self.open_model)
         self.start.browse.connect(self._browse)
         self.start.convert.connect(self.convert_requested)
-        self.start.suggested.connect(self._send_text)
+        self.start.suggested.connect(self._send_suggestion)
         self.view.acted.connect(self.act)
         self.composer.send.connect(self.send)
         self.composer.stop.connect(self.stop)
+        self.composer.model_missing.connect(lambda: self.say(tr("message-no-model")))
         self.composer.typed.connect(self._keep_draft)
         self.composer.draft_changed.connect(self._count)
         self.composer.preview.connect(self.open_preview)
@@ -89,6 +90,11 @@ class ChatPage(ChatKeeping):
         self.reader.read.connect(self.composer.attachments.add)
         self.reader.failed.connect(self.complain)
         self.reader.waiting.connect(self.composer.attachments.show_reading)
+
+    def _send_suggestion(self, text: str) -> None:
+        """What is typed next goes into the message; the button that had the keyboard is gone."""
+        self._send_text(text)
+        self.composer.edit.setFocus()
 
     # ---- the model
 

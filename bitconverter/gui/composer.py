@@ -129,7 +129,8 @@ class Composer(FollowsRoom, QFrame):
     """The input with its documents, the moods, the context meter, and the button that sends or stops.
 
     Emits `draft_changed` soon after something that counts as context has changed, `typed` at once, `preview`
-    when the meter is clicked, and `edit_left` when a message is not to be edited after all.
+    when the meter is clicked, `edit_left` when a message is not to be edited after all, and `model_missing` when it is
+    to be sent and there is no model.
     """
 
     send = Signal()
@@ -138,6 +139,7 @@ class Composer(FollowsRoom, QFrame):
     typed = Signal()
     preview = Signal()
     edit_left = Signal()
+    model_missing = Signal()
     COUNT_AFTER_MS = 300
 
     def __init__(self) -> None:
@@ -147,6 +149,7 @@ class Composer(FollowsRoom, QFrame):
         self._prompt: Prompt | None = None
         self._answering = False
         self._can_send = False
+        self._model = False
         self._editing = ""
         self.edit = MessageEdit()
         self.edit.send.connect(self._press)
@@ -169,7 +172,7 @@ class Composer(FollowsRoom, QFrame):
         self._timer.setInterval(self.COUNT_AFTER_MS)
         self._timer.timeout.connect(self.draft_changed)
         self._lay_out()
-        self._texts.set(self.edit.set_hint, "message-placeholder")
+        self.show_model(False)
         self._texts.set(self.edit.setAccessibleName, "message")
         self._texts.set(self._hint.set_text, "message-hint")
         self._texts.set(self.meter.setAccessibleName, "context")
@@ -241,6 +244,11 @@ class Composer(FollowsRoom, QFrame):
         self._can_send, self._answering = can_send, answering
         self._show_button()
 
+    def show_model(self, there: bool) -> None:
+        """Whether a model is open or on its way; without one, where to find it is said in the place of words."""
+        self._model = there
+        self._texts.set(self.edit.set_hint, "message-placeholder" if there else "message-no-model")
+
     def show_editing(self, key: str) -> None:
         """The message that says what is being edited, "" for nothing."""
         self._editing = key
@@ -306,6 +314,8 @@ class Composer(FollowsRoom, QFrame):
     def _press(self) -> None:
         if self.may_send() and not self._answering:
             self.send.emit()
+        elif not self._model and not self.empty():
+            self.model_missing.emit()
 
     def _press_button(self) -> None:
         if self._answering:

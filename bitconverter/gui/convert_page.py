@@ -372,6 +372,8 @@ class ConvertPage(ConvertLayout):
             self._log("log-done", size=format_size(result.file_bytes), out=result.out)
             if item.job.out == self._out:  # the name is taken now
                 self._new_out(os.path.dirname(self._out))
+                if self._source:
+                    self._check()
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):
             self._log("log-stopped")
@@ -380,6 +382,8 @@ class ConvertPage(ConvertLayout):
             self.console.say(lambda: error_text(problem).text)
         if item is self.run_card.item:
             self.run_card.show_progress()
+        if isinstance(event, Finished | Stopped | Failed):
+            self._estimate_next()  # the PC may be free for it again
 
     def _remove(self, item: QueueItem) -> None:
         """Out of the queue; undo puts it at the end."""

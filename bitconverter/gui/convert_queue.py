@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from bitconverter.gui.activity import LIVE, Activity, Work
 from bitconverter.gui.estimate import Figures
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import NO_ROOM, ErrorText, error_text, item_text, tr
+from bitconverter.gui.messages import NO_ROOM, ErrorText, error_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.convert_work import size_on_disk
@@ -235,7 +235,7 @@ class ConvertQueue(QObject):
             activities.turn(item.activity, Work.PAUSED)
             return
         if isinstance(event, Failed) and _disk_full(event.error):
-            item.why, item.problem = "disk-full", error_text(event.error, item_text(item.activity.item))
+            item.why, item.problem = "disk-full", error_text(event.error, item.activity.item)
             activities.turn(item.activity, Work.PAUSED)
             return
         self.items.remove(item)
@@ -243,7 +243,7 @@ class ConvertQueue(QObject):
         if isinstance(event, Finished):
             item.result = event.result
         elif isinstance(event, Failed):
-            item.problem = error_text(event.error, item_text(item.activity.item))
+            item.problem = error_text(event.error, item.activity.item)
         activities.happened(item.activity, event)
 
     def _drop(self, item: QueueItem, state: Work) -> None:

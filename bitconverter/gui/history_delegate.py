@@ -4,7 +4,7 @@ from typing import Any
 
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QPointF, QRect, QRectF, QSize, Qt
 from PySide6.QtGui import QColor, QFont, QFontMetrics, QPainter, QTextCharFormat, QTextLayout, QTextOption
-from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem
+from PySide6.QtWidgets import QStyle, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.history_model import ROW, Row
@@ -24,6 +24,10 @@ class HistoryDelegate(QStyledItemDelegate):
         )
         return QSize(120, height)
 
+    def updateEditorGeometry(self, editor: QWidget, option: QStyleOptionViewItem, index: AnyIndex) -> None:
+        """As high as the row: a field with its edges takes more than a line of letters."""
+        editor.setGeometry(_of(option).rect)
+
     def paint(self, painter: QPainter, option: QStyleOptionViewItem, index: AnyIndex) -> None:
         row: Row = index.data(ROW)
         colors = theme.current()
@@ -39,7 +43,7 @@ class HistoryDelegate(QStyledItemDelegate):
             if state & QStyle.StateFlag.State_Selected:
                 painter.setBrush(QColor(colors.accent_soft))
             elif state & QStyle.StateFlag.State_MouseOver:
-                painter.setBrush(QColor(colors.border))
+                painter.setBrush(QColor(colors.track))
             else:
                 painter.setBrush(Qt.BrushStyle.NoBrush)
             focus = state & QStyle.StateFlag.State_HasFocus and state & QStyle.StateFlag.State_Selected

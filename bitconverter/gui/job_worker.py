@@ -86,6 +86,7 @@ class JobRunner(QObject):
 
     def _receive(self, event: Event) -> None:
         worker, muted = self._worker, self._muted
+        muted = muted or worker is None  # it was on its way when stop_and_wait() was called
         if isinstance(event, Finished | Failed | Stopped) and worker is not None:
             worker.wait()  # its last event is out: run() is about to return
             worker.deleteLater()
@@ -97,5 +98,5 @@ class JobRunner(QObject):
             self.happened.emit(event)
         elif isinstance(event, Finished) and hasattr(event.result, "close"):
             event.result.close()  # nobody will: it was asked to stop and finished all the same
-        if self._worker is None:
+        if self._worker is None and worker is not None:
             self.idle.emit()

@@ -14,7 +14,7 @@ from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import label
 
 SMOOTHING = 0.85  # weight of the steps before in the smoothed line
-HEIGHT = 240  # logical pixels
+HEIGHT = 240  # logical pixels, at a text size of 100 %
 
 
 def smoothed(values: list[float]) -> list[float]:
@@ -34,7 +34,6 @@ class LossPlot(QWidget):
         self.losses: list[tuple[int, float]] = []
         self.checks: list[tuple[int, float]] = []
         self.plot = pyqtgraph.PlotWidget()
-        self.plot.setFixedHeight(HEIGHT)
         self.plot.setMenuEnabled(False)
         self.plot.hideButtons()
         self.plot.setMouseEnabled(x=False, y=False)
@@ -94,6 +93,7 @@ class LossPlot(QWidget):
         }
         for name, (color, mark) in marks.items():
             self._words[name].setText(f'<span style="color:{color}">{mark}</span> {tr(f"curve-{name}")}')
+        self.plot.setFixedHeight(round(HEIGHT * max(theme.scale(), 1.0)))  # its upright words grow as well
         font = QFont(self.font())
         font.setPointSizeF(max(6.0, font.pointSizeF() * 0.85))
         for name, key in (("bottom", "curve-step"), ("left", "curve-nats")):

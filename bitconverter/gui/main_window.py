@@ -6,8 +6,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import QCloseEvent, QDragEnterEvent, QDragLeaveEvent, QDropEvent, QShowEvent, QWindow
-from PySide6.QtWidgets import QApplication, QHBoxLayout, QMainWindow, QVBoxLayout, QWidget
+from PySide6.QtGui import (
+    QCloseEvent,
+    QDragEnterEvent,
+    QDragLeaveEvent,
+    QDropEvent,
+    QKeyEvent,
+    QShowEvent,
+    QWindow,
+)
+from PySide6.QtWidgets import (
+    QAbstractSlider,
+    QApplication,
+    QHBoxLayout,
+    QMainWindow,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
 
 from bitconverter.gui import messages, theme
 from bitconverter.gui.awake import Awake
@@ -34,6 +50,14 @@ if TYPE_CHECKING:
 
 LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
 USUAL_SIZE = (1180, 780)
+MOVES = {
+    Qt.Key.Key_Up: QAbstractSlider.SliderAction.SliderSingleStepSub,
+    Qt.Key.Key_Down: QAbstractSlider.SliderAction.SliderSingleStepAdd,
+    Qt.Key.Key_PageUp: QAbstractSlider.SliderAction.SliderPageStepSub,
+    Qt.Key.Key_PageDown: QAbstractSlider.SliderAction.SliderPageStepAdd,
+    Qt.Key.Key_Home: QAbstractSlider.SliderAction.SliderToMinimum,
+    Qt.Key.Key_End: QAbstractSlider.SliderAction.SliderToMaximum,
+}
 FRAME = (16, 48)  # around the window, about: a title bar, and borders to draw at
 
 
@@ -106,6 +130,9 @@ class MainWindow(QMainWindow):
         self.activities.turned.connect(self.tray.show_state)
         self.activities.progressed.connect(self.tray.show_progress)
         QApplication.styleHints().colorSchemeChanged.connect(self._system_theme_changed)
+        app = QApplication.instance()
+        assert isinstance(app, QApplication)
+        app.focusChanged.connect(self._keep_keyboard)
         self.appeared.connect(self._begin, Qt.ConnectionType.QueuedConnection)
 
     def _add_commands(self) -> None:
@@ -126,7 +153,7 @@ class MainWindow(QMainWindow):
         add("text-smaller", "Ctrl+-", lambda: self._zoom(-1), "search")
         add("text-usual", "Ctrl+0", lambda: self._zoom(0), "search")
         add("full-screen", "F11", self._toggle_full_screen, "external")
-        add("undo-last", "Ctrl+Shift+Z", self._act_on_toast, "undo")
+        add("undo-last", "Ctrl+Shift+Z", self._undo_last, "undo")
         add("pause-all", "", self.shell.pause_all, "pause")
         add("quit", "Ctrl+Q", self.close, "close")
 
@@ -163,6 +190,16 @@ class MainWindow(QMainWindow):
         self._settings["page"] = name
         self.pages.setCurrentWidget(self.pages[name])
         self.rail.show_chosen(name)
+
+    def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
+        """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after
+        the last to the rail: there the next Space does something else, or leaves the page. The page takes it."""
+        page = self.pages.currentWidget()
+        if before is None or now is None or now.window() is not self or not page.isAncestorOf(before):
+            return
+        if not (before.isVisible() and before.isEnabled()):
+            home: QWidget = getattr(page, "keyboard_home", page)
+            home.setFocus()
 
     def _begin(self) -> None:
         """What the first page begins by itself, and the other pages, so that nobody waits for them later."""
@@ -276,6 +313,14 @@ class MainWindow(QMainWindow):
         if then is not None:
             then()
 
+    def _undo_last(self) -> None:
+        """The chat has a line of its own; the window's comes first while it offers something."""
+        offers = self.toast.isVisible() and self._then is not None
+        if self.page_name == "chat" and self.chat.can_undo and not offers:
+            self.chat.undo()
+        else:
+            self._act_on_toast()
+
     # ---- settings
 
     def open_settings(self) -> None:
@@ -367,6 +412,15 @@ class MainWindow(QMainWindow):
         if geometry.isEmpty() or not self.restoreGeometry(geometry):
             room = self.screen().availableSize() - QSize(*FRAME)
             self.resize(QSize(*USUAL_SIZE).boundedTo(room).expandedTo(self.minimumSize()))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:
+        """A page that is longer than the window moves with the keys for that also where nothing inside of it has the
+        keyboard: some pages are only read."""
+        area, move = getattr(self.pages.currentWidget(), "area", None), MOVES.get(Qt.Key(event.key()))
+        if isinstance(area, QScrollArea) and move is not None:
+            area.verticalScrollBar().triggerAction(move)
+        else:
+            super().keyPressEvent(event)
 
     def bring_to_front(self) -> None:
         """Show the window, also out of the tray."""

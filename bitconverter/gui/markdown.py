@@ -17,6 +17,7 @@ from pygments.formatters import HtmlFormatter
 from pygments.lexers import TextLexer, get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from bitconverter.gui.code_style import LightCode
 from bitconverter.gui.theme import Colors
 
 COPY_SCHEME = "copy-code"
@@ -31,7 +32,7 @@ def _highlighted(code: str, language: str, dark: bool) -> str:
         lexer = get_lexer_by_name(language, stripnl=False) if language else TextLexer(stripnl=False)
     except ClassNotFound:
         lexer = TextLexer(stripnl=False)
-    style = "github-dark" if dark else "friendly"
+    style = "github-dark" if dark else LightCode
     text: str = highlight(code, lexer, HtmlFormatter(noclasses=True, nowrap=True, style=style))
     return text.rstrip("\n")
 
@@ -70,7 +71,8 @@ class _Renderer(RendererHTML):
         colors: Colors = env["colors"]
         return (
             f'<table border="1" cellspacing="0" cellpadding="6" '
-            f'style="border-collapse:collapse; border-color:{colors.border}; margin-bottom:10px;">'
+            f'style="border-collapse:collapse; border-style:solid; border-color:{colors.strong_border}; '
+            f'margin-bottom:10px;">'
         )
 
 

@@ -7,7 +7,9 @@ that is not there is shown with the job's own sentence.
 import errno
 import re
 import traceback
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QLocale
@@ -15,10 +17,10 @@ from PySide6.QtCore import QLocale
 from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.device import CARD_WHYS_JA
-from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
+from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
-from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.errors import MODEL_FILE_ERRORS, UserError
 from bitconverter.jobs.job import Note
 from bitconverter.store.records import Numbers
 
@@ -52,12 +54,19 @@ def tr(key: str, **fields: Any) -> str:
 
 @dataclass(frozen=True)
 class ErrorText:
-    """What to show of an error: `code` names it in every language, `details` are for a report."""
+    """What to show of an error: `code` names it in every language, `details` are for a report. `said`: title and text
+    in each language, where the error itself is known."""
 
     title: str
     text: str
     details: str = ""
     code: str = ""
+    said: dict[str, tuple[str, str]] = field(default_factory=dict, compare=False)
+
+    def now(self) -> "ErrorText":
+        """In the language in use, which may have changed since."""
+        title, text = self.said.get(_State.language, (self.title, self.text))
+        return replace(self, title=title, text=text)
 
 
 NO_ROOM = {
@@ -70,15 +79,26 @@ _USER_TITLES = {
 }  # fmt: skip
 
 
-def error_text(error: BaseException, step: str = "") -> ErrorText:
-    """An error as a title, which names the kind of its cause, and what happened and what to do; `step`: where the
-    work was when it happened."""
+def error_text(error: BaseException, item: str = "") -> ErrorText:
+    """An error as a title, which names the kind of its cause, and what happened and what to do; `item`: at what the
+    work was when it happened, as its last Progress said."""
     code = error.code if isinstance(error, UserError) else type(error).__name__
-    said = replace(_error_text(error), code=code, details=_details(error, code))
-    if not step:
-        return said
-    last = tr("error-at", step=step)
-    return replace(said, text=f"{said.text}\n{last}")
+    said = {}
+    for each in LANGUAGES:
+        with _speaking(each):
+            told = _error_text(error)
+            last = [tr("error-at", step=item_text(item))] if item else []
+            said[each] = (told.title, "\n".join([told.text, *last]))
+    return ErrorText(*said[_State.language], _details(error, code), code, said)
+
+
+@contextmanager
+def _speaking(choice: str) -> Iterator[None]:
+    before, _State.language = _State.language, choice
+    try:
+        yield
+    finally:
+        _State.language = before
 
 
 def _details(error: BaseException, code: str) -> str:
@@ -106,6 +126,8 @@ def _error_text(error: BaseException) -> ErrorText:
         return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)))
     if isinstance(error, OSError):
         return ErrorText(tr("error-title"), tr("error-os", reason=str(error)))
+    if isinstance(error, MODEL_FILE_ERRORS):
+        return ErrorText(tr("error-title"), tr("error-model-file", reason=str(error).rstrip(".")))
     if type(error).__module__.startswith("bitconverter."):  # the engine speaks in sentences
         return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")))
     reason = f"{type(error).__name__}: {error}"
@@ -114,7 +136,10 @@ def _error_text(error: BaseException) -> ErrorText:
 
 def _user_sentence(error: UserError) -> str:
     template = ERRORS_JA.get(error.code) if _State.language == "ja" else None
-    filled = None if template is None else _filled(template, {**error.fields, **_row_fields(error.fields)})
+    fields = {**error.fields, **_row_fields(error.fields)}
+    if error.code == "import-format":
+        fields |= _import_fields(error.fields)
+    filled = None if template is None else _filled(template, fields)
     return filled if filled is not None else str(error)
 
 
@@ -124,6 +149,13 @@ def _filled(template: str, fields: dict[str, Any]) -> str | None:
         return template.format(**fields)
     except (KeyError, IndexError):
         return None
+
+
+def _import_fields(fields: dict[str, Any]) -> dict[str, str]:
+    """Where and why a file of chats cannot be read, in Japanese; line 0 is all of it."""
+    why = str(fields.get("why", ""))
+    said = next((words for begin, words in IMPORT_WHYS_JA.items() if why.startswith(begin)), why)
+    return {"where": f"{fields['line']} 行目: " if fields.get("line") else "", "why": said}
 
 
 def _row_fields(fields: dict[str, Any]) -> dict[str, str]:
@@ -198,9 +230,14 @@ def note_text(note: Note) -> str:
 
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
-    if _State.language == "ja" and fields.get("why") in CARD_WHYS_JA:
-        fields = {**fields, "why": CARD_WHYS_JA[fields["why"]]}
+    if "why" in fields:
+        fields = {**fields, "why": card_why(fields["why"])}
     return tr(f"why-{code}", **fields)
+
+
+def card_why(why: str) -> str:
+    """The engine's words about why no graphics card can be used, in the language in use."""
+    return CARD_WHYS_JA.get(why, why) if _State.language == "ja" else why
 
 
 def steps_text(fields: dict[str, Any]) -> str:

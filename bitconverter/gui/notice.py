@@ -1,6 +1,6 @@
 """A box that says what happened, why, and what to do, with the details to copy."""
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 
@@ -14,6 +14,7 @@ class Notice(QFrame):
     def __init__(self) -> None:
         super().__init__()
         self._details = ""
+        self._error: ErrorText | None = None
         self._icon = IconLabel("error", "error", 20)
         self._title, self._text = label("heading", wrap=True), label(wrap=True, selectable=True)
         self.code = label("small", wrap=True, selectable=True)
@@ -40,11 +41,18 @@ class Notice(QFrame):
     def show_error(self, error: ErrorText) -> None:
         """An error: its title, the sentence, and details behind a button."""
         self._show("error", error.title, error.text)
+        self._error = error
         self._details = error.details
         self.copy_button.setText(tr("copy-details"))
         self.copy_button.setVisible(bool(error.details))
         self.code.setText(error.code)
         self.code.setVisible(bool(error.code))
+
+    def changeEvent(self, event: QEvent) -> None:
+        """An error is said again in the language of now; whoever shows a warning says it again."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.LanguageChange and self._error is not None and not self.isHidden():
+            self.show_error(self._error.now())
 
     def show_warning(self, title: str, text: str) -> None:
         """Something to know or to decide."""
@@ -63,6 +71,7 @@ class Notice(QFrame):
         return f"{self._title.text()}\n{self._text.text()}".strip()
 
     def _show(self, level: str, title: str, text: str) -> None:
+        self._error = None
         set_property(self, "role", f"{level}-box")
         self._icon.show_icon(level, level)
         self._title.setText(title)

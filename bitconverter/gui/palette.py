@@ -81,6 +81,10 @@ class CommandPalette(QDialog):
                 item = QStandardItem(artwork.icon(entry.icon, colors.muted, size=18), text)
                 item.setData(entry, RUN)
                 self.model.appendRow(item)
+        if not self.model.rowCount():
+            nothing = QStandardItem(tr("nothing-found"))
+            nothing.setEnabled(False)
+            self.model.appendRow(nothing)
         self.list.setCurrentIndex(self.model.index(0, 0))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
@@ -99,8 +103,8 @@ class CommandPalette(QDialog):
     def choose(self, *_: object) -> None:
         """Do what the marked line says."""
         index = self.list.currentIndex()
-        if not index.isValid():
+        entry: Entry | None = index.data(RUN)
+        if entry is None:  # nothing was found
             return
-        entry: Entry = index.data(RUN)
         self.accept()
         entry.run()

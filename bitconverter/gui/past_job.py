@@ -67,7 +67,7 @@ class PastJobCard(FollowsRoom, QFrame):
         self.names.setText("\n".join(name for name, _ in lines))
         self.values.setText("\n".join(value for _, value in lines))
         if entry.state is Work.FAILED and entry.problem is not None:
-            self.notice.show_error(entry.problem)
+            self.notice.show_error(entry.problem.now())
         else:
             self.notice.clear()
         self.folder_button.setVisible(bool(entry.result))

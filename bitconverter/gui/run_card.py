@@ -93,9 +93,9 @@ class RunCard(QFrame):
 
     def _show_problem(self, item: QueueItem) -> None:
         if item.state is Work.FAILED and item.problem is not None:
-            self.notice.show_error(item.problem)
+            self.notice.show_error(item.problem.now())
         elif item.state is Work.PAUSED and item.why:
-            text = item.problem.text if item.problem is not None else tr(f"paused-{item.why}-text")
+            text = item.problem.now().text if item.problem is not None else tr(f"paused-{item.why}-text")
             self.notice.show_warning(tr(f"paused-{item.why}"), text)
         else:
             self.notice.clear()
@@ -116,7 +116,10 @@ class RunCard(QFrame):
             return
         activity = item.activity
         self.bar.setValue(round(activity.share * 1000))
-        self._percent.setText(f"{activity.share:.0%}".replace("%", " %"))
+        unknown = (
+            item.state is Work.PAUSED and not activity.share
+        )  # of another day: it has not been looked at
+        self._percent.setText("" if unknown else f"{activity.share:.0%}".replace("%", " %"))
         self.text.set_text(item_text(activity.item))
         running = item.state is Work.RUNNING and not item.ending
         self._eta.setText(time_left(activity.eta) if running else "")

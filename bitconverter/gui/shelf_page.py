@@ -62,6 +62,7 @@ POSSIBLE = {
     UNFINISHED: ("resume", "folder", "delete"),
     SOUL: ("chat", "folder", "delete"),
 }
+MAKERS = ("convert", "train")  # the kinds of jobs whose results stand on the shelf
 
 
 class ShelfPage(ScrolledPage):
@@ -79,6 +80,7 @@ class ShelfPage(ScrolledPage):
             runner.idle.connect(shell.idle)
         self._again = QTimer(self, singleShot=True, interval=0)
         self._again.timeout.connect(self.scan)
+        shell.activities.turned.connect(self._job_turned)
         self._build_head()
         self.notice = Notice()
         self.body.addWidget(self.notice)
@@ -186,9 +188,10 @@ class ShelfPage(ScrolledPage):
         """Look at the folders again."""
         self._scanner.start(ScanJob(folders=places_to_scan(self.settings, self.entries)))
 
-    def scan_soon(self) -> None:
-        """Scan when the events of now are done: a conversion has begun, stopped or ended."""
-        self._again.start()
+    def _job_turned(self, job: Activity) -> None:
+        """What has begun, stopped or ended may have made a model or a soul: look when the events of now are done."""
+        if job.kind in MAKERS and not self.isHidden():
+            self._again.start()
 
     def _on_scan(self, event: Event) -> None:
         if isinstance(event, Finished):
@@ -209,7 +212,8 @@ class ShelfPage(ScrolledPage):
         self.empty.setVisible(not self.entries)
         self.tree.setVisible(bool(self.entries))
         self.finder.setVisible(bool(self.entries))
-        self.leftovers.show_entries(self.entries)
+        converting = [entry.name for entry in self.shell.activities.running if entry.kind == "convert"]
+        self.leftovers.show_entries(self.entries, converting)
         if chosen is not None:
             self.choose(chosen.path)
         self._show_details()
@@ -419,11 +423,13 @@ class ShelfPage(ScrolledPage):
 
     def shut_down(self) -> None:
         """Stop both."""
+        self._again.stop()
         self._scanner.drop()
         self._verifier.cancel()
 
     def stop_and_wait(self) -> None:
         """Stop both and wait for their threads."""
+        self._again.stop()
         self._scanner.stop_and_wait()
         self._verifier.stop_and_wait()
 

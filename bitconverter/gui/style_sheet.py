@@ -64,7 +64,7 @@ def _buttons(c: Colors, scale: float) -> str:
 QPushButton {{ background: {c.surface}; border: 1px solid {c.strong_border}; border-radius: {Radius.BUTTON}px;
   padding: 7px 16px; min-height: {line}px; }}
 QPushButton:hover {{ background: {c.raised}; }}
-QPushButton:pressed {{ background: {c.border}; }}
+QPushButton:pressed {{ background: {c.track}; }}
 QPushButton:focus {{ border-color: {c.accent}; }}
 QPushButton:disabled {{ color: {c.muted}; background: {c.raised}; border-color: {c.border}; }}
 QPushButton[kind="primary"] {{ background: {c.accent}; border-color: {c.accent}; color: {c.accent_text};
@@ -119,7 +119,7 @@ QToolButton[kind="send"]:focus {{ border: 2px solid {c.text}; padding: 5px; }}
 QToolButton[kind="send"]:disabled {{ background: {c.raised}; }}
 QToolButton[kind="rail"] {{ border-radius: 10px; padding: 6px 2px 4px 2px; color: {c.muted};
   font-size: 9.5pt; }}
-QToolButton[kind="rail"]:hover {{ background: {c.border}; color: {c.text}; }}
+QToolButton[kind="rail"]:hover {{ background: {c.track}; color: {c.text}; }}
 QToolButton[kind="rail"]:checked {{ background: {c.accent_soft}; color: {c.accent}; font-weight: 600; }}
 QToolButton[kind="rail"]:focus {{ border-color: {c.accent}; }}
 """
@@ -130,6 +130,7 @@ def _fields(c: Colors) -> str:
 QLineEdit, QPlainTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {{ background: {c.surface};
   border: 1px solid {c.strong_border}; border-radius: {Radius.FIELD}px; padding: 5px 8px;
   selection-background-color: {c.accent}; selection-color: {c.accent_text}; }}
+QLineEdit, QPlainTextEdit {{ placeholder-text-color: {c.muted}; }}
 QLineEdit:focus, QPlainTextEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus, QComboBox:focus
   {{ border-color: {c.accent}; }}
 QFrame#drawer QSpinBox, QFrame#drawer QDoubleSpinBox {{ padding: 2px 7px; }}
@@ -147,12 +148,12 @@ QCheckBox::indicator:checked {{ background: {c.accent}; border-color: {c.accent}
   image: url(icons:{"tick-dark" if c.dark else "tick-light"}.svg); }}
 QCheckBox::indicator:focus {{ border-color: {c.accent}; }}
 QSlider {{ background: transparent; }}
-QSlider::groove:horizontal {{ height: 4px; background: {c.border}; border-radius: 2px; }}
+QSlider::groove:horizontal {{ height: 4px; background: {c.track}; border-radius: 2px; }}
 QSlider::sub-page:horizontal {{ background: {c.accent}; border-radius: 2px; }}
 QSlider::handle:horizontal {{ background: {c.accent}; width: 14px; height: 14px; margin: -5px 0;
   border-radius: 7px; }}
 QSlider::handle:horizontal:focus {{ background: {c.text}; }}
-QProgressBar {{ background: {c.border}; border: 0; border-radius: 4px; min-height: 8px; max-height: 8px; }}
+QProgressBar {{ background: {c.track}; border: 0; border-radius: 4px; min-height: 8px; max-height: 8px; }}
 QProgressBar::chunk {{ background: {c.accent}; border-radius: 4px; }}
 """
 

@@ -141,6 +141,8 @@ class TrainCard(FollowsRoom, QFrame):
         self._percent.setText(f"{share:.0%}".replace("%", " %") if total else "")
         if item == "step":
             self.text.set_text(tr("train-step", step=done, steps=total))
+        elif self.phase == "paused":
+            self.text.set_text("")  # nothing is read or looked at now
         else:
             self.text.set_text(tr("train-looking" if item == "look" else "train-reading"))
         show = self.phase in ("preparing", "running")

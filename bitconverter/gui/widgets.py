@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from PySide6.QtCore import QEvent, QSize, Qt, QTimer, Signal
+from PySide6.QtCore import QEvent, QObject, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import (
     QFrame,
@@ -255,13 +255,16 @@ class ElidedLabel(QLabel):
 
 
 class Toast(QFrame):
-    """A short line at the bottom of its parent that offers one action and goes away by itself."""
+    """A short line at the bottom of its parent that offers one action and goes away by itself. `above`: what it stands
+    above, however tall that grows."""
 
     action = Signal()
     MILLISECONDS = 10_000
+    FROM_BOTTOM = 150  # pixels, where nothing is named to stand above
 
-    def __init__(self, parent: QWidget) -> None:
+    def __init__(self, parent: QWidget, above: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._above = above
         self.setObjectName("toast")
         self._text = label()
         self._button = QPushButton()
@@ -275,20 +278,35 @@ class Toast(QFrame):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.hide)
         self.hide()
+        for watched in (parent, above):
+            if watched is not None:
+                watched.installEventFilter(self)
 
     def show_text(self, text: str, action: str = "") -> None:
         """Show `text`, and a button named `action` if there is one."""
         self._text.setText(text)
         self._button.setText(action)
         self._button.setVisible(bool(action))
+        self._place()
+        self.show()
+        self.raise_()
+        self._timer.start(self.MILLISECONDS)
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """What it stands on or above has another size or place."""
+        if not self.isHidden() and event.type() in (QEvent.Type.Resize, QEvent.Type.Move):
+            self._place()
+        return False
+
+    def _place(self) -> None:
         parent = self.parentWidget()
         assert parent is not None
         self._fit_into(parent.width() - 2 * Space.WIDE)
         self.adjustSize()
-        self.move((parent.width() - self.width()) // 2, parent.height() - self.height() - 150)
-        self.show()
-        self.raise_()
-        self._timer.start(self.MILLISECONDS)
+        bottom = parent.height() - self.FROM_BOTTOM
+        if self._above is not None:
+            bottom = self._above.mapTo(parent, QPoint(0, 0)).y() - Space.SMALL
+        self.move((parent.width() - self.width()) // 2, max(bottom - self.height(), 0))
 
     def _fit_into(self, width: int) -> None:
         """On one line where there is room for it, else on several."""

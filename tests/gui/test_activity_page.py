@@ -192,6 +192,9 @@ from bitconverter.gui.main_window import MainWindow
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.settings import Settings
 home, source, out = map(Path, sys.argv[1:4])
+def say(line):
+    sys.stdout.write(line + "\\n")  # in one piece: two threads speak
+    sys.stdout.flush()
 app = QApplication([])
 settings = Settings(home / "settings.json")
 prepare(app, settings)
@@ -202,9 +205,9 @@ def job(name):
 window.convert.queue.add(job("first"))
 while window.convert.busy:
     app.processEvents()
-window.shell.history._queue.ask(lambda store: print("kept", len(store.jobs()), flush=True))
+window.shell.history._queue.ask(lambda store: say(f"kept {len(store.jobs())}"))
 window.convert.queue.add(job("second"))
-print("second begun", flush=True)
+say("second begun")
 while True:
     app.processEvents()
 """
@@ -220,8 +223,9 @@ def test_a_kill_loses_nothing_that_has_ended(settings, qtbot, chat_model, tmp_pa
     )
     with child:
         assert child.stdout is not None
-        assert {child.stdout.readline(), child.stdout.readline()} == {"kept 1\n", "second begun\n"}
+        said = {child.stdout.readline(), child.stdout.readline()}
         child.kill()
+    assert said == {"kept 1\n", "second begun\n"}
     assert in_session(child.pid) == []
     with restarted(settings, qtbot) as later:
         names = [entry.name for entry in over(later)]

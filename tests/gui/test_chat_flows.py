@@ -10,12 +10,13 @@ import docx
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QInputMethodEvent
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QLineEdit
 
 from bitconverter.gui.chat_message import UserMessage
 from bitconverter.gui.chat_page import ChatPage, State
 from bitconverter.gui.history_model import ROW
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.widgets import ElidedButton
 from bitconverter.jobs.job import Token
 from bitconverter.store.chat_store import ChatStore
 from bitconverter.store.records import Attachment, Chat, Node
@@ -180,6 +181,72 @@ def test_deleting_a_message_and_undo(page, qtbot):
     page.toast._button.click()
     assert _texts(page) == texts
     assert [n.text for n in _stored(page, qtbot, lambda s: s.tree(page.log.chat.id)).path()] == texts
+
+
+def test_the_shortcut_takes_back_what_the_line_in_the_chat_says(window, page, qtbot):
+    _ask(page, qtbot, "one")
+    texts = _texts(page)
+    page.act("delete", page.log.turns[0])
+    window.activateWindow()
+    keys = Qt.KeyboardModifier.ControlModifier | Qt.KeyboardModifier.ShiftModifier
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert _texts(page) == texts and not page.toast.isVisible()
+    taken = []
+    page.act("delete", page.log.turns[0])
+    window.shell.say("something newer", "Undo", lambda: taken.append(True))
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert taken == [True] and _texts(page) == []
+    qtbot.keyClick(window, Qt.Key.Key_Z, keys)
+    assert _texts(page) == texts
+
+
+def test_after_a_suggestion_or_another_answer_the_keyboard_is_in_the_input(window, page, qtbot):
+    window.activateWindow()
+    button = next(b for b in page.start.findChildren(ElidedButton) if b.isVisible())
+    for _ in range(2):
+        button.setFocus()
+        qtbot.keyClick(button, Qt.Key.Key_Space)
+        qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+        assert QApplication.focusWidget() is page.composer.edit
+        answer = page.view.last_answer()
+        assert answer is not None
+        button = answer.again_button
+
+
+def test_every_part_of_the_chat_is_reached_with_tab(window, page, qtbot):
+    _ask(page, qtbot, "Hello")
+    window.activateWindow()
+    reached = set()
+    page.composer.edit.setFocus()
+    for _ in range(60):
+        reached.add(QApplication.focusWidget())
+        qtbot.keyClick(QApplication.focusWidget(), Qt.Key.Key_Tab)
+    parts = (
+        page.bar.model_button, page.bar.new_button, page.bar.drawer_button, page.history.search,
+        page.history.list, page.history.bin_button, page.composer.edit, page.composer.attach_button,
+        page.view.last_answer().again_button, window.rail.buttons["shelf"],
+    )  # fmt: skip
+    assert reached.issuperset(parts)
+
+
+def test_a_new_name_is_typed_in_a_field_that_is_high_enough(window, page, qtbot):
+    window.activateWindow()
+    page.history.new_folder()
+    qtbot.waitUntil(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
+    field = QApplication.focusWidget()
+    assert field.height() >= field.sizeHint().height()
+
+
+def test_without_a_model_the_input_says_what_to_do(window, chat_model, qtbot):
+    window.show_page("chat")
+    page = window.chat
+    assert "No model" in page.composer.edit.placeholderText()
+    page.composer.set_text("Hello?")
+    qtbot.keyClick(page.composer.edit, Qt.Key.Key_Return)
+    assert "No model" in page.toast._text.text() and page.composer.text() == "Hello?"
+    window.open_model(str(chat_model))
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+    assert page.composer.edit.placeholderText() == "Write a message…"
 
 
 def test_deleting_a_chat_undo_and_the_bin(page, qtbot):

@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 
 from bitconverter.gui import theme
 from bitconverter.gui.chat_message import AssistantMessage, UserMessage
 from bitconverter.gui.chat_page import State
+from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.jobs.chat import Answer
 from bitconverter.jobs.job import Finished, Stopped, Token
 from bitconverter.store.records import Attachment
@@ -197,6 +199,24 @@ def test_a_folder_that_is_no_model_is_explained(window, qtbot, tmp_path):
     qtbot.waitUntil(lambda: not window.chat.busy, timeout=LONG)
     assert window.chat.state is State.NO_MODEL and window.chat.notice.isVisible()
     assert window.chat.composer.text() == "I typed this"
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_a_long_error_is_whole_in_the_smallest_window(
+    window, settings, qtbot, chat_model, tmp_path, language
+):
+    settings["language"] = language
+    window.apply_setting("language")
+    window.resize(*LEAST_SIZE)
+    bare = Path(shutil.copytree(chat_model, tmp_path / "without a template"))
+    (bare / "chat_template.jinja").unlink()
+    page = window.chat
+    window.open_model(str(bare))
+    qtbot.waitUntil(lambda: not page.busy and page.notice.isVisible(), timeout=LONG)
+    QApplication.processEvents()
+    words = page.notice._text
+    assert words.height() >= words.heightForWidth(words.width()) > 0
+    assert page.composer.geometry().bottom() <= page.height()
 
 
 def test_another_model_can_be_opened_during_an_answer_and_the_chat_stays(page, qtbot, chat_model, tmp_path):

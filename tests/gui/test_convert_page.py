@@ -47,6 +47,7 @@ def _choose(page, qtbot, path):
 
 
 def _convert(page, qtbot):
+    qtbot.waitUntil(page.convert_button.isEnabled, timeout=LONG)
     page.convert_button.click()
     assert page.queue.current.state is Work.RUNNING
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
@@ -119,6 +120,17 @@ def test_at_the_end_what_was_expected_stands_beside_what_happened(page, qtbot, s
     for name, cells in view.rows:
         assert name.isVisible() and all(cell.text() for cell in cells)
     assert all(cells[2].text().endswith("%") and cells[2].text()[0] in "+-" for _, cells in view.rows)
+
+
+def test_after_a_conversion_the_next_one_is_estimated_too(page, qtbot, source, monkeypatch):
+    monkeypatch.setattr(ConvertPage, "PLANS", True)
+    _choose(page, qtbot, source)
+    page.convert()
+    page.choose_source(str(source))  # while the PC is at work: nothing is timed now
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.run_card.done.isVisible() and page.state is State.READY
+    assert page.target_card.out.whole_text().endswith("-2")
+    assert page.target_card._disk.text().strip() and page.target_card._plan_line.isVisible()
 
 
 def test_a_conversion_that_nothing_was_expected_of_is_not_compared(page, qtbot, source):
@@ -246,7 +258,7 @@ def test_after_a_conversion_the_next_one_gets_a_free_name(page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
     assert page.target_card.out.whole_text().endswith("-ternary-4gb-2")
-    assert page.convert_button.isEnabled()
+    qtbot.waitUntil(page.convert_button.isEnabled, timeout=LONG)
 
 
 def test_the_output_folder_can_be_changed(page, qtbot, source, tmp_path):
@@ -330,6 +342,7 @@ def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
     page.show()
     assert [item.job for item in page.queue.items] == jobs
     assert page.run_card.isVisible() and "interrupted" in page.run_card.notice.text()
+    assert page.run_card._percent.text() == ""  # not 0 %: it is not known how far it was
     assert not page.busy  # nothing starts unasked
     page.queue.remove(page.queue.items[1])
     page.run_card.resume_button.click()

@@ -11,6 +11,7 @@ from PySide6.QtWidgets import QLabel
 from bitconverter import paths
 from bitconverter.engine import UnsupportedError
 from bitconverter.gui.support import contents, redactor
+from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Cancel, Context
 from bitconverter.jobs.self_test_job import Check, SelfTestJob, SelfTestResult
@@ -55,6 +56,16 @@ def test_a_wrong_answer_is_found(tmp_path, monkeypatch):
     assert "chat" in codes and "files" not in codes
 
 
+def test_closing_during_another_job_does_not_speak_of_a_conversion_that_runs(window, qtbot):
+    window.show_page("diagnostics")
+    window.pages["diagnostics"].start_button.click()
+    window.close()
+    dialog = window.close_dialog
+    assert dialog is not None and dialog.windowTitle() == "A job is running"
+    dialog.stay_button.click()
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+
+
 def test_the_page_shows_the_result_in_both_languages(window, qtbot, settings):
     window.show_page("diagnostics")
     page = window.pages["diagnostics"]
@@ -81,7 +92,7 @@ def test_the_page_names_the_graphics_cards_or_says_why_there_are_none(window, se
         ],
         "ja": [
             "グラフィックスカード: NVIDIA A, NVIDIA B を使えます",
-            f"グラフィックスカード: 使えるカードはありません（{why}）。プロセッサーで動作します",
+            f"グラフィックスカード: 使えるカードはありません（{CARD_WHYS_JA[why]}）。プロセッサーで動作します",
             "グラフィックスカード: the reason",
             "会話: どの命令セットと、使えるどのグラフィックスカードでも、正しい日本語の文が一文字も欠けずに出ました",
             "会話: どの命令セットでも、正しい日本語の文が一文字も欠けずに出ました。cuda:0 is too old.",

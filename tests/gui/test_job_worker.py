@@ -4,6 +4,8 @@ import threading
 from dataclasses import dataclass
 from typing import Any
 
+from PySide6.QtWidgets import QApplication
+
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.jobs.job import Context, Failed, Finished, Progress, Stopped
 
@@ -132,3 +134,15 @@ def test_stop_and_wait_leaves_no_thread(qtbot):
     runner.stop_and_wait()
     assert not runner.busy
     assert not any(isinstance(event, Stopped) for event in seen)
+
+
+def test_what_was_on_its_way_at_the_end_does_not_arrive(qtbot):
+    runner = JobRunner()
+    seen, result = _Seen(runner), _Closable()
+    runner.start(_Count(1, result))
+    assert runner._worker is not None
+    runner._worker.wait()  # all is said, and nothing of it has arrived yet
+    runner.stop_and_wait()
+    QApplication.processEvents()
+    assert seen == [] and not runner.busy
+    assert result.closed

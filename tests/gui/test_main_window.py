@@ -12,17 +12,27 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from PySide6.QtCore import QEvent, QPoint, QSettings, Qt
-from PySide6.QtGui import QColor, QKeySequence
-from PySide6.QtWidgets import QApplication, QDialogButtonBox
-from window_checks import nameless
+from PySide6.QtCore import QEvent, QPoint, QRect, QSettings, Qt
+from PySide6.QtGui import QColor, QImage, QKeySequence, QPainter
+from PySide6.QtWidgets import (
+    QApplication,
+    QDialogButtonBox,
+    QLineEdit,
+    QPlainTextEdit,
+    QProgressBar,
+    QStyle,
+    QStyleOptionViewItem,
+)
+from window_checks import contrast, nameless
 
 from bitconverter.gui import about_page, awake, theme
 from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
+from bitconverter.gui.history_model import Row
 from bitconverter.gui.main_window import LEAST_SIZE, USUAL_SIZE, MainWindow
 from bitconverter.gui.pages import PAGES
+from bitconverter.gui.style_sheet import style_sheet
 from bitconverter.gui.welcome_page import verdict
 from bitconverter.gui.widgets import Button, IconLabel
 from bitconverter.jobs.job import Progress, Token
@@ -91,7 +101,7 @@ def test_the_language_changes_at_once_and_back(window, settings):
     box.setCurrentIndex(box.findData("ja"))
     assert window.rail.buttons["convert"].text() == "変換"
     assert window.convert.convert_button.text() == "変換する"
-    assert window.chat.composer.edit.placeholderText() == "メッセージを書く…"
+    assert "「モデルなし」" in window.chat.composer.edit.placeholderText()
     assert window.pages["settings"].title.text() == "設定"
     assert Settings(settings.path)["language"] == "ja"
     box.setCurrentIndex(box.findData("en"))
@@ -178,31 +188,97 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     assert [2 * view.font().pointSizeF() for view in mono] == pytest.approx(large)
 
 
-def _contrast(first: str, second: str) -> float:
-    def light(text: str) -> float:
-        parts = [channel / 255 for channel in QColor(text).getRgb()[:3]]
-        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-    high, low = sorted((light(first), light(second)), reverse=True)
-    return (high + 0.05) / (low + 0.05)
-
-
 @pytest.mark.parametrize(
     "colors", [theme.LIGHT, theme.DARK, theme.CONTRAST], ids=["light", "dark", "contrast"]
 )
 def test_text_can_be_read_on_every_background(colors):
-    for back in (colors.window, colors.surface, colors.raised, colors.rail, colors.accent_soft, colors.user):
-        assert _contrast(colors.text, back) >= 7
+    for back in (
+        colors.window,
+        colors.surface,
+        colors.raised,
+        colors.rail,
+        colors.accent_soft,
+        colors.user,
+        colors.track,
+    ):
+        assert contrast(colors.text, back) >= 7
     for back in (colors.window, colors.surface, colors.raised, colors.rail, colors.code):
-        assert _contrast(colors.muted, back) >= 4.5
+        assert contrast(colors.muted, back) >= 4.5
     for front, back in (
         (colors.accent, colors.window), (colors.accent, colors.surface), (colors.accent, colors.accent_soft),
         (colors.accent_text, colors.accent), (colors.error, colors.surface), (colors.ok, colors.surface),
         (colors.warning, colors.surface), (colors.ok, colors.ok_soft), (colors.error, colors.error_soft),
         (colors.warning, colors.warning_soft), (colors.text, colors.error_soft), (colors.text, colors.warning_soft),
     ):  # fmt: skip
-        assert _contrast(front, back) >= 4.5, (front, back)
+        assert contrast(front, back) >= 4.5, (front, back)
+
+
+def test_a_control_that_goes_away_does_not_hand_the_keyboard_to_the_rail(window, qtbot):
+    window.activateWindow()
+    window.show_page("diagnostics")
+    page = window.pages["diagnostics"]
+    page.start_button.setFocus()
+    qtbot.keyClick(page.start_button, Qt.Key.Key_Space)  # it is switched off until the end
+    assert QApplication.focusWidget() is page
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    window.show_page("activity")
+    page = window.pages["activity"]
+    page.clear_button.setFocus()
+    qtbot.keyClick(page.clear_button, Qt.Key.Key_Space)  # it goes away with the list
+    assert QApplication.focusWidget() is page and not page.clear_button.isVisible()
+
+
+def test_a_page_that_is_only_read_moves_with_the_keys(window, qtbot):
+    window.resize(*LEAST_SIZE)
+    window.show_page("shortcuts")
+    window.activateWindow()
+    bar = window.pages["shortcuts"].area.verticalScrollBar()
+    qtbot.waitUntil(lambda: bar.maximum() > 0)
+    for who in (window.pages["shortcuts"], window.rail.buttons["chat"]):
+        who.setFocus()
+        for key, at in ((Qt.Key.Key_End, bar.maximum()), (Qt.Key.Key_Home, 0)):
+            qtbot.keyClick(who, key)
+            assert bar.value() == at
+        qtbot.keyClick(who, Qt.Key.Key_PageDown)
+        assert bar.value() > 0
+        bar.setValue(0)
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "contrast"])
+def test_what_is_under_the_mouse_or_filled_up_can_be_read(settings, window, look, qtbot):
+    settings["theme"] = look
+    window.apply_setting("theme")
+    colors = theme.current()
+    bar = QProgressBar()
+    bar.setTextVisible(False)
+    bar.setValue(50)
+    bar.resize(200, 8)
+    qtbot.addWidget(bar)
+    image = bar.grab().toImage()
+    done, left = (image.pixelColor(x, 4).name() for x in (40, 160))
+    assert contrast(done, left) >= 3, (done, left)
+    for empty in (QLineEdit(), QPlainTextEdit()):
+        qtbot.addWidget(empty)
+        empty.setPlaceholderText("█" * 20)  # its middle is the colour of the letters, without smooth edges
+        empty.resize(200, 40)
+        image = empty.grab().toImage()
+        drawn = {image.pixelColor(x, y).name() for x in range(20, 120) for y in range(8, 30)}
+        assert max(contrast(color, colors.surface) for color in drawn) >= 4.5, drawn
+    for place, rule in re.findall(r"([^{}]+){([^{}]*)}", style_sheet(colors)):
+        under = re.search(r"background: (#\w+)", rule)
+        if under and "::" not in place and (":hover" in place or ":pressed" in place):
+            front = colors.accent_text if under[1] == colors.accent_hover else colors.text
+            assert contrast(front, under[1]) >= 4.5, place
+    image = QImage(240, 34, QImage.Format.Format_RGB32)
+    image.fill(QColor(colors.rail))
+    option = QStyleOptionViewItem()
+    option.rect = image.rect()
+    option.state |= QStyle.StateFlag.State_MouseOver
+    history = window.chat.history
+    history.model.show([Row("chat", "A chat", 1)])
+    with QPainter(image) as painter:
+        history.list.itemDelegate().paint(painter, option, history.model.index(0))
+    assert contrast(colors.text, image.pixelColor(200, 17).name()) >= 4.5
 
 
 def test_the_window_comes_back_where_it_was(settings, qtbot):
@@ -345,6 +421,10 @@ def test_the_palette_finds_and_runs_a_command(window, qtbot, settings):
     window.open_palette()
     palette = window.palette_dialog
     everything = palette.model.rowCount()
+    palette.field.setText("no such thing")
+    assert palette.model.item(0).text() == "Nothing found."
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert palette.isVisible()
     palette.field.setText("open sett")
     assert 0 < palette.model.rowCount() < everything
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
@@ -594,3 +674,23 @@ def test_a_long_line_at_the_bottom_stays_inside_a_narrow_window(window, width):
         assert line.wordWrap() or line.sizeHint().width() <= line.width()
     window.toast.show_text("Saved.")
     assert not window.toast._text.wordWrap() and window.toast.width() < 300
+    window.resize(LEAST_SIZE[0], LEAST_SIZE[1])
+    assert window.toast.parentWidget().rect().contains(window.toast.geometry())
+
+
+def test_a_line_about_the_chat_covers_nothing_of_what_is_typed(window):
+    window.show_page("chat")
+    page, composer = window.chat, window.chat.composer
+
+    def covered():
+        below = QRect(composer.mapTo(page, QPoint(0, 0)), composer.size())
+        return page.toast.geometry().intersects(below)
+
+    page.say("Deleted.", lambda: None)
+    assert page.toast.isVisible() and not covered()
+    composer.set_text("line\n" * 12)
+    QApplication.processEvents()
+    assert not covered()
+    window.resize(900, 500)
+    QApplication.processEvents()
+    assert not covered()

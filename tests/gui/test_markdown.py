@@ -1,9 +1,16 @@
 """Answers as text with structure; nothing in them can act."""
 
+import re
+
+import pytest
+from pygments.styles import get_style_by_name
+from pygments.token import Token
 from PySide6.QtCore import QUrl
-from PySide6.QtGui import QGuiApplication, QTextDocument
+from PySide6.QtGui import QColor, QGuiApplication, QTextDocument
+from window_checks import contrast
 
 from bitconverter.gui import theme
+from bitconverter.gui.code_style import LightCode
 from bitconverter.gui.markdown import render
 from bitconverter.gui.text_block import TextBlock
 
@@ -37,6 +44,31 @@ def test_code_is_highlighted_and_can_be_copied(settings, qtbot):
     with qtbot.waitSignal(block.copied):
         block.anchorClicked.emit(QUrl("copy-code:1"))
     assert QGuiApplication.clipboard().text() == "plain & <raw>"
+
+
+@pytest.mark.parametrize(
+    "colors", [theme.LIGHT, theme.DARK, theme.CONTRAST], ids=["light", "dark", "contrast"]
+)
+def test_every_colour_of_code_can_be_read(colors):
+    style = get_style_by_name("github-dark") if colors.dark else LightCode
+    for token, look in style:
+        if look["color"] and token not in Token.Text.Whitespace:  # of which nothing is seen
+            assert contrast("#" + look["color"], colors.code) >= 4.5, token
+    html, _ = render("```python\n# words\nx = 1\n```", colors, "'Mono'", "Copy")
+    for color in re.findall(r'<span style="color: (#\w+)', html):
+        assert contrast(color, colors.code) >= 4.5
+
+
+def test_the_lines_of_a_table_are_seen(settings, qtbot):
+    block = TextBlock()
+    qtbot.addWidget(block)
+    block.resize(400, 100)
+    block.set_markdown("| a | b |\n|---|---|\n| c | d |")
+    block.show()
+    line = QColor(theme.LIGHT.strong_border)
+    image = block.grab().toImage()
+    across = [image.pixelColor(x, 30) for x in range(image.width())]
+    assert across.count(line) == 3  # left, between, right
 
 
 def test_a_copy_link_written_by_the_model_is_harmless(settings, qtbot):

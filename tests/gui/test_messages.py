@@ -1,11 +1,13 @@
 """Both languages say everything; codes of the jobs become sentences."""
 
 import re
+import shutil
 import string
 from pathlib import Path
 
 import pytest
 from PySide6.QtGui import QGuiApplication
+from PySide6.QtWidgets import QApplication
 
 import bitconverter.gui
 from bitconverter.format.row_problem import REASONS, WHYS, RowProblem
@@ -16,9 +18,12 @@ from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
 from bitconverter.gui.texts.rows import ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import join
+from bitconverter.jobs.chat import LoadChatJob
+from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Note
+from bitconverter.jobs.job import Cancel, Failed, Note, run_job
 from bitconverter.jobs.preflight import CheckItem
+from bitconverter.store import chat_import
 
 GUI = Path(bitconverter.gui.__file__).parent
 SOURCES = [path for path in GUI.rglob("*.py") if path.parent.name != "texts"]
@@ -124,7 +129,7 @@ def test_an_unknown_language_is_refused():
         messages.set_language("xx")
 
 
-@pytest.mark.parametrize("code", sorted(ERRORS_JA))
+@pytest.mark.parametrize("code", sorted(ERRORS_JA.keys() - {"import-format"}))  # which has a test of its own
 def test_a_known_error_code_becomes_a_japanese_sentence(code):
     messages.set_language("ja")
     fields = {name: f"<{name}>" for name in _fields(ERRORS_JA[code])}
@@ -166,6 +171,50 @@ def test_every_error_has_its_code_and_details_in_english(language):
     assert shown.details.splitlines()[1:] == ["The disk is full, make room.", "folder: /x", "needed: 7"]
     assert shown.details.startswith("BitConverter ") and "disk-full" in shown.details.splitlines()[0]
     assert error_text(OSError(5, "I/O")).code == "OSError"
+
+
+@pytest.mark.parametrize(("language", "advice"), [("en", "download it again"), ("ja", "ダウンロード")])
+def test_a_damaged_file_of_a_model_is_no_fault_to_report(chat_model, tmp_path, language, advice):
+    folder = Path(shutil.copytree(chat_model, tmp_path / "m"))
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[: weights.stat().st_size // 2])
+    messages.set_language(language)
+    failed = run_job(LoadChatJob(str(folder)), lambda _: None, Cancel())
+    assert isinstance(failed, Failed)
+    text = error_text(failed.error).text
+    assert advice in text and "report" not in text and "報告" not in text
+
+
+def test_why_chats_cannot_be_imported_is_spoken_in_japanese(tmp_path):
+    messages.set_language("ja")
+    source = Path(chat_import.__file__).read_text(encoding="utf-8")
+    whys = re.findall(r'_refused\(path, f?"([^"]+)"', source)
+    assert len(whys) > 10
+    for why in whys:
+        for line in (0, 3):
+            error = UserError("import-format", "", file="f.jsonl", why=why, line=line)
+            text = error_text(error).text
+            assert why not in text and ("3 行目" in text) == (line == 3) and "0 行目" not in text
+    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe")
+    with pytest.raises(UserError) as caught:
+        chat_import.read_chats(tmp_path / "a.jsonl")
+    assert "（UTF-8 のテキストではありません）" in error_text(caught.value).text
+
+
+def test_an_error_that_is_shown_follows_the_language(window, settings, qtbot, tmp_path):
+    window.show_page("convert")
+    page = window.convert
+    page.queue.add(ConvertJob(source=str(tmp_path / "gone"), out=str(tmp_path / "out")))
+    qtbot.waitUntil(lambda: page.queue.last is not None and not page.busy)
+    other = window.pages["diagnostics"].notice
+    other.show_error(error_text(UserError("threads", "English.", threads=999)))
+    entry = window.activities.entries[0]
+    for language, word in (("ja", "がありません"), ("en", "There is no")):
+        settings["language"] = language
+        window.apply_setting("language")
+        QApplication.processEvents()
+        assert word in page.run_card.notice.text() and word in entry.detail()
+        assert ("スレッド数 999" in other.text()) == (language == "ja")
 
 
 def test_an_unexpected_error_has_details_to_copy():

@@ -181,6 +181,28 @@ def test_what_is_at_work_is_not_cleared_away(window, page, halves, qtbot):
     assert not halves[0].exists() and not page.leftovers.isVisible()
 
 
+def test_what_runs_is_not_called_unfinished_and_its_end_is_seen(window, page, place, qtbot, larger_model):
+    """The shelf is looked at all the while."""
+    source = Path(shutil.copytree(larger_model, place / "large 大"))
+    out = place / "large small"
+    asked, said = [], []
+
+    def look(_item, event):
+        if isinstance(event, Progress) and event.done and not asked:
+            asked.append(True)
+            page.scan()
+            qtbot.waitUntil(lambda: not page._scanner.busy, timeout=LONG)
+            kinds = {Path(entry.path).name: entry.kind for entry in page.entries}
+            said.append((kinds.get("large small.partial"), page.leftovers.isVisible()))
+
+    window.convert.queue.happened.connect(look)
+    window.convert.queue.add(ConvertJob(source=str(source), out=str(out), method="fast", report=False))
+    qtbot.waitUntil(lambda: not window.convert.busy, timeout=LONG)
+    assert said == [(UNFINISHED, False)]
+    qtbot.waitUntil(lambda: any(entry.path == str(out) for entry in page.entries), timeout=LONG)
+    assert window.page_name == "shelf"
+
+
 def test_search_keeps_the_family_together_and_the_order_is_kept(page, settings):
     page.search.setText("小")
     assert [entry.name for entry in page.model.entries()] == ["original 元", "small 小"]

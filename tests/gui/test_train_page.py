@@ -10,7 +10,7 @@ import pytest
 from conftest import write_byte_tokenizer
 from model_folders import edit_config
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QApplication, QLabel
 from reference.converted import write_converted
 
 from bitconverter.gui import pin_actions, taught_actions
@@ -618,6 +618,7 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
     try:
         assert again.train.state is State.PAUSED and again.train._job == job
         assert "ended during this training" in again.train.card.notice.text()
+        assert again.train.card.text.whole_text() == ""  # nothing is read now
         qtbot.mouseClick(again.train.card.resume_button, Qt.MouseButton.LeftButton)
         until_steps(again.train, qtbot, 1)
         assert again.train.card.plot.losses[0][0] == 1 and again.train.card.plot.checks[0][0] == 0
@@ -677,6 +678,21 @@ def test_the_curves(qtbot, settings):
     assert plot.best_check() is None
     assert smoothed([2.0, 2.0, 2.0]) == pytest.approx([2.0, 2.0, 2.0])
     assert smoothed([4.0, 0.0])[1] == pytest.approx(4 * 0.85 / 1.85)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("percent", [100, 150, 200])
+def test_the_words_beside_the_curves_are_whole(window, settings, qtbot, language, percent):
+    settings["language"], settings["text_scale"] = language, percent
+    for key in ("language", "text_scale"):
+        window.apply_setting(key)
+    plot = LossPlot()
+    qtbot.addWidget(plot)
+    plot.resize(700, plot.sizeHint().height())
+    plot.show()
+    QApplication.processEvents()
+    axis = plot.plot.getAxis("left")
+    assert axis.label.boundingRect().width() <= axis.size().height()
 
 
 @pytest.mark.parametrize(

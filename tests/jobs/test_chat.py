@@ -299,6 +299,10 @@ def test_an_impossible_context_size_is_refused(folder: Path, n_ctx: int) -> None
 def test_a_folder_that_cannot_chat_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError):
         load(tmp_path / "nowhere")
+    (tmp_path / "several").mkdir()
+    with pytest.raises(UserError, match="one inside of it") as caught:
+        load(tmp_path / "several")
+    assert caught.value.code == "model-kind"
     model = make_folder(tmp_path / "model", template=None)
     with pytest.raises(UserError) as caught:
         load(model)

@@ -79,6 +79,7 @@ TEXTS: Texts = {
     "open-smaller": ("Open with {context} tokens of context", "文脈を {context} トークンにして開く"),
     "message": ("Message", "メッセージ"),
     "message-placeholder": ("Write a message…", "メッセージを書く…"),
+    "message-no-model": ("Open a model first: “No model” at the top", "先に上の「モデルなし」からモデルを開いてください"),
     "message-hint": ("Enter sends · Shift+Enter: new line", "Enter で送信 · Shift+Enter で改行"),
     "send": ("Send", "送信"),
     "context": ("Context in use", "文脈の使用量"),

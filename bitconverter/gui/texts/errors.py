@@ -29,6 +29,10 @@ TEXTS: Texts = {
         "{reason}\nTry again; if it happens again, the details are worth a report.",
         "計算エンジンが続けられませんでした（{reason}）。\nもう一度試し、また起きたら詳細を報告に添えてください。",
     ),
+    "error-model-file": (
+        "{reason}.\nA file of the model is damaged or incomplete: copy or download it again, or convert the model again.",
+        "モデルのファイルが壊れているか、途中で切れています（{reason}）。\nもう一度コピーかダウンロードをするか、変換し直してください。",
+    ),
     "error-at": ("Last step: {step}.", "最後の段階: {step}"),
     "crash-title": ("An unexpected error", "予期しないエラー"),
     "crash-text": (
@@ -71,7 +75,7 @@ ERRORS_JA: dict[str, str] = {
     "document-broken": "{file} を読めません（{reason}）。元のソフトで開いて保存し直してください。",
     "document-empty": "{file} に文字がありません。ページが画像（スキャン）なら、先に文字認識ソフトで文字にしてください。",
     "import-unreadable": "{file} を読めません。場所を確認してください。",
-    "import-format": "{file} は読み込めません（{line} 行目: {why}）。読み込めるのは、このプログラムで書き出した会話（Markdown、HTML、JSONL）か、messages を含む JSON Lines です。",
+    "import-format": "{file} は読み込めません（{where}{why}）。読み込めるのは、このプログラムで書き出した会話（Markdown、HTML、JSONL）か、messages を含む JSON Lines です。",
     "export-failed": "{path} に書き出せませんでした（{reason}）。別の場所を選んでください。",
     "chat-busy": "このモデルはまだ答えています。停止するか、終わるまで待ってください。",
     "chat-closed": "このモデルは閉じられています。もう一度開いてください。",
@@ -94,7 +98,7 @@ ERRORS_JA: dict[str, str] = {
     "gguf-split": "{file} は {parts} 個に分割された GGUF の一部です。llama.cpp の llama-gguf-split --merge で結合するか、元のモデルを選んでください。",
     "gguf-tokenizer": "{file} のトークナイザーを復元できません。元のモデルを選んでください。",
     "gguf-metadata": "{file} の {key} に問題があり、このモデルを復元できません。元のモデルを選んでください。",
-    "gguf-rope": "この GGUF の回転位置の係数は、知られている規則（llama3）に合いません。元のモデルを選んでください。",
+    "gguf-rope": "この GGUF の位置符号化（RoPE）の係数は、知られている規則（llama3）に合いません。元のモデルを選んでください。",
     "planes": "プレーンの数 {planes} は使えません。1、2、3、4 のどれかにしてください。",
     "size-small": "その大きさの重みファイルには収まりません。すべて 1 プレーンでも {least} バイト必要です。",
     "fit-small": "その大きさのメモリーには収まりません。すべて 1 プレーンでも {least} バイト必要です。文脈を短くするか、KV キャッシュの種類を変えてください。",
@@ -184,8 +188,8 @@ ERRORS_JA: dict[str, str] = {
     "pack-tokenizer": "{path} は {model} とは別のトークナイザーのモデル用に準備されたものです。このモデルでもう一度準備してください。",
     "pack-window": "{path} の一番長い例には {needed} トークンの区間が必要ですが、今の区間は {window} です。区間を長くするか、短い区間で準備し直してください。",
     "soul-broken": "{path} は使えるソウルではありません。もう一度コピーしてください。",
-    "merge-lora": "{soul} は低ランクの追加分（LoRA）で、三値の面に書き込むと丸めで失われてしまいます。そのままソウルとしてチャットで使うか、ゲインで学習してください。",
-    "merge-delta": "{soul} は行列全体の追加分で、三値の面に書き込むと丸めで大部分が失われてしまいます。そのままソウルとしてチャットで使うか、ゲインで学習してください。",
+    "merge-lora": "{soul} は低ランクの追加分（LoRA）で、三値プレーンに書き込むと丸めで失われてしまいます。そのままソウルとして会話で使うか、ゲインで学習してください。",
+    "merge-delta": "{soul} は行列全体の追加分で、三値プレーンに書き込むと丸めで大部分が失われてしまいます。そのままソウルとして会話で使うか、ゲインで学習してください。",
     "template-unknown": "{name} というファイルも、その名前の会話テンプレートもありません。選び直してください。",
     "template-unreadable": "会話テンプレート {file} を読めません（{reason}）。UTF-8 のテキストファイル（配布元の chat_template.jinja など）を選んでください。",
     "jobs-newer": "{path} は新しい版のプログラムで書かれた作業の記録です（形式 {version}）。ファイルには触れません。読むには新しい版を入れてください。",
@@ -205,6 +209,24 @@ ERRORS_JA: dict[str, str] = {
     "steps-base": "{log} は {model} ではなく、別のモデル（{base}）の学習の記録です。学習に使った変換済みモデルを選んでください。",
     "preflight": "変換を始められません。上の一覧の問題を直してください。",
 }  # fmt: skip
+
+# why a file of chats cannot be imported: how the words of store/chat_import.py begin -> Japanese
+IMPORT_WHYS_JA = {
+    "it is a page, but not one": "このプログラムで書き出したページではありません",
+    "it has more than": "大きすぎます",
+    "it is not UTF-8 text": "UTF-8 のテキストではありません",
+    "messages are missing": "足りないメッセージがあります",
+    "it holds no chat": "会話が入っていません",
+    "it is empty": "空です",
+    "it is no JSON object": "JSON のオブジェクトではありません",
+    "it is no JSON": "JSON として読めません",
+    "a message has no id of its own": "固有の id がないメッセージがあります",
+    "a message comes before the one": "前のメッセージより先に置かれたメッセージがあります",
+    "a message has no text": "文のないメッセージがあります",
+    "nobody says anything": "メッセージがありません",
+    "it has format version": "この版では読めない形式です",
+    "a message lacks its role": "役割（user、assistant）か文のないメッセージがあります",
+}
 
 # a check's code and level in Japanese, tried with its fields; what is not here is shown in English
 CHECKS_JA: dict[str, tuple[str, ...]] = {

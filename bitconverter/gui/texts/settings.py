@@ -63,7 +63,7 @@ TEXTS: Texts = {
     "set-when_finished-sleep": ("Put the PC to sleep", "スリープする"),
     "set-when_finished-shutdown": ("Turn the PC off", "電源を切る"),
     "set-close_action": ("Closing the window while a job runs", "作業中にウィンドウを閉じたら"),
-    "set-close_action-tip": ("A stopped conversion goes on where it stopped.", "止めた変換は続きから再開できます。"),
+    "set-close_action-tip": ("A stopped conversion or training goes on where it stopped.", "止めた変換や学習は続きから再開できます。"),
     "set-close_action-ask": ("Ask", "確認する"),
     "set-close_action-tray": ("Go on in the tray", "通知領域で続ける"),
     "set-close_action-quit": ("Pause and quit", "一時停止して終了"),
