@@ -172,9 +172,15 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
         tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
     except Exception as error:  # the library raises bare Exception
         return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
-    size = tokenizer.get_vocab_size()
+    size = 1 + max(
+        tokenizer.get_vocab(with_added_tokens=True).values(), default=-1
+    )  # as Tokenizer.check_fits
     if info is not None and size > info.vocab_size:
-        text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}; they may not belong together."
+        text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}"
+        if needed:  # calibration, chat and evaluate would refuse it
+            text += ": they do not belong together. Copy tokenizer.json from the model's source again."
+            return [_error("tokenizer-mismatch", text, tokenizer=size, model=info.vocab_size)]
+        text += "; they may not belong together."
         return [CheckItem("tokenizer", "warning", text, {"tokens": size, "vocab_size": info.vocab_size})]
     return [_ok("tokenizer", f"Tokenizer with {size} tokens.", tokens=size)]
 

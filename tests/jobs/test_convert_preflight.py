@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -229,6 +230,38 @@ def test_a_link_to_nothing_or_to_itself_is_no_target_and_no_source(source: Path,
         assert isinstance(last, Failed) and isinstance(last.error, UserError), last
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_a_folder_is_no_target_and_both_stay(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("empty")
+    (message,) = errors(report(source, link))
+    assert f"is a link to {tmp_path / 'empty'}" in message
+    last = run_job(ConvertJob(str(source), str(link), method="fast"), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    assert link.is_symlink() and not any(link.iterdir()) and not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="where Linux mounts things")
+def test_where_a_drive_is_mounted_is_no_target(source: Path) -> None:
+    (message,) = errors(report(source, Path("/proc")))
+    assert "/proc is the root of a drive" in message
+
+
+def test_the_current_folder_is_no_target_even_if_it_is_empty(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for out in (".", ""):
+        last = run_job(ConvertJob(str(source), out, method="fast"), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and f"{here} is the folder that this command was started in" in str(
+            last.error
+        )
+    assert not any(here.iterdir())
+
+
 def test_too_little_space_is_said_with_both_numbers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -337,11 +370,19 @@ def test_preflight_reads_headers_only(source: Path, monkeypatch: pytest.MonkeyPa
     assert errors(report(source)) == []
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_is_a_warning(source: Path) -> None:
+@pytest.mark.parametrize("added", [{f"x{k}": 200 + k for k in range(9)}, {"one with a gap before it": 60000}])
+def test_a_tokenizer_with_ids_that_the_model_has_no_rows_for_is_refused_as_a_chat_would(
+    added: dict[str, int], source: Path
+) -> None:
     data = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    data["model"]["vocab"].update({f"x{k}": 200 + k for k in range(9)})
+    data["model"]["vocab"].update(added)
     (source / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
-    assert [item.level for item in report(source).items if item.code == "tokenizer"] == ["warning"]
+    (message,) = errors(report(source))
+    assert message.startswith(f"The tokenizer has {1 + max(added.values())} tokens, the model only ")
+    without_text = PreflightJob(str(source), None, need_tokenizer=False).run(
+        Context(lambda _: None, Cancel())
+    )
+    assert [i.level for i in without_text.items if i.code.startswith("tokenizer")] == ["warning"]
 
 
 def test_an_index_beside_one_weight_file_is_a_warning(source: Path, tmp_path: Path) -> None:
