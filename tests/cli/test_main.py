@@ -278,6 +278,30 @@ def test_every_line_of_standard_input_is_a_message(
     assert "/dance" in streams.err
 
 
+def test_a_closed_standard_input_is_an_empty_one(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a descriptor that is closed
+    words = ["chat", str(small), "--template", "plain", "--max-tokens", "2"]
+    assert main(words) == 0
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main([*words, "--prompt", "-", "--quiet"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+def test_the_current_folder_is_called_by_its_name(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "モデル"
+    shutil.copytree(tiny_model, folder)
+    monkeypatch.chdir(folder)
+    assert main(["chat", ".", "--prompt", "Hi"]) == 1
+    assert "モデル has no chat template" in capsys.readouterr().err
+    (folder / "tokenizer.json").unlink()
+    assert main(["chat", ".", "--prompt", "Hi"]) == 1
+    assert "モデル has no tokenizer.json" in capsys.readouterr().err
+
+
 def test_a_terminal_without_the_characters_gets_question_marks(small: Path) -> None:
     process = start("inspect", str(small), "--summary", env={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
     out, err = process.communicate()
