@@ -315,6 +315,9 @@ def test_two_conversions_cannot_share_a_work_folder(source: Path, tmp_path: Path
     lock = FolderLock(Path(f"{out}.partial"))
     try:
         assert failure(source, out).code == "work-folder-busy"
+        assert (
+            failure(source, out, planes=2).code == "work-folder-busy"
+        )  # nothing to be removed, as for others
     finally:
         lock.release()
     convert(source, out)
