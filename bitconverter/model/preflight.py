@@ -15,6 +15,7 @@ from bitconverter.model.source import CheckItem, Source, SourceTensor
 from bitconverter.model.tokenizer import read_json
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+READ_HERE = ("tokenizer.json", *TOKENIZER_FILES)  # whatever is wrong with them
 FAMILIES = "Llama 2/3, Mistral, Qwen2, Qwen3 and SmolLM2"
 NAMED = 10  # defects of one kind that are named one by one
 
@@ -151,9 +152,21 @@ def _unknown(name: str) -> CheckItem:
 
 def _side_files(source: Source) -> tuple[dict[str, Any], list[CheckItem]]:
     try:
-        return dict(source.side_files()), []
+        files = dict(source.side_files())
     except UserError as error:
         return {}, [_error("tokenizer", str(error), **error.fields)]
+    copied = [content for name, content in files.items() if name not in READ_HERE]
+    return files, [item for content in copied if isinstance(content, Path) for item in _unreadable(content)]
+
+
+def _unreadable(path: Path) -> list[CheckItem]:
+    """It is copied when all is converted: too late to be told."""
+    try:
+        with path.open("rb"):
+            return []
+    except OSError as error:
+        why = error.strerror or str(error)
+        return [_error("source-unreadable", f"{path} cannot be read: {why}.", path=str(path), why=why)]
 
 
 def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool) -> list[CheckItem]:

@@ -413,6 +413,21 @@ def test_a_damaged_file_for_chats_is_named_once(file: str, content: str, level: 
     assert "file" in found[0].fields or "reason" in found[0].fields
 
 
+def test_a_file_that_goes_along_and_cannot_be_read_is_named_before_the_work(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "LICENSE").write_text("mine", encoding="utf-8")
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "LICENSE":
+            raise PermissionError(13, "Permission denied")
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert errors(report(source)) == [f"{source / 'LICENSE'} cannot be read: Permission denied."]
+
+
 def test_a_template_in_another_file_that_does_not_parse_is_a_warning_with_the_reason(source: Path) -> None:
     write("tokenizer_config.json", json.dumps({"chat_template": "{% for %}"}))(source)
     (item,) = [item for item in report(source).items if item.code.startswith("chat-template")]
