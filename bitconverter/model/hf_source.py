@@ -103,13 +103,7 @@ class HfSource:
     def _read_config(self) -> dict[str, Any]:
         path = self.path / CONFIG
         if not path.is_file():
-            ggufs = sorted(entry.name for entry in self.path.glob("*.gguf"))
-            hint = f" For a GGUF model choose the file itself: {ggufs[0]}." if ggufs else ""
-            raise UserError(
-                "config-missing",
-                f"{self.path} has no config.json, so it is not a Hugging Face model folder.{hint}",
-                folder=str(self.path),
-            )
+            raise config_missing(self.path)
         try:
             config = json.loads(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
@@ -210,6 +204,17 @@ def _model_name(path: Path) -> str:
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.split("--")[-1]
     return path.name
+
+
+def config_missing(folder: Path) -> UserError:
+    """For a folder that is no model; perhaps a .gguf file lies in it."""
+    ggufs = sorted(entry.name for entry in folder.glob("*.gguf"))
+    hint = f" For a GGUF model choose the file itself: {ggufs[0]}." if ggufs else ""
+    return UserError(
+        "config-missing",
+        f"{folder} has no config.json, so it is not a Hugging Face model folder.{hint}",
+        folder=str(folder),
+    )
 
 
 def lost_link(path: Path) -> str:

@@ -37,7 +37,7 @@ def check_source(
             items.append(_ok("bitnet", text))
     if info is not None:
         items += _tensors(source, info)
-    side_files, more = _side_files(source)
+    side_files, more = _side_files(source, need_tokenizer)
     items += more
     items += _tokenizer(side_files, info, need_tokenizer)
     damaged = _damaged(side_files, need_tokenizer)
@@ -150,11 +150,11 @@ def _unknown(name: str) -> CheckItem:
     )
 
 
-def _side_files(source: Source) -> tuple[dict[str, Any], list[CheckItem]]:
+def _side_files(source: Source, needed: bool) -> tuple[dict[str, Any], list[CheckItem]]:
     try:
         files = dict(source.side_files())
     except UserError as error:
-        return {}, [_error("tokenizer", str(error), **error.fields)]
+        return {}, [CheckItem("tokenizer", "error" if needed else "warning", str(error), error.fields)]
     copied = [content for name, content in files.items() if name not in READ_HERE]
     return files, [item for content in copied if isinstance(content, Path) for item in _unreadable(content)]
 

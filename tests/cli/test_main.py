@@ -289,6 +289,22 @@ def test_a_closed_standard_input_is_an_empty_one(
     assert "Traceback" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("verb", ["chat", "evaluate", "benchmark", "logits"])
+def test_a_folder_with_only_a_gguf_file_in_it_is_told_so(
+    verb: str, tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    (folder / "model.Q4_K_M.gguf").write_bytes(b"GGUF")
+    more = {
+        "chat": ["-p", "Hi"],
+        "evaluate": ["--text", str(text)],
+        "logits": ["--ids", "1", "--out", "z.npy"],
+    }
+    assert main([verb, str(folder), *more.get(verb, [])]) == 1
+    assert "For a GGUF model choose the file itself: model.Q4_K_M.gguf" in capsys.readouterr().err
+
+
 def test_the_current_folder_is_called_by_its_name(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

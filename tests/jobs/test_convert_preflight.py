@@ -22,6 +22,7 @@ from model_folders import (
     shard,
     tensors_of,
     write_bpe,
+    write_bpe,
     write_gguf,
 )
 from safetensors.numpy import save_file
@@ -309,6 +310,17 @@ def test_a_source_that_is_not_there_is_one_item(tmp_path: Path) -> None:
     found = report(tmp_path / "無い", tmp_path / "out")
     assert [item.code for item in found.items] == ["source-missing"]
     assert not found.ok
+
+
+def test_a_gguf_tokenizer_that_cannot_be_rebuilt_matters_only_where_text_is_needed(
+    source: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(source, path, metadata=lambda writer: write_bpe(writer, pre="of next year"))
+    assert any("of next year" in message for message in errors(report(path)))
+    job = ConvertJob(str(path), str(tmp_path / "out"), need_tokenizer=False, method="fast")
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
 
 
 def test_a_gguf_file_is_checked_too(source: Path, tmp_path: Path) -> None:
