@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_folders import edit_config
+from model_folders import edit_config, write_bpe, write_gguf
 
 from bitconverter import __version__
 from bitconverter.cli import texts
@@ -164,6 +164,34 @@ def test_check_converts_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest
     assert "error" in out
     assert texts.PREFLIGHT_BAD in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
+
+
+def test_a_result_without_a_tokenizer_is_not_offered_for_a_chat(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    words = [str(source), "--planes", "2", "--method", "fast", "--no-tokenizer"]
+    assert main(["convert", words[0], str(tmp_path / "with"), *words[1:]]) == 0
+    assert "bitconverter chat" in capsys.readouterr().out
+    (source / "tokenizer.json").unlink()
+    assert main(["convert", words[0], str(tmp_path / "without"), *words[1:]]) == 0
+    out = capsys.readouterr().out
+    assert "bitconverter chat" not in out and "bitconverter benchmark" in out
+
+
+def test_a_check_is_of_the_report_too(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which unpacks a .gguf: where there is no room for that, the check says so as the conversion does."""
+    path = tmp_path / "m.gguf"
+    write_gguf(tiny_model, path, metadata=lambda writer: write_bpe(writer, size=149))
+    monkeypatch.setattr("bitconverter.model.gguf_source.expanded_bytes", lambda *_: 10**18)
+    words = ["convert", str(path), str(tmp_path / "out"), "--check"]
+    assert main(words) == 0
+    assert "will not be compared" in capsys.readouterr().out
+    assert main([*words, "--no-report"]) == 0
+    assert "will not be compared" not in capsys.readouterr().out
 
 
 def test_evaluate_json_has_the_promised_keys(

@@ -22,7 +22,6 @@ from model_folders import (
     shard,
     tensors_of,
     write_bpe,
-    write_bpe,
     write_gguf,
 )
 from safetensors.numpy import save_file
