@@ -23,6 +23,7 @@ from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
 from bitconverter.format.soul_file import Soul
 from bitconverter.format.weight_file import WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.manifest import read_manifest
 from bitconverter.jobs.souls import soul_for
 
 WEIGHTS = "model.safetensors"
@@ -54,7 +55,8 @@ class MergeJob:
 
     def run(self, ctx: Context) -> MergeResult:
         """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
-        "merge-delta", "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
+        "merge-delta", "merge-shards", "merge-inside", "manifest-damaged", "output-exists", "work-folder-busy",
+        "disk-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
             if out.exists():
@@ -64,6 +66,13 @@ class MergeJob:
                     path=str(out),
                 )
             soul = _checked_soul(Path(self.soul), source, ctx)
+            if source.resolve() in out.resolve().parents:
+                raise UserError(
+                    "merge-inside",
+                    f"{out} lies inside the model. Choose another output folder.",
+                    path=str(out),
+                )
+            read_manifest(source)  # raises where there is a damaged one
             model = work / "model"
             shutil.rmtree(model, ignore_errors=True)
             model.mkdir()
@@ -190,7 +199,9 @@ def _write_manifest(source: Path, target: Path, soul: Soul, changed: dict[str, A
         return
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     manifest["tensors"] |= changed
-    manifest["totals"] |= {"file_bytes": (target / WEIGHTS).stat().st_size}
+    totals = manifest.get("totals")
+    size = (target / WEIGHTS).stat().st_size
+    manifest["totals"] = {**(totals if isinstance(totals, dict) else {}), "file_bytes": size}
     gains = hashlib.sha256(b"".join(soul.gains[name].tobytes() for name in sorted(soul.gains)))
     manifest["soul"] = {
         "base_name": soul.base_name, "base_sha256": soul.base_sha256, "gains_sha256": gains.hexdigest(),

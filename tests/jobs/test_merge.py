@@ -117,6 +117,30 @@ def test_what_is_missing_or_in_the_way_is_said(trained: Path, tmp_path: Path) ->
     assert (out / "mine").exists()
 
 
+@pytest.mark.parametrize("text", ["{", "[]", '{"tensors": {}}', '{"tensors": {}, "files": {}, "totals": 1}'])
+def test_a_manifest_that_says_nothing_is_named_or_left_out_of_account(
+    text: str, trained: Path, tmp_path: Path
+) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(trained / "model", model)
+    (model / "manifest.json").write_text(text, encoding="utf-8")
+    last = run_job(MergeJob(str(model), str(trained / "a.soul"), str(out)), lambda _: None, Cancel())
+    if isinstance(last, Failed):
+        assert isinstance(last.error, UserError) and last.error.code == "manifest-damaged", last
+        assert not out.exists() and not (tmp_path / "out.partial").exists()
+    else:
+        assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["totals"]["file_bytes"] > 0
+
+
+def test_a_target_inside_of_the_model_is_refused(trained: Path, tmp_path: Path) -> None:
+    """It would copy its own work folder into itself."""
+    model = tmp_path / "model"
+    shutil.copytree(trained / "model", model)
+    before = sorted(model.rglob("*"))
+    error = error_of(MergeJob(str(model), str(trained / "a.soul"), str(model / "deep" / "merged")))
+    assert error.code == "merge-inside" and sorted(p for p in model.rglob("*") if p.name != "deep") == before
+
+
 def test_cancelled_it_leaves_nothing_and_can_be_done_again(trained: Path, tmp_path: Path) -> None:
     job, cancel = MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")), Cancel()
     assert isinstance(run_job(job, lambda event: cancel.request(), cancel), Stopped)
