@@ -21,7 +21,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
 from bitconverter.format.soul_file import Soul
-from bitconverter.format.weight_file import WeightFile, header_space
+from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.manifest import read_manifest
 from bitconverter.jobs.souls import soul_for
@@ -56,7 +56,7 @@ class MergeJob:
     def run(self, ctx: Context) -> MergeResult:
         """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
         "merge-delta", "merge-shards", "merge-inside", "manifest-damaged", "output-exists", "work-folder-busy",
-        "disk-full"; EngineError; Cancelled."""
+        "merge-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
             if out.exists():
@@ -76,9 +76,10 @@ class MergeJob:
             model = work / "model"
             shutil.rmtree(model, ignore_errors=True)
             model.mkdir()
-            changed = _copy_weights(source / WEIGHTS, model / WEIGHTS, soul, ctx)
-            _copy_others(source, model)
-            _write_manifest(source, model, soul, changed)
+            with _telling_of_a_full_disk(model):
+                changed = _copy_weights(source / WEIGHTS, model / WEIGHTS, soul, ctx)
+                _copy_others(source, model)
+                _write_manifest(source, model, soul, changed)
             Model(Engine(1), model)  # it opens
             size = (model / WEIGHTS).stat().st_size
             for folder in [model, *(entry for entry in model.rglob("*") if entry.is_dir())]:
@@ -86,6 +87,23 @@ class MergeJob:
             os.rename(model, out)
             sync_folder(out.resolve().parent)
             return MergeResult(self.out, len(soul.gains), size)
+
+
+@contextmanager
+def _telling_of_a_full_disk(folder: Path) -> Iterator[None]:
+    """Unlike a conversion, a merge keeps nothing of what it has done."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        full = error.code == "disk-full" if isinstance(error, UserError) else error.errno in FULL_ERRORS
+        if not full:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise UserError(
+            "merge-full",
+            f"The disk of {folder.parent} is full ({free} bytes free). Make room and merge again.",
+            folder=str(folder.parent), free=free,
+        ) from error  # fmt: skip
 
 
 @contextmanager

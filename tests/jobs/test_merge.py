@@ -1,5 +1,6 @@
 """MergeJob: the merged model predicts what training measured, and only on the model it was made for."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -12,6 +13,8 @@ from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.soul_file import Soul, read_soul, soul_bytes, weights_hash
+from bitconverter.format.weight_file import disk_full
+from bitconverter.jobs import merge
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Progress, Stopped, run_job
@@ -139,6 +142,23 @@ def test_a_target_inside_of_the_model_is_refused(trained: Path, tmp_path: Path) 
     before = sorted(model.rglob("*"))
     error = error_of(MergeJob(str(model), str(trained / "a.soul"), str(model / "deep" / "merged")))
     assert error.code == "merge-inside" and sorted(p for p in model.rglob("*") if p.name != "deep") == before
+
+
+@pytest.mark.parametrize("where", ["_copy_weights", "_copy_others"])
+def test_a_full_disk_leaves_nothing_and_promises_nothing(
+    where: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise (
+            disk_full(tmp_path)
+            if where == "_copy_weights"
+            else OSError(errno.ENOSPC, "No space left on device")
+        )
+
+    monkeypatch.setattr(merge, where, full)
+    error = error_of(MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")))
+    assert error.code == "merge-full" and "where it stopped" not in str(error)
+    assert not any(tmp_path.iterdir())
 
 
 def test_cancelled_it_leaves_nothing_and_can_be_done_again(trained: Path, tmp_path: Path) -> None:
