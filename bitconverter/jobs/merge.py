@@ -59,7 +59,7 @@ class MergeJob:
         "merge-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
-            if out.exists():
+            if os.path.lexists(out):
                 raise UserError(
                     "output-exists",
                     f"{out} is there already. Choose another name or remove it.",

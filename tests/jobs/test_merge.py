@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -118,6 +119,9 @@ def test_what_is_missing_or_in_the_way_is_said(trained: Path, tmp_path: Path) ->
     (out / "mine").touch()
     assert error_of(MergeJob(model, soul, str(out))).code == "output-exists"
     assert (out / "mine").exists()
+    if os.name != "nt":  # links need a privilege there
+        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+        assert error_of(MergeJob(model, soul, str(tmp_path / "link"))).code == "output-exists"
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '{"tensors": {}}', '{"tensors": {}, "files": {}, "totals": 1}'])
