@@ -24,6 +24,7 @@ from bitconverter.format.soul_file import Soul
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.manifest import read_manifest
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.souls import soul_for
 
 WEIGHTS = "model.safetensors"
@@ -74,9 +75,8 @@ class MergeJob:
                 )
             read_manifest(source)  # raises where there is a damaged one
             model = work / "model"
-            shutil.rmtree(model, ignore_errors=True)
             model.mkdir()
-            with _telling_of_a_full_disk(model):
+            with _telling_of_a_full_disk(model, self.out):
                 changed = _copy_weights(source / WEIGHTS, model / WEIGHTS, soul, ctx)
                 _copy_others(source, model)
                 _write_manifest(source, model, soul, changed)
@@ -90,7 +90,7 @@ class MergeJob:
 
 
 @contextmanager
-def _telling_of_a_full_disk(folder: Path) -> Iterator[None]:
+def _telling_of_a_full_disk(folder: Path, out: str) -> Iterator[None]:
     """Unlike a conversion, a merge keeps nothing of what it has done."""
     try:
         yield
@@ -101,8 +101,8 @@ def _telling_of_a_full_disk(folder: Path) -> Iterator[None]:
         free = shutil.disk_usage(folder).free
         raise UserError(
             "merge-full",
-            f"The disk of {folder.parent} is full ({free} bytes free). Make room and merge again.",
-            folder=str(folder.parent), free=free,
+            f"The disk of {out} is full ({free} bytes free). Make room and merge again.",
+            folder=out, free=free,
         ) from error  # fmt: skip
 
 
@@ -112,9 +112,9 @@ def _work_folder(path: Path) -> Iterator[Path]:
     path.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(path)
     try:
-        yield path
+        with scratch_folder(beside=path) as place:  # what a killed merge left in its own is swept
+            yield place
     finally:
-        shutil.rmtree(path / "model", ignore_errors=True)
         (path / "job.json").unlink(missing_ok=True)
         lock.release()
         if not any(path.iterdir()):  # else somebody else's files are in there

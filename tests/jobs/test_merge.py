@@ -165,6 +165,15 @@ def test_a_full_disk_leaves_nothing_and_promises_nothing(
     assert not any(tmp_path.iterdir())
 
 
+def test_somebody_elses_files_in_the_work_folder_stay(trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial" / "model" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", encoding="utf-8")
+    finish(MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")))
+    assert mine.read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["model"]
+
+
 def test_cancelled_it_leaves_nothing_and_can_be_done_again(trained: Path, tmp_path: Path) -> None:
     job, cancel = MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")), Cancel()
     assert isinstance(run_job(job, lambda event: cancel.request(), cancel), Stopped)
