@@ -4,6 +4,7 @@ import argparse
 import math
 import shlex
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from bitconverter.cli import DONE, FAILED, texts
@@ -26,6 +27,7 @@ def convert(args: argparse.Namespace) -> int:
         "fit_bytes": memory, "fit_context": context, "fit_kv": kv,
         "method": args.method or ("fast" if args.no_tokenizer else "full"),
         "calibration_windows": args.calibration_windows, "polish": args.polish,
+        "report": not args.no_report and not args.no_tokenizer,
     }  # fmt: skip
     if args.check:
         report: PreflightReport = run(
@@ -36,8 +38,7 @@ def convert(args: argparse.Namespace) -> int:
         return DONE if report.ok else FAILED
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
-        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
-        report=not args.no_report and not args.no_tokenizer, **wish,
+        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration), **wish,
     )  # fmt: skip
     return run_and_print(args, job, _convert_text)
 
@@ -54,7 +55,8 @@ def _convert_text(result: ConvertResult) -> str:
     ]
     if result.report is not None and "all" in result.report:
         lines.append(texts.CONVERTED_REPORT.format(**_readable(result.report["all"])))
-    return "\n".join([*lines, texts.CONVERTED_NEXT.format(quoted_out=shlex.quote(result.out))])
+    verb = "chat" if (Path(result.out) / "tokenizer.json").exists() else "benchmark"  # --no-tokenizer
+    return "\n".join([*lines, texts.CONVERTED_NEXT.format(verb=verb, quoted_out=shlex.quote(result.out))])
 
 
 def _readable(numbers: dict[str, Any]) -> dict[str, Any]:

@@ -20,12 +20,14 @@ def make_streams_safe(windows: bool = sys.platform == "win32") -> None:
     """A character that the terminal's encoding lacks (cp932, ASCII) becomes '?', not an exception.
 
     On Windows files and pipes are UTF-8: its code page (cp1252 for an English user) would lose Japanese answers.
-    What another program writes to our input in the code page is understood as well.
+    What another program writes to our input in the code page is understood as well. A closed input is an empty one.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             utf8 = windows and not stream.isatty()
             stream.reconfigure(encoding="utf-8" if utf8 else None, errors="replace")
+    if sys.stdin is None:  # closed by whoever started this program
+        sys.stdin = io.StringIO()
     if isinstance(sys.stdin, io.TextIOWrapper):
         if windows and not sys.stdin.isatty():
             codecs.register_error(_OR_CODE_PAGE, _in_code_page)

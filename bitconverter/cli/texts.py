@@ -439,7 +439,7 @@ relative squared error {relative_error:.5f}, {seconds:.1f} s"""
 CONVERTED_REPORT = """\
 against the source on {tokens} tokens: KL divergence {kl:.4g}, same top token {top1:.1%}, perplexity \
 {source_perplexity:.4g} -> {perplexity:.4g} (MODEL_CARD.md has more)"""
-CONVERTED_NEXT = "try it:  bitconverter chat {quoted_out}"
+CONVERTED_NEXT = "try it:  bitconverter {verb} {quoted_out}"
 LAYER = "layer {layer}: error {error:.5f} of its outputs, {mean:.5f} on average so far{left}"
 PLANNED = """\
 {name}: {family}, {parameters:,} parameters, {source_size}; this computer: {memory} of memory, {threads} threads"""

@@ -47,15 +47,8 @@ def train(args: argparse.Namespace) -> int:
         args.device, args.gpu_memory, args.gpu_layers,
     )  # fmt: skip
     if args.check:
-        packed = lesson.lower().endswith(".u32")
-        made = (
-            None
-            if packed
-            else PrepareJob(model, (lesson,), window=args.window, seed=args.seed, style="plain")
-        )
-        return run_and_print(
-            args, EstimateTrainingJob(made, job), lambda found: _checked_text(found, args.steps)
-        )
+        estimate = EstimateTrainingJob(None, job)
+        return run_and_print(args, estimate, lambda found: _checked_text(found, args.steps))
     return run_and_print(args, job, lambda result: _train_text(result, args.model))
 
 

@@ -19,7 +19,8 @@ _ORDER = {"error": 0, "warning": 1, "ok": 2}
 FIXES = {
     "output": ("fix-out",), "output-exists": ("fix-out",), "disk": ("fix-out", "fix-smaller"),
     "already-converted": ("fix-chat",), "shards": ("fix-folder", "fix-again"), "index": ("fix-folder", "fix-again"),
-    "tokenizer": ("fix-folder", "fix-again"), "damaged-file": ("fix-folder", "fix-again"),
+    "tokenizer": ("fix-folder", "fix-again"), "tokenizer-mismatch": ("fix-folder", "fix-again"),
+    "damaged-file": ("fix-folder", "fix-again"),
     "chat-template-broken": ("fix-folder",), "licence": ("fix-folder",), "source-unreadable": ("fix-again",),
 }  # fmt: skip
 OTHER_FIXES = ("fix-other",)  # of an error that nothing of these helps against: take another model

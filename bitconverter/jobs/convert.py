@@ -121,10 +121,10 @@ class ConvertJob:
         return partial_folder(self.out)
 
     def run(self, ctx: Context) -> ConvertResult:
-        """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "work-folder-busy",
-        "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small", "fit", "preset",
-        "method", "calibration-unused", "polish-unused", "bitnet-not-ternary", "calibration-short", "text-unreadable",
-        "text-encoding", "calibration-overflow"; Cancelled.
+        """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "output-came",
+        "work-folder-busy", "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small",
+        "fit", "preset", "method", "calibration-unused", "polish-unused", "bitnet-not-ternary", "calibration-short",
+        "text-unreadable", "text-encoding", "calibration-overflow"; Cancelled.
         """  # fmt: skip
         started = time.monotonic()
         resumed = 0

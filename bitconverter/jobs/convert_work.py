@@ -128,9 +128,20 @@ class WorkFolder:
         for folder in [self.model, *(entry for entry in self.model.rglob("*") if entry.is_dir())]:
             sync_folder(folder)
         self._journal.append({"done": True})
-        if self.out.is_dir():
-            self.out.rmdir()  # an empty one; the preflight refused others
-        os.rename(self.model, self.out)
+        try:
+            if self.out.is_dir():
+                self.out.rmdir()  # an empty one; the preflight refused others
+            os.rename(self.model, self.out)
+        except OSError as error:
+            if not os.path.lexists(self.out):
+                raise
+            raise UserError(
+                "output-came",
+                f"{self.out} was free when this conversion began, and is not any more ({error.strerror or error}). "
+                "Nothing is overwritten: move it away and start the same conversion again, which puts the finished "
+                "model there.",
+                out=str(self.out), why=error.strerror or str(error),
+            ) from error  # fmt: skip
         sync_folder(self.out.parent)
 
     def _open_weights(

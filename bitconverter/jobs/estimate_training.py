@@ -10,15 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
-from bitconverter.format.pack_file import Pack, read_pack, write_pack
+from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
 from bitconverter.jobs.job import Context, Event, Metric
+from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
-from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train import TrainJob, check_settings
+from bitconverter.jobs.train_lesson import TrainLesson
 from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
 from bitconverter.model.lesson_pack import pack_windows
+from bitconverter.model.lessons import label_tokens
+from bitconverter.model.tokenizer import Tokenizer
 
 TRIED_STEPS = 3
 MOST_TRIED = 64  # entries of the lesson that are tried on
@@ -54,7 +60,7 @@ class TrainingEstimate:
 @dataclass(frozen=True)
 class EstimateTrainingJob:
     """`prepare` says what the lesson is made of (its `out` is not used), `train` with which settings (its out and steps
-    are not used, nor its lesson). `prepare` None: the lesson of `train`, a pack."""
+    are not used, nor its lesson). `prepare` None: the lesson of `train`, whatever that takes."""
 
     prepare: PrepareJob | None
     train: TrainJob
@@ -66,19 +72,16 @@ class EstimateTrainingJob:
     def run(self, ctx: Context) -> TrainingEstimate:
         """Raises what the two jobs raise, "train-memory" for the whole of it as well; Cancelled."""
         with scratch_folder() as place:
-            whole, part = place / "whole.u32", place / "part.u32"
-            if self.prepare is None:
-                whole = Path(self.train.lesson)
+            if (
+                self.prepare is None
+            ):  # refused is what the training refuses, and under the name that the user gave it
+                sample, windows, learned = self._of_lesson(ctx)
             else:
-                silent = Context(lambda _: None, ctx.cancel)
-                dataclasses.replace(self.prepare, out=str(whole), preview=0).run(silent)
-            pack = read_pack(whole, ctx.cancel.check)
-            windows = pack_windows(pack, self.train.window)
-            learned = max(1, int((~windows.held).sum()))
-            sample = _sample(pack)
+                sample, windows, learned = self._of_prepared(ctx, self.prepare, place)
+            part = place / "part.u32"
             tried = len(pack_windows(sample, self.train.window).tokens)
             write_pack(part, sample)
-            share = _Share(len(windows.tokens), tried, self.train.window)
+            share = _Share(windows, tried, min(self.train.window, sample.window))
             try:
                 found = self._measure(ctx, part, learned, share, self.train.layers)
             except UserError as error:
@@ -87,6 +90,25 @@ class EstimateTrainingJob:
                 found = self._measure(ctx, part, learned, share, int(error.fields["most"]))
             check_memory(found.memory)
             return found
+
+    def _of_prepared(self, ctx: Context, prepare: PrepareJob, place: Path) -> tuple[Pack, int, int]:
+        """A sample of the lesson, its windows in all and those that are learned from."""
+        whole = place / "whole.u32"
+        silent = Context(lambda _: None, ctx.cancel)
+        dataclasses.replace(prepare, out=str(whole), preview=0).run(silent)
+        pack = read_pack(whole, ctx.cancel.check)
+        windows = pack_windows(pack, self.train.window)
+        return _sample(pack), len(windows.tokens), max(1, int((~windows.held).sum()))
+
+    def _of_lesson(self, ctx: Context) -> tuple[Pack, int, int]:
+        """The same of the lesson of `train`, read as the training reads it."""
+        job, folder = self.train, Path(self.train.model)
+        check_settings(job)
+        positions = Model(open_engine(job.threads, job.cpu), folder).info.max_positions
+        tokenizer = Tokenizer(folder)
+        labels = label_tokens(tokenizer, job.labels)
+        lesson = TrainLesson(job, tokenizer, labels, positions, ctx.cancel)
+        return _sample_of_windows(lesson, tokenizer.sha256), len(lesson), lesson.n_learn
 
     def _measure(
         self, ctx: Context, lesson: Path, windows: int, share: "_Share", layers: int
@@ -148,12 +170,34 @@ class _Share:
         return max(0, self.windows - self.tried) * self.window * PER_TOKEN
 
 
+def _spread(count: int, held: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """At most MOST_TRIED of so many, spread evenly, and the first of those held back if any is."""
+    which = np.linspace(0, count - 1, min(count, MOST_TRIED)).round().astype(np.int64)
+    return np.unique(np.concatenate([which, held[:1]]))
+
+
+def _sample_of_windows(lesson: TrainLesson, tokenizer_sha256: str) -> Pack:
+    """Some windows of the whole, each as an example of its own."""
+    held = np.arange(len(lesson)) >= lesson.n_learn
+    which = _spread(len(lesson), np.flatnonzero(held))
+    tokens, mask = [], []
+    for number in which:
+        ids, wanted = (part[number, : lesson.lengths[number]] for part in (lesson.tokens, lesson.targets))
+        tokens.append(np.append(ids, wanted[-1]))
+        mask.append(np.append(0, wanted >= 0))
+    lengths = [len(ids) for ids in tokens]
+    return Pack(
+        tokens=np.concatenate(tokens).astype(np.uint32), mask=np.concatenate(mask).astype(np.uint8),
+        offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64),
+        kinds=np.full(len(which), EXAMPLE, np.uint8), held=held[which].astype(np.uint8),
+        places=np.zeros((len(which), 2), np.uint32), files=("",), name="tried",
+        tokenizer_sha256=tokenizer_sha256, window=lesson.window,
+    )  # fmt: skip
+
+
 def _sample(pack: Pack) -> Pack:
-    """At most MOST_TRIED entries of the whole, spread evenly, one of them held back if any is."""
-    count = len(pack)
-    which = np.unique(np.linspace(0, count - 1, min(count, MOST_TRIED)).round().astype(int))
-    held = np.flatnonzero(pack.held)[:1]
-    which = np.unique(np.concatenate([which, held]))
+    """Some entries of the whole."""
+    which = _spread(len(pack), np.flatnonzero(pack.held))
     parts = [pack.entry(int(number)) for number in which]
     lengths = [len(tokens) for tokens, _ in parts]
     return dataclasses.replace(

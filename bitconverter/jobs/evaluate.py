@@ -201,8 +201,9 @@ class Pair:
         if expected is not None:
             nll, reference_best = logits_score(self.engine, expected, wanted)
             sums.reference_nll = float(nll.sum())
-            sums.kl = float(logits_divergence(self.engine, expected, logits).sum())
-            sums.agree = int((best == reference_best).sum())
+            kl = logits_divergence(self.engine, expected, logits)
+            sums.kl = float(kl.sum())
+            sums.agree = int((best == reference_best)[np.isfinite(kl)].sum())  # nothing agrees with no number
         return sums
 
 

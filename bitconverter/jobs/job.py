@@ -1,5 +1,6 @@
 """What a job is: plain parameters, a run method, events out, a cancel token in."""
 
+import contextlib
 import dataclasses
 import json
 import queue
@@ -12,6 +13,7 @@ from typing import Any, Protocol
 from bitconverter.engine import Cancel, Cancelled
 from bitconverter.format.atomic import write_json
 from bitconverter.format.errors import UserError
+from bitconverter.format.lock import FolderLock
 
 __all__ = [
     "Cancel", "Context", "Curves", "Event", "Failed", "Finished", "Job", "Metric", "Note", "Progress", "Questions",
@@ -180,6 +182,8 @@ def _claim(work_dir: Path, job: Job) -> None:
             folder=str(work_dir),
         ) from error
     if not _same(theirs, mine):
+        with contextlib.suppress(OSError):  # one that somebody works in shall not be removed: says so itself
+            FolderLock(work_dir).release()
         raise UserError(
             "work-folder-taken",
             f"{work_dir} holds unfinished work with other settings. "

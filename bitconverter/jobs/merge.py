@@ -21,8 +21,10 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
 from bitconverter.format.soul_file import Soul
-from bitconverter.format.weight_file import WeightFile, header_space
+from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.manifest import read_manifest
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.souls import soul_for
 
 WEIGHTS = "model.safetensors"
@@ -54,22 +56,30 @@ class MergeJob:
 
     def run(self, ctx: Context) -> MergeResult:
         """Raises UserError: "soul-missing", "soul-broken", "soul-base" (it belongs to another model), "merge-lora",
-        "merge-delta", "merge-shards", "output-exists", "work-folder-busy", "disk-full"; EngineError; Cancelled."""
+        "merge-delta", "merge-shards", "merge-inside", "manifest-damaged", "output-exists", "work-folder-busy",
+        "merge-full"; EngineError; Cancelled."""
         source, out = Path(self.model), Path(self.out)
         with _work_folder(self.work_dir) as work:
-            if out.exists():
+            if os.path.lexists(out):
                 raise UserError(
                     "output-exists",
                     f"{out} is there already. Choose another name or remove it.",
                     path=str(out),
                 )
             soul = _checked_soul(Path(self.soul), source, ctx)
+            if source.resolve() in out.resolve().parents:
+                raise UserError(
+                    "merge-inside",
+                    f"{out} lies inside the model. Choose another output folder.",
+                    path=str(out),
+                )
+            read_manifest(source)  # raises where there is a damaged one
             model = work / "model"
-            shutil.rmtree(model, ignore_errors=True)
             model.mkdir()
-            changed = _copy_weights(source / WEIGHTS, model / WEIGHTS, soul, ctx)
-            _copy_others(source, model)
-            _write_manifest(source, model, soul, changed)
+            with _telling_of_a_full_disk(model, self.out):
+                changed = _copy_weights(source / WEIGHTS, model / WEIGHTS, soul, ctx)
+                _copy_others(source, model)
+                _write_manifest(source, model, soul, changed)
             Model(Engine(1), model)  # it opens
             size = (model / WEIGHTS).stat().st_size
             for folder in [model, *(entry for entry in model.rglob("*") if entry.is_dir())]:
@@ -80,14 +90,31 @@ class MergeJob:
 
 
 @contextmanager
+def _telling_of_a_full_disk(folder: Path, out: str) -> Iterator[None]:
+    """Unlike a conversion, a merge keeps nothing of what it has done."""
+    try:
+        yield
+    except (UserError, OSError) as error:
+        full = error.code == "disk-full" if isinstance(error, UserError) else error.errno in FULL_ERRORS
+        if not full:
+            raise
+        free = shutil.disk_usage(folder).free
+        raise UserError(
+            "merge-full",
+            f"The disk of {out} is full ({free} bytes free). Make room and merge again.",
+            folder=out, free=free,
+        ) from error  # fmt: skip
+
+
+@contextmanager
 def _work_folder(path: Path) -> Iterator[Path]:
     """Locked inside the block, gone behind it."""
     path.mkdir(parents=True, exist_ok=True)
     lock = FolderLock(path)
     try:
-        yield path
+        with scratch_folder(beside=path) as place:  # what a killed merge left in its own is swept
+            yield place
     finally:
-        shutil.rmtree(path / "model", ignore_errors=True)
         (path / "job.json").unlink(missing_ok=True)
         lock.release()
         if not any(path.iterdir()):  # else somebody else's files are in there
@@ -190,7 +217,9 @@ def _write_manifest(source: Path, target: Path, soul: Soul, changed: dict[str, A
         return
     manifest = json.loads((source / MANIFEST).read_text(encoding="utf-8"))
     manifest["tensors"] |= changed
-    manifest["totals"] |= {"file_bytes": (target / WEIGHTS).stat().st_size}
+    totals = manifest.get("totals")
+    size = (target / WEIGHTS).stat().st_size
+    manifest["totals"] = {**(totals if isinstance(totals, dict) else {}), "file_bytes": size}
     gains = hashlib.sha256(b"".join(soul.gains[name].tobytes() for name in sorted(soul.gains)))
     manifest["soul"] = {
         "base_name": soul.base_name, "base_sha256": soul.base_sha256, "gains_sha256": gains.hexdigest(),

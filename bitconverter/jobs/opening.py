@@ -8,7 +8,7 @@ from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.scratch import scratch_folder
-from bitconverter.model.hf_source import CONFIG, INDEX, SINGLE, lost_link
+from bitconverter.model.hf_source import CONFIG, INDEX, SINGLE, config_missing, lost_link
 
 MOST_THREADS = 256  # of the engine (native/src/engine.c)
 
@@ -30,13 +30,8 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
         what = lost_link(given / SINGLE)  # the download cache is full of links
         if what and not (given / INDEX).is_file():
             raise UserError("weights-missing", f"{what}. Download it into {given}.", file=SINGLE)
-        if not (given / CONFIG).is_file():
-            raise UserError(
-                "model-kind",
-                f"{given} is not a model folder: it has no {CONFIG}. Choose the folder that holds {CONFIG}, "
-                "which may be one inside of it.",
-                path=str(given),
-            )
+        if not (given / CONFIG).exists():
+            raise config_missing(given)
         yield given
         return
     if given.suffix.lower() != ".gguf":

@@ -251,12 +251,17 @@ def _roomier_drives(place: Path, needed: int) -> str:
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
     full = _real(out)
     why, code = "", "output"
+    fields = {"out": str(out)}
     if full == source:
         why = "The output folder is the source itself."
-    elif full.parent == full:
-        why = f"{full} is the root of a drive."
+    elif full.parent == full or os.path.ismount(full):
+        why, fields["root"] = f"{full} is the root of a drive.", str(full)
     elif source in full.parents:
         why = "The output folder lies inside the source."
+    elif not out.name:  # the finished folder could not take its place, and what is on the way would lie in it
+        why, fields["here"] = f"{full} is the folder that this command was started in.", str(full)
+    elif out.is_symlink() and out.is_dir():
+        why, fields["link"] = f"{out} is a link to {full}.", str(full)
     elif out.is_dir() and any(out.iterdir()):
         code = "output-exists"
         why = f"{out} exists and is not empty; nothing is overwritten."
@@ -265,7 +270,7 @@ def _bad_target(source: Path, out: Path) -> CheckItem | None:
         why = f"{out} is a file." if out.exists() else f"{out} is a link that leads nowhere."
     if not why:
         return None
-    return CheckItem(code, "error", f"{why} Choose another output folder.", {"out": str(out)})
+    return CheckItem(code, "error", f"{why} Choose another output folder.", fields)
 
 
 def _real(path: Path) -> Path:

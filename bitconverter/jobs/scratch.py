@@ -42,7 +42,8 @@ def temporary_folder() -> Path:
 def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
     """An empty folder, removed when the block ends: in `beside`, or where the system keeps temporary files.
 
-    What killed processes left there is swept first. Raises OSError.
+    What killed processes left there is swept first. Raises OSError; UserError("scratch-full") where what is written
+    there finds the disk full, whatever the block says about that.
     """
     parent = temporary_folder() if beside is None else beside
     sweep(parent)
@@ -51,8 +52,23 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         files = folder / "files"
         files.mkdir()
         yield files
+    except UserError as error:
+        if error.code in ("disk-full", "train-disk-full") and str(folder) in str(error):
+            raise _full(parent, beside is None) from error
+        raise
     finally:
         _remove(folder, lock)
+
+
+def _full(parent: Path, temporary: bool) -> UserError:
+    free = shutil.disk_usage(parent).free
+    elsewhere = ", or name a folder with more room in the variable TMPDIR," if temporary else ""
+    return UserError(
+        "scratch-full",
+        f"There is too little room in {parent} for files that are needed for a while ({free} bytes are free). "
+        f"Make room there{elsewhere} and start again.",
+        folder=str(parent), free=free,
+    )  # fmt: skip
 
 
 def sweep(parent: Path) -> int:

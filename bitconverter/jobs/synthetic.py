@@ -3,7 +3,6 @@
 import json
 import math
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ from bitconverter.format.weight_file import WeightFile, header_space
 from bitconverter.jobs.convert_files import with_quantization
 from bitconverter.jobs.convert_work import WEIGHTS
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.plan import DENSE, MAX_PLANES, TensorPlan, make_plan, stored_parts
 from bitconverter.model.shapes import SHAPES, config_of
 
@@ -56,25 +56,22 @@ class SyntheticJob:
                 f"A model is made with 1 to {MAX_PLANES} planes in the shape of {', '.join(SHAPES)}.",
             )
         out = Path(self.out)
-        if out.exists():
+        if os.path.lexists(out):
             raise UserError(
                 "benchmark", f"{out} is there already. Measure it without --synthetic, or name a new folder."
             )
-        partial = out.with_name(out.name + ".partial")
-        shutil.rmtree(partial, ignore_errors=True)
         try:
-            partial.mkdir(parents=True)
+            out.parent.mkdir(parents=True, exist_ok=True)
+            with scratch_folder(beside=out.parent) as place:
+                folder = place / "model"
+                folder.mkdir()
+                self._write(folder, ctx)
+                os.rename(folder, out)
         except OSError as error:
             raise UserError(
                 "benchmark",
                 f"The folder {out} cannot be made: {error.strerror or error}. Name one where you may write.",
             ) from error
-        try:
-            self._write(partial, ctx)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        os.rename(partial, out)
         sync_folder(out.parent)
         return self.out
 

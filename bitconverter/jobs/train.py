@@ -47,7 +47,8 @@ class TrainJob(TrainSettings):
         if ending is not None:
             record_of_killed(self, ctx, ending)
             return ending.result
-        _check(self)
+        check_settings(self)
+        _check_place(self)
         resumed = train_state.present(self.work_dir)
         run = TrainRun(self, ctx)
         run.place()
@@ -75,7 +76,8 @@ def _reached(run: TrainRun) -> tuple[int, int]:
     return run.state.step, len(run.state.checks)
 
 
-def _check(job: TrainJob) -> None:
+def check_settings(job: TrainJob) -> None:
+    """Raises UserError("train-setting") for one that no training can have."""
     words = [
         ("engine", job.engine, tuple(CLIPS)),
         ("objective", job.objective, OBJECTIVES),
@@ -114,6 +116,10 @@ def _check(job: TrainJob) -> None:
         raise _setting("labels", job.labels[0], "two or more words, or none")
     if not 0 <= job.seed < 2**53:
         raise _setting("seed", job.seed, "0 to 2^53 - 1")
+
+
+def _check_place(job: TrainJob) -> None:
+    """Raises UserError("output-exists") where something would be overwritten."""
     begun = train_state.checkpoints(job.work_dir).steps()
     if begun and begun[0] > 0:  # it may be killed behind the writing of its soul
         return

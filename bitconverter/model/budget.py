@@ -170,8 +170,14 @@ def _too_small(wish: Wish, given: int, least: int) -> UserError:
     what = "weight file" if wish.fit is None else "memory"
     return UserError(
         "size-small" if wish.fit is None else "fit-small",
-        f"A {what} of {given / GB:.2f} GB is too small for this model: even with one plane everywhere it takes "
-        f"{math.ceil(100 * least / GB) / 100:.2f} GB. Give at least that"
+        f"A {what} of {_told(given)} is too small for this model: even with one plane everywhere it takes "
+        f"{_told(least)}. Give at least that"
         + ("." if wish.fit is None else ", a shorter context, or another kind of KV cache."),
         given=given, least=least,
     )  # fmt: skip
+
+
+def _told(count: int) -> str:
+    """Bytes, rounded up: who gives what is told to be the least shall not be refused again."""
+    unit, name = (GB, "GB") if count >= GB else (10**6, "MB")
+    return f"{math.ceil(100 * count / unit) / 100:.2f} {name}"

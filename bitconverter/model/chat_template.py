@@ -103,7 +103,7 @@ def load_chat_template(folder: Path) -> ChatTemplate:
     if source is None:
         raise UserError(
             "no-chat-template",
-            f"{folder.name} has no chat template, so there is no telling how this model expects a "
+            f"{folder.absolute().name} has no chat template, so there is no telling how this model expects a "
             "conversation; it may be a base model, made for completing text. Put the chat_template.jinja of "
             "the model's publisher into its folder, or choose a model made for chat (-Instruct, -Chat).",
             folder=str(folder),

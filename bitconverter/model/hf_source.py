@@ -25,6 +25,7 @@ COPIED = (
     "vocab.json", "merges.txt", "generation_config.json", "chat_template.jinja", "chat_template.json",
 )  # fmt: skip
 _LICENCE = re.compile(r"(?i)^(licen[cs]e|copying|notice|use_policy|acceptable_use|copyright)[^/\\]*$")
+_LICENCE_FIELD = re.compile(r"(?m)^(license|license_name)[ \t]*:[ \t]*(.*(?:\n[ \t]*-[ \t].*)*)")
 _NUMBERED = re.compile(r"^(.+)-(\d{5})-of-(\d{5})\.safetensors$")
 
 
@@ -82,9 +83,10 @@ class HfSource:
             text = readme.read_text(encoding="utf-8", errors="replace")
             front = re.match(r"\A---\r?\n(.*?)\r?\n---", text, re.DOTALL)
             if front:
-                fields = dict(re.findall(r"(?m)^(license|license_name)\s*:\s*[\"']?([^\s\"'#]+)", front[1]))
-                if fields:
-                    return str(fields.get("license_name") or fields["license"])
+                fields = {name: _texts_of(value) for name, value in _LICENCE_FIELD.findall(front[1])}
+                named = fields.get("license_name") or fields.get("license")
+                if named:
+                    return named
         for entry in sorted(self.path.iterdir()):
             if entry.is_file() and _LICENCE.match(entry.name):
                 return f"see {entry.name}"
@@ -103,13 +105,7 @@ class HfSource:
     def _read_config(self) -> dict[str, Any]:
         path = self.path / CONFIG
         if not path.is_file():
-            ggufs = sorted(entry.name for entry in self.path.glob("*.gguf"))
-            hint = f" For a GGUF model choose the file itself: {ggufs[0]}." if ggufs else ""
-            raise UserError(
-                "config-missing",
-                f"{self.path} has no config.json, so it is not a Hugging Face model folder.{hint}",
-                folder=str(self.path),
-            )
+            raise config_missing(self.path)
         try:
             config = json.loads(path.read_text(encoding="utf-8-sig"))
         except (ValueError, RecursionError) as error:
@@ -205,11 +201,32 @@ class HfSource:
         self.problems.append(CheckItem(code, "error", message, fields))
 
 
+def _texts_of(value: str) -> str:
+    """A text of YAML, or a list of them, with commas between them; "" if there is none."""
+    lines = [
+        re.sub(r"(^|\s)#.*", "", line).strip().removeprefix("- ").strip("[]") for line in value.split("\n")
+    ]
+    parts = (part.strip().strip("\"'") for line in lines for part in line.split(","))
+    return ", ".join(part for part in parts if part)
+
+
 def _model_name(path: Path) -> str:
     """The folder's name; in the Hugging Face cache (models--OWNER--NAME/snapshots/HASH) that of the model."""
     if path.parent.name == "snapshots" and path.parent.parent.name.startswith("models--"):
         return path.parent.parent.name.split("--")[-1]
     return path.name
+
+
+def config_missing(folder: Path) -> UserError:
+    """For a folder that is no model; perhaps a .gguf file lies in it."""
+    ggufs = sorted(entry.name for entry in folder.glob("*.gguf"))
+    folders = "Choose the folder that holds config.json, which may be one inside of it."
+    hint = f"For a GGUF model choose the file itself: {ggufs[0]}." if ggufs else folders
+    return UserError(
+        "config-missing",
+        f"{folder} has no config.json, so it is not a Hugging Face model folder. {hint}",
+        folder=str(folder),
+    )
 
 
 def lost_link(path: Path) -> str:

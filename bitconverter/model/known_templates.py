@@ -55,7 +55,7 @@ def _own(tokenizer: Tokenizer) -> ChatTemplate:
         marks = f"; the marks of {name} are in its vocabulary" if name else ""
         raise UserError(
             "no-chat-template",
-            f"{tokenizer.folder.name} has no chat template, so there is no telling how this model expects a "
+            f"{tokenizer.folder.absolute().name} has no chat template, so there is no telling how this model expects a "
             "conversation; it may be a base model, made for completing text. Choose one of the well-known formats "
             f"({', '.join(KNOWN)}{marks}; on the command line with --template), or the chat_template.jinja of the "
             "model's publisher.",

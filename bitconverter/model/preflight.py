@@ -15,6 +15,7 @@ from bitconverter.model.source import CheckItem, Source, SourceTensor
 from bitconverter.model.tokenizer import read_json
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
+READ_HERE = ("tokenizer.json", *TOKENIZER_FILES)  # whatever is wrong with them
 FAMILIES = "Llama 2/3, Mistral, Qwen2, Qwen3 and SmolLM2"
 NAMED = 10  # defects of one kind that are named one by one
 
@@ -36,7 +37,7 @@ def check_source(
             items.append(_ok("bitnet", text))
     if info is not None:
         items += _tensors(source, info)
-    side_files, more = _side_files(source)
+    side_files, more = _side_files(source, need_tokenizer)
     items += more
     items += _tokenizer(side_files, info, need_tokenizer)
     damaged = _damaged(side_files, need_tokenizer)
@@ -149,11 +150,23 @@ def _unknown(name: str) -> CheckItem:
     )
 
 
-def _side_files(source: Source) -> tuple[dict[str, Any], list[CheckItem]]:
+def _side_files(source: Source, needed: bool) -> tuple[dict[str, Any], list[CheckItem]]:
     try:
-        return dict(source.side_files()), []
+        files = dict(source.side_files())
     except UserError as error:
-        return {}, [_error("tokenizer", str(error), **error.fields)]
+        return {}, [CheckItem("tokenizer", "error" if needed else "warning", str(error), error.fields)]
+    copied = [content for name, content in files.items() if name not in READ_HERE]
+    return files, [item for content in copied if isinstance(content, Path) for item in _unreadable(content)]
+
+
+def _unreadable(path: Path) -> list[CheckItem]:
+    """It is copied when all is converted: too late to be told."""
+    try:
+        with path.open("rb"):
+            return []
+    except OSError as error:
+        why = error.strerror or str(error)
+        return [_error("source-unreadable", f"{path} cannot be read: {why}.", path=str(path), why=why)]
 
 
 def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool) -> list[CheckItem]:
@@ -172,9 +185,15 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
         tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
     except Exception as error:  # the library raises bare Exception
         return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
-    size = tokenizer.get_vocab_size()
+    size = 1 + max(
+        tokenizer.get_vocab(with_added_tokens=True).values(), default=-1
+    )  # as Tokenizer.check_fits
     if info is not None and size > info.vocab_size:
-        text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}; they may not belong together."
+        text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}"
+        if needed:  # calibration, chat and evaluate would refuse it
+            text += ": they do not belong together. Copy tokenizer.json from the model's source again."
+            return [_error("tokenizer-mismatch", text, tokenizer=size, model=info.vocab_size)]
+        text += "; they may not belong together."
         return [CheckItem("tokenizer", "warning", text, {"tokens": size, "vocab_size": info.vocab_size})]
     return [_ok("tokenizer", f"Tokenizer with {size} tokens.", tokens=size)]
 

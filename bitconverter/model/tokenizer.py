@@ -99,7 +99,7 @@ class Tokenizer:
         if self.vocab_size > model_vocab:
             raise UserError(
                 "tokenizer-mismatch",
-                f"The tokenizer of {self.folder.name} has {self.vocab_size} tokens, the model only "
+                f"The tokenizer of {self.folder.absolute().name} has {self.vocab_size} tokens, the model only "
                 f"{model_vocab}: they do not belong together. Copy tokenizer.json from the model's source again.",
                 tokenizer=self.vocab_size,
                 model=model_vocab,
@@ -206,15 +206,15 @@ def _missing(folder: Path) -> UserError:
     if (folder / "tokenizer.model").is_file():
         return UserError(
             "no-tokenizer",
-            f"{folder.name} has its tokenizer only as tokenizer.model (SentencePiece), which is not read here. "
-            "Get the tokenizer.json of the same model (most publishers have it beside the weights), or make "
+            f"{folder.absolute().name} has its tokenizer only as tokenizer.model (SentencePiece), which is not read "
+            "here. Get the tokenizer.json of the same model (most publishers have it beside the weights), or make "
             'one with: python -c "from transformers import AutoTokenizer as T; '
             "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\".",
             folder=str(folder),
         )
     return UserError(
         "no-tokenizer",
-        f"{folder.name} has no tokenizer.json, so text cannot be turned into tokens. "
+        f"{folder.absolute().name} has no tokenizer.json, so text cannot be turned into tokens. "
         "Copy tokenizer.json and tokenizer_config.json from the model's source into the folder.",
         folder=str(folder),
     )

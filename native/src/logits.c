@@ -46,7 +46,8 @@ static void divergence_row(void *arg, int64_t row, int thread)
     for (int32_t i = 0; i < w->vocab; i++) {
         const double log_p = (double)p[i] - lse_p;
         const float probability = expf((float)log_p);
-        if (probability > 0.0f) kl += (double)probability * (log_p - ((double)q[i] - lse_q));
+        if (!(probability <= 0.0f)) /* one that is no number makes the sum none */
+            kl += (double)probability * (log_p - ((double)q[i] - lse_q));
     }
     w->kl[row] = kl;
 }

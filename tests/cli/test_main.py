@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_folders import edit_config
+from model_folders import edit_config, write_bpe, write_gguf
 
 from bitconverter import __version__
 from bitconverter.cli import texts
@@ -166,6 +166,34 @@ def test_check_converts_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
 
 
+def test_a_result_without_a_tokenizer_is_not_offered_for_a_chat(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = tmp_path / "source"
+    shutil.copytree(tiny_model, source)
+    words = [str(source), "--planes", "2", "--method", "fast", "--no-tokenizer"]
+    assert main(["convert", words[0], str(tmp_path / "with"), *words[1:]]) == 0
+    assert "bitconverter chat" in capsys.readouterr().out
+    (source / "tokenizer.json").unlink()
+    assert main(["convert", words[0], str(tmp_path / "without"), *words[1:]]) == 0
+    out = capsys.readouterr().out
+    assert "bitconverter chat" not in out and "bitconverter benchmark" in out
+
+
+def test_a_check_is_of_the_report_too(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which unpacks a .gguf: where there is no room for that, the check says so as the conversion does."""
+    path = tmp_path / "m.gguf"
+    write_gguf(tiny_model, path, metadata=lambda writer: write_bpe(writer, size=149))
+    monkeypatch.setattr("bitconverter.model.gguf_source.expanded_bytes", lambda *_: 10**18)
+    words = ["convert", str(path), str(tmp_path / "out"), "--check"]
+    assert main(words) == 0
+    assert "will not be compared" in capsys.readouterr().out
+    assert main([*words, "--no-report"]) == 0
+    assert "will not be compared" not in capsys.readouterr().out
+
+
 def test_evaluate_json_has_the_promised_keys(
     small: Path, tiny_model: Path, text: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -276,6 +304,46 @@ def test_every_line_of_standard_input_is_a_message(
     assert streams.err.count("tok/s") == 2
     assert texts.CHAT_RESET in streams.err
     assert "/dance" in streams.err
+
+
+def test_a_closed_standard_input_is_an_empty_one(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "stdin", None)  # what Python makes of a descriptor that is closed
+    words = ["chat", str(small), "--template", "plain", "--max-tokens", "2"]
+    assert main(words) == 0
+    monkeypatch.setattr(sys, "stdin", None)
+    assert main([*words, "--prompt", "-", "--quiet"]) == 0
+    assert "Traceback" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("verb", ["chat", "evaluate", "benchmark", "logits"])
+def test_a_folder_with_only_a_gguf_file_in_it_is_told_so(
+    verb: str, tmp_path: Path, text: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "downloaded"
+    folder.mkdir()
+    (folder / "model.Q4_K_M.gguf").write_bytes(b"GGUF")
+    more = {
+        "chat": ["-p", "Hi"],
+        "evaluate": ["--text", str(text)],
+        "logits": ["--ids", "1", "--out", "z.npy"],
+    }
+    assert main([verb, str(folder), *more.get(verb, [])]) == 1
+    assert "For a GGUF model choose the file itself: model.Q4_K_M.gguf" in capsys.readouterr().err
+
+
+def test_the_current_folder_is_called_by_its_name(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "モデル"
+    shutil.copytree(tiny_model, folder)
+    monkeypatch.chdir(folder)
+    assert main(["chat", ".", "--prompt", "Hi"]) == 1
+    assert "モデル has no chat template" in capsys.readouterr().err
+    (folder / "tokenizer.json").unlink()
+    assert main(["chat", ".", "--prompt", "Hi"]) == 1
+    assert "モデル has no tokenizer.json" in capsys.readouterr().err
 
 
 def test_a_terminal_without_the_characters_gets_question_marks(small: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -173,3 +174,65 @@ def test_a_check_tells_time_and_memory_and_trains_nothing(
     found = json.loads(capsys.readouterr().out)
     assert found["step"] > 0 and found["windows"] > 10 and found["layers"] == 2
     assert main(["runs"]) == 0 and "no.soul" not in capsys.readouterr().out
+
+
+def _rows(*lines: str) -> str:
+    return "\n".join([*(f'{{"prompt": "q{k}", "answer": "a{k}"}}' for k in range(30)), *lines])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("empty.txt", "", "empty.txt gives 0 window(s) of 24 tokens"),
+        ("short.txt", "hi", "short.txt gives 0 window(s) of 24 tokens"),
+        ("bad.jsonl", _rows('{"prompt": "x"}'), "bad.jsonl, line 31 cannot be learned: it has no answer."),
+        ("table.csv", "prompt,answer\nq,a\nr,b\n", "table.csv cannot be learned as it is: it is a table."),
+    ],
+)
+def test_a_check_refuses_what_the_training_would_in_the_same_words(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: str, says: str
+) -> None:
+    lesson = tmp_path / name
+    lesson.write_text(content, encoding="utf-8")
+    words = ["train", str(model), str(lesson), str(tmp_path / "a.soul"), "--window", "24", "--layers", "1"]
+    assert main([*words, "--check"]) == 1
+    checked = capsys.readouterr().err
+    assert says in checked
+    assert main(words) == 1
+    assert capsys.readouterr().err == checked
+
+
+def test_a_check_takes_what_the_training_takes(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, content in {"page.html": "<p>abcdefgh</p> " * 100, "rows.jsonl": _rows()}.items():
+        (tmp_path / name).write_text(content, encoding="utf-8")
+        words = [str(tmp_path / name), str(tmp_path / "a.soul"), "--window", "24", "--layers", "1", "--check"]
+        assert main(["train", str(model), *words]) == 0
+    assert "27 windows to learn from" in capsys.readouterr().out
+
+
+def test_a_check_of_a_pack_for_another_model_names_the_pack(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(_rows(), encoding="utf-8")
+    pack = str(tmp_path / "rows.u32")
+    assert main(["prepare", str(model), str(tmp_path / "rows.jsonl"), pack, "--window", "24"]) == 0
+    other = tmp_path / "other"
+    shutil.copytree(model, other)
+    text = (other / "tokenizer.json").read_text(encoding="utf-8")
+    (other / "tokenizer.json").write_text(text + "\n", encoding="utf-8")
+    capsys.readouterr()
+    assert main(["train", str(other), pack, str(tmp_path / "a.soul"), "--check"]) == 1
+    assert f"{pack} was prepared for a model with another tokenizer" in capsys.readouterr().err
+
+
+def test_a_check_refuses_a_setting_that_the_training_refuses(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "lesson.txt").write_text("abcdefgh " * 100, encoding="utf-8")
+    words = ["train", str(model), str(tmp_path / "lesson.txt"), str(tmp_path / "a.soul"), "--check"]
+    assert main([*words, "--window", "0"]) == 1
+    assert "window is 0, must be 2 to 1048576" in capsys.readouterr().err
+    assert main([*words, "--window", "100000"]) == 0  # as much as the model can hold: 128
+    assert "6 windows to learn from" in capsys.readouterr().out

@@ -25,6 +25,17 @@ def test_scores_and_divergences_are_numpys() -> None:
     np.testing.assert_allclose(logits_divergence(engine, p, p), 0, atol=1e-6)
 
 
+def test_what_is_no_number_diverges_from_everything() -> None:
+    """Else a model that gives none would be the best copy there is."""
+    engine, good = Engine(1), np.zeros((1, 70), np.float32)
+    for value in (np.nan, np.inf):
+        bad = good.copy()
+        bad[0, 3] = value
+        everything_bad = np.full_like(good, value)
+        for p, q in ((bad, good), (good, bad), (bad, bad), (everything_bad, everything_bad)):
+            assert not logits_divergence(engine, p, q)[0] < np.inf
+
+
 def test_wrong_shapes_and_targets_are_refused() -> None:
     engine, x = Engine(1), np.zeros((2, 5), np.float32)
     with pytest.raises(InvalidError, match="token 5"):

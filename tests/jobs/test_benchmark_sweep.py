@@ -126,7 +126,7 @@ def test_one_of_each_is_enough_and_none_is_refused(name: str, few: Callable[[int
 
 def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
     last = run_job(SweepJob(str(tmp_path)), lambda _: None, Cancel())
-    assert isinstance(last, Failed) and "is not a model folder" in str(last.error)
+    assert isinstance(last, Failed) and "is not a Hugging Face model folder" in str(last.error)
 
 
 def test_the_tokens_that_are_asked_for_are_decoded_in_every_row(tiny_model: Path) -> None:

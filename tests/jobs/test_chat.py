@@ -302,7 +302,7 @@ def test_a_folder_that_cannot_chat_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "several").mkdir()
     with pytest.raises(UserError, match="one inside of it") as caught:
         load(tmp_path / "several")
-    assert caught.value.code == "model-kind"
+    assert caught.value.code == "config-missing"
     model = make_folder(tmp_path / "model", template=None)
     with pytest.raises(UserError) as caught:
         load(model)

@@ -288,6 +288,27 @@ def test_a_lost_journal_is_said_and_nothing_is_trusted(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("kind", ["folder", "file"])
+def test_a_target_that_is_taken_meanwhile_is_left_alone_and_nothing_is_lost(
+    kind: str, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Note) and event.code == "verified":  # just before the rename
+            if kind == "folder":
+                out.mkdir()
+            (out / "mine" if kind == "folder" else out).write_text("mine", encoding="utf-8")
+
+    last = run_job(ConvertJob(str(source), str(out), method="fast"), emit, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError) and last.error.code == "output-came"
+    assert (out / "mine" if kind == "folder" else out).read_text(encoding="utf-8") == "mine"
+    out.rename(tmp_path / "moved")
+    last = run_job(ConvertJob(str(source), str(out), method="fast"), lambda _: None, Cancel())
+    assert isinstance(last, Finished) and last.result.resumed_tensors > 0
+    assert not (tmp_path / "out.partial").exists()
+
+
 def test_temporary_files_of_a_killed_process_get_into_no_result(source: Path, tmp_path: Path) -> None:
     out, name = tmp_path / "out", ".0123456789abcdef.bitconverter-tmp"
     stop_early(source, out)
@@ -315,6 +336,9 @@ def test_two_conversions_cannot_share_a_work_folder(source: Path, tmp_path: Path
     lock = FolderLock(Path(f"{out}.partial"))
     try:
         assert failure(source, out).code == "work-folder-busy"
+        assert (
+            failure(source, out, planes=2).code == "work-folder-busy"
+        )  # nothing to be removed, as for others
     finally:
         lock.release()
     convert(source, out)

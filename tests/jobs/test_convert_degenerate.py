@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from model_folders import edit_tensors, golden_copy
+from model_folders import edit_tensors, golden_copy, tensor_bytes
 from reference.model import read_tensors
 
 from bitconverter.engine import Engine, Model, Session
@@ -53,6 +53,12 @@ def zero(w: np.ndarray) -> np.ndarray:
 def test_a_matrix_of_zeros_stays_one(method: str, tmp_path: Path) -> None:
     notes = convert(source_with(tmp_path / "m", self_attn__v_proj=zero), tmp_path / "out", method)
     assert [note.fields for note in notes if note.code == "ternary"] == [{"matrices": 1}]
+
+
+def test_scales_beyond_f16_are_stored_without_a_word_of_warning(tmp_path: Path) -> None:
+    source = source_with(tmp_path / "m", embedding=lambda w: w * np.float32(1e30))
+    convert(source, tmp_path / "out", "fast")
+    assert tensor_bytes(tmp_path / "out" / "model.safetensors")["model.embed_tokens.scales"][0] == "F32"
 
 
 @pytest.mark.parametrize("method", ["diag", "full"])

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import shutil
 import sys
 import tempfile
@@ -229,6 +230,38 @@ def test_a_link_to_nothing_or_to_itself_is_no_target_and_no_source(source: Path,
         assert isinstance(last, Failed) and isinstance(last.error, UserError), last
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_link_to_a_folder_is_no_target_and_both_stay(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    link = tmp_path / "link"
+    link.symlink_to("empty")
+    (message,) = errors(report(source, link))
+    assert f"is a link to {tmp_path / 'empty'}" in message
+    last = run_job(ConvertJob(str(source), str(link), method="fast"), lambda _: None, Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+    assert link.is_symlink() and not any(link.iterdir()) and not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.skipif(not os.path.ismount("/proc"), reason="where Linux mounts things")
+def test_where_a_drive_is_mounted_is_no_target(source: Path) -> None:
+    (message,) = errors(report(source, Path("/proc")))
+    assert "/proc is the root of a drive" in message
+
+
+def test_the_current_folder_is_no_target_even_if_it_is_empty(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = tmp_path / "here"
+    here.mkdir()
+    monkeypatch.chdir(here)
+    for out in (".", ""):
+        last = run_job(ConvertJob(str(source), out, method="fast"), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and f"{here} is the folder that this command was started in" in str(
+            last.error
+        )
+    assert not any(here.iterdir())
+
+
 def test_too_little_space_is_said_with_both_numbers(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +309,17 @@ def test_a_source_that_is_not_there_is_one_item(tmp_path: Path) -> None:
     found = report(tmp_path / "無い", tmp_path / "out")
     assert [item.code for item in found.items] == ["source-missing"]
     assert not found.ok
+
+
+def test_a_gguf_tokenizer_that_cannot_be_rebuilt_matters_only_where_text_is_needed(
+    source: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    write_gguf(source, path, metadata=lambda writer: write_bpe(writer, pre="of next year"))
+    assert any("of next year" in message for message in errors(report(path)))
+    job = ConvertJob(str(path), str(tmp_path / "out"), need_tokenizer=False, method="fast")
+    last = run_job(job, lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
 
 
 def test_a_gguf_file_is_checked_too(source: Path, tmp_path: Path) -> None:
@@ -337,11 +381,19 @@ def test_preflight_reads_headers_only(source: Path, monkeypatch: pytest.MonkeyPa
     assert errors(report(source)) == []
 
 
-def test_a_tokenizer_with_more_tokens_than_the_model_is_a_warning(source: Path) -> None:
+@pytest.mark.parametrize("added", [{f"x{k}": 200 + k for k in range(9)}, {"one with a gap before it": 60000}])
+def test_a_tokenizer_with_ids_that_the_model_has_no_rows_for_is_refused_as_a_chat_would(
+    added: dict[str, int], source: Path
+) -> None:
     data = json.loads((source / "tokenizer.json").read_text(encoding="utf-8"))
-    data["model"]["vocab"].update({f"x{k}": 200 + k for k in range(9)})
+    data["model"]["vocab"].update(added)
     (source / "tokenizer.json").write_text(json.dumps(data), encoding="utf-8")
-    assert [item.level for item in report(source).items if item.code == "tokenizer"] == ["warning"]
+    (message,) = errors(report(source))
+    assert message.startswith(f"The tokenizer has {1 + max(added.values())} tokens, the model only ")
+    without_text = PreflightJob(str(source), None, need_tokenizer=False).run(
+        Context(lambda _: None, Cancel())
+    )
+    assert [i.level for i in without_text.items if i.code.startswith("tokenizer")] == ["warning"]
 
 
 def test_an_index_beside_one_weight_file_is_a_warning(source: Path, tmp_path: Path) -> None:
@@ -370,6 +422,21 @@ def test_a_damaged_file_for_chats_is_named_once(file: str, content: str, level: 
     found = [item for item in report(source).items if file in item.message and item.level != "ok"]
     assert [item.level for item in found] == [level], found
     assert "file" in found[0].fields or "reason" in found[0].fields
+
+
+def test_a_file_that_goes_along_and_cannot_be_read_is_named_before_the_work(
+    source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (source / "LICENSE").write_text("mine", encoding="utf-8")
+    open_file = Path.open
+
+    def refuse(path: Path, *args: Any, **kwargs: Any) -> Any:
+        if path.name == "LICENSE":
+            raise PermissionError(13, "Permission denied")
+        return open_file(path, *args, **kwargs)
+
+    monkeypatch.setattr(Path, "open", refuse)
+    assert errors(report(source)) == [f"{source / 'LICENSE'} cannot be read: Permission denied."]
 
 
 def test_a_template_in_another_file_that_does_not_parse_is_a_warning_with_the_reason(source: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
+from model_folders import edit_tensors
 from reference.converted import write_converted
 from reference.model import ReferenceModel
 
@@ -258,3 +259,15 @@ def test_cancelling_is_answered_between_two_comparisons(
     monkeypatch.setattr(evaluate, "logits_score", watched)
     assert isinstance(run_job(EvaluateJob(str(tiny_model), text), lambda _: None, cancel), Stopped)
     assert rows == [4]
+
+
+def test_a_model_that_gives_no_numbers_is_like_none_not_even_itself(
+    tiny_model: Path, tmp_path: Path, text: str
+) -> None:
+    broken = tmp_path / "broken"
+    shutil.copytree(tiny_model, broken)
+    edit_tensors(broken, lambda tensors: tensors["model.norm.weight"].fill(3e38))
+    for model, reference in ((broken, broken), (broken, tiny_model), (tiny_model, broken)):
+        result = result_of(EvaluateJob(str(model), text, str(reference), threads=1))
+        assert result.kl is not None and not result.kl < math.inf
+        assert result.top1 == 0

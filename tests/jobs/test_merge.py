@@ -1,6 +1,8 @@
 """MergeJob: the merged model predicts what training measured, and only on the model it was made for."""
 
+import errno
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,8 @@ from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.soul_file import Soul, read_soul, soul_bytes, weights_hash
+from bitconverter.format.weight_file import disk_full
+from bitconverter.jobs import merge
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Progress, Stopped, run_job
@@ -115,6 +119,59 @@ def test_what_is_missing_or_in_the_way_is_said(trained: Path, tmp_path: Path) ->
     (out / "mine").touch()
     assert error_of(MergeJob(model, soul, str(out))).code == "output-exists"
     assert (out / "mine").exists()
+    if os.name != "nt":  # links need a privilege there
+        (tmp_path / "link").symlink_to(tmp_path / "nowhere")
+        assert error_of(MergeJob(model, soul, str(tmp_path / "link"))).code == "output-exists"
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tensors": {}}', '{"tensors": {}, "files": {}, "totals": 1}'])
+def test_a_manifest_that_says_nothing_is_named_or_left_out_of_account(
+    text: str, trained: Path, tmp_path: Path
+) -> None:
+    model, out = tmp_path / "model", tmp_path / "out"
+    shutil.copytree(trained / "model", model)
+    (model / "manifest.json").write_text(text, encoding="utf-8")
+    last = run_job(MergeJob(str(model), str(trained / "a.soul"), str(out)), lambda _: None, Cancel())
+    if isinstance(last, Failed):
+        assert isinstance(last.error, UserError) and last.error.code == "manifest-damaged", last
+        assert not out.exists() and not (tmp_path / "out.partial").exists()
+    else:
+        assert json.loads((out / "manifest.json").read_text(encoding="utf-8"))["totals"]["file_bytes"] > 0
+
+
+def test_a_target_inside_of_the_model_is_refused(trained: Path, tmp_path: Path) -> None:
+    """It would copy its own work folder into itself."""
+    model = tmp_path / "model"
+    shutil.copytree(trained / "model", model)
+    before = sorted(model.rglob("*"))
+    error = error_of(MergeJob(str(model), str(trained / "a.soul"), str(model / "deep" / "merged")))
+    assert error.code == "merge-inside" and sorted(p for p in model.rglob("*") if p.name != "deep") == before
+
+
+@pytest.mark.parametrize("where", ["_copy_weights", "_copy_others"])
+def test_a_full_disk_leaves_nothing_and_promises_nothing(
+    where: str, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise (
+            disk_full(tmp_path)
+            if where == "_copy_weights"
+            else OSError(errno.ENOSPC, "No space left on device")
+        )
+
+    monkeypatch.setattr(merge, where, full)
+    error = error_of(MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")))
+    assert error.code == "merge-full" and "where it stopped" not in str(error)
+    assert not any(tmp_path.iterdir())
+
+
+def test_somebody_elses_files_in_the_work_folder_stay(trained: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "out.partial" / "model" / "mine.txt"
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine", encoding="utf-8")
+    finish(MergeJob(str(trained / "model"), str(trained / "a.soul"), str(tmp_path / "out")))
+    assert mine.read_text(encoding="utf-8") == "mine"
+    assert [path.name for path in (tmp_path / "out.partial").iterdir()] == ["model"]
 
 
 def test_cancelled_it_leaves_nothing_and_can_be_done_again(trained: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from bitconverter.format.atomic import replacing
+from bitconverter.format.errors import UserError
+from bitconverter.format.weight_file import disk_full
 from bitconverter.jobs import scratch
 from bitconverter.jobs.job import Cancel, Context
 from bitconverter.jobs.scratch import PREFIX, SweepJob, scratch_folder, sweep
@@ -161,3 +163,20 @@ def test_a_sweep_writes_nothing_to_find_its_place(tmp_path: Path) -> None:
         capture_output=True, text=True, encoding="utf-8",
     )  # fmt: skip
     assert (done.stdout, done.stderr) == ("[]\n", "")
+
+
+def test_a_full_disk_under_temporary_files_is_told_as_that(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing goes on where it stopped, and the file that could not be written is gone when it is read of."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for beside, hint in ((None, True), (tmp_path, False)):
+        with pytest.raises(UserError) as caught, scratch_folder(beside) as place:
+            raise disk_full(place / "model")
+        assert caught.value.code == "scratch-full" and str(tmp_path) in str(caught.value)
+        assert ("TMPDIR" in str(caught.value)) == hint
+        assert "scratch-" not in str(caught.value) and "where it stopped" not in str(caught.value)
+    with pytest.raises(UserError) as caught, scratch_folder():
+        raise disk_full(tmp_path / "somewhere else")
+    assert caught.value.code == "disk-full"
+    assert not any(tmp_path.iterdir())

@@ -50,5 +50,23 @@ def test_what_is_there_stays_and_a_stop_leaves_nothing(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
+def test_an_unfinished_conversion_to_the_same_name_stays(tmp_path: Path) -> None:
+    """It may hold hours of work, and lies where this job once made its own folder."""
+    journal = tmp_path / "random.partial" / "journal.jsonl"
+    journal.parent.mkdir()
+    journal.write_text("hours of work", encoding="utf-8")
+    made(tmp_path / "random", 1)
+    assert journal.read_text(encoding="utf-8") == "hours of work"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["random", "random.partial"]
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "new", tmp_path / ("x" * 300) / "new"):
+        last = run_job(SyntheticJob(str(out), "135m", 1, layers=1), lambda _: None, Cancel())
+        assert isinstance(last, Failed) and isinstance(last.error, UserError), last
+        assert f"The folder {out} cannot be made" in str(last.error)
+
+
 def test_the_command_line_knows_the_shapes() -> None:
     assert arguments.SHAPES == SHAPES

@@ -2,11 +2,13 @@
 
 import json
 import math
+import re
 from typing import Any
 
 import pytest
 from conftest import GOLDEN
 
+from bitconverter.cli.arguments import byte_count
 from bitconverter.engine import Engine, Model, ModelInfo, Session, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.model.budget import GB, PRESETS, PROGRAM, Fit, Wish, overhead_bytes, planned, session_bytes
@@ -88,6 +90,17 @@ def test_what_cannot_be_is_refused(wish: Wish, code: str) -> None:
         least = caught.value.fields["least"]
         again = Wish(size=least) if wish.size else Wish(fit=Fit(least))
         assert bits_of(planned(LARGE_INFO, again, {})) < 1.7
+
+
+@pytest.mark.parametrize("info", [SMALL_INFO, LARGE_INFO], ids=["135M", "8B"])
+def test_the_least_size_as_it_is_told_is_enough_and_hardly_more(info: ModelInfo) -> None:
+    with pytest.raises(UserError) as caught:
+        planned(info, Wish(size=10**6), {})
+    given, told = re.findall(r"[\d.]+ [MG]B", str(caught.value))
+    assert byte_count(given.replace(" ", "")) == 10**6
+    least = byte_count(told.replace(" ", ""))
+    assert bits_of(planned(info, Wish(size=least), {})) < 1.7
+    assert caught.value.fields["least"] <= least < 1.01 * caught.value.fields["least"]
 
 
 def test_source_bytes_of_dense_tensors_count() -> None:

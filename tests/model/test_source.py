@@ -62,6 +62,25 @@ def test_shards_without_an_index_are_counted_by_their_names(folder: Path) -> Non
     assert [message.split(" ")[0] for message in messages] == [files[2], files[4]]
 
 
+@pytest.mark.parametrize(
+    ("front", "licence"),
+    [
+        ("license: mit", "mit"),
+        ("license:\n- apache-2.0\n- mit", "apache-2.0, mit"),
+        ("license: [apache-2.0, mit]", "apache-2.0, mit"),
+        ("license:\nlanguage: en", None),
+        ("license: # to be decided\nlanguage:\n- en", None),
+        ('license: other\nlicense_name: "The Licence of X"  # see below', "The Licence of X"),
+        ("license_name: 'x-1'\nlicense: other\nlicense_link: LICENSE", "x-1"),
+    ],
+)
+def test_the_licence_of_the_front_matter_is_what_yaml_says(
+    folder: Path, front: str, licence: str | None
+) -> None:
+    (folder / "README.md").write_text(f"---\n{front}\ntags:\n- x\n---\n# A model\n", encoding="utf-8")
+    assert HfSource(folder).licence() == licence
+
+
 def test_the_licence_is_found_in_the_front_matter_or_beside_it(folder: Path) -> None:
     assert HfSource(folder).licence() is None
     (folder / "LICENSE.txt").write_text("...", encoding="utf-8")
