@@ -12,7 +12,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import WEIGHT_DTYPES
 from bitconverter.model import bitnet, names
 from bitconverter.model.source import CheckItem, Source, SourceTensor
-from bitconverter.model.tokenizer import read_json
+from bitconverter.model.tokenizer import read_json, rows_needed
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 READ_HERE = ("tokenizer.json", *TOKENIZER_FILES)  # whatever is wrong with them
@@ -185,9 +185,7 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
         tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
     except Exception as error:  # the library raises bare Exception
         return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
-    size = 1 + max(
-        tokenizer.get_vocab(with_added_tokens=True).values(), default=-1
-    )  # as Tokenizer.check_fits
+    size = rows_needed(tokenizer)  # as Tokenizer.check_fits
     if info is not None and size > info.vocab_size:
         text = f"The tokenizer has {size} tokens, the model only {info.vocab_size}"
         if needed:  # calibration, chat and evaluate would refuse it

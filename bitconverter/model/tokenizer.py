@@ -20,6 +20,8 @@ _CLASS_TOKENS = {
     "LlamaTokenizer": {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>"},
     "Qwen2Tokenizer": {"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"},
 }
+# Added by many who trained a model further (Llama 2 has none), often without a row in the model: no text has it.
+_PADDING = {"<pad>", "<PAD>", "[PAD]", "<|pad|>", "<|padding|>"}
 _SIZE_LIMIT = 256 << 20  # bytes of a JSON file; the largest real tokenizer.json has about 35 MB
 
 
@@ -58,6 +60,13 @@ def special_tokens(folder: Path) -> dict[str, str]:
     return {name: text for name, text in texts.items() if isinstance(text, str)}
 
 
+def rows_needed(tokenizer: tokenizers.Tokenizer) -> int:
+    """One more than the largest id that text can come to; a token that only fills batches does not count."""
+    fillers = {i for i, t in tokenizer.get_added_tokens_decoder().items() if t.content in _PADDING}
+    ids = tokenizer.get_vocab(with_added_tokens=True).values()
+    return 1 + max((i for i in ids if i not in fillers), default=-1)
+
+
 class Tokenizer:
     """Text to ids and back. Immutable; safe to use from several threads."""
 
@@ -92,16 +101,17 @@ class Tokenizer:
         return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values(), default=-1)
 
     def check_fits(self, model_vocab: int) -> None:
-        """Raises UserError("tokenizer-mismatch") when it can make ids that the model has no row for.
+        """Raises UserError("tokenizer-mismatch") when text can come to ids that the model has no row for.
 
         (A model may well have more rows than the tokenizer has ids: padding.)
         """
-        if self.vocab_size > model_vocab:
+        needed = rows_needed(self._tokenizer)
+        if needed > model_vocab:
             raise UserError(
                 "tokenizer-mismatch",
-                f"The tokenizer of {self.folder.absolute().name} has {self.vocab_size} tokens, the model only "
+                f"The tokenizer of {self.folder.absolute().name} has {needed} tokens, the model only "
                 f"{model_vocab}: they do not belong together. Copy tokenizer.json from the model's source again.",
-                tokenizer=self.vocab_size,
+                tokenizer=needed,
                 model=model_vocab,
             )
 

@@ -118,6 +118,23 @@ def test_a_tokenizer_must_not_be_larger_than_the_model(folder: Path) -> None:
     assert caught.value.fields == {"tokenizer": 259, "model": 258}
 
 
+def test_a_token_that_only_fills_batches_needs_no_row(folder: Path) -> None:
+    """Many models that grew out of Llama 2 have such a one, and no more rows than before."""
+    data = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    more = {**data["added_tokens"][0], "id": 259, "content": "[PAD]", "special": True}
+    write(folder, "tokenizer.json", {**data, "added_tokens": [*data["added_tokens"], more]})
+    tokenizer = Tokenizer(folder)
+    tokenizer.check_fits(259)
+    assert 259 not in tokenizer.encode("a [pad] of paper", add_special_tokens=True)
+    write(
+        folder,
+        "tokenizer.json",
+        {**data, "added_tokens": [*data["added_tokens"], {**more, "content": "<|im_end|>"}]},
+    )
+    with pytest.raises(UserError, match="260"):
+        Tokenizer(folder).check_fits(259)
+
+
 def test_a_missing_tokenizer_is_said_with_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="tokenizer") as caught:
         Tokenizer(tmp_path)
