@@ -43,6 +43,10 @@ from bitconverter.model.source import Source
 
 F32 = npt.NDArray[np.float32]
 
+# How much more the first token of a window counts than another. All that follow look at it (an "attention sink", Xiao
+# et al. 2023), so its errors reach all of them.
+FIRST_TOKEN = 8.0
+
 # how a layer's time goes, for the progress
 MOMENTS_SHARE, FORWARD_SHARE = 0.35, 0.15
 
@@ -84,10 +88,9 @@ class Calibrator:
         done = 0.0
         for input_name in CAPTURES:
             readers = {key: name for key, (name, of) in MATRICES.items() if of == input_name}
-            moments, dead = self._moments(number, block, input_name)
+            curvature, dead = self._curvature(number, block, input_name)
             done += MOMENTS_SHARE / len(CAPTURES)
             tell(done)
-            curvature = moments.curvature(self._cancel.check)
             self._note(prefix + next(iter(readers.values())), curvature, dead)
             for key, name in readers.items():
                 plan = plans[prefix + name + ".weight"]
@@ -106,7 +109,7 @@ class Calibrator:
         tell(1.0)
         return fitted
 
-    def _moments(self, number: int, block: Block, name: str) -> tuple[Moments, int]:
+    def _curvature(self, number: int, block: Block, name: str) -> tuple[Curvature, int]:
         """Of one input of the layer, with its matrices as they are set now; and how many of its entries are always
         zero, which the rotation would hide."""
         moments = Moments(block.widths[name])
@@ -114,10 +117,12 @@ class Calibrator:
         for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)
             alive |= inputs.any(axis=0)
-            moments.add(rotated(self._engine, inputs, self._seed, number), self._pool)
+            turned = rotated(self._engine, inputs, self._seed, number)
+            turned[:: self.x.shape[1]] *= np.float32(FIRST_TOKEN**0.5)
+            moments.add(turned, self._pool)
         if not moments.finite:
             raise overflow(number)
-        return moments, int((~alive).sum())
+        return moments.curvature(self._cancel.check), int((~alive).sum())
 
     def _fit(self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature) -> Fitted:
         planes, scales, exact = weighted_start(

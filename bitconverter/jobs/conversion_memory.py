@@ -16,9 +16,9 @@ from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges
 
 WORK = 30 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
-FACTOR_BYTES = (
-    48  # of an entry of H while it is factored: sums, scaled, factor and inverse in f64, h and u in f32
-)
+# Of an entry of H, all in f32: its sum; h and u of a block that is ready; of the one that is factored h, the factor,
+# its inverse and what two halves of that are made of.
+SUM_BYTES, READY_BYTES, FACTOR_BYTES = 4, 8, 14
 FIT_BYTES = (
     18  # of a weight of the matrix that is rounded: itself twice in f32, its integers, what they are tried on
 )
@@ -43,10 +43,14 @@ def peak_bytes(
     layer = stored * _layer_weights(info)
     inputs = 4 * CHUNK_TOKENS * sum(_widths(info)) + forward_bytes(info, max(window, GROUP))
     back = backward_bytes(info, CHUNK_TOKENS, window)
-    rounding = windows * hidden + layer + max(_fit(info) + _factor(info), inputs)
+    entries = [_block_entries(width) for width in _widths(info)]
+    ready = READY_BYTES * max(sum(blocks) for blocks in entries)
+    sums = SUM_BYTES * max(sum(blocks) for blocks in entries)
+    rounding = windows * hidden + layer + max(_fit(info) + ready, _factor(info), inputs + sums)
     stages.append(rounding)
     if measured:
-        moments = 8 * sum(_block_entries(width) for width in _widths(info))
+        # all inputs' sums, while the first is factored
+        moments = SUM_BYTES * sum(sum(blocks) for blocks in entries) + FACTOR_BYTES * entries[0][-1]
         stages.append(
             windows * 8 * window + 2 * measured * hidden + layer + inputs + back
             + max(moments, _factor(info), head_bytes(info, info.vocab_size))
@@ -75,10 +79,10 @@ def _fit(info: ModelInfo) -> int:
 
 
 def _factor(info: ModelInfo) -> int:
-    """Of the widest input's H."""
-    return FACTOR_BYTES * max(_block_entries(width) for width in _widths(info))
+    """Of the widest input's H: its last block is factored, the others are ready."""
+    blocks = max((_block_entries(width) for width in _widths(info)), key=sum)
+    return SUM_BYTES * sum(blocks) + READY_BYTES * sum(blocks[:-1]) + FACTOR_BYTES * blocks[-1]
 
 
-def _block_entries(width: int) -> int:
-    edges = block_edges(width)
-    return max((b - a) ** 2 for a, b in itertools.pairwise(edges)) * (1 if len(edges) == 2 else 2)
+def _block_entries(width: int) -> list[int]:
+    return [(b - a) ** 2 for a, b in itertools.pairwise(block_edges(width))]

@@ -1,23 +1,25 @@
 """What calibration knows of a matrix's input: H = sum of x x' over the calibration tokens, x rotated.
 
 The error of a rounded row, e = w - scale q, costs e' H e on the calibration text. H is kept as blocks on the
-diagonal: one for inputs of up to MAX_BLOCK entries, else one per WIDE_BLOCK of them, so that a wide matrix's H
-fits into memory.
+diagonal: one for inputs of up to MAX_BLOCK entries, else as many equal ones as it takes, so that a wide matrix's H
+fits into memory. All of it is f32: what that loses is far below the damping.
 """
 
-from collections.abc import Callable, Iterable
+import itertools
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 
 F32 = npt.NDArray[np.float32]
-F64 = npt.NDArray[np.float64]
 
-MAX_BLOCK = 4096
-WIDE_BLOCK = 2048  # a multiple of the rotation's Hadamard blocks in such inputs, or a part of one
-PIECE = 1024  # tokens that are summed in float32 before they are added in float64
+MAX_BLOCK = 9216
+BLOCK_STEP = 128  # blocks but the last are a multiple of it
+PIECE = 1024  # tokens that are summed at a time
+TILE = 256  # rows of H that a thread sums at a time
 DAMPING = 0.03  # of the mean diagonal
 MORE_DAMPING = 10.0  # the factor, while H + damping is not positive definite
 
@@ -48,9 +50,9 @@ class Curvature:
 
 def block_edges(cols: int) -> list[int]:
     """Where the diagonal blocks of an input of `cols` entries begin, and the end."""
-    if cols <= MAX_BLOCK:
-        return [0, cols]
-    return [*range(0, cols, WIDE_BLOCK), cols]
+    parts = -(-cols // MAX_BLOCK)
+    width = -(-cols // (parts * BLOCK_STEP)) * BLOCK_STEP
+    return [*range(0, cols, width), cols] if parts > 1 else [0, cols]
 
 
 class Moments:
@@ -58,16 +60,15 @@ class Moments:
 
     def __init__(self, cols: int) -> None:
         self._edges = block_edges(cols)
-        self._sums = [np.zeros((b - a, b - a)) for a, b in zip(self._edges, self._edges[1:], strict=False)]
+        # from the diagonal on, by tiles of rows; what lies before it is zero
+        self._sums = [np.zeros((b - a, b - a), np.float32) for a, b in itertools.pairwise(self._edges)]
         self.tokens = 0
 
     def add(self, x: F32, pool: Executor) -> None:
-        """x f32 [tokens, cols], rotated. Pieces of tokens in parallel, added in their order."""
+        """x f32 [tokens, cols], rotated. Tiles of H in parallel; each adds the pieces of tokens in their order."""
         for k, total in enumerate(self._sums):
-            a, b = self._edges[k], self._edges[k + 1]
-            pieces = [np.ascontiguousarray(x[t : t + PIECE, a:b]) for t in range(0, len(x), PIECE)]
-            for partial in _in_waves(pool, _products, pieces):
-                total += partial
+            part = np.ascontiguousarray(x[:, self._edges[k] : self._edges[k + 1]])
+            list(pool.map(partial(_add_tile, total, part), range(0, len(total), TILE)))
         self.tokens += len(x)
 
     @property
@@ -80,12 +81,12 @@ class Moments:
         ArithmeticError where the sums are not finite."""
         if not self.finite:
             raise ArithmeticError("the sums of the inputs' products are not finite")
-        diagonals = [np.diagonal(total).copy() for total in self._sums]
-        mean = float(np.concatenate(diagonals).mean()) or 1.0
+        diagonals = np.concatenate([np.diagonal(total) for total in self._sums])
+        mean = float(diagonals.mean(dtype=np.float64)) or 1.0
         damping, k = DAMPING, 0
         blocks: list[Block] = []
         while k < len(self._sums):
-            made = _factor(self._sums[k] / mean, damping, self._edges[k], self._edges[k + 1], check)
+            made = self._factored(k, mean, damping, check)
             if made is None:  # begin again: one damping for all blocks
                 damping, blocks, k = damping * MORE_DAMPING, [], 0
                 continue
@@ -93,46 +94,56 @@ class Moments:
             k += 1
         return Curvature(tuple(blocks), damping, mean / max(1, self.tokens))
 
+    def _factored(self, k: int, mean: float, damping: float, check: Callable[[], None]) -> Block | None:
+        """Block k; None where it cannot be factored with so little damping."""
+        total = self._sums[k]
+        diagonal = np.diagonal(total) / np.float32(mean)
+        diagonal = np.where(
+            diagonal > 0, diagonal, 1
+        )  # a dead input has no cost that is known: an average one
+        h = total / np.float32(mean)
+        _mirror(h)
+        np.fill_diagonal(h, diagonal + np.float32(damping))
+        u = _factor(h, check)
+        return None if u is None else Block(self._edges[k], self._edges[k + 1], h, u)
 
-def _products(piece: F32) -> F32:
-    """What leaves the numbers here is seen in `finite`."""
+
+def _add_tile(total: F32, x: F32, first: int) -> None:
+    """TILE rows of the sums from `first` on, from the tile's first column on. What leaves the numbers here is seen in
+    `finite`."""
+    rows = slice(first, first + TILE)
     with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(piece.T @ piece, np.float32)
+        for start in range(0, len(x), PIECE):
+            piece = x[start : start + PIECE]
+            total[rows, first:] += piece[:, rows].T @ piece[:, first:]
 
 
-def _factor(h: F64, damping: float, start: int, stop: int, check: Callable[[], None]) -> Block | None:
-    """One block of an H whose mean diagonal is 1; None where it cannot be factored with so little damping."""
-    n = len(h)
-    diagonal = np.diagonal(h)
-    dead = np.flatnonzero(diagonal <= 0)
-    h[dead, dead] = 1.0  # such an input: no cost is known, so it is treated as an average one
-    h[np.arange(n), np.arange(n)] += damping
+def _mirror(h: F32) -> None:
+    """Below the diagonal what is above it; by tiles, in which both are there already."""
+    for first in range(0, len(h), TILE):
+        h[first + TILE :, first : first + TILE] = h[first : first + TILE, first + TILE :].T
+
+
+def _factor(h: F32, check: Callable[[], None]) -> F32 | None:
+    """u f32 upper triangular with u' u = h^-1; None where h is not positive definite enough."""
     try:
         # J h J = m m' with J the reversal and m lower; then u = J m^-1 J is upper and u' u = h^-1.
         m = np.linalg.cholesky(h[::-1, ::-1])
-        u = _inverse_of_lower(np.asarray(m, np.float64), check)[::-1, ::-1]
+        u = _inverse_of_lower(m, check)[::-1, ::-1]
     except np.linalg.LinAlgError:
         return None
-    if not np.isfinite(u).all():
-        return None
-    return Block(start, stop, h.astype(np.float32), np.ascontiguousarray(u, dtype=np.float32))
+    return np.ascontiguousarray(u) if np.isfinite(u).all() else None
 
 
-def _inverse_of_lower(m: F64, check: Callable[[], None]) -> F64:
+def _inverse_of_lower(m: F32, check: Callable[[], None]) -> F32:
     """The inverse of a lower triangular matrix, by halves: numpy has no triangular solver."""
     check()
     n = len(m)
     if n <= 64:
-        return np.asarray(np.linalg.inv(m), np.float64)
+        return np.asarray(np.linalg.inv(m), np.float32)
     k = n // 2
     out = np.zeros_like(m)
     out[:k, :k] = _inverse_of_lower(m[:k, :k], check)
     out[k:, k:] = _inverse_of_lower(m[k:, k:], check)
     out[k:, :k] = -(out[k:, k:] @ m[k:, :k]) @ out[:k, :k]
     return out
-
-
-def _in_waves(pool: Executor, function: Callable[[F32], F32], pieces: list[F32]) -> Iterable[F32]:
-    """function of every piece, in order; a few at a time, because the results are large."""
-    for start in range(0, len(pieces), 4):
-        yield from pool.map(function, pieces[start : start + 4])

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from model_folders import edit_tensors, golden_copy, write_gguf
 from bitconverter import engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
-from bitconverter.jobs import calibration_state
+from bitconverter.jobs import calibrate, calibration_state
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.model.source import open_source
@@ -107,6 +108,33 @@ def test_the_calibrated_rounding_costs_less_on_its_text_than_its_start(
     assert sum(e["relative_output_error"] for e in matrices) < 0.9 * sum(
         e["relative_start_error"] for e in matrices
     )
+
+
+def test_the_first_token_of_each_window_counts_more(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What H is summed from, beside the inputs that the engine gives for the same windows."""
+    seen: list[np.ndarray] = []
+    plain: list[np.ndarray] = []
+    add, rotated = calibrate.Moments.add, calibrate.rotated
+
+    def counted_too(sums: calibrate.Moments, x: np.ndarray, pool: ThreadPoolExecutor) -> None:
+        seen.append(x.copy())
+        add(sums, x, pool)
+
+    def kept(*words: Any) -> np.ndarray:
+        turned = rotated(*words)
+        plain.append(turned.copy())
+        return turned
+
+    monkeypatch.setattr(calibrate.Moments, "add", counted_too)
+    monkeypatch.setattr(calibrate, "rotated", kept)
+    convert(source, tmp_path / "out", planes=2)
+    assert len(seen) == len(plain) == 2 * 4  # layers, inputs
+    weights = np.ones((6, 128))
+    weights[:, 0] = calibrate.FIRST_TOKEN
+    for counted, inputs in zip(seen, plain, strict=True):
+        np.testing.assert_allclose(counted, inputs * np.sqrt(weights).reshape(-1, 1), rtol=1e-6)
 
 
 def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tmp_path: Path) -> None:
