@@ -1,8 +1,8 @@
 """What calibration knows of a matrix's input: H = sum of x x' over the calibration tokens, x rotated.
 
 The error of a rounded row, e = w - scale q, costs e' H e on the calibration text. H is kept as blocks on the
-diagonal: one for inputs of up to MAX_BLOCK entries, else as many equal ones as it takes, so that a wide matrix's H
-fits into memory. All of it is f32: what that loses is far below the damping.
+diagonal: one for inputs of up to MAX_BLOCK entries, else equal ones of at most WIDE_BLOCK, so that the H of a large
+model's wide matrix fits into memory. All of it is f32: what that loses is far below the damping.
 """
 
 import itertools
@@ -17,6 +17,7 @@ import numpy.typing as npt
 F32 = npt.NDArray[np.float32]
 
 MAX_BLOCK = 9216
+WIDE_BLOCK = 4864
 BLOCK_STEP = 128  # blocks but the last are a multiple of it
 PIECE = 1024  # tokens that are summed at a time
 TILE = 256  # rows of H that a thread sums at a time
@@ -50,9 +51,11 @@ class Curvature:
 
 def block_edges(cols: int) -> list[int]:
     """Where the diagonal blocks of an input of `cols` entries begin, and the end."""
-    parts = -(-cols // MAX_BLOCK)
+    if cols <= MAX_BLOCK:
+        return [0, cols]
+    parts = -(-cols // WIDE_BLOCK)
     width = -(-cols // (parts * BLOCK_STEP)) * BLOCK_STEP
-    return [*range(0, cols, width), cols] if parts > 1 else [0, cols]
+    return [*range(0, cols, width), cols]
 
 
 class Moments:
@@ -126,24 +129,27 @@ def _mirror(h: F32) -> None:
 
 def _factor(h: F32, check: Callable[[], None]) -> F32 | None:
     """u f32 upper triangular with u' u = h^-1; None where h is not positive definite enough."""
+    # J h J = m m' with J the reversal and m lower; then u = J m^-1 J is upper and u' u = h^-1.
+    inverse = np.zeros_like(h)
     try:
-        # J h J = m m' with J the reversal and m lower; then u = J m^-1 J is upper and u' u = h^-1.
-        m = np.linalg.cholesky(h[::-1, ::-1])
-        u = _inverse_of_lower(m, check)[::-1, ::-1]
+        _invert_factor(h[::-1, ::-1].copy(), inverse, check)
     except np.linalg.LinAlgError:
         return None
-    return np.ascontiguousarray(u) if np.isfinite(u).all() else None
+    u = np.ascontiguousarray(inverse[::-1, ::-1])
+    return u if np.isfinite(u).all() else None
 
 
-def _inverse_of_lower(m: F32, check: Callable[[], None]) -> F32:
-    """The inverse of a lower triangular matrix, by halves: numpy has no triangular solver."""
+def _invert_factor(a: F32, out: F32, check: Callable[[], None]) -> None:
+    """out [n, n] = m^-1, lower triangular, where m m' = a, the Cholesky factor; a is destroyed. By halves, so that
+    nearly all of it is matrix products: m = [[m1, 0], [b, m2]] with b = a21 m1^-T and m2 m2' = a22 - b b'."""
     check()
-    n = len(m)
+    n = len(a)
     if n <= 64:
-        return np.asarray(np.linalg.inv(m), np.float32)
+        out[:] = np.linalg.inv(np.linalg.cholesky(a))
+        return
     k = n // 2
-    out = np.zeros_like(m)
-    out[:k, :k] = _inverse_of_lower(m[:k, :k], check)
-    out[k:, k:] = _inverse_of_lower(m[k:, k:], check)
-    out[k:, :k] = -(out[k:, k:] @ m[k:, :k]) @ out[:k, :k]
-    return out
+    _invert_factor(a[:k, :k], out[:k, :k], check)
+    below = a[k:, :k] @ out[:k, :k].T
+    a[k:, k:] -= below @ below.T
+    _invert_factor(a[k:, k:], out[k:, k:], check)
+    np.negative((out[k:, k:] @ below) @ out[:k, :k], out=out[k:, :k])

@@ -105,6 +105,7 @@ def test_blocks_of_h_are_worked_on_by_themselves(
     pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(curvature, "MAX_BLOCK", 64)
+    monkeypatch.setattr(curvature, "WIDE_BLOCK", 64)
     monkeypatch.setattr(curvature, "BLOCK_STEP", 64)
     w, found = case(20, 192, pool)
     assert len(found.blocks) == 3

@@ -95,9 +95,9 @@ def test_what_cannot_be_factored_gets_more_damping(
     [
         (576, [0, 576]),
         (8960, [0, 8960]),
-        (11008, [0, 5504, 11008]),
-        (14336, [0, 7168, 14336]),
-        (18944, [0, 6400, 12800, 18944]),
+        (11008, [0, 3712, 7424, 11008]),
+        (14336, [0, 4864, 9728, 14336]),
+        (18944, [0, 4736, 9472, 14208, 18944]),
         (9217, [0, 4736, 9217]),
     ],
 )
@@ -108,6 +108,7 @@ def test_wide_inputs_have_blocks(cols: int, edges: list[int]) -> None:
 def test_blocks_are_factored_by_themselves(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
     x = inputs(700, 80)
     monkeypatch.setattr(curvature, "MAX_BLOCK", 64)
+    monkeypatch.setattr(curvature, "WIDE_BLOCK", 64)
     monkeypatch.setattr(curvature, "BLOCK_STEP", 8)
     blocks = moments(x, pool).curvature().blocks
     assert [(b.start, b.stop) for b in blocks] == [(0, 40), (40, 80)]
