@@ -100,16 +100,8 @@ def real(words: argparse.Namespace) -> list[Step]:
     """A converted model, whose perplexity on the processor takes as long as it does."""
     if not words.model:
         return []
-    measured: list[str | Path] = [
-        Path(words.model).resolve(),
-        "--kv",
-        "f16",
-        "--ctx",
-        "2048",
-        "--sessions",
-        "8",
-        "32",
-    ]
+    words_of_all = ("--kv", "f16", "--ctx", "2048", "--sessions", "8", "32")
+    measured: list[str | Path] = [Path(words.model).resolve(), *words_of_all]
     if words.text:
         measured += ["--text", Path(words.text).resolve(), "--text-tokens", "24576"]
     return [Step("real", python("measure_gpu.py", *measured), 150)]

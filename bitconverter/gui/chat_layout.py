@@ -108,9 +108,8 @@ class ChatLayout(FollowsRoom, QWidget):
         page.addWidget(self.bar)
         page.addLayout(body, 1)
         self.toast = Toast(self, above=bottom)
-        self.keyboard_home = (
-            self.composer.edit
-        )  # no focus proxy: Qt would leave out of the Tab order what precedes it
+        # no focus proxy: Qt would leave out of the Tab order what precedes it
+        self.keyboard_home = self.composer.edit
         self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))

@@ -116,9 +116,8 @@ class RunCard(QFrame):
             return
         activity = item.activity
         self.bar.setValue(round(activity.share * 1000))
-        unknown = (
-            item.state is Work.PAUSED and not activity.share
-        )  # of another day: it has not been looked at
+        # of another day: it has not been looked at
+        unknown = item.state is Work.PAUSED and not activity.share
         self._percent.setText("" if unknown else f"{activity.share:.0%}".replace("%", " %"))
         self.text.set_text(item_text(activity.item))
         running = item.state is Work.RUNNING and not item.ending

@@ -44,16 +44,18 @@ def peak_bytes(
     inputs = 4 * CHUNK_TOKENS * sum(_widths(info)) + forward_bytes(info, max(window, GROUP))
     back = backward_bytes(info, CHUNK_TOKENS, window)
     entries = [_block_entries(width) for width in _widths(info)]
-    ready = READY_BYTES * max(sum(blocks) for blocks in entries)
-    sums = SUM_BYTES * max(sum(blocks) for blocks in entries)
-    rounding = windows * hidden + layer + max(_fit(info) + ready, _factor(info), inputs + sums)
+    widest = max(entries, key=sum)
+    ready, sums = READY_BYTES * sum(widest), SUM_BYTES * sum(widest)
+    # the last block is factored, the others are ready
+    factor = sums + READY_BYTES * sum(widest[:-1]) + FACTOR_BYTES * widest[-1]
+    rounding = windows * hidden + layer + max(_fit(info) + ready, factor, inputs + sums)
     stages.append(rounding)
     if measured:
         # all inputs' sums, while the first is factored
         moments = SUM_BYTES * sum(sum(blocks) for blocks in entries) + FACTOR_BYTES * entries[0][-1]
         stages.append(
             windows * 8 * window + 2 * measured * hidden + layer + inputs + back
-            + max(moments, _factor(info), head_bytes(info, info.vocab_size))
+            + max(moments, factor, head_bytes(info, info.vocab_size))
         )  # fmt: skip
     if polished:
         taught = (polish.WINDOWS + polish.HELD_OUT) * hidden
@@ -76,12 +78,6 @@ def _layer_weights(info: ModelInfo) -> int:
 
 def _fit(info: ModelInfo) -> int:
     return FIT_BYTES * info.hidden_size * max(info.intermediate_size, info.n_heads * info.head_dim)
-
-
-def _factor(info: ModelInfo) -> int:
-    """Of the widest input's H: its last block is factored, the others are ready."""
-    blocks = max((_block_entries(width) for width in _widths(info)), key=sum)
-    return SUM_BYTES * sum(blocks) + READY_BYTES * sum(blocks[:-1]) + FACTOR_BYTES * blocks[-1]
 
 
 def _block_entries(width: int) -> list[int]:

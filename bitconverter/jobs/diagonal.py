@@ -54,7 +54,7 @@ class Diagonal:
             for name, inputs in block.forward(part, cancel=self._cancel).items():
                 alive[name] |= inputs.any(axis=0)
                 turned = rotated(self._engine, inputs, self._seed, number)
-                for start in range(0, len(turned), PIECE):  # as Moments: in f32, then in f64
+                for start in range(0, len(turned), PIECE):  # in f32, then in f64
                     piece = turned[start : start + PIECE]
                     with np.errstate(over="ignore"):  # seen below
                         sums[name] += np.einsum("tc,tc->c", piece, piece)

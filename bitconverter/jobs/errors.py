@@ -6,7 +6,5 @@ from bitconverter.format.errors import FormatError, UserError
 
 __all__ = ["MODEL_FILE_ERRORS", "EngineError", "FormatError", "UserError"]
 
-MODEL_FILE_ERRORS = (
-    FileError,
-    ModelFormatError,
-)  # of the engine: a file of the model is missing, short or damaged
+# of the engine: a file of the model is missing, short or damaged
+MODEL_FILE_ERRORS = (FileError, ModelFormatError)

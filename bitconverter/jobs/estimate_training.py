@@ -72,9 +72,8 @@ class EstimateTrainingJob:
     def run(self, ctx: Context) -> TrainingEstimate:
         """Raises what the two jobs raise, "train-memory" for the whole of it as well; Cancelled."""
         with scratch_folder() as place:
-            if (
-                self.prepare is None
-            ):  # refused is what the training refuses, and under the name that the user gave it
+            if self.prepare is None:
+                # refused is what the training refuses, and under the name that the user gave it
                 sample, windows, learned = self._of_lesson(ctx)
             else:
                 sample, windows, learned = self._of_prepared(ctx, self.prepare, place)

@@ -100,13 +100,11 @@ class Moments:
     def _factored(self, k: int, mean: float, damping: float, check: Callable[[], None]) -> Block | None:
         """Block k; None where it cannot be factored with so little damping."""
         total = self._sums[k]
-        diagonal = np.diagonal(total) / np.float32(mean)
-        diagonal = np.where(
-            diagonal > 0, diagonal, 1
-        )  # a dead input has no cost that is known: an average one
         h = total / np.float32(mean)
         _mirror(h)
-        np.fill_diagonal(h, diagonal + np.float32(damping))
+        diagonal = np.diagonal(h)
+        # a dead input has no cost that is known: an average one
+        np.fill_diagonal(h, np.where(diagonal > 0, diagonal, 1) + np.float32(damping))
         u = _factor(h, check)
         return None if u is None else Block(self._edges[k], self._edges[k + 1], h, u)
 
