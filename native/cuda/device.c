@@ -131,6 +131,14 @@ static int wants_shared(int kernel)
            (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32);
 }
 
+/* Those of a step of few tokens, most of which are short. */
+static int of_a_step(int kernel)
+{
+    return kernel <= BC_K_bc_prepare_wide_swiglu || (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32) ||
+           (kernel >= BC_K_bc_attend && kernel <= BC_K_bc_attend_128_i8_8) ||
+           kernel == BC_K_bc_gemv_int8 || kernel == BC_K_bc_codes_8 || kernel == BC_K_bc_codes_32;
+}
+
 static int load_kernels(bc_device *d, bc_error *err)
 {
     const bc_cuda_image *image = choose_image(d->arch, 0);
@@ -158,6 +166,10 @@ static int load_kernels(bc_device *d, bc_error *err)
                   FuncSetAttribute(d->kernels[i], CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES,
                                    d->shared_bytes),
                   "asking for shared memory");
+        /* kernels that divide a processor's memory alike can be there at the same time */
+        if (d->overlaps && of_a_step(i))
+            d->api.FuncSetAttribute(d->kernels[i],
+                                    CU_FUNC_ATTRIBUTE_PREFERRED_SHARED_MEMORY_CARVEOUT, 100);
     }
     return BC_OK;
 }

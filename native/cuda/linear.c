@@ -1,6 +1,7 @@
 /* linear.c - see linear.h. */
 #include "linear.h"
 
+#include <math.h>
 #include <string.h>
 
 #include "error.h"
@@ -16,8 +17,9 @@ enum {
     TEAM_ROWS = 40,     /* BC_TEAM_ROWS */
     STEP_COLS = 64,     /* BC_STEP_COLS */
     STEP_BYTES = 512,   /* BC_STEP_BYTES */
-    FEW_TEAMS = 4,      /* at most */
+    FEW_TEAMS = BC_GPU_ONE_TEAMS, /* at most */
     FEW_PARTS = 2,      /* gate and up */
+    SPREAD_SHARED = 8 << 10, /* beyond half of a block's most: no room for a second one */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
     CODES_WARPS = 8,    /* of a block, at most; */
@@ -45,8 +47,10 @@ static void complete(bc_prepare_args *args, const bc_gpu_matrix *like, int plain
     args->inverse_cols = 1.0 / args->cols;
     args->width = (int)bc_gpu_width(args->cols);
     args->block = 1;
+    args->divisor = 1.0f;
     if (plain) return;
     args->block = like->rotation->of->block;
+    if (args->block > 1) args->divisor = 1.0f / sqrtf((float)args->block);
     if (args->placed) return;
     args->order = like->rotation->order;
     args->moves = like->rotation->of->perm != NULL;
@@ -90,6 +94,12 @@ static bc_matrix_args matrix_args(const bc_gpu_product *p)
                              .n_planes = m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0 };
 }
 
+/* Of fewer than three matrices, the others begin behind the last one. */
+static void close_list(bc_linear_args *args)
+{
+    for (int i = args->count + 1; i <= MAX_PRODUCTS; i++) args->first[i] = args->first[args->count];
+}
+
 /* Those of `products` that are of `kind`, each beginning at a multiple of `unit` rows. */
 static bc_linear_args linear_args(const bc_gpu_space *s, const bc_gpu_product *products, int count,
                                   int kind, int unit, int n)
@@ -113,6 +123,7 @@ static bc_linear_args linear_args(const bc_gpu_space *s, const bc_gpu_product *p
         args.first[args.count + 1] = args.first[args.count] + up(args.m[args.count].rows, unit);
         args.count++;
     }
+    close_list(&args);
     return args;
 }
 
@@ -183,14 +194,17 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
     const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : BC_GPU_FEW_PITCH);
     const int units = args->first[args->count], rounds = up(units, s->device->processors);
     const int steps = args->cols / STEP_COLS;
-    const int ring =
-        STEP_BYTES * (wide ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE) : BC_GPU_FEW_STAGES);
+    const int ring = STEP_BYTES * (wide     ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE)
+                                   : vector ? BC_GPU_ONE_STAGES * 2
+                                            : BC_GPU_FEW_STAGES);
     const int totals =
         2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * pitch * (int)sizeof(int32_t);
-    const int room =
-        s->device->shared_bytes - vector -
-        (wide ? 0 : args->n * bc_gpu_token_pitch((vector ? BC_GPU_ONE_WIDENED : 1) * args->cols));
-    const int most = (wide ? BC_GPU_DOZEN_THREADS : BC_GPU_FEW_THREADS) / 32;
+    const int tokens = args->n * bc_gpu_token_pitch((vector ? BC_GPU_ONE_WIDENED : 1) * args->cols);
+    const int room = s->device->shared_bytes - (wide ? 0 : tokens > vector ? tokens : vector);
+    const int most = (wide     ? BC_GPU_DOZEN_THREADS
+                      : vector ? BC_GPU_ONE_THREADS
+                               : BC_GPU_FEW_THREADS) /
+                     32;
     int teams = least_of(rounds, FEW_TEAMS), warps = least_of(most / teams, steps);
     while (teams > 1 && teams * (warps * ring + totals) > room) {
         teams--; /* the same warps with fewer sums */
@@ -212,8 +226,8 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
     return 1;
 }
 
-/* One token, prepared and multiplied in one kernel, where that leaves room for as many warps, and these are enough for the
- * vector. *done says whether. */
+/* One token, prepared and multiplied in one kernel, where that leaves room for as many warps as it wants, and these are
+ * enough for the vector. *done says whether. */
 static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
                          const bc_gpu_matrix *like, const bc_linear_args *linear, int *done,
                          bc_error *err)
@@ -228,9 +242,13 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     if (!plan_few(s, &alone, 0, &apart) ||
         !plan_few(s, &args.linear, args.source.width * (int)sizeof(float), &launch))
         return BC_OK;
-    if (launch.threads < apart.threads ||
-        (int)launch.threads * BC_GPU_PREPARE_SHARE < args.source.width)
+    const int threads = (int)launch.threads, moves = args.source.moves || args.source.order;
+    if (threads * 4 < least_of((int)apart.threads, BC_GPU_ONE_THREADS) * 3 ||
+        (moves && threads * BC_GPU_PREPARE_SHARE < args.source.width))
         return BC_OK;
+    /* blocks that come while others run do not gather on a processor that has none */
+    const unsigned most_of = (unsigned)s->device->shared_bytes / 2 + SPREAD_SHARED;
+    if (s->device->overlaps && launch.shared < most_of) launch.shared = most_of;
     *done = 1;
     launch.args = &args;
     return bc_device_start(s->device, &launch, err);
@@ -285,6 +303,7 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
     if (!*done) return BC_OK;
     bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     args.count = 1; /* the tiles of the first are those of both */
+    close_list(&args);
     args.paired = 1;
     args.places = next->rotation ? next->rotation->places : 0;
     bc_launch launch;

@@ -193,30 +193,54 @@ BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
     s->largest[h] = top;
 }
 
-template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_mix(const bc_gpu_place &place, int64_t row, int n,
-                           const bc_fast_shared<D, INT8, GROUP> *s, float mix[GROUP][4])
-{
-    const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, BYTES = INT8 ? 1 : 2;
-    const int quad = threadIdx.x % QUADS * 4, slice = threadIdx.x / QUADS;
+// Four elements of a value as they are in the cache
+template <bool INT8> struct bc_fast_quad {
+    typedef uint64_t bits;
+};
+template <> struct bc_fast_quad<true> {
+    typedef uint32_t bits;
+};
+
+// Those that a thread has of a tile's values: asked for before the weights are made.
+template <int D, bool INT8> struct bc_fast_values {
+    typedef typename bc_fast_quad<INT8>::bits bits;
+    static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS,
+                     TURNS = BC_FAST_TILE / SLICES;
+    bits w[TURNS];
+
+    BC_DEVICE void load(const bc_gpu_place &place, int64_t row, int n)
+    {
+        const int quad = threadIdx.x % QUADS, slice = threadIdx.x / QUADS;
 #pragma unroll
-    for (int h = 0; h < GROUP; h++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) mix[h][e] *= s->factor[h];
-#pragma unroll 4
-    for (int j = slice; j < n; j += SLICES) {
-        float v[4];
-        bc_cache_load4(v, place.values + (row + j) * (D * BYTES),
-                       INT8 ? BC_GPU_KV_I8 : BC_GPU_KV_F16, quad);
-        const float scale = INT8 ? s->value_scales[j] : 1.0f;
-#pragma unroll
-        for (int h = 0; h < GROUP; h++) {
-            const float weight = s->scores[h][j] * scale;
-#pragma unroll
-            for (int e = 0; e < 4; e++) mix[h][e] = bc_fma(weight, v[e], mix[h][e]);
+        for (int k = 0; k < TURNS; k++) {
+            const int j = slice + k * SLICES;
+            w[k] = j < n ? ((const bits *)place.values)[(row + j) * QUADS + quad] : 0;
         }
     }
-}
+    template <int GROUP>
+    BC_DEVICE void mix(int n, const bc_fast_shared<D, INT8, GROUP> *s, float sum[GROUP][4]) const
+    {
+        const int slice = threadIdx.x / QUADS;
+#pragma unroll
+        for (int h = 0; h < GROUP; h++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) sum[h][e] *= s->factor[h];
+#pragma unroll
+        for (int k = 0; k < TURNS; k++) {
+            const int j = slice + k * SLICES;
+            if (j >= n) break;
+            float v[4];
+            bc_cache_four(v, w[k]);
+            const float scale = INT8 ? s->value_scales[j] : 1.0f;
+#pragma unroll
+            for (int h = 0; h < GROUP; h++) {
+                const float weight = s->scores[h][j] * scale;
+#pragma unroll
+                for (int e = 0; e < 4; e++) sum[h][e] = bc_fma(weight, v[e], sum[h][e]);
+            }
+        }
+    }
+};
 
 template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_attend_args &p)
 {
@@ -226,11 +250,10 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
-    const bool active = (int)blockIdx.y < context.parts;
+    if ((int)blockIdx.y >= context.parts) return; // makes room for the next kernel
     const bc_attend_block b = bc_attend_share(p, place.position, context);
-    if (active) bc_attend_fetch(p, place, b);
+    bc_attend_fetch(p, place, b);
     bc_wait_for_inputs();
-    if (!active) return;
     for (int i = threadIdx.x; i < GROUP; i += BC_FAST_THREADS) {
         s.largest[i] = -INFINITY;
         s.sum[i] = 0.0f;
@@ -245,11 +268,13 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     for (int from = b.first; from < end; from += BC_FAST_TILE) {
         const int n = end - from < BC_FAST_TILE ? end - from : BC_FAST_TILE;
         const int64_t row = bc_cache_row(p, place, b.kv_head, from);
+        bc_fast_values<D, INT8> values;
+        values.load(place, row, n);
         bc_fast_scores<D, INT8, GROUP>(p, place, row, n, &s);
         bc_sync();
         bc_fast_softmax(&s);
         bc_sync();
-        bc_fast_mix<D, INT8, GROUP>(place, row, n, &s, mix);
+        values.mix(n, &s, mix);
         bc_sync();
     }
 

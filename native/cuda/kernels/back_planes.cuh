@@ -218,7 +218,7 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
     }
     bc_sync();
     bc_hadamard_block(x, p.width, p.block);
-    const float divisor = bc_divisor(p.block);
+    const float divisor = p.block > 1 ? 1.0f / sqrtf((float)p.block) : 1.0f;
     for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
         const uint32_t place = p.places ? p.places[i] : (uint32_t)i;
         out[i] = bc_flipped(x[bc_gpu_slot((int)(place & BC_PLACE))] * divisor, place);

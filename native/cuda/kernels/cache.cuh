@@ -16,17 +16,22 @@ BC_DEVICE int64_t bc_cache_row(const bc_attend_args &p, const bc_gpu_place &plac
 }
 
 // Four elements of a row, without its scale.
+BC_DEVICE void bc_cache_four(float v[4], uint32_t w) // of int8
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = (float)(int8_t)(w >> 8 * i & 255);
+}
+BC_DEVICE void bc_cache_four(float v[4], uint64_t w) // of f16
+{
+#pragma unroll
+    for (int i = 0; i < 4; i++) v[i] = bc_half_to_float((uint16_t)(w >> 16 * i & 0xffff));
+}
 BC_DEVICE void bc_cache_load4(float v[4], const uint8_t *row, int kv_type, int d)
 {
     if (kv_type == BC_GPU_KV_I8) {
-        const uint32_t w = *(const uint32_t *)(row + d);
-#pragma unroll
-        for (int i = 0; i < 4; i++) v[i] = (float)(int8_t)(w >> 8 * i & 255);
+        bc_cache_four(v, *(const uint32_t *)(row + d));
     } else if (kv_type == BC_GPU_KV_F16) {
-        const uint16_t *h = (const uint16_t *)row + d;
-        const uint64_t w = *(const uint64_t *)h;
-#pragma unroll
-        for (int i = 0; i < 4; i++) v[i] = bc_half_to_float((uint16_t)(w >> 16 * i & 0xffff));
+        bc_cache_four(v, *(const uint64_t *)(row + 2 * d));
     } else {
         const bc_words4 w = bc_load((const float *)row + d);
 #pragma unroll

@@ -84,6 +84,14 @@ BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice)
     return __byte_perm(a, b, choice);
 }
 
+// 3 v by the unit that adds, which leaves more room for the one that multiplies
+BC_DEVICE uint32_t bc_thrice(uint32_t v)
+{
+    uint32_t r;
+    asm("{.reg .u32 two; add.u32 two, %1, %1; add.u32 %0, two, %1;}" : "=r"(r) : "r"(v));
+    return r;
+}
+
 // c += A B on the tensor cores: A 16 x 32 bytes (row r, columns k), B 32 x 8 bytes. Lane l = 4 g + t holds
 //   a[0]: row g, k 4t..4t+3; a[1]: row g + 8; a[2]: row g, k 16 + 4t..; a[3]: row g + 8, k 16 + 4t..
 //   b[0]: column g, k 4t..4t+3; b[1]: column g, k 16 + 4t..
@@ -184,6 +192,16 @@ BC_DEVICE void bc_copy_ahead(void *shared, const void *global)
                  : "memory");
 #else
     *(uint4 *)shared = *(const uint4 *)global;
+#endif
+}
+// The same of 4 bytes
+BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global)
+{
+#if __CUDA_ARCH__ >= 800
+    const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+    asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(global) : "memory");
+#else
+    *(uint32_t *)shared = *(const uint32_t *)global;
 #endif
 }
 BC_DEVICE void bc_copy_group()

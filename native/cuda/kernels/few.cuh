@@ -3,7 +3,7 @@
 
 // A warp goes through its columns plane by plane. Shared memory, in this order: each lane's ring, STAGES x (1 and, where the
 // tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][PITCH] sums; i8
-// [n, pitch] the tokens where they are not STREAMED; f32 [width] of a vector that is prepared here.
+// [n, pitch] the tokens where they are not STREAMED.
 template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     static const int LOADS = SUMS::LOADS;
     static const int STAGE = (1 + (STREAMED ? LOADS : 0)) * BC_STEP_BYTES;
@@ -24,14 +24,12 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         ring = shared + (int)threadIdx.x / 32 * STAGES * STAGE + threadIdx.x % 32 * 16;
         totals = (int *)(shared + blockDim.x / 32 * STAGES * STAGE);
         tokens = (int8_t *)(totals + 2 * total_ints() * p.teams);
-        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() +
-               threadIdx.x % 4 * 16 * sums::WIDENED;
+        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() + threadIdx.x % 4 * 16;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * sums::PITCH; }
     // Bytes from a token to the next
-    BC_DEVICE int token_pitch() const { return bc_gpu_token_pitch(sums::WIDENED * p.cols); }
-    BC_DEVICE float *vector() const { return (float *)(tokens + p.n * token_pitch()); }
+    BC_DEVICE int token_pitch() const { return bc_gpu_token_pitch(p.cols); }
     // This lane's 16 bytes of its token, of the 64 columns from `column` on
     BC_DEVICE const int8_t *token(int k, int column) const
     {
@@ -57,7 +55,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
             if (!STREAMED) bc_copy_group();
         }
         for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += blockDim.x) totals[i] = 0;
-        for (int unit = team.unit; unit < p.first[p.count]; unit += team.units_on)
+        for (int unit = team.unit; unit < p.first[3]; unit += team.units_on)
             bc_unit_fetch(p, team, unit);
     }
     BC_DEVICE void fill_tokens()
@@ -89,7 +87,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         for (int k = 0; k < LOADS; k++)
             b[k] =
                 bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
-                                 : (const void *)(tokens + mine + sums::WIDENED * column + 16 * k));
+                                 : (const void *)(tokens + mine + column + 16 * k));
         s->multiply(bc_load(from), b);
         if (ahead.left) {
             bc_copy_ahead(ring + multiplied, ahead.at);
@@ -102,7 +100,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     }
     BC_DEVICE void run(const bc_tokens &t)
     {
-        const int all = p.first[p.count];
+        const int all = p.first[3];
         int turn = 0;
         for (int base = blockIdx.x, own = team.unit; base < all;
              base += team.units_on, own += team.units_on, turn ^= 1) {
@@ -140,21 +138,3 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
 BC_FEW(bc_few_8, 1, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
 BC_FEW(bc_few_32, 4, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
 #undef BC_FEW
-
-// One token: every block prepares the vector for itself, while its first weights are on their way. So nothing waits for the
-// end of a kernel with a single block.
-BC_KERNEL BC_BOUNDS(BC_GPU_FEW_THREADS, 1) bc_one(const bc_one_args p)
-{
-    BC_DYNAMIC_SHARED(shared);
-    BC_SHARED bc_prepare_room room;
-    bc_few<bc_single_sums, BC_GPU_FEW_STAGES, false> few(p.linear, shared);
-    bc_prepare_constants constants = {};
-    few.fill_ring();
-    bc_prepare_begin(p.source, &room, &constants);
-    bc_let_next_begin();
-    bc_wait_for_inputs();
-    bc_prepare_vector<BC_FROM_X, 1, true>(p.source, 0, few.vector(), few.tokens, p.linear.cols,
-                                          &room, constants);
-    bc_sync();
-    few.run({ &room.scale, &room.sum });
-}

@@ -33,16 +33,14 @@ struct bc_gemv_step { // what one lane loads for one step: 16 columns of a group
 
 BC_DEVICE int bc_matrix_of(const bc_linear_args &p, int item)
 {
-    int i = 0;
-    while (i + 1 < p.count && item >= p.first[i + 1]) i++;
-    return i;
+    return (item >= p.first[1]) + (item >= p.first[2]);
 }
 
 template <int PLANES>
 BC_DEVICE void bc_gemv_load(const bc_linear_args &p, int item, int column,
                             bc_gemv_step<PLANES> *step)
 {
-    if (item >= p.first[p.count] || column >= p.cols) return;
+    if (item >= p.first[3] || column >= p.cols) return;
     const int which = bc_matrix_of(p, item);
     const bc_matrix_args &m = p.m[which];
     const uint8_t *at = m.data + (int64_t)(item - p.first[which]) * p.cols + column;
@@ -70,7 +68,7 @@ template <int PLANES> BC_DEVICE void bc_gemv_planes(const bc_linear_args &p)
     const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
     const int part = warp % p.warps, slot = warp / p.warps, slots = blockDim.x / 32 / p.warps;
     const int width = 32 * p.warps * 16, steps = (p.cols + width - 1) / width;
-    const int column = (part * 32 + lane) * 16, stride = gridDim.x * slots, all = p.first[p.count];
+    const int column = (part * 32 + lane) * 16, stride = gridDim.x * slots, all = p.first[3];
     int item = blockIdx.x * slots + slot;
     bc_gemv_step<PLANES> now, next;
     bc_gemv_load(p, item, column, &next);
@@ -131,7 +129,7 @@ BC_KERNEL BC_BOUNDS(256, 3) bc_gemv_planes_4(const bc_linear_args p) { bc_gemv_p
 // int8 codes: one warp per row
 BC_KERNEL BC_BOUNDS(256, 4) bc_gemv_int8(const bc_linear_args p)
 {
-    const int lane = threadIdx.x % 32, warps = blockDim.x / 32, all = p.first[p.count];
+    const int lane = threadIdx.x % 32, warps = blockDim.x / 32, all = p.first[3];
     bc_let_next_begin();
     bc_wait_for_inputs();
     for (int item = blockIdx.x * warps + threadIdx.x / 32; item < all; item += gridDim.x * warps) {

@@ -18,6 +18,8 @@
 
 #include "few.cuh"
 
+#include "one.cuh"
+
 #include "codes.cuh"
 
 #include "gemm.cuh"

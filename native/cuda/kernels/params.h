@@ -14,8 +14,11 @@ enum {
     BC_GPU_TILE_GROUPS = 8,     /* groups that lie together where planes are tiled */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_FEW_THREADS = 1024,  /* of a block that multiplies up to 8 tokens, at most, */
+    BC_GPU_ONE_THREADS = 768,   /* of a block that multiplies one token, at most, */
+    BC_GPU_FEW_THREADS = 1024,  /* of one that multiplies up to 8, */
     BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
+    BC_GPU_ONE_TEAMS = 4,       /* of its warps, at most */
+    BC_GPU_ONE_STAGES = 4,      /* steps of two planes that each warp of one token's copies ahead */
     BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
     BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
     BC_GPU_FEW_PITCH = 9,    /* integers from a row's sums to the next row's, of up to 8 tokens */
@@ -78,6 +81,7 @@ typedef struct bc_prepare_args {
      * already. Then transforms of `block` elements (1: none). moves 1: elements change places */
     BC_AT(const uint32_t) order;
     int block, moves;
+    float divisor; /* of the transform: the square root of block, inverted */
     int placed; /* 1: the elements come in the rotation's order, and with its signs */
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
@@ -104,7 +108,7 @@ typedef struct bc_matrix_args {
 } bc_matrix_args;
 
 /* Up to three matrices with the same input. `first` is where each begins among the groups (one token) or tiles of
- * rows (a batch) of all, and then their number. */
+ * rows (a batch) of all; behind the last one, their number. */
 typedef struct bc_linear_args {
     bc_matrix_args m[3];
     int first[4];

@@ -125,9 +125,6 @@ BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
     bc_hadamard_rest<12>(x, n, block);
 }
 
-// What the stages of a transform grow a vector by.
-BC_DEVICE float bc_divisor(int block) { return block > 1 ? 1.0f / sqrtf((float)block) : 1.0f; }
-
 // ---- the steps of bc_prepare_vector ----
 
 // A vector on its way. Shared memory: x f32 [width] (or, where that is too much for the card, global memory), and a room.
@@ -155,12 +152,10 @@ BC_DEVICE void bc_prepare_begin(const bc_prepare_args &p, bc_prepare_room *room,
     const int mine = (int)threadIdx.x;
     if (mine == 0) room->top = room->sum = 0;
     if (p.norm && 4 * mine < p.width) c->norm = bc_load_four(p.norm + 4 * mine);
-    if (p.order && BC_SHARE * mine < p.width) bc_load_order(p, BC_SHARE * mine, c->order);
-    // further ones, which a token's weights have pushed out of the cache since the last one; sectors of 32 bytes
+    // others, which a token's weights have pushed out of the cache since the last one; sectors of 32 bytes
     for (int i = 8 * mine + 4 * (int)blockDim.x; p.norm && i < p.width; i += 8 * blockDim.x)
         bc_prefetch(p.norm + i);
-    for (int i = 8 * mine + BC_SHARE * (int)blockDim.x; p.order && i < p.width; i += 8 * blockDim.x)
-        bc_prefetch(p.order + i);
+    for (int i = 8 * mine; p.order && i < p.width; i += 8 * blockDim.x) bc_prefetch(p.order + i);
 }
 
 // Element i .. i + 3 of the token's vector, the residual added.
@@ -183,13 +178,18 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
 // The vector of the token at `row` into x, normed.
 template <int SOURCE>
 BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
-                              bc_prepare_room *room, const bc_prepare_constants &c)
+                              bc_prepare_room *room, bc_prepare_constants &c)
 {
     bc_wide_sum squares = bc_no_squares();
+    const int mine = (int)threadIdx.x * 4;
+    bc_four first = {}; // which most vectors have no more of, for a thread
 #pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+    for (int i = mine; i < p.width; i += blockDim.x * 4) {
         const bc_four v = bc_take_four<SOURCE>(p, row + i);
-        bc_put_four(x + bc_gpu_slot(i), v);
+        if (p.norm && i == mine)
+            first = v;
+        else
+            bc_put_four(x + bc_gpu_slot(i), v);
         if (p.norm) {
 #pragma unroll
             for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
@@ -197,15 +197,16 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
             bc_put_four(p.plain + row + i, v);
         }
     }
+    if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
+        bc_load_order(p, BC_SHARE * threadIdx.x, c.order); // come while the sum is made
     if (!p.norm) return;
-    const double sum = bc_block_sum(bc_squares(squares), room->sums);
+    const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
     const float inverse_rms = 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
-    bc_four norm = c.norm;
 #pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
+    for (int i = mine; i < p.width; i += blockDim.x * 4) {
         float *at = x + bc_gpu_slot(i);
-        bc_four v = bc_load_four(at);
-        if (i >= (int)blockDim.x * 4) norm = bc_load_four(p.norm + i);
+        bc_four v = i == mine ? first : bc_load_four(at);
+        const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
 #pragma unroll
         for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
         bc_put_four(at, v);
@@ -228,10 +229,21 @@ BC_DEVICE void bc_flip(bc_sixteen *v, const bc_words4 order[BC_SHARE / 4])
     for (int k = 0; k < BC_SHARE; k++) v->v[k] = bc_flipped(v->v[k], order[k / 4].w[k % 4]);
 }
 
-// x in the order and with the signs of the rotation, and its first stages. TURNS: sixteen elements that a thread has, at most.
+// x in the order and with the signs of the rotation, and its first stages. TURNS: sixteen elements that a thread has, at most,
+// where they move.
 template <int TURNS>
 BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c)
 {
+    if (!p.moves && !p.order) {
+#pragma unroll 1
+        for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
+            bc_sixteen v = bc_load_slots(x, i);
+            bc_butterflies<BC_SHARE>(v.v, p.block);
+            bc_put_slots(x, i, v);
+        }
+        bc_sync();
+        return;
+    }
     bc_sixteen v[TURNS];
 #pragma unroll
     for (int turn = 0; turn < TURNS; turn++) {
@@ -251,20 +263,36 @@ BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_co
     bc_sync();
 }
 
-// Four bytes a, b, c, d as 0 a 0 c and 0 b 0 d (bc_single_sums)
+// Four bytes a, b, c, d as 0 a 0 c and 0 b 0 d (one.cuh)
 BC_DEVICE void bc_put_widened(int8_t *p, uint32_t bytes)
 {
     ((uint32_t *)p)[0] = (bytes & 0x00ff00ffu) << 8;
     ((uint32_t *)p)[1] = bytes & 0xff00ff00u;
 }
 
-// out i8 [stride], or WIDENED [2 stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. The room's scale and sum are right once
-// all threads have met.
+// Elements i .. i + 3 as bytes
+BC_DEVICE uint32_t bc_round_four(const bc_rounding &rounding, const float *x, int i, float divisor,
+                                 int *sum)
+{
+    uint32_t packed = 0;
+    if (!rounding.usable) return packed;
+    const bc_four v = bc_load_four(x + bc_gpu_slot(i));
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const int q = bc_rounded(rounding, v.v[k] * divisor);
+        *sum += q;
+        packed |= (uint32_t)(q & 255) << 8 * k;
+    }
+    return packed;
+}
+
+// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. WIDENED: [2 stride], where x lies, of
+// whose 4 bytes for each element a turn's are read before its 2 are written. The room's scale and sum are right once all threads have met.
 template <bool WIDENED>
 BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t *out, int stride,
                                bc_prepare_room *room)
 {
-    const float divisor = bc_divisor(p.block);
+    const float divisor = p.divisor;
     int top = 0; // the bits of |x| order like the numbers, NaN above infinity
 #pragma unroll 1
     for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
@@ -281,17 +309,11 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
     const bc_rounding rounding = bc_rounding_of(room->top);
     int sum = 0;
 #pragma unroll 1
-    for (int i = threadIdx.x * 4; i < stride; i += blockDim.x * 4) {
-        uint32_t packed = 0;
-        if (rounding.usable && i < p.width) {
-            const bc_four v = bc_load_four(x + bc_gpu_slot(i));
-#pragma unroll
-            for (int k = 0; k < 4; k++) {
-                const int q = bc_rounded(rounding, v.v[k] * divisor);
-                sum += q;
-                packed |= (uint32_t)(q & 255) << 8 * k;
-            }
-        }
+    for (int base = 0; base < stride; base += blockDim.x * 4) {
+        const int i = base + (int)threadIdx.x * 4;
+        const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
+        if (WIDENED) bc_sync(); // all have read what this turn's bytes may lie on
+        if (i >= stride) continue;
         if (WIDENED)
             bc_put_widened(out + 2 * i, packed);
         else

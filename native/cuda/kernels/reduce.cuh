@@ -56,6 +56,20 @@ template <typename T> BC_DEVICE T bc_block_sum(T v, T *room)
     return bc_warp_sum(lane < warps ? room[lane] : (T)0);
 }
 
+// The same where nobody has used the room before: threads meet once.
+BC_DEVICE double bc_block_sum_once(double v, double *room)
+{
+    const int warps = blockDim.x / 32, lane = threadIdx.x % 32;
+    v = bc_warp_sum(v);
+    if (warps == 1) return v;
+    if (lane == 0) room[threadIdx.x / 32] = v;
+    bc_sync();
+    const int half = warps > 16 ? 16 : 8, own = lane & (2 * half - 1);
+    v = own < warps ? room[own] : 0.0;
+    for (int mask = half; mask; mask /= 2) v += bc_shuffle_xor(v, mask);
+    return v;
+}
+
 // What quantize_i8 of kernels_scalar.c makes of a vector's largest |x|, given as its bits: these order like the numbers,
 // NaN above infinity. A tiny one is brought up first, so that 127 / max is finite.
 struct bc_rounding {

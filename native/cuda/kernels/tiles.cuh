@@ -19,7 +19,7 @@ enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
 
 // v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5
 template <int TILES> struct bc_high_sums {
-    static const int LOADS = TILES, WIDENED = 1;
+    static const int LOADS = TILES;
     static const int PITCH = TILES == 1 ? BC_GPU_FEW_PITCH : BC_GPU_DOZEN_PITCH;
     int v[TILES][3][4];
 
@@ -84,65 +84,6 @@ template <int TILES> struct bc_high_sums {
     }
 };
 
-// ---- one token, the same in all eight columns ----
-
-// There is room on the tensor cores: the 16 bits of each byte go there as they are, high and low, and the token with zeros
-// where the low ones are (bc_put_widened). No byte has to be chosen. v[0] of H_1 and H_2, [1] of H_3 and H_4; [2] of H_5 of
-// two words, the second one's token in the last four columns.
-struct bc_single_sums {
-    static const int LOADS = 2, WIDENED = BC_GPU_ONE_WIDENED, PITCH = 1;
-    int v[3][4];
-
-    BC_DEVICE static int token_of_lane(int) { return 0; }
-    BC_DEVICE void clear()
-    {
-#pragma unroll
-        for (int i = 0; i < 12; i++) v[i / 4][i % 4] = 0;
-    }
-    BC_DEVICE void times3()
-    {
-#pragma unroll
-        for (int i = 0; i < 12; i++) v[i / 4][i % 4] = (int)(3u * (uint32_t)v[i / 4][i % 4]);
-    }
-    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[2])
-    {
-        const bool second = threadIdx.x % 32 >= 16; // of this lane's column of the token
-#pragma unroll
-        for (int i = 0; i < 2; i++) {
-            uint32_t last[4];
-#pragma unroll
-            for (int k = 0; k < 2; k++) {
-                const uint32_t word = w.w[2 * i + k], *token = &b[i].w[2 * k];
-                const uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);
-                const uint32_t low[4] = { even * 3, even * 9, odd * 3, odd * 9 },
-                               high[4] = { even * 27, even * 81, odd * 27, odd * 81 };
-                bc_mma_us(v[0], low, token);
-                bc_mma_us(v[1], high, token);
-                last[k] = even * 243;
-                last[2 + k] = odd * 243;
-            }
-            const uint32_t token[2] = { second ? b[i].w[2] : b[i].w[0],
-                                        second ? b[i].w[3] : b[i].w[1] };
-            bc_mma_us(v[2], last, token);
-        }
-    }
-    // total [row]: lane 4 g + t has columns 2 t and 2 t + 1 of group g
-    BC_DEVICE void add_to(int *total, int) const
-    {
-        const int t = threadIdx.x % 4, group = threadIdx.x % 32 / 4;
-        int *rows = total + group * BC_GPU_GROUP;
-        if (t == 2) bc_atomic_add(&rows[4], v[2][2]);
-        if (t) return;
-        uint32_t before = 0;
-#pragma unroll
-        for (int i = 0; i < 5; i++) {
-            const uint32_t s = (uint32_t)v[i / 2][i % 2 * 2];
-            bc_atomic_add(&rows[i], (int)(s - 3 * before));
-            before = s;
-        }
-    }
-};
-
 // ---- which warp has what ----
 
 // A unit is a tile of one of the matrices or, of gate and up, the same tile of both: two parts. No division: it would take
@@ -180,26 +121,27 @@ struct bc_copy_cursor {
     const uint8_t *at; // this lane's next 16 bytes
     int left, stride;  // copies of this run, 0 behind the last run; bytes
     int column;        // of the tokens
-    int unit, part, plane;
+    int bytes, planes; // of a plane in a step; planes that are left
+    int unit, part;
 
     BC_DEVICE void find(const bc_linear_args &p, const bc_team &team)
     {
-        left = unit < p.first[p.count] ? team.end - team.begin : 0;
+        left = unit < p.first[3] ? team.end - team.begin : 0;
         if (!left) return;
         const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
         const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
-        const int bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
-        stride = m.n_planes * bytes;
+        bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
+        planes = m.n_planes;
+        stride = planes * bytes;
         column = team.begin * BC_STEP_COLS;
         // a lane without a group repeats the last one's
-        at = m.data + (int64_t)tile * BC_STEP_GROUPS * p.cols * m.n_planes +
-             (int64_t)(team.begin * m.n_planes + plane) * bytes +
+        at = m.data + (int64_t)tile * (BC_STEP_GROUPS * planes) * p.cols + team.begin * stride +
              bc_least(lane / 4 * BC_STEP_COLS, bytes - BC_STEP_COLS) + lane % 4 * 16;
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
         unit = team.unit;
-        part = plane = 0;
+        part = 0;
         find(p, team);
     }
     BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team)
@@ -207,12 +149,15 @@ struct bc_copy_cursor {
         at += stride;
         column += BC_STEP_COLS;
         if (--left) return;
-        if (++plane == bc_unit_matrix(p, unit, part).n_planes) {
-            plane = 0;
-            if (++part == bc_parts_of(p)) {
-                part = 0;
-                unit += team.units_on;
-            }
+        if (--planes) { // the same columns of the next one
+            left = team.end - team.begin;
+            at += bytes - left * stride;
+            column = team.begin * BC_STEP_COLS;
+            return;
+        }
+        if (++part == bc_parts_of(p)) {
+            part = 0;
+            unit += team.units_on;
         }
         find(p, team);
     }
@@ -254,12 +199,10 @@ BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const 
                              int unit, int *total)
 {
     const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-    const bool alone = PITCH == 1; // one token
     const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS,
-              all = alone ? BC_TEAM_ROWS : BC_TEAM_ROWS * p.n;
+              all = BC_TEAM_ROWS * p.n;
     for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
-        const int r = alone ? i : i % BC_TEAM_ROWS, token = alone ? 0 : i / BC_TEAM_ROWS,
-                  row = row0 + r;
+        const int r = i % BC_TEAM_ROWS, token = i / BC_TEAM_ROWS, row = row0 + r;
         int *one_at = total + r * PITCH + token, *two_at = one_at + BC_TEAM_ROWS * PITCH;
         const int one = *one_at, two = p.paired ? *two_at : 0;
         *one_at = 0;

@@ -7,12 +7,11 @@
 
 namespace
 {
-constexpr size_t COPIED = 16;
-
 /* A thread's copies that are on their way */
 struct Copy {
     void *to;
     const void *from;
+    size_t bytes;
     unsigned group;
     const void *code; /* who asked for it */
 };
@@ -35,16 +34,16 @@ void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site)
     bc_check_once(p, bytes, __builtin_return_address(0));
 }
 
-void bc_emulated_copy_ahead(void *shared, const void *global, bc_emulated_site site)
+void bc_emulated_copy_ahead(void *shared, const void *global, size_t bytes, bc_emulated_site site)
 {
     const void *code = __builtin_return_address(0);
-    need_device(global, COPIED, site);
-    if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % COPIED)
-        bc_emulated_wrong("an address of the copy is not a multiple of 16", site);
-    bc_check_asked(shared, global, COPIED, code);
-    bc_emulated_poison(shared, COPIED);
+    need_device(global, bytes, site);
+    if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes)
+        bc_emulated_wrong("an address of the copy is not a multiple of its bytes", site);
+    bc_check_asked(shared, global, bytes, code);
+    bc_emulated_poison(shared, bytes);
     Copies &mine = copies[bc_emulated_thread()];
-    mine.pending.push_back({ shared, global, mine.groups, code });
+    mine.pending.push_back({ shared, global, bytes, mine.groups, code });
 }
 
 void bc_emulated_copy_group() { copies[bc_emulated_thread()].groups++; }
@@ -55,8 +54,8 @@ void bc_emulated_copied(unsigned pending)
     while (!mine.pending.empty() && mine.pending.front().group + pending < mine.groups) {
         const Copy copy = mine.pending.front();
         mine.pending.pop_front();
-        bc_check_arrived(copy.to, COPIED, copy.code);
-        memcpy(copy.to, copy.from, COPIED);
+        bc_check_arrived(copy.to, copy.bytes, copy.code);
+        memcpy(copy.to, copy.from, copy.bytes);
     }
 }
 

@@ -37,7 +37,8 @@ const uint8_t *bc_emulated_exchange(const void *mine, size_t bytes, bc_emulated_
 // Fails unless the bytes lie in memory that the driver gave out, and nobody writes them while the kernel runs.
 void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site);
 // Until all but the last `pending` groups of this thread's copies are done, the 16 bytes hold a pattern.
-void bc_emulated_copy_ahead(void *shared, const void *global, bc_emulated_site site);
+void bc_emulated_copy_ahead(void *shared, const void *global, size_t bytes,
+                            bc_emulated_site site);
 void bc_emulated_copy_group();
 void bc_emulated_copied(unsigned pending);
 int bc_emulated_atomic_add(int *p, int v);
@@ -113,10 +114,15 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
 BC_DEVICE void bc_prefetch(const void *) {}
 BC_DEVICE void bc_copy_ahead(void *shared, const void *global, BC_SITE)
 {
-    bc_emulated_copy_ahead(shared, global, site);
+    bc_emulated_copy_ahead(shared, global, 16, site);
+}
+BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global, BC_SITE)
+{
+    bc_emulated_copy_ahead(shared, global, 4, site);
 }
 BC_DEVICE void bc_copy_group() { bc_emulated_copy_group(); }
 template <int PENDING> BC_DEVICE void bc_copied() { bc_emulated_copied(PENDING); }
+BC_DEVICE uint32_t bc_thrice(uint32_t v) { return 3 * v; }
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)
 {
     if (choice & 0x8888) bc_emulated_wrong("bc_bytes: digits are 0 to 7", site);
