@@ -39,11 +39,11 @@ def first_at(lines: list[str], start: int, pattern: str) -> int:
 
 
 def usual_turn(lines: list[str]) -> Counter[str]:
-    """The instructions of one turn of the loop that waits for copies, where the next copy is of the same run."""
-    wait = first_at(lines, 0, WAIT)
+    """The instructions of one turn of the last loop that waits for copies, where the next copy is of the same run."""
+    wait = max(i for i, line in enumerate(lines) if re.search(WAIT, line))
     head = max(i for i in range(wait) if lines[i].startswith(".L_x"))
     end = first_at(lines, wait, r"BRA.*\(" + re.escape(lines[head].rstrip(":")) + r"\)")
-    copied = first_at(lines, wait, COPY)
+    copied = max(i for i in range(wait, end) if COPY in lines[i])
     leave = first_at(lines, copied, r"^@.*BRA")
     target = re.search(r"\((\.L_x_\w+)\)", lines[leave])
     assert target is not None

@@ -14,12 +14,12 @@ enum {
     MOST_SPLITS = 8,
     FEW_TILE = 8, /* tokens that cost no more than one */
     FEW_TOKENS = 32,
-    TEAM_ROWS = 40,     /* BC_TEAM_ROWS */
-    STEP_COLS = 64,     /* BC_STEP_COLS */
-    STEP_BYTES = 512,   /* BC_STEP_BYTES */
+    TEAM_ROWS = 40,               /* BC_TEAM_ROWS */
+    STEP_COLS = 64,               /* BC_STEP_COLS */
+    STEP_BYTES = 512,             /* BC_STEP_BYTES */
     FEW_TEAMS = BC_GPU_ONE_TEAMS, /* at most */
-    FEW_PARTS = 2,      /* gate and up */
-    SPREAD_SHARED = 8 << 10, /* beyond half of a block's most: no room for a second one */
+    FEW_PARTS = 2,                /* gate and up */
+    SPREAD_SHARED = 8 << 10,      /* beyond half of a block's most: no room for a second one */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
     CODES_WARPS = 8,    /* of a block, at most; */

@@ -201,11 +201,10 @@ template <> struct bc_fast_quad<true> {
     typedef uint32_t bits;
 };
 
-// Those that a thread has of a tile's values: asked for before the weights are made.
+// Those that a thread has of a tile's values, which may be asked for before their weights are made.
 template <int D, bool INT8> struct bc_fast_values {
     typedef typename bc_fast_quad<INT8>::bits bits;
-    static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS,
-                     TURNS = BC_FAST_TILE / SLICES;
+    static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, TURNS = BC_FAST_TILE / SLICES;
     bits w[TURNS];
 
     BC_DEVICE void load(const bc_gpu_place &place, int64_t row, int n)
@@ -269,11 +268,12 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         const int n = end - from < BC_FAST_TILE ? end - from : BC_FAST_TILE;
         const int64_t row = bc_cache_row(p, place, b.kv_head, from);
         bc_fast_values<D, INT8> values;
-        values.load(place, row, n);
+        if (GROUP == 4) values.load(place, row, n); // eight heads leave no registers for it
         bc_fast_scores<D, INT8, GROUP>(p, place, row, n, &s);
         bc_sync();
         bc_fast_softmax(&s);
         bc_sync();
+        if (GROUP != 4) values.load(place, row, n);
         values.mix(n, &s, mix);
         bc_sync();
     }

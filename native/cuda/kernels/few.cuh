@@ -85,9 +85,8 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         bc_words4 b[LOADS];
 #pragma unroll
         for (int k = 0; k < LOADS; k++)
-            b[k] =
-                bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
-                                 : (const void *)(tokens + mine + column + 16 * k));
+            b[k] = bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
+                                    : (const void *)(tokens + mine + column + 16 * k));
         s->multiply(bc_load(from), b);
         if (ahead.left) {
             bc_copy_ahead(ring + multiplied, ahead.at);

@@ -250,7 +250,10 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
 {
     const int TOKENS = WIDE * BC_WARP_TOKENS, DEEP = 4 / WIDE;
     BC_SHARED uint32_t rows[BC_GPU_TILE_ROWS * BC_TILE_STRIDE], tokens[TOKENS * BC_TILE_STRIDE];
-    const int which = bc_matrix_of(p, blockIdx.x), warp = threadIdx.x / 32;
+    const int warp = threadIdx.x / 32;
+    int which = 0; // by a loop: one register less
+#pragma unroll 1
+    while ((int)blockIdx.x >= p.first[which + 1]) which++;
     const bc_matrix_args &m = p.m[which];
     const int row0 = ((int)blockIdx.x - p.first[which]) * BC_GPU_TILE_ROWS,
               token0 = blockIdx.y * TOKENS;

@@ -33,7 +33,7 @@ struct bc_gemv_step { // what one lane loads for one step: 16 columns of a group
 
 BC_DEVICE int bc_matrix_of(const bc_linear_args &p, int item)
 {
-    return (item >= p.first[1]) + (item >= p.first[2]);
+    return item < p.first[1] ? 0 : item < p.first[2] ? 1 : 2;
 }
 
 template <int PLANES>

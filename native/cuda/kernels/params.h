@@ -14,7 +14,7 @@ enum {
     BC_GPU_TILE_GROUPS = 8,     /* groups that lie together where planes are tiled */
     BC_GPU_TILE_ROWS = 80,      /* of a matrix product's tile: 16 groups */
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
-    BC_GPU_ONE_THREADS = 768,   /* of a block that multiplies one token, at most, */
+    BC_GPU_ONE_THREADS = 512,   /* of a block that multiplies one token, at most, */
     BC_GPU_FEW_THREADS = 1024,  /* of one that multiplies up to 8, */
     BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
     BC_GPU_ONE_TEAMS = 4,       /* of its warps, at most */

@@ -199,8 +199,7 @@ BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const 
                              int unit, int *total)
 {
     const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS,
-              all = BC_TEAM_ROWS * p.n;
+    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * p.n;
     for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
         const int r = i % BC_TEAM_ROWS, token = i / BC_TEAM_ROWS, row = row0 + r;
         int *one_at = total + r * PITCH + token, *two_at = one_at + BC_TEAM_ROWS * PITCH;
