@@ -82,7 +82,7 @@ typedef struct bc_prepare_args {
     BC_AT(const uint32_t) order;
     int block, moves;
     float divisor; /* of the transform: the square root of block, inverted */
-    int placed; /* 1: the elements come in the rotation's order, and with its signs */
+    int placed;    /* 1: the elements come in the rotation's order, and with its signs */
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
