@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -50,7 +51,7 @@ class Shape:
         return f"{self.kind}-d{self.head_dim}-{self.heads}of{self.kv_heads}"
 
 
-def write_model(folder: Path, shape: Shape, planes: int = 2) -> Path:
+def write_model(folder: Path, shape: Shape, planes: int | Mapping[str, int] = 2) -> Path:
     """A converted model. Attention looks at few positions (scores have a standard deviation of about 2) and what each
     layer adds is as large as what it gets: an error anywhere is seen in every logit."""
     source = folder / "source"

@@ -40,7 +40,10 @@ def first_at(lines: list[str], start: int, pattern: str) -> int:
 
 def usual_turn(lines: list[str]) -> Counter[str]:
     """The instructions of one turn of the last loop that waits for copies, where the next copy is of the same run."""
-    wait = max(i for i, line in enumerate(lines) if re.search(WAIT, line))
+    waits = [i for i, line in enumerate(lines) if re.search(WAIT, line)]
+    if not waits:
+        raise SystemExit("nothing waits for copies in this machine code: 8.0 and newer have them")
+    wait = waits[-1]
     head = max(i for i in range(wait) if lines[i].startswith(".L_x"))
     end = first_at(lines, wait, r"BRA.*\(" + re.escape(lines[head].rstrip(":")) + r"\)")
     copied = max(i for i in range(wait, end) if COPY in lines[i])

@@ -137,7 +137,8 @@ static int of_a_step(int kernel)
     return kernel <= BC_K_bc_prepare_wide_swiglu ||
            (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32) ||
            (kernel >= BC_K_bc_attend && kernel <= BC_K_bc_attend_128_i8_8) ||
-           kernel == BC_K_bc_gemv_int8 || kernel == BC_K_bc_codes_8 || kernel == BC_K_bc_codes_32;
+           kernel == BC_K_bc_gemv_int8 || kernel == BC_K_bc_dense || kernel == BC_K_bc_codes_8 ||
+           kernel == BC_K_bc_codes_32;
 }
 
 static int load_kernels(bc_device *d, bc_error *err)

@@ -71,6 +71,19 @@ def test_one_layer_is_the_processors_but_for_rare_roundings(
     assert (worst > 1e-5).mean() <= 0.15 and worst.mean() <= 0.002, worst
 
 
+@pytest.mark.parametrize("planes", [(3, 1, 2), (2, 4, 3)])
+def test_matrices_with_an_input_in_common_have_planes_of_their_own(
+    card: engine.Engine, tmp_path: Path, planes: tuple[int, int, int]
+) -> None:
+    """More tiles than blocks take at once: a block's second tile is another matrix's."""
+    q, k, v = planes
+    counts = {f"{name}_proj": n for name, n in zip(("q", "k", "v", "o"), (q, k, v, 2), strict=True)}
+    counts |= {"gate_proj": q, "up_proj": q, "down_proj": v}
+    shape = Shape(128, 12, 12, kind="qwen2", inner=1000)
+    worst = differences(card, write_model(tmp_path, shape, counts), "f16")
+    assert np.median(worst) <= 1e-5 and worst.max() <= 0.05, worst
+
+
 @pytest.mark.parametrize("kv", ["f16", "int8"])
 def test_two_layers_stay_near(card: engine.Engine, tmp_path: Path, kv: str) -> None:
     """A rounding of the first layer is in the second one's cache, and so in all later positions."""

@@ -349,6 +349,7 @@ def test_closing_during_a_conversion_asks_first(settings, larger_model, qtbot, t
     assert asked and window.isVisible() is not stop and out.exists() is not stop
     assert Path(f"{out}.partial").exists() is stop
     window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=LONG)  # the next estimates may be under way
 
 
 def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_path, monkeypatch, qapp):
@@ -379,6 +380,7 @@ def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_p
     window.take_files([])  # as a second start of the program does
     assert window.isVisible() and qapp.quitOnLastWindowClosed()
     window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=LONG)  # the next estimates may be under way
 
 
 def test_the_pc_is_kept_awake_exactly_while_a_job_runs(window, settings):

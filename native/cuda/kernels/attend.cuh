@@ -164,10 +164,11 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
-    if ((int)blockIdx.y >= context.parts) return; // makes room for the next kernel
+    const bool active = (int)blockIdx.y < context.parts;
     const bc_attend_block b = bc_attend_share(p, place.position, context);
-    bc_attend_fetch(p, place, b);
+    if (active) bc_attend_fetch(p, place, b);
     bc_wait_for_inputs();
+    if (!active) return;
     float *q = (float *)shared, *key = q + b.heads * d, *value = key + d;
     const float *cos = p.cos + (int64_t)t * (d / 2), *sin = p.sin + (int64_t)t * (d / 2);
 

@@ -249,10 +249,11 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
-    if ((int)blockIdx.y >= context.parts) return; // makes room for the next kernel
+    const bool active = (int)blockIdx.y < context.parts;
     const bc_attend_block b = bc_attend_share(p, place.position, context);
-    bc_attend_fetch(p, place, b);
+    if (active) bc_attend_fetch(p, place, b);
     bc_wait_for_inputs();
+    if (!active) return;
     for (int i = threadIdx.x; i < GROUP; i += BC_FAST_THREADS) {
         s.largest[i] = -INFINITY;
         s.sum[i] = 0.0f;

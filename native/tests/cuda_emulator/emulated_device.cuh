@@ -36,7 +36,7 @@ const uint8_t *bc_emulated_exchange(const void *mine, size_t bytes, bc_emulated_
 [[noreturn]] void bc_emulated_wrong(const char *what, bc_emulated_site site);
 // Fails unless the bytes lie in memory that the driver gave out, and nobody writes them while the kernel runs.
 void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site);
-// Until all but the last `pending` groups of this thread's copies are done, the 16 bytes hold a pattern.
+// Until all but the last `pending` groups of this thread's copies are done, they hold a pattern.
 void bc_emulated_copy_ahead(void *shared, const void *global, size_t bytes, bc_emulated_site site);
 void bc_emulated_copy_group();
 void bc_emulated_copied(unsigned pending);
