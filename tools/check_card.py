@@ -6,6 +6,7 @@ For a short loan of a card, or for your own: what matters most comes first, no s
 step that no time is left for is said to be left out. Needs the engine and the C tests: `python tools/dev.py ctest`.
 
 operations       native/tests/backend_test.c: single operations on random matrices
+products         native/tests/products_test.c: matrices of random shapes that share an input
 tests            the tests marked `gpu`
 speed, before    a random model of --shape: decode, prompt, sessions, memory; the same with --before, another checkout
                  with its engine built; both twice, in turns. The first time each kernel's microseconds too
@@ -34,6 +35,7 @@ OPERATIONS = [
     ROOT / "native" / "build-test" / "backend_test",
     ROOT / "bitconverter" / "engine" / "libbitconverter_cuda.so",
 ]
+PRODUCTS: list[str | Path] = [ROOT / "native" / "build-test" / "products_test", "400"]
 SANITIZERS = ("racecheck", "memcheck", "initcheck", "synccheck")
 WRONG = 99  # what compute-sanitizer is told to end with when it finds something
 LEAST_SECONDS = 5  # with less there is no sense in beginning a step
@@ -137,6 +139,7 @@ def steps_for(words: argparse.Namespace, models: Path) -> list[Step]:
     ]  # fmt: skip
     return [
         Step("operations", list(OPERATIONS), 120),
+        Step("products", PRODUCTS, 60),
         Step("tests", tests, 240),
         *speed(words, model),
         *real(words),

@@ -12,26 +12,11 @@
 #include "backend.h"
 #include "engine.h"
 #include "linear.h"
-#include "planes.h"
 #include "platform.h"
-#include "random.h"
+#include "random_matrix.h"
 #include "test_folder.h"
 
 static bc_error err;
-static uint64_t state = 1;
-
-static float uniform(void) /* -1 .. 1 */
-{
-    state += BC_RANDOM_STEP;
-    return (float)(bc_random_mix(state) >> 40) * 0x1p-23f - 1.0f;
-}
-
-static void *take(size_t bytes)
-{
-    void *p = calloc(1, bytes);
-    if (!p) exit(2);
-    return p;
-}
 
 struct place {
     bc_engine *engine;
@@ -39,81 +24,14 @@ struct place {
     bc_device *device;
 };
 
-/* ---- a random matrix ---- */
-
-typedef struct matrix {
-    bc_weight w;
-    bc_rotation rotation;
-    void *data;
-} matrix;
-
-static void fill_planes(const struct place *p, matrix *m)
-{
-    const int64_t rows = m->w.rows, cols = m->w.cols, groups = (rows + 4) / 5;
-    const int q_max = BC_Q_MAX[m->w.n_planes];
-    int8_t *q = take((size_t)(rows * cols));
-    for (int64_t i = 0; i < rows * cols; i++) q[i] = (int8_t)lrintf(uniform() * (float)q_max);
-    m->data = take((size_t)(m->w.n_planes * groups * cols));
-    CHECK(bc_planes_pack(p->engine, q, m->w.n_planes, rows, cols, m->data, &err) == BC_OK);
-    m->w.plane_stride = (size_t)(groups * cols);
-    free(q);
-}
-
-static void open_matrix(const struct place *p, matrix *m, int kind, int rows, int cols, int form)
-{
-    *m = (matrix){ .w = { .kind = kind, .rows = rows, .cols = cols } };
-    m->w.n_planes = kind == BC_WEIGHT_PLANES ? form : 0;
-    m->w.dtype = kind == BC_WEIGHT_DENSE ? form : 0;
-    if (kind == BC_WEIGHT_PLANES) {
-        fill_planes(p, m);
-    } else if (kind == BC_WEIGHT_INT8) {
-        int8_t *codes = m->data = take((size_t)rows * (size_t)cols);
-        for (int i = 0; i < rows * cols; i++) codes[i] = (int8_t)lrintf(uniform() * 127.0f);
-    } else {
-        uint8_t *bytes = m->data = take((size_t)rows * (size_t)cols * 4);
-        for (int i = 0; i < rows * cols; i++) {
-            const float f = uniform();
-            uint32_t bits;
-            memcpy(&bits, &f, sizeof bits);
-            const uint16_t half = (uint16_t)(form == BC_BF16 ? bits >> 16 : 0x3c00 + (bits & 255));
-            if (form == BC_F32)
-                memcpy(bytes + 4 * i, &f, sizeof f);
-            else
-                memcpy(bytes + 2 * i, &half, sizeof half);
-        }
-    }
-    m->w.data = m->data;
-    m->w.bias = take((size_t)rows * sizeof(float));
-    for (int i = 0; i < rows; i++) m->w.bias[i] = uniform();
-    if (kind == BC_WEIGHT_DENSE) return;
-    m->w.scales = take((size_t)rows * sizeof(float));
-    for (int i = 0; i < rows; i++) m->w.scales[i] = uniform() * 0.01f;
-    CHECK(bc_rotation_init(&m->rotation, cols, 7, &err) == BC_OK);
-    m->w.rotation = &m->rotation;
-}
-
-static void close_matrix(matrix *m)
-{
-    free(m->data);
-    free(m->w.scales);
-    free(m->w.bias);
-    bc_rotation_free(&m->rotation);
-}
-
 /* ---- the operations ---- */
 
-static float *random_rows(int n, int cols)
-{
-    float *x = take((size_t)n * (size_t)cols * sizeof *x);
-    for (int i = 0; i < n * cols; i++) x[i] = uniform() * 3.0f;
-    return x;
-}
-
-static void check_product(const struct place *p, const matrix *m, int form, int n)
+static void check_product(const struct place *p, const random_matrix *m, int form, int n)
 {
     const int kind = m->w.kind, rows = (int)m->w.rows, cols = (int)m->w.cols;
-    float *x = random_rows(n, cols), *expected = take((size_t)n * (size_t)rows * sizeof(float));
-    float *y = take((size_t)n * (size_t)rows * sizeof(float));
+    float *x = random_rows(n, cols, 3.0f),
+          *expected = random_take((size_t)n * (size_t)rows * sizeof(float));
+    float *y = random_take((size_t)n * (size_t)rows * sizeof(float));
     bc_linear_space space;
     CHECK(bc_linear_space_init(&space, p->engine, n, cols > 64 ? cols : 64, &err) == BC_OK);
     const bc_product product = { &m->w, expected, (size_t)rows };
@@ -135,32 +53,33 @@ static void check_product(const struct place *p, const matrix *m, int form, int 
 
 static void check_linear(const struct place *p, int kind, int rows, int cols, int form, int n)
 {
-    matrix m;
-    open_matrix(p, &m, kind, rows, cols, form);
+    random_matrix m;
+    random_matrix_open(p->engine, &m, kind, rows, cols, form);
     check_product(p, &m, form, n);
-    close_matrix(&m);
+    random_matrix_close(&m);
 }
 
 /* The first rows of a matrix, as device_check.c has them. */
 static void check_first_rows(const struct place *p, int kind, int rows, int form, int n)
 {
-    matrix m;
-    open_matrix(p, &m, kind, 83, 200, form);
+    random_matrix m;
+    random_matrix_open(p->engine, &m, kind, 83, 200, form);
     m.w.rows = rows;
     check_product(p, &m, form, n);
-    close_matrix(&m);
+    random_matrix_close(&m);
 }
 
 static void check_prepare(const struct place *p, int cols, int n, float size)
 {
-    matrix m;
-    open_matrix(p, &m, BC_WEIGHT_PLANES, 5, cols, 1);
+    random_matrix m;
+    random_matrix_open(p->engine, &m, BC_WEIGHT_PLANES, 5, cols, 1);
     const bc_kernels *k = &p->engine->k;
     const size_t stride = ((size_t)cols + 127) / 128 * 128;
-    float *x = random_rows(n, cols), *norm = random_rows(1, cols), *scale = take((size_t)n * 4);
-    float *h = take((size_t)cols * 4), *rotated = take((size_t)cols * 4);
-    int8_t *a = take((size_t)n * stride), *expected = take(stride);
-    int32_t *sum = take((size_t)n * 4);
+    float *x = random_rows(n, cols, 3.0f), *norm = random_rows(1, cols, 3.0f),
+          *scale = random_take((size_t)n * 4);
+    float *h = random_take((size_t)cols * 4), *rotated = random_take((size_t)cols * 4);
+    int8_t *a = random_take((size_t)n * stride), *expected = random_take(stride);
+    int32_t *sum = random_take((size_t)n * 4);
     for (int i = 0; i < n * cols; i++) x[i] *= size;
     x[0] = size * 200.0f;
     CHECK(p->backend->op_prepare(p->device, &m.w, x, norm, 1e-5f, n, a, scale, sum, &err) == BC_OK);
@@ -185,7 +104,7 @@ static void check_prepare(const struct place *p, int cols, int n, float size)
     free(a);
     free(expected);
     free(sum);
-    close_matrix(&m);
+    random_matrix_close(&m);
 }
 
 static void check_operations(const struct place *p)

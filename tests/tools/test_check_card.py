@@ -78,7 +78,16 @@ def test_every_command_is_one_that_its_tool_understands(
     steps = check_card.steps_for(check_card.parse(words), tmp_path)
     names = [step.name for step in steps]
     speeds = ["speed", "before", "speed-2", "before-2"]
-    assert names == ["operations", "tests", *speeds, "limit", "real", *check_card.SANITIZERS, "training"]
+    assert names == [
+        "operations",
+        "products",
+        "tests",
+        *speeds,
+        "limit",
+        "real",
+        *check_card.SANITIZERS,
+        "training",
+    ]
     for step in steps:
         tool, *told = [str(word) for word in step.command[1:]]
         if tool.endswith("measure_gpu.py"):
