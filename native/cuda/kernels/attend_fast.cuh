@@ -201,35 +201,36 @@ template <> struct bc_fast_quad<true> {
     typedef uint32_t bits;
 };
 
-// Those that a thread has of a tile's values, which may be asked for before their weights are made.
-template <int D, bool INT8> struct bc_fast_values {
+// Those that a thread has of a tile's values. Of up to four heads they are asked for before their weights are made; eight
+// leave no registers for that.
+template <int D, bool INT8, int GROUP> struct bc_fast_values {
     typedef typename bc_fast_quad<INT8>::bits bits;
     static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, TURNS = BC_FAST_TILE / SLICES;
-    bits w[TURNS];
+    static const bool EARLY = GROUP <= 4;
+    bits early[EARLY ? TURNS : 1];
+    const bits *from;
+    int n;
 
-    BC_DEVICE void load(const bc_gpu_place &place, int64_t row, int n)
+    BC_DEVICE bc_fast_values(const bc_gpu_place &place, int64_t row, int count)
     {
-        const int quad = threadIdx.x % QUADS, slice = threadIdx.x / QUADS;
+        from = (const bits *)place.values + row * QUADS + threadIdx.x % QUADS;
+        n = count;
 #pragma unroll
-        for (int k = 0; k < TURNS; k++) {
-            const int j = slice + k * SLICES;
-            w[k] = j < n ? ((const bits *)place.values)[(row + j) * QUADS + quad] : 0;
-        }
+        for (int k = 0; EARLY && k < TURNS; k++) early[k] = at(k) < n ? from[at(k) * QUADS] : 0;
     }
-    template <int GROUP>
-    BC_DEVICE void mix(int n, const bc_fast_shared<D, INT8, GROUP> *s, float sum[GROUP][4]) const
+    BC_DEVICE static int at(int k) { return (int)threadIdx.x / QUADS + k * SLICES; }
+    BC_DEVICE void mix(const bc_fast_shared<D, INT8, GROUP> *s, float sum[GROUP][4]) const
     {
-        const int slice = threadIdx.x / QUADS;
 #pragma unroll
         for (int h = 0; h < GROUP; h++)
 #pragma unroll
             for (int e = 0; e < 4; e++) sum[h][e] *= s->factor[h];
-#pragma unroll
+#pragma unroll(EARLY ? TURNS : 2)
         for (int k = 0; k < TURNS; k++) {
-            const int j = slice + k * SLICES;
+            const int j = at(k);
             if (j >= n) break;
             float v[4];
-            bc_cache_four(v, w[k]);
+            bc_cache_four(v, EARLY ? early[EARLY ? k : 0] : from[j * QUADS]);
             const float scale = INT8 ? s->value_scales[j] : 1.0f;
 #pragma unroll
             for (int h = 0; h < GROUP; h++) {
@@ -268,14 +269,12 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     for (int from = b.first; from < end; from += BC_FAST_TILE) {
         const int n = end - from < BC_FAST_TILE ? end - from : BC_FAST_TILE;
         const int64_t row = bc_cache_row(p, place, b.kv_head, from);
-        bc_fast_values<D, INT8> values;
-        if (GROUP == 4) values.load(place, row, n); // eight heads leave no registers for it
+        const bc_fast_values<D, INT8, GROUP> values(place, row, n);
         bc_fast_scores<D, INT8, GROUP>(p, place, row, n, &s);
         bc_sync();
         bc_fast_softmax(&s);
         bc_sync();
-        if (GROUP != 4) values.load(place, row, n);
-        values.mix(n, &s, mix);
+        values.mix(&s, mix);
         bc_sync();
     }
 

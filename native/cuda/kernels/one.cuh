@@ -118,9 +118,9 @@ struct bc_one_product {
     int8_t *token;
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
     bc_pair_cursor ahead;
-    bc_one_row *rows; // of its team's first unit
-    float *y;         // of that
-    int planes;
+    bc_one_row *rows;    // of its team's first unit
+    float *y;            // of that
+    int planes, largest; // and bc_largest of them
 
     BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows)
         : p(args), team(args)
@@ -133,7 +133,7 @@ struct bc_one_product {
         token = (int8_t *)(totals + 2 * total_ints() * p.teams);
         rows = all_rows + team.team * BC_TEAM_ROWS;
         y = nullptr;
-        planes = 0;
+        planes = largest = 0;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS; }
@@ -162,12 +162,17 @@ struct bc_one_product {
         const bc_matrix_args &m = bc_unit_matrix(p, team.unit, 0);
         const int at = bc_unit_tile(p, team.unit) * BC_TEAM_ROWS, end = m.rows - at;
         y = m.y;
-        planes = m.n_planes;
+        have(m.n_planes);
         for (int r = first_row(); r < bc_least(BC_TEAM_ROWS, end); r += 32 * p.warps) {
             bc_copy_word_ahead(&rows[r].scale, m.scales + at + r);
             if (p.paired) bc_copy_word_ahead(&rows[r].up_scale, p.m[1].scales + at + r);
             if (p.paired && p.places) bc_copy_word_ahead(&rows[r].place, p.places + at + r);
         }
+    }
+    BC_DEVICE void have(int n_planes)
+    {
+        planes = n_planes;
+        largest = bc_largest(n_planes);
     }
     BC_DEVICE int first_row() const { return (int)threadIdx.x - 32 * p.warps * team.team; }
     template <bool PAIR> BC_DEVICE void multiply_run(bc_one_sums *s)
@@ -193,8 +198,8 @@ struct bc_one_product {
         s.clear();
         if (n_planes % 2) multiply_run<false>(&s);
 #pragma unroll 1
-        for (int k = n_planes / 2; k > 0; k--) {
-            s.times9();
+        for (int done = n_planes % 2; done < n_planes; done += 2) {
+            if (done) s.times9();
             multiply_run<true>(&s);
         }
         s.add_to(total);
@@ -228,7 +233,7 @@ struct bc_one_product {
     BC_DEVICE float value(const bc_matrix_args &m, int dot, const bc_tokens &t, float scale,
                           int at) const
     {
-        const float v = (float)(dot - bc_largest(m.n_planes) * *t.sum) * (scale * *t.scale);
+        const float v = (float)(dot - largest * *t.sum) * (scale * *t.scale);
         return m.bias ? v + m.bias[at] : v;
     }
     BC_DEVICE void run(const bc_tokens &t)
@@ -243,7 +248,7 @@ struct bc_one_product {
         for (int base = blockIdx.x, own = team.unit; base < all;
              base += team.units_on, own += team.units_on, turn ^= 1) {
             int *total = totals + (turn * p.teams + team.team) * total_ints();
-            if (own < all && own != team.unit) planes = bc_unit_matrix(p, own, 0).n_planes;
+            if (own < all && own != team.unit) have(bc_unit_matrix(p, own, 0).n_planes);
             for (int part = 0; own < all && part < bc_parts_of(p); part++)
                 sum_up(planes, total + part * BC_TEAM_ROWS);
             bc_sync();
