@@ -68,14 +68,8 @@ struct bc_pair_cursor {
     {
         left = 0;
         if (unit >= p.first[3]) return;
-        const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
-        const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
-        bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
-        planes = m.n_planes;
+        at = bc_run_at(p, team, unit, part, &planes, &bytes);
         stride = planes * bytes;
-        // a lane without a group repeats the last one's
-        at = m.data + (int64_t)tile * (BC_STEP_GROUPS * planes) * p.cols + team.begin * stride +
-             bc_least(lane / 4 * BC_STEP_COLS, bytes - BC_STEP_COLS) + lane % 4 * 16;
         choose(team);
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)

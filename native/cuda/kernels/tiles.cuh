@@ -116,6 +116,20 @@ BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
 
 // ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
+// This lane's first 16 bytes of a warp's share of a part of a unit; how many planes there are, and the bytes of one in a step.
+BC_DEVICE const uint8_t *bc_run_at(const bc_linear_args &p, const bc_team &team, int unit, int part,
+                                   int *planes, int *bytes)
+{
+    const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
+    const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
+    *bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
+    *planes = m.n_planes;
+    // a lane without a group repeats the last one's
+    return m.data + (int64_t)tile * (BC_STEP_GROUPS * *planes) * p.cols +
+           team.begin * (*planes * *bytes) +
+           bc_least(lane / 4 * BC_STEP_COLS, *bytes - BC_STEP_COLS) + lane % 4 * 16;
+}
+
 // A run is a warp's steps of one plane: within it the next copy is `stride` bytes further.
 struct bc_copy_cursor {
     const uint8_t *at; // this lane's next 16 bytes
@@ -128,15 +142,9 @@ struct bc_copy_cursor {
     {
         left = unit < p.first[3] ? team.end - team.begin : 0;
         if (!left) return;
-        const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
-        const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
-        bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
-        planes = m.n_planes;
+        at = bc_run_at(p, team, unit, part, &planes, &bytes);
         stride = planes * bytes;
         column = team.begin * BC_STEP_COLS;
-        // a lane without a group repeats the last one's
-        at = m.data + (int64_t)tile * (BC_STEP_GROUPS * planes) * p.cols + team.begin * stride +
-             bc_least(lane / 4 * BC_STEP_COLS, bytes - BC_STEP_COLS) + lane % 4 * 16;
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
