@@ -131,7 +131,7 @@ static void arrange(bc_arena *a, const bc_gpu_matrix *m, int plane, int64_t firs
                              .cols = m->cols,
                              .plane = plane,
                              .n_planes = m->of->n_planes };
-    const int64_t blocks = groups * m->cols / 4 / ARRANGERS + 1;
+    const int64_t blocks = groups * m->cols / BC_GPU_UNIT_COLS / ARRANGERS + 1;
     const bc_launch launch = { BC_K_bc_arrange, (unsigned)blocks, 1, 1, ARRANGERS, 0, &args };
     a->status = bc_device_start(a->device, &launch, a->err);
 }
@@ -175,10 +175,11 @@ void bc_arena_matrix(bc_arena *a, bc_gpu_matrix *m, const bc_weight *w, bc_gpu_r
         m->data = bc_arena_copy(a, w->data, w->rows * w->cols * (w->dtype == BC_F32 ? 4 : 2));
         return;
     }
-    m->cols = (int)up(w->cols, BC_GPU_COL_PAD);
+    const int tiled = a->tiled && w->kind == BC_WEIGHT_PLANES;
+    m->cols = (int)up(w->cols, tiled ? BC_GPU_STEP_COLS : BC_GPU_COL_PAD);
     if (w->kind == BC_WEIGHT_INT8)
         m->data = copy_padded(a, w->data, w->rows, w->cols, m->cols);
-    else if (a->tiled)
+    else if (tiled)
         copy_tiled(a, m, w);
     else
         copy_planes(a, m, w);

@@ -19,6 +19,8 @@
 enum {
     OVERLAP_ARCH = 90,
     TILED_ARCH = 75,         /* Turing: the first with tensor cores for integers */
+    FIRST_BITS_ARCH = 80,    /* those whose tensor cores multiply single bits */
+    NO_MORE_BITS_ARCH = 100,
     OLDEST_ARCH = 61,        /* the oldest image */
     GRAPH_OVERLAP = 12040,   /* drivers that keep such edges in a captured graph */
     PLAIN_SHARED = 48 << 10, /* what every card's blocks may have */
@@ -155,6 +157,7 @@ static int load_kernels(bc_device *d, bc_error *err)
         if (image) result = d->api.ModuleLoadData(&d->module, image->data);
     }
     d->tiled = image && image->arch >= TILED_ARCH;
+    d->bits = d->tiled && d->arch >= FIRST_BITS_ARCH && d->arch < NO_MORE_BITS_ARCH;
     /* only kernels compiled for 9.0 or newer wait for the one before (device.cuh) */
     d->overlaps = image && image->arch >= OVERLAP_ARCH && d->api.LaunchKernelEx &&
                   d->api.version >= GRAPH_OVERLAP;

@@ -27,6 +27,7 @@ struct bc_device {
     int processors;
     int shared_bytes; /* that one block may ask for */
     int tiled;        /* 1: planes lie as kernels/tiled.cuh says */
+    int bits;         /* 1: its tensor cores multiply single bits (bc_mma_bits of device.cuh) */
     int overlaps;     /* 1: a kernel may begin before the last one has ended (device.cuh) */
     int copied;       /* 1: what was queued last is a copy, and a kernel waits for all of it */
     int64_t used, peak;

@@ -15,13 +15,12 @@ enum {
     FEW_TILE = 8, /* tokens that cost no more than one */
     FEW_TOKENS = 32,
     TEAM_ROWS = 40,               /* BC_TEAM_ROWS */
-    STEP_COLS = 64,               /* BC_STEP_COLS */
-    STEP_BYTES = 512,             /* BC_STEP_BYTES */
     FEW_TEAMS = BC_GPU_ONE_TEAMS, /* at most */
     FEW_PARTS = 2,                /* gate and up */
     SPREAD_SHARED = 8 << 10,      /* beyond half of a block's most: no room for a second one */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
+    CODES_COLS = 64,    /* BC_CODES_COLS */
     CODES_WARPS = 8,    /* of a block, at most; */
     CODES_RUNNING = 32, /* of a processor at a time */
     DENSE_ROWS = 8,     /* warps of a block */
@@ -180,8 +179,9 @@ static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
 
 static void share_steps(bc_linear_args *args, int warps, int teams)
 {
-    args->warp_steps = up(args->cols / STEP_COLS, warps);
-    args->warps = up(args->cols / STEP_COLS, args->warp_steps); /* those that have any */
+    const int steps = args->cols / BC_GPU_STEP_COLS;
+    args->warp_steps = up(steps, warps);
+    args->warps = up(steps, args->warp_steps); /* those that have any */
     args->teams = teams;
 }
 
@@ -193,13 +193,13 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
     const int wide = args->n > FEW_TILE; /* so many tokens go through the warps' rings too */
     const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : BC_GPU_FEW_PITCH);
     const int units = args->first[args->count], rounds = up(units, s->device->processors);
-    const int steps = args->cols / STEP_COLS;
-    const int ring = STEP_BYTES * (wide     ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE)
+    const int steps = args->cols / BC_GPU_STEP_COLS;
+    const int ring = BC_GPU_STEP_BYTES * (wide     ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE)
                                    : vector ? BC_GPU_ONE_STAGES * 2
                                             : BC_GPU_FEW_STAGES);
     const int totals =
         2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * pitch * (int)sizeof(int32_t);
-    const int tokens = args->n * bc_gpu_token_pitch((vector ? BC_GPU_ONE_WIDENED : 1) * args->cols);
+    const int tokens = args->n * bc_gpu_token_pitch(args->cols);
     const int room = s->device->shared_bytes - (wide ? 0 : tokens > vector ? tokens : vector);
     const int most = (wide     ? BC_GPU_DOZEN_THREADS
                       : vector ? BC_GPU_ONE_THREADS
@@ -214,7 +214,7 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
     const int shared = teams * (warps * ring + totals), least = wide ? 1 : LEAST_WARPS;
     if (shared > room || (warps * teams < least && warps < steps)) return 0;
     share_steps(args, warps, teams);
-    *launch = (bc_launch){ .kernel = vector ? BC_K_bc_one
+    *launch = (bc_launch){ .kernel = vector ? (s->device->bits ? BC_K_bc_one : BC_K_bc_one_bytes)
                                      : wide ? BC_K_bc_few_32
                                             : BC_K_bc_few_8,
                            .grid_x = at_most(units, s->device->processors),
@@ -322,7 +322,7 @@ static int few_codes(const bc_gpu_space *s, const bc_gpu_product *products, int 
 {
     bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_INT8, CODES_ROWS, n);
     if (!args.count) return BC_OK;
-    const int tiles = args.first[args.count], steps = up(args.cols, STEP_COLS);
+    const int tiles = args.first[args.count], steps = up(args.cols, CODES_COLS);
     const int running = CODES_RUNNING / up(tiles, s->device->processors);
     args.warps =
         running > CODES_WARPS ? CODES_WARPS : (running < LEAST_WARPS ? LEAST_WARPS : running);

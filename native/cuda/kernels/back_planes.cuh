@@ -6,7 +6,9 @@
 enum {
     BC_BACK_WORDS = BC_GPU_BACK_ROWS / 4, // of a column's rows
     // words from column to column, or token to token: odd, so that neither writing nor reading hits a bank often
-    BC_BACK_STRIDE = BC_BACK_WORDS + 1
+    BC_BACK_STRIDE = BC_BACK_WORDS + 1,
+    // and from row to row of digits that are not transposed yet: 16 bytes apart, as units lie in them
+    BC_BACK_DIGITS = BC_GPU_BACK_COLS / 4 + 4
 };
 
 // ---- gradients as integers ----
@@ -69,24 +71,52 @@ BC_DEVICE void bc_transpose_bytes(const uint32_t row[4], uint32_t column[4])
     column[3] = bc_bytes(high01, high23, 0x7632);
 }
 
-// Four columns from `col` on of the twenty rows of four groups: q + (its largest), a byte for each column.
-BC_DEVICE void bc_back_digits(const bc_back_args &p, int group0, int col, uint32_t q[20])
+// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns, q + (its largest), a byte for each column: from planes that
+// are tiled into `digits` [row][BC_BACK_DIGITS], in words; threads 2 u and 2 u + 1 have the halves of unit u.
+BC_DEVICE void bc_back_units(const bc_back_args &p, int row0, int col0, uint32_t *digits)
+{
+    const int UNITS = BC_GPU_BACK_COLS / BC_UNIT_COLS, unit = threadIdx.x / 2, second = threadIdx.x % 2;
+    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, own = unit / UNITS,
+              group = row0 / BC_GPU_GROUP + own, column = unit % UNITS * BC_UNIT_COLS;
+    const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
+    const bool there = group < groups && col0 + column < p.cols;
+    const uint8_t *at = p.data + bc_tiled_at(p.cols, p.n_planes, groups, group, col0 + column) +
+                        second * half;
+    uint32_t q[5][4] = {};
+#pragma unroll 1
+    for (int k = 0; k < p.n_planes; k++) {
+        bc_words4 v = { { 0, 0, 0, 0 } };
+        if (there) v = bc_load(at + k * 2 * half);
+        const bc_trits trits = bc_take_apart_halves(v.w);
+#pragma unroll
+        for (int i = 0; i < 5; i++) {
+            const bc_row_digits row(trits, i, second);
+#pragma unroll
+            for (int j = 0; j < 4; j++) q[i][j] = 3 * q[i][j] + row.word(j);
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < 5; i++)
+        bc_put(digits + (own * BC_GPU_GROUP + i) * BC_BACK_DIGITS + column / 4 + 4 * second,
+               { { q[i][0], q[i][1], q[i][2], q[i][3] } });
+}
+
+// The same four columns from `col` on of the twenty rows of four groups, of other planes.
+BC_DEVICE void bc_back_words(const bc_back_args &p, int group0, int col, uint32_t q[20])
 {
     const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
 #pragma unroll
     for (int g = 0; g < 4; g++) {
         const int group = group0 + g;
-        const uint8_t *at = p.data + (p.tiled ? bc_tiled_at(p.cols, p.n_planes, groups, group, col)
-                                              : (int64_t)group * p.cols + col);
-        const int64_t stride = p.tiled ? (int64_t)bc_plane_bytes(groups, group / BC_STEP_GROUPS)
-                                       : (int64_t)p.plane_stride;
+        const uint8_t *at = p.data + (int64_t)group * p.cols + col;
 #pragma unroll
         for (int i = 0; i < 5; i++) q[5 * g + i] = 0;
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             if (k >= p.n_planes) break;
-            const uint32_t word =
-                group < groups && col < p.cols ? *(const uint32_t *)(at + k * stride) : 0u;
+            const uint32_t word = group < groups && col < p.cols
+                                      ? *(const uint32_t *)(at + k * p.plane_stride)
+                                      : 0u;
             bc_add_digits(q + 5 * g, word);
         }
     }
@@ -95,7 +125,8 @@ BC_DEVICE void bc_back_digits(const bc_back_args &p, int group0, int col, uint32
 // BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns -> tile [column][row]. A thread has four columns of
 // twenty rows, which are five times four.
 template <bool CODES>
-BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32_t *tile)
+BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32_t *digits,
+                               uint32_t *tile)
 {
     const int word = threadIdx.x % (BC_GPU_BACK_COLS / 4),
               twenty = threadIdx.x / (BC_GPU_BACK_COLS / 4), row = row0 + 20 * twenty;
@@ -106,8 +137,13 @@ BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32
             q[i] = row + i < p.rows
                        ? bc_load_word(p.data + (int64_t)(row + i) * p.cols, col0 + 4 * word, p.cols)
                        : 0u;
+    } else if (bc_is_tiled(p.tiled)) {
+        bc_back_units(p, row0, col0, digits);
+        bc_sync();
+#pragma unroll
+        for (int i = 0; i < 20; i++) q[i] = digits[(20 * twenty + i) * BC_BACK_DIGITS + word];
     } else {
-        bc_back_digits(p, row / BC_GPU_GROUP, col0 + 4 * word, q);
+        bc_back_words(p, row / BC_GPU_GROUP, col0 + 4 * word, q);
     }
 #pragma unroll
     for (int i = 0; i < 5; i++) {
@@ -149,6 +185,7 @@ template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
 {
     BC_SHARED uint32_t columns[BC_GPU_BACK_COLS * BC_BACK_STRIDE];
     BC_SHARED uint32_t tokens[BC_GPU_BACK_TOKENS * BC_BACK_STRIDE];
+    BC_SHARED_ALIGNED uint32_t digits[CODES ? 4 : BC_GPU_BACK_ROWS * BC_BACK_DIGITS];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int col0 = blockIdx.x * BC_GPU_BACK_COLS, token0 = blockIdx.y * BC_GPU_BACK_TOKENS;
     const int zero = CODES ? 0 : bc_largest(p.n_planes), first_token = warp / 2 * 32,
@@ -160,7 +197,7 @@ template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
         int c[2][4][4] = {};
         for (int limb = 0; limb < p.limbs; limb++) {
             bc_sync();
-            if (limb == 0) bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, columns);
+            if (limb == 0) bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, digits, columns);
             bc_back_tokens(p, p.codes + limb * p.limb, block, token0, tokens);
             bc_sync();
             if (limb == 1) { // what is there is of the upper limb

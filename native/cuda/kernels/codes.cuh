@@ -2,7 +2,7 @@
 // steps of 64 columns. Which columns of a tile a lane has is as in few.cuh.
 #pragma once
 
-enum { BC_CODES_ROWS = 16 };
+enum { BC_CODES_ROWS = 16, BC_CODES_COLS = 64 };
 
 template <int TILES> BC_DEVICE void bc_codes(const bc_linear_args &p)
 {
@@ -12,8 +12,8 @@ template <int TILES> BC_DEVICE void bc_codes(const bc_linear_args &p)
     const int which = bc_matrix_of(p, blockIdx.x),
               row0 = ((int)blockIdx.x - p.first[which]) * BC_CODES_ROWS;
     const bc_matrix_args &m = p.m[which];
-    const int first = warp * BC_STEP_COLS + 16 * t;
-    const int stride = p.warps * BC_STEP_COLS, all = p.cols / BC_STEP_COLS;
+    const int first = warp * BC_CODES_COLS + 16 * t;
+    const int stride = p.warps * BC_CODES_COLS, all = p.cols / BC_CODES_COLS;
     const int steps = warp < all ? (all - warp + p.warps - 1) / p.warps : 0;
     const uint8_t *low = m.data + (int64_t)bc_least(row0 + g, m.rows - 1) * p.cols + first;
     const uint8_t *high = m.data + (int64_t)bc_least(row0 + g + 8, m.rows - 1) * p.cols + first;

@@ -28,6 +28,7 @@ typedef long long int64_t;
 #define BC_DEVICE __device__ __forceinline__
 #define BC_BOUNDS(threads, blocks) __launch_bounds__(threads, blocks)
 #define BC_SHARED __shared__
+#define BC_SHARED_ALIGNED __shared__ __align__(16)
 // The shared memory whose size the launch gives, 16-byte aligned; once per kernel.
 #define BC_DYNAMIC_SHARED(name) extern __shared__ __align__(16) uint8_t name[]
 
@@ -84,11 +85,11 @@ BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice)
     return __byte_perm(a, b, choice);
 }
 
-// 3 v by the unit that adds, which leaves more room for the one that multiplies
-BC_DEVICE uint32_t bc_thrice(uint32_t v)
+// Bit i of the result is bit 4 a_i + 2 b_i + c_i of TABLE, for each of the 32.
+template <int TABLE> BC_DEVICE uint32_t bc_logic(uint32_t a, uint32_t b, uint32_t c)
 {
     uint32_t r;
-    asm("{.reg .u32 two; add.u32 two, %1, %1; add.u32 %0, two, %1;}" : "=r"(r) : "r"(v));
+    asm("lop3.b32 %0, %1, %2, %3, %4;" : "=r"(r) : "r"(a), "r"(b), "r"(c), "n"(TABLE));
     return r;
 }
 
@@ -116,8 +117,9 @@ BC_DEVICE uint32_t bc_thrice(uint32_t v)
                 "+r"(c[part / 2 * 2]),                                                             \
                 "+r"(c[part / 2 * 2 + 1]) : "r"(a[part / 2 + part % 2 * 2]), "r"(b[part % 2]));    \
     }
-#else
-#define BC_MMA(name, types, dot4)                                                                  \
+#endif
+// The same by shuffles, whatever a product of two words is
+#define BC_MMA_SHUFFLED(name, dot4)                                                                \
     BC_DEVICE void name(int c[4], const uint32_t a[4], const uint32_t b[2])                        \
     {                                                                                              \
         const int lane = threadIdx.x & 31, group = lane & 28, t = lane & 3;                        \
@@ -134,10 +136,28 @@ BC_DEVICE uint32_t bc_thrice(uint32_t v)
             c[3] = dot4(high, b1, c[3]);                                                           \
         }                                                                                          \
     }
+#if __CUDA_ARCH__ < 750
+#define BC_MMA(name, types, dot4) BC_MMA_SHUFFLED(name, dot4)
 #endif
 BC_MMA(bc_mma_us, "u8.s8", bc_dot4_us) // unsigned bytes in A
 BC_MMA(bc_mma_ss, "s8.s8", bc_dot4_ss) // signed ones
+
+// c += A B of single bits: A 16 x 256, B 256 x 8. Each word of a fragment has 32 bits in the place of four bytes. Cards of
+// 8.0 to 9.0 have it in their tensor cores; elsewhere it is slow.
+#if __CUDA_ARCH__ >= 800
+BC_DEVICE void bc_mma_bits(int c[4], const uint32_t a[4], const uint32_t b[2])
+{
+    asm("mma.sync.aligned.m16n8k256.row.col.s32.b1.b1.s32.and.popc "
+        "{%0,%1,%2,%3},{%4,%5,%6,%7},{%8,%9},{%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+#else
+BC_DEVICE int bc_common_bits(uint32_t a, uint32_t b, int acc) { return acc + __popc(a & b); }
+BC_MMA_SHUFFLED(bc_mma_bits, bc_common_bits)
+#endif
 #undef BC_MMA
+#undef BC_MMA_SHUFFLED
 
 BC_DEVICE float bc_half_to_float(uint16_t bits)
 {
@@ -156,6 +176,13 @@ BC_DEVICE uint32_t bc_float_to_bits(float f) { return __float_as_uint(f); }
 BC_DEVICE float bc_round_even(float f) { return rintf(f); }
 BC_DEVICE float bc_exp(float f) { return expf(f); }
 BC_DEVICE float bc_fma(float a, float b, float c) { return fmaf(a, b, c); }
+
+// How planes lie (tiled.cuh): known when a card's kernels are compiled
+#if __CUDA_ARCH__ >= 750
+BC_DEVICE bool bc_is_tiled(int) { return true; }
+#else
+BC_DEVICE bool bc_is_tiled(int) { return false; }
+#endif
 
 struct bc_words4 {
     uint32_t w[4];

@@ -2,7 +2,7 @@
 #pragma once
 
 // A warp goes through its columns plane by plane. Shared memory, in this order: each lane's ring, STAGES x (1 and, where the
-// tokens are STREAMED, one for each eight of them) x 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][PITCH] sums; i8
+// tokens are STREAMED, one for each eight of them) x 32 bytes; i32 [2][teams][parts][BC_TEAM_ROWS][PITCH] sums; i8
 // [n, pitch] the tokens where they are not STREAMED.
 template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     static const int LOADS = SUMS::LOADS;
@@ -10,12 +10,12 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     typedef SUMS sums;
     const bc_linear_args &p;
     const bc_team team;
-    uint8_t *ring; // this lane's 16 bytes of its warp's first operand
+    uint8_t *ring; // this lane's first 16 bytes of its warp's first operand
     int *totals;
     int8_t *tokens;
-    int mine;              // where in them this lane's share of the first 64 columns is
+    int mine;              // where in them this lane's share of the first step is
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
-    bc_copy_cursor ahead;
+    bc_copy_cursor<1> ahead;
 
     BC_DEVICE bc_few(const bc_linear_args &args, uint8_t *shared) : p(args), team(args)
     {
@@ -24,23 +24,24 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         ring = shared + (int)threadIdx.x / 32 * STAGES * STAGE + threadIdx.x % 32 * 16;
         totals = (int *)(shared + blockDim.x / 32 * STAGES * STAGE);
         tokens = (int8_t *)(totals + 2 * total_ints() * p.teams);
-        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() + threadIdx.x % 4 * 16;
+        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() + threadIdx.x % 4 * BC_UNIT_COLS;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * sums::PITCH; }
     // Bytes from a token to the next
     BC_DEVICE int token_pitch() const { return bc_gpu_token_pitch(p.cols); }
-    // This lane's 16 bytes of its token, of the 64 columns from `column` on
+    // This lane's 32 bytes of its token, of the step from `column` on
     BC_DEVICE const int8_t *token(int k, int column) const
     {
         const int t = bc_least(sums::token_of_lane(k), p.n - 1);
-        return p.a + (t * p.a_stride + column + (int)threadIdx.x % 4 * 16);
+        return p.a + (t * p.a_stride + column + (int)threadIdx.x % 4 * BC_UNIT_COLS);
     }
     BC_DEVICE void copy_tokens(int to, int column)
     {
 #pragma unroll
         for (int k = 0; k < LOADS; k++)
-            bc_copy_ahead(ring + to + (1 + k) * BC_STEP_BYTES, token(k, column));
+            bc_copy_unit(ring + to + (1 + k) * BC_STEP_BYTES, (const uint8_t *)token(k, column),
+                         16);
     }
     // Before the inputs are there: weights only. Where tokens are streamed, each stage's copies are one group, made when
     // the tokens are there.
@@ -49,7 +50,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
             if (ahead.left) {
-                bc_copy_ahead(ring + i * STAGE, ahead.at);
+                bc_copy_unit(ring + i * STAGE, ahead.at, ahead.half);
                 ahead.go_on(p, team);
             }
             if (!STREAMED) bc_copy_group();
@@ -67,7 +68,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
                            bc_load(p.a + (int64_t)t * p.a_stride + c));
             return;
         }
-        bc_copy_cursor first;
+        bc_copy_cursor<1> first;
         first.begin(p, team);
 #pragma unroll 1
         for (int i = 0; i < STAGES - 1; i++) {
@@ -82,14 +83,11 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     {
         bc_copied<STAGES - 2>();
         const uint8_t *from = ring + stage;
-        bc_words4 b[LOADS];
-#pragma unroll
-        for (int k = 0; k < LOADS; k++)
-            b[k] = bc_load(STREAMED ? (const void *)(from + (1 + k) * BC_STEP_BYTES)
-                                    : (const void *)(tokens + mine + column + 16 * k));
-        s->multiply(bc_load(from), b);
+        s->multiply(bc_unit(from).s,
+                    STREAMED ? from + BC_STEP_BYTES : (const uint8_t *)tokens + mine + column,
+                    STREAMED ? (int)BC_STEP_HALF : 16, BC_STEP_BYTES);
         if (ahead.left) {
-            bc_copy_ahead(ring + multiplied, ahead.at);
+            bc_copy_unit(ring + multiplied, ahead.at, ahead.half);
             if (STREAMED) copy_tokens(multiplied, ahead.column);
             ahead.go_on(p, team);
         }
@@ -126,7 +124,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     BC_KERNEL BC_BOUNDS(threads, 1) name(const bc_linear_args p)                                   \
     {                                                                                              \
         BC_DYNAMIC_SHARED(shared);                                                                 \
-        bc_few<bc_high_sums<tiles>, stages, streamed> few(p, shared);                              \
+        bc_few<bc_digit_sums<tiles>, stages, streamed> few(p, shared);                              \
         few.fill_ring();                                                                           \
         bc_let_next_begin();                                                                       \
         bc_wait_for_inputs();                                                                      \

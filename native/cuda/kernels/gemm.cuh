@@ -23,11 +23,31 @@ BC_DEVICE uint32_t bc_load_word(const uint8_t *row, int c, int cols)
 
 // ---- what a thread loads ahead of a tile's step, and how it becomes bytes in shared memory ----
 
-// Planes: thread t has word t % 32 of groups t / 32 + 4 j.
+// Planes that are tiled: threads 2 u and 2 u + 1 have the halves of unit u, of four beside each other of 16 groups. Others:
+// thread t has word t % 32 of groups t / 32 + 4 j.
 struct bc_plane_tile {
     uint32_t w[4][BC_TILE_LOADS];
 
-    BC_DEVICE void load(const bc_matrix_args &m, bool tiled, int cols, int row0, int col0)
+    BC_DEVICE static int unit_group() { return threadIdx.x / 8; }
+    BC_DEVICE static int unit_column() { return threadIdx.x / 2 % 4 * BC_UNIT_COLS; }
+    BC_DEVICE void load_units(const bc_matrix_args &m, int cols, int row0, int col0)
+    {
+        const int groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP,
+                  group = row0 / BC_GPU_GROUP + unit_group();
+        const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
+        const uint8_t *at =
+            m.data + bc_tiled_at(cols, m.n_planes, groups, group, col0 + unit_column()) +
+            threadIdx.x % 2 * half;
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            if (k >= m.n_planes) continue;
+            bc_words4 v = { { 0, 0, 0, 0 } };
+            if (group < groups) v = bc_load(at + k * 2 * half);
+#pragma unroll
+            for (int j = 0; j < BC_TILE_LOADS; j++) w[k][j] = v.w[j];
+        }
+    }
+    BC_DEVICE void load_words(const bc_matrix_args &m, int cols, int row0, int col0)
     {
         const int word = threadIdx.x % BC_TILE_WORDS, column = col0 + 4 * word,
                   groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP;
@@ -35,21 +55,46 @@ struct bc_plane_tile {
         for (int j = 0; j < BC_TILE_LOADS; j++) {
             const int group = row0 / BC_GPU_GROUP + (int)threadIdx.x / BC_TILE_WORDS +
                               j * (BC_TILE_THREADS / BC_TILE_WORDS);
-            const uint8_t *at =
-                m.data + (tiled ? bc_tiled_at(cols, m.n_planes, groups, group, column)
-                                : (int64_t)group * cols + column);
-            const int64_t stride = tiled ? (int64_t)bc_plane_bytes(groups, group / BC_STEP_GROUPS)
-                                         : (int64_t)m.plane_stride;
+            const uint8_t *at = m.data + (int64_t)group * cols + column;
 #pragma unroll
             for (int k = 0; k < 4; k++)
                 if (k < m.n_planes)
-                    w[k][j] =
-                        group < groups && column < cols ? *(const uint32_t *)(at + k * stride) : 0u;
+                    w[k][j] = group < groups && column < cols
+                                  ? *(const uint32_t *)(at + k * m.plane_stride)
+                                  : 0u;
         }
     }
+    BC_DEVICE void load(const bc_matrix_args &m, bool tiled, int cols, int row0, int col0)
+    {
+        if (tiled)
+            load_units(m, cols, row0, col0);
+        else
+            load_words(m, cols, row0, col0);
+    }
 
-    // q + (its largest) of five rows, four columns each
-    BC_DEVICE void store(const bc_matrix_args &m, uint32_t *tile) const
+    // q + (its largest) of five rows, a byte for each column, plane by plane: all of them have no room in registers
+    BC_DEVICE void store_units(const bc_matrix_args &m, uint32_t *tile) const
+    {
+        const int second = threadIdx.x % 2;
+        uint32_t *to = tile + unit_group() * BC_GPU_GROUP * BC_TILE_STRIDE +
+                       (unit_column() / 4 + 4 * second);
+#pragma unroll
+        for (int k = 0; k < 4; k++) {
+            if (k >= m.n_planes) break;
+            const bc_trits trits = bc_take_apart_halves(w[k]);
+#pragma unroll
+            for (int i = 0; i < 5; i++) {
+                const bc_row_digits row(trits, i, second);
+                bc_words4 q = { { 0, 0, 0, 0 } };
+                if (k) q = bc_load(to + i * BC_TILE_STRIDE);
+#pragma unroll
+                for (int j = 0; j < BC_TILE_LOADS; j++) q.w[j] = 3 * q.w[j] + row.word(j);
+                bc_put(to + i * BC_TILE_STRIDE, q);
+            }
+        }
+    }
+    // The same of words as a file has them
+    BC_DEVICE void store_words(const bc_matrix_args &m, uint32_t *tile) const
     {
         const int word = threadIdx.x % BC_TILE_WORDS;
 #pragma unroll
@@ -65,6 +110,13 @@ struct bc_plane_tile {
             for (int i = 0; i < 5; i++)
                 tile[(group * BC_GPU_GROUP + i) * BC_TILE_STRIDE + word] = q[i];
         }
+    }
+    BC_DEVICE void store(const bc_matrix_args &m, bool tiled, uint32_t *tile) const
+    {
+        if (tiled)
+            store_units(m, tile);
+        else
+            store_words(m, tile);
     }
 };
 
@@ -83,7 +135,7 @@ struct bc_code_tile {
         }
     }
 
-    BC_DEVICE void store(const bc_matrix_args &, uint32_t *tile) const
+    BC_DEVICE void store(const bc_matrix_args &, bool, uint32_t *tile) const
     {
         const int word = threadIdx.x % BC_TILE_WORDS;
 #pragma unroll
@@ -249,7 +301,8 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
 template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_linear_args &p)
 {
     const int TOKENS = WIDE * BC_WARP_TOKENS, DEEP = 4 / WIDE;
-    BC_SHARED uint32_t rows[BC_GPU_TILE_ROWS * BC_TILE_STRIDE], tokens[TOKENS * BC_TILE_STRIDE];
+    BC_SHARED_ALIGNED uint32_t rows[BC_GPU_TILE_ROWS * BC_TILE_STRIDE];
+    BC_SHARED uint32_t tokens[TOKENS * BC_TILE_STRIDE];
     const int warp = threadIdx.x / 32;
     int which = 0; // by a loop: one register less
 #pragma unroll 1
@@ -263,17 +316,18 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
     int c[5][4][4] = {};
     TILE tile;
     bc_token_tile<TOKENS> a;
-    if (begin < end) tile.load(m, p.tiled != 0, p.cols, row0, begin * BC_GPU_TILE_COLS);
+    const bool tiled = bc_is_tiled(p.tiled);
+    if (begin < end) tile.load(m, tiled, p.cols, row0, begin * BC_GPU_TILE_COLS);
     bc_let_next_begin();
     bc_wait_for_inputs();
     if (begin < end) a.load(p, token0, begin * BC_GPU_TILE_COLS);
     for (int step = begin; step < end; step++) {
         bc_sync();
-        tile.store(m, rows);
+        tile.store(m, tiled, rows);
         a.store(tokens);
         bc_sync();
         if (step + 1 < end) {
-            tile.load(m, p.tiled != 0, p.cols, row0, (step + 1) * BC_GPU_TILE_COLS);
+            tile.load(m, tiled, p.cols, row0, (step + 1) * BC_GPU_TILE_COLS);
             a.load(p, token0, (step + 1) * BC_GPU_TILE_COLS);
         }
 #pragma unroll
@@ -290,7 +344,7 @@ template <class TILE, int WIDE, bool SIGNED> BC_DEVICE void bc_gemm(const bc_lin
 
 // Blocks of planes on a processor at once: as many as there are without registers in memory (of 64 tokens, two have the
 // shared memory).
-#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860
+#if defined(__CUDA_ARCH__) && __CUDA_ARCH__ >= 860 && __CUDA_ARCH__ < 1200
 #define BC_GEMM_BLOCKS 3
 #else
 #define BC_GEMM_BLOCKS 2

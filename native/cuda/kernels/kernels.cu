@@ -12,6 +12,8 @@
 
 #include "gemv.cuh"
 
+#include "trits.cuh"
+
 #include "tiled.cuh"
 
 #include "tiles.cuh"

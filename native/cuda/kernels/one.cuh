@@ -1,12 +1,18 @@
-// one.cuh - y = W x for one token on the tensor cores, straight from the packed planes (tiles.cuh): two planes at a time,
-// whose values are the rows 0 to 7 and 8 to 15 of a product. The 16 bits of each byte go there as they are, high and low,
-// and the token, the same in all eight columns, with zeros where the low ones are (bc_put_widened): no byte is chosen.
+// one.cuh - y = W x for one token, straight from the packed planes (tiles.cuh), two at a time.
+//
+// Where tensor cores multiply single bits (8.0 to 9.0), digits and token go there as bits: eight groups of two planes are the
+// 16 rows of a product, the halves of their digits the 256 columns, and the eight bits of each of the token's bytes its eight
+// columns (bit by bit as in APNN-TC, Feng et al. 2021). Elsewhere each lane multiplies bytes.
 #pragma once
 
 enum { BC_ONE_STAGE = 2 * BC_STEP_BYTES };
 
-struct bc_one_sums {
-    int v[5][4]; // [i]: of H_(i+1), [0] and [1] of the first plane, [2] and [3] of the second
+// Sums of a tile's rows. The token is what prepare.cuh puts into shared memory.
+template <bool BITS> struct bc_one_sums;
+
+template <> struct bc_one_sums<true> {
+    static const bc_token_form TOKEN = BC_TOKEN_BITS;
+    int v[5][4]; // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
 
     BC_DEVICE void clear()
     {
@@ -18,82 +24,66 @@ struct bc_one_sums {
 #pragma unroll
         for (int i = 0; i < 20; i++) v[i / 4][i % 4] = (int)(9u * (uint32_t)v[i / 4][i % 4]);
     }
-    // 16 columns of a group. Without a pair there is only the second plane.
+    // This lane's part of the token, of the first step
+    BC_DEVICE static int token_at() { return threadIdx.x % 32 * 4; }
+    // Without a pair there is only the second plane.
     template <bool PAIR>
-    BC_DEVICE void multiply(const bc_words4 &first, const bc_words4 &second, const bc_words4 b[2])
+    BC_DEVICE void multiply(const uint32_t *first, const uint32_t *second, const int8_t *token)
     {
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            const uint32_t one = PAIR ? first.w[i] : 0, two = second.w[i];
-            uint32_t a[4] = { one & 0x00ff00ffu, two & 0x00ff00ffu, bc_bytes(one, 0, 0x4341),
-                              bc_bytes(two, 0, 0x4341) };
-#pragma unroll
-            for (int k = 0; k < 5; k++) {
-#pragma unroll
-                for (int e = PAIR ? 0 : 1; e < 4; e += PAIR ? 1 : 2)
-                    a[e] = k % 3 ? a[e] * 3 : bc_thrice(a[e]);
-                bc_mma_us(v[k], a, &b[i / 2].w[i % 2 * 2]);
-            }
-        }
-    }
-    // total [row]: lane 4 g + t has columns 2 t and 2 t + 1 of group g, which are alike
-    BC_DEVICE void add_to(int *total) const
-    {
-        const int t = threadIdx.x % 4;
-        int *rows = total + threadIdx.x % 32 / 4 * BC_GPU_GROUP;
-        uint32_t before = 0;
+        const uint32_t bits = *(const uint32_t *)token, b[2] = { bits, bits };
+        const bc_trits two = bc_take_apart(second);
+        bc_trits one = {};
+        if (PAIR) one = bc_take_apart(first);
 #pragma unroll
         for (int i = 0; i < 5; i++) {
-            const uint32_t s = 3 * (uint32_t)v[i][0] + (uint32_t)v[i][2];
-            if (t == i % 4) bc_atomic_add(&rows[i], (int)(s - 3 * before));
-            before = s;
+            const uint32_t a[4] = { one.x[i], two.x[i], one.y[i], two.y[i] };
+            bc_mma_bits(v[i], a, b);
         }
+    }
+    // Three times the first plane and the second: what this lane knows of a row. The token's last bit counts -128.
+    BC_DEVICE uint32_t share(int i) const
+    {
+        const int t = threadIdx.x % 4;
+        const uint32_t even = 3 * (uint32_t)v[i][0] + (uint32_t)v[i][2],
+                       odd = 3 * (uint32_t)v[i][1] + (uint32_t)v[i][3];
+        return (even << 2 * t) + (t == 3 ? 0u - (odd << 7) : odd << (2 * t + 1));
     }
 };
 
-// What is to be copied, as in bc_copy_cursor: but a run is a warp's steps of two planes, or of the first of an odd number.
-struct bc_pair_cursor {
-    const uint8_t *at; // this lane's next 16 bytes
-    int left, stride;  // steps of this run, 0 behind the last run; bytes
-    int bytes, second; // of a plane in a step; to the other plane, or 0
-    int planes;        // that are left
-    int unit, part;
+template <> struct bc_one_sums<false> {
+    static const bc_token_form TOKEN = BC_TOKEN_BYTES;
+    int v[5][2]; // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
 
-    BC_DEVICE void choose(const bc_team &team)
+    BC_DEVICE void clear()
     {
-        left = team.end - team.begin;
-        second = planes % 2 ? 0 : bytes;
+#pragma unroll
+        for (int i = 0; i < 10; i++) v[i / 2][i % 2] = 0;
     }
-    BC_DEVICE void find(const bc_linear_args &p, const bc_team &team)
+    BC_DEVICE void times9()
     {
-        left = 0;
-        if (unit >= p.first[3]) return;
-        at = bc_run_at(p, team, unit, part, &planes, &bytes);
-        stride = planes * bytes;
-        choose(team);
+#pragma unroll
+        for (int i = 0; i < 10; i++) v[i / 2][i % 2] = (int)(9u * (uint32_t)v[i / 2][i % 2]);
     }
-    BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
+    BC_DEVICE static int token_at() { return threadIdx.x % 4 * BC_UNIT_COLS; }
+    BC_DEVICE void add(int plane, const uint32_t *s, const bc_words4 b[2])
     {
-        unit = team.unit;
-        part = 0;
-        find(p, team);
-    }
-    BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team)
-    {
-        at += stride;
-        if (--left) return;
-        const int done = second ? 2 : 1;
-        planes -= done;
-        if (planes) { // the same columns of the next ones
-            at += done * bytes - (team.end - team.begin) * stride;
-            return choose(team);
+        const bc_trits trits = bc_take_apart(s);
+#pragma unroll
+        for (int i = 0; i < 5; i++) {
+            const bc_row_digits row(trits, i);
+#pragma unroll
+            for (int j = 0; j < BC_UNIT_WORDS; j++)
+                v[i][plane] = bc_dot4_us(row.word(j), b[j / 4].w[j % 4], v[i][plane]);
         }
-        if (++part == bc_parts_of(p)) {
-            part = 0;
-            unit += team.units_on;
-        }
-        find(p, team);
     }
+    template <bool PAIR>
+    BC_DEVICE void multiply(const uint32_t *first, const uint32_t *second, const int8_t *token)
+    {
+        const bc_words4 b[2] = { bc_load(token), bc_load(token + 16) };
+        if (PAIR) add(0, first, b);
+        add(1, second, b);
+    }
+    BC_DEVICE uint32_t share(int i) const { return 3 * (uint32_t)v[i][0] + (uint32_t)v[i][1]; }
 };
 
 // What a row wants at its end, asked for long before: its scales (of gate and up), and its place (see bc_linear_args).
@@ -103,15 +93,16 @@ struct bc_one_row {
 };
 
 // A warp goes through its columns two planes by two. Shared memory, in this order: each lane's ring, BC_GPU_ONE_STAGES x 2 x
-// 16 bytes; i32 [2][teams][parts][BC_TEAM_ROWS] sums; the vector, f32 [width], where the token's bytes are afterwards.
-struct bc_one_product {
+// 32 bytes; i32 [2][teams][parts][BC_TEAM_ROWS] sums; the vector, f32 [width], where the token's bytes are afterwards.
+template <bool BITS> struct bc_one_product {
+    typedef bc_one_sums<BITS> sums;
     const bc_linear_args &p;
     const bc_team team;
-    uint8_t *ring; // this lane's 16 bytes of its warp's first operand
+    uint8_t *ring; // this lane's first 16 bytes of its warp's first operand
     int *totals;
     int8_t *token;
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
-    bc_pair_cursor ahead;
+    bc_copy_cursor<2> ahead;
     bc_one_row *rows;    // of its team's first unit
     float *y;            // of that
     int planes, largest; // and bc_largest of them
@@ -134,8 +125,9 @@ struct bc_one_product {
     BC_DEVICE void copy(int to)
     {
         if (ahead.left) {
-            bc_copy_ahead(ring + to, ahead.at);
-            if (ahead.second) bc_copy_ahead(ring + to + BC_STEP_BYTES, ahead.at + ahead.second);
+            bc_copy_unit(ring + to, ahead.at, ahead.half);
+            if (ahead.second)
+                bc_copy_unit(ring + to + BC_STEP_BYTES, ahead.at + ahead.second, ahead.half);
             ahead.go_on(p, team);
         }
         bc_copy_group();
@@ -169,18 +161,17 @@ struct bc_one_product {
         largest = bc_largest(n_planes);
     }
     BC_DEVICE int first_row() const { return (int)threadIdx.x - 32 * p.warps * team.team; }
-    template <bool PAIR> BC_DEVICE void multiply_run(bc_one_sums *s)
+    template <bool PAIR> BC_DEVICE void multiply_run(sums *s)
     {
-        const int8_t *mine = token + 2 * (team.begin * BC_STEP_COLS + (int)threadIdx.x % 4 * 16);
+        const int8_t *mine = token + team.begin * BC_STEP_COLS + sums::token_at();
 #pragma unroll 1
-        for (int step = team.begin; step < team.end; step++, mine += 2 * BC_STEP_COLS) {
+        for (int step = team.begin; step < team.end; step++, mine += BC_STEP_COLS) {
             bc_copied<BC_GPU_ONE_STAGES - 2>();
-            const bc_words4 b[2] = { bc_load(mine), bc_load(mine + 16) };
-            const bc_words4 one = bc_load(ring + stage);
+            const bc_unit one(ring + stage);
             if (PAIR)
-                s->multiply<true>(one, bc_load(ring + stage + BC_STEP_BYTES), b);
+                s->template multiply<true>(one.s, bc_unit(ring + stage + BC_STEP_BYTES).s, mine);
             else
-                s->multiply<false>(one, one, b);
+                s->template multiply<false>(one.s, one.s, mine);
             copy(multiplied);
             multiplied = stage;
             stage = stage == (BC_GPU_ONE_STAGES - 1) * BC_ONE_STAGE ? 0 : stage + BC_ONE_STAGE;
@@ -188,7 +179,7 @@ struct bc_one_product {
     }
     BC_DEVICE void sum_up(int n_planes, int *total)
     {
-        bc_one_sums s;
+        sums s;
         s.clear();
         if (n_planes % 2) multiply_run<false>(&s);
 #pragma unroll 1
@@ -196,7 +187,14 @@ struct bc_one_product {
             if (done) s.times9();
             multiply_run<true>(&s);
         }
-        s.add_to(total);
+        int *rows_of_group = total + threadIdx.x % 32 / 4 * BC_GPU_GROUP;
+#pragma unroll
+        for (int i = 0; i < 5; i++) {
+            int all = (int)s.share(i);
+            all = (int)((uint32_t)all + (uint32_t)bc_shuffle_xor(all, 1));
+            all = (int)((uint32_t)all + (uint32_t)bc_shuffle_xor(all, 2));
+            if ((int)threadIdx.x % 4 == i % 4) bc_atomic_add(&rows_of_group[i], all);
+        }
     }
     // A team's unit is there: rows to y, or added to it, or, of gate and up, silu(gate) * up, where and as the next matrix's
     // rotation wants it. `before` is what is in y at this thread's first row of its first unit.
@@ -253,19 +251,30 @@ struct bc_one_product {
 
 // Every block prepares the vector for itself, while its first weights are on their way: nothing waits for the end of a kernel
 // with a single block.
-BC_KERNEL BC_BOUNDS(BC_GPU_ONE_THREADS, 1) bc_one(const bc_one_args p)
+template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *shared)
 {
-    BC_DYNAMIC_SHARED(shared);
     BC_SHARED bc_prepare_room room;
     BC_SHARED bc_one_row rows[BC_GPU_ONE_TEAMS * BC_TEAM_ROWS];
-    bc_one_product product(p.linear, shared, rows);
+    bc_one_product<BITS> product(p.linear, shared, rows);
     bc_prepare_constants constants = {};
     product.fill_ring();
     bc_prepare_begin(p.source, &room, &constants);
     bc_let_next_begin();
     bc_wait_for_inputs();
-    bc_prepare_vector<BC_FROM_X, 1, true>(p.source, 0, (float *)product.token, product.token,
-                                          p.linear.cols, &room, constants);
+    bc_prepare_vector<BC_FROM_X, 1, bc_one_sums<BITS>::TOKEN>(p.source, 0, (float *)product.token,
+                                                              product.token, p.linear.cols, &room,
+                                                              constants);
     bc_sync();
     product.run({ &room.scale, &room.sum });
+}
+
+BC_KERNEL BC_BOUNDS(BC_GPU_ONE_THREADS, 1) bc_one(const bc_one_args p)
+{
+    BC_DYNAMIC_SHARED(shared);
+    bc_one_token<true>(p, shared);
+}
+BC_KERNEL BC_BOUNDS(BC_GPU_ONE_THREADS, 1) bc_one_bytes(const bc_one_args p)
+{
+    BC_DYNAMIC_SHARED(shared);
+    bc_one_token<false>(p, shared);
 }

@@ -16,15 +16,17 @@ enum {
     BC_GPU_TILE_COLS = 128,     /* columns that a tile goes on at a time */
     BC_GPU_ONE_THREADS = 512,   /* of a block that multiplies one token, at most, */
     BC_GPU_FEW_THREADS = 1024,  /* of one that multiplies up to 8, */
-    BC_GPU_DOZEN_THREADS = 512, /* and of one with up to 32: their registers' number */
+    BC_GPU_DOZEN_THREADS = 384, /* and of one with up to 32: their registers' number */
     BC_GPU_ONE_TEAMS = 4,       /* of its warps, at most */
+    BC_GPU_UNIT_COLS = 32,      /* columns of a group whose bits lie together where planes are tiled */
+    BC_GPU_STEP_COLS = 128,     /* columns that a warp multiplies at a time, of one token or few, */
+    BC_GPU_STEP_BYTES = 1024,   /* and a plane's bytes of a tile's groups there */
     BC_GPU_ONE_STAGES = 4,      /* steps of two planes that each warp of one token's copies ahead */
-    BC_GPU_FEW_STAGES = 8,      /* steps of a plane that each warp of it copies ahead: 512 bytes, */
-    BC_GPU_DOZEN_STAGES = 4,    /* and 512 for each 8 tokens, where those are copied too */
+    BC_GPU_FEW_STAGES = 4,      /* steps of a plane that each warp of it copies ahead, */
+    BC_GPU_DOZEN_STAGES = 3,    /* and 1024 bytes for each 8 tokens, where those are copied too */
     BC_GPU_FEW_PITCH = 9,    /* integers from a row's sums to the next row's, of up to 8 tokens */
     BC_GPU_DOZEN_PITCH = 33, /* and of up to 32. Odd: neighbouring rows lie in banks of their own */
-    BC_GPU_ONE_WIDENED = 2,  /* bytes of a single token's element in shared memory: it and a zero */
-    BC_GPU_COL_PAD = 64,
+    BC_GPU_COL_PAD = 64, /* of int8 codes, and of planes that are not tiled */
     BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
     BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
@@ -50,8 +52,9 @@ enum {
  * banks of their own, and so do a transform's threads with elements 16 apart, sixteen beside sixteen that are 128 or 256
  * further. Its bits are combined by exclusive or, so slot(a | b) = slot(a) ^ slot(b) where a & b is 0. */
 BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 28) ^ (e >> 4 & 16); }
-/* Bytes from a token to the next there, for the same reason. `cols` is a multiple of 64. */
-BC_BOTH int bc_gpu_token_pitch(int cols) { return cols | 64; }
+/* Bytes from a token to the next there, for the same reason: lanes have 16 bytes of two tokens, 32 bytes apart. `cols` is a
+ * multiple of 128. */
+BC_BOTH int bc_gpu_token_pitch(int cols) { return cols + 16; }
 
 /* Where a token's keys and values are. */
 typedef struct bc_gpu_place {
@@ -94,7 +97,7 @@ typedef struct bc_prepare_args {
 } bc_prepare_args;
 
 /* ---- matrices: on the device a row, or a group of a plane, is padded with zeros to a multiple of BC_GPU_COL_PAD
- * columns, which is what `cols` below counts; few matrices need it ---- */
+ * columns, or where planes are tiled of BC_GPU_STEP_COLS, which is what `cols` below counts; few matrices need it ---- */
 
 typedef struct bc_matrix_args {
     BC_AT(const uint8_t) data;
@@ -122,7 +125,7 @@ typedef struct bc_linear_args {
     /* top bit: negated, as the next rotation wants it; 0: at r */
     BC_AT(const uint32_t) places;
     int warps;      /* one token, or few: warps that share a tile's columns, */
-    int warp_steps; /* each so many steps of 64 columns, */
+    int warp_steps; /* each so many steps, */
     int teams;      /* and how many such teams a block of few tokens has */
     int splits; /* a batch: parts of the columns, added up in `partial` i32 [n, partial_stride], all 0 before and after */
     BC_AT(int32_t) partial;

@@ -263,11 +263,24 @@ BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_co
     bc_sync();
 }
 
-// Four bytes a, b, c, d as 0 a 0 c and 0 b 0 d (one.cuh)
-BC_DEVICE void bc_put_widened(int8_t *p, uint32_t bytes)
+// How a rounded vector lies: bytes where there is room for them, bytes where x lies, or there too the bits of one.cuh: word
+// 4 n + t of each 128 elements has bit n of elements 32 t to 32 t + 31, in the order of trits.cuh.
+enum bc_token_form { BC_TOKEN_APART, BC_TOKEN_BYTES, BC_TOKEN_BITS };
+
+// Eight lanes beside each other have each a byte of four elements; lane n gets bit n of all of them, lane j's as bits j of
+// its bytes.
+BC_DEVICE uint32_t bc_transpose_bits(uint32_t v)
 {
-    ((uint32_t *)p)[0] = (bytes & 0x00ff00ffu) << 8;
-    ((uint32_t *)p)[1] = bytes & 0xff00ff00u;
+    const int lane = threadIdx.x % 8;
+    const uint32_t low[3] = { 0x55555555u, 0x33333333u, 0x0f0f0f0fu };
+#pragma unroll
+    for (int k = 0; k < 3; k++) {
+        const int apart = 1 << k;
+        const uint32_t other = (uint32_t)bc_shuffle_xor((int)v, apart);
+        v = lane & apart ? (v & ~low[k]) | (other & ~low[k]) >> apart
+                         : (v & low[k]) | (other & low[k]) << apart;
+    }
+    return v;
 }
 
 // Elements i .. i + 3 as bytes
@@ -286,9 +299,9 @@ BC_DEVICE uint32_t bc_round_four(const bc_rounding &rounding, const float *x, in
     return packed;
 }
 
-// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. WIDENED: [2 stride], where x lies, of
-// whose 4 bytes for each element a turn's are read before its 2 are written. The room's scale and sum are right once all threads have met.
-template <bool WIDENED>
+// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. Where that is where x lies, a turn's 4
+// bytes for each element are read before its 1 is written. The room's scale and sum are right once all threads have met.
+template <bc_token_form FORM>
 BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t *out, int stride,
                                bc_prepare_room *room)
 {
@@ -312,10 +325,11 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
     for (int base = 0; base < stride; base += blockDim.x * 4) {
         const int i = base + (int)threadIdx.x * 4;
         const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
-        if (WIDENED) bc_sync(); // all have read what this turn's bytes may lie on
-        if (i >= stride) continue;
-        if (WIDENED)
-            bc_put_widened(out + 2 * i, packed);
+        if (FORM != BC_TOKEN_APART) bc_sync(); // all have read what this turn's bytes may lie on
+        if (i >= stride) continue; // whole warps: stride is a multiple of 128
+        if (FORM == BC_TOKEN_BITS)
+            ((uint32_t *)out)[i / 128 * 32 + i / 4 % 8 * 4 + i / 32 % 4] =
+                bc_transpose_bits(packed);
         else
             *(uint32_t *)(out + i) = packed;
     }
@@ -325,7 +339,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
 }
 
 // All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
-template <int SOURCE, int TURNS, bool WIDENED>
+template <int SOURCE, int TURNS, bc_token_form FORM>
 BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x, int8_t *out,
                                  int stride, bc_prepare_room *room, bc_prepare_constants &c)
 {
@@ -336,7 +350,7 @@ BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x
         bc_order_vector<TURNS>(p, x, c);
         bc_hadamard_block(x, p.width, p.block);
     }
-    bc_round_vector<WIDENED>(p, x, out, stride, room);
+    bc_round_vector<FORM>(p, x, out, stride, room);
 }
 
 // ---- the kernel: one block per token ----
@@ -352,7 +366,7 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     bc_prepare_begin(p, &room, &constants);
     bc_wait_for_inputs();
     int8_t *out = p.a ? p.a + (int64_t)t * p.a_stride : nullptr;
-    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1, false>(
+    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1, BC_TOKEN_APART>(
         p, row, WORK ? p.work + row : shared, out, p.a_stride, &room, constants);
     if (!out) return;
     bc_sync();

@@ -1,10 +1,17 @@
-// tiled.cuh - how planes lie on cards with tensor cores for integers (compute capability 7.5 and newer): the bytes of a file
-// in the order in which a warp wants them, so that memory is read in long runs. Tile after tile of eight groups, in a tile
-// step after step of 64 columns, in a step plane after plane, of a plane's 512 bytes group after group. The last tile has
-// the groups that are left, and less in each step.
+// tiled.cuh - how planes lie on cards with tensor cores for integers (compute capability 7.5 and newer): in units of 32
+// columns of a group (trits.cuh), in the order in which a warp wants them, so that memory is read in long runs. Tile after
+// tile of eight groups, in a tile step after step of 128 columns, in a step plane after plane. Of a plane's 1024 bytes the
+// first half has words 0 to 3 of its units, group after group, the second words 4 to 7. The last tile has the groups that
+// are left, and less in each step.
 #pragma once
 
-enum { BC_STEP_GROUPS = BC_GPU_TILE_GROUPS, BC_STEP_COLS = 64, BC_STEP_BYTES = 512 };
+enum {
+    BC_STEP_GROUPS = BC_GPU_TILE_GROUPS,
+    BC_STEP_COLS = BC_GPU_STEP_COLS,
+    BC_STEP_BYTES = BC_GPU_STEP_BYTES,
+    BC_STEP_HALF = BC_STEP_BYTES / 2,
+    BC_HALF_COLS = 64 // bytes of a group in one half
+};
 
 BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
 
@@ -14,37 +21,69 @@ template <int TOKENS> struct bc_sums_pitch {
     static const int VALUE = TOKENS / 32 * 32 + 9;
 };
 
-// Of a matrix of `groups`: bytes of a plane in each step of a tile
-BC_DEVICE int bc_plane_bytes(int groups, int tile)
+// Of a matrix of `groups`: bytes of half a plane in each step of a tile
+BC_DEVICE int bc_half_bytes(int groups, int tile)
 {
-    return bc_least(groups - tile * BC_STEP_GROUPS, BC_STEP_GROUPS) * BC_STEP_COLS;
+    return bc_least(groups - tile * BC_STEP_GROUPS, BC_STEP_GROUPS) * BC_HALF_COLS;
 }
 
-// Where 4 columns of a group begin in plane 0, in bytes; the next plane's are bc_plane_bytes further. `cols` is a multiple
-// of 64.
+// Where the first four words of a unit are in plane 0, in bytes: its other four are bc_half_bytes further, the next plane's
+// twice that. `cols` is a multiple of 128, `column` of 32.
 BC_DEVICE int64_t bc_tiled_at(int cols, int n_planes, int groups, int group, int column)
 {
     const int tile = group / BC_STEP_GROUPS;
     return (int64_t)tile * BC_STEP_GROUPS * cols * n_planes +
-           (int64_t)(column / BC_STEP_COLS) * n_planes * bc_plane_bytes(groups, tile) +
-           group % BC_STEP_GROUPS * BC_STEP_COLS + column % BC_STEP_COLS;
+           (int64_t)(column / BC_STEP_COLS) * n_planes * 2 * bc_half_bytes(groups, tile) +
+           group % BC_STEP_GROUPS * BC_HALF_COLS + column % BC_STEP_COLS / 2;
 }
 
-// Groups of one plane as a file has them, into their places.
+// Groups of one plane as a file has them, into their places: a thread takes a unit.
 BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
 {
+    BC_SHARED uint8_t codes[256];
     bc_let_next_begin();
+    bc_find_codes(codes);
     bc_wait_for_inputs();
-    const int words = p.cols / 4, stride = gridDim.x * blockDim.x;
-    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.groups * words; i += stride) {
-        const int group = p.first + i / words;
-        const int64_t at = bc_tiled_at(p.cols, p.n_planes, p.all_groups, group, i % words * 4);
-        *(uint32_t *)(p.to + at + p.plane * bc_plane_bytes(p.all_groups, group / BC_STEP_GROUPS)) =
-            p.from[i];
+    const int units = p.cols / BC_UNIT_COLS, stride = gridDim.x * blockDim.x;
+    for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.groups * units; i += stride) {
+        const int group = p.first + i / units, tile = group / BC_STEP_GROUPS,
+                  column = i % units * BC_UNIT_COLS;
+        const uint32_t *from = p.from + (int64_t)i * BC_UNIT_WORDS;
+        uint32_t s[BC_UNIT_WORDS] = {};
+#pragma unroll 1
+        for (int j = 0; j < BC_UNIT_WORDS; j++) {
+            const uint32_t word = from[j];
+#pragma unroll
+            for (int e = 0; e < 4; e++) {
+                const uint32_t code = codes[word >> 8 * e & 255];
+#pragma unroll
+                for (int k = 0; k < BC_UNIT_WORDS; k++)
+                    s[k] |= (code >> k & 1) << bc_unit_bit(4 * j + e);
+            }
+        }
+        const int half = bc_half_bytes(p.all_groups, tile);
+        uint8_t *to = p.to + bc_tiled_at(p.cols, p.n_planes, p.all_groups, group, column) +
+                      2 * p.plane * half;
+        bc_put(to, { { s[0], s[1], s[2], s[3] } });
+        bc_put(to + half, { { s[4], s[5], s[6], s[7] } });
     }
 }
 
-// q = 3 q + digit (0 to 2) of five rows, at four columns, a byte each.
+// A unit's other four words are with the thread beside this one, which has an odd number where this one's is even.
+BC_DEVICE bc_trits bc_take_apart_halves(const uint32_t mine[4])
+{
+    const int second = threadIdx.x % 2;
+    uint32_t s[BC_UNIT_WORDS];
+#pragma unroll
+    for (int k = 0; k < 4; k++) {
+        const uint32_t other = (uint32_t)bc_shuffle_xor((int)mine[k], 1);
+        s[k] = second ? other : mine[k];
+        s[4 + k] = second ? mine[k] : other;
+    }
+    return bc_take_apart(s);
+}
+
+// q = 3 q + digit of five rows, a byte for each of four columns, of a file's word
 BC_DEVICE void bc_add_digits(uint32_t q[5], uint32_t word)
 {
     uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);

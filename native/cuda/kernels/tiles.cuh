@@ -1,13 +1,9 @@
-// tiles.cuh - y = W x for one to 32 tokens straight from the packed planes (tiled.cuh): no digit is ever taken out, and
-// nothing is decoded into memory. Here: the sums of a tile, which warp has which part of which tile, and from the sums to
-// rows.
+// tiles.cuh - y = W x for one to 32 tokens straight from the packed planes (tiled.cuh): nothing is decoded into memory. Here:
+// the sums of a tile, which warp has which part of which tile, and from the sums to rows.
 //
-// As in gemv.cuh the high bytes H_1 .. H_5 of a word times 3^i are all that is needed: row i of a group is
-// S_i - 3 S_(i-1), S_i = sum_c a_c H_i.
-//
-// Eight groups of five rows are a tile: 8 groups x two values as the 16 rows of a product 32 columns deep. The columns of
-// a step may come in any order as long as both sides agree: lane 4 g + t takes 16 neighbouring bytes of group g and the
-// same columns of its token, so every load is 16 bytes wide.
+// Eight groups of five rows are a tile: 8 groups x two values as the 16 rows of a product. The columns of a step may come in
+// any order as long as both sides agree: lane 4 g + t has a unit, 32 neighbouring columns of group g, and of its token the
+// same, so every load is 16 bytes wide.
 //
 // A block's warps form teams. A team has one tile at a time (or one of gate and the same of up), whose columns its warps
 // share. Columns are padded with zeros to whole steps; lanes without a token repeat the last one.
@@ -17,8 +13,8 @@ enum { BC_TEAM_ROWS = BC_STEP_GROUPS * BC_GPU_GROUP };
 
 // ---- TILES of eight tokens in the eight columns of a product ----
 
-// v[..][0] of H_1 and H_2, [1] of H_3 and H_4, [2] of H_5
-template <int TILES> struct bc_high_sums {
+// v[..][0] of rows 0 and 1 of the groups, [1] of rows 2 and 3, [2] of row 4
+template <int TILES> struct bc_digit_sums {
     static const int LOADS = TILES;
     static const int PITCH = TILES == 1 ? BC_GPU_FEW_PITCH : BC_GPU_DOZEN_PITCH;
     int v[TILES][3][4];
@@ -35,30 +31,30 @@ template <int TILES> struct bc_high_sums {
         for (int i = 0; i < TILES * 12; i++)
             v[i / 12][i / 4 % 3][i % 4] = (int)(3u * (uint32_t)v[i / 12][i / 4 % 3][i % 4]);
     }
-    BC_DEVICE void multiply(const bc_words4 &w, const bc_words4 b[TILES])
+    // A step: a unit, and 32 columns of this lane's token of each tile, the second sixteen `half` bytes behind the first,
+    // the next tile's `tile` bytes.
+    BC_DEVICE void multiply(const uint32_t s[BC_UNIT_WORDS], const uint8_t *tokens, int half,
+                            int tile)
     {
+        const bc_trits trits = bc_take_apart(s);
+        const bc_row_digits rows[5] = { { trits, 0 }, { trits, 1 }, { trits, 2 }, { trits, 3 }, { trits, 4 } };
 #pragma unroll
-        for (int half = 0; half < 2; half++) {
-            uint32_t h[2][5];
+        for (int j = 0; j < BC_UNIT_WORDS; j += 4) {
+            bc_words4 b[TILES];
 #pragma unroll
-            for (int i = 0; i < 2; i++) {
-                const uint32_t word = w.w[2 * half + i];
-                uint32_t even = word & 0x00ff00ffu, odd = bc_bytes(word, 0, 0x4341);
+            for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens + k * tile + j / 4 * half);
 #pragma unroll
-                for (int k = 0; k < 5; k++) {
-                    even *= 3;
-                    odd *= 3;
-                    h[i][k] = bc_bytes(even, odd, 0x7351);
-                }
-            }
-            const uint32_t a[3][4] = { { h[0][0], h[0][1], h[1][0], h[1][1] },
-                                       { h[0][2], h[0][3], h[1][2], h[1][3] },
-                                       { h[0][4], 0, h[1][4], 0 } };
+            for (int e = 0; e < 4; e += 2) {
+                const int one = j + e, two = one + 1;
+                const uint32_t a[3][4] = {
+                    { rows[0].word(one), rows[1].word(one), rows[0].word(two), rows[1].word(two) },
+                    { rows[2].word(one), rows[3].word(one), rows[2].word(two), rows[3].word(two) },
+                    { rows[4].word(one), 0, rows[4].word(two), 0 }
+                };
 #pragma unroll
-            for (int tile = 0; tile < TILES; tile++) {
-                const uint32_t tokens[2] = { b[tile].w[2 * half], b[tile].w[2 * half + 1] };
+                for (int k = 0; k < TILES; k++)
 #pragma unroll
-                for (int i = 0; i < 3; i++) bc_mma_us(v[tile][i], a[i], tokens);
+                    for (int i = 0; i < 3; i++) bc_mma_us(v[k][i], a[i], b[k].w + e);
             }
         }
     }
@@ -71,15 +67,11 @@ template <int TILES> struct bc_high_sums {
 #pragma unroll
             for (int e = 0; e < 2; e++) {
                 const int token = 8 * tile + lane % 4 * 2 + e;
-                uint32_t before = 0;
+                if (token >= n) continue;
 #pragma unroll
-                for (int i = 0; i < 5; i++) {
-                    const uint32_t s = (uint32_t)v[tile][i / 2][i % 2 * 2 + e];
-                    if (token < n)
-                        bc_atomic_add(&total[(lane / 4 * BC_GPU_GROUP + i) * PITCH + token],
-                                      (int)(s - 3 * before));
-                    before = s;
-                }
+                for (int i = 0; i < 5; i++)
+                    bc_atomic_add(&total[(lane / 4 * BC_GPU_GROUP + i) * PITCH + token],
+                                  v[tile][i / 2][i % 2 * 2 + e]);
             }
     }
 };
@@ -116,35 +108,64 @@ BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
 
 // ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
-// This lane's first 16 bytes of a warp's share of a part of a unit; how many planes there are, and the bytes of one in a step.
+// This lane's first 16 bytes of a warp's share of a part of a unit; how many planes there are, and the bytes of half a one in
+// a step.
 BC_DEVICE const uint8_t *bc_run_at(const bc_linear_args &p, const bc_team &team, int unit, int part,
-                                   int *planes, int *bytes)
+                                   int *planes, int *half)
 {
     const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
     const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
-    *bytes = bc_plane_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
+    *half = bc_half_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
     *planes = m.n_planes;
     // a lane without a group repeats the last one's
     return m.data + (int64_t)tile * (BC_STEP_GROUPS * *planes) * p.cols +
-           team.begin * (*planes * *bytes) +
-           bc_least(lane / 4 * BC_STEP_COLS, *bytes - BC_STEP_COLS) + lane % 4 * 16;
+           team.begin * (*planes * 2 * *half) +
+           bc_least(lane / 4 * BC_HALF_COLS, *half - BC_HALF_COLS) + lane % 4 * 16;
 }
 
-// A run is a warp's steps of one plane: within it the next copy is `stride` bytes further.
-struct bc_copy_cursor {
+// Both halves of this lane's unit
+BC_DEVICE void bc_copy_unit(uint8_t *to, const uint8_t *at, int half)
+{
+    bc_copy_ahead(to, at);
+    bc_copy_ahead(to + BC_STEP_HALF, at + half);
+}
+struct bc_unit {
+    uint32_t s[BC_UNIT_WORDS];
+
+    BC_DEVICE explicit bc_unit(const uint8_t *from)
+    {
+        const bc_words4 low = bc_load(from), high = bc_load(from + BC_STEP_HALF);
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            s[i] = low.w[i];
+            s[4 + i] = high.w[i];
+        }
+    }
+};
+
+// A run is a warp's steps of PLANES planes, or of the first of an odd number: within it the next copy is `stride` bytes
+// further.
+template <int PLANES> struct bc_copy_cursor {
     const uint8_t *at; // this lane's next 16 bytes
-    int left, stride;  // copies of this run, 0 behind the last run; bytes
+    int left, stride;  // steps of this run, 0 behind the last run; bytes
     int column;        // of the tokens
-    int bytes, planes; // of a plane in a step; planes that are left
+    int half, second;  // bytes of half a plane in a step; to the other plane of a run, or 0
+    int planes;        // that are left
     int unit, part;
 
+    BC_DEVICE void choose(const bc_team &team)
+    {
+        left = team.end - team.begin;
+        column = team.begin * BC_STEP_COLS;
+        second = planes % PLANES ? 0 : (PLANES - 1) * 2 * half;
+    }
     BC_DEVICE void find(const bc_linear_args &p, const bc_team &team)
     {
-        left = unit < p.first[3] ? team.end - team.begin : 0;
-        if (!left) return;
-        at = bc_run_at(p, team, unit, part, &planes, &bytes);
-        stride = planes * bytes;
-        column = team.begin * BC_STEP_COLS;
+        left = 0;
+        if (unit >= p.first[3]) return;
+        at = bc_run_at(p, team, unit, part, &planes, &half);
+        stride = planes * 2 * half;
+        choose(team);
     }
     BC_DEVICE void begin(const bc_linear_args &p, const bc_team &team)
     {
@@ -157,11 +178,11 @@ struct bc_copy_cursor {
         at += stride;
         column += BC_STEP_COLS;
         if (--left) return;
-        if (--planes) { // the same columns of the next one
-            left = team.end - team.begin;
-            at += bytes - left * stride;
-            column = team.begin * BC_STEP_COLS;
-            return;
+        const int done = second ? PLANES : 1;
+        planes -= done;
+        if (planes) { // the same columns of the next ones
+            at += done * 2 * half - (team.end - team.begin) * stride;
+            return choose(team);
         }
         if (++part == bc_parts_of(p)) {
             part = 0;

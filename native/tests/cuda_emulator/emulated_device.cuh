@@ -19,6 +19,7 @@ extern bc_emulated_dim threadIdx, blockIdx, blockDim, gridDim;
 // Memory of its own in this library's thread-local storage, which nothing else uses: so fibers.cpp can find it all and
 // fill it anew before each block. Only one thread runs kernels at a time.
 #define BC_SHARED static thread_local
+#define BC_SHARED_ALIGNED alignas(16) static thread_local
 #define BC_DYNAMIC_SHARED(name) uint8_t *const name = bc_emulated_shared()
 
 // The place in the source of who calls: lanes or threads that wait at different ones have diverged.
@@ -121,7 +122,14 @@ BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global, BC_SITE)
 }
 BC_DEVICE void bc_copy_group() { bc_emulated_copy_group(); }
 template <int PENDING> BC_DEVICE void bc_copied() { bc_emulated_copied(PENDING); }
-BC_DEVICE uint32_t bc_thrice(uint32_t v) { return 3 * v; }
+template <int TABLE> BC_DEVICE uint32_t bc_logic(uint32_t a, uint32_t b, uint32_t c)
+{
+    uint32_t r = 0;
+    for (int i = 0; i < 8; i++)
+        if (TABLE >> i & 1) r |= (i & 4 ? a : ~a) & (i & 2 ? b : ~b) & (i & 1 ? c : ~c);
+    return r;
+}
+BC_DEVICE bool bc_is_tiled(int tiled) { return tiled != 0; }
 BC_DEVICE uint32_t bc_bytes(uint32_t a, uint32_t b, uint32_t choice, BC_SITE)
 {
     if (choice & 0x8888) bc_emulated_wrong("bc_bytes: digits are 0 to 7", site);
@@ -164,6 +172,16 @@ BC_DEVICE void bc_mma_ss(int c[4], const uint32_t a[4], const uint32_t b[2], BC_
 {
     bc_emulated_mma(
         c, a, b, [](uint32_t u, uint32_t s, int acc) { return bc_dot4_ss(u, s, acc); }, site);
+}
+
+BC_DEVICE void bc_mma_bits(int c[4], const uint32_t a[4], const uint32_t b[2], BC_SITE)
+{
+    bc_emulated_mma(
+        c, a, b,
+        [](uint32_t u, uint32_t v, int acc) {
+            return bc_emulated_plus(acc, __builtin_popcount(u & v));
+        },
+        site);
 }
 
 BC_DEVICE float bc_bits_to_float(uint32_t bits)
