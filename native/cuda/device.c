@@ -130,14 +130,14 @@ static int wants_shared(int kernel)
 {
     return (kernel >= BC_K_bc_prepare_x && kernel <= BC_K_bc_prepare_wide_swiglu) ||
            kernel == BC_K_bc_attend || kernel == BC_K_bc_back_unrotate ||
-           (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32);
+           (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32_streamed);
 }
 
 /* Those of a step of few tokens, most of which are short. */
 static int of_a_step(int kernel)
 {
     return kernel <= BC_K_bc_prepare_wide_swiglu ||
-           (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32) ||
+           (kernel >= BC_K_bc_one && kernel <= BC_K_bc_few_32_streamed) ||
            (kernel >= BC_K_bc_attend && kernel <= BC_K_bc_attend_128_i8_8) ||
            kernel == BC_K_bc_gemv_int8 || kernel == BC_K_bc_dense || kernel == BC_K_bc_codes_8 ||
            kernel == BC_K_bc_codes_32;

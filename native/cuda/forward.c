@@ -122,6 +122,24 @@ static int attend_along(const run *r, int layer)
     return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
 }
 
+/* What the next product's kernel, which waits for attention, has others fetch meanwhile: the first bytes of `count` matrices, at
+ * most so many. */
+enum { AHEAD_BYTES = 24 << 20 };
+static void fetch_ahead(run *r, const bc_gpu_matrix *m, int count)
+{
+    for (int i = 0; i < BC_GPU_AHEAD; i++) {
+        r->space.ahead[i] = (bc_ahead_args){ .bytes = 0 };
+        if (i >= count || !r->s->device->overlaps || m[i].of->kind == BC_WEIGHT_DENSE) continue;
+        const int64_t lines = m[i].of->kind == BC_WEIGHT_PLANES
+                                  ? (m[i].of->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP *
+                                        m[i].of->n_planes * m[i].cols / 128
+                                  : m[i].of->rows * m[i].cols / 128;
+        const int64_t most = AHEAD_BYTES / 128 / count;
+        r->space.ahead[i] =
+            (bc_ahead_args){ .at = m[i].data, .bytes = 128 * (lines < most ? lines : most) };
+    }
+}
+
 static int run_layer(run *r, int layer)
 {
     const bc_stack *s = r->s;
@@ -152,7 +170,9 @@ static int run_layer(run *r, int layer)
     int status = bc_gpu_linear(&r->space, before, qkv, 3, r->n, r->err);
     if (status == BC_OK)
         status = r->batch->separate || r->n == 1 ? attend_apart(r, layer) : attend_along(r, layer);
+    fetch_ahead(r, &m[BC_MATRIX_GATE], 2);
     if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
+    fetch_ahead(r, NULL, 0);
     if (status == BC_OK)
         status = bc_gpu_gated(&r->space, between, both, &m[BC_MATRIX_DOWN], r->n, &one_go, r->err);
     if (status == BC_OK && !one_go)
@@ -323,7 +343,9 @@ int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
     r.cos = s->b.inputs + (bc_ptr)r.in.cos;
     r.sin = s->b.inputs + (bc_ptr)r.in.sin;
     r.x = s->b.inputs + (bc_ptr)r.in.x;
-    r.space = (bc_gpu_space){ s->device, &s->b, bc_prepare_shared(s, s->b.work != 0) };
+    r.space = (bc_gpu_space){ .device = s->device,
+                              .b = &s->b,
+                              .shared = bc_prepare_shared(s, s->b.work != 0) };
     int status = bc_device_enter(s->device, err);
     if (status == BC_OK) status = check_places(batch, &r.kv_type, err);
     if (status != BC_OK) return status;

@@ -19,6 +19,7 @@ enum {
     FEW_PARTS = 2,                /* gate and up */
     SPREAD_SHARED = 8 << 10,      /* beyond half of a block's most: no room for a second one */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
+    HELD_WARPS = 8,     /* the same where it could have the tokens go through the rings too */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
     CODES_COLS = 64,    /* BC_CODES_COLS */
     CODES_WARPS = 8,    /* of a block, at most; */
@@ -185,38 +186,57 @@ static void share_steps(bc_linear_args *args, int warps, int teams)
     args->teams = teams;
 }
 
-/* Chooses the kernel, warps, teams and shared memory for n tokens at once, beside `vector` bytes for one that is prepared
- * there; 0: a block of at least LEAST_WARPS does not fit. A tile for every team at once where that can be, and as many warps
- * as there is room for. */
-static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_launch *launch)
+/* A kernel of few tokens: bytes of a warp's ring, threads at most, integers from row to row of its sums, and whether a block
+ * holds its tokens whole; else they go through the rings too. */
+typedef struct form {
+    int kernel, ring, threads, pitch, held, least_warps;
+} form;
+
+static const form EIGHT = { BC_K_bc_few_8,      BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
+                            BC_GPU_FEW_THREADS, BC_GPU_FEW_PITCH,
+                            1,                  LEAST_WARPS },
+                  DOZENS = { BC_K_bc_few_32,       BC_GPU_FEW_STAGES *BC_GPU_STEP_BYTES,
+                             BC_GPU_DOZEN_THREADS, BC_GPU_DOZEN_PITCH,
+                             1,                    HELD_WARPS },
+                  STREAMED = { BC_K_bc_few_32_streamed,
+                               BC_GPU_DOZEN_STAGES *BC_GPU_STEP_BYTES *(1 + FEW_TOKENS / FEW_TILE),
+                               BC_GPU_DOZEN_THREADS,
+                               BC_GPU_DOZEN_PITCH,
+                               0,
+                               1 };
+
+static form one_token_form(const bc_device *d)
 {
-    const int wide = args->n > FEW_TILE; /* so many tokens go through the warps' rings too */
-    const int pitch = wide ? BC_GPU_DOZEN_PITCH : (vector ? 1 : BC_GPU_FEW_PITCH);
+    return (form){ .kernel = d->bits ? BC_K_bc_one : BC_K_bc_one_bytes,
+                   .ring = BC_GPU_ONE_STAGES * 2 * BC_GPU_STEP_BYTES,
+                   .threads = BC_GPU_ONE_THREADS,
+                   .pitch = 1,
+                   .held = 1,
+                   .least_warps = LEAST_WARPS };
+}
+
+/* Warps, teams and shared memory of form `f` for args->n tokens, or one that is prepared in `vector` bytes; 0: its least warps
+ * do not fit. A tile for every team at once where that can be, and as many warps as there is room for. */
+static int plan_form(const bc_gpu_space *s, const form *f, bc_linear_args *args, int vector,
+                     bc_launch *launch)
+{
     const int units = args->first[args->count], rounds = up(units, s->device->processors);
     const int steps = args->cols / BC_GPU_STEP_COLS;
-    const int ring = BC_GPU_STEP_BYTES * (wide     ? BC_GPU_DOZEN_STAGES * (1 + FEW_TOKENS / FEW_TILE)
-                                   : vector ? BC_GPU_ONE_STAGES * 2
-                                            : BC_GPU_FEW_STAGES);
     const int totals =
-        2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * pitch * (int)sizeof(int32_t);
-    const int tokens = args->n * bc_gpu_token_pitch(args->cols);
-    const int room = s->device->shared_bytes - (wide ? 0 : tokens > vector ? tokens : vector);
-    const int most = (wide     ? BC_GPU_DOZEN_THREADS
-                      : vector ? BC_GPU_ONE_THREADS
-                               : BC_GPU_FEW_THREADS) /
-                     32;
+        2 * (args->paired ? FEW_PARTS : 1) * TEAM_ROWS * f->pitch * (int)sizeof(int32_t);
+    const int tokens = f->held ? args->n * bc_gpu_token_pitch(args->cols) : 0;
+    const int room = s->device->shared_bytes - (tokens > vector ? tokens : vector);
+    const int most = f->threads / 32;
     int teams = least_of(rounds, FEW_TEAMS), warps = least_of(most / teams, steps);
-    while (teams > 1 && teams * (warps * ring + totals) > room) {
+    while (teams > 1 && teams * (warps * f->ring + totals) > room) {
         teams--; /* the same warps with fewer sums */
         warps = least_of(most / teams, steps);
     }
-    while (warps > 1 && teams * (warps * ring + totals) > room) warps--;
-    const int shared = teams * (warps * ring + totals), least = wide ? 1 : LEAST_WARPS;
-    if (shared > room || (warps * teams < least && warps < steps)) return 0;
+    while (warps > 1 && teams * (warps * f->ring + totals) > room) warps--;
+    const int shared = teams * (warps * f->ring + totals);
+    if (shared > room || (warps * teams < f->least_warps && warps < steps)) return 0;
     share_steps(args, warps, teams);
-    *launch = (bc_launch){ .kernel = vector ? (s->device->bits ? BC_K_bc_one : BC_K_bc_one_bytes)
-                                     : wide ? BC_K_bc_few_32
-                                            : BC_K_bc_few_8,
+    *launch = (bc_launch){ .kernel = f->kernel,
                            .grid_x = at_most(units, s->device->processors),
                            .grid_y = 1,
                            .grid_z = 1,
@@ -224,6 +244,13 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, int vector, bc_
                            .shared = (unsigned)(s->device->shared_bytes - room + shared),
                            .args = args };
     return 1;
+}
+
+/* Of the forms for so many tokens the first that fits */
+static int plan_few(const bc_gpu_space *s, bc_linear_args *args, bc_launch *launch)
+{
+    if (args->n <= FEW_TILE) return plan_form(s, &EIGHT, args, 0, launch);
+    return plan_form(s, &DOZENS, args, 0, launch) || plan_form(s, &STREAMED, args, 0, launch);
 }
 
 /* One token, prepared and multiplied in one kernel, where that leaves room for as many warps as it wants, and these are
@@ -235,12 +262,14 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     *done = 0;
     if (linear->n != 1 || source->source != BC_FROM_X || source->y) return BC_OK;
     bc_one_args args = { .linear = *linear, .source = *source };
+    memcpy(args.ahead, s->ahead, sizeof args.ahead);
     args.source.plain = 0;
     bc_linear_args alone = *linear;
     complete(&args.source, like, 0);
     bc_launch launch, apart;
-    if (!plan_few(s, &alone, 0, &apart) ||
-        !plan_few(s, &args.linear, args.source.width * (int)sizeof(float), &launch))
+    const form one = one_token_form(s->device);
+    if (!plan_few(s, &alone, &apart) ||
+        !plan_form(s, &one, &args.linear, args.source.width * (int)sizeof(float), &launch))
         return BC_OK;
     const int threads = (int)launch.threads, moves = args.source.moves || args.source.order;
     if (threads * 4 < least_of((int)apart.threads, BC_GPU_ONE_THREADS) * 3 ||
@@ -264,7 +293,7 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
     for (int done = 0; done < n && status == BC_OK;) {
         bc_launch launch;
         args.n = n - done;
-        while (!plan_few(s, &args, 0, &launch)) {
+        while (!plan_few(s, &args, &launch)) {
             if (args.n == 1)
                 return bc_fail(err, BC_ERR_UNSUPPORTED,
                                "a vector of %d elements does not fit this card's shared memory",
@@ -309,7 +338,7 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
     bc_launch launch;
     int status = one_in_one_go(s, &source, gate, &args, done, err);
     if (*done) return status;
-    *done = plan_few(s, &args, 0, &launch);
+    *done = plan_few(s, &args, &launch);
     if (!*done) return BC_OK;
     status = bc_gpu_prepare(s, source, gate, 0, n, err);
     return status == BC_OK ? bc_device_start(s->device, &launch, err) : status;

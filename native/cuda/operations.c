@@ -113,9 +113,11 @@ static void bench_close(bench *w)
 
 static bc_gpu_space space_of(const bench *w)
 {
-    if (!w->matrix.of) return (bc_gpu_space){ w->d, &w->b, 0 }; /* it could not be opened */
+    if (!w->matrix.of) return (bc_gpu_space){ .device = w->d, .b = &w->b }; /* it could not be opened */
     const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols);
-    return (bc_gpu_space){ w->d, &w->b, (int)(width * (int64_t)sizeof(float)) };
+    return (bc_gpu_space){ .device = w->d,
+                           .b = &w->b,
+                           .shared = (int)(width * (int64_t)sizeof(float)) };
 }
 
 static bc_prepare_args source_of(const bench *w, float eps)

@@ -262,7 +262,7 @@ void bc_trained_close(bc_trained *s)
 bc_gpu_space bc_trained_space(const bc_trained *s)
 {
     const int widest = s->b.a_stride * (int)sizeof(float);
-    return (bc_gpu_space){ s->device, &s->b, s->b.work ? 0 : widest };
+    return (bc_gpu_space){ .device = s->device, .b = &s->b, .shared = s->b.work ? 0 : widest };
 }
 
 int bc_trained_launch(const bc_trained_run *r, int kernel, int64_t grid_x, int64_t grid_y,

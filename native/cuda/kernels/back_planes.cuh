@@ -71,23 +71,20 @@ BC_DEVICE void bc_transpose_bytes(const uint32_t row[4], uint32_t column[4])
     column[3] = bc_bytes(high01, high23, 0x7632);
 }
 
-// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns, q + (its largest), a byte for each column: from planes that
-// are tiled into `digits` [row][BC_BACK_DIGITS], in words; threads 2 u and 2 u + 1 have the halves of unit u.
+// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns, which are one half of their step's, q + (its largest), a
+// byte for each column: from planes that are tiled into `digits` [row][BC_BACK_DIGITS], in words. A thread has half a unit.
 BC_DEVICE void bc_back_units(const bc_back_args &p, int row0, int col0, uint32_t *digits)
 {
-    const int UNITS = BC_GPU_BACK_COLS / BC_UNIT_COLS, unit = threadIdx.x / 2, second = threadIdx.x % 2;
-    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, own = unit / UNITS,
-              group = row0 / BC_GPU_GROUP + own, column = unit % UNITS * BC_UNIT_COLS;
+    const int own = threadIdx.x / 4, unit = threadIdx.x % 4, second = col0 / BC_HALF_COLS % 2;
+    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, group = row0 / BC_GPU_GROUP + own;
     const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
-    const bool there = group < groups && col0 + column < p.cols;
-    const uint8_t *at = p.data + bc_tiled_at(p.cols, p.n_planes, groups, group, col0 + column) +
-                        second * half;
+    const uint8_t *at =
+        p.data + bc_tiled_at(p.cols, p.n_planes, groups, group, col0 / BC_STEP_COLS, unit);
     uint32_t q[5][4] = {};
 #pragma unroll 1
-    for (int k = 0; k < p.n_planes; k++) {
-        bc_words4 v = { { 0, 0, 0, 0 } };
-        if (there) v = bc_load(at + k * 2 * half);
-        const bc_trits trits = bc_take_apart_halves(v.w);
+    for (int k = 0; k < p.n_planes && group < groups; k++) {
+        const bc_words4 low = bc_load(at + k * 2 * half), high = bc_load(at + (k * 2 + 1) * half);
+        const bc_trits trits = bc_take_apart({ low, high });
 #pragma unroll
         for (int i = 0; i < 5; i++) {
             const bc_row_digits row(trits, i, second);
@@ -97,7 +94,7 @@ BC_DEVICE void bc_back_units(const bc_back_args &p, int row0, int col0, uint32_t
     }
 #pragma unroll
     for (int i = 0; i < 5; i++)
-        bc_put(digits + (own * BC_GPU_GROUP + i) * BC_BACK_DIGITS + column / 4 + 4 * second,
+        bc_put(digits + (own * BC_GPU_GROUP + i) * BC_BACK_DIGITS + 4 * unit,
                { { q[i][0], q[i][1], q[i][2], q[i][3] } });
 }
 

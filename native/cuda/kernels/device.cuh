@@ -204,6 +204,13 @@ BC_DEVICE bc_words4 bc_load_once(const void *p)
 }
 // Into the cache that all processors share.
 BC_DEVICE void bc_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+// So many bytes, both multiples of 16, by one thread. Older cards' caches are small, or were not tried.
+BC_DEVICE void bc_prefetch_run(const void *p, int bytes)
+{
+#if __CUDA_ARCH__ >= 900
+    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
+#endif
+}
 BC_DEVICE bc_words4 bc_load(const void *p)
 {
     const uint4 v = *(const uint4 *)p;

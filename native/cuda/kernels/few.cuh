@@ -13,7 +13,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     uint8_t *ring; // this lane's first 16 bytes of its warp's first operand
     int *totals;
     int8_t *tokens;
-    int mine;              // where in them this lane's share of the first step is
+    int mine[LOADS];       // where this lane's share of a step is: in them, or in a ring's stage
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
     bc_copy_cursor<1> ahead;
 
@@ -24,24 +24,28 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         ring = shared + (int)threadIdx.x / 32 * STAGES * STAGE + threadIdx.x % 32 * 16;
         totals = (int *)(shared + blockDim.x / 32 * STAGES * STAGE);
         tokens = (int8_t *)(totals + 2 * total_ints() * p.teams);
-        mine = bc_least(sums::token_of_lane(0), p.n - 1) * token_pitch() + threadIdx.x % 4 * BC_UNIT_COLS;
+#pragma unroll
+        for (int k = 0; k < LOADS; k++)
+            mine[k] = STREAMED ? (1 + k) * BC_STEP_BYTES
+                               : bc_least(sums::token_of_lane(k), p.n - 1) * token_pitch() +
+                                     (int)threadIdx.x % 4 * BC_UNIT_HALF;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS * sums::PITCH; }
     // Bytes from a token to the next
     BC_DEVICE int token_pitch() const { return bc_gpu_token_pitch(p.cols); }
-    // This lane's 32 bytes of its token, of the step from `column` on
+    // This lane's first 16 bytes of its token, of the step from `column` on
     BC_DEVICE const int8_t *token(int k, int column) const
     {
         const int t = bc_least(sums::token_of_lane(k), p.n - 1);
-        return p.a + (t * p.a_stride + column + (int)threadIdx.x % 4 * BC_UNIT_COLS);
+        return p.a + (t * p.a_stride + column + (int)threadIdx.x % 4 * BC_UNIT_HALF);
     }
     BC_DEVICE void copy_tokens(int to, int column)
     {
 #pragma unroll
         for (int k = 0; k < LOADS; k++)
             bc_copy_unit(ring + to + (1 + k) * BC_STEP_BYTES, (const uint8_t *)token(k, column),
-                         16);
+                         BC_HALF_COLS);
     }
     // Before the inputs are there: weights only. Where tokens are streamed, each stage's copies are one group, made when
     // the tokens are there.
@@ -62,10 +66,16 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     BC_DEVICE void fill_tokens()
     {
         if (!STREAMED) {
-            for (int t = 0; t < p.n; t++)
-                for (int c = threadIdx.x * 16; c < p.cols; c += blockDim.x * 16)
-                    bc_put(tokens + t * token_pitch() + c,
-                           bc_load(p.a + (int64_t)t * p.a_stride + c));
+            const int pieces = p.cols / 16, stride = (int)blockDim.x;
+            int t = 0;
+            for (int c = threadIdx.x; t < p.n; c += stride) {
+                for (; c >= pieces && t < p.n; c -= pieces) t++;
+                if (t < p.n)
+                    bc_copy_ahead(tokens + t * token_pitch() + 16 * c,
+                                  p.a + (int64_t)t * p.a_stride + 16 * c);
+            }
+            bc_copy_group();
+            bc_copied<0>();
             return;
         }
         bc_copy_cursor<1> first;
@@ -83,9 +93,9 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     {
         bc_copied<STAGES - 2>();
         const uint8_t *from = ring + stage;
-        s->multiply(bc_unit(from).s,
-                    STREAMED ? from + BC_STEP_BYTES : (const uint8_t *)tokens + mine + column,
-                    STREAMED ? (int)BC_STEP_HALF : 16, BC_STEP_BYTES);
+        s->multiply(bc_copied_unit(from),
+                    STREAMED ? from : (const uint8_t *)tokens + column, mine,
+                    STREAMED ? (int)BC_STEP_HALF : (int)BC_HALF_COLS);
         if (ahead.left) {
             bc_copy_unit(ring + multiplied, ahead.at, ahead.half);
             if (STREAMED) copy_tokens(multiplied, ahead.column);
@@ -133,5 +143,6 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
         few.run({ p.scale, p.sum });                                                               \
     }
 BC_FEW(bc_few_8, 1, BC_GPU_FEW_STAGES, false, BC_GPU_FEW_THREADS)
-BC_FEW(bc_few_32, 4, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
+BC_FEW(bc_few_32, 4, BC_GPU_FEW_STAGES, false, BC_GPU_DOZEN_THREADS)
+BC_FEW(bc_few_32_streamed, 4, BC_GPU_DOZEN_STAGES, true, BC_GPU_DOZEN_THREADS)
 #undef BC_FEW

@@ -29,14 +29,14 @@ struct bc_plane_tile {
     uint32_t w[4][BC_TILE_LOADS];
 
     BC_DEVICE static int unit_group() { return threadIdx.x / 8; }
-    BC_DEVICE static int unit_column() { return threadIdx.x / 2 % 4 * BC_UNIT_COLS; }
+    BC_DEVICE static int unit() { return threadIdx.x / 2 % 4; }
     BC_DEVICE void load_units(const bc_matrix_args &m, int cols, int row0, int col0)
     {
         const int groups = (m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP,
                   group = row0 / BC_GPU_GROUP + unit_group();
         const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
         const uint8_t *at =
-            m.data + bc_tiled_at(cols, m.n_planes, groups, group, col0 + unit_column()) +
+            m.data + bc_tiled_at(cols, m.n_planes, groups, group, col0 / BC_STEP_COLS, unit()) +
             threadIdx.x % 2 * half;
 #pragma unroll
         for (int k = 0; k < 4; k++) {
@@ -77,7 +77,7 @@ struct bc_plane_tile {
     {
         const int second = threadIdx.x % 2;
         uint32_t *to = tile + unit_group() * BC_GPU_GROUP * BC_TILE_STRIDE +
-                       (unit_column() / 4 + 4 * second);
+                       (second * BC_HALF_COLS + unit() * BC_UNIT_HALF) / 4;
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             if (k >= m.n_planes) break;

@@ -28,7 +28,7 @@ template <> struct bc_one_sums<true> {
     BC_DEVICE static int token_at() { return threadIdx.x % 32 * 4; }
     // Without a pair there is only the second plane.
     template <bool PAIR>
-    BC_DEVICE void multiply(const uint32_t *first, const uint32_t *second, const int8_t *token)
+    BC_DEVICE void multiply(const bc_unit &first, const bc_unit &second, const int8_t *token)
     {
         const uint32_t bits = *(const uint32_t *)token, b[2] = { bits, bits };
         const bc_trits two = bc_take_apart(second);
@@ -64,10 +64,10 @@ template <> struct bc_one_sums<false> {
 #pragma unroll
         for (int i = 0; i < 10; i++) v[i / 2][i % 2] = (int)(9u * (uint32_t)v[i / 2][i % 2]);
     }
-    BC_DEVICE static int token_at() { return threadIdx.x % 4 * BC_UNIT_COLS; }
-    BC_DEVICE void add(int plane, const uint32_t *s, const bc_words4 b[2])
+    BC_DEVICE static int token_at() { return threadIdx.x % 4 * BC_UNIT_HALF; }
+    BC_DEVICE void add(int plane, const bc_unit &unit, const bc_words4 b[2])
     {
-        const bc_trits trits = bc_take_apart(s);
+        const bc_trits trits = bc_take_apart(unit);
 #pragma unroll
         for (int i = 0; i < 5; i++) {
             const bc_row_digits row(trits, i);
@@ -77,9 +77,9 @@ template <> struct bc_one_sums<false> {
         }
     }
     template <bool PAIR>
-    BC_DEVICE void multiply(const uint32_t *first, const uint32_t *second, const int8_t *token)
+    BC_DEVICE void multiply(const bc_unit &first, const bc_unit &second, const int8_t *token)
     {
-        const bc_words4 b[2] = { bc_load(token), bc_load(token + 16) };
+        const bc_words4 b[2] = { bc_load(token), bc_load(token + BC_HALF_COLS) };
         if (PAIR) add(0, first, b);
         add(1, second, b);
     }
@@ -167,11 +167,11 @@ template <bool BITS> struct bc_one_product {
 #pragma unroll 1
         for (int step = team.begin; step < team.end; step++, mine += BC_STEP_COLS) {
             bc_copied<BC_GPU_ONE_STAGES - 2>();
-            const bc_unit one(ring + stage);
+            const bc_unit one = bc_copied_unit(ring + stage);
             if (PAIR)
-                s->template multiply<true>(one.s, bc_unit(ring + stage + BC_STEP_BYTES).s, mine);
+                s->template multiply<true>(one, bc_copied_unit(ring + stage + BC_STEP_BYTES), mine);
             else
-                s->template multiply<false>(one.s, one.s, mine);
+                s->template multiply<false>(one, one, mine);
             copy(multiplied);
             multiplied = stage;
             stage = stage == (BC_GPU_ONE_STAGES - 1) * BC_ONE_STAGE ? 0 : stage + BC_ONE_STAGE;
@@ -251,6 +251,15 @@ template <bool BITS> struct bc_one_product {
 
 // Every block prepares the vector for itself, while its first weights are on their way: nothing waits for the end of a kernel
 // with a single block.
+// A warp's share
+BC_DEVICE void bc_fetch_ahead(const bc_ahead_args &ahead)
+{
+    const int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+    const int64_t warps = gridDim.x * (blockDim.x / 32), lines = ahead.bytes / 128;
+    const int64_t begin = lines * warp / warps, end = lines * (warp + 1) / warps;
+    if (end > begin) bc_prefetch_run(ahead.at + 128 * begin, (int)(128 * (end - begin)));
+}
+
 template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *shared)
 {
     BC_SHARED bc_prepare_room room;
@@ -258,6 +267,8 @@ template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *
     bc_one_product<BITS> product(p.linear, shared, rows);
     bc_prepare_constants constants = {};
     product.fill_ring();
+    if (threadIdx.x % 32 == 0)
+        for (int i = 0; i < BC_GPU_AHEAD; i++) bc_fetch_ahead(p.ahead[i]);
     bc_prepare_begin(p.source, &room, &constants);
     bc_let_next_begin();
     bc_wait_for_inputs();

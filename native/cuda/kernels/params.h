@@ -22,6 +22,7 @@ enum {
     BC_GPU_STEP_COLS = 128,     /* columns that a warp multiplies at a time, of one token or few, */
     BC_GPU_STEP_BYTES = 1024,   /* and a plane's bytes of a tile's groups there */
     BC_GPU_ONE_STAGES = 4,      /* steps of two planes that each warp of one token's copies ahead */
+    BC_GPU_AHEAD = 2,           /* runs of weights that its kernel fetches for those behind it */
     BC_GPU_FEW_STAGES = 4,      /* steps of a plane that each warp of it copies ahead, */
     BC_GPU_DOZEN_STAGES = 3,    /* and 1024 bytes for each 8 tokens, where those are copied too */
     BC_GPU_FEW_PITCH = 9,    /* integers from a row's sums to the next row's, of up to 8 tokens */
@@ -52,9 +53,8 @@ enum {
  * banks of their own, and so do a transform's threads with elements 16 apart, sixteen beside sixteen that are 128 or 256
  * further. Its bits are combined by exclusive or, so slot(a | b) = slot(a) ^ slot(b) where a & b is 0. */
 BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 28) ^ (e >> 4 & 16); }
-/* Bytes from a token to the next there, for the same reason: lanes have 16 bytes of two tokens, 32 bytes apart. `cols` is a
- * multiple of 128. */
-BC_BOTH int bc_gpu_token_pitch(int cols) { return cols + 16; }
+/* Bytes from a token to the next there, for the same reason. `cols` is a multiple of 128. */
+BC_BOTH int bc_gpu_token_pitch(int cols) { return cols + 64; }
 
 /* Where a token's keys and values are. */
 typedef struct bc_gpu_place {
@@ -133,11 +133,18 @@ typedef struct bc_linear_args {
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
 } bc_linear_args;
 
+/* Weights of kernels behind this one, for the cache that all processors share. */
+typedef struct bc_ahead_args {
+    BC_AT(const uint8_t) at;
+    int64_t bytes; /* multiples of 128 */
+} bc_ahead_args;
+
 /* One token whose vector (x, and nothing to add to it) every block prepares for itself: source's outputs, and linear's a,
  * scale and sum, are not used. */
 typedef struct bc_one_args {
     bc_linear_args linear;
     bc_prepare_args source;
+    bc_ahead_args ahead[BC_GPU_AHEAD];
 } bc_one_args;
 
 typedef struct bc_arrange_args {

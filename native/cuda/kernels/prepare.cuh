@@ -175,26 +175,35 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
     return v;
 }
 
-// The vector of the token at `row` into x, normed.
-template <int SOURCE>
+// The vector of the token at `row` into x, normed. A thread asks for LOADS x 4 elements at once.
+template <int SOURCE, int LOADS>
 BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
                               bc_prepare_room *room, bc_prepare_constants &c)
 {
     bc_wide_sum squares = bc_no_squares();
-    const int mine = (int)threadIdx.x * 4;
+    const int mine = (int)threadIdx.x * 4, turn = (int)blockDim.x * 4;
     bc_four first = {}; // which most vectors have no more of, for a thread
 #pragma unroll 1
-    for (int i = mine; i < p.width; i += blockDim.x * 4) {
-        const bc_four v = bc_take_four<SOURCE>(p, row + i);
-        if (p.norm && i == mine)
-            first = v;
-        else
-            bc_put_four(x + bc_gpu_slot(i), v);
-        if (p.norm) {
+    for (int base = mine; base < p.width; base += LOADS * turn) {
+        bc_four v[LOADS];
 #pragma unroll
-            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
-        } else if (p.plain) {
-            bc_put_four(p.plain + row + i, v);
+        for (int load = 0; load < LOADS; load++)
+            if (base + load * turn < p.width)
+                v[load] = bc_take_four<SOURCE>(p, row + base + load * turn);
+#pragma unroll
+        for (int load = 0; load < LOADS; load++) {
+            const int i = base + load * turn;
+            if (i >= p.width) break;
+            if (p.norm && i == mine)
+                first = v[load];
+            else
+                bc_put_four(x + bc_gpu_slot(i), v[load]);
+            if (p.norm) {
+#pragma unroll
+                for (int k = 0; k < 4; k++) bc_add_square(&squares, v[load].v[k]);
+            } else if (p.plain) {
+                bc_put_four(p.plain + row + i, v[load]);
+            }
         }
     }
     if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
@@ -264,21 +273,20 @@ BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_co
 }
 
 // How a rounded vector lies: bytes where there is room for them, bytes where x lies, or there too the bits of one.cuh: word
-// 4 n + t of each 128 elements has bit n of elements 32 t to 32 t + 31, in the order of trits.cuh.
+// 4 n + t of each 128 elements has bit n of those of unit t, in the order of its columns (tiled.cuh, trits.cuh).
 enum bc_token_form { BC_TOKEN_APART, BC_TOKEN_BYTES, BC_TOKEN_BITS };
 
-// Eight lanes beside each other have each a byte of four elements; lane n gets bit n of all of them, lane j's as bits j of
-// its bytes.
+// Each lane has four neighbouring elements, a byte each. Lane n of a unit's eight, which are four beside each other and the
+// four 16 further on, gets bit n of all of the unit's: lane j's as bits j of its bytes.
 BC_DEVICE uint32_t bc_transpose_bits(uint32_t v)
 {
-    const int lane = threadIdx.x % 8;
+    const int lane = threadIdx.x % 32, apart[3] = { 1, 2, 16 };
     const uint32_t low[3] = { 0x55555555u, 0x33333333u, 0x0f0f0f0fu };
 #pragma unroll
     for (int k = 0; k < 3; k++) {
-        const int apart = 1 << k;
-        const uint32_t other = (uint32_t)bc_shuffle_xor((int)v, apart);
-        v = lane & apart ? (v & ~low[k]) | (other & ~low[k]) >> apart
-                         : (v & low[k]) | (other & low[k]) << apart;
+        const uint32_t other = (uint32_t)bc_shuffle_xor((int)v, apart[k]);
+        v = lane & apart[k] ? (v & ~low[k]) | (other & ~low[k]) >> (1 << k)
+                            : (v & low[k]) | (other & low[k]) << (1 << k);
     }
     return v;
 }
@@ -328,7 +336,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
         if (FORM != BC_TOKEN_APART) bc_sync(); // all have read what this turn's bytes may lie on
         if (i >= stride) continue; // whole warps: stride is a multiple of 128
         if (FORM == BC_TOKEN_BITS)
-            ((uint32_t *)out)[i / 128 * 32 + i / 4 % 8 * 4 + i / 32 % 4] =
+            ((uint32_t *)out)[i / 128 * 32 + i / 64 % 2 * 16 + i / 4 % 4 * 4 + i / 16 % 4] =
                 bc_transpose_bits(packed);
         else
             *(uint32_t *)(out + i) = packed;
@@ -343,7 +351,7 @@ template <int SOURCE, int TURNS, bc_token_form FORM>
 BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x, int8_t *out,
                                  int stride, bc_prepare_room *room, bc_prepare_constants &c)
 {
-    bc_take_vector<SOURCE>(p, row, x, room, c);
+    bc_take_vector<SOURCE, FORM == BC_TOKEN_APART ? 1 : 8>(p, row, x, room, c);
     if (!out) return;
     bc_sync();
     if (p.order || p.block > 1) {

@@ -2,7 +2,8 @@
 // columns of a group (trits.cuh), in the order in which a warp wants them, so that memory is read in long runs. Tile after
 // tile of eight groups, in a tile step after step of 128 columns, in a step plane after plane. Of a plane's 1024 bytes the
 // first half has words 0 to 3 of its units, group after group, the second words 4 to 7. The last tile has the groups that
-// are left, and less in each step.
+// are left, and less in each step. A group's four units in a step have sixteen columns each of the first 64, and the sixteen
+// 64 further on: so four lanes' loads of a token's columns are 64 bytes in a row.
 #pragma once
 
 enum {
@@ -10,7 +11,8 @@ enum {
     BC_STEP_COLS = BC_GPU_STEP_COLS,
     BC_STEP_BYTES = BC_GPU_STEP_BYTES,
     BC_STEP_HALF = BC_STEP_BYTES / 2,
-    BC_HALF_COLS = 64 // bytes of a group in one half
+    BC_HALF_COLS = 64, // of a step, and a group's bytes of half a plane in it
+    BC_UNIT_HALF = 16  // columns
 };
 
 BC_DEVICE int bc_least(int a, int b) { return a < b ? a : b; }
@@ -27,14 +29,14 @@ BC_DEVICE int bc_half_bytes(int groups, int tile)
     return bc_least(groups - tile * BC_STEP_GROUPS, BC_STEP_GROUPS) * BC_HALF_COLS;
 }
 
-// Where the first four words of a unit are in plane 0, in bytes: its other four are bc_half_bytes further, the next plane's
-// twice that. `cols` is a multiple of 128, `column` of 32.
-BC_DEVICE int64_t bc_tiled_at(int cols, int n_planes, int groups, int group, int column)
+// Where the first four words are, in plane 0 and in bytes, of unit 0 to 3 of a step: the other four are bc_half_bytes
+// further, the next plane's twice that.
+BC_DEVICE int64_t bc_tiled_at(int cols, int n_planes, int groups, int group, int step, int unit)
 {
     const int tile = group / BC_STEP_GROUPS;
     return (int64_t)tile * BC_STEP_GROUPS * cols * n_planes +
-           (int64_t)(column / BC_STEP_COLS) * n_planes * 2 * bc_half_bytes(groups, tile) +
-           group % BC_STEP_GROUPS * BC_HALF_COLS + column % BC_STEP_COLS / 2;
+           (int64_t)step * n_planes * 2 * bc_half_bytes(groups, tile) +
+           group % BC_STEP_GROUPS * BC_HALF_COLS + unit * 16;
 }
 
 // Groups of one plane as a file has them, into their places: a thread takes a unit.
@@ -46,13 +48,14 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
     bc_wait_for_inputs();
     const int units = p.cols / BC_UNIT_COLS, stride = gridDim.x * blockDim.x;
     for (int i = blockIdx.x * blockDim.x + threadIdx.x; i < p.groups * units; i += stride) {
-        const int group = p.first + i / units, tile = group / BC_STEP_GROUPS,
-                  column = i % units * BC_UNIT_COLS;
-        const uint32_t *from = p.from + (int64_t)i * BC_UNIT_WORDS;
+        const int row = i / units, group = p.first + row, tile = group / BC_STEP_GROUPS,
+                  step = i % units / 4, unit = i % 4;
+        const uint32_t *from =
+            p.from + ((int64_t)row * p.cols + step * BC_STEP_COLS + unit * BC_UNIT_HALF) / 4;
         uint32_t s[BC_UNIT_WORDS] = {};
 #pragma unroll 1
         for (int j = 0; j < BC_UNIT_WORDS; j++) {
-            const uint32_t word = from[j];
+            const uint32_t word = from[j / 4 * (BC_HALF_COLS / 4) + j % 4];
 #pragma unroll
             for (int e = 0; e < 4; e++) {
                 const uint32_t code = codes[word >> 8 * e & 255];
@@ -62,7 +65,7 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
             }
         }
         const int half = bc_half_bytes(p.all_groups, tile);
-        uint8_t *to = p.to + bc_tiled_at(p.cols, p.n_planes, p.all_groups, group, column) +
+        uint8_t *to = p.to + bc_tiled_at(p.cols, p.n_planes, p.all_groups, group, step, unit) +
                       2 * p.plane * half;
         bc_put(to, { { s[0], s[1], s[2], s[3] } });
         bc_put(to + half, { { s[4], s[5], s[6], s[7] } });
@@ -73,14 +76,14 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
 BC_DEVICE bc_trits bc_take_apart_halves(const uint32_t mine[4])
 {
     const int second = threadIdx.x % 2;
-    uint32_t s[BC_UNIT_WORDS];
+    bc_unit unit;
 #pragma unroll
     for (int k = 0; k < 4; k++) {
         const uint32_t other = (uint32_t)bc_shuffle_xor((int)mine[k], 1);
-        s[k] = second ? other : mine[k];
-        s[4 + k] = second ? mine[k] : other;
+        unit.s[k] = second ? other : mine[k];
+        unit.s[4 + k] = second ? mine[k] : other;
     }
-    return bc_take_apart(s);
+    return bc_take_apart(unit);
 }
 
 // q = 3 q + digit of five rows, a byte for each of four columns, of a file's word

@@ -2,8 +2,8 @@
 // the sums of a tile, which warp has which part of which tile, and from the sums to rows.
 //
 // Eight groups of five rows are a tile: 8 groups x two values as the 16 rows of a product. The columns of a step may come in
-// any order as long as both sides agree: lane 4 g + t has a unit, 32 neighbouring columns of group g, and of its token the
-// same, so every load is 16 bytes wide.
+// any order as long as both sides agree: lane 4 g + t has unit t of group g, 32 columns, and of its token the same, so every
+// load is 16 bytes wide.
 //
 // A block's warps form teams. A team has one tile at a time (or one of gate and the same of up), whose columns its warps
 // share. Columns are padded with zeros to whole steps; lanes without a token repeat the last one.
@@ -31,18 +31,17 @@ template <int TILES> struct bc_digit_sums {
         for (int i = 0; i < TILES * 12; i++)
             v[i / 12][i / 4 % 3][i % 4] = (int)(3u * (uint32_t)v[i / 12][i / 4 % 3][i % 4]);
     }
-    // A step: a unit, and 32 columns of this lane's token of each tile, the second sixteen `half` bytes behind the first,
-    // the next tile's `tile` bytes.
-    BC_DEVICE void multiply(const uint32_t s[BC_UNIT_WORDS], const uint8_t *tokens, int half,
-                            int tile)
+    // A step: a unit, and its columns of this lane's token of each tile: they begin at[tile] bytes from `tokens`, the second
+    // sixteen `half` bytes further.
+    BC_DEVICE void multiply(const bc_unit &unit, const uint8_t *tokens, const int at[TILES], int half)
     {
-        const bc_trits trits = bc_take_apart(s);
+        const bc_trits trits = bc_take_apart(unit);
         const bc_row_digits rows[5] = { { trits, 0 }, { trits, 1 }, { trits, 2 }, { trits, 3 }, { trits, 4 } };
 #pragma unroll
         for (int j = 0; j < BC_UNIT_WORDS; j += 4) {
             bc_words4 b[TILES];
 #pragma unroll
-            for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens + k * tile + j / 4 * half);
+            for (int k = 0; k < TILES; k++) b[k] = bc_load(tokens + at[k] + j / 4 * half);
 #pragma unroll
             for (int e = 0; e < 4; e += 2) {
                 const int one = j + e, two = one + 1;
@@ -129,19 +128,10 @@ BC_DEVICE void bc_copy_unit(uint8_t *to, const uint8_t *at, int half)
     bc_copy_ahead(to, at);
     bc_copy_ahead(to + BC_STEP_HALF, at + half);
 }
-struct bc_unit {
-    uint32_t s[BC_UNIT_WORDS];
-
-    BC_DEVICE explicit bc_unit(const uint8_t *from)
-    {
-        const bc_words4 low = bc_load(from), high = bc_load(from + BC_STEP_HALF);
-#pragma unroll
-        for (int i = 0; i < 4; i++) {
-            s[i] = low.w[i];
-            s[4 + i] = high.w[i];
-        }
-    }
-};
+BC_DEVICE bc_unit bc_copied_unit(const uint8_t *from)
+{
+    return bc_unit(bc_load(from), bc_load(from + BC_STEP_HALF));
+}
 
 // A run is a warp's steps of PLANES planes, or of the first of an odd number: within it the next copy is `stride` bytes
 // further.

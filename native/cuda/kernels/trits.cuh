@@ -1,12 +1,12 @@
 // trits.cuh - five digits of 0 to 2 in eight bits, so that logic of three inputs takes them apart: 32 columns of a group are
-// eight words, bit k of every column's byte in word k, and sixteen operations give a digit's two halves of all of them.
+// eight words, bit k of every column's byte in word k, and sixteen operations give all their digits' two halves.
 //
 // The code was found by annealing: sixteen such operations between 8 bits and 5 pairs of bits whose sums are all 243 kinds of
 // five digits (13 of the 256 codes are a second one of some). Which code stands for which digits follows from them
 // (bc_find_codes): nothing else knows.
 #pragma once
 
-enum { BC_UNIT_COLS = BC_GPU_UNIT_COLS, BC_UNIT_BYTES = 32, BC_UNIT_WORDS = 8 };
+enum { BC_UNIT_COLS = BC_GPU_UNIT_COLS, BC_UNIT_WORDS = 8 };
 // Column c of a unit is bit bc_unit_bit(c) of its words: four neighbouring columns lie in a byte each.
 BC_DEVICE int bc_unit_bit(int column) { return column % 4 * 8 + column / 4; }
 
@@ -14,8 +14,23 @@ struct bc_trits { // row i's digit is x[i] + y[i], a bit for each column
     uint32_t x[5], y[5];
 };
 
-BC_DEVICE bc_trits bc_take_apart(const uint32_t s[BC_UNIT_WORDS])
+struct bc_unit {
+    uint32_t s[BC_UNIT_WORDS];
+
+    BC_DEVICE bc_unit() {}
+    BC_DEVICE bc_unit(const bc_words4 &low, const bc_words4 &high)
+    {
+#pragma unroll
+        for (int i = 0; i < 4; i++) {
+            s[i] = low.w[i];
+            s[4 + i] = high.w[i];
+        }
+    }
+};
+
+BC_DEVICE bc_trits bc_take_apart(const bc_unit &unit)
 {
+    const uint32_t *s = unit.s;
     const uint32_t a = bc_logic<0xfb>(s[6], s[3], s[2]), b = bc_logic<0x72>(s[7], s[3], a),
                    c = bc_logic<0x56>(s[5], a, s[3]), d = bc_logic<0x3b>(s[5], a, s[4]),
                    e = bc_logic<0xaf>(a, s[6], s[5]), f = bc_logic<0x94>(b, s[3], s[6]),
@@ -55,11 +70,10 @@ BC_DEVICE void bc_find_codes(uint8_t *codes)
     int found = 0;
 #pragma unroll 1
     for (int first = 0; first < 256; first += 32) { // 32 codes at a time
-        uint32_t s[BC_UNIT_WORDS] = { 0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u,
-                                      0xffff0000u };
+        bc_unit unit({ { 0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u } }, { { 0xffff0000u } });
 #pragma unroll
-        for (int k = 5; k < 8; k++) s[k] = first >> k & 1 ? 0xffffffffu : 0;
-        const bc_trits t = bc_take_apart(s);
+        for (int k = 5; k < 8; k++) unit.s[k] = first >> k & 1 ? 0xffffffffu : 0;
+        const bc_trits t = bc_take_apart(unit);
         uint32_t same = 0xffffffffu;
 #pragma unroll
         for (int i = 0; i < 5; i++) {

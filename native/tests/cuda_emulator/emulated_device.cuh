@@ -112,6 +112,12 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
     return acc;
 }
 BC_DEVICE void bc_prefetch(const void *) {}
+BC_DEVICE void bc_prefetch_run(const void *p, int bytes, BC_SITE)
+{
+    if ((uintptr_t)p % 16 || bytes % 16)
+        bc_emulated_wrong("what is to be fetched ahead is not a multiple of 16", site);
+    bc_emulated_read_once(p, (size_t)bytes, site);
+}
 BC_DEVICE void bc_copy_ahead(void *shared, const void *global, BC_SITE)
 {
     bc_emulated_copy_ahead(shared, global, 16, site);
