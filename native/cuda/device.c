@@ -18,8 +18,8 @@
 
 enum {
     OVERLAP_ARCH = 90,
-    TILED_ARCH = 75,         /* Turing: the first with tensor cores for integers */
-    FIRST_BITS_ARCH = 80,    /* those whose tensor cores multiply single bits */
+    TILED_ARCH = 75,      /* Turing: the first with tensor cores for integers */
+    FIRST_BITS_ARCH = 80, /* those whose tensor cores multiply single bits */
     NO_MORE_BITS_ARCH = 100,
     OLDEST_ARCH = 61,        /* the oldest image */
     GRAPH_OVERLAP = 12040,   /* drivers that keep such edges in a captured graph */

@@ -122,24 +122,6 @@ static int attend_along(const run *r, int layer)
     return status == BC_OK ? bc_device_start(r->s->device, &flash, r->err) : status;
 }
 
-/* What the next product's kernel, which waits for attention, has others fetch meanwhile: the first bytes of `count` matrices, at
- * most so many. */
-enum { AHEAD_BYTES = 24 << 20 };
-static void fetch_ahead(run *r, const bc_gpu_matrix *m, int count)
-{
-    for (int i = 0; i < BC_GPU_AHEAD; i++) {
-        r->space.ahead[i] = (bc_ahead_args){ .bytes = 0 };
-        if (i >= count || !r->s->device->overlaps || m[i].of->kind == BC_WEIGHT_DENSE) continue;
-        const int64_t lines = m[i].of->kind == BC_WEIGHT_PLANES
-                                  ? (m[i].of->rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP *
-                                        m[i].of->n_planes * m[i].cols / 128
-                                  : m[i].of->rows * m[i].cols / 128;
-        const int64_t most = AHEAD_BYTES / 128 / count;
-        r->space.ahead[i] =
-            (bc_ahead_args){ .at = m[i].data, .bytes = 128 * (lines < most ? lines : most) };
-    }
-}
-
 static int run_layer(run *r, int layer)
 {
     const bc_stack *s = r->s;
@@ -170,9 +152,7 @@ static int run_layer(run *r, int layer)
     int status = bc_gpu_linear(&r->space, before, qkv, 3, r->n, r->err);
     if (status == BC_OK)
         status = r->batch->separate || r->n == 1 ? attend_apart(r, layer) : attend_along(r, layer);
-    fetch_ahead(r, &m[BC_MATRIX_GATE], 2);
     if (status == BC_OK) status = bc_gpu_linear(&r->space, attention, &o, 1, r->n, r->err);
-    fetch_ahead(r, NULL, 0);
     if (status == BC_OK)
         status = bc_gpu_gated(&r->space, between, both, &m[BC_MATRIX_DOWN], r->n, &one_go, r->err);
     if (status == BC_OK && !one_go)

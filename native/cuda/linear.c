@@ -192,14 +192,21 @@ typedef struct form {
     int kernel, ring, threads, pitch, held, least_warps;
 } form;
 
-static const form EIGHT = { BC_K_bc_few_8,      BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
-                            BC_GPU_FEW_THREADS, BC_GPU_FEW_PITCH,
-                            1,                  LEAST_WARPS },
-                  DOZENS = { BC_K_bc_few_32,       BC_GPU_FEW_STAGES *BC_GPU_STEP_BYTES,
-                             BC_GPU_DOZEN_THREADS, BC_GPU_DOZEN_PITCH,
-                             1,                    HELD_WARPS },
+static const form EIGHT = { BC_K_bc_few_8,
+                            BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
+                            BC_GPU_FEW_THREADS,
+                            BC_GPU_FEW_PITCH,
+                            1,
+                            LEAST_WARPS },
+                  DOZENS = { BC_K_bc_few_32,
+                             BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
+                             BC_GPU_DOZEN_THREADS,
+                             BC_GPU_DOZEN_PITCH,
+                             1,
+                             HELD_WARPS },
                   STREAMED = { BC_K_bc_few_32_streamed,
-                               BC_GPU_DOZEN_STAGES *BC_GPU_STEP_BYTES *(1 + FEW_TOKENS / FEW_TILE),
+                               BC_GPU_DOZEN_STAGES * BC_GPU_STEP_BYTES *
+                                   (1 + FEW_TOKENS / FEW_TILE),
                                BC_GPU_DOZEN_THREADS,
                                BC_GPU_DOZEN_PITCH,
                                0,
@@ -262,7 +269,6 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     *done = 0;
     if (linear->n != 1 || source->source != BC_FROM_X || source->y) return BC_OK;
     bc_one_args args = { .linear = *linear, .source = *source };
-    memcpy(args.ahead, s->ahead, sizeof args.ahead);
     args.source.plain = 0;
     bc_linear_args alone = *linear;
     complete(&args.source, like, 0);

@@ -16,7 +16,6 @@ typedef struct bc_gpu_space {
     bc_device *device;
     const bc_gpu_buffers *b;
     int shared; /* bytes of bc_prepare */
-    bc_ahead_args ahead[BC_GPU_AHEAD]; /* weights that come next: for one token on cards that overlap kernels */
 } bc_gpu_space;
 
 /* y = W x + bias for `count` (<= 3) matrices with one input, which `source` describes (its rotation and outputs are

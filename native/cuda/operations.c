@@ -113,7 +113,8 @@ static void bench_close(bench *w)
 
 static bc_gpu_space space_of(const bench *w)
 {
-    if (!w->matrix.of) return (bc_gpu_space){ .device = w->d, .b = &w->b }; /* it could not be opened */
+    if (!w->matrix.of)
+        return (bc_gpu_space){ .device = w->d, .b = &w->b }; /* it could not be opened */
     const int64_t width = w->b.work ? 0 : bc_gpu_width(w->matrix.of->cols);
     return (bc_gpu_space){ .device = w->d,
                            .b = &w->b,

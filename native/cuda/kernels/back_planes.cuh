@@ -76,7 +76,8 @@ BC_DEVICE void bc_transpose_bytes(const uint32_t row[4], uint32_t column[4])
 BC_DEVICE void bc_back_units(const bc_back_args &p, int row0, int col0, uint32_t *digits)
 {
     const int own = threadIdx.x / 4, unit = threadIdx.x % 4, second = col0 / BC_HALF_COLS % 2;
-    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, group = row0 / BC_GPU_GROUP + own;
+    const int groups = (p.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP,
+              group = row0 / BC_GPU_GROUP + own;
     const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
     const uint8_t *at =
         p.data + bc_tiled_at(p.cols, p.n_planes, groups, group, col0 / BC_STEP_COLS, unit);
@@ -111,9 +112,8 @@ BC_DEVICE void bc_back_words(const bc_back_args &p, int group0, int col, uint32_
 #pragma unroll
         for (int k = 0; k < 4; k++) {
             if (k >= p.n_planes) break;
-            const uint32_t word = group < groups && col < p.cols
-                                      ? *(const uint32_t *)(at + k * p.plane_stride)
-                                      : 0u;
+            const uint32_t word =
+                group < groups && col < p.cols ? *(const uint32_t *)(at + k * p.plane_stride) : 0u;
             bc_add_digits(q + 5 * g, word);
         }
     }
@@ -194,7 +194,8 @@ template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
         int c[2][4][4] = {};
         for (int limb = 0; limb < p.limbs; limb++) {
             bc_sync();
-            if (limb == 0) bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, digits, columns);
+            if (limb == 0)
+                bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, digits, columns);
             bc_back_tokens(p, p.codes + limb * p.limb, block, token0, tokens);
             bc_sync();
             if (limb == 1) { // what is there is of the upper limb

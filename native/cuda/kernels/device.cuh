@@ -204,13 +204,6 @@ BC_DEVICE bc_words4 bc_load_once(const void *p)
 }
 // Into the cache that all processors share.
 BC_DEVICE void bc_prefetch(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
-// So many bytes, both multiples of 16, by one thread. Older cards' caches are small, or were not tried.
-BC_DEVICE void bc_prefetch_run(const void *p, int bytes)
-{
-#if __CUDA_ARCH__ >= 900
-    asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory");
-#endif
-}
 BC_DEVICE bc_words4 bc_load(const void *p)
 {
     const uint4 v = *(const uint4 *)p;
@@ -236,6 +229,53 @@ BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global)
     asm volatile("cp.async.ca.shared.global [%0], [%1], 4;" ::"r"(to), "l"(global) : "memory");
 #else
     *(uint32_t *)shared = *(const uint32_t *)global;
+#endif
+}
+// So many bytes, a multiple of 16, from global into shared memory, by all threads of a block, once: then they are there for
+// all of them. Where a unit of its own can bring them (9.0 and newer), more than 16 for each thread do not wait behind the
+// copies above. Threads have met since bc_arrival_begin.
+struct bc_arrival {
+    uint64_t barrier;
+};
+BC_DEVICE void bc_arrival_begin(bc_arrival *arrival)
+{
+#if __CUDA_ARCH__ >= 900
+    if (threadIdx.x) return;
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
+    asm volatile("mbarrier.init.shared.b64 [%0], 1; fence.mbarrier_init.release.cluster;" ::"r"(at)
+                 : "memory");
+#endif
+}
+BC_DEVICE void bc_bring_by_threads(void *shared, const void *global, int bytes)
+{
+#pragma unroll 4
+    for (int i = 16 * threadIdx.x; i < bytes; i += 16 * blockDim.x)
+        *(uint4 *)((uint8_t *)shared + i) = *(const uint4 *)((const uint8_t *)global + i);
+    bc_sync();
+}
+BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *arrival)
+{
+#if __CUDA_ARCH__ >= 900
+    if (bytes <= 16 * (int)blockDim.x) return bc_bring_by_threads(shared, global, bytes);
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
+    if (threadIdx.x == 0) {
+        const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+        asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes)
+                     : "memory");
+        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                     "[%0], [%1], %2, [%3];" ::"r"(to),
+                     "l"(global), "r"(bytes), "r"(at)
+                     : "memory");
+    }
+    uint32_t there = 0;
+    while (!there)
+        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], 0; "
+                     "selp.u32 %0, 1, 0, p;}"
+                     : "=r"(there)
+                     : "r"(at)
+                     : "memory");
+#else
+    bc_bring_by_threads(shared, global, bytes);
 #endif
 }
 BC_DEVICE void bc_copy_group()

@@ -93,8 +93,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     {
         bc_copied<STAGES - 2>();
         const uint8_t *from = ring + stage;
-        s->multiply(bc_copied_unit(from),
-                    STREAMED ? from : (const uint8_t *)tokens + column, mine,
+        s->multiply(bc_copied_unit(from), STREAMED ? from : (const uint8_t *)tokens + column, mine,
                     STREAMED ? (int)BC_STEP_HALF : (int)BC_HALF_COLS);
         if (ahead.left) {
             bc_copy_unit(ring + multiplied, ahead.at, ahead.half);
@@ -134,7 +133,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
     BC_KERNEL BC_BOUNDS(threads, 1) name(const bc_linear_args p)                                   \
     {                                                                                              \
         BC_DYNAMIC_SHARED(shared);                                                                 \
-        bc_few<bc_digit_sums<tiles>, stages, streamed> few(p, shared);                              \
+        bc_few<bc_digit_sums<tiles>, stages, streamed> few(p, shared);                             \
         few.fill_ring();                                                                           \
         bc_let_next_begin();                                                                       \
         bc_wait_for_inputs();                                                                      \

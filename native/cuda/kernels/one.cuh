@@ -12,7 +12,9 @@ template <bool BITS> struct bc_one_sums;
 
 template <> struct bc_one_sums<true> {
     static const bc_token_form TOKEN = BC_TOKEN_BITS;
-    int v[5][4]; // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
+    int v
+        [5]
+        [4]; // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
 
     BC_DEVICE void clear()
     {
@@ -52,7 +54,8 @@ template <> struct bc_one_sums<true> {
 
 template <> struct bc_one_sums<false> {
     static const bc_token_form TOKEN = BC_TOKEN_BYTES;
-    int v[5][2]; // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
+    int v[5]
+         [2]; // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
 
     BC_DEVICE void clear()
     {
@@ -251,15 +254,6 @@ template <bool BITS> struct bc_one_product {
 
 // Every block prepares the vector for itself, while its first weights are on their way: nothing waits for the end of a kernel
 // with a single block.
-// A warp's share
-BC_DEVICE void bc_fetch_ahead(const bc_ahead_args &ahead)
-{
-    const int warp = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
-    const int64_t warps = gridDim.x * (blockDim.x / 32), lines = ahead.bytes / 128;
-    const int64_t begin = lines * warp / warps, end = lines * (warp + 1) / warps;
-    if (end > begin) bc_prefetch_run(ahead.at + 128 * begin, (int)(128 * (end - begin)));
-}
-
 template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *shared)
 {
     BC_SHARED bc_prepare_room room;
@@ -267,14 +261,13 @@ template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *
     bc_one_product<BITS> product(p.linear, shared, rows);
     bc_prepare_constants constants = {};
     product.fill_ring();
-    if (threadIdx.x % 32 == 0)
-        for (int i = 0; i < BC_GPU_AHEAD; i++) bc_fetch_ahead(p.ahead[i]);
     bc_prepare_begin(p.source, &room, &constants);
+    bc_arrival_begin(&room.arrival);
+    bc_sync();
     bc_let_next_begin();
     bc_wait_for_inputs();
-    bc_prepare_vector<BC_FROM_X, 1, bc_one_sums<BITS>::TOKEN>(p.source, 0, (float *)product.token,
-                                                              product.token, p.linear.cols, &room,
-                                                              constants);
+    bc_prepare_vector<BC_FROM_X, 1, bc_one_sums<BITS>::TOKEN>(
+        p.source, 0, (float *)product.token, product.token, p.linear.cols, &room, constants);
     bc_sync();
     product.run({ &room.scale, &room.sum });
 }

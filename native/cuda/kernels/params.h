@@ -18,18 +18,17 @@ enum {
     BC_GPU_FEW_THREADS = 1024,  /* of one that multiplies up to 8, */
     BC_GPU_DOZEN_THREADS = 384, /* and of one with up to 32: their registers' number */
     BC_GPU_ONE_TEAMS = 4,       /* of its warps, at most */
-    BC_GPU_UNIT_COLS = 32,      /* columns of a group whose bits lie together where planes are tiled */
-    BC_GPU_STEP_COLS = 128,     /* columns that a warp multiplies at a time, of one token or few, */
-    BC_GPU_STEP_BYTES = 1024,   /* and a plane's bytes of a tile's groups there */
-    BC_GPU_ONE_STAGES = 4,      /* steps of two planes that each warp of one token's copies ahead */
-    BC_GPU_AHEAD = 2,           /* runs of weights that its kernel fetches for those behind it */
-    BC_GPU_FEW_STAGES = 4,      /* steps of a plane that each warp of it copies ahead, */
-    BC_GPU_DOZEN_STAGES = 3,    /* and 1024 bytes for each 8 tokens, where those are copied too */
-    BC_GPU_FEW_PITCH = 9,    /* integers from a row's sums to the next row's, of up to 8 tokens */
+    BC_GPU_UNIT_COLS = 32,  /* columns of a group whose bits lie together where planes are tiled */
+    BC_GPU_STEP_COLS = 128, /* columns that a warp multiplies at a time, of one token or few, */
+    BC_GPU_STEP_BYTES = 1024, /* and a plane's bytes of a tile's groups there */
+    BC_GPU_ONE_STAGES = 4,    /* steps of two planes that each warp of one token's copies ahead */
+    BC_GPU_FEW_STAGES = 4,    /* steps of a plane that each warp of it copies ahead, */
+    BC_GPU_DOZEN_STAGES = 3,  /* and 1024 bytes for each 8 tokens, where those are copied too */
+    BC_GPU_FEW_PITCH = 9,     /* integers from a row's sums to the next row's, of up to 8 tokens */
     BC_GPU_DOZEN_PITCH = 33, /* and of up to 32. Odd: neighbouring rows lie in banks of their own */
-    BC_GPU_COL_PAD = 64, /* of int8 codes, and of planes that are not tiled */
-    BC_GPU_ACT_PAD = 128, /* rows of int8 activations are zero-padded to this many columns */
-    BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes */
+    BC_GPU_COL_PAD = 64,     /* of int8 codes, and of planes that are not tiled */
+    BC_GPU_ACT_PAD = 128,    /* rows of int8 activations are zero-padded to this many columns */
+    BC_GPU_HEADS = 8,        /* query heads of one KV head that a block of attention takes */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
     BC_GPU_PREPARE_SHARE = 16,
     BC_GPU_PREPARE_TURNS = 2, /* so many times in wide vectors: 32,768 elements at most */
@@ -133,18 +132,11 @@ typedef struct bc_linear_args {
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
 } bc_linear_args;
 
-/* Weights of kernels behind this one, for the cache that all processors share. */
-typedef struct bc_ahead_args {
-    BC_AT(const uint8_t) at;
-    int64_t bytes; /* multiples of 128 */
-} bc_ahead_args;
-
 /* One token whose vector (x, and nothing to add to it) every block prepares for itself: source's outputs, and linear's a,
  * scale and sum, are not used. */
 typedef struct bc_one_args {
     bc_linear_args linear;
     bc_prepare_args source;
-    bc_ahead_args ahead[BC_GPU_AHEAD];
 } bc_one_args;
 
 typedef struct bc_arrange_args {

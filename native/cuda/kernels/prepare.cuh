@@ -130,6 +130,7 @@ BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
 // A vector on its way. Shared memory: x f32 [width] (or, where that is too much for the card, global memory), and a room.
 struct bc_prepare_room {
     double sums[32];
+    bc_arrival arrival;
     int top, sum; // 0 at first
     float scale;
 };
@@ -175,35 +176,26 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
     return v;
 }
 
-// The vector of the token at `row` into x, normed. A thread asks for LOADS x 4 elements at once.
-template <int SOURCE, int LOADS>
+// The vector of the token at `row` into x, normed.
+template <int SOURCE>
 BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
                               bc_prepare_room *room, bc_prepare_constants &c)
 {
     bc_wide_sum squares = bc_no_squares();
-    const int mine = (int)threadIdx.x * 4, turn = (int)blockDim.x * 4;
+    const int mine = (int)threadIdx.x * 4;
     bc_four first = {}; // which most vectors have no more of, for a thread
 #pragma unroll 1
-    for (int base = mine; base < p.width; base += LOADS * turn) {
-        bc_four v[LOADS];
+    for (int i = mine; i < p.width; i += blockDim.x * 4) {
+        const bc_four v = bc_take_four<SOURCE>(p, row + i);
+        if (p.norm && i == mine)
+            first = v;
+        else
+            bc_put_four(x + bc_gpu_slot(i), v);
+        if (p.norm) {
 #pragma unroll
-        for (int load = 0; load < LOADS; load++)
-            if (base + load * turn < p.width)
-                v[load] = bc_take_four<SOURCE>(p, row + base + load * turn);
-#pragma unroll
-        for (int load = 0; load < LOADS; load++) {
-            const int i = base + load * turn;
-            if (i >= p.width) break;
-            if (p.norm && i == mine)
-                first = v[load];
-            else
-                bc_put_four(x + bc_gpu_slot(i), v[load]);
-            if (p.norm) {
-#pragma unroll
-                for (int k = 0; k < 4; k++) bc_add_square(&squares, v[load].v[k]);
-            } else if (p.plain) {
-                bc_put_four(p.plain + row + i, v[load]);
-            }
+            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+        } else if (p.plain) {
+            bc_put_four(p.plain + row + i, v);
         }
     }
     if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
@@ -220,6 +212,43 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
         for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
         bc_put_four(at, v);
         if (p.plain) bc_put_four(p.plain + row + i, v);
+    }
+}
+
+// The only token's vector, without anything to add, into x, normed: first as it is, then each warp puts its elements, whose
+// slots are among their places, where they belong.
+BC_DEVICE void bc_take_only(const bc_prepare_args &p, float *x, bc_prepare_room *room,
+                            bc_prepare_constants &c)
+{
+    const int mine = (int)threadIdx.x * 4, turn = (int)blockDim.x * 4,
+              warp = mine - (int)threadIdx.x % 32 * 4;
+    if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
+        bc_load_order(p, BC_SHARE * threadIdx.x, c.order);
+    bc_bring(x, p.x, p.width * (int)sizeof(float), &room->arrival);
+    float inverse_rms = 1.0f;
+    if (p.norm) {
+        bc_wide_sum squares = bc_no_squares();
+#pragma unroll 1
+        for (int i = mine; i < p.width; i += turn) {
+            const bc_four v = bc_load_four(x + i);
+#pragma unroll
+            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+        }
+        const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
+        inverse_rms = 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+    }
+#pragma unroll 1
+    for (int base = warp; base < p.width; base += turn) { // whole warps
+        const int i = base - warp + mine;
+        bc_four v = {};
+        if (i < p.width) v = bc_load_four(x + i);
+        if (p.norm && i < p.width) {
+            const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
+#pragma unroll
+            for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
+        }
+        bc_sync_warp();
+        if (i < p.width) bc_put_four(x + bc_gpu_slot(i), v);
     }
 }
 
@@ -334,7 +363,7 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
         const int i = base + (int)threadIdx.x * 4;
         const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
         if (FORM != BC_TOKEN_APART) bc_sync(); // all have read what this turn's bytes may lie on
-        if (i >= stride) continue; // whole warps: stride is a multiple of 128
+        if (i >= stride) continue;             // whole warps: stride is a multiple of 128
         if (FORM == BC_TOKEN_BITS)
             ((uint32_t *)out)[i / 128 * 32 + i / 64 % 2 * 16 + i / 4 % 4 * 4 + i / 16 % 4] =
                 bc_transpose_bits(packed);
@@ -346,12 +375,16 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
     if (threadIdx.x == 0) room->scale = rounding.scale;
 }
 
-// All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
+// All of it for the token whose elements begin at `row`, or for the only one; whole warps. bc_prepare_begin, and the inputs,
+// come before; for an only one bc_arrival_begin too.
 template <int SOURCE, int TURNS, bc_token_form FORM>
 BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x, int8_t *out,
                                  int stride, bc_prepare_room *room, bc_prepare_constants &c)
 {
-    bc_take_vector<SOURCE, FORM == BC_TOKEN_APART ? 1 : 8>(p, row, x, room, c);
+    if (FORM == BC_TOKEN_APART)
+        bc_take_vector<SOURCE>(p, row, x, room, c);
+    else
+        bc_take_only(p, x, room, c);
     if (!out) return;
     bc_sync();
     if (p.order || p.block > 1) {

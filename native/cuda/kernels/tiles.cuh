@@ -33,10 +33,13 @@ template <int TILES> struct bc_digit_sums {
     }
     // A step: a unit, and its columns of this lane's token of each tile: they begin at[tile] bytes from `tokens`, the second
     // sixteen `half` bytes further.
-    BC_DEVICE void multiply(const bc_unit &unit, const uint8_t *tokens, const int at[TILES], int half)
+    BC_DEVICE void multiply(const bc_unit &unit, const uint8_t *tokens, const int at[TILES],
+                            int half)
     {
         const bc_trits trits = bc_take_apart(unit);
-        const bc_row_digits rows[5] = { { trits, 0 }, { trits, 1 }, { trits, 2 }, { trits, 3 }, { trits, 4 } };
+        const bc_row_digits rows[5] = {
+            { trits, 0 }, { trits, 1 }, { trits, 2 }, { trits, 3 }, { trits, 4 }
+        };
 #pragma unroll
         for (int j = 0; j < BC_UNIT_WORDS; j += 4) {
             bc_words4 b[TILES];

@@ -70,7 +70,8 @@ BC_DEVICE void bc_find_codes(uint8_t *codes)
     int found = 0;
 #pragma unroll 1
     for (int first = 0; first < 256; first += 32) { // 32 codes at a time
-        bc_unit unit({ { 0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u } }, { { 0xffff0000u } });
+        bc_unit unit({ { 0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u } },
+                     { { 0xffff0000u } });
 #pragma unroll
         for (int k = 5; k < 8; k++) unit.s[k] = first >> k & 1 ? 0xffffffffu : 0;
         const bc_trits t = bc_take_apart(unit);

@@ -112,12 +112,6 @@ BC_DEVICE int bc_dot4_ss(uint32_t u, uint32_t s, int acc)
     return acc;
 }
 BC_DEVICE void bc_prefetch(const void *) {}
-BC_DEVICE void bc_prefetch_run(const void *p, int bytes, BC_SITE)
-{
-    if ((uintptr_t)p % 16 || bytes % 16)
-        bc_emulated_wrong("what is to be fetched ahead is not a multiple of 16", site);
-    bc_emulated_read_once(p, (size_t)bytes, site);
-}
 BC_DEVICE void bc_copy_ahead(void *shared, const void *global, BC_SITE)
 {
     bc_emulated_copy_ahead(shared, global, 16, site);
@@ -196,6 +190,10 @@ BC_DEVICE float bc_bits_to_float(uint32_t bits)
     memcpy(&f, &bits, sizeof f);
     return f;
 }
+struct bc_arrival {
+    uint64_t barrier;
+};
+BC_DEVICE void bc_arrival_begin(bc_arrival *) {}
 BC_DEVICE uint32_t bc_float_to_bits(float f)
 {
     uint32_t bits;
@@ -250,6 +248,13 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
 {
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
+}
+BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *, BC_SITE)
+{
+    if (bytes % 16) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
+    for (int i = 16 * (int)threadIdx.x; i < bytes; i += 16 * (int)blockDim.x)
+        bc_put((uint8_t *)shared + i, bc_load((const uint8_t *)global + i, site), site);
+    bc_sync(site);
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
