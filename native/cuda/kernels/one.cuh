@@ -12,9 +12,8 @@ template <bool BITS> struct bc_one_sums;
 
 template <> struct bc_one_sums<true> {
     static const bc_token_form TOKEN = BC_TOKEN_BITS;
-    int v
-        [5]
-        [4]; // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
+    // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
+    int v[5][4];
 
     BC_DEVICE void clear()
     {
@@ -54,8 +53,8 @@ template <> struct bc_one_sums<true> {
 
 template <> struct bc_one_sums<false> {
     static const bc_token_form TOKEN = BC_TOKEN_BYTES;
-    int v[5]
-         [2]; // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
+    // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
+    int v[5][2];
 
     BC_DEVICE void clear()
     {
