@@ -162,8 +162,9 @@ BC_API int bc_engine_get_device(bc_engine *engine, int32_t device, bc_device_inf
 
 typedef struct bc_placement_params {
     int32_t device;
-    int32_t n_layers;                            /* how many layers at most; -1: all that fit */
-    int32_t n_ctx, n_batch, kv_type, n_sessions; /* the sessions that must fit beside the weights */
+    int32_t n_layers; /* how many layers at most; -1: all that fit */
+    /* the sessions that must fit beside the weights; batches are smaller, of 64 at least, where all of the model fits then */
+    int32_t n_ctx, n_batch, kv_type, n_sessions;
     int64_t memory_limit; /* bytes that the driver may count for it all; 0: what is free now */
 } bc_placement_params;
 

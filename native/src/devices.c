@@ -12,7 +12,7 @@
 /* What a driver takes for itself as work goes on: launches, graphs, page-locked tables. */
 #define KEPT_FREE ((int64_t)64 << 20)
 
-enum { MOST_SESSIONS = 65536, MOST_ATTEMPTS = 4 };
+enum { MOST_SESSIONS = 65536, MOST_ATTEMPTS = 4, LEAST_BATCH = 64 };
 
 /* ---- the library and its devices ---- */
 
@@ -190,6 +190,26 @@ static bc_placement fitting(const struct plan *w)
     return out;
 }
 
+static int all_of_it(const struct plan *w, const bc_placement *placement)
+{
+    return placement->head && placement->n_layers == w->model->config.n_layers;
+}
+
+/* With smaller batches of a prompt than `most` where that lets all of the model fit: each token would wait for what does not. */
+static bc_placement fitting_whole(struct plan *w, int32_t most)
+{
+    w->p.n_batch = most;
+    const bc_placement as_asked = fitting(w);
+    bc_placement out = as_asked;
+    while (!all_of_it(w, &out) && w->p.n_batch >= 2 * LEAST_BATCH) {
+        w->p.n_batch /= 2;
+        out = fitting(w);
+    }
+    if (all_of_it(w, &out)) return out;
+    w->p.n_batch = most;
+    return as_asked;
+}
+
 static int check_params(const bc_model *model, const bc_placement_params *p, bc_error *err)
 {
     const int status = bc_check_sizes(model, p->n_ctx, p->n_batch, err);
@@ -277,10 +297,11 @@ int bc_model_place(bc_model *model, const bc_placement_params *params, bc_placem
     if (!w.p.n_batch) w.p.n_batch = BC_DEFAULT_BATCH;
     if (w.p.n_batch > w.p.n_ctx) w.p.n_batch = w.p.n_ctx;
     if (!w.p.n_sessions) w.p.n_sessions = 1;
+    const int32_t most_batch = w.p.n_batch;
     status = bc_devices_room(model->engine, w.device, w.p.memory_limit, &w.room, err);
     if (status != BC_OK) return status;
     for (int attempt = 0;; attempt++) {
-        *placement = fitting(&w);
+        *placement = fitting_whole(&w, most_batch);
         if (placement->n_layers == 0) return nothing_fits(&w, placement, err);
         status = check_device_works(model, &w, placement, err);
         if (status == BC_OK) status = keep(model, &w, placement, err);

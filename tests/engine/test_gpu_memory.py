@@ -4,6 +4,7 @@ How much the emulated card has is read anew at each question, so that a test can
 """
 
 import gc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -102,6 +103,27 @@ def test_without_a_byte_the_head_stays_here(
     found = engine.place(model, PARAMS)
     assert (found.n_layers, found.head) == (LAYERS, False)
     near(answer(model), expected)
+
+
+@small_card
+def test_prompts_go_in_smaller_batches_where_all_of_a_model_fits_then(
+    card: engine.Engine, folder: Path, expected: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def placed(n_batch: int) -> engine.Placement:
+        model = engine.Model(card, folder)
+        found = engine.place(model, replace(PARAMS, n_batch=n_batch))
+        near(answer(model, Session(model, n_ctx=N_CTX, n_batch=n_batch)), expected)
+        return found
+
+    whole = {n_batch: placed(n_batch) for n_batch in (64, 128, 512)}
+    assert whole[64].all_bytes < whole[128].all_bytes < whole[512].all_bytes
+    for fits in whole.values():
+        leave_free(monkeypatch, card, KEPT_FREE + fits.all_bytes)
+        assert placed(512) == replace(fits, room_bytes=fits.all_bytes)
+        monkeypatch.delenv("BC_EMULATED_MEMORY")
+    leave_free(monkeypatch, card, KEPT_FREE + whole[64].all_bytes - 1)
+    found = placed(512)  # batches as small as we go do not help: they stay as they were asked for
+    assert (found.n_layers, found.head, found.all_bytes) == (LAYERS - 1, True, whole[512].all_bytes)
 
 
 @small_card
