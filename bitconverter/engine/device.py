@@ -36,8 +36,8 @@ class DeviceInfo:
 @dataclass(frozen=True)
 class PlacementParams:
     """What is to lie on a device: at most `n_layers` layers (-1: all that fit), and beside them `n_sessions` sessions
-    of `n_ctx`, `n_batch` and `kv` (as in Session); of smaller batches, down to 64, where all of the model fits with those.
-    `memory_limit`: as if the device had only so many bytes; 0: all."""
+    of `n_ctx`, `n_batch` and `kv` (as in Session); of smaller batches, down to 64, where all of the model fits with
+    those. `memory_limit`: as if the device had only so many bytes; 0: all."""
 
     device: int = 0
     n_layers: int = -1
