@@ -6,6 +6,7 @@ of a converted model, adds its perplexity on both.
 
 import gc
 import os
+from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
@@ -238,10 +239,13 @@ def test_devices_are_described(card: engine.Engine) -> None:
         assert each.total_bytes >= each.free_bytes > 0
 
 
+LONG = PlacementParams(n_ctx=4096, n_batch=64)  # no smaller batch makes room
+
+
 def room_and_need(card: engine.Engine, folder: Path, limit: int) -> tuple[int, int]:
     """What a card of `limit` bytes has left for the model, and what everything would take."""
     try:
-        found = engine.place(engine.Model(card, folder), PlacementParams(n_ctx=4096, memory_limit=limit))
+        found = engine.place(engine.Model(card, folder), replace(LONG, memory_limit=limit))
     except engine.NoRoomError as error:
         return error.room_bytes, error.all_bytes
     return found.room_bytes, found.all_bytes
@@ -259,8 +263,7 @@ def test_what_does_not_fit_whole_is_there_in_part(card: engine.Engine, folders: 
     room, need = room_and_need(card, folder, limit)
     gc.collect()
     model = engine.Model(card, folder)
-    params = PlacementParams(n_ctx=4096, memory_limit=limit - room + need - 1)
-    found = engine.place(model, params)
+    found = engine.place(model, replace(LONG, memory_limit=limit - room + need - 1))
     assert found.n_layers > 0 and not (found.n_layers == model.info.n_layers and found.head)
     answer = Session(model, n_ctx=4096).forward(tokens, all_positions=True)
     assert answer is not None

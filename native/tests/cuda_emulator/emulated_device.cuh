@@ -193,7 +193,11 @@ BC_DEVICE float bc_bits_to_float(uint32_t bits)
 struct bc_arrival {
     uint64_t barrier;
 };
-BC_DEVICE void bc_arrival_begin(bc_arrival *) {}
+// Memory is filled anew before each block: what is not 1 was not begun, or used already.
+BC_DEVICE void bc_arrival_begin(bc_arrival *arrival)
+{
+    if (threadIdx.x == 0) arrival->barrier = 1;
+}
 BC_DEVICE uint32_t bc_float_to_bits(float f)
 {
     uint32_t bits;
@@ -249,12 +253,15 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
 }
-BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *, BC_SITE)
+BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *arrival, BC_SITE)
 {
+    if (arrival->barrier != 1)
+        bc_emulated_wrong("bytes are brought before bc_arrival_begin, or a second time", site);
     if (bytes % 16) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
     for (int i = 16 * (int)threadIdx.x; i < bytes; i += 16 * (int)blockDim.x)
         bc_put((uint8_t *)shared + i, bc_load((const uint8_t *)global + i, site), site);
     bc_sync(site);
+    if (threadIdx.x == 0) arrival->barrier = 0;
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
