@@ -129,7 +129,7 @@ static void check_operations(const struct place *p)
     check_linear(p, BC_WEIGHT_PLANES, 701, 64, 3, 6);
     check_linear(p, BC_WEIGHT_PLANES, 701, 128, 2, 20);
     check_linear(p, BC_WEIGHT_PLANES, 20, 4160, 2, 40);
-    check_linear(p, BC_WEIGHT_PLANES, 403, 14336, 2, 1); /* planes come in parts */
+    check_linear(p, BC_WEIGHT_PLANES, 403, 14336, 2, 1);  /* planes come in parts */
     check_linear(p, BC_WEIGHT_PLANES, 1999, 1026, 3, 20); /* several tiles of many tokens */
     check_linear(p, BC_WEIGHT_PLANES, 83, 8000, 2, 1);    /* prepared beside the ring */
     check_linear(p, BC_WEIGHT_PLANES, 83, 20000, 2, 1);   /* too wide for that, and for a turn */

@@ -273,7 +273,7 @@ int main(int argc, char **argv)
     int done = 0;
     for (int seed = first; seed < first + count && status == BC_OK; seed++)
         done += try(engine, device, seed);
-    CHECK(2 * done > count); /* most can be done so on any card */
+    CHECK(3 * done > count); /* many can be done so on any card */
     bc_device_close(device);
     bc_engine_close(engine);
     return test_summary();

@@ -29,6 +29,9 @@ N_CTX = 160
 KERNELS = {
     "80": ("bc_one", "bc_few_8", "bc_few_32", "bc_gemm_planes_128", "bc_attend_64_f16_4",
            "bc_place_rows", "bc_flash_64"),
+    "90": ("bc_one",),  # single bits up to here
+    "120": ("bc_one_bytes",),
+    "75": ("bc_one_bytes",),
     "61": ("bc_prepare_x", "bc_prepare_swiglu", "bc_gemv_planes_2", "bc_gemm_planes_32"),
 }  # fmt: skip
 BROKEN = [(of, kernel) for of, kernels in KERNELS.items() for kernel in kernels]

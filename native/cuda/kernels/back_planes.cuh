@@ -7,8 +7,12 @@ enum {
     BC_BACK_WORDS = BC_GPU_BACK_ROWS / 4, // of a column's rows
     // words from column to column, or token to token: odd, so that neither writing nor reading hits a bank often
     BC_BACK_STRIDE = BC_BACK_WORDS + 1,
-    // and from row to row of digits that are not transposed yet: 16 bytes apart, as units lie in them
-    BC_BACK_DIGITS = BC_GPU_BACK_COLS / 4 + 4
+    // and from row to row of digits that are not transposed yet, a multiple of 16 bytes: a thread writes so many
+    BC_BACK_DIGITS = BC_GPU_BACK_COLS / 4 + 4,
+    // of both in the same place
+    BC_BACK_ROOM = BC_GPU_BACK_ROWS * BC_BACK_DIGITS > BC_GPU_BACK_TOKENS *BC_BACK_STRIDE
+        ? BC_GPU_BACK_ROWS * BC_BACK_DIGITS
+        : BC_GPU_BACK_TOKENS * BC_BACK_STRIDE
 };
 
 // ---- gradients as integers ----
@@ -119,10 +123,10 @@ BC_DEVICE void bc_back_words(const bc_back_args &p, int group0, int col, uint32_
     }
 }
 
-// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns -> tile [column][row]. A thread has four columns of
-// twenty rows, which are five times four.
+// BC_GPU_BACK_ROWS rows from row0 on of BC_GPU_BACK_COLS columns -> tile [column][row], by way of `room` where
+// planes are tiled. A thread has four columns of twenty rows, which are five times four.
 template <bool CODES>
-BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32_t *digits,
+BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32_t *room,
                                uint32_t *tile)
 {
     const int word = threadIdx.x % (BC_GPU_BACK_COLS / 4),
@@ -135,10 +139,11 @@ BC_DEVICE void bc_back_columns(const bc_back_args &p, int row0, int col0, uint32
                        ? bc_load_word(p.data + (int64_t)(row + i) * p.cols, col0 + 4 * word, p.cols)
                        : 0u;
     } else if (bc_is_tiled(p.tiled)) {
-        bc_back_units(p, row0, col0, digits);
+        bc_back_units(p, row0, col0, room);
         bc_sync();
 #pragma unroll
-        for (int i = 0; i < 20; i++) q[i] = digits[(20 * twenty + i) * BC_BACK_DIGITS + word];
+        for (int i = 0; i < 20; i++) q[i] = room[(20 * twenty + i) * BC_BACK_DIGITS + word];
+        bc_sync(); // tokens come there
     } else {
         bc_back_words(p, row / BC_GPU_GROUP, col0 + 4 * word, q);
     }
@@ -181,8 +186,7 @@ BC_DEVICE void bc_back_multiply(int c[2][4][4], const uint32_t *columns, const u
 template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
 {
     BC_SHARED uint32_t columns[BC_GPU_BACK_COLS * BC_BACK_STRIDE];
-    BC_SHARED uint32_t tokens[BC_GPU_BACK_TOKENS * BC_BACK_STRIDE];
-    BC_SHARED_ALIGNED uint32_t digits[CODES ? 4 : BC_GPU_BACK_ROWS * BC_BACK_DIGITS];
+    BC_SHARED_ALIGNED uint32_t tokens[CODES ? BC_GPU_BACK_TOKENS * BC_BACK_STRIDE : BC_BACK_ROOM];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int col0 = blockIdx.x * BC_GPU_BACK_COLS, token0 = blockIdx.y * BC_GPU_BACK_TOKENS;
     const int zero = CODES ? 0 : bc_largest(p.n_planes), first_token = warp / 2 * 32,
@@ -195,7 +199,7 @@ template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
         for (int limb = 0; limb < p.limbs; limb++) {
             bc_sync();
             if (limb == 0)
-                bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, digits, columns);
+                bc_back_columns<CODES>(p, block * BC_GPU_BACK_ROWS, col0, tokens, columns);
             bc_back_tokens(p, p.codes + limb * p.limb, block, token0, tokens);
             bc_sync();
             if (limb == 1) { // what is there is of the upper limb

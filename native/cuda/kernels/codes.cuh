@@ -1,5 +1,5 @@
 // codes.cuh - y = W x of int8 codes for two to 32 tokens on the tensor cores, 16 rows in a block; its warps take turns over
-// steps of 64 columns. Which columns of a tile a lane has is as in few.cuh.
+// steps of 64 columns. Lane 4 g + t has sixteen columns of row g and of row g + 8.
 #pragma once
 
 enum { BC_CODES_ROWS = 16, BC_CODES_COLS = 64 };

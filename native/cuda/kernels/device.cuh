@@ -142,8 +142,8 @@ template <int TABLE> BC_DEVICE uint32_t bc_logic(uint32_t a, uint32_t b, uint32_
 BC_MMA(bc_mma_us, "u8.s8", bc_dot4_us) // unsigned bytes in A
 BC_MMA(bc_mma_ss, "s8.s8", bc_dot4_ss) // signed ones
 
-// c += A B of single bits: A 16 x 256, B 256 x 8. Each word of a fragment has 32 bits in the place of four bytes. Cards of
-// 8.0 to 9.0 have it in their tensor cores; elsewhere it is slow.
+// c += A B of single bits: A 16 x 256, B 256 x 8. Each word of a fragment has 32 bits in the place of four bytes. Cards from
+// 8.0 on have it in their tensor cores, up to 10.0; elsewhere it is slow.
 #if __CUDA_ARCH__ >= 800
 BC_DEVICE void bc_mma_bits(int c[4], const uint32_t a[4], const uint32_t b[2])
 {

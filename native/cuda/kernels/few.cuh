@@ -57,7 +57,6 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
                 bc_copy_unit(ring + i * STAGE, ahead.at, ahead.half);
                 ahead.go_on(p, team);
             }
-            if (!STREAMED) bc_copy_group();
         }
         for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += blockDim.x) totals[i] = 0;
         for (int unit = team.unit; unit < p.first[3]; unit += team.units_on)

@@ -1,4 +1,4 @@
-// gemm.cuh - y = W x for a batch: tiles of rows are decoded once to bytes in shared memory and multiplied on the
+// gemm.cuh - y = W x for a batch: tiles of rows become bytes in shared memory once and are multiplied on the
 // tensor cores, so N planes cost one product. All sums are exact integers, so neither the tiling nor the splitting of
 // the columns changes a bit.
 #pragma once

@@ -1,6 +1,6 @@
 // one.cuh - y = W x for one token, straight from the packed planes (tiles.cuh), two at a time.
 //
-// Where tensor cores multiply single bits (8.0 to 9.0), digits and token go there as bits: eight groups of two planes are the
+// Where tensor cores multiply single bits (8.0 up to 10.0), digits and token go there as bits: eight groups of two planes are the
 // 16 rows of a product, the halves of their digits the 256 columns, and the eight bits of each of the token's bytes its eight
 // columns (bit by bit as in APNN-TC, Feng et al. 2021). Elsewhere each lane multiplies bytes.
 #pragma once

@@ -119,7 +119,7 @@ typedef struct bc_linear_args {
     int a_stride;
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
-    int tiled;  /* how planes lie: see tiled.cuh */
+    int tiled; /* 1: planes lie as tiled.cuh says; kernels compiled for a card know it (bc_is_tiled) */
     int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
     /* top bit: negated, as the next rotation wants it; 0: at r */
     BC_AT(const uint32_t) places;
