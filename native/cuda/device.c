@@ -84,8 +84,8 @@ static int look(bc_device *d, int32_t index, bc_device_info *info, bc_error *err
 }
 
 /* The driver keeps a stack for every thread that the card could run: 276 MB of an H200, for nothing, since our kernels
- * need none, or some bytes on cards of a few kinds. A card that does not want to know keeps its default. The context is the process's: other CUDA code in it,
- * which a program of ours does not have, would see the limit too. */
+ * need none, or some bytes on cards of a few kinds. A card that does not want to know keeps its default. The context is
+ * the process's: other CUDA code in it, which a program of ours does not have, would see the limit too. */
 static void small_stacks(bc_device *d) { d->api.CtxSetLimit(CU_LIMIT_STACK_SIZE, 0); }
 
 int bc_device_describe(int32_t index, bc_device_info *info, bc_error *err)

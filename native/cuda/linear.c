@@ -192,25 +192,25 @@ typedef struct form {
     int kernel, ring, threads, pitch, held, least_warps;
 } form;
 
-static const form EIGHT = { BC_K_bc_few_8,
-                            BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
-                            BC_GPU_FEW_THREADS,
-                            BC_GPU_FEW_PITCH,
-                            1,
-                            LEAST_WARPS },
-                  DOZENS = { BC_K_bc_few_32,
-                             BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
-                             BC_GPU_DOZEN_THREADS,
-                             BC_GPU_DOZEN_PITCH,
-                             1,
-                             HELD_WARPS },
-                  STREAMED = { BC_K_bc_few_32_streamed,
-                               BC_GPU_DOZEN_STAGES * BC_GPU_STEP_BYTES *
-                                   (1 + FEW_TOKENS / FEW_TILE),
-                               BC_GPU_DOZEN_THREADS,
-                               BC_GPU_DOZEN_PITCH,
-                               0,
-                               1 };
+static const form EIGHT = { .kernel = BC_K_bc_few_8,
+                            .ring = BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
+                            .threads = BC_GPU_FEW_THREADS,
+                            .pitch = BC_GPU_FEW_PITCH,
+                            .held = 1,
+                            .least_warps = LEAST_WARPS };
+static const form DOZENS = { .kernel = BC_K_bc_few_32,
+                             .ring = BC_GPU_FEW_STAGES * BC_GPU_STEP_BYTES,
+                             .threads = BC_GPU_DOZEN_THREADS,
+                             .pitch = BC_GPU_DOZEN_PITCH,
+                             .held = 1,
+                             .least_warps = HELD_WARPS };
+static const form STREAMED = { .kernel = BC_K_bc_few_32_streamed,
+                               .ring = BC_GPU_DOZEN_STAGES * BC_GPU_STEP_BYTES *
+                                       (1 + FEW_TOKENS / FEW_TILE),
+                               .threads = BC_GPU_DOZEN_THREADS,
+                               .pitch = BC_GPU_DOZEN_PITCH,
+                               .held = 0,
+                               .least_warps = 1 };
 
 static form one_token_form(const bc_device *d)
 {

@@ -85,22 +85,17 @@ BC_DEVICE void bc_back_units(const bc_back_args &p, int row0, int col0, uint32_t
     const int half = bc_half_bytes(groups, group / BC_STEP_GROUPS);
     const uint8_t *at =
         p.data + bc_tiled_at(p.cols, p.n_planes, groups, group, col0 / BC_STEP_COLS, unit);
-    uint32_t q[5][4] = {};
+    bc_words4 q[5] = {};
 #pragma unroll 1
     for (int k = 0; k < p.n_planes && group < groups; k++) {
         const bc_words4 low = bc_load(at + k * 2 * half), high = bc_load(at + (k * 2 + 1) * half);
         const bc_trits trits = bc_take_apart({ low, high });
 #pragma unroll
-        for (int i = 0; i < 5; i++) {
-            const bc_row_digits row(trits, i, second);
-#pragma unroll
-            for (int j = 0; j < 4; j++) q[i][j] = 3 * q[i][j] + row.word(j);
-        }
+        for (int i = 0; i < 5; i++) bc_row_digits(trits, i, second).add_to(&q[i]);
     }
 #pragma unroll
     for (int i = 0; i < 5; i++)
-        bc_put(digits + (own * BC_GPU_GROUP + i) * BC_BACK_DIGITS + 4 * unit,
-               { { q[i][0], q[i][1], q[i][2], q[i][3] } });
+        bc_put(digits + (own * BC_GPU_GROUP + i) * BC_BACK_DIGITS + 4 * unit, q[i]);
 }
 
 // The same four columns from `col` on of the twenty rows of four groups, of other planes.

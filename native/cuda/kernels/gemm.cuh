@@ -84,11 +84,9 @@ struct bc_plane_tile {
             const bc_trits trits = bc_take_apart_halves(w[k]);
 #pragma unroll
             for (int i = 0; i < 5; i++) {
-                const bc_row_digits row(trits, i, second);
                 bc_words4 q = { { 0, 0, 0, 0 } };
                 if (k) q = bc_load(to + i * BC_TILE_STRIDE);
-#pragma unroll
-                for (int j = 0; j < BC_TILE_LOADS; j++) q.w[j] = 3 * q.w[j] + row.word(j);
+                bc_row_digits(trits, i, second).add_to(&q);
                 bc_put(to + i * BC_TILE_STRIDE, q);
             }
         }

@@ -7,24 +7,30 @@
 
 enum { BC_ONE_STAGE = 2 * BC_STEP_BYTES };
 
-// Sums of a tile's rows. The token is what prepare.cuh puts into shared memory.
-template <bool BITS> struct bc_one_sums;
-
-template <> struct bc_one_sums<true> {
-    static const bc_token_form TOKEN = BC_TOKEN_BITS;
-    // [row of a group]: [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
-    int v[5][4];
+// COUNT of each row of a group
+template <int COUNT> struct bc_row_sums {
+    int v[5][COUNT];
 
     BC_DEVICE void clear()
     {
 #pragma unroll
-        for (int i = 0; i < 20; i++) v[i / 4][i % 4] = 0;
+        for (int i = 0; i < 5 * COUNT; i++) v[i / COUNT][i % COUNT] = 0;
     }
     BC_DEVICE void times9() // two more planes begin
     {
 #pragma unroll
-        for (int i = 0; i < 20; i++) v[i / 4][i % 4] = (int)(9u * (uint32_t)v[i / 4][i % 4]);
+        for (int i = 0; i < 5 * COUNT; i++)
+            v[i / COUNT][i % COUNT] = (int)(9u * (uint32_t)v[i / COUNT][i % COUNT]);
     }
+};
+
+// Sums of a tile's rows. The token is what prepare.cuh puts into shared memory.
+template <bool BITS> struct bc_one_sums;
+
+// [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
+template <> struct bc_one_sums<true> : bc_row_sums<4> {
+    static const bc_token_form TOKEN = BC_TOKEN_BITS;
+
     // This lane's part of the token, of the first step
     BC_DEVICE static int token_at() { return threadIdx.x % 32 * 4; }
     // Without a pair there is only the second plane.
@@ -51,21 +57,10 @@ template <> struct bc_one_sums<true> {
     }
 };
 
-template <> struct bc_one_sums<false> {
+// [0] of the first plane and this lane's columns, [1] of the second
+template <> struct bc_one_sums<false> : bc_row_sums<2> {
     static const bc_token_form TOKEN = BC_TOKEN_BYTES;
-    // [row of a group]: [0] of the first plane and this lane's columns, [1] of the second
-    int v[5][2];
 
-    BC_DEVICE void clear()
-    {
-#pragma unroll
-        for (int i = 0; i < 10; i++) v[i / 2][i % 2] = 0;
-    }
-    BC_DEVICE void times9()
-    {
-#pragma unroll
-        for (int i = 0; i < 10; i++) v[i / 2][i % 2] = (int)(9u * (uint32_t)v[i / 2][i % 2]);
-    }
     BC_DEVICE static int token_at() { return threadIdx.x % 4 * BC_UNIT_HALF; }
     BC_DEVICE void add(int plane, const bc_unit &unit, const bc_words4 b[2])
     {

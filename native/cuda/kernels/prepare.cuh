@@ -176,6 +176,27 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
     return v;
 }
 
+// 1 / the root of a vector's mean square, from each thread's share of the squares. Threads meet.
+BC_DEVICE float bc_inverse_rms(const bc_prepare_args &p, const bc_wide_sum &squares,
+                               bc_prepare_room *room)
+{
+    const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
+    return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+}
+BC_DEVICE void bc_add_squares(bc_wide_sum *squares, const bc_four &v)
+{
+#pragma unroll
+    for (int k = 0; k < 4; k++) bc_add_square(squares, v.v[k]);
+}
+// Elements i .. i + 3 times their norm; those from `mine` on came with the constants
+BC_DEVICE void bc_norm_four(const bc_prepare_args &p, const bc_prepare_constants &c, int i,
+                            int mine, float inverse_rms, bc_four *v)
+{
+    const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
+#pragma unroll
+    for (int k = 0; k < 4; k++) v->v[k] = v->v[k] * inverse_rms * norm.v[k];
+}
+
 // The vector of the token at `row` into x, normed.
 template <int SOURCE>
 BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
@@ -192,8 +213,7 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
         else
             bc_put_four(x + bc_gpu_slot(i), v);
         if (p.norm) {
-#pragma unroll
-            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
+            bc_add_squares(&squares, v);
         } else if (p.plain) {
             bc_put_four(p.plain + row + i, v);
         }
@@ -201,15 +221,12 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
     if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
         bc_load_order(p, BC_SHARE * threadIdx.x, c.order); // come while the sum is made
     if (!p.norm) return;
-    const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
-    const float inverse_rms = 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+    const float inverse_rms = bc_inverse_rms(p, squares, room);
 #pragma unroll 1
     for (int i = mine; i < p.width; i += blockDim.x * 4) {
         float *at = x + bc_gpu_slot(i);
         bc_four v = i == mine ? first : bc_load_four(at);
-        const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
-#pragma unroll
-        for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
+        bc_norm_four(p, c, i, mine, inverse_rms, &v);
         bc_put_four(at, v);
         if (p.plain) bc_put_four(p.plain + row + i, v);
     }
@@ -229,24 +246,15 @@ BC_DEVICE void bc_take_only(const bc_prepare_args &p, float *x, bc_prepare_room 
     if (p.norm) {
         bc_wide_sum squares = bc_no_squares();
 #pragma unroll 1
-        for (int i = mine; i < p.width; i += turn) {
-            const bc_four v = bc_load_four(x + i);
-#pragma unroll
-            for (int k = 0; k < 4; k++) bc_add_square(&squares, v.v[k]);
-        }
-        const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
-        inverse_rms = 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+        for (int i = mine; i < p.width; i += turn) bc_add_squares(&squares, bc_load_four(x + i));
+        inverse_rms = bc_inverse_rms(p, squares, room);
     }
 #pragma unroll 1
     for (int base = warp; base < p.width; base += turn) { // whole warps
         const int i = base - warp + mine;
         bc_four v = {};
         if (i < p.width) v = bc_load_four(x + i);
-        if (p.norm && i < p.width) {
-            const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
-#pragma unroll
-            for (int k = 0; k < 4; k++) v.v[k] = v.v[k] * inverse_rms * norm.v[k];
-        }
+        if (p.norm && i < p.width) bc_norm_four(p, c, i, mine, inverse_rms, &v);
         bc_sync_warp();
         if (i < p.width) bc_put_four(x + bc_gpu_slot(i), v);
     }

@@ -42,7 +42,7 @@ BC_DEVICE int64_t bc_tiled_at(int cols, int n_planes, int groups, int group, int
 // Groups of one plane as a file has them, into their places: a thread takes a unit.
 BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
 {
-    BC_SHARED uint8_t codes[256];
+    BC_SHARED int codes[BC_UNIT_NUMBERS];
     bc_let_next_begin();
     bc_find_codes(codes);
     bc_wait_for_inputs();
@@ -58,7 +58,7 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_arrange(const bc_arrange_args p)
             const uint32_t word = from[j / 4 * (BC_HALF_COLS / 4) + j % 4];
 #pragma unroll
             for (int e = 0; e < 4; e++) {
-                const uint32_t code = codes[word >> 8 * e & 255];
+                const uint32_t code = bc_code_of(codes, word >> 8 * e & 255);
 #pragma unroll
                 for (int k = 0; k < BC_UNIT_WORDS; k++)
                     s[k] |= (code >> k & 1) << bc_unit_bit(4 * j + e);

@@ -6,7 +6,7 @@
 // (bc_find_codes): nothing else knows.
 #pragma once
 
-enum { BC_UNIT_COLS = BC_GPU_UNIT_COLS, BC_UNIT_WORDS = 8 };
+enum { BC_UNIT_COLS = BC_GPU_UNIT_COLS, BC_UNIT_WORDS = 8, BC_UNIT_NUMBERS = 243 };
 // Column c of a unit is bit bc_unit_bit(c) of its words: four neighbouring columns lie in a byte each.
 BC_DEVICE int bc_unit_bit(int column) { return column % 4 * 8 + column / 4; }
 
@@ -54,37 +54,32 @@ struct bc_row_digits {
         odd = ((t.x[row] >> 1 & low) + (t.y[row] >> 1 & low)) >> 4 * half;
     }
     BC_DEVICE uint32_t word(int j) const { return (j % 2 ? odd : even) >> (j & 6) & 0x03030303u; }
+    // q = 3 q + digit of half a unit's columns
+    BC_DEVICE void add_to(bc_words4 *q) const
+    {
+#pragma unroll
+        for (int j = 0; j < 4; j++) q->w[j] = 3 * q->w[j] + word(j);
+    }
 };
 
-// The code of the digits of a file's byte x, which are those of x 3^i / 256 (gemv.cuh). 256 threads, one for each x.
-BC_DEVICE void bc_find_codes(uint8_t *codes)
+// The code of every number of five digits, the first row's the highest. 256 threads, one for each code.
+BC_DEVICE void bc_find_codes(int codes[BC_UNIT_NUMBERS])
 {
-    uint32_t fraction = threadIdx.x;
-    uint32_t digit[5];
+    const int code = threadIdx.x;
+    if (code < BC_UNIT_NUMBERS) codes[code] = 0;
+    bc_unit unit;
 #pragma unroll
-    for (int i = 0; i < 5; i++) {
-        fraction *= 3;
-        digit[i] = fraction >> 8;
-        fraction &= 255;
-    }
-    int found = 0;
-#pragma unroll 1
-    for (int first = 0; first < 256; first += 32) { // 32 codes at a time
-        bc_unit unit({ { 0xaaaaaaaau, 0xccccccccu, 0xf0f0f0f0u, 0xff00ff00u } },
-                     { { 0xffff0000u } });
+    for (int k = 0; k < BC_UNIT_WORDS; k++) unit.s[k] = (uint32_t)code >> k & 1;
+    const bc_trits t = bc_take_apart(unit);
+    uint32_t number = 0;
 #pragma unroll
-        for (int k = 5; k < 8; k++) unit.s[k] = first >> k & 1 ? 0xffffffffu : 0;
-        const bc_trits t = bc_take_apart(unit);
-        uint32_t same = 0xffffffffu;
-#pragma unroll
-        for (int i = 0; i < 5; i++) {
-            const uint32_t both = t.x[i] & t.y[i], none = ~(t.x[i] | t.y[i]);
-            same &= digit[i] == 0 ? none : digit[i] == 2 ? both : ~(both | none);
-        }
-#pragma unroll 1
-        for (int k = 0; k < 32; k++) // the last one; the order does not matter
-            if (same >> k & 1) found = first + k;
-    }
-    codes[threadIdx.x] = (uint8_t)found;
+    for (int i = 0; i < 5; i++) number = 3 * number + (t.x[i] & 1) + (t.y[i] & 1);
     bc_sync();
+    bc_atomic_max(&codes[number], code); // where there are two
+    bc_sync();
+}
+// A file's byte is ceil(256 number / 243) (gemv.cuh); of others the digits are the same as there.
+BC_DEVICE uint32_t bc_code_of(const int codes[BC_UNIT_NUMBERS], uint32_t byte)
+{
+    return (uint32_t)codes[byte * BC_UNIT_NUMBERS >> 8];
 }
