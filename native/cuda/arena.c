@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "error.h"
+#include "placed.h"
 
 enum { ALIGN = 256, PIECE = 16 << 20, STAGING = 1 << 20, ARRANGERS = 256 };
 
@@ -74,6 +75,24 @@ bc_ptr bc_arena_vector(bc_arena *a, const void *from, int64_t count)
     return bc_arena_vectors(a, from, 1, count);
 }
 
+bc_ptr bc_arena_placed(bc_arena *a, const float *from, const bc_rotation *r, int signs)
+{
+    const int64_t bytes = bc_gpu_width(r->cols) * (int64_t)sizeof(float);
+    const bc_ptr p = bc_arena_take(a, bytes);
+    if (!a->device || a->status != BC_OK) return p;
+    float *placed = malloc((size_t)bytes);
+    if (placed) {
+        bc_place_vector(placed, from, r, signs);
+        a->status = bc_device_upload(a->device, p, placed, bytes, a->err);
+        if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err); /* the host's goes */
+    } else {
+        a->status =
+            bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a vector of %d elements", r->cols);
+    }
+    free(placed);
+    return p;
+}
+
 /* Room for the rotation's indices, and the indices. What is behind the vector's end stays where it is. */
 static void copy_indices(bc_arena *a, bc_gpu_rotation *to, const bc_rotation *r)
 {
@@ -81,8 +100,9 @@ static void copy_indices(bc_arena *a, bc_gpu_rotation *to, const bc_rotation *r)
     const int64_t bytes = width * (int64_t)sizeof(uint32_t);
     to->order = bc_arena_take(a, bytes);
     to->places = bc_arena_take(a, bytes);
+    to->homes = bc_arena_take(a, bytes);
     if (!a->device || a->status != BC_OK) return;
-    uint32_t *order = malloc(2 * (size_t)bytes), *places = order + width;
+    uint32_t *order = malloc(3 * (size_t)bytes), *places = order + width, *homes = places + width;
     if (!order) {
         a->status =
             bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", r->cols);
@@ -93,16 +113,18 @@ static void copy_indices(bc_arena *a, bc_gpu_rotation *to, const bc_rotation *r)
         const uint32_t flip = i < r->cols ? r->flip[i] : 0;
         order[i] = (uint32_t)bc_gpu_slot(from) | flip;
         places[from] = (uint32_t)i | flip;
+        homes[from] = (uint32_t)bc_gpu_home(i, r->cols) | flip;
     }
     a->status = bc_device_upload(a->device, to->order, order, bytes, a->err);
     if (a->status == BC_OK)
         a->status = bc_device_upload(a->device, to->places, places, bytes, a->err);
+    if (a->status == BC_OK)
+        a->status = bc_device_upload(a->device, to->homes, homes, bytes, a->err);
     if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err); /* the host's go */
     free(order);
 }
 
-/* Layers that are trained have rotations of their own: what they say is compared too. */
-static int same_rotation(const bc_rotation *a, const bc_rotation *b)
+int bc_arena_same_rotation(const bc_rotation *a, const bc_rotation *b)
 {
     return a == b || (a->sign && b->sign && a->cols == b->cols && a->seed == b->seed);
 }
@@ -111,7 +133,7 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
                                             bc_gpu_rotation *rotations, int *n)
 {
     for (int i = 0; i < *n; i++)
-        if (same_rotation(rotations[i].of, r)) return &rotations[i];
+        if (bc_arena_same_rotation(rotations[i].of, r)) return &rotations[i];
     bc_gpu_rotation *new = &rotations[(*n)++];
     *new = (bc_gpu_rotation){ .of = r };
     if (r->sign) copy_indices(a, new, r);

@@ -4,6 +4,7 @@
 
 #include "error.h"
 #include "linear.h"
+#include "placed.h"
 #include "stack.h"
 
 typedef struct run {
@@ -14,6 +15,7 @@ typedef struct run {
     bc_ptr x, cos, sin, places;
     bc_ptr y; /* what the last layer has left to add to x, or 0 */
     int n, kv_type;
+    const bc_rotation *placed; /* of x, or NULL (placed.h) */
     bc_error *err;
 } run;
 
@@ -23,17 +25,22 @@ typedef struct run {
 static bc_gpu_product joining(const run *r, const bc_gpu_matrix *m, bc_ptr *y)
 {
     const int adds = bc_gpu_adds(&r->space, m, r->n);
+    const bc_ptr homes = r->placed ? r->s->layers[0].matrix[BC_MATRIX_Q].rotation->homes : 0;
     *y = adds ? 0 : r->s->b.y;
-    return (bc_gpu_product){ m, adds ? r->x : r->s->b.y, r->s->b.hidden, adds };
+    return (bc_gpu_product){ m, adds ? r->x : r->s->b.y, r->s->b.hidden, adds, homes };
 }
 
-/* The residual stream, once y (or nothing: 0) is added to it. */
-static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm)
+/* The residual stream, once y (or nothing: 0) is added to it, with a norm that lies as it does. */
+static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm, bc_ptr norm_placed)
 {
     const bc_config *c = &r->s->model->config;
-    return (bc_prepare_args){
-        .source = BC_FROM_X, .cols = c->hidden, .x = r->x, .y = y, .norm = norm, .eps = c->rms_eps
-    };
+    return (bc_prepare_args){ .source = BC_FROM_X,
+                              .cols = c->hidden,
+                              .x = r->x,
+                              .y = y,
+                              .norm = r->placed ? norm_placed : norm,
+                              .eps = c->rms_eps,
+                              .placed = r->placed != NULL };
 }
 
 static bc_attend_args attend_args(const run *r, int layer, int splits)
@@ -43,6 +50,9 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
     const bc_gpu_layer *l = &s->layers[layer];
     return (bc_attend_args){ .q = s->b.q,
                              .q_stride = s->b.q_cols,
+                             .placed = s->b.attended,
+                             .out_places =
+                                 r->placed ? l->matrix[BC_MATRIX_O].rotation->homes : 0,
                              .k = s->b.k,
                              .v = s->b.v,
                              .cos = r->cos,
@@ -129,18 +139,19 @@ static int run_layer(run *r, int layer)
     const bc_gpu_layer *l = &s->layers[layer];
     const bc_gpu_matrix *m = l->matrix;
     const int kv_cols = c->n_kv_heads * c->head_dim;
-    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, s->b.q_cols, 0 },
-                                   { &m[BC_MATRIX_K], s->b.k, kv_cols, 0 },
-                                   { &m[BC_MATRIX_V], s->b.v, kv_cols, 0 } };
-    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp, 0 },
-                                    { &m[BC_MATRIX_UP], s->b.up, s->b.mlp, 0 } };
-    const bc_prepare_args before = residual(r, r->y, l->attn_norm);
+    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], s->b.q, s->b.q_cols, 0, 0 },
+                                   { &m[BC_MATRIX_K], s->b.k, kv_cols, 0, 0 },
+                                   { &m[BC_MATRIX_V], s->b.v, kv_cols, 0, 0 } };
+    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], s->b.gate, s->b.mlp, 0, 0 },
+                                    { &m[BC_MATRIX_UP], s->b.up, s->b.mlp, 0, 0 } };
+    const bc_prepare_args before = residual(r, r->y, l->attn_norm, l->attn_norm_placed);
     const bc_gpu_product o = joining(r, &m[BC_MATRIX_O], &r->y);
-    const bc_prepare_args between = residual(r, r->y, l->mlp_norm);
+    const bc_prepare_args between = residual(r, r->y, l->mlp_norm, l->mlp_norm_placed);
     const bc_gpu_product down = joining(r, &m[BC_MATRIX_DOWN], &r->y);
     const bc_prepare_args attention = { .source = BC_FROM_X,
                                         .cols = c->n_heads * c->head_dim,
-                                        .x = s->b.q },
+                                        .x = r->placed ? s->b.attended : s->b.q,
+                                        .placed = r->placed != NULL },
                           gated = { .source = BC_FROM_X,
                                     .cols = c->intermediate,
                                     .x = s->b.gate,
@@ -191,12 +202,13 @@ static int run_rows(const run *r, int first, int rows)
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
     const bc_ptr skipped = (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
-    bc_prepare_args last = residual(r, r->y ? r->y + skipped : 0, s->final_norm);
+    bc_prepare_args last =
+        residual(r, r->y ? r->y + skipped : 0, s->final_norm, s->final_norm_placed);
     last.x += skipped;
     bc_ptr from = last.x;
     int status = BC_OK;
     if (s->has_head) {
-        const bc_gpu_product head = { &s->head, s->b.logits, c->vocab, 0 };
+        const bc_gpu_product head = { &s->head, s->b.logits, c->vocab, 0, 0 };
         status = bc_gpu_linear(&r->space, last, &head, 1, rows, r->err);
         from = s->b.logits;
     }
@@ -206,7 +218,15 @@ static int run_rows(const run *r, int first, int rows)
 
 static void give(const run *r, int first, int rows)
 {
-    if (rows) r->batch->take(r->batch->arg, first, rows, r->s->results, row_floats(r->s));
+    const bc_stack *s = r->s;
+    if (!rows) return;
+    const float *from = s->results;
+    if (r->placed && !s->has_head) { /* the inputs have done their work */
+        float *x = (void *)(s->staged + r->in.x);
+        bc_unplace_vector(x, s->results, r->placed);
+        from = x;
+    }
+    r->batch->take(r->batch->arg, first, rows, from, row_floats(s));
 }
 
 static void stage(const run *r)
@@ -220,6 +240,10 @@ static void stage(const run *r)
     memcpy(s->staged + r->in.sin, batch->sin, n * half);
     for (size_t i = 0; i < n; i++) {
         uint8_t *row = s->staged + (size_t)r->in.x + i * padded;
+        if (r->placed) {
+            bc_place_vector((void *)row, batch->x, r->placed, 0);
+            break; /* it is the only one */
+        }
         memcpy(row, (const uint8_t *)batch->x + i * hidden, hidden);
         memset(row + hidden, 0, padded - hidden);
     }
@@ -317,7 +341,11 @@ static int run_directly(run *r)
 
 int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
 {
-    run r = { .s = s, .batch = batch, .n = batch->n, .err = err };
+    run r = { .s = s,
+              .batch = batch,
+              .n = batch->n,
+              .placed = batch->n == 1 ? s->placed : NULL,
+              .err = err };
     r.in = bc_stack_inputs(s, r.n);
     r.places = s->b.inputs + (bc_ptr)r.in.places;
     r.cos = s->b.inputs + (bc_ptr)r.in.cos;

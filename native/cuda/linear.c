@@ -119,6 +119,7 @@ static bc_linear_args linear_args(const bc_gpu_space *s, const bc_gpu_product *p
     for (int i = 0; i < count; i++) {
         if (products[i].matrix->of->kind != kind) continue;
         args.m[args.count] = matrix_args(&products[i]);
+        args.places = products[i].places;
         args.cols = products[i].matrix->cols;
         args.first[args.count + 1] = args.first[args.count] + up(args.m[args.count].rows, unit);
         args.count++;
@@ -260,14 +261,14 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, bc_launch *laun
     return plan_form(s, &DOZENS, args, 0, launch) || plan_form(s, &STREAMED, args, 0, launch);
 }
 
-/* One token, prepared and multiplied in one kernel, where that leaves room for as many warps as it wants, and these are
- * enough for the vector. *done says whether. */
+/* One token whose vector is placed, prepared and multiplied in one kernel, where that leaves room for as many warps as it
+ * wants, and these are enough for the vector. *done says whether. */
 static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
                          const bc_gpu_matrix *like, const bc_linear_args *linear, int *done,
                          bc_error *err)
 {
     *done = 0;
-    if (linear->n != 1 || source->source != BC_FROM_X || source->y) return BC_OK;
+    if (linear->n != 1 || !source->placed || source->y) return BC_OK;
     bc_one_args args = { .linear = *linear, .source = *source };
     args.source.plain = 0;
     bc_linear_args alone = *linear;
@@ -277,9 +278,9 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     if (!plan_few(s, &alone, &apart) ||
         !plan_form(s, &one, &args.linear, args.source.width * (int)sizeof(float), &launch))
         return BC_OK;
-    const int threads = (int)launch.threads, moves = args.source.moves || args.source.order;
+    const int threads = (int)launch.threads;
     if (threads * 4 < least_of((int)apart.threads, BC_GPU_ONE_THREADS) * 3 ||
-        (moves && threads * BC_GPU_PREPARE_SHARE < args.source.width))
+        (args.source.norm && threads * BC_GPU_PREPARE_SHARE < args.source.width))
         return BC_OK;
     /* blocks that come while others run do not gather on a processor that has none */
     const unsigned most_of = (unsigned)s->device->shared_bytes / 2 + SPREAD_SHARED;
@@ -334,13 +335,14 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
 {
     const bc_gpu_matrix *gate = gate_up[0].matrix, *up_ = gate_up[1].matrix;
     *done = n <= FEW_TOKENS && s->device->tiled && all_planes(gate_up, 2) &&
-            gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation;
+            gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation &&
+            next->rotation && next->rotation->homes;
     if (!*done) return BC_OK;
     bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     args.count = 1; /* the tiles of the first are those of both */
     close_list(&args);
     args.paired = 1;
-    args.places = next->rotation ? next->rotation->places : 0;
+    args.places = next->rotation->homes;
     bc_launch launch;
     int status = one_in_one_go(s, &source, gate, &args, done, err);
     if (*done) return status;

@@ -8,7 +8,8 @@ typedef struct bc_gpu_product {
     const bc_gpu_matrix *matrix;
     bc_ptr y;
     int y_stride;
-    int add; /* 1: y +=, where bc_gpu_adds says that this can be */
+    int add; /* 1: y +=, where bc_gpu_adds says that this can be; */
+    bc_ptr places; /* its elements are there (bc_linear_args), 0: in order */
 } bc_gpu_product;
 
 /* Where the buffers of the steps below lie. */
@@ -26,8 +27,8 @@ int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pr
 /* Whether the product of n tokens with this matrix can be added to what is there. */
 int bc_gpu_adds(const bc_gpu_space *s, const bc_gpu_matrix *m, int n);
 
-/* silu(gate) * up into y, in the order and with the signs that matrix `next` wants, where the card and the matrices allow to
- * do it in one go: *done says whether. The source is of gate and up. */
+/* silu(gate) * up into y, placed for matrix `next` (placed.h), with its signs, where the card and the matrices allow to do it
+ * in one go: *done says whether. The source is of gate and up. */
 int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product gate_up[2],
                  const bc_gpu_matrix *next, int n, int *done, bc_error *err);
 

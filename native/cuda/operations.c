@@ -58,7 +58,7 @@ typedef struct bench {
     bc_gpu_rotation rotation;
     bc_ptr x, norm, y, memory;
     int64_t bytes;
-    int n;
+    int n, placed; /* as the only token of a stack is */
 } bench;
 
 static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, const float *norm)
@@ -69,8 +69,13 @@ static void lay(bc_arena *a, bench *w, const bc_weight *weight, const float *x, 
     bc_arena_begin(a, w->d);
     bc_arena_matrix(a, &w->matrix, weight, &w->rotation, &n_rotations);
     const int64_t width = bc_gpu_width(cols);
-    w->x = bc_arena_vectors(a, x, n, cols);
-    w->norm = bc_arena_vector(a, norm, cols);
+    if (w->placed) {
+        w->x = bc_arena_placed(a, x, weight->rotation, norm == NULL);
+        w->norm = norm ? bc_arena_placed(a, norm, weight->rotation, 1) : 0;
+    } else {
+        w->x = bc_arena_vectors(a, x, n, cols);
+        w->norm = bc_arena_vector(a, norm, cols);
+    }
     w->y = bc_arena_take(a, n * weight->rows * f);
     b->a_stride = (int)((cols + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD);
     b->a = bc_arena_take(a, n * b->a_stride);
@@ -90,6 +95,8 @@ static int bench_open(bench *w, bc_device *d, const bc_weight *weight, const flo
                       const float *norm, int n, bc_error *err)
 {
     *w = (bench){ .d = d, .n = n };
+    w->placed =
+        n == 1 && d->tiled && weight->kind != BC_WEIGHT_DENSE && weight->rotation->sign != NULL;
     int status = bc_device_enter(d, err);
     if (status != BC_OK) return status;
     bc_arena counting = { .status = BC_OK };
@@ -123,9 +130,12 @@ static bc_gpu_space space_of(const bench *w)
 
 static bc_prepare_args source_of(const bench *w, float eps)
 {
-    return (bc_prepare_args){
-        .source = BC_FROM_X, .cols = (int)w->matrix.of->cols, .x = w->x, .norm = w->norm, .eps = eps
-    };
+    return (bc_prepare_args){ .source = BC_FROM_X,
+                              .cols = (int)w->matrix.of->cols,
+                              .x = w->x,
+                              .norm = w->norm,
+                              .eps = eps,
+                              .placed = w->placed };
 }
 
 int bc_op_prepare(bc_device *d, const bc_weight *like, const float *x, const float *norm, float eps,
@@ -149,7 +159,7 @@ int bc_op_linear(bc_device *d, const bc_weight *weight, const float *x, int32_t 
     bench w;
     int status = bench_open(&w, d, weight, x, NULL, n, err);
     const bc_gpu_space space = space_of(&w);
-    const bc_gpu_product product = { &w.matrix, w.y, (int)weight->rows, 0 };
+    const bc_gpu_product product = { &w.matrix, w.y, (int)weight->rows, 0, 0 };
     if (status == BC_OK) status = bc_gpu_linear(&space, source_of(&w, 0.0f), &product, 1, n, err);
     if (status == BC_OK) status = bc_device_download(d, y, w.y, (int64_t)n * weight->rows * 4, err);
     if (status == BC_OK) status = bc_device_wait(d, err);

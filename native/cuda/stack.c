@@ -79,6 +79,7 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->inputs = bc_arena_take(a, b->inputs_bytes);
     b->y = floats(a, n, b->hidden);
     b->q = floats(a, n, b->q_cols);
+    b->attended = floats(a, 1, b->q_cols);
     b->k = floats(a, n, c->n_kv_heads * d);
     b->v = floats(a, n, c->n_kv_heads * d);
     b->gate = floats(a, n, b->mlp);
@@ -108,6 +109,36 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->logits = bc_arena_take(a, b->logits_bytes);
 }
 
+/* The rotation of the residual stream, if a single token's vectors can be placed all the way: matrices with one input share
+ * its rotation, all have one, and what joins the residual stream is planes. */
+static const bc_rotation *placed_rotation(const bc_stack *s)
+{
+    const bc_model *m = s->model;
+    if (!s->device->tiled || !s->count) return NULL;
+    const bc_rotation *of = m->layers[s->first].q.rotation;
+    for (int i = s->first; i < s->first + s->count; i++) {
+        const bc_layer *l = &m->layers[i];
+        const bc_weight *const in[] = { &l->q, &l->k, &l->v, &l->gate, &l->up },
+                               *const out[] = { &l->o, &l->down };
+        for (int k = 0; k < 5; k++)
+            if (in[k]->kind != BC_WEIGHT_PLANES || !in[k]->rotation->sign ||
+                !bc_arena_same_rotation(in[k]->rotation, of))
+                return NULL;
+        for (int k = 0; k < 2; k++)
+            if (out[k]->kind != BC_WEIGHT_PLANES || !out[k]->rotation->sign) return NULL;
+        if (l->gate.n_planes != l->up.n_planes) return NULL;
+    }
+    if (!s->has_head) return of;
+    const int alike =
+        m->head.kind != BC_WEIGHT_DENSE && bc_arena_same_rotation(m->head.rotation, of);
+    return alike ? of : NULL;
+}
+
+static bc_ptr norm_placed(bc_arena *a, const bc_stack *s, const float *norm)
+{
+    return s->placed ? bc_arena_placed(a, norm, s->placed, 1) : 0;
+}
+
 static void lay_layer(bc_arena *a, bc_stack *s, bc_gpu_layer *to, const bc_layer *from)
 {
     const bc_config *c = &s->model->config;
@@ -117,6 +148,8 @@ static void lay_layer(bc_arena *a, bc_stack *s, bc_gpu_layer *to, const bc_layer
     const int64_t f = sizeof(float);
     to->attn_norm = bc_arena_vector(a, from->attn_norm, c->hidden);
     to->mlp_norm = bc_arena_vector(a, from->mlp_norm, c->hidden);
+    to->attn_norm_placed = norm_placed(a, s, from->attn_norm);
+    to->mlp_norm_placed = norm_placed(a, s, from->mlp_norm);
     to->q_norm = bc_arena_copy(a, from->q_norm, f * c->head_dim);
     to->k_norm = bc_arena_copy(a, from->k_norm, f * c->head_dim);
     for (int i = 0; i < BC_N_STACK_MATRICES; i++)
@@ -127,11 +160,13 @@ static void lay_all(bc_arena *a, bc_stack *s)
 {
     const bc_config *c = &s->model->config;
     s->n_rotations = 0;
+    s->placed = placed_rotation(s);
     bc_arena_begin(a, s->device);
     for (int i = 0; i < s->count; i++)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {
         s->final_norm = bc_arena_vector(a, s->model->final_norm, c->hidden);
+        s->final_norm_placed = norm_placed(a, s, s->model->final_norm);
         bc_arena_matrix(a, &s->head, &s->model->head, s->rotations, &s->n_rotations);
     }
     lay_buffers(a, s);

@@ -14,11 +14,12 @@ enum {
     BC_JOIN_TOKENS = 64 /* batches up to this size may split a matrix's columns */
 };
 
-/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): both 0 where a matrix
- * has no rotation. */
+/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): all 0 where a matrix has
+ * no rotation. */
 typedef struct bc_gpu_rotation {
     const bc_rotation *of;
-    bc_ptr order, places;
+    bc_ptr order; /* [bc_gpu_width] where an element comes from, */
+    bc_ptr places, homes; /* and where it goes to, in order or placed (placed.h) */
 } bc_gpu_rotation;
 
 /* A matrix on the card, rows padded (params.h). */
@@ -32,6 +33,7 @@ typedef struct bc_gpu_matrix {
 
 typedef struct bc_gpu_layer {
     bc_ptr attn_norm, mlp_norm, q_norm, k_norm;
+    bc_ptr attn_norm_placed, mlp_norm_placed; /* where the stack's single token is placed */
     bc_gpu_matrix matrix[BC_N_STACK_MATRICES];
 } bc_gpu_layer;
 
@@ -58,6 +60,7 @@ static inline int bc_gpu_slides(const bc_config *c, int layer)
 typedef struct bc_gpu_buffers {
     bc_ptr inputs; /* what a batch begins with, as bc_gpu_inputs lays it */
     bc_ptr y, q, k, v, gate, up;
+    bc_ptr attended;         /* f32 [q_cols]: a single token's attention, placed */
     bc_ptr plain;            /* the widest input of a dense matrix; 0: none is dense */
     bc_ptr work;             /* of bc_prepare, where shared memory is too small; else 0 */
     bc_ptr a, scale, sum;    /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
@@ -86,7 +89,8 @@ struct bc_stack {
     int n_rotations;
     bc_gpu_layer *layers;
     bc_gpu_matrix head;
-    bc_ptr final_norm;
+    bc_ptr final_norm, final_norm_placed;
+    const bc_rotation *placed; /* of the residual stream of a single token (placed.h); NULL: it is not placed */
     bc_gpu_buffers b;
     uint8_t *staged; /* page-locked [inputs_bytes] */
     float *results;  /* page-locked [logits_bytes] */

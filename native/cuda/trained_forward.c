@@ -146,13 +146,13 @@ int bc_trained_layer_forward(const bc_trained_run *r, int layer, int whole)
         m[i].scales = s->layers[layer].matrix[i].scales +
                       (bc_ptr)r->replica * (bc_ptr)m[i].of->rows * sizeof(float);
     }
-    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], w->q, w->q_stride, 0 },
-                                   { &m[BC_MATRIX_K], w->k, w->kv_stride, 0 },
-                                   { &m[BC_MATRIX_V], w->v, w->kv_stride, 0 } };
-    const bc_gpu_product o = { &m[BC_MATRIX_O], w->o_out, w->hidden, 0 };
-    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], w->gate, w->mlp, 0 },
-                                    { &m[BC_MATRIX_UP], w->up, w->mlp, 0 } };
-    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], w->down_out, w->hidden, 0 };
+    const bc_gpu_product qkv[] = { { &m[BC_MATRIX_Q], w->q, w->q_stride, 0, 0 },
+                                   { &m[BC_MATRIX_K], w->k, w->kv_stride, 0, 0 },
+                                   { &m[BC_MATRIX_V], w->v, w->kv_stride, 0, 0 } };
+    const bc_gpu_product o = { &m[BC_MATRIX_O], w->o_out, w->hidden, 0, 0 };
+    const bc_gpu_product both[] = { { &m[BC_MATRIX_GATE], w->gate, w->mlp, 0, 0 },
+                                    { &m[BC_MATRIX_UP], w->up, w->mlp, 0, 0 } };
+    const bc_gpu_product down = { &m[BC_MATRIX_DOWN], w->down_out, w->hidden, 0, 0 };
     const bc_prepare_args mixed = { .source = BC_FROM_X,
                                     .cols = (int)m[BC_MATRIX_O].of->cols,
                                     .x = w->out };

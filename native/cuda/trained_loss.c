@@ -60,7 +60,7 @@ static int entropies(const chunk *c)
     const bc_trained *s = c->run.s;
     const bc_trained_head *head = &s->head;
     const int vocab = (int)head->matrix.of->rows;
-    const bc_gpu_product product = { &head->matrix, head->logits, vocab, 0 };
+    const bc_gpu_product product = { &head->matrix, head->logits, vocab, 0, 0 };
     const bc_prepare_args normed = { .source = BC_FROM_X,
                                      .cols = s->model->config.hidden,
                                      .x = head->h,

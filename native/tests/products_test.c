@@ -1,7 +1,7 @@
 /* products_test.c - matrices that share an input on a graphics card, started as forward.c starts them, against the CPU's
  * scalar kernels, bit for bit: random shapes, up to three matrices with planes of their own, with a norm before, added to
- * what is there, gate and up in one go with the places of the next rotation (to a millionth: a card has an exponential of its
- * own).
+ * what is there, gate and up in one go, placed for the next rotation (to a millionth: a card has an exponential of its own).
+ * A single token's vectors are placed, or not.
  *
  *   products_test COUNT [FIRST]    seeds FIRST (0) and on; the driver may be the emulated one */
 #include <math.h>
@@ -12,6 +12,7 @@
 #include "../cuda/linear.h" /* not the CPU's */
 #include "arena.h"
 #include "engine.h"
+#include "placed.h"
 #include "random_matrix.h"
 #include "test_folder.h"
 
@@ -26,6 +27,7 @@ typedef struct shape {
     int cols, count, n; /* of matrices, tokens */
     int rows[MOST], planes[MOST];
     int gated, adds, normed;
+    int placed; /* the vector, and what is added to */
     float size;
 } shape;
 
@@ -46,6 +48,7 @@ static shape draw(void)
     s.adds = s.count == 1 && below(2);
     s.normed = below(2);
     s.n = below(6) ? 1 : 2 + below(BATCH);
+    s.placed = s.n == 1 && below(4);
     s.size = below(12) ? 3.0f : (below(2) ? 0.0f : 1e-30f);
     for (int i = 0; i < s.count; i++) {
         s.rows[i] = s.gated && i ? s.rows[0] : some_rows(s.cols);
@@ -56,7 +59,7 @@ static shape draw(void)
 
 typedef struct trial {
     shape s;
-    random_matrix m[MOST], next;                     /* the one whose rotation places gate and up */
+    random_matrix m[MOST], next;                     /* whose rotation places the first one's rows */
     float *x, *norm, *before[MOST], *expected[MOST]; /* the last two [n, stride] */
     int stride[MOST];
 } trial;
@@ -89,24 +92,13 @@ static void close_trial(trial *t)
 
 /* ---- on the processor ---- */
 
-static float flipped(float v, uint32_t flip)
-{
-    uint32_t bits;
-    memcpy(&bits, &v, sizeof bits);
-    bits ^= flip;
-    memcpy(&v, &bits, sizeof bits);
-    return v;
-}
-
-/* silu(gate) * up of a token in the order and with the signs of the next rotation. */
+/* silu(gate) * up of a token, placed for the next rotation. */
 static void gate(const trial *t, float *gate, const float *up)
 {
-    const bc_rotation *next = &t->next.rotation;
     const int rows = t->s.rows[0];
     float *product = random_take((size_t)rows * sizeof *product);
     for (int i = 0; i < rows; i++) product[i] = gate[i] / (1.0f + expf(-gate[i])) * up[i];
-    for (int i = 0; i < rows; i++)
-        gate[i] = flipped(product[next->perm ? next->perm[i] : i], next->flip[i]);
+    bc_place_vector(gate, product, &t->next.rotation, 1);
     free(product);
 }
 
@@ -133,6 +125,11 @@ static void expect(bc_engine *engine, trial *t)
     for (int i = 0; i < s->n && s->gated; i++)
         gate(t, t->expected[0] + i * t->stride[0], t->expected[1] + i * t->stride[1]);
     for (int i = 0; i < s->n * t->stride[0] && s->adds; i++) t->expected[0][i] += t->before[0][i];
+    if (!s->adds || !s->placed) return;
+    float *sum = t->expected[0];
+    t->expected[0] = random_take((size_t)t->stride[0] * sizeof *sum);
+    bc_place_vector(t->expected[0], sum, &t->next.rotation, 0);
+    free(sum);
 }
 
 /* ---- on the card ---- */
@@ -153,12 +150,20 @@ static void lay_out(bc_arena *a, on_card *c, const trial *t, const bc_device *d)
     bc_arena_begin(a, d);
     for (int i = 0; i < s->count; i++) {
         bc_arena_matrix(a, &c->m[i], &t->m[i].w, c->rotations, &n_rotations);
-        c->y[i] = bc_arena_copy(a, t->before[i], (int64_t)s->n * t->stride[i] * 4);
+        if (s->adds && s->placed)
+            c->y[i] = bc_arena_placed(a, t->before[i], &t->next.rotation, 0);
+        else
+            c->y[i] = bc_arena_copy(a, t->before[i], (int64_t)s->n * t->stride[i] * 4);
         rows += (s->rows[i] + BC_GPU_TILE_ROWS - 1) / BC_GPU_TILE_ROWS * BC_GPU_TILE_ROWS;
     }
     bc_arena_matrix(a, &c->next, &t->next.w, c->rotations, &n_rotations);
-    c->x = bc_arena_vectors(a, t->x, s->n, s->cols);
-    c->norm = bc_arena_vector(a, t->norm, s->cols);
+    if (s->placed) {
+        c->x = bc_arena_placed(a, t->x, &t->m[0].rotation, !s->normed);
+        c->norm = bc_arena_placed(a, t->norm, &t->m[0].rotation, 1);
+    } else {
+        c->x = bc_arena_vectors(a, t->x, s->n, s->cols);
+        c->norm = bc_arena_vector(a, t->norm, s->cols);
+    }
     c->b.a_stride = (s->cols + BC_GPU_ACT_PAD - 1) / BC_GPU_ACT_PAD * BC_GPU_ACT_PAD;
     c->b.a = bc_arena_take(a, (int64_t)s->n * c->b.a_stride);
     c->b.scale = bc_arena_take(a, (int64_t)s->n * 4);
@@ -195,10 +200,16 @@ static int multiply(bc_device *d, const on_card *c, const trial *t, int *done)
                                      .cols = s->cols,
                                      .x = c->x,
                                      .norm = s->normed ? c->norm : 0,
-                                     .eps = 1e-5f };
+                                     .eps = 1e-5f,
+                                     .placed = s->placed };
     bc_gpu_product products[MOST];
+    const bc_ptr places = s->adds && s->placed ? c->next.rotation->homes : 0;
     for (int i = 0; i < s->count; i++)
-        products[i] = (bc_gpu_product){ &c->m[i], c->y[i], t->stride[i], s->adds };
+        products[i] = (bc_gpu_product){ .matrix = &c->m[i],
+                                        .y = c->y[i],
+                                        .y_stride = t->stride[i],
+                                        .add = s->adds,
+                                        .places = places };
     *done = !s->adds || bc_gpu_adds(&space, &c->m[0], s->n);
     if (!*done) return BC_OK;
     if (s->gated) return bc_gpu_gated(&space, source, products, &c->next, s->n, done, &err);
@@ -211,7 +222,7 @@ static int differs(const trial *t, int i, const float *y)
 {
     for (int token = 0; token < t->s.n; token++)
         for (int row = 0; row < t->s.rows[i]; row++) {
-            const int at = token * t->stride[i] + row;
+            const int at = token * t->stride[i] + row; /* placed ones are as many */
             const float expected = t->expected[i][at], off = fabsf(y[at] - expected);
             if (memcmp(&y[at], &expected, sizeof expected) == 0) continue;
             if (t->s.gated && off <= GATED_OFF * fabsf(expected)) continue;
@@ -244,9 +255,10 @@ static int try(bc_engine *engine, bc_device *d, int seed)
     }
     if (wrong)
         printf(
-            "seed %d: %d columns, %d matrices (%d rows, %d planes), %d tokens, gated %d, added %d: "
-            "%s\n",
+            "seed %d: %d columns, %d matrices (%d rows, %d planes), %d tokens, gated %d, added %d, "
+            "placed %d: %s\n",
             seed, t.s.cols, t.s.count, t.s.rows[0], t.s.planes[0], t.s.n, t.s.gated, t.s.adds,
+            t.s.placed,
             status == BC_OK ? "another result" : err.message);
     CHECK(!wrong);
     bc_device_release(d, c.memory, c.bytes);

@@ -89,9 +89,19 @@ BC_DEVICE void bc_attend_softmax(bc_attend_state *s, int heads, int n)
     }
 }
 
-// Joins the parts of the block's heads, which are all there: the output, where the queries were.
+// Element i of the output of the block's heads: where the queries were or, `places` being those of its elements, placed.
+BC_DEVICE void bc_attend_put(const bc_attend_args &p, const bc_attend_block &b,
+                             const uint32_t *places, int i, float v)
+{
+    if (places)
+        p.placed[places[i] & BC_PLACE] = bc_flipped(v, places[i]);
+    else
+        p.q[(int64_t)blockIdx.z * p.q_stride + b.head0 * p.head_dim + i] = v;
+}
+
+// Joins the parts of the block's heads, which are all there.
 BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b, int parts,
-                              float *weights)
+                              float *weights, const uint32_t *places)
 {
     const int t = blockIdx.z, d = p.head_dim;
     const int64_t head = (int64_t)t * p.heads + b.head0;
@@ -116,24 +126,23 @@ BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b,
 #pragma unroll
             for (int e = 0; e < 4; e++) v[e] = bc_fma(weight[s], bc_bits_to_float(part.w[e]), v[e]);
         }
-        float *to = p.q + (int64_t)t * p.q_stride + b.head0 * d + i;
 #pragma unroll
-        for (int e = 0; e < 4; e++) to[e] = v[e];
+        for (int e = 0; e < 4; e++) bc_attend_put(p, b, places, i + e, v[e]);
     }
 }
 
 // This part's `mix` f32 [heads][head_dim] in shared memory, not divided by their sums. The last part to come joins them
-// all. `weights`: f32 [heads][parts] of shared memory.
+// all. `weights`: f32 [heads][parts] of shared memory; `places`: see bc_attend_put.
 BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &b, int parts,
                                 const float *mix, const float *largest, const float *sum,
-                                float *weights)
+                                float *weights, const uint32_t *places)
 {
     BC_SHARED int last;
     const int t = blockIdx.z, d = p.head_dim;
     const int64_t head = (int64_t)t * p.heads + b.head0;
     for (int i = threadIdx.x; i < b.heads * d; i += blockDim.x) {
         if (parts == 1)
-            p.q[(int64_t)t * p.q_stride + b.head0 * d + i] = mix[i] * (1.0f / sum[i / d]);
+            bc_attend_put(p, b, places, i, mix[i] * (1.0f / sum[i / d]));
         else
             p.mixes[((head + i / d) * p.splits + blockIdx.y) * d + i % d] = mix[i];
     }
@@ -151,7 +160,7 @@ BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &
     if (!last) return;
     bc_fence();
     if (threadIdx.x == 0) *arrived = 0;
-    bc_attend_join(p, b, parts, weights);
+    bc_attend_join(p, b, parts, weights, places);
 }
 
 // Shared memory: f32 [heads of a block + 2][head_dim]: queries, then the token's own key and value.
@@ -294,5 +303,6 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
         }
         bc_sync();
     }
-    bc_attend_finish(p, b, context.parts, q, s.largest, s.sum, &s.scores[0][0]);
+    bc_attend_finish(p, b, context.parts, q, s.largest, s.sum, &s.scores[0][0],
+                     p.out_places ? p.out_places + b.head0 * d : nullptr);
 }

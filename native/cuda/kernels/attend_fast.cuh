@@ -102,6 +102,7 @@ template <int D, bool INT8, int GROUP> struct bc_fast_shared {
     BC_DEVICE static int query_at(int e) { return INT8 ? e + e / 16 * 4 : e; }
     float q[GROUP * QUERY], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
     float value_scales[BC_FAST_TILE], mixes[SLICES][GROUP * D];
+    uint32_t places[GROUP * D]; // of the outputs
 };
 
 // Queries into shared memory; the token's own key and value into the cache, where this part has them.
@@ -252,7 +253,11 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
     const bool active = (int)blockIdx.y < context.parts;
     const bc_attend_block b = bc_attend_share(p, place.position, context);
-    if (active) bc_attend_fetch(p, place, b);
+    if (active) {
+        bc_attend_fetch(p, place, b);
+        for (int i = threadIdx.x; p.out_places && i < b.heads * D; i += BC_FAST_THREADS)
+            s.places[i] = p.out_places[b.head0 * D + i];
+    }
     bc_wait_for_inputs();
     if (!active) return;
     for (int i = threadIdx.x; i < GROUP; i += BC_FAST_THREADS) {
@@ -290,7 +295,8 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         for (int k = 1; k < SLICES; k++) v += s.mixes[k][i];
         s.q[i] = v; // the queries have done their work; the same thread goes on with it
     }
-    bc_attend_finish(p, b, context.parts, s.q, s.largest, s.sum, &s.scores[0][0]);
+    bc_attend_finish(p, b, context.parts, s.q, s.largest, s.sum, &s.scores[0][0],
+                     p.out_places ? s.places : nullptr);
 }
 
 // The order is that of fast_kernel() in forward.c: by dimensions, then type, then heads.

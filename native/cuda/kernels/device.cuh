@@ -231,9 +231,9 @@ BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global)
     *(uint32_t *)shared = *(const uint32_t *)global;
 #endif
 }
-// So many bytes, a multiple of 16, from global into shared memory, by all threads of a block, once: then they are there for
-// all of them. Where a unit of its own can bring them (9.0 and newer), more than 16 for each thread do not wait behind the
-// copies above. Threads have met since bc_arrival_begin.
+// Where all threads of a block find `count` floats, a multiple of 4, that each reads a part of, once: in shared memory, where a
+// unit of its own can bring them (9.0 and newer), if they are more than four for each thread. Then they do not wait behind the
+// copies above. Else where they are. Threads have met since bc_arrival_begin.
 struct bc_arrival {
     uint64_t barrier;
 };
@@ -246,20 +246,13 @@ BC_DEVICE void bc_arrival_begin(bc_arrival *arrival)
                  : "memory");
 #endif
 }
-BC_DEVICE void bc_bring_by_threads(void *shared, const void *global, int bytes)
-{
-#pragma unroll 4
-    for (int i = 16 * threadIdx.x; i < bytes; i += 16 * blockDim.x)
-        *(uint4 *)((uint8_t *)shared + i) = *(const uint4 *)((const uint8_t *)global + i);
-    bc_sync();
-}
-BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *arrival)
+BC_DEVICE const float *bc_bring(float *shared, const float *global, int count, bc_arrival *arrival)
 {
 #if __CUDA_ARCH__ >= 900
-    if (bytes <= 16 * (int)blockDim.x) return bc_bring_by_threads(shared, global, bytes);
+    if (count <= 4 * (int)blockDim.x) return global;
     const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
     if (threadIdx.x == 0) {
-        const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared);
+        const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared), bytes = 4 * count;
         asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes)
                      : "memory");
         asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
@@ -274,8 +267,9 @@ BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival 
                      : "=r"(there)
                      : "r"(at)
                      : "memory");
+    return shared;
 #else
-    bc_bring_by_threads(shared, global, bytes);
+    return global;
 #endif
 }
 BC_DEVICE void bc_copy_group()

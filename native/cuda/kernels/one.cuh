@@ -102,6 +102,7 @@ template <bool BITS> struct bc_one_product {
     bc_copy_cursor<2> ahead;
     bc_one_row *rows;    // of its team's first unit
     float *y;            // of that
+    uint32_t place;      // of this thread's first row of it, where y is added to
     int planes, largest; // and bc_largest of them
 
     BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows)
@@ -116,6 +117,7 @@ template <bool BITS> struct bc_one_product {
         rows = all_rows + team.team * BC_TEAM_ROWS;
         y = nullptr;
         planes = largest = 0;
+        place = 0;
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS; }
@@ -149,13 +151,19 @@ template <bool BITS> struct bc_one_product {
         for (int r = first_row(); r < bc_least(BC_TEAM_ROWS, end); r += 32 * p.warps) {
             bc_copy_word_ahead(&rows[r].scale, m.scales + at + r);
             if (p.paired) bc_copy_word_ahead(&rows[r].up_scale, p.m[1].scales + at + r);
-            if (p.paired && p.places) bc_copy_word_ahead(&rows[r].place, p.places + at + r);
+            if (p.paired) bc_copy_word_ahead(&rows[r].place, p.places + at + r);
         }
+        if (m.add && first_row() < bc_least(BC_TEAM_ROWS, end)) place = place_of(at + first_row());
     }
     BC_DEVICE void have(int n_planes)
     {
         planes = n_planes;
         largest = bc_largest(n_planes);
+    }
+    // Where an element of y is that is added to
+    BC_DEVICE uint32_t place_of(int at) const
+    {
+        return p.places ? p.places[at] & BC_PLACE : (uint32_t)at;
     }
     BC_DEVICE int first_row() const { return (int)threadIdx.x - 32 * p.warps * team.team; }
     template <bool PAIR> BC_DEVICE void multiply_run(sums *s)
@@ -207,16 +215,17 @@ template <bool BITS> struct bc_one_product {
             if (p.paired) total[BC_TEAM_ROWS + r] = 0;
             if (at >= m.rows) continue;
             float v = value(m, one, t, kept ? rows[r].scale : m.scales[at], at);
-            uint32_t place = (uint32_t)at;
+            uint32_t to = (uint32_t)at;
             if (p.paired) {
                 const float up_scale = kept ? rows[r].up_scale : p.m[1].scales[at];
-                if (p.places) place = kept ? rows[r].place : p.places[at];
-                v = bc_flipped(v / (1.0f + bc_exp(-v)) * value(p.m[1], two, t, up_scale, at),
-                               place);
+                to = kept ? rows[r].place : p.places[at];
+                v = bc_flipped(v / (1.0f + bc_exp(-v)) * value(p.m[1], two, t, up_scale, at), to);
             } else if (m.add) {
-                v = (kept && r == first_row() ? before : y[at]) + v;
+                const bool known = kept && r == first_row();
+                to = known ? place : place_of(at);
+                v = (known ? before : y[to]) + v;
             }
-            y[place & BC_PLACE] = v;
+            y[to & BC_PLACE] = v;
         }
     }
     BC_DEVICE float value(const bc_matrix_args &m, int dot, const bc_tokens &t, float scale,
@@ -232,7 +241,7 @@ template <bool BITS> struct bc_one_product {
         float before = 0.0f; // comes while the first unit is multiplied
         if (p.m[0].add && team.unit < all) {
             const int at = team.unit * BC_TEAM_ROWS + first_row(); // there is one matrix then
-            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows) before = y[at];
+            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows) before = y[place];
         }
         for (int base = blockIdx.x, own = team.unit; base < all;
              base += team.units_on, own += team.units_on, turn ^= 1) {
@@ -253,15 +262,13 @@ template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *
     BC_SHARED bc_prepare_room room;
     BC_SHARED bc_one_row rows[BC_GPU_ONE_TEAMS * BC_TEAM_ROWS];
     bc_one_product<BITS> product(p.linear, shared, rows);
-    bc_prepare_constants constants = {};
     product.fill_ring();
-    bc_prepare_begin(p.source, &room, &constants);
-    bc_arrival_begin(&room.arrival);
+    const bc_sixteen norm = bc_only_begin(p.source, &room);
     bc_sync();
     bc_let_next_begin();
     bc_wait_for_inputs();
-    bc_prepare_vector<BC_FROM_X, 1, bc_one_sums<BITS>::TOKEN>(
-        p.source, 0, (float *)product.token, product.token, p.linear.cols, &room, constants);
+    bc_prepare_only<bc_one_sums<BITS>::TOKEN>(p.source, (float *)product.token, product.token,
+                                              p.linear.cols, &room, norm);
     bc_sync();
     product.run({ &room.scale, &room.sum });
 }

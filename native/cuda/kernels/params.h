@@ -55,6 +55,14 @@ BC_BOTH int bc_gpu_slot(int e) { return e ^ (e >> 3 & 28) ^ (e >> 4 & 16); }
 /* Bytes from a token to the next there, for the same reason. `cols` is a multiple of 128. */
 BC_BOTH int bc_gpu_token_pitch(int cols) { return cols + 64; }
 
+/* Where element e of a placed vector lies in the card's memory, in the order of the rotation that it is for: of 512 elements
+ * that the threads of a warp have sixteen each of, those that are loaded at once lie beside each other. The vector's end,
+ * `cols`, may come in the middle of 512: these stay where they are, and what pads them stays behind them. */
+BC_BOTH int bc_gpu_home(int e, int cols)
+{
+    return e >= cols / 512 * 512 ? e : (e & ~511) | (e & 12) << 5 | (e >> 2 & 124) | (e & 3);
+}
+
 /* Where a token's keys and values are. */
 typedef struct bc_gpu_place {
     BC_AT(uint8_t) keys; /* [layer][kv_head][n_ctx][head_dim] of the kv type */
@@ -84,7 +92,8 @@ typedef struct bc_prepare_args {
     BC_AT(const uint32_t) order;
     int block, moves;
     float divisor; /* of the transform: the square root of block, inverted */
-    int placed;    /* 1: the elements come in the rotation's order, and with its signs */
+    /* 1: x and norm are placed (bc_gpu_home): in the rotation's order, and its signs are in the norm, without one in x */
+    int placed;
     /* out: the vector itself, f32 [n, width], or rotated and rounded (see kernels.h, quantize_i8); either may be 0 */
     BC_AT(float) plain;
     BC_AT(int8_t) a; /* i8 [n, a_stride], zero-padded */
@@ -120,8 +129,8 @@ typedef struct bc_linear_args {
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
     int tiled; /* 1: planes lie as tiled.cuh says; kernels compiled for a card know it (bc_is_tiled) */
-    int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, element r at places[r] */
-    /* top bit: negated, as the next rotation wants it; 0: at r */
+    int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, placed, negated where the */
+    /* top bit says so. Where y is added to, `places` says where its elements are; 0: row r at r. */
     BC_AT(const uint32_t) places;
     int warps;      /* one token, or few: warps that share a tile's columns, */
     int warp_steps; /* each so many steps, */
@@ -132,8 +141,8 @@ typedef struct bc_linear_args {
     BC_AT(int32_t) arrived; /* i32 [tiles of tokens, tiles of rows], all 0 before and after */
 } bc_linear_args;
 
-/* One token whose vector (x, and nothing to add to it) every block prepares for itself: source's outputs, and linear's a,
- * scale and sum, are not used. */
+/* One token whose vector (x, placed, and nothing to add to it) every block prepares for itself: source's outputs and order,
+ * and linear's a, scale and sum, are not used. */
 typedef struct bc_one_args {
     bc_linear_args linear;
     bc_prepare_args source;
@@ -159,8 +168,10 @@ typedef struct bc_dense_args {
 
 typedef struct bc_attend_args {
     BC_AT(float)
-    q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it */
+    q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it, */
     int q_stride;
+    BC_AT(float) placed; /* or goes there, element r to out_places[r] (see bc_linear_args); 0, or one token in parts */
+    BC_AT(const uint32_t) out_places;
     BC_AT(const float) k;
     BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */
     BC_AT(const float) cos;

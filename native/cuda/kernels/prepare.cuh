@@ -3,8 +3,9 @@
 //
 // Nothing else can go on meanwhile, so what counts is the way from the first instruction to the last: constants are
 // asked for before the inputs are there, elements lie in shared memory so that threads that have sixteen or four neighbours
-// each find them in banks of their own (bc_gpu_slot), largest element and sum are found by a warp's reductions and one atomic each. Loads and rounding take four
-// elements per thread, the transform sixteen neighbours: its stages cost least in registers.
+// each find them in banks of their own (bc_gpu_slot), the largest element is found by the transform's last pass, it and the
+// sum by a warp's reductions and one atomic each. Rounding takes four elements per thread, and so do loads, but of the only
+// token's vector; the transform sixteen neighbours: its stages cost least in registers.
 #pragma once
 
 enum { BC_SHARE = BC_GPU_PREPARE_SHARE };
@@ -49,6 +50,19 @@ BC_DEVICE bc_sixteen bc_load16(const float *p)
     return out;
 }
 
+// Elements i .. i + 15 of a placed vector of `cols`
+BC_DEVICE bc_sixteen bc_load_placed(const float *p, int i, int cols)
+{
+    bc_sixteen out;
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k += 4) {
+        const bc_four four = bc_load_four(p + bc_gpu_home(i + k, cols));
+#pragma unroll
+        for (int e = 0; e < 4; e++) out.v[k + e] = four.v[e];
+    }
+    return out;
+}
+
 // Elements i .. i + 15 of a vector in shared memory
 BC_DEVICE void bc_put_slots(float *x, int i, const bc_sixteen &v)
 {
@@ -88,9 +102,23 @@ template <int COUNT> BC_DEVICE void bc_butterflies(float *v, int block)
     }
 }
 
-// Stages 2^SHIFT, 2^(SHIFT+1), .. of all elements, COUNT elements apart by 2^SHIFT at a time.
-template <int COUNT, int SHIFT> BC_DEVICE void bc_hadamard_pass(float *x, int n)
+// The largest |x| of `top` and COUNT elements, as its bits: these order like the numbers, NaN above infinity.
+template <int COUNT> BC_DEVICE int bc_top_of(const float *v, int top)
 {
+#pragma unroll
+    for (int i = 0; i < COUNT; i++) {
+        const int bits = (int)(bc_float_to_bits(v[i]) & 0x7fffffffu);
+        top = bits > top ? bits : top;
+    }
+    return top;
+}
+
+// Stages 2^SHIFT, 2^(SHIFT+1), .. of all elements, COUNT elements apart by 2^SHIFT at a time. The largest of what this thread
+// has, where these are the last stages, else 0.
+template <int COUNT, int SHIFT> BC_DEVICE int bc_hadamard_pass(float *x, int n, int block)
+{
+    const bool last = COUNT << SHIFT == block;
+    int top = 0;
 #pragma unroll 1
     for (int item = threadIdx.x; item < n / COUNT; item += blockDim.x) {
         float v[COUNT];
@@ -101,28 +129,29 @@ template <int COUNT, int SHIFT> BC_DEVICE void bc_hadamard_pass(float *x, int n)
         bc_butterflies<COUNT>(v, COUNT);
 #pragma unroll
         for (int i = 0; i < COUNT; i++) x[at ^ bc_gpu_slot(i << SHIFT)] = v[i];
+        if (last) top = bc_top_of<COUNT>(v, top);
     }
     bc_sync();
+    return top;
 }
 
-template <int SHIFT> BC_DEVICE void bc_hadamard_rest(float *x, int n, int block)
+template <int SHIFT> BC_DEVICE int bc_hadamard_rest(float *x, int n, int block)
 {
-    if (8 << SHIFT <= block)
-        bc_hadamard_pass<8, SHIFT>(x, n);
-    else if (4 << SHIFT <= block)
-        bc_hadamard_pass<4, SHIFT>(x, n);
-    else if (2 << SHIFT <= block)
-        bc_hadamard_pass<2, SHIFT>(x, n);
+    if (8 << SHIFT <= block) return bc_hadamard_pass<8, SHIFT>(x, n, block);
+    if (4 << SHIFT <= block) return bc_hadamard_pass<4, SHIFT>(x, n, block);
+    if (2 << SHIFT <= block) return bc_hadamard_pass<2, SHIFT>(x, n, block);
+    return 0;
 }
 
-// The stages behind those of a thread's sixteen; block at most 32,768.
-BC_DEVICE void bc_hadamard_block(float *x, int n, int block)
+// The stages behind those of a thread's sixteen; block at most 32,768. The largest of what this thread had last, or 0 where
+// there are no such stages.
+BC_DEVICE int bc_hadamard_block(float *x, int n, int block)
 {
     if (block < 256) return bc_hadamard_rest<4>(x, n, block);
-    bc_hadamard_pass<16, 4>(x, n);
-    if (block < 4096) return bc_hadamard_rest<8>(x, n, block);
-    bc_hadamard_pass<16, 8>(x, n);
-    bc_hadamard_rest<12>(x, n, block);
+    int top = bc_hadamard_pass<16, 4>(x, n, block);
+    if (block < 4096) return block == 256 ? top : bc_hadamard_rest<8>(x, n, block);
+    top = bc_hadamard_pass<16, 8>(x, n, block);
+    return block == 4096 ? top : bc_hadamard_rest<12>(x, n, block);
 }
 
 // ---- the steps of bc_prepare_vector ----
@@ -147,12 +176,18 @@ BC_DEVICE void bc_load_order(const bc_prepare_args &p, int i, bc_words4 order[BC
     for (int k = 0; k < BC_SHARE / 4; k++) order[k] = bc_load(p.order + i + 4 * k);
 }
 
+// Where elements i .. i + 3 come from
+BC_DEVICE int bc_take_at(const bc_prepare_args &p, int i)
+{
+    return p.placed ? bc_gpu_home(i, p.cols) : i;
+}
+
 BC_DEVICE void bc_prepare_begin(const bc_prepare_args &p, bc_prepare_room *room,
                                 bc_prepare_constants *c)
 {
     const int mine = (int)threadIdx.x;
     if (mine == 0) room->top = room->sum = 0;
-    if (p.norm && 4 * mine < p.width) c->norm = bc_load_four(p.norm + 4 * mine);
+    if (p.norm && 4 * mine < p.width) c->norm = bc_load_four(p.norm + bc_take_at(p, 4 * mine));
     // others, which a token's weights have pushed out of the cache since the last one; sectors of 32 bytes
     for (int i = 8 * mine + 4 * (int)blockDim.x; p.norm && i < p.width; i += 8 * blockDim.x)
         bc_prefetch(p.norm + i);
@@ -177,10 +212,9 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
 }
 
 // 1 / the root of a vector's mean square, from each thread's share of the squares. Threads meet.
-BC_DEVICE float bc_inverse_rms(const bc_prepare_args &p, const bc_wide_sum &squares,
-                               bc_prepare_room *room)
+BC_DEVICE float bc_inverse_rms(const bc_prepare_args &p, double squares, bc_prepare_room *room)
 {
-    const double sum = bc_block_sum_once(bc_squares(squares), room->sums);
+    const double sum = bc_block_sum_once(squares, room->sums);
     return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
 }
 BC_DEVICE void bc_add_squares(bc_wide_sum *squares, const bc_four &v)
@@ -192,7 +226,7 @@ BC_DEVICE void bc_add_squares(bc_wide_sum *squares, const bc_four &v)
 BC_DEVICE void bc_norm_four(const bc_prepare_args &p, const bc_prepare_constants &c, int i,
                             int mine, float inverse_rms, bc_four *v)
 {
-    const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + i);
+    const bc_four norm = i == mine ? c.norm : bc_load_four(p.norm + bc_take_at(p, i));
 #pragma unroll
     for (int k = 0; k < 4; k++) v->v[k] = v->v[k] * inverse_rms * norm.v[k];
 }
@@ -207,7 +241,7 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
     bc_four first = {}; // which most vectors have no more of, for a thread
 #pragma unroll 1
     for (int i = mine; i < p.width; i += blockDim.x * 4) {
-        const bc_four v = bc_take_four<SOURCE>(p, row + i);
+        const bc_four v = bc_take_four<SOURCE>(p, row + bc_take_at(p, i));
         if (p.norm && i == mine)
             first = v;
         else
@@ -221,7 +255,7 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
     if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
         bc_load_order(p, BC_SHARE * threadIdx.x, c.order); // come while the sum is made
     if (!p.norm) return;
-    const float inverse_rms = bc_inverse_rms(p, squares, room);
+    const float inverse_rms = bc_inverse_rms(p, bc_squares(squares), room);
 #pragma unroll 1
     for (int i = mine; i < p.width; i += blockDim.x * 4) {
         float *at = x + bc_gpu_slot(i);
@@ -229,34 +263,6 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
         bc_norm_four(p, c, i, mine, inverse_rms, &v);
         bc_put_four(at, v);
         if (p.plain) bc_put_four(p.plain + row + i, v);
-    }
-}
-
-// The only token's vector, without anything to add, into x, normed: first as it is, then each warp puts its elements, whose
-// slots are among their places, where they belong.
-BC_DEVICE void bc_take_only(const bc_prepare_args &p, float *x, bc_prepare_room *room,
-                            bc_prepare_constants &c)
-{
-    const int mine = (int)threadIdx.x * 4, turn = (int)blockDim.x * 4,
-              warp = mine - (int)threadIdx.x % 32 * 4;
-    if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
-        bc_load_order(p, BC_SHARE * threadIdx.x, c.order);
-    bc_bring(x, p.x, p.width * (int)sizeof(float), &room->arrival);
-    float inverse_rms = 1.0f;
-    if (p.norm) {
-        bc_wide_sum squares = bc_no_squares();
-#pragma unroll 1
-        for (int i = mine; i < p.width; i += turn) bc_add_squares(&squares, bc_load_four(x + i));
-        inverse_rms = bc_inverse_rms(p, squares, room);
-    }
-#pragma unroll 1
-    for (int base = warp; base < p.width; base += turn) { // whole warps
-        const int i = base - warp + mine;
-        bc_four v = {};
-        if (i < p.width) v = bc_load_four(x + i);
-        if (p.norm && i < p.width) bc_norm_four(p, c, i, mine, inverse_rms, &v);
-        bc_sync_warp();
-        if (i < p.width) bc_put_four(x + bc_gpu_slot(i), v);
     }
 }
 
@@ -276,19 +282,22 @@ BC_DEVICE void bc_flip(bc_sixteen *v, const bc_words4 order[BC_SHARE / 4])
 }
 
 // x in the order and with the signs of the rotation, and its first stages. TURNS: sixteen elements that a thread has, at most,
-// where they move.
+// where they move. The largest of what this thread has, where there are no further stages, else 0.
 template <int TURNS>
-BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c)
+BC_DEVICE int bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c)
 {
+    const bool last = p.block <= BC_SHARE;
+    int top = 0;
     if (!p.moves && !p.order) {
 #pragma unroll 1
         for (int i = threadIdx.x * BC_SHARE; i < p.width; i += blockDim.x * BC_SHARE) {
             bc_sixteen v = bc_load_slots(x, i);
             bc_butterflies<BC_SHARE>(v.v, p.block);
             bc_put_slots(x, i, v);
+            if (last) top = bc_top_of<BC_SHARE>(v.v, top);
         }
         bc_sync();
-        return;
+        return top;
     }
     bc_sixteen v[TURNS];
 #pragma unroll
@@ -299,6 +308,7 @@ BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_co
         v[turn] = p.moves ? bc_gather(x, c.order) : bc_load_slots(x, i);
         if (p.order) bc_flip(&v[turn], c.order);
         bc_butterflies<BC_SHARE>(v[turn].v, p.block);
+        if (last) top = bc_top_of<BC_SHARE>(v[turn].v, top);
     }
     if (p.moves) bc_sync(); // all have read
 #pragma unroll
@@ -307,6 +317,7 @@ BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_co
         if (i < p.width) bc_put_slots(x, i, v[turn]);
     }
     bc_sync();
+    return top;
 }
 
 // How a rounded vector lies: bytes where there is room for them, bytes where x lies, or there too the bits of one.cuh: word
@@ -344,62 +355,109 @@ BC_DEVICE uint32_t bc_round_four(const bc_rounding &rounding, const float *x, in
     return packed;
 }
 
-// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. Where that is where x lies, a turn's 4
-// bytes for each element are read before its 1 is written. The room's scale and sum are right once all threads have met.
+// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end; `top` is the largest of what this thread has
+// seen of x. Where out is where x lies, two turns' 4 bytes for each element are read before their 1 is written: behind these
+// first eight floats a thread, everything lies on what has been read already, up to 32 elements a thread. The room's scale and
+// sum are right once all threads have met.
 template <bc_token_form FORM>
-BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t *out, int stride,
-                               bc_prepare_room *room)
+BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int top, int8_t *out,
+                               int stride, bc_prepare_room *room)
 {
     const float divisor = p.divisor;
-    int top = 0; // the bits of |x| order like the numbers, NaN above infinity
-#pragma unroll 1
-    for (int i = threadIdx.x * 4; i < p.width; i += blockDim.x * 4) {
-        const bc_four v = bc_load_four(x + bc_gpu_slot(i));
-#pragma unroll
-        for (int k = 0; k < 4; k++) {
-            const int bits = (int)(bc_float_to_bits(v.v[k] * divisor) & 0x7fffffffu);
-            top = bits > top ? bits : top;
-        }
-    }
+    const int turn = 4 * (int)blockDim.x;
     top = bc_warp_max(top);
     if (threadIdx.x % 32 == 0) bc_atomic_max(&room->top, top);
     bc_sync();
-    const bc_rounding rounding = bc_rounding_of(room->top);
+    // a product's rounding keeps the order: the largest product is that of the largest element
+    const float largest = bc_bits_to_float((uint32_t)room->top) * divisor;
+    const bc_rounding rounding = bc_rounding_of((int)(bc_float_to_bits(largest) & 0x7fffffffu));
     int sum = 0;
 #pragma unroll 1
-    for (int base = 0; base < stride; base += blockDim.x * 4) {
-        const int i = base + (int)threadIdx.x * 4;
-        const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
-        if (FORM != BC_TOKEN_APART) bc_sync(); // all have read what this turn's bytes may lie on
-        if (i >= stride) continue;             // whole warps: stride is a multiple of 128
-        if (FORM == BC_TOKEN_BITS)
-            ((uint32_t *)out)[i / 128 * 32 + i / 64 % 2 * 16 + i / 4 % 4 * 4 + i / 16 % 4] =
-                bc_transpose_bits(packed);
-        else
-            *(uint32_t *)(out + i) = packed;
+    for (int base = 0; base < stride; base += 2 * turn) {
+        uint32_t packed[2];
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            const int i = base + k * turn + 4 * (int)threadIdx.x;
+            packed[k] = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
+        }
+        if (FORM != BC_TOKEN_APART && (base == 0 || stride > 8 * turn)) bc_sync();
+#pragma unroll
+        for (int k = 0; k < 2; k++) {
+            const int i = base + k * turn + 4 * (int)threadIdx.x;
+            if (i >= stride) continue; // whole warps: stride is a multiple of 128
+            if (FORM == BC_TOKEN_BITS)
+                ((uint32_t *)out)[i / 128 * 32 + i / 64 % 2 * 16 + i / 4 % 4 * 4 + i / 16 % 4] =
+                    bc_transpose_bits(packed[k]);
+            else
+                *(uint32_t *)(out + i) = packed[k];
+        }
     }
     sum = bc_warp_sum(sum);
     if (threadIdx.x % 32 == 0) bc_atomic_add(&room->sum, sum);
     if (threadIdx.x == 0) room->scale = rounding.scale;
 }
 
-// All of it for the token whose elements begin at `row`, or for the only one; whole warps. bc_prepare_begin, and the inputs,
-// come before; for an only one bc_arrival_begin too.
-template <int SOURCE, int TURNS, bc_token_form FORM>
+// All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
+template <int SOURCE, int TURNS>
 BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x, int8_t *out,
                                  int stride, bc_prepare_room *room, bc_prepare_constants &c)
 {
-    if (FORM == BC_TOKEN_APART)
-        bc_take_vector<SOURCE>(p, row, x, room, c);
-    else
-        bc_take_only(p, x, room, c);
+    bc_take_vector<SOURCE>(p, row, x, room, c);
     if (!out) return;
     bc_sync();
-    if (p.order || p.block > 1) {
-        bc_order_vector<TURNS>(p, x, c);
-        bc_hadamard_block(x, p.width, p.block);
+    const int first = bc_order_vector<TURNS>(p, x, c),
+              rest = bc_hadamard_block(x, p.width, p.block);
+    bc_round_vector<BC_TOKEN_APART>(p, x, first > rest ? first : rest, out, stride, room);
+}
+
+// ---- the only token's vector, which is placed: every thread takes its sixteen elements where they lie ----
+
+// What is asked for before the inputs are there: its norm. A vector with a norm has no more than one turn.
+BC_DEVICE bc_sixteen bc_only_begin(const bc_prepare_args &p, bc_prepare_room *room)
+{
+    const int mine = BC_SHARE * (int)threadIdx.x;
+    if (threadIdx.x == 0) room->top = room->sum = 0;
+    bc_arrival_begin(&room->arrival);
+    bc_sixteen norm = {};
+    if (p.norm && mine < p.width) norm = bc_load_placed(p.norm, mine, p.cols);
+    return norm;
+}
+
+BC_DEVICE void bc_norm_sixteen(const bc_prepare_args &p, const bc_sixteen &norm,
+                               bc_prepare_room *room, bc_sixteen *v)
+{
+    bc_wide_sum even = bc_no_squares(), odd = bc_no_squares(); // neither waits for the other
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k += 2) {
+        bc_add_square(&even, v->v[k]);
+        bc_add_square(&odd, v->v[k + 1]);
     }
-    bc_round_vector<FORM>(p, x, out, stride, room);
+    const float inverse_rms = bc_inverse_rms(p, bc_squares(even) + bc_squares(odd), room);
+#pragma unroll
+    for (int k = 0; k < BC_SHARE; k++) v->v[k] = v->v[k] * inverse_rms * norm.v[k];
+}
+
+// x: f32 [width] of shared memory, where `out` lies afterwards. Threads have met since bc_only_begin.
+template <bc_token_form FORM>
+BC_DEVICE void bc_prepare_only(const bc_prepare_args &p, float *x, int8_t *out, int stride,
+                               bc_prepare_room *room, const bc_sixteen &norm)
+{
+    const float *from = bc_bring(x, p.x, p.width, &room->arrival);
+    int top = 0;
+#pragma unroll 1
+    for (int base = 0; base < p.width; base += BC_SHARE * blockDim.x) { // whole warps
+        const int i = base + BC_SHARE * (int)threadIdx.x;
+        bc_sixteen v = {};
+        if (i < p.width) v = bc_load_placed(from, i, p.cols);
+        if (p.norm) bc_norm_sixteen(p, norm, room, &v);
+        bc_butterflies<BC_SHARE>(v.v, p.block);
+        if (p.block <= BC_SHARE) top = bc_top_of<BC_SHARE>(v.v, top);
+        bc_sync_warp(); // where `from` is x, a warp's elements lie among their slots
+        if (i < p.width) bc_put_slots(x, i, v);
+    }
+    bc_sync();
+    const int rest = bc_hadamard_block(x, p.width, p.block);
+    bc_round_vector<FORM>(p, x, top > rest ? top : rest, out, stride, room);
 }
 
 // ---- the kernel: one block per token ----
@@ -415,7 +473,7 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     bc_prepare_begin(p, &room, &constants);
     bc_wait_for_inputs();
     int8_t *out = p.a ? p.a + (int64_t)t * p.a_stride : nullptr;
-    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1, BC_TOKEN_APART>(
+    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1>(
         p, row, WORK ? p.work + row : shared, out, p.a_stride, &room, constants);
     if (!out) return;
     bc_sync();

@@ -210,7 +210,7 @@ BC_DEVICE void bc_unit_fetch(const bc_linear_args &p, const bc_team &team, int u
          r += 8 * 32 * p.warps) {
         for (int part = 0; part < bc_parts_of(p); part++)
             bc_prefetch(bc_unit_matrix(p, unit, part).scales + row0 + r);
-        if (p.paired && p.places) bc_prefetch(p.places + row0 + r);
+        if (p.places) bc_prefetch(p.places + row0 + r);
     }
 }
 
@@ -229,15 +229,15 @@ BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const 
         *one_at = 0;
         if (p.paired) *two_at = 0;
         if (row >= m.rows) continue;
-        float *to = m.y + (int64_t)token * m.y_stride;
-        const float before = m.add ? to[row] : 0.0f; // asked for together with the scales
+        const uint32_t place = p.places ? p.places[row] : (uint32_t)row;
+        float *to = m.y + (int64_t)token * m.y_stride + (place & BC_PLACE);
+        const float before = m.add ? *to : 0.0f; // asked for together with the scales
         const float y = bc_unit_value(m, t, row, token, one);
         if (!p.paired) {
-            to[row] = m.add ? before + y : y;
+            *to = m.add ? before + y : y;
             continue;
         }
-        const uint32_t place = p.places ? p.places[row] : (uint32_t)row;
-        to[place & BC_PLACE] =
+        *to =
             bc_flipped(y / (1.0f + bc_exp(-y)) * bc_unit_value(p.m[1], t, row, token, two), place);
     }
 }

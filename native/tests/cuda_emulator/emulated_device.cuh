@@ -253,15 +253,19 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
 }
-BC_DEVICE void bc_bring(void *shared, const void *global, int bytes, bc_arrival *arrival, BC_SITE)
+// As cards of 9.0 and newer do
+BC_DEVICE const float *bc_bring(float *shared, const float *global, int count, bc_arrival *arrival,
+                                BC_SITE)
 {
     if (arrival->barrier != 1)
-        bc_emulated_wrong("bytes are brought before bc_arrival_begin, or a second time", site);
-    if (bytes % 16) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
-    for (int i = 16 * (int)threadIdx.x; i < bytes; i += 16 * (int)blockDim.x)
-        bc_put((uint8_t *)shared + i, bc_load((const uint8_t *)global + i, site), site);
+        bc_emulated_wrong("floats are brought before bc_arrival_begin, or a second time", site);
+    if (count % 4) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
+    if (count <= 4 * (int)blockDim.x) return global;
+    for (int i = 4 * (int)threadIdx.x; i < count; i += 4 * (int)blockDim.x)
+        bc_put(shared + i, bc_load(global + i, site), site);
     bc_sync(site);
     if (threadIdx.x == 0) arrival->barrier = 0;
+    return shared;
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
