@@ -51,8 +51,7 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
     return (bc_attend_args){ .q = s->b.q,
                              .q_stride = s->b.q_cols,
                              .placed = s->b.attended,
-                             .out_places =
-                                 r->placed ? l->matrix[BC_MATRIX_O].rotation->homes : 0,
+                             .out_places = r->placed ? l->matrix[BC_MATRIX_O].rotation->homes : 0,
                              .k = s->b.k,
                              .v = s->b.v,
                              .cos = r->cos,

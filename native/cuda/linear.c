@@ -83,6 +83,7 @@ int bc_gpu_prepare(const bc_gpu_space *s, bc_prepare_args args, const bc_gpu_mat
 static bc_matrix_args matrix_args(const bc_gpu_product *p)
 {
     const bc_gpu_matrix *m = p->matrix;
+    const int n_planes = m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0;
     return (bc_matrix_args){ .data = m->data,
                              .plane_stride = (uint64_t)m->plane_stride,
                              .scales = m->scales,
@@ -91,7 +92,8 @@ static bc_matrix_args matrix_args(const bc_gpu_product *p)
                              .y_stride = p->y_stride,
                              .add = p->add,
                              .rows = (int)m->of->rows,
-                             .n_planes = m->of->kind == BC_WEIGHT_PLANES ? m->of->n_planes : 0 };
+                             .n_planes = n_planes,
+                             .largest = bc_gpu_largest(n_planes) };
 }
 
 /* Of fewer than three matrices, the others begin behind the last one. */

@@ -8,7 +8,7 @@ typedef struct bc_gpu_product {
     const bc_gpu_matrix *matrix;
     bc_ptr y;
     int y_stride;
-    int add; /* 1: y +=, where bc_gpu_adds says that this can be; */
+    int add;       /* 1: y +=, where bc_gpu_adds says that this can be; */
     bc_ptr places; /* its elements are there (bc_linear_args), 0: in order */
 } bc_gpu_product;
 

@@ -17,6 +17,5 @@ void bc_place_vector(float *to, const float *from, const bc_rotation *r, int sig
 
 void bc_unplace_vector(float *to, const float *from, const bc_rotation *r)
 {
-    for (int i = 0; i < r->cols; i++)
-        to[r->perm ? r->perm[i] : i] = from[bc_gpu_home(i, r->cols)];
+    for (int i = 0; i < r->cols; i++) to[r->perm ? r->perm[i] : i] = from[bc_gpu_home(i, r->cols)];
 }

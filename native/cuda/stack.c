@@ -118,8 +118,9 @@ static const bc_rotation *placed_rotation(const bc_stack *s)
     const bc_rotation *of = m->layers[s->first].q.rotation;
     for (int i = s->first; i < s->first + s->count; i++) {
         const bc_layer *l = &m->layers[i];
-        const bc_weight *const in[] = { &l->q, &l->k, &l->v, &l->gate, &l->up },
-                               *const out[] = { &l->o, &l->down };
+        const bc_weight *const in[] = { &l->q, &l->k, &l->v, &l->gate, &l->up }, *const out[] = {
+            &l->o, &l->down
+        };
         for (int k = 0; k < 5; k++)
             if (in[k]->kind != BC_WEIGHT_PLANES || !in[k]->rotation->sign ||
                 !bc_arena_same_rotation(in[k]->rotation, of))

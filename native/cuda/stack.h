@@ -18,7 +18,7 @@ enum {
  * no rotation. */
 typedef struct bc_gpu_rotation {
     const bc_rotation *of;
-    bc_ptr order; /* [bc_gpu_width] where an element comes from, */
+    bc_ptr order;         /* [bc_gpu_width] where an element comes from, */
     bc_ptr places, homes; /* and where it goes to, in order or placed (placed.h) */
 } bc_gpu_rotation;
 
@@ -90,7 +90,8 @@ struct bc_stack {
     bc_gpu_layer *layers;
     bc_gpu_matrix head;
     bc_ptr final_norm, final_norm_placed;
-    const bc_rotation *placed; /* of the residual stream of a single token (placed.h); NULL: it is not placed */
+    const bc_rotation
+        *placed; /* of the residual stream of a single token (placed.h); NULL: it is not placed */
     bc_gpu_buffers b;
     uint8_t *staged; /* page-locked [inputs_bytes] */
     float *results;  /* page-locked [logits_bytes] */

@@ -59,7 +59,7 @@ static shape draw(void)
 
 typedef struct trial {
     shape s;
-    random_matrix m[MOST], next;                     /* whose rotation places the first one's rows */
+    random_matrix m[MOST], next; /* whose rotation places the first one's rows */
     float *x, *norm, *before[MOST], *expected[MOST]; /* the last two [n, stride] */
     int stride[MOST];
 } trial;
@@ -258,8 +258,7 @@ static int try(bc_engine *engine, bc_device *d, int seed)
             "seed %d: %d columns, %d matrices (%d rows, %d planes), %d tokens, gated %d, added %d, "
             "placed %d: %s\n",
             seed, t.s.cols, t.s.count, t.s.rows[0], t.s.planes[0], t.s.n, t.s.gated, t.s.adds,
-            t.s.placed,
-            status == BC_OK ? "another result" : err.message);
+            t.s.placed, status == BC_OK ? "another result" : err.message);
     CHECK(!wrong);
     bc_device_release(d, c.memory, c.bytes);
     close_trial(&t);

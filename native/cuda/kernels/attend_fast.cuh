@@ -1,9 +1,9 @@
 // attend_fast.cuh - bc_attend for the usual shapes: heads of 64 or 128 dimensions, caches of f16 or int8. The same parts
 // of the context and the same outputs; everything that decides a loop is known to the compiler.
 //
-// Four threads share a position's key; then every thread has four elements of every SLICES-th position's value. The
-// token's own key and value are written to the cache first, by every block that needs them (all write the same), and
-// read from there.
+// Four threads share a position's key; then every thread has four elements of every SLICES-th position's value. Those of a
+// part's first positions are asked for before the kernel's inputs are there: they are older. The token's own key and value are
+// written to the cache by every block that needs them (all write the same), and read from shared memory.
 #pragma once
 
 enum { BC_FAST_THREADS = BC_GPU_FAST_THREADS, BC_FAST_TILE = BC_GPU_LEAST_PART };
@@ -13,11 +13,7 @@ template <bool INT8> BC_DEVICE void bc_cache_floats(const bc_words4 &w, float *v
 {
     if (INT8) {
 #pragma unroll
-        for (int i = 0; i < 16; i++) {
-            // a byte as the low bits of 2^23 + u, u = byte + 128
-            const uint32_t word = w.w[i / 4] ^ 0x80808080u;
-            v[i] = bc_bits_to_float(bc_bytes(word, 0x4b000000u, 0x7440u + i % 4)) - 8388736.0f;
-        }
+        for (int i = 0; i < 4; i++) bc_cache_four(v + 4 * i, w.w[i]);
     } else {
 #pragma unroll
         for (int i = 0; i < 8; i++)
@@ -61,18 +57,19 @@ BC_DEVICE void bc_fast_head(float u[D / 64], float w[D / 64], const float *from,
     }
 }
 
-// The same head into row `row` of a cache.
+// The same head into row `row` of a cache, and into shared memory.
 template <int D, bool INT8>
 BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8_t *cache,
-                             float *scales, int64_t row)
+                             float *scales, int64_t row, bc_words4 *own, float *own_scale)
 {
     const int lane = threadIdx.x % 32;
     if (!INT8) {
-        uint16_t *to = (uint16_t *)cache + row * D;
+        uint16_t *to = (uint16_t *)cache + row * D, *copy = (uint16_t *)own;
 #pragma unroll
         for (int m = 0; m < D / 64; m++) {
-            to[lane + 32 * m] = bc_float_to_half(u[m]);
-            to[lane + 32 * m + D / 2] = bc_float_to_half(w[m]);
+            const int at = lane + 32 * m;
+            to[at] = copy[at] = bc_float_to_half(u[m]);
+            to[at + D / 2] = copy[at + D / 2] = bc_float_to_half(w[m]);
         }
         return;
     }
@@ -86,31 +83,35 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
     }
     top = bc_warp_max(top);
     const bc_rounding rounding = bc_rounding_of(top);
-    int8_t *to = (int8_t *)cache + row * D;
+    int8_t *to = (int8_t *)cache + row * D, *copy = (int8_t *)own;
 #pragma unroll
     for (int m = 0; m < D / 64; m++) {
-        to[lane + 32 * m] = (int8_t)bc_rounded(rounding, u[m]);
-        to[lane + 32 * m + D / 2] = (int8_t)bc_rounded(rounding, w[m]);
+        const int at = lane + 32 * m;
+        to[at] = copy[at] = (int8_t)bc_rounded(rounding, u[m]);
+        to[at + D / 2] = copy[at + D / 2] = (int8_t)bc_rounded(rounding, w[m]);
     }
-    if (lane == 0) scales[row] = rounding.scale;
+    if (lane == 0) scales[row] = *own_scale = rounding.scale();
 }
 
 template <int D, bool INT8, int GROUP> struct bc_fast_shared {
     static const int SLICES = BC_FAST_THREADS / (D / 4);
     // Four threads read sixteen elements each where keys are int8: four more between them, and they lie in other banks.
-    static const int QUERY = INT8 ? D / 16 * 20 : D;
+    enum { QUERY = INT8 ? D / 16 * 20 : D, ROW = D * (INT8 ? 1 : 2) / 16 };
     BC_DEVICE static int query_at(int e) { return INT8 ? e + e / 16 * 4 : e; }
+    bc_words4 own[2][ROW]; // the token's key and value as they are in the cache,
+    float own_scales[2];   // and their scales
     float q[GROUP * QUERY], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
     float value_scales[BC_FAST_TILE], mixes[SLICES][GROUP * D];
     uint32_t places[GROUP * D]; // of the outputs
 };
 
-// Queries into shared memory; the token's own key and value into the cache, where this part has them.
+// Queries into shared memory; the token's own key and value there and into the cache, where this part has them.
 template <int D, bool INT8, int GROUP>
 BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
-                             const bc_attend_block &b, float *q)
+                             const bc_attend_block &b, bc_fast_shared<D, INT8, GROUP> *s)
 {
     typedef bc_fast_shared<D, INT8, GROUP> Shared;
+    float *q = s->q;
     const int t = blockIdx.z, lane = threadIdx.x % 32, rows = b.heads + (b.own ? 2 : 0);
     const float *cos = p.cos + (int64_t)t * (D / 2), *sin = p.sin + (int64_t)t * (D / 2);
     for (int r = threadIdx.x / 32; r < rows; r += BC_FAST_THREADS / 32) {
@@ -129,47 +130,9 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
         } else {
             bc_fast_store<D, INT8>(u, w, key ? place.keys : place.values,
                                    key ? place.key_scales : place.value_scales,
-                                   bc_cache_row(p, place, b.kv_head, place.position));
+                                   bc_cache_row(p, place, b.kv_head, place.position),
+                                   s->own[key ? 0 : 1], &s->own_scales[key ? 0 : 1]);
         }
-    }
-}
-
-// Scores of the tile's positions row .. row + n - 1 of the cache.
-template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_scores(const bc_attend_args &p, const bc_gpu_place &place, int64_t row,
-                              int n, bc_fast_shared<D, INT8, GROUP> *s)
-{
-    typedef bc_fast_shared<D, INT8, GROUP> Shared;
-    const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
-    const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
-    float sum[GROUP] = {}, scale = 1.0f;
-    if (j < n) {
-        const uint8_t *key = place.keys + (row + j) * (D * BYTES);
-        bc_words4 w[CHUNKS];
-#pragma unroll
-        for (int c = 0; c < CHUNKS; c++) w[c] = bc_load(key + (sub + 4 * c) * 16);
-        if (INT8) {
-            scale = place.key_scales[row + j];
-            if (sub == 0) s->value_scales[j] = place.value_scales[row + j];
-        }
-#pragma unroll
-        for (int c = 0; c < CHUNKS; c++) {
-            float v[ELEMENTS];
-            bc_cache_floats<INT8>(w[c], v);
-            const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
-#pragma unroll
-            for (int h = 0; h < GROUP; h++)
-#pragma unroll
-                for (int e = 0; e < ELEMENTS; e++)
-                    sum[h] = bc_fma(q[h * Shared::QUERY + e], v[e], sum[h]);
-        }
-    }
-#pragma unroll
-    for (int h = 0; h < GROUP; h++) {
-        float v = sum[h];
-        v += bc_shuffle_xor(v, 1);
-        v += bc_shuffle_xor(v, 2);
-        if (sub == 0) s->scores[h][j] = j < n ? v * scale * p.factor : -INFINITY;
     }
 }
 
@@ -202,25 +165,90 @@ template <> struct bc_fast_quad<true> {
     typedef uint32_t bits;
 };
 
-// Those that a thread has of a tile's values. Of up to four heads they are asked for before their weights are made; eight
-// leave no registers for that.
-template <int D, bool INT8, int GROUP> struct bc_fast_values {
+// What a thread has of a tile of positions: a quarter of a key, and four elements of several values. Of up to four heads the
+// values are asked for before their weights are made; eight leave no registers for that.
+template <int D, bool INT8, int GROUP> struct bc_fast_tile {
+    typedef bc_fast_shared<D, INT8, GROUP> Shared;
     typedef typename bc_fast_quad<INT8>::bits bits;
     static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, TURNS = BC_FAST_TILE / SLICES;
+    static const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
     static const bool EARLY = GROUP <= 4;
+    bc_words4 key[CHUNKS];
     bits early[EARLY ? TURNS : 1];
-    const bits *from;
-    int n;
+    float key_scale, value_scale;
+    const bits *from; // this thread's part of the first value
+    int n,
+        cached; // positions; of them in the cache before this token. The other one, if any, is the token's own
 
-    BC_DEVICE bc_fast_values(const bc_gpu_place &place, int64_t row, int count)
-    {
-        from = (const bits *)place.values + row * QUADS + threadIdx.x % QUADS;
-        n = count;
-#pragma unroll
-        for (int k = 0; EARLY && k < TURNS; k++) early[k] = at(k) < n ? from[at(k) * QUADS] : 0;
-    }
     BC_DEVICE static int at(int k) { return (int)threadIdx.x / QUADS + k * SLICES; }
-    BC_DEVICE void mix(const bc_fast_shared<D, INT8, GROUP> *s, float sum[GROUP][4]) const
+    // Positions from .. from + TILE - 1 of the part: what is in the cache already
+    BC_DEVICE void ask(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b,
+                       int first)
+    {
+        const int j = threadIdx.x / 4, sub = threadIdx.x % 4,
+                  left = (b.own ? place.position + 1 : b.end) - first;
+        const int64_t row = bc_cache_row(p, place, b.kv_head, first);
+        n = left < BC_FAST_TILE ? left : BC_FAST_TILE;
+        cached = b.end - first < n ? b.end - first : n;
+        key_scale = value_scale = 1.0f;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++)
+            key[c] = j < cached ? bc_load(place.keys + (row + j) * (D * BYTES) + (sub + 4 * c) * 16)
+                                : bc_words4{};
+        if (INT8 && j < cached) {
+            key_scale = place.key_scales[row + j];
+            if (sub == 0) value_scale = place.value_scales[row + j];
+        }
+        from = (const bits *)place.values + row * QUADS + threadIdx.x % QUADS;
+#pragma unroll
+        for (int k = 0; EARLY && k < TURNS; k++)
+            early[k] = at(k) < cached ? from[at(k) * QUADS] : 0;
+    }
+    BC_DEVICE static bits own_value(const Shared *s)
+    {
+        return ((const bits *)s->own[1])[threadIdx.x % QUADS];
+    }
+    // The token's own, once it is in shared memory
+    BC_DEVICE void take_own(const Shared *s)
+    {
+        if (cached == n) return;
+        if ((int)threadIdx.x / 4 == cached) {
+#pragma unroll
+            for (int c = 0; c < CHUNKS; c++) key[c] = s->own[0][threadIdx.x % 4 + 4 * c];
+            if (INT8) key_scale = s->own_scales[0];
+            if (INT8) value_scale = s->own_scales[1];
+        }
+#pragma unroll
+        for (int k = 0; EARLY && k < TURNS; k++)
+            if (at(k) == cached) early[k] = own_value(s);
+    }
+    BC_DEVICE void scores(const bc_attend_args &p, Shared *s) const
+    {
+        const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
+        float sum[GROUP] = {};
+        if (j < n) {
+            if (INT8 && sub == 0) s->value_scales[j] = value_scale;
+#pragma unroll
+            for (int c = 0; c < CHUNKS; c++) {
+                float v[ELEMENTS];
+                bc_cache_floats<INT8>(key[c], v);
+                const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
+#pragma unroll
+                for (int h = 0; h < GROUP; h++)
+#pragma unroll
+                    for (int e = 0; e < ELEMENTS; e++)
+                        sum[h] = bc_fma(q[h * Shared::QUERY + e], v[e], sum[h]);
+            }
+        }
+#pragma unroll
+        for (int h = 0; h < GROUP; h++) {
+            float v = sum[h];
+            v += bc_shuffle_xor(v, 1);
+            v += bc_shuffle_xor(v, 2);
+            if (sub == 0) s->scores[h][j] = j < n ? v * key_scale * p.factor : -INFINITY;
+        }
+    }
+    BC_DEVICE void mix(const Shared *s, float sum[GROUP][4]) const
     {
 #pragma unroll
         for (int h = 0; h < GROUP; h++)
@@ -231,7 +259,9 @@ template <int D, bool INT8, int GROUP> struct bc_fast_values {
             const int j = at(k);
             if (j >= n) break;
             float v[4];
-            bc_cache_four(v, EARLY ? early[EARLY ? k : 0] : from[j * QUADS]);
+            bc_cache_four(v, EARLY         ? early[EARLY ? k : 0]
+                             : j == cached ? own_value(s)
+                                           : from[j * QUADS]);
             const float scale = INT8 ? s->value_scales[j] : 1.0f;
 #pragma unroll
             for (int h = 0; h < GROUP; h++) {
@@ -245,7 +275,8 @@ template <int D, bool INT8, int GROUP> struct bc_fast_values {
 
 template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_attend_args &p)
 {
-    BC_SHARED bc_fast_shared<D, INT8, GROUP> s;
+    BC_SHARED_ALIGNED bc_fast_shared<D, INT8, GROUP> s;
+    bc_fast_tile<D, INT8, GROUP> tile = {};
     const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, t = blockIdx.z;
     bc_let_next_begin();
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
@@ -254,6 +285,7 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     const bool active = (int)blockIdx.y < context.parts;
     const bc_attend_block b = bc_attend_share(p, place.position, context);
     if (active) {
+        tile.ask(p, place, b, b.first);
         bc_attend_fetch(p, place, b);
         for (int i = threadIdx.x; p.out_places && i < b.heads * D; i += BC_FAST_THREADS)
             s.places[i] = p.out_places[b.head0 * D + i];
@@ -266,20 +298,19 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     }
     for (int i = threadIdx.x + b.heads * s.QUERY; i < GROUP * s.QUERY; i += BC_FAST_THREADS)
         s.q[i] = 0.0f;
-    bc_fast_place<D, INT8, GROUP>(p, place, b, s.q);
+    bc_fast_place<D, INT8, GROUP>(p, place, b, &s);
     bc_sync();
 
     float mix[GROUP][4] = {};
     const int end = b.own ? place.position + 1 : b.end;
     for (int from = b.first; from < end; from += BC_FAST_TILE) {
-        const int n = end - from < BC_FAST_TILE ? end - from : BC_FAST_TILE;
-        const int64_t row = bc_cache_row(p, place, b.kv_head, from);
-        const bc_fast_values<D, INT8, GROUP> values(place, row, n);
-        bc_fast_scores<D, INT8, GROUP>(p, place, row, n, &s);
+        if (from != b.first) tile.ask(p, place, b, from);
+        tile.take_own(&s);
+        tile.scores(p, &s);
         bc_sync();
         bc_fast_softmax(&s);
         bc_sync();
-        values.mix(&s, mix);
+        tile.mix(&s, mix);
         bc_sync();
     }
 

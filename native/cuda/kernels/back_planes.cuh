@@ -184,7 +184,7 @@ template <bool CODES> BC_DEVICE void bc_back(const bc_back_args &p)
     BC_SHARED_ALIGNED uint32_t tokens[CODES ? BC_GPU_BACK_TOKENS * BC_BACK_STRIDE : BC_BACK_ROOM];
     const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const int col0 = blockIdx.x * BC_GPU_BACK_COLS, token0 = blockIdx.y * BC_GPU_BACK_TOKENS;
-    const int zero = CODES ? 0 : bc_largest(p.n_planes), first_token = warp / 2 * 32,
+    const int zero = CODES ? 0 : bc_gpu_largest(p.n_planes), first_token = warp / 2 * 32,
               first_col = warp % 2 * 32;
     float total[2][4][4] = {};
     bc_let_next_begin();

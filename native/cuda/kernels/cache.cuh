@@ -18,8 +18,11 @@ BC_DEVICE int64_t bc_cache_row(const bc_attend_args &p, const bc_gpu_place &plac
 // Four elements of a row, without its scale.
 BC_DEVICE void bc_cache_four(float v[4], uint32_t w) // of int8
 {
+    w ^=
+        0x80808080u; // byte + 128 as the low bits of 2^23 + it: conversions take several times as long
 #pragma unroll
-    for (int i = 0; i < 4; i++) v[i] = (float)(int8_t)(w >> 8 * i & 255);
+    for (int i = 0; i < 4; i++)
+        v[i] = bc_bits_to_float(bc_bytes(w, 0x4b000000u, 0x7440u + i)) - 8388736.0f;
 }
 BC_DEVICE void bc_cache_four(float v[4], uint64_t w) // of f16
 {
@@ -85,12 +88,13 @@ BC_DEVICE void bc_store_head(float *x, int d, uint8_t *cache, float *scales, int
         }
         top = bc_warp_max(top);
         const bc_rounding rounding = bc_rounding_of(top);
+        const float scale = rounding.scale();
         for (int i = lane; i < d; i += 32) {
             const int q = bc_rounded(rounding, x[i]);
             if (write) ((int8_t *)cache)[row * d + i] = (int8_t)q;
-            x[i] = rounding.scale * (float)q;
+            x[i] = scale * (float)q;
         }
-        if (write && lane == 0) scales[row] = rounding.scale;
+        if (write && lane == 0) scales[row] = scale;
     }
     bc_sync_warp();
 }

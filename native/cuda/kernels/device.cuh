@@ -176,6 +176,7 @@ BC_DEVICE uint32_t bc_float_to_bits(float f) { return __float_as_uint(f); }
 BC_DEVICE float bc_round_even(float f) { return rintf(f); }
 BC_DEVICE float bc_exp(float f) { return expf(f); }
 BC_DEVICE float bc_fma(float a, float b, float c) { return fmaf(a, b, c); }
+BC_DEVICE double bc_fma(double a, double b, double c) { return fma(a, b, c); }
 
 // How planes lie (tiled.cuh): known when a card's kernels are compiled
 #if __CUDA_ARCH__ >= 750
@@ -183,6 +184,9 @@ BC_DEVICE bool bc_is_tiled(int) { return true; }
 #else
 BC_DEVICE bool bc_is_tiled(int) { return false; }
 #endif
+
+// The bits n further to the left, those that leave come in at the right
+BC_DEVICE uint32_t bc_turned(uint32_t v, int n) { return __funnelshift_l(v, v, n); }
 
 struct bc_words4 {
     uint32_t w[4];

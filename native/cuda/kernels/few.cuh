@@ -113,7 +113,7 @@ template <class SUMS, int STAGES, bool STREAMED> struct bc_few {
             for (int part = 0; own < all && part < bc_parts_of(p); part++) {
                 sums s;
                 s.clear();
-                for (int k = bc_unit_matrix(p, own, part).n_planes; k > 0; k--) {
+                for (int k = bc_unit_at(p, own).of(p, part).n_planes; k > 0; k--) {
                     s.times3();
 #pragma unroll 1
                     for (int column = team.begin * BC_STEP_COLS; column < team.end * BC_STEP_COLS;

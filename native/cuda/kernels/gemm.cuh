@@ -212,7 +212,7 @@ BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, in
                             const int *dots)
 {
     BC_SHARED int last;
-    const int zero = bc_largest(m.n_planes);
+    const int zero = m.largest;
     const int rows = m.rows - row0 < BC_GPU_TILE_ROWS ? m.rows - row0 : BC_GPU_TILE_ROWS;
     const int tokens = p.n - token0 < TOKENS ? p.n - token0 : TOKENS;
     int *sums = p.partial + (int64_t)token0 * p.partial_stride + blockIdx.x * BC_GPU_TILE_ROWS;
@@ -238,7 +238,7 @@ BC_DEVICE void bc_gemm_join(const bc_linear_args &p, const bc_matrix_args &m, in
 BC_DEVICE void bc_gemm_write_tile(const bc_linear_args &p, const bc_matrix_args &m, int row0,
                                   int token0, const int c[5][4][4])
 {
-    const int lane = threadIdx.x % 32, token = token0 + lane % 4 * 2, zero = bc_largest(m.n_planes);
+    const int lane = threadIdx.x % 32, token = token0 + lane % 4 * 2, zero = m.largest;
     float scale[8];
     int offset[8];
 #pragma unroll
@@ -288,7 +288,7 @@ BC_DEVICE void bc_gemm_finish(const bc_linear_args &p, const bc_matrix_args &m, 
         bc_gemm_join<TOKENS>(p, m, row0, token0, dots);
         return;
     }
-    const int zero = bc_largest(m.n_planes);
+    const int zero = m.largest;
     for (int i = threadIdx.x; i < ROWS * TOKENS; i += blockDim.x)
         bc_gemm_write(p, m, zero, row0 + i % ROWS, token0 + i / ROWS,
                       dots[i % ROWS * PITCH + i / ROWS]);

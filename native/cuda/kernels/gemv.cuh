@@ -6,14 +6,6 @@
 // modulo 2^32. Per 20 weights of one plane that is 10 multiplications, 5 byte choices and 5 dot products of four.
 #pragma once
 
-// The largest integer of so many planes: what digits of 0 to 2 are too large by. int8 codes (0 planes): 0.
-BC_DEVICE int bc_largest(int n_planes)
-{
-    int q = 0;
-    for (int k = 0; k < n_planes; k++) q = 3 * q + 1;
-    return q;
-}
-
 // s[i] += sum over four columns of a * H_(i+1)
 BC_DEVICE void bc_digits_dot(uint32_t word, uint32_t a, int s[5])
 {
@@ -55,7 +47,7 @@ BC_DEVICE void bc_gemv_write(const bc_linear_args &p, int item, int i, int biase
     const bc_matrix_args &m = p.m[which];
     const int row = (item - p.first[which]) * BC_GPU_GROUP + i;
     if (row >= m.rows) return;
-    const int dot = (int)((uint32_t)biased - (uint32_t)(bc_largest(m.n_planes) * p.sum[0]));
+    const int dot = (int)((uint32_t)biased - (uint32_t)(m.largest * p.sum[0]));
     const float y = (float)dot * (m.scales[row] * p.scale[0]);
     m.y[row] = m.bias ? y + m.bias[row] : y;
 }

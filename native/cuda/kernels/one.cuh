@@ -103,7 +103,7 @@ template <bool BITS> struct bc_one_product {
     bc_one_row *rows;    // of its team's first unit
     float *y;            // of that
     uint32_t place;      // of this thread's first row of it, where y is added to
-    int planes, largest; // and bc_largest of them
+    int planes, largest; // and bc_gpu_largest of them
 
     BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows)
         : p(args), team(args)
@@ -121,22 +121,24 @@ template <bool BITS> struct bc_one_product {
         ahead.begin(p, team);
     }
     BC_DEVICE int total_ints() const { return bc_parts_of(p) * BC_TEAM_ROWS; }
+    // The next step's bytes, in no group yet
     BC_DEVICE void copy(int to)
     {
-        if (ahead.left) {
-            bc_copy_unit(ring + to, ahead.at, ahead.half);
-            if (ahead.second)
-                bc_copy_unit(ring + to + BC_STEP_BYTES, ahead.at + ahead.second, ahead.half);
-            ahead.go_on(p, team);
-        }
-        bc_copy_group();
+        if (!ahead.left) return;
+        bc_copy_unit(ring + to, ahead.at, ahead.half);
+        if (ahead.second)
+            bc_copy_unit(ring + to + BC_STEP_BYTES, ahead.at + ahead.second, ahead.half);
+        ahead.go_on(p, team);
     }
     // Before the inputs are there: weights only
     BC_DEVICE void fill_ring()
     {
-        if (team.unit < p.first[3]) ask_for_rows();
 #pragma unroll 1
-        for (int i = 0; i < BC_GPU_ONE_STAGES - 1; i++) copy(i * BC_ONE_STAGE);
+        for (int i = 0; i < BC_GPU_ONE_STAGES - 1; i++) {
+            copy(i * BC_ONE_STAGE);
+            if (i == 0 && team.unit < p.first[3]) ask_for_rows();
+            bc_copy_group();
+        }
         for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += blockDim.x) totals[i] = 0;
         for (int unit = team.unit + team.units_on; unit < p.first[3]; unit += team.units_on)
             bc_unit_fetch(p, team, unit);
@@ -144,10 +146,10 @@ template <bool BITS> struct bc_one_product {
     // They are there with the ring's first bytes.
     BC_DEVICE void ask_for_rows()
     {
-        const bc_matrix_args &m = bc_unit_matrix(p, team.unit, 0);
-        const int at = bc_unit_tile(p, team.unit) * BC_TEAM_ROWS, end = m.rows - at;
+        const bc_matrix_args &m = team.at.of(p);
+        const int at = team.at.row(), end = m.rows - at;
         y = m.y;
-        have(m.n_planes);
+        have(m);
         for (int r = first_row(); r < bc_least(BC_TEAM_ROWS, end); r += 32 * p.warps) {
             bc_copy_word_ahead(&rows[r].scale, m.scales + at + r);
             if (p.paired) bc_copy_word_ahead(&rows[r].up_scale, p.m[1].scales + at + r);
@@ -155,16 +157,13 @@ template <bool BITS> struct bc_one_product {
         }
         if (m.add && first_row() < bc_least(BC_TEAM_ROWS, end)) place = place_of(at + first_row());
     }
-    BC_DEVICE void have(int n_planes)
+    BC_DEVICE void have(const bc_matrix_args &m)
     {
-        planes = n_planes;
-        largest = bc_largest(n_planes);
+        planes = m.n_planes;
+        largest = m.largest;
     }
-    // Where an element of y is that is added to
-    BC_DEVICE uint32_t place_of(int at) const
-    {
-        return p.places ? p.places[at] & BC_PLACE : (uint32_t)at;
-    }
+    // Where an element of y is that is added to, with a bit that does not count
+    BC_DEVICE uint32_t place_of(int at) const { return p.places ? p.places[at] : (uint32_t)at; }
     BC_DEVICE int first_row() const { return (int)threadIdx.x - 32 * p.warps * team.team; }
     template <bool PAIR> BC_DEVICE void multiply_run(sums *s)
     {
@@ -178,6 +177,7 @@ template <bool BITS> struct bc_one_product {
             else
                 s->template multiply<false>(one, one, mine);
             copy(multiplied);
+            bc_copy_group();
             multiplied = stage;
             stage = stage == (BC_GPU_ONE_STAGES - 1) * BC_ONE_STAGE ? 0 : stage + BC_ONE_STAGE;
         }
@@ -206,8 +206,9 @@ template <bool BITS> struct bc_one_product {
     BC_DEVICE void write(const bc_tokens &t, int unit, int *total, float before)
     {
         const bool kept = unit == team.unit;
-        const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-        const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS;
+        const bc_unit_at its(p, unit);
+        const bc_matrix_args &m = its.of(p);
+        const int row0 = its.row();
         if (!kept) y = m.y;
         for (int r = first_row(); r < BC_TEAM_ROWS; r += 32 * p.warps) {
             const int at = row0 + r, one = total[r], two = p.paired ? total[BC_TEAM_ROWS + r] : 0;
@@ -223,7 +224,7 @@ template <bool BITS> struct bc_one_product {
             } else if (m.add) {
                 const bool known = kept && r == first_row();
                 to = known ? place : place_of(at);
-                v = (known ? before : y[to]) + v;
+                v = (known ? before : y[to & BC_PLACE]) + v;
             }
             y[to & BC_PLACE] = v;
         }
@@ -241,12 +242,12 @@ template <bool BITS> struct bc_one_product {
         float before = 0.0f; // comes while the first unit is multiplied
         if (p.m[0].add && team.unit < all) {
             const int at = team.unit * BC_TEAM_ROWS + first_row(); // there is one matrix then
-            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows) before = y[place];
+            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows) before = y[place & BC_PLACE];
         }
         for (int base = blockIdx.x, own = team.unit; base < all;
              base += team.units_on, own += team.units_on, turn ^= 1) {
             int *total = totals + (turn * p.teams + team.team) * total_ints();
-            if (own < all && own != team.unit) have(bc_unit_matrix(p, own, 0).n_planes);
+            if (own < all && own != team.unit) have(bc_unit_at(p, own).of(p));
             for (int part = 0; own < all && part < bc_parts_of(p); part++)
                 sum_up(planes, total + part * BC_TEAM_ROWS);
             bc_sync();

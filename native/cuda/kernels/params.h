@@ -31,6 +31,7 @@ enum {
     BC_GPU_HEADS = 8,        /* query heads of one KV head that a block of attention takes */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
     BC_GPU_PREPARE_SHARE = 16,
+    BC_GPU_HOME = 512,        /* those of a warp's threads */
     BC_GPU_PREPARE_TURNS = 2, /* so many times in wide vectors: 32,768 elements at most */
     BC_GPU_VECTOR_PAD = 32,   /* f32 vectors are zero-padded to a multiple of so many elements */
     BC_GPU_LEAST_PART = 64,   /* positions of a part of a context, at least */
@@ -60,7 +61,9 @@ BC_BOTH int bc_gpu_token_pitch(int cols) { return cols + 64; }
  * `cols`, may come in the middle of 512: these stay where they are, and what pads them stays behind them. */
 BC_BOTH int bc_gpu_home(int e, int cols)
 {
-    return e >= cols / 512 * 512 ? e : (e & ~511) | (e & 12) << 5 | (e >> 2 & 124) | (e & 3);
+    return e >= cols / BC_GPU_HOME * BC_GPU_HOME
+               ? e
+               : (e & ~511) | (e & 12) << 5 | (e >> 2 & 124) | (e & 3);
 }
 
 /* Where a token's keys and values are. */
@@ -104,6 +107,14 @@ typedef struct bc_prepare_args {
     work; /* f32 [n, width]; 0: a vector fits into shared memory, and all threads into a turn */
 } bc_prepare_args;
 
+/* The largest integer of so many planes: what digits of 0 to 2 are too large by. int8 codes (0 planes): 0. */
+BC_BOTH int bc_gpu_largest(int n_planes)
+{
+    int q = 0;
+    for (int k = 0; k < n_planes; k++) q = 3 * q + 1;
+    return q;
+}
+
 /* ---- matrices: on the device a row, or a group of a plane, is padded with zeros to a multiple of BC_GPU_COL_PAD
  * columns, or where planes are tiled of BC_GPU_STEP_COLS, which is what `cols` below counts; few matrices need it ---- */
 
@@ -116,6 +127,7 @@ typedef struct bc_matrix_args {
     int y_stride;
     int add;            /* 1: y +=, of planes and up to 32 tokens only */
     int rows, n_planes; /* n_planes 0: int8 codes [rows, cols] */
+    int largest;        /* bc_gpu_largest of them */
 } bc_matrix_args;
 
 /* Up to three matrices with the same input. `first` is where each begins among the groups (one token) or tiles of
@@ -170,7 +182,8 @@ typedef struct bc_attend_args {
     BC_AT(float)
     q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it, */
     int q_stride;
-    BC_AT(float) placed; /* or goes there, element r to out_places[r] (see bc_linear_args); 0, or one token in parts */
+    BC_AT(float)
+    placed; /* or goes there, element r to out_places[r] (see bc_linear_args); 0, or one token in parts */
     BC_AT(const uint32_t) out_places;
     BC_AT(const float) k;
     BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */

@@ -8,7 +8,7 @@
 // token's vector; the transform sixteen neighbours: its stages cost least in registers.
 #pragma once
 
-enum { BC_SHARE = BC_GPU_PREPARE_SHARE };
+enum { BC_SHARE = BC_GPU_PREPARE_SHARE, BC_HOME = BC_GPU_HOME };
 const uint32_t BC_PLACE = 0x7fffffffu; // of an index whose top bit is a sign
 
 BC_DEVICE float bc_flipped(float v, uint32_t index)
@@ -53,10 +53,14 @@ BC_DEVICE bc_sixteen bc_load16(const float *p)
 // Elements i .. i + 15 of a placed vector of `cols`
 BC_DEVICE bc_sixteen bc_load_placed(const float *p, int i, int cols)
 {
+    // bc_gpu_home of i, and how far it is from four to the next
+    const bool whole = i < cols / BC_HOME * BC_HOME;
+    const int at = whole ? (i & -BC_HOME) | i / 4 % (BC_HOME / 4) : i,
+              apart = whole ? BC_HOME / 4 : 4;
     bc_sixteen out;
 #pragma unroll
     for (int k = 0; k < BC_SHARE; k += 4) {
-        const bc_four four = bc_load_four(p + bc_gpu_home(i + k, cols));
+        const bc_four four = bc_load_four(p + (at + k / 4 * apart));
 #pragma unroll
         for (int e = 0; e < 4; e++) out.v[k + e] = four.v[e];
     }
@@ -325,33 +329,46 @@ BC_DEVICE int bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_con
 enum bc_token_form { BC_TOKEN_APART, BC_TOKEN_BYTES, BC_TOKEN_BITS };
 
 // Each lane has four neighbouring elements, a byte each. Lane n of a unit's eight, which are four beside each other and the
-// four 16 further on, gets bit n of all of the unit's: lane j's as bits j of its bytes.
-BC_DEVICE uint32_t bc_transpose_bits(uint32_t v)
-{
-    const int lane = threadIdx.x % 32, apart[3] = { 1, 2, 16 };
-    const uint32_t low[3] = { 0x55555555u, 0x33333333u, 0x0f0f0f0fu };
+// four 16 further on, gets bit n of all of the unit's: lane j's as bits j of its bytes. Three times, of two lanes one keeps its
+// own even bits, pairs or halves of bytes, and takes the other's for the odd ones, and the other one likewise.
+struct bc_transposer {
+    uint32_t own[3];
+    int turn[3];
+
+    BC_DEVICE static int apart(int k) { return k == 2 ? 16 : 1 << k; }
+    BC_DEVICE bc_transposer()
+    {
+        const uint32_t low[3] = { 0x55555555u, 0x33333333u, 0x0f0f0f0fu };
 #pragma unroll
-    for (int k = 0; k < 3; k++) {
-        const uint32_t other = (uint32_t)bc_shuffle_xor((int)v, apart[k]);
-        v = lane & apart[k] ? (v & ~low[k]) | (other & ~low[k]) >> (1 << k)
-                            : (v & low[k]) | (other & low[k]) << (1 << k);
+        for (int k = 0; k < 3; k++) {
+            const bool second = threadIdx.x % 32 & apart(k);
+            own[k] = second ? ~low[k] : low[k];
+            turn[k] = second ? 32 - (1 << k) : 1 << k;
+        }
     }
-    return v;
-}
+    BC_DEVICE uint32_t of(uint32_t v) const
+    {
+#pragma unroll
+        for (int k = 0; k < 3; k++) {
+            const uint32_t other = (uint32_t)bc_shuffle_xor((int)v, apart(k));
+            v = bc_logic<0xca>(own[k], v, bc_turned(other, turn[k]));
+        }
+        return v;
+    }
+};
 
 // Elements i .. i + 3 as bytes
 BC_DEVICE uint32_t bc_round_four(const bc_rounding &rounding, const float *x, int i, float divisor,
                                  int *sum)
 {
-    uint32_t packed = 0;
-    if (!rounding.usable) return packed;
     const bc_four v = bc_load_four(x + bc_gpu_slot(i));
+    uint32_t near[4];
 #pragma unroll
-    for (int k = 0; k < 4; k++) {
-        const int q = bc_rounded(rounding, v.v[k] * divisor);
-        *sum += q;
-        packed |= (uint32_t)(q & 255) << 8 * k;
-    }
+    for (int k = 0; k < 4; k++) near[k] = rounding.near(v.v[k] * divisor);
+    const uint32_t packed =
+        bc_bytes(bc_bytes(near[0], near[1], 0x40), bc_bytes(near[2], near[3], 0x40), 0x5410);
+    if (!rounding.usable) return 0;
+    *sum = bc_dot4_ss(packed, 0x01010101u, *sum);
     return packed;
 }
 
@@ -365,6 +382,11 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int top
 {
     const float divisor = p.divisor;
     const int turn = 4 * (int)blockDim.x;
+    const bc_transposer transposer;
+    const int mine = 4 * (int)threadIdx.x, place = mine % 128; // of its 128 elements
+    uint32_t *to = (uint32_t *)out + mine / 4;                 // its first word; of bits:
+    if (FORM == BC_TOKEN_BITS)
+        to += place / 64 * 16 + place / 4 % 4 * 4 + place / 16 % 4 - place / 4;
     top = bc_warp_max(top);
     if (threadIdx.x % 32 == 0) bc_atomic_max(&room->top, top);
     bc_sync();
@@ -377,24 +399,20 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int top
         uint32_t packed[2];
 #pragma unroll
         for (int k = 0; k < 2; k++) {
-            const int i = base + k * turn + 4 * (int)threadIdx.x;
+            const int i = base + k * turn + mine;
             packed[k] = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
         }
         if (FORM != BC_TOKEN_APART && (base == 0 || stride > 8 * turn)) bc_sync();
 #pragma unroll
         for (int k = 0; k < 2; k++) {
-            const int i = base + k * turn + 4 * (int)threadIdx.x;
-            if (i >= stride) continue; // whole warps: stride is a multiple of 128
-            if (FORM == BC_TOKEN_BITS)
-                ((uint32_t *)out)[i / 128 * 32 + i / 64 % 2 * 16 + i / 4 % 4 * 4 + i / 16 % 4] =
-                    bc_transpose_bits(packed[k]);
-            else
-                *(uint32_t *)(out + i) = packed[k];
+            const int from = base + k * turn; // a multiple of 128, and so is stride: whole warps
+            if (from + mine < stride)
+                to[from / 4] = FORM == BC_TOKEN_BITS ? transposer.of(packed[k]) : packed[k];
         }
     }
     sum = bc_warp_sum(sum);
     if (threadIdx.x % 32 == 0) bc_atomic_add(&room->sum, sum);
-    if (threadIdx.x == 0) room->scale = rounding.scale;
+    if (threadIdx.x == 0) room->scale = rounding.scale();
 }
 
 // All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
@@ -473,8 +491,8 @@ template <int SOURCE, bool WORK> BC_DEVICE void bc_prepare(const bc_prepare_args
     bc_prepare_begin(p, &room, &constants);
     bc_wait_for_inputs();
     int8_t *out = p.a ? p.a + (int64_t)t * p.a_stride : nullptr;
-    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1>(
-        p, row, WORK ? p.work + row : shared, out, p.a_stride, &room, constants);
+    bc_prepare_vector<SOURCE, WORK ? BC_GPU_PREPARE_TURNS : 1>(p, row, WORK ? p.work + row : shared,
+                                                               out, p.a_stride, &room, constants);
     if (!out) return;
     bc_sync();
     if (threadIdx.x == 0) {

@@ -6,7 +6,7 @@
 #if BC_FAST_DOUBLES
 typedef double bc_wide_sum;
 BC_DEVICE bc_wide_sum bc_no_squares() { return 0.0; }
-BC_DEVICE void bc_add_square(bc_wide_sum *s, float v) { *s += (double)v * v; }
+BC_DEVICE void bc_add_square(bc_wide_sum *s, float v) { *s = bc_fma((double)v, (double)v, *s); }
 BC_DEVICE double bc_squares(bc_wide_sum s) { return s; }
 #else
 struct bc_wide_sum {
@@ -74,7 +74,21 @@ BC_DEVICE double bc_block_sum_once(double v, double *room)
 // NaN above infinity. A tiny one is brought up first, so that 127 / max is finite.
 struct bc_rounding {
     bool usable;
-    float up, inverse, scale;
+    int top;
+    float up, inverse;
+
+    // From an integer back to what was rounded; not finite where an element was not
+    BC_DEVICE float scale() const
+    {
+        return usable ? bc_bits_to_float((uint32_t)top) / 127.0f
+                      : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
+    }
+    // x / scale to the nearest integer, ties to even, in the last bits of 1.5 x 2^23 and it: conversions to integers take
+    // several times as long as additions. Of no use where nothing is.
+    BC_DEVICE uint32_t near(float x) const
+    {
+        return bc_float_to_bits(x * up * inverse + 12582912.0f);
+    }
 };
 
 BC_DEVICE bc_rounding bc_rounding_of(int top)
@@ -82,14 +96,13 @@ BC_DEVICE bc_rounding bc_rounding_of(int top)
     bc_rounding r;
     const float max = bc_bits_to_float((uint32_t)top);
     r.usable = top > 0 && top < 0x7f800000;
+    r.top = top;
     r.up = max < 0x1p-60f ? 0x1p80f : 1.0f;
     r.inverse = r.usable ? 127.0f / (max * r.up) : 0.0f;
-    r.scale = r.usable ? max / 127.0f : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
     return r;
 }
 
-// x / scale to the nearest integer, ties to even
 BC_DEVICE int bc_rounded(const bc_rounding &r, float x)
 {
-    return r.usable ? (int)bc_round_even(x * r.up * r.inverse) : 0;
+    return r.usable ? (int)(r.near(x) - 0x4b400000u) : 0;
 }

@@ -80,43 +80,60 @@ template <int TILES> struct bc_digit_sums {
 
 // ---- which warp has what ----
 
+// Where a unit is: its matrix, or that of its first part, and the tile in it. Of gate and up, `first` counts one.
+struct bc_unit_at {
+    int matrix, tile;
+
+    BC_DEVICE bc_unit_at(const bc_linear_args &p, int unit)
+    {
+        matrix = 0;
+        tile = unit;
+        if (unit >= p.first[1]) {
+            matrix = 1;
+            tile = unit - p.first[1];
+        }
+        if (unit >= p.first[2]) {
+            matrix = 2;
+            tile = unit - p.first[2];
+        }
+    }
+    BC_DEVICE const bc_matrix_args &of(const bc_linear_args &p, int part = 0) const
+    {
+        return p.m[matrix + part];
+    }
+    BC_DEVICE int row() const { return tile * BC_TEAM_ROWS; } // the first
+};
+
 // A unit is a tile of one of the matrices or, of gate and up, the same tile of both: two parts. No division: it would take
 // longer than a step.
 struct bc_team {
     int unit, units_on; // the first of this team; from one to its next
+    bc_unit_at at;      // of the first
     int begin, end;     // this warp's steps of a part
     int team;
 
-    BC_DEVICE explicit bc_team(const bc_linear_args &p)
+    BC_DEVICE explicit bc_team(const bc_linear_args &p) : at(p, 0)
     {
         int own = (int)threadIdx.x / 32;
         for (team = 0; own >= p.warps; team++) own -= p.warps;
         units_on = (int)gridDim.x * p.teams;
-        unit = team < p.teams ? (int)blockIdx.x + (int)gridDim.x * team : 1 << 30;
+        unit = (int)blockIdx.x + (int)gridDim.x * team;
+        at = bc_unit_at(p, unit);
         begin = own * p.warp_steps;
         end = bc_least(begin + p.warp_steps, p.cols / BC_STEP_COLS);
     }
 };
 
 BC_DEVICE int bc_parts_of(const bc_linear_args &p) { return p.paired ? 2 : 1; }
-BC_DEVICE const bc_matrix_args &bc_unit_matrix(const bc_linear_args &p, int unit, int part)
-{
-    return p.m[p.paired ? part : bc_matrix_of(p, unit)];
-}
-BC_DEVICE int bc_unit_tile(const bc_linear_args &p, int unit)
-{
-    return p.paired ? unit : unit - p.first[bc_matrix_of(p, unit)];
-}
-
 // ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
 // This lane's first 16 bytes of a warp's share of a part of a unit; how many planes there are, and the bytes of half a one in
 // a step.
-BC_DEVICE const uint8_t *bc_run_at(const bc_linear_args &p, const bc_team &team, int unit, int part,
-                                   int *planes, int *half)
+BC_DEVICE const uint8_t *bc_run_at(const bc_linear_args &p, const bc_team &team,
+                                   const bc_unit_at &unit, int part, int *planes, int *half)
 {
-    const bc_matrix_args &m = bc_unit_matrix(p, unit, part);
-    const int tile = bc_unit_tile(p, unit), lane = threadIdx.x % 32;
+    const bc_matrix_args &m = unit.of(p, part);
+    const int tile = unit.tile, lane = threadIdx.x % 32;
     *half = bc_half_bytes((m.rows + BC_GPU_GROUP - 1) / BC_GPU_GROUP, tile);
     *planes = m.n_planes;
     // a lane without a group repeats the last one's
@@ -152,11 +169,11 @@ template <int PLANES> struct bc_copy_cursor {
         column = team.begin * BC_STEP_COLS;
         second = planes % PLANES ? 0 : (PLANES - 1) * 2 * half;
     }
-    BC_DEVICE void find(const bc_linear_args &p, const bc_team &team)
+    BC_DEVICE void find(const bc_linear_args &p, const bc_team &team, const bc_unit_at &its)
     {
         left = 0;
         if (unit >= p.first[3]) return;
-        at = bc_run_at(p, team, unit, part, &planes, &half);
+        at = bc_run_at(p, team, its, part, &planes, &half);
         stride = planes * 2 * half;
         choose(team);
     }
@@ -164,7 +181,7 @@ template <int PLANES> struct bc_copy_cursor {
     {
         unit = team.unit;
         part = 0;
-        find(p, team);
+        find(p, team, team.at);
     }
     BC_DEVICE void go_on(const bc_linear_args &p, const bc_team &team)
     {
@@ -181,7 +198,7 @@ template <int PLANES> struct bc_copy_cursor {
             part = 0;
             unit += team.units_on;
         }
-        find(p, team);
+        find(p, team, bc_unit_at(p, unit));
     }
 };
 
@@ -195,8 +212,7 @@ struct bc_tokens { // their scales and the sums of their elements
 BC_DEVICE float bc_unit_value(const bc_matrix_args &m, const bc_tokens &t, int row, int token,
                               int dot)
 {
-    const float y =
-        (float)(dot - bc_largest(m.n_planes) * t.sum[token]) * (m.scales[row] * t.scale[token]);
+    const float y = (float)(dot - m.largest * t.sum[token]) * (m.scales[row] * t.scale[token]);
     return m.bias ? y + m.bias[row] : y;
 }
 
@@ -204,12 +220,12 @@ BC_DEVICE float bc_unit_value(const bc_matrix_args &m, const bc_tokens &t, int r
 // 32 bytes.
 BC_DEVICE void bc_unit_fetch(const bc_linear_args &p, const bc_team &team, int unit)
 {
-    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS,
-              end = bc_least(BC_TEAM_ROWS, bc_unit_matrix(p, unit, 0).rows - row0);
+    const bc_unit_at its(p, unit);
+    const int row0 = its.row(), end = bc_least(BC_TEAM_ROWS, its.of(p).rows - row0);
     for (int r = 8 * ((int)threadIdx.x - 32 * p.warps * team.team); r < end;
          r += 8 * 32 * p.warps) {
         for (int part = 0; part < bc_parts_of(p); part++)
-            bc_prefetch(bc_unit_matrix(p, unit, part).scales + row0 + r);
+            bc_prefetch(its.of(p, part).scales + row0 + r);
         if (p.places) bc_prefetch(p.places + row0 + r);
     }
 }
@@ -220,8 +236,9 @@ template <int PITCH>
 BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const bc_team &team,
                              int unit, int *total)
 {
-    const bc_matrix_args &m = bc_unit_matrix(p, unit, 0);
-    const int row0 = bc_unit_tile(p, unit) * BC_TEAM_ROWS, all = BC_TEAM_ROWS * p.n;
+    const bc_unit_at its(p, unit);
+    const bc_matrix_args &m = its.of(p);
+    const int row0 = its.row(), all = BC_TEAM_ROWS * p.n;
     for (int i = (int)threadIdx.x - 32 * p.warps * team.team; i < all; i += 32 * p.warps) {
         const int r = i % BC_TEAM_ROWS, token = i / BC_TEAM_ROWS, row = row0 + r;
         int *one_at = total + r * PITCH + token, *two_at = one_at + BC_TEAM_ROWS * PITCH;

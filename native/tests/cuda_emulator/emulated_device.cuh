@@ -229,6 +229,9 @@ BC_DEVICE uint16_t bc_float_to_half(float f)
 BC_DEVICE float bc_round_even(float f) { return nearbyintf(f); }
 BC_DEVICE float bc_exp(float f) { return expf(f); }
 BC_DEVICE float bc_fma(float a, float b, float c) { return fmaf(a, b, c); }
+BC_DEVICE double bc_fma(double a, double b, double c) { return fma(a, b, c); }
+
+BC_DEVICE uint32_t bc_turned(uint32_t v, int n) { return v << (n & 31) | v >> (-n & 31); }
 
 struct bc_words4 {
     uint32_t w[4];
