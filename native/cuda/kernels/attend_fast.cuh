@@ -98,10 +98,11 @@ template <int D, bool INT8, int GROUP> struct bc_fast_shared {
     // Four threads read sixteen elements each where keys are int8: four more between them, and they lie in other banks.
     enum { QUERY = INT8 ? D / 16 * 20 : D, ROW = D * (INT8 ? 1 : 2) / 16 };
     BC_DEVICE static int query_at(int e) { return INT8 ? e + e / 16 * 4 : e; }
-    bc_words4 own[2][ROW]; // the token's key and value as they are in the cache,
-    float own_scales[2];   // and their scales
-    float q[GROUP * QUERY], largest[GROUP], sum[GROUP], factor[GROUP], scores[GROUP][BC_FAST_TILE];
-    float value_scales[BC_FAST_TILE], mixes[SLICES][GROUP * D];
+    // what is loaded and stored in four words at a time
+    bc_words4 own[2][ROW]; // the token's key and value as they are in the cache
+    float q[GROUP * QUERY], mixes[SLICES][GROUP * D];
+    float scores[BC_FAST_TILE][GROUP], value_scales[BC_FAST_TILE];
+    float largest[GROUP], sum[GROUP], factor[GROUP], own_scales[2];
     uint32_t places[GROUP * D]; // of the outputs
 };
 
@@ -136,18 +137,19 @@ BC_DEVICE void bc_fast_place(const bc_attend_args &p, const bc_gpu_place &place,
     }
 }
 
-// They become e^(score - largest so far); warp h has head h.
+// They become e^(score - largest so far), times the scales of `n` values; warp h has head h.
 template <int D, bool INT8, int GROUP>
-BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s)
+BC_DEVICE void bc_fast_softmax(bc_fast_shared<D, INT8, GROUP> *s, int n)
 {
     const int h = threadIdx.x / 32, lane = threadIdx.x % 32;
     if (h >= GROUP) return;
-    const float before = s->largest[h], a = s->scores[h][lane], b = s->scores[h][lane + 32];
+    float *one = &s->scores[lane][h], *two = &s->scores[lane + 32][h];
+    const float before = s->largest[h], a = *one, b = *two;
     float top = a > b ? a : b;
     top = bc_warp_max(top > before ? top : before);
     const float x = bc_exp(a - top), y = bc_exp(b - top);
-    s->scores[h][lane] = x;
-    s->scores[h][lane + 32] = y;
+    *one = INT8 && lane < n ? x * s->value_scales[lane] : x;
+    *two = INT8 && lane + 32 < n ? y * s->value_scales[lane + 32] : y;
     const float sum = bc_warp_sum(x + y);
     bc_sync_warp(); // every lane has read the largest so far
     if (lane) return;
@@ -234,10 +236,13 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
                 bc_cache_floats<INT8>(key[c], v);
                 const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
 #pragma unroll
-                for (int h = 0; h < GROUP; h++)
+                for (int e = 0; e < ELEMENTS; e += 4)
 #pragma unroll
-                    for (int e = 0; e < ELEMENTS; e++)
-                        sum[h] = bc_fma(q[h * Shared::QUERY + e], v[e], sum[h]);
+                    for (int h = 0; h < GROUP; h++) {
+                        const bc_four four = bc_load_four(q + h * Shared::QUERY + e);
+#pragma unroll
+                        for (int k = 0; k < 4; k++) sum[h] = bc_fma(four.v[k], v[e + k], sum[h]);
+                    }
             }
         }
 #pragma unroll
@@ -245,8 +250,11 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
             float v = sum[h];
             v += bc_shuffle_xor(v, 1);
             v += bc_shuffle_xor(v, 2);
-            if (sub == 0) s->scores[h][j] = j < n ? v * key_scale * p.factor : -INFINITY;
+            sum[h] = j < n ? v * key_scale * p.factor : -INFINITY;
         }
+#pragma unroll
+        for (int h = 0; sub == 0 && h < GROUP; h += 4)
+            bc_put_four(&s->scores[j][h], { { sum[h], sum[h + 1], sum[h + 2], sum[h + 3] } });
     }
     BC_DEVICE void mix(const Shared *s, float sum[GROUP][4]) const
     {
@@ -262,12 +270,14 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
             bc_cache_four(v, EARLY         ? early[EARLY ? k : 0]
                              : j == cached ? own_value(s)
                                            : from[j * QUADS]);
-            const float scale = INT8 ? s->value_scales[j] : 1.0f;
 #pragma unroll
-            for (int h = 0; h < GROUP; h++) {
-                const float weight = s->scores[h][j] * scale;
+            for (int h = 0; h < GROUP; h += 4) {
+                const bc_four weights = bc_load_four(&s->scores[j][h]);
 #pragma unroll
-                for (int e = 0; e < 4; e++) sum[h][e] = bc_fma(weight, v[e], sum[h][e]);
+                for (int i = 0; i < 4; i++)
+#pragma unroll
+                    for (int e = 0; e < 4; e++)
+                        sum[h + i][e] = bc_fma(weights.v[i], v[e], sum[h + i][e]);
             }
         }
     }
@@ -308,17 +318,17 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         tile.take_own(&s);
         tile.scores(p, &s);
         bc_sync();
-        bc_fast_softmax(&s);
+        bc_fast_softmax(&s, tile.n);
         bc_sync();
         tile.mix(&s, mix);
-        bc_sync();
+        if (from + BC_FAST_TILE < end) bc_sync();
     }
 
     const int quad = threadIdx.x % QUADS * 4, slice = threadIdx.x / QUADS;
 #pragma unroll
     for (int h = 0; h < GROUP; h++)
-#pragma unroll
-        for (int e = 0; e < 4; e++) s.mixes[slice][h * D + quad + e] = mix[h][e];
+        bc_put_four(&s.mixes[slice][h * D + quad],
+                    { { mix[h][0], mix[h][1], mix[h][2], mix[h][3] } });
     bc_sync();
     for (int i = threadIdx.x; i < b.heads * D; i += BC_FAST_THREADS) {
         float v = s.mixes[0][i];
