@@ -167,78 +167,87 @@ template <> struct bc_fast_quad<true> {
     typedef uint32_t bits;
 };
 
-// What a thread has of a tile of positions: a quarter of a key, and four elements of several values. Of up to four heads the
-// values are asked for before their weights are made; eight leave no registers for that.
+// What a thread has of a tile of positions: a quarter of a key, and four elements of several values. Of up to four heads they
+// are asked for before they are wanted, keys if they are short; otherwise there are no registers for that.
 template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     typedef bc_fast_shared<D, INT8, GROUP> Shared;
     typedef typename bc_fast_quad<INT8>::bits bits;
     static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, TURNS = BC_FAST_TILE / SLICES;
     static const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
-    static const bool EARLY = GROUP <= 4;
-    bc_words4 key[CHUNKS];
+    static const bool EARLY = GROUP <= 4, EARLY_KEYS = EARLY && CHUNKS <= 2;
+    struct key_part {
+        bc_words4 w[CHUNKS];
+        float scale, value_scale;
+    };
+    key_part early_key;
     bits early[EARLY ? TURNS : 1];
-    float key_scale, value_scale;
-    const bits *from; // this thread's part of the first value
-    int n,
-        cached; // positions; of them in the cache before this token. The other one, if any, is the token's own
+    int64_t row; // of the cache
+    // Positions; of them those to be read from the cache: asked for early, without the token's own, which is the last one
+    int n, cached;
 
     BC_DEVICE static int at(int k) { return (int)threadIdx.x / QUADS + k * SLICES; }
-    // Positions from .. from + TILE - 1 of the part: what is in the cache already
-    BC_DEVICE void ask(const bc_attend_args &p, const bc_gpu_place &place, const bc_attend_block &b,
-                       int first)
+    // Positions from `first` on of the part
+    BC_DEVICE void begin(const bc_attend_args &p, const bc_gpu_place &place,
+                         const bc_attend_block &b, int first)
     {
-        const int j = threadIdx.x / 4, sub = threadIdx.x % 4,
-                  left = (b.own ? place.position + 1 : b.end) - first;
-        const int64_t row = bc_cache_row(p, place, b.kv_head, first);
+        const int left = (b.own ? place.position + 1 : b.end) - first;
+        row = bc_cache_row(p, place, b.kv_head, first);
         n = left < BC_FAST_TILE ? left : BC_FAST_TILE;
-        cached = b.end - first < n ? b.end - first : n;
-        key_scale = value_scale = 1.0f;
+        cached = EARLY && b.end - first < n ? b.end - first : n;
+        if (EARLY_KEYS) take_key(place, &early_key);
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++)
-            key[c] = j < cached ? bc_load(place.keys + (row + j) * (D * BYTES) + (sub + 4 * c) * 16)
-                                : bc_words4{};
-        if (INT8 && j < cached) {
-            key_scale = place.key_scales[row + j];
-            if (sub == 0) value_scale = place.value_scales[row + j];
-        }
-        from = (const bits *)place.values + row * QUADS + threadIdx.x % QUADS;
+        for (int k = 0; EARLY && k < TURNS; k++) early[k] = at(k) < cached ? value(place, k) : 0;
+    }
+    BC_DEVICE void take_key(const bc_gpu_place &place, key_part *key) const
+    {
+        const int j = threadIdx.x / 4;
+        *key = {};
+        if (j >= cached) return;
+        const uint8_t *from = place.keys + (row + j) * (D * BYTES) + threadIdx.x % 4 * 16;
 #pragma unroll
-        for (int k = 0; EARLY && k < TURNS; k++)
-            early[k] = at(k) < cached ? from[at(k) * QUADS] : 0;
+        for (int c = 0; c < CHUNKS; c++) key->w[c] = bc_load(from + 64 * c);
+        if (!INT8) return;
+        key->scale = place.key_scales[row + j];
+        key->value_scale = place.value_scales[row + j];
+    }
+    BC_DEVICE bits value(const bc_gpu_place &place, int k) const
+    {
+        return ((const bits *)place.values)[(row + at(k)) * QUADS + threadIdx.x % QUADS];
+    }
+    // The token's own
+    BC_DEVICE void take_own_key(const Shared *s, key_part *key) const
+    {
+        if ((int)threadIdx.x / 4 != cached || cached == n) return;
+#pragma unroll
+        for (int c = 0; c < CHUNKS; c++) key->w[c] = s->own[0][threadIdx.x % 4 + 4 * c];
+        key->scale = s->own_scales[0];
+        key->value_scale = s->own_scales[1];
     }
     BC_DEVICE static bits own_value(const Shared *s)
     {
         return ((const bits *)s->own[1])[threadIdx.x % QUADS];
     }
-    // The token's own, once it is in shared memory
-    BC_DEVICE void take_own(const Shared *s)
-    {
-        if (cached == n) return;
-        if ((int)threadIdx.x / 4 == cached) {
-#pragma unroll
-            for (int c = 0; c < CHUNKS; c++) key[c] = s->own[0][threadIdx.x % 4 + 4 * c];
-            if (INT8) key_scale = s->own_scales[0];
-            if (INT8) value_scale = s->own_scales[1];
-        }
-#pragma unroll
-        for (int k = 0; EARLY && k < TURNS; k++)
-            if (at(k) == cached) early[k] = own_value(s);
-    }
-    BC_DEVICE void scores(const bc_attend_args &p, Shared *s) const
+    BC_DEVICE void scores(const bc_attend_args &p, const bc_gpu_place &place, Shared *s) const
     {
         const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
         float sum[GROUP] = {};
+        key_part key;
+        if (EARLY_KEYS)
+            key = early_key;
+        else
+            take_key(place, &key);
+        if (EARLY) take_own_key(s, &key);
         if (j < n) {
-            if (INT8 && sub == 0) s->value_scales[j] = value_scale;
+            if (INT8 && sub == 0) s->value_scales[j] = key.value_scale;
 #pragma unroll
             for (int c = 0; c < CHUNKS; c++) {
                 float v[ELEMENTS];
-                bc_cache_floats<INT8>(key[c], v);
+                bc_cache_floats<INT8>(key.w[c], v);
                 const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
 #pragma unroll
-                for (int e = 0; e < ELEMENTS; e += 4)
+                for (int h = 0; h < GROUP; h++)
 #pragma unroll
-                    for (int h = 0; h < GROUP; h++) {
+                    for (int e = 0; e < ELEMENTS; e += 4) {
                         const bc_four four = bc_load_four(q + h * Shared::QUERY + e);
 #pragma unroll
                         for (int k = 0; k < 4; k++) sum[h] = bc_fma(four.v[k], v[e + k], sum[h]);
@@ -250,13 +259,14 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
             float v = sum[h];
             v += bc_shuffle_xor(v, 1);
             v += bc_shuffle_xor(v, 2);
-            sum[h] = j < n ? v * key_scale * p.factor : -INFINITY;
+            if (INT8) v *= key.scale;
+            sum[h] = j < n ? v * p.factor : -INFINITY;
         }
 #pragma unroll
         for (int h = 0; sub == 0 && h < GROUP; h += 4)
             bc_put_four(&s->scores[j][h], { { sum[h], sum[h + 1], sum[h + 2], sum[h + 3] } });
     }
-    BC_DEVICE void mix(const Shared *s, float sum[GROUP][4]) const
+    BC_DEVICE void mix(const bc_gpu_place &place, const Shared *s, float sum[GROUP][4]) const
     {
 #pragma unroll
         for (int h = 0; h < GROUP; h++)
@@ -267,9 +277,9 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
             const int j = at(k);
             if (j >= n) break;
             float v[4];
-            bc_cache_four(v, EARLY         ? early[EARLY ? k : 0]
-                             : j == cached ? own_value(s)
-                                           : from[j * QUADS]);
+            bc_cache_four(v, EARLY && j == cached ? own_value(s)
+                             : EARLY              ? early[EARLY ? k : 0]
+                                                  : value(place, k));
 #pragma unroll
             for (int h = 0; h < GROUP; h += 4) {
                 const bc_four weights = bc_load_four(&s->scores[j][h]);
@@ -286,7 +296,7 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
 template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_attend_args &p)
 {
     BC_SHARED_ALIGNED bc_fast_shared<D, INT8, GROUP> s;
-    bc_fast_tile<D, INT8, GROUP> tile = {};
+    bc_fast_tile<D, INT8, GROUP> tile;
     const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, t = blockIdx.z;
     bc_let_next_begin();
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
@@ -295,7 +305,7 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     const bool active = (int)blockIdx.y < context.parts;
     const bc_attend_block b = bc_attend_share(p, place.position, context);
     if (active) {
-        tile.ask(p, place, b, b.first);
+        tile.begin(p, place, b, b.first);
         bc_attend_fetch(p, place, b);
         for (int i = threadIdx.x; p.out_places && i < b.heads * D; i += BC_FAST_THREADS)
             s.places[i] = p.out_places[b.head0 * D + i];
@@ -314,13 +324,12 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     float mix[GROUP][4] = {};
     const int end = b.own ? place.position + 1 : b.end;
     for (int from = b.first; from < end; from += BC_FAST_TILE) {
-        if (from != b.first) tile.ask(p, place, b, from);
-        tile.take_own(&s);
-        tile.scores(p, &s);
+        if (from != b.first) tile.begin(p, place, b, from);
+        tile.scores(p, place, &s);
         bc_sync();
         bc_fast_softmax(&s, tile.n);
         bc_sync();
-        tile.mix(&s, mix);
+        tile.mix(place, &s, mix);
         if (from + BC_FAST_TILE < end) bc_sync();
     }
 
