@@ -93,35 +93,32 @@ bc_ptr bc_arena_placed(bc_arena *a, const float *from, const bc_rotation *r, int
     return p;
 }
 
-/* Room for the rotation's indices, and the indices. What is behind the vector's end stays where it is. */
+/* Where a rotation's elements come from and go to; of none, only where they lie placed. What is behind the vector's end stays
+ * where it is. */
 static void copy_indices(bc_arena *a, bc_gpu_rotation *to, const bc_rotation *r)
 {
-    const int width = (int)bc_gpu_width(r->cols);
+    const int width = (int)bc_gpu_width(r->cols), kinds = r->sign ? 3 : 1;
     const int64_t bytes = width * (int64_t)sizeof(uint32_t);
-    to->order = bc_arena_take(a, bytes);
-    to->places = bc_arena_take(a, bytes);
-    to->homes = bc_arena_take(a, bytes);
+    bc_ptr *const on_card[] = { &to->homes, &to->order, &to->places };
+    for (int k = 0; k < kinds; k++) *on_card[k] = bc_arena_take(a, bytes);
     if (!a->device || a->status != BC_OK) return;
-    uint32_t *order = malloc(3 * (size_t)bytes), *places = order + width, *homes = places + width;
-    if (!order) {
+    uint32_t *homes = malloc(3 * (size_t)bytes), *order = homes + width, *places = order + width;
+    if (!homes) {
         a->status =
             bc_fail(a->err, BC_ERR_NOMEM, "no memory to copy a rotation of %d columns", r->cols);
         return;
     }
     for (int i = 0; i < width; i++) {
         const int from = r->perm && i < r->cols ? r->perm[i] : i;
-        const uint32_t flip = i < r->cols ? r->flip[i] : 0;
+        const uint32_t flip = r->flip && i < r->cols ? r->flip[i] : 0;
         order[i] = (uint32_t)bc_gpu_slot(from) | flip;
         places[from] = (uint32_t)i | flip;
         homes[from] = (uint32_t)bc_gpu_home(i, r->cols) | flip;
     }
-    a->status = bc_device_upload(a->device, to->order, order, bytes, a->err);
-    if (a->status == BC_OK)
-        a->status = bc_device_upload(a->device, to->places, places, bytes, a->err);
-    if (a->status == BC_OK)
-        a->status = bc_device_upload(a->device, to->homes, homes, bytes, a->err);
+    for (int k = 0; k < kinds && a->status == BC_OK; k++)
+        a->status = bc_device_upload(a->device, *on_card[k], homes + k * width, bytes, a->err);
     if (a->status == BC_OK) a->status = bc_device_wait(a->device, a->err); /* the host's go */
-    free(order);
+    free(homes);
 }
 
 int bc_arena_same_rotation(const bc_rotation *a, const bc_rotation *b)
@@ -136,7 +133,7 @@ static const bc_gpu_rotation *find_rotation(bc_arena *a, const bc_rotation *r,
         if (bc_arena_same_rotation(rotations[i].of, r)) return &rotations[i];
     bc_gpu_rotation *new = &rotations[(*n)++];
     *new = (bc_gpu_rotation){ .of = r };
-    if (r->sign) copy_indices(a, new, r);
+    copy_indices(a, new, r);
     return new;
 }
 

@@ -15,7 +15,7 @@ typedef struct run {
     bc_ptr x, cos, sin, places;
     bc_ptr y; /* what the last layer has left to add to x, or 0 */
     int n, kv_type;
-    const bc_rotation *placed; /* of x, or NULL (placed.h) */
+    bc_ptr homes; /* of x: it is placed (placed.h); 0: it is not */
     bc_error *err;
 } run;
 
@@ -24,10 +24,14 @@ typedef struct run {
 /* o or down: to the residual stream where its product can be added, else to y, of which residual() is told then. */
 static bc_gpu_product joining(const run *r, const bc_gpu_matrix *m, bc_ptr *y)
 {
+    const bc_gpu_buffers *b = &r->s->b;
     const int adds = bc_gpu_adds(&r->space, m, r->n);
-    const bc_ptr homes = r->placed ? r->s->layers[0].matrix[BC_MATRIX_Q].rotation->homes : 0;
-    *y = adds ? 0 : r->s->b.y;
-    return (bc_gpu_product){ m, adds ? r->x : r->s->b.y, r->s->b.hidden, adds, homes };
+    *y = adds ? 0 : b->y;
+    return (bc_gpu_product){ .matrix = m,
+                             .y = adds ? r->x : b->y,
+                             .y_stride = b->hidden,
+                             .before = adds ? r->x : 0,
+                             .places = r->homes };
 }
 
 /* The residual stream, once y (or nothing: 0) is added to it, with a norm that lies as it does. */
@@ -38,9 +42,9 @@ static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm, bc_ptr norm
                               .cols = c->hidden,
                               .x = r->x,
                               .y = y,
-                              .norm = r->placed ? norm_placed : norm,
+                              .norm = r->homes ? norm_placed : norm,
                               .eps = c->rms_eps,
-                              .placed = r->placed != NULL };
+                              .placed = r->homes != 0 };
 }
 
 static bc_attend_args attend_args(const run *r, int layer, int splits)
@@ -51,7 +55,7 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
     return (bc_attend_args){ .q = s->b.q,
                              .q_stride = s->b.q_cols,
                              .placed = s->b.attended,
-                             .out_places = r->placed ? l->matrix[BC_MATRIX_O].rotation->homes : 0,
+                             .out_places = r->homes ? l->matrix[BC_MATRIX_O].rotation->homes : 0,
                              .k = s->b.k,
                              .v = s->b.v,
                              .cos = r->cos,
@@ -146,11 +150,15 @@ static int run_layer(run *r, int layer)
     const bc_prepare_args before = residual(r, r->y, l->attn_norm, l->attn_norm_placed);
     const bc_gpu_product o = joining(r, &m[BC_MATRIX_O], &r->y);
     const bc_prepare_args between = residual(r, r->y, l->mlp_norm, l->mlp_norm_placed);
-    const bc_gpu_product down = joining(r, &m[BC_MATRIX_DOWN], &r->y);
+    bc_gpu_product down = joining(r, &m[BC_MATRIX_DOWN], &r->y);
+    if (r->homes && layer == s->count - 1) { /* x in order again */
+        down.y = s->b.y;
+        r->x = s->b.y;
+    }
     const bc_prepare_args attention = { .source = BC_FROM_X,
                                         .cols = c->n_heads * c->head_dim,
-                                        .x = r->placed ? s->b.attended : s->b.q,
-                                        .placed = r->placed != NULL },
+                                        .x = r->homes ? s->b.attended : s->b.q,
+                                        .placed = r->homes != 0 },
                           gated = { .source = BC_FROM_X,
                                     .cols = c->intermediate,
                                     .x = s->b.gate,
@@ -180,6 +188,7 @@ static int run_layers(run *r)
     int status = bc_device_upload(s->device, s->b.inputs, s->staged, r->in.bytes, r->err);
     r->y = 0;
     for (int i = 0; i < s->count && status == BC_OK; i++) status = run_layer(r, i);
+    r->homes = 0; /* the last layer has put x in order */
     if (status != BC_OK || s->has_head || !r->y) return status;
     /* the last layer's output joins the residual stream */
     bc_add_args add = { .x = r->x, .y = r->y, .count = (int64_t)r->n * s->b.hidden };
@@ -201,8 +210,7 @@ static int run_rows(const run *r, int first, int rows)
     const bc_config *c = &s->model->config;
     const int64_t bytes = rows * row_floats(s) * (int64_t)sizeof(float);
     const bc_ptr skipped = (bc_ptr)first * (bc_ptr)s->b.hidden * sizeof(float);
-    bc_prepare_args last =
-        residual(r, r->y ? r->y + skipped : 0, s->final_norm, s->final_norm_placed);
+    bc_prepare_args last = residual(r, r->y ? r->y + skipped : 0, s->final_norm, 0);
     last.x += skipped;
     bc_ptr from = last.x;
     int status = BC_OK;
@@ -217,15 +225,7 @@ static int run_rows(const run *r, int first, int rows)
 
 static void give(const run *r, int first, int rows)
 {
-    const bc_stack *s = r->s;
-    if (!rows) return;
-    const float *from = s->results;
-    if (r->placed && !s->has_head) { /* the inputs have done their work */
-        float *x = (void *)(s->staged + r->in.x);
-        bc_unplace_vector(x, s->results, r->placed);
-        from = x;
-    }
-    r->batch->take(r->batch->arg, first, rows, from, row_floats(s));
+    if (rows) r->batch->take(r->batch->arg, first, rows, r->s->results, row_floats(r->s));
 }
 
 static void stage(const run *r)
@@ -239,8 +239,8 @@ static void stage(const run *r)
     memcpy(s->staged + r->in.sin, batch->sin, n * half);
     for (size_t i = 0; i < n; i++) {
         uint8_t *row = s->staged + (size_t)r->in.x + i * padded;
-        if (r->placed) {
-            bc_place_vector((void *)row, batch->x, r->placed, 0);
+        if (r->homes) {
+            bc_place_vector((void *)row, batch->x, s->placed, 0);
             break; /* it is the only one */
         }
         memcpy(row, (const uint8_t *)batch->x + i * hidden, hidden);
@@ -340,11 +340,8 @@ static int run_directly(run *r)
 
 int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
 {
-    run r = { .s = s,
-              .batch = batch,
-              .n = batch->n,
-              .placed = batch->n == 1 ? s->placed : NULL,
-              .err = err };
+    run r = { .s = s, .batch = batch, .n = batch->n, .err = err };
+    if (r.n == 1 && s->placed) r.homes = s->layers[0].matrix[BC_MATRIX_Q].rotation->homes;
     r.in = bc_stack_inputs(s, r.n);
     r.places = s->b.inputs + (bc_ptr)r.in.places;
     r.cos = s->b.inputs + (bc_ptr)r.in.cos;

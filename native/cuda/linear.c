@@ -90,7 +90,7 @@ static bc_matrix_args matrix_args(const bc_gpu_product *p)
                              .bias = m->bias,
                              .y = p->y,
                              .y_stride = p->y_stride,
-                             .add = p->add,
+                             .before = p->before,
                              .rows = (int)m->of->rows,
                              .n_planes = n_planes,
                              .largest = bc_gpu_largest(n_planes) };
@@ -314,8 +314,11 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
         args.a += (bc_ptr)(args.n * args.a_stride);
         args.scale += (bc_ptr)args.n * sizeof(float);
         args.sum += (bc_ptr)args.n * sizeof(int32_t);
-        for (int i = 0; i < args.count; i++)
-            args.m[i].y += (bc_ptr)args.n * (bc_ptr)args.m[i].y_stride * sizeof(float);
+        for (int i = 0; i < args.count; i++) {
+            const bc_ptr bytes = (bc_ptr)args.n * (bc_ptr)args.m[i].y_stride * sizeof(float);
+            args.m[i].y += bytes;
+            if (args.m[i].before) args.m[i].before += bytes;
+        }
     }
     return status;
 }
@@ -338,7 +341,7 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
     const bc_gpu_matrix *gate = gate_up[0].matrix, *up_ = gate_up[1].matrix;
     *done = n <= FEW_TOKENS && s->device->tiled && all_planes(gate_up, 2) &&
             gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation &&
-            next->rotation && next->rotation->homes;
+            next->rotation;
     if (!*done) return BC_OK;
     bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     args.count = 1; /* the tiles of the first are those of both */

@@ -8,8 +8,9 @@ typedef struct bc_gpu_product {
     const bc_gpu_matrix *matrix;
     bc_ptr y;
     int y_stride;
-    int add;       /* 1: y +=, where bc_gpu_adds says that this can be; */
-    bc_ptr places; /* its elements are there (bc_linear_args), 0: in order */
+    bc_ptr
+        before; /* what is added to y, where bc_gpu_adds says that this can be; it may be y. 0: nothing */
+    bc_ptr places; /* where its elements are (bc_linear_args), 0: in order */
 } bc_gpu_product;
 
 /* Where the buffers of the steps below lie. */

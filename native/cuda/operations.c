@@ -95,8 +95,7 @@ static int bench_open(bench *w, bc_device *d, const bc_weight *weight, const flo
                       const float *norm, int n, bc_error *err)
 {
     *w = (bench){ .d = d, .n = n };
-    w->placed =
-        n == 1 && d->tiled && weight->kind != BC_WEIGHT_DENSE && weight->rotation->sign != NULL;
+    w->placed = n == 1 && d->tiled && weight->kind != BC_WEIGHT_DENSE;
     int status = bc_device_enter(d, err);
     if (status != BC_OK) return status;
     bc_arena counting = { .status = BC_OK };

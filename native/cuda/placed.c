@@ -11,11 +11,6 @@ void bc_place_vector(float *to, const float *from, const bc_rotation *r, int sig
     memset(to + cols, 0, (size_t)(bc_gpu_width(cols) - cols) * sizeof *to);
     for (int i = 0; i < cols; i++) {
         const float v = from[r->perm ? r->perm[i] : i];
-        to[bc_gpu_home(i, cols)] = signs && r->flip[i] ? -v : v;
+        to[bc_gpu_home(i, cols)] = signs && r->flip && r->flip[i] ? -v : v;
     }
-}
-
-void bc_unplace_vector(float *to, const float *from, const bc_rotation *r)
-{
-    for (int i = 0; i < r->cols; i++) to[r->perm ? r->perm[i] : i] = from[bc_gpu_home(i, r->cols)];
 }

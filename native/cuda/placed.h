@@ -7,7 +7,5 @@
 
 /* to f32 [bc_gpu_width(cols)]: f32 `from` [cols] in the order of `r`, with its signs if `signs`, and zeros behind. */
 void bc_place_vector(float *to, const float *from, const bc_rotation *r, int signs);
-/* Back again, of one without signs. */
-void bc_unplace_vector(float *to, const float *from, const bc_rotation *r);
 
 #endif

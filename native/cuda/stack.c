@@ -109,8 +109,8 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->logits = bc_arena_take(a, b->logits_bytes);
 }
 
-/* The rotation of the residual stream, if a single token's vectors can be placed all the way: matrices with one input share
- * its rotation, all have one, and what joins the residual stream is planes. */
+/* The rotation of the residual stream, if a single token's vectors can be placed all the way: all matrices are planes, and those
+ * with one input share its rotation. */
 static const bc_rotation *placed_rotation(const bc_stack *s)
 {
     const bc_model *m = s->model;
@@ -118,21 +118,13 @@ static const bc_rotation *placed_rotation(const bc_stack *s)
     const bc_rotation *of = m->layers[s->first].q.rotation;
     for (int i = s->first; i < s->first + s->count; i++) {
         const bc_layer *l = &m->layers[i];
-        const bc_weight *const in[] = { &l->q, &l->k, &l->v, &l->gate, &l->up }, *const out[] = {
-            &l->o, &l->down
-        };
+        const bc_weight *const in[] = { &l->q, &l->k, &l->v, &l->gate, &l->up };
         for (int k = 0; k < 5; k++)
-            if (in[k]->kind != BC_WEIGHT_PLANES || !in[k]->rotation->sign ||
-                !bc_arena_same_rotation(in[k]->rotation, of))
+            if (in[k]->kind != BC_WEIGHT_PLANES || !bc_arena_same_rotation(in[k]->rotation, of))
                 return NULL;
-        for (int k = 0; k < 2; k++)
-            if (out[k]->kind != BC_WEIGHT_PLANES || !out[k]->rotation->sign) return NULL;
-        if (l->gate.n_planes != l->up.n_planes) return NULL;
+        if (l->o.kind != BC_WEIGHT_PLANES || l->down.kind != BC_WEIGHT_PLANES) return NULL;
     }
-    if (!s->has_head) return of;
-    const int alike =
-        m->head.kind != BC_WEIGHT_DENSE && bc_arena_same_rotation(m->head.rotation, of);
-    return alike ? of : NULL;
+    return of;
 }
 
 static bc_ptr norm_placed(bc_arena *a, const bc_stack *s, const float *norm)
@@ -167,7 +159,6 @@ static void lay_all(bc_arena *a, bc_stack *s)
         lay_layer(a, s, &s->layers[i], &s->model->layers[s->first + i]);
     if (s->has_head) {
         s->final_norm = bc_arena_vector(a, s->model->final_norm, c->hidden);
-        s->final_norm_placed = norm_placed(a, s, s->model->final_norm);
         bc_arena_matrix(a, &s->head, &s->model->head, s->rotations, &s->n_rotations);
     }
     lay_buffers(a, s);

@@ -14,8 +14,8 @@ enum {
     BC_JOIN_TOKENS = 64 /* batches up to this size may split a matrix's columns */
 };
 
-/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): all 0 where a matrix has
- * no rotation. */
+/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): order and places are 0 where
+ * they do nothing. */
 typedef struct bc_gpu_rotation {
     const bc_rotation *of;
     bc_ptr order;         /* [bc_gpu_width] where an element comes from, */
@@ -89,7 +89,7 @@ struct bc_stack {
     int n_rotations;
     bc_gpu_layer *layers;
     bc_gpu_matrix head;
-    bc_ptr final_norm, final_norm_placed;
+    bc_ptr final_norm;
     const bc_rotation
         *placed; /* of the residual stream of a single token (placed.h); NULL: it is not placed */
     bc_gpu_buffers b;

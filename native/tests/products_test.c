@@ -27,7 +27,8 @@ typedef struct shape {
     int cols, count, n; /* of matrices, tokens */
     int rows[MOST], planes[MOST];
     int gated, adds, normed;
-    int placed; /* the vector, and what is added to */
+    int placed; /* the vector, and what is added to, */
+    int apart;  /* which is not where the sum goes */
     float size;
 } shape;
 
@@ -49,6 +50,7 @@ static shape draw(void)
     s.normed = below(2);
     s.n = below(6) ? 1 : 2 + below(BATCH);
     s.placed = s.n == 1 && below(4);
+    s.apart = s.adds && below(2);
     s.size = below(12) ? 3.0f : (below(2) ? 0.0f : 1e-30f);
     for (int i = 0; i < s.count; i++) {
         s.rows[i] = s.gated && i ? s.rows[0] : some_rows(s.cols);
@@ -125,7 +127,7 @@ static void expect(bc_engine *engine, trial *t)
     for (int i = 0; i < s->n && s->gated; i++)
         gate(t, t->expected[0] + i * t->stride[0], t->expected[1] + i * t->stride[1]);
     for (int i = 0; i < s->n * t->stride[0] && s->adds; i++) t->expected[0][i] += t->before[0][i];
-    if (!s->adds || !s->placed) return;
+    if (!s->adds || !s->placed || s->apart) return;
     float *sum = t->expected[0];
     t->expected[0] = random_take((size_t)t->stride[0] * sizeof *sum);
     bc_place_vector(t->expected[0], sum, &t->next.rotation, 0);
@@ -138,7 +140,7 @@ typedef struct on_card {
     bc_gpu_matrix m[MOST], next;
     bc_gpu_rotation rotations[2];
     bc_gpu_buffers b;
-    bc_ptr memory, x, norm, y[MOST];
+    bc_ptr memory, x, norm, before, y[MOST];
     int64_t bytes;
 } on_card;
 
@@ -148,12 +150,15 @@ static void lay_out(bc_arena *a, on_card *c, const trial *t, const bc_device *d)
     const int64_t width = bc_gpu_width(s->cols);
     int n_rotations = 0, rows = 0;
     bc_arena_begin(a, d);
+    if (s->adds && s->placed)
+        c->before = bc_arena_placed(a, t->before[0], &t->next.rotation, 0);
+    else
+        c->before = bc_arena_copy(a, t->before[0], (int64_t)s->n * t->stride[0] * 4);
     for (int i = 0; i < s->count; i++) {
         bc_arena_matrix(a, &c->m[i], &t->m[i].w, c->rotations, &n_rotations);
-        if (s->adds && s->placed)
-            c->y[i] = bc_arena_placed(a, t->before[i], &t->next.rotation, 0);
-        else
-            c->y[i] = bc_arena_copy(a, t->before[i], (int64_t)s->n * t->stride[i] * 4);
+        c->y[i] = s->adds && !s->apart
+                      ? c->before
+                      : bc_arena_copy(a, t->before[i], (int64_t)s->n * t->stride[i] * 4);
         rows += (s->rows[i] + BC_GPU_TILE_ROWS - 1) / BC_GPU_TILE_ROWS * BC_GPU_TILE_ROWS;
     }
     bc_arena_matrix(a, &c->next, &t->next.w, c->rotations, &n_rotations);
@@ -208,7 +213,7 @@ static int multiply(bc_device *d, const on_card *c, const trial *t, int *done)
         products[i] = (bc_gpu_product){ .matrix = &c->m[i],
                                         .y = c->y[i],
                                         .y_stride = t->stride[i],
-                                        .add = s->adds,
+                                        .before = s->adds ? c->before : 0,
                                         .places = places };
     *done = !s->adds || bc_gpu_adds(&space, &c->m[0], s->n);
     if (!*done) return BC_OK;

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 from card_models import EMULATED, an_engine
 from model_folders import edit_config
-from reference.converted import write_converted
+from reference.converted import LINEAR, write_converted
 
 from bitconverter import engine
 from bitconverter.engine import PlacementParams, Session, device
@@ -111,10 +111,27 @@ def test_models_as_they_are_run_there_or_are_refused(card: engine.Engine, family
 def test_token_by_token_is_as_all_at_once(card: engine.Engine, folders: Any, family: str) -> None:
     folder, tokens = folders(family), tokens_of(family)
     model = placed(card, folder, n_sessions=2)
-    session = Session(model, n_ctx=64)
-    single = np.concatenate([session.forward([int(token)]) for token in tokens])  # type: ignore[arg-type]
+    single = one_by_one(model, tokens)
     near(single, on_processor(folder, tokens))
     near(logits(model, tokens, n_batch=7), single)
+
+
+def one_by_one(model: engine.Model, tokens: np.ndarray) -> np.ndarray:
+    session = Session(model, n_ctx=64)
+    answers = [session.forward([int(token)]) for token in tokens]
+    assert all(answer is not None for answer in answers)
+    return np.concatenate([answer for answer in answers if answer is not None])
+
+
+# A single token's vectors lie in the order of a rotation where the matrices that read them share it, so: nothing is
+# rotated but the head; what writes them is not; one of three matrices is not, which cannot share the others' order.
+@pytest.mark.parametrize("direct", [LINEAR, ("o_proj", "down_proj"), ("k_proj",), ("gate_proj", "down_proj")])
+def test_matrices_that_are_not_rotated(card: engine.Engine, tmp_path: Path, direct: tuple[str, ...]) -> None:
+    folder, tokens = tmp_path / "model", tokens_of("smollm2")
+    write_converted(GOLDEN / "smollm2", folder, 2, seed=7, direct=direct)
+    model, expected = placed(card, folder), on_processor(folder, tokens)
+    near(one_by_one(model, tokens), expected)
+    near(logits(model, tokens), expected)
 
 
 def test_some_layers_there_and_the_others_here(card: engine.Engine, folders: Any) -> None:
@@ -122,7 +139,9 @@ def test_some_layers_there_and_the_others_here(card: engine.Engine, folders: Any
     count = engine.Model(card, folder).info.n_layers
     assert count > 1
     for layers in range(1, count + 1):
-        near(logits(placed(card, folder, layers), tokens), on_processor(folder, tokens))
+        model = placed(card, folder, layers)
+        near(logits(model, tokens), on_processor(folder, tokens))
+        near(one_by_one(model, tokens), on_processor(folder, tokens))
 
 
 def test_kernels_are_timed_in_single_steps_and_the_answer_is_the_same(

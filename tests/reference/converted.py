@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +63,11 @@ def write_safetensors(path: Path, tensors: dict[str, Array]) -> None:
     path.write_bytes(len(text).to_bytes(8, "little") + text + b"".join(parts))
 
 
-def write_converted(source: Path, out: Path, n_planes: int | Mapping[str, int], seed: int) -> None:
-    """Layer matrices as planes (so many for all, or by the last part of their names), embedding and head as int8, the
-    rest f32 as it is."""
+def write_converted(
+    source: Path, out: Path, n_planes: int | Mapping[str, int], seed: int, direct: Collection[str] = ()
+) -> None:
+    """Layer matrices as planes (so many for all, or by the last part of their names; those in `direct` not rotated),
+    embedding and head as int8, the rest f32 as it is."""
     out.mkdir(parents=True)
     for extra in source.iterdir():
         if "safetensors" not in extra.name and extra.name != "config.json":
@@ -84,11 +86,11 @@ def write_converted(source: Path, out: Path, n_planes: int | Mapping[str, int], 
         if tensor.ndim != 2:
             stored[name] = tensor
             continue
-        rotated = Rotation(seed, tensor.shape[1]).apply(tensor)
+        rotated = tensor if last in direct else Rotation(seed, tensor.shape[1]).apply(tensor)
         if last in LINEAR:
             planes = n_planes if isinstance(n_planes, int) else n_planes[last]
             q, stored[prefix + ".scales"] = round_rows(rotated, (3**planes - 1) // 2)
-            stored[prefix + ".planes"] = pack_planes(q, planes)
+            stored[prefix + (".direct_planes" if last in direct else ".planes")] = pack_planes(q, planes)
         else:
             q, stored[prefix + ".scales"] = round_rows(rotated, 127)
             stored[prefix + ".int8"] = q.astype(np.int8)

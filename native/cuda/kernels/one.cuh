@@ -102,7 +102,7 @@ template <bool BITS> struct bc_one_product {
     bc_copy_cursor<2> ahead;
     bc_one_row *rows;    // of its team's first unit
     float *y;            // of that
-    uint32_t place;      // of this thread's first row of it, where y is added to
+    uint32_t place;      // of what this thread's first row of it is added to
     int planes, largest; // and bc_gpu_largest of them
 
     BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows)
@@ -155,14 +155,15 @@ template <bool BITS> struct bc_one_product {
             if (p.paired) bc_copy_word_ahead(&rows[r].up_scale, p.m[1].scales + at + r);
             if (p.paired) bc_copy_word_ahead(&rows[r].place, p.places + at + r);
         }
-        if (m.add && first_row() < bc_least(BC_TEAM_ROWS, end)) place = place_of(at + first_row());
+        if (m.before && first_row() < bc_least(BC_TEAM_ROWS, end))
+            place = place_of(at + first_row());
     }
     BC_DEVICE void have(const bc_matrix_args &m)
     {
         planes = m.n_planes;
         largest = m.largest;
     }
-    // Where an element of y is that is added to, with a bit that does not count
+    // Of what a row is added to, with a bit that does not count
     BC_DEVICE uint32_t place_of(int at) const { return p.places ? p.places[at] : (uint32_t)at; }
     BC_DEVICE int first_row() const { return (int)threadIdx.x - 32 * p.warps * team.team; }
     template <bool PAIR> BC_DEVICE void multiply_run(sums *s)
@@ -221,10 +222,11 @@ template <bool BITS> struct bc_one_product {
                 const float up_scale = kept ? rows[r].up_scale : p.m[1].scales[at];
                 to = kept ? rows[r].place : p.places[at];
                 v = bc_flipped(v / (1.0f + bc_exp(-v)) * value(p.m[1], two, t, up_scale, at), to);
-            } else if (m.add) {
+            } else if (m.before) {
                 const bool known = kept && r == first_row();
-                to = known ? place : place_of(at);
-                v = (known ? before : y[to & BC_PLACE]) + v;
+                const uint32_t from = known ? place : place_of(at);
+                v = (known ? before : m.before[from & BC_PLACE]) + v;
+                if (m.before == y) to = from;
             }
             y[to & BC_PLACE] = v;
         }
@@ -240,9 +242,10 @@ template <bool BITS> struct bc_one_product {
         const int all = p.first[3];
         int turn = 0;
         float before = 0.0f; // comes while the first unit is multiplied
-        if (p.m[0].add && team.unit < all) {
+        if (p.m[0].before && team.unit < all) {
             const int at = team.unit * BC_TEAM_ROWS + first_row(); // there is one matrix then
-            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows) before = y[place & BC_PLACE];
+            if (first_row() < BC_TEAM_ROWS && at < p.m[0].rows)
+                before = p.m[0].before[place & BC_PLACE];
         }
         for (int base = blockIdx.x, own = team.unit; base < all;
              base += team.units_on, own += team.units_on, turn ^= 1) {

@@ -124,8 +124,9 @@ typedef struct bc_matrix_args {
     BC_AT(const float) scales;
     BC_AT(const float) bias; /* or 0 */
     BC_AT(float) y;          /* f32 [n, y_stride] */
-    int y_stride;
-    int add;            /* 1: y +=, of planes and up to 32 tokens only */
+    BC_AT(const float)
+    before; /* where given, what y is added to, of planes and up to 32 tokens only. It may be y */
+    int y_stride;       /* of both */
     int rows, n_planes; /* n_planes 0: int8 codes [rows, cols] */
     int largest;        /* bc_gpu_largest of them */
 } bc_matrix_args;
@@ -142,7 +143,8 @@ typedef struct bc_linear_args {
     BC_AT(const int32_t) sum;
     int tiled; /* 1: planes lie as tiled.cuh says; kernels compiled for a card know it (bc_is_tiled) */
     int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, placed, negated where the */
-    /* top bit says so. Where y is added to, `places` says where its elements are; 0: row r at r. */
+    /* top bit says so. Otherwise `places` is where the elements are that y is added to, and, if it is y, where they stay; 0:
+     * row r at r. */
     BC_AT(const uint32_t) places;
     int warps;      /* one token, or few: warps that share a tile's columns, */
     int warp_steps; /* each so many steps, */

@@ -247,11 +247,13 @@ BC_DEVICE void bc_unit_write(const bc_linear_args &p, const bc_tokens &t, const 
         if (p.paired) *two_at = 0;
         if (row >= m.rows) continue;
         const uint32_t place = p.places ? p.places[row] : (uint32_t)row;
-        float *to = m.y + (int64_t)token * m.y_stride + (place & BC_PLACE);
-        const float before = m.add ? *to : 0.0f; // asked for together with the scales
+        const int64_t first = (int64_t)token * m.y_stride;
+        const float before = // asked for together with the scales
+            m.before ? m.before[first + (place & BC_PLACE)] : 0.0f;
+        float *to = m.y + first + (p.paired || m.before == m.y ? (int)(place & BC_PLACE) : row);
         const float y = bc_unit_value(m, t, row, token, one);
         if (!p.paired) {
-            *to = m.add ? before + y : y;
+            *to = m.before ? before + y : y;
             continue;
         }
         *to =
