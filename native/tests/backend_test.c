@@ -109,7 +109,7 @@ static void check_prepare(const struct place *p, int cols, int n, float size)
 
 static void check_operations(const struct place *p)
 {
-    static const int COLS[] = { 16, 24, 64, 100, 128, 192, 576, 1000, 2560 };
+    static const int COLS[] = { 16, 24, 64, 100, 128, 192, 256, 576, 1000, 1024, 2560 };
     static const int TOKENS[] = { 1, 2, 8, 9, 31, 33, 65, 130 };
     for (size_t i = 0; i < sizeof COLS / sizeof *COLS; i++) {
         check_prepare(p, COLS[i], 3, 1.0f);

@@ -124,11 +124,11 @@ typedef struct bc_matrix_args {
     BC_AT(const float) scales;
     BC_AT(const float) bias; /* or 0 */
     BC_AT(float) y;          /* f32 [n, y_stride] */
-    BC_AT(const float)
-    before; /* where given, what y is added to, of planes and up to 32 tokens only. It may be y */
-    int y_stride;       /* of both */
-    int rows, n_planes; /* n_planes 0: int8 codes [rows, cols] */
-    int largest;        /* bc_gpu_largest of them */
+    int y_stride;            /* of it and `before` */
+    int largest;             /* bc_gpu_largest of n_planes */
+    int rows, n_planes;      /* n_planes 0: int8 codes [rows, cols] */
+    /* what y is added to, of planes and up to 32 tokens only: y or another one like it; 0: nothing */
+    BC_AT(const float) before;
 } bc_matrix_args;
 
 /* Up to three matrices with the same input. `first` is where each begins among the groups (one token) or tiles of
@@ -142,9 +142,10 @@ typedef struct bc_linear_args {
     BC_AT(const float) scale;
     BC_AT(const int32_t) sum;
     int tiled; /* 1: planes lie as tiled.cuh says; kernels compiled for a card know it (bc_is_tiled) */
-    int paired; /* few tokens: 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, placed, negated where the */
-    /* top bit says so. Otherwise `places` is where the elements are that y is added to, and, if it is y, where they stay; 0:
-     * row r at r. */
+    /* Few tokens. 1: m[0] and m[1] are gate and up, and m[0].y gets silu(gate) * up, placed as `places` say, negated where the
+     * top bit is set */
+    int paired;
+    /* and of others, where the elements of `before` are, and if it is y, of y; 0: row r at r */
     BC_AT(const uint32_t) places;
     int warps;      /* one token, or few: warps that share a tile's columns, */
     int warp_steps; /* each so many steps, */
@@ -181,12 +182,12 @@ typedef struct bc_dense_args {
 /* ---- attention ---- */
 
 typedef struct bc_attend_args {
-    BC_AT(float)
-    q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it, */
+    BC_AT(float) q; /* f32 [n, q_stride], heads * head_dim in a row; the output replaces it */
     int q_stride;
-    BC_AT(float)
-    placed; /* or goes there, element r to out_places[r] (see bc_linear_args); 0, or one token in parts */
+    /* unless these are given, of one token: then element r goes to out_places[r] of `placed` (bc_gpu_home), negated where the
+     * top bit is set */
     BC_AT(const uint32_t) out_places;
+    BC_AT(float) placed;
     BC_AT(const float) k;
     BC_AT(const float) v; /* f32 [n, kv_heads * head_dim] */
     BC_AT(const float) cos;

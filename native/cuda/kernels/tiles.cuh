@@ -125,6 +125,7 @@ struct bc_team {
 };
 
 BC_DEVICE int bc_parts_of(const bc_linear_args &p) { return p.paired ? 2 : 1; }
+
 // ---- what is to be copied: step by step, plane by plane, part by part, unit by unit ----
 
 // This lane's first 16 bytes of a warp's share of a part of a unit; how many planes there are, and the bytes of half a one in

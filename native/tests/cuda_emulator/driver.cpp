@@ -192,6 +192,8 @@ CUresult loads(const char *image)
 }
 } // namespace
 
+int bc_emulated_capability() { return capability(); }
+
 #define BC_LOCK const std::lock_guard<std::recursive_mutex> lock(mutex)
 #define BC_NEED(expression)                                                                        \
     BC_LOCK;                                                                                       \

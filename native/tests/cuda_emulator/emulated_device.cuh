@@ -45,6 +45,7 @@ int bc_emulated_atomic_add(int *p, int v);
 void bc_emulated_atomic_max(int *p, int v);
 void bc_emulated_fence();
 void bc_emulated_wait_for_inputs();
+int bc_emulated_capability(); // 90: 9.0
 
 BC_DEVICE int bc_emulated_lane()
 {
@@ -256,14 +257,13 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
 }
-// As cards of 9.0 and newer do
 BC_DEVICE const float *bc_bring(float *shared, const float *global, int count, bc_arrival *arrival,
                                 BC_SITE)
 {
     if (arrival->barrier != 1)
         bc_emulated_wrong("floats are brought before bc_arrival_begin, or a second time", site);
     if (count % 4) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
-    if (count <= 4 * (int)blockDim.x) return global;
+    if (count <= 4 * (int)blockDim.x || bc_emulated_capability() < 90) return global;
     for (int i = 4 * (int)threadIdx.x; i < count; i += 4 * (int)blockDim.x)
         bc_put(shared + i, bc_load(global + i, site), site);
     bc_sync(site);
