@@ -168,7 +168,7 @@ template <> struct bc_fast_quad<true> {
 };
 
 // What a thread has of a tile of positions: a quarter of a key, and four elements of several values. Of up to four heads they
-// are asked for before they are wanted, keys if they are short; otherwise there are no registers for that.
+// are asked for before they are wanted, keys of up to 128 bytes; there are no registers for more.
 template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     typedef bc_fast_shared<D, INT8, GROUP> Shared;
     typedef typename bc_fast_quad<INT8>::bits bits;
@@ -220,6 +220,7 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
         if ((int)threadIdx.x / 4 != cached || cached == n) return;
 #pragma unroll
         for (int c = 0; c < CHUNKS; c++) key->w[c] = s->own[0][threadIdx.x % 4 + 4 * c];
+        if (!INT8) return;
         key->scale = s->own_scales[0];
         key->value_scale = s->own_scales[1];
     }

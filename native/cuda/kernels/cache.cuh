@@ -18,8 +18,7 @@ BC_DEVICE int64_t bc_cache_row(const bc_attend_args &p, const bc_gpu_place &plac
 // Four elements of a row, without its scale.
 BC_DEVICE void bc_cache_four(float v[4], uint32_t w) // of int8
 {
-    w ^=
-        0x80808080u; // byte + 128 as the low bits of 2^23 + it: conversions take several times as long
+    w ^= 0x80808080u; // byte + 128 as the low bits of 2^23 + it: conversions are slower
 #pragma unroll
     for (int i = 0; i < 4; i++)
         v[i] = bc_bits_to_float(bc_bytes(w, 0x4b000000u, 0x7440u + i)) - 8388736.0f;

@@ -83,8 +83,8 @@ struct bc_rounding {
         return usable ? bc_bits_to_float((uint32_t)top) / 127.0f
                       : (top ? bc_bits_to_float(0x7fc00000u) : 0.0f);
     }
-    // x / scale to the nearest integer, ties to even, in the last bits of 1.5 x 2^23 and it: conversions to integers take
-    // several times as long as additions. Of no use where nothing is.
+    // x / scale to the nearest integer, ties to even, in the last bits of 1.5 x 2^23 and it: conversions to integers are
+    // slower than additions. Of no use where nothing is.
     BC_DEVICE uint32_t near(float x) const
     {
         return bc_float_to_bits(x * up * inverse + 12582912.0f);
