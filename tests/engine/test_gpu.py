@@ -116,8 +116,8 @@ def test_token_by_token_is_as_all_at_once(card: engine.Engine, folders: Any, fam
     near(logits(model, tokens, n_batch=7), single)
 
 
-def one_by_one(model: engine.Model, tokens: np.ndarray) -> np.ndarray:
-    session = Session(model, n_ctx=64)
+def one_by_one(model: engine.Model, tokens: np.ndarray, kv: str = "f16") -> np.ndarray:
+    session = Session(model, n_ctx=64, kv=kv)
     answers = [session.forward([int(token)]) for token in tokens]
     assert all(answer is not None for answer in answers)
     return np.concatenate([answer for answer in answers if answer is not None])
@@ -317,7 +317,4 @@ def test_a_real_model_token_by_token(card: engine.Engine, kv: str) -> None:
     text = (files("bitconverter") / "resources" / "report" / "english.txt").read_bytes()
     model = placed(card, folder)
     tokens = np.frombuffer(text[:8], np.uint8).astype(np.int32) % model.info.vocab_size
-    session = Session(model, n_ctx=64, kv=kv)
-    alone = [session.forward(tokens[i : i + 1], all_positions=True) for i in range(len(tokens))]
-    assert all(one is not None for one in alone)
-    near(np.concatenate([one for one in alone if one is not None]), on_processor(folder, tokens, kv), REAL)
+    near(one_by_one(model, tokens, kv), on_processor(folder, tokens, kv), REAL)
