@@ -278,7 +278,8 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     bc_launch launch, apart;
     const form one = one_token_form(s->device);
     if (!plan_few(s, &alone, &apart) ||
-        !plan_form(s, &one, &args.linear, args.source.width * (int)sizeof(float), &launch))
+        !plan_form(s, &one, &args.linear, args.source.width * (int)sizeof(float) + args.linear.cols,
+                   &launch))
         return BC_OK;
     const int threads = (int)launch.threads;
     if (threads * 4 < least_of((int)apart.threads, BC_GPU_ONE_THREADS) * 3 ||

@@ -251,7 +251,7 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_back_unrotate(const bc_unrotate_args p)
         if (i < p.width) bc_put_slots(x, i, v);
     }
     bc_sync();
-    bc_hadamard_block(x, p.width, p.block);
+    bc_hadamard_block(x, p.width, p.block, nullptr);
     const float divisor = p.block > 1 ? 1.0f / sqrtf((float)p.block) : 1.0f;
     for (int i = threadIdx.x; i < p.cols; i += blockDim.x) {
         const uint32_t place = p.places ? p.places[i] : (uint32_t)i;

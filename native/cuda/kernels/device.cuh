@@ -235,47 +235,6 @@ BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global)
     *(uint32_t *)shared = *(const uint32_t *)global;
 #endif
 }
-// Where all threads of a block find `count` floats, a multiple of 4, that each reads a part of, once: in shared memory, where a
-// unit of its own can bring them (9.0 and newer), if they are more than four for each thread. Then they do not wait behind the
-// copies above. Else where they are. Threads have met since bc_arrival_begin.
-struct bc_arrival {
-    uint64_t barrier;
-};
-BC_DEVICE void bc_arrival_begin(bc_arrival *arrival)
-{
-#if __CUDA_ARCH__ >= 900
-    if (threadIdx.x) return;
-    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
-    asm volatile("mbarrier.init.shared.b64 [%0], 1; fence.mbarrier_init.release.cluster;" ::"r"(at)
-                 : "memory");
-#endif
-}
-BC_DEVICE const float *bc_bring(float *shared, const float *global, int count, bc_arrival *arrival)
-{
-#if __CUDA_ARCH__ >= 900
-    if (count <= 4 * (int)blockDim.x) return global;
-    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
-    if (threadIdx.x == 0) {
-        const uint32_t to = (uint32_t)__cvta_generic_to_shared(shared), bytes = 4 * count;
-        asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes)
-                     : "memory");
-        asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
-                     "[%0], [%1], %2, [%3];" ::"r"(to),
-                     "l"(global), "r"(bytes), "r"(at)
-                     : "memory");
-    }
-    uint32_t there = 0;
-    while (!there)
-        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], 0; "
-                     "selp.u32 %0, 1, 0, p;}"
-                     : "=r"(there)
-                     : "r"(at)
-                     : "memory");
-    return shared;
-#else
-    return global;
-#endif
-}
 BC_DEVICE void bc_copy_group()
 {
 #if __CUDA_ARCH__ >= 800

@@ -118,16 +118,27 @@ template <int PLANES> BC_DEVICE void bc_gemv_planes(const bc_linear_args &p)
 BC_KERNEL BC_BOUNDS(256, 4) bc_gemv_planes_2(const bc_linear_args p) { bc_gemv_planes<2>(p); }
 BC_KERNEL BC_BOUNDS(256, 3) bc_gemv_planes_4(const bc_linear_args p) { bc_gemv_planes<4>(p); }
 
+// Row `item` of all matrices' int8 codes
+BC_DEVICE const uint8_t *bc_gemv_row(const bc_linear_args &p, int item)
+{
+    const int which = bc_matrix_of(p, item);
+    return p.m[which].data + (int64_t)(item - p.first[which]) * p.cols;
+}
+
 // int8 codes: one warp per row
 BC_KERNEL BC_BOUNDS(256, 4) bc_gemv_int8(const bc_linear_args p)
 {
     const int lane = threadIdx.x % 32, warps = blockDim.x / 32, all = p.first[3];
+    const int first = blockIdx.x * warps + threadIdx.x / 32;
     bc_let_next_begin();
+    for (int c = lane * 32; first < all && c < p.cols; c += 32 * 32)
+        bc_prefetch(bc_gemv_row(p, first) +
+                    c); // on its way while the inputs are made; sectors of 32 bytes
     bc_wait_for_inputs();
-    for (int item = blockIdx.x * warps + threadIdx.x / 32; item < all; item += gridDim.x * warps) {
+    for (int item = first; item < all; item += gridDim.x * warps) {
         const int which = bc_matrix_of(p, item), row = item - p.first[which];
         const bc_matrix_args &m = p.m[which];
-        const uint8_t *w = m.data + (int64_t)row * p.cols;
+        const uint8_t *w = bc_gemv_row(p, item);
         int sum = 0;
 #pragma unroll 4
         for (int c = lane * 16; c < p.cols; c += 512) {

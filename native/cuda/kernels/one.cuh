@@ -29,8 +29,6 @@ template <bool BITS> struct bc_one_sums;
 
 // [0] and [1] of the first plane and the token's bits 2 t and 2 t + 1, [2] and [3] of the second
 template <> struct bc_one_sums<true> : bc_row_sums<4> {
-    static const bc_token_form TOKEN = BC_TOKEN_BITS;
-
     // This lane's part of the token, of the first step
     BC_DEVICE static int token_at() { return threadIdx.x % 32 * 4; }
     // Without a pair there is only the second plane.
@@ -59,8 +57,6 @@ template <> struct bc_one_sums<true> : bc_row_sums<4> {
 
 // [0] of the first plane and this lane's columns, [1] of the second
 template <> struct bc_one_sums<false> : bc_row_sums<2> {
-    static const bc_token_form TOKEN = BC_TOKEN_BYTES;
-
     BC_DEVICE static int token_at() { return threadIdx.x % 4 * BC_UNIT_HALF; }
     BC_DEVICE void add(int plane, const bc_unit &unit, const bc_words4 b[2])
     {
@@ -90,13 +86,14 @@ struct bc_one_row {
 };
 
 // A warp goes through its columns two planes by two. Shared memory, in this order: each lane's ring, BC_GPU_ONE_STAGES x 2 x
-// 32 bytes; i32 [2][teams][parts][BC_TEAM_ROWS] sums; the vector, f32 [width], where the token's bytes are afterwards.
+// 32 bytes; i32 [2][teams][parts][BC_TEAM_ROWS] sums; the vector, f32 [width]; the token's bytes, [cols].
 template <bool BITS> struct bc_one_product {
     typedef bc_one_sums<BITS> sums;
     const bc_linear_args &p;
     const bc_team team;
     uint8_t *ring; // this lane's first 16 bytes of its warp's first operand
     int *totals;
+    float *vector;
     int8_t *token;
     int stage, multiplied; // where the next step's bytes are, and those of the last, which are free
     bc_copy_cursor<2> ahead;
@@ -105,7 +102,8 @@ template <bool BITS> struct bc_one_product {
     uint32_t place;      // of what this thread's first row of it is added to
     int planes, largest; // and bc_gpu_largest of them
 
-    BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows)
+    BC_DEVICE bc_one_product(const bc_linear_args &args, uint8_t *shared, bc_one_row *all_rows,
+                             int width)
         : p(args), team(args)
     {
         const int all = BC_GPU_ONE_STAGES * BC_ONE_STAGE;
@@ -113,7 +111,8 @@ template <bool BITS> struct bc_one_product {
         multiplied = all - BC_ONE_STAGE;
         ring = shared + (int)threadIdx.x / 32 * all + threadIdx.x % 32 * 16;
         totals = (int *)(shared + blockDim.x / 32 * all);
-        token = (int8_t *)(totals + 2 * total_ints() * p.teams);
+        vector = (float *)(totals + 2 * total_ints() * p.teams);
+        token = (int8_t *)(vector + width);
         rows = all_rows + team.team * BC_TEAM_ROWS;
         y = nullptr;
         planes = largest = 0;
@@ -260,19 +259,18 @@ template <bool BITS> struct bc_one_product {
 };
 
 // Every block prepares the vector for itself, while its first weights are on their way: nothing waits for the end of a kernel
-// with a single block.
+// with a single block. The norm is asked for before them, or it comes behind them.
 template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *shared)
 {
     BC_SHARED bc_prepare_room room;
     BC_SHARED bc_one_row rows[BC_GPU_ONE_TEAMS * BC_TEAM_ROWS];
-    bc_one_product<BITS> product(p.linear, shared, rows);
-    product.fill_ring();
     const bc_sixteen norm = bc_only_begin(p.source, &room);
+    bc_one_product<BITS> product(p.linear, shared, rows, p.source.width);
+    product.fill_ring();
     bc_sync();
     bc_let_next_begin();
     bc_wait_for_inputs();
-    bc_prepare_only<bc_one_sums<BITS>::TOKEN>(p.source, (float *)product.token, product.token,
-                                              p.linear.cols, &room, norm);
+    bc_prepare_only<BITS>(p.source, product.vector, product.token, p.linear.cols, &room, norm);
     bc_sync();
     product.run({ &room.scale, &room.sum });
 }

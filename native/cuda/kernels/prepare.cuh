@@ -117,11 +117,19 @@ template <int COUNT> BC_DEVICE int bc_top_of(const float *v, int top)
     return top;
 }
 
-// Stages 2^SHIFT, 2^(SHIFT+1), .. of all elements, COUNT elements apart by 2^SHIFT at a time. The largest of what this thread
-// has, where these are the last stages, else 0.
-template <int COUNT, int SHIFT> BC_DEVICE int bc_hadamard_pass(float *x, int n, int block)
+// The block's largest |x| so far: each warp's by one atomic.
+BC_DEVICE void bc_note_top(int top, int *block_top)
 {
-    const bool last = COUNT << SHIFT == block;
+    top = bc_warp_max(top);
+    if (threadIdx.x % 32 == 0) bc_atomic_max(block_top, top);
+}
+
+// Stages 2^SHIFT, 2^(SHIFT+1), .. of all elements, COUNT elements apart by 2^SHIFT at a time; whole warps. Where these are the
+// last stages, *block_top is the largest afterwards, unless 0: nobody asks for it.
+template <int COUNT, int SHIFT>
+BC_DEVICE void bc_hadamard_pass(float *x, int n, int block, int *block_top)
+{
+    const bool last = block_top && COUNT << SHIFT == block;
     int top = 0;
 #pragma unroll 1
     for (int item = threadIdx.x; item < n / COUNT; item += blockDim.x) {
@@ -135,27 +143,28 @@ template <int COUNT, int SHIFT> BC_DEVICE int bc_hadamard_pass(float *x, int n, 
         for (int i = 0; i < COUNT; i++) x[at ^ bc_gpu_slot(i << SHIFT)] = v[i];
         if (last) top = bc_top_of<COUNT>(v, top);
     }
+    if (last) bc_note_top(top, block_top);
     bc_sync();
-    return top;
 }
 
-template <int SHIFT> BC_DEVICE int bc_hadamard_rest(float *x, int n, int block)
+template <int SHIFT> BC_DEVICE void bc_hadamard_rest(float *x, int n, int block, int *block_top)
 {
-    if (8 << SHIFT <= block) return bc_hadamard_pass<8, SHIFT>(x, n, block);
-    if (4 << SHIFT <= block) return bc_hadamard_pass<4, SHIFT>(x, n, block);
-    if (2 << SHIFT <= block) return bc_hadamard_pass<2, SHIFT>(x, n, block);
-    return 0;
+    if (8 << SHIFT <= block)
+        bc_hadamard_pass<8, SHIFT>(x, n, block, block_top);
+    else if (4 << SHIFT <= block)
+        bc_hadamard_pass<4, SHIFT>(x, n, block, block_top);
+    else if (2 << SHIFT <= block)
+        bc_hadamard_pass<2, SHIFT>(x, n, block, block_top);
 }
 
-// The stages behind those of a thread's sixteen; block at most 32,768. The largest of what this thread had last, or 0 where
-// there are no such stages.
-BC_DEVICE int bc_hadamard_block(float *x, int n, int block)
+// The stages behind those of a thread's sixteen, if there are any; block at most 32,768. Threads have met, and do so again.
+BC_DEVICE void bc_hadamard_block(float *x, int n, int block, int *block_top)
 {
-    if (block < 256) return bc_hadamard_rest<4>(x, n, block);
-    int top = bc_hadamard_pass<16, 4>(x, n, block);
-    if (block < 4096) return block == 256 ? top : bc_hadamard_rest<8>(x, n, block);
-    top = bc_hadamard_pass<16, 8>(x, n, block);
-    return block == 4096 ? top : bc_hadamard_rest<12>(x, n, block);
+    if (block < 256) return bc_hadamard_rest<4>(x, n, block, block_top);
+    bc_hadamard_pass<16, 4>(x, n, block, block_top);
+    if (block < 4096) return bc_hadamard_rest<8>(x, n, block, block_top);
+    bc_hadamard_pass<16, 8>(x, n, block, block_top);
+    bc_hadamard_rest<12>(x, n, block, block_top);
 }
 
 // ---- the steps of bc_prepare_vector ----
@@ -163,7 +172,6 @@ BC_DEVICE int bc_hadamard_block(float *x, int n, int block)
 // A vector on its way. Shared memory: x f32 [width] (or, where that is too much for the card, global memory), and a room.
 struct bc_prepare_room {
     double sums[32];
-    bc_arrival arrival;
     int top, sum; // 0 at first
     float scale;
 };
@@ -215,11 +223,10 @@ template <int SOURCE> BC_DEVICE bc_four bc_take_four(const bc_prepare_args &p, i
     return v;
 }
 
-// 1 / the root of a vector's mean square, from each thread's share of the squares. Threads meet.
-BC_DEVICE float bc_inverse_rms(const bc_prepare_args &p, double squares, bc_prepare_room *room)
+// 1 / the root of a vector's mean square
+BC_DEVICE float bc_inverse_rms(const bc_prepare_args &p, double squares)
 {
-    const double sum = bc_block_sum_once(squares, room->sums);
-    return 1.0f / sqrtf((float)(sum * p.inverse_cols) + p.eps);
+    return 1.0f / sqrtf((float)(squares * p.inverse_cols) + p.eps);
 }
 BC_DEVICE void bc_add_squares(bc_wide_sum *squares, const bc_four &v)
 {
@@ -259,7 +266,7 @@ BC_DEVICE void bc_take_vector(const bc_prepare_args &p, int64_t row, float *x,
     if (p.order && BC_SHARE * (int)threadIdx.x < p.width)
         bc_load_order(p, BC_SHARE * threadIdx.x, c.order); // come while the sum is made
     if (!p.norm) return;
-    const float inverse_rms = bc_inverse_rms(p, bc_squares(squares), room);
+    const float inverse_rms = bc_inverse_rms(p, bc_block_sum_once(bc_squares(squares), room->sums));
 #pragma unroll 1
     for (int i = mine; i < p.width; i += blockDim.x * 4) {
         float *at = x + bc_gpu_slot(i);
@@ -285,10 +292,11 @@ BC_DEVICE void bc_flip(bc_sixteen *v, const bc_words4 order[BC_SHARE / 4])
     for (int k = 0; k < BC_SHARE; k++) v->v[k] = bc_flipped(v->v[k], order[k / 4].w[k % 4]);
 }
 
-// x in the order and with the signs of the rotation, and its first stages. TURNS: sixteen elements that a thread has, at most,
-// where they move. The largest of what this thread has, where there are no further stages, else 0.
+// x in the order and with the signs of the rotation, and its first stages; *block_top where these are all. TURNS: sixteen
+// elements that a thread has, at most, where they move.
 template <int TURNS>
-BC_DEVICE int bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c)
+BC_DEVICE void bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_constants &c,
+                               int *block_top)
 {
     const bool last = p.block <= BC_SHARE;
     int top = 0;
@@ -300,8 +308,9 @@ BC_DEVICE int bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_con
             bc_put_slots(x, i, v);
             if (last) top = bc_top_of<BC_SHARE>(v.v, top);
         }
+        if (last) bc_note_top(top, block_top);
         bc_sync();
-        return top;
+        return;
     }
     bc_sixteen v[TURNS];
 #pragma unroll
@@ -320,14 +329,13 @@ BC_DEVICE int bc_order_vector(const bc_prepare_args &p, float *x, bc_prepare_con
         const int i = (turn * (int)blockDim.x + (int)threadIdx.x) * BC_SHARE;
         if (i < p.width) bc_put_slots(x, i, v[turn]);
     }
+    if (last) bc_note_top(top, block_top);
     bc_sync();
-    return top;
 }
 
-// How a rounded vector lies: bytes where there is room for them, bytes where x lies, or there too the bits of one.cuh: word
-// 4 n + t of each 128 elements has bit n of those of unit t, in the order of its columns (tiled.cuh, trits.cuh).
-enum bc_token_form { BC_TOKEN_APART, BC_TOKEN_BYTES, BC_TOKEN_BITS };
-
+// A rounded vector lies as bytes, or as the bits of one.cuh: word 4 n + t of each 128 elements has bit n of those of unit t, in
+// the order of its columns (tiled.cuh, trits.cuh).
+//
 // Each lane has four neighbouring elements, a byte each. Lane n of a unit's eight, which are four beside each other and the
 // four 16 further on, gets bit n of all of the unit's: lane j's as bits j of its bytes. Three times, of two lanes one keeps its
 // own even bits, pairs or halves of bytes, and takes the other's for the odd ones, and the other one likewise.
@@ -372,47 +380,31 @@ BC_DEVICE uint32_t bc_round_four(const bc_rounding &rounding, const float *x, in
     return packed;
 }
 
-// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end; `top` is the largest of what this thread has
-// seen of x. Where out is where x lies, two turns' 4 bytes for each element are read before their 1 is written: behind these
-// first eight floats a thread, everything lies on what has been read already, up to 32 elements a thread. The room's scale and
-// sum are right once all threads have met.
-template <bc_token_form FORM>
-BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int top, int8_t *out,
-                               int stride, bc_prepare_room *room)
+// out i8 [stride] = round(127 x / max|x|) of x times its divisor, 0 behind its end. All threads have met since x and the room's
+// top were complete; its scale and sum are, once they meet again.
+template <bool BITS>
+BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t *out, int stride,
+                               bc_prepare_room *room)
 {
-    const float divisor = p.divisor;
     const int turn = 4 * (int)blockDim.x;
     const bc_transposer transposer;
     const int mine = 4 * (int)threadIdx.x, place = mine % 128; // of its 128 elements
-    uint32_t *to = (uint32_t *)out + mine / 4;                 // its first word; of bits:
-    if (FORM == BC_TOKEN_BITS)
-        to += place / 64 * 16 + place / 4 % 4 * 4 + place / 16 % 4 - place / 4;
-    top = bc_warp_max(top);
-    if (threadIdx.x % 32 == 0) bc_atomic_max(&room->top, top);
-    bc_sync();
     // a product's rounding keeps the order: the largest product is that of the largest element
-    const float largest = bc_bits_to_float((uint32_t)room->top) * divisor;
+    const float largest = bc_bits_to_float((uint32_t)room->top) * p.divisor;
     const bc_rounding rounding = bc_rounding_of((int)(bc_float_to_bits(largest) & 0x7fffffffu));
+    uint32_t *to = (uint32_t *)(out + mine);
+    if (BITS) to += place / 64 * 16 + place / 4 % 4 * 4 + place / 16 % 4 - place / 4;
     int sum = 0;
-#pragma unroll 1
-    for (int base = 0; base < stride; base += 2 * turn) {
-        uint32_t packed[2];
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            const int i = base + k * turn + mine;
-            packed[k] = i < p.width ? bc_round_four(rounding, x, i, divisor, &sum) : 0;
-        }
-        if (FORM != BC_TOKEN_APART && (base == 0 || stride > 8 * turn)) bc_sync();
-#pragma unroll
-        for (int k = 0; k < 2; k++) {
-            const int from = base + k * turn; // a multiple of 128, and so is stride: whole warps
-            if (from + mine < stride)
-                to[from / 4] = FORM == BC_TOKEN_BITS ? transposer.of(packed[k]) : packed[k];
-        }
+#pragma unroll 2
+    for (int i = mine; i < stride;
+         i += turn) { // whole warps: they, and stride, are multiples of 128
+        const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, p.divisor, &sum) : 0;
+        *to = BITS ? transposer.of(packed) : packed;
+        to += turn / 4;
     }
     sum = bc_warp_sum(sum);
     if (threadIdx.x % 32 == 0) bc_atomic_add(&room->sum, sum);
-    if (threadIdx.x == 0) room->scale = rounding.scale();
+    if (threadIdx.x == blockDim.x - 1) room->scale = rounding.scale(); // its warp has least to do
 }
 
 // All of it for the token whose elements begin at `row`; whole warps. bc_prepare_begin, and the inputs, come before.
@@ -423,9 +415,9 @@ BC_DEVICE void bc_prepare_vector(const bc_prepare_args &p, int64_t row, float *x
     bc_take_vector<SOURCE>(p, row, x, room, c);
     if (!out) return;
     bc_sync();
-    const int first = bc_order_vector<TURNS>(p, x, c),
-              rest = bc_hadamard_block(x, p.width, p.block);
-    bc_round_vector<BC_TOKEN_APART>(p, x, first > rest ? first : rest, out, stride, room);
+    bc_order_vector<TURNS>(p, x, c, &room->top);
+    bc_hadamard_block(x, p.width, p.block, &room->top);
+    bc_round_vector<false>(p, x, out, stride, room);
 }
 
 // ---- the only token's vector, which is placed: every thread takes its sixteen elements where they lie ----
@@ -435,47 +427,54 @@ BC_DEVICE bc_sixteen bc_only_begin(const bc_prepare_args &p, bc_prepare_room *ro
 {
     const int mine = BC_SHARE * (int)threadIdx.x;
     if (threadIdx.x == 0) room->top = room->sum = 0;
-    bc_arrival_begin(&room->arrival);
     bc_sixteen norm = {};
     if (p.norm && mine < p.width) norm = bc_load_placed(p.norm, mine, p.cols);
     return norm;
 }
 
+// Threads meet; those that have elements go on.
 BC_DEVICE void bc_norm_sixteen(const bc_prepare_args &p, const bc_sixteen &norm,
                                bc_prepare_room *room, bc_sixteen *v)
 {
-    bc_wide_sum even = bc_no_squares(), odd = bc_no_squares(); // neither waits for the other
+    const int warps = (p.width + BC_HOME - 1) / BC_HOME; // that have any: 16 at most
+    const bool some = (int)threadIdx.x / 32 < warps;
+    if (some) {
+        bc_wide_sum even = bc_no_squares(), odd = bc_no_squares(); // neither waits for the other
 #pragma unroll
-    for (int k = 0; k < BC_SHARE; k += 2) {
-        bc_add_square(&even, v->v[k]);
-        bc_add_square(&odd, v->v[k + 1]);
+        for (int k = 0; k < BC_SHARE; k += 2) {
+            bc_add_square(&even, v->v[k]);
+            bc_add_square(&odd, v->v[k + 1]);
+        }
+        const double sum = bc_warp_sum(bc_squares(even) + bc_squares(odd));
+        if (threadIdx.x % 32 == 0) room->sums[threadIdx.x / 32] = sum;
     }
-    const float inverse_rms = bc_inverse_rms(p, bc_squares(even) + bc_squares(odd), room);
+    bc_sync();
+    if (!some) return;
+    const float inverse_rms = bc_inverse_rms(p, bc_sum_of_warps(room->sums, warps));
 #pragma unroll
     for (int k = 0; k < BC_SHARE; k++) v->v[k] = v->v[k] * inverse_rms * norm.v[k];
 }
 
-// x: f32 [width] of shared memory, where `out` lies afterwards. Threads have met since bc_only_begin.
-template <bc_token_form FORM>
+// x: f32 [width] of shared memory
+template <bool BITS>
 BC_DEVICE void bc_prepare_only(const bc_prepare_args &p, float *x, int8_t *out, int stride,
                                bc_prepare_room *room, const bc_sixteen &norm)
 {
-    const float *from = bc_bring(x, p.x, p.width, &room->arrival);
     int top = 0;
 #pragma unroll 1
     for (int base = 0; base < p.width; base += BC_SHARE * blockDim.x) { // whole warps
         const int i = base + BC_SHARE * (int)threadIdx.x;
         bc_sixteen v = {};
-        if (i < p.width) v = bc_load_placed(from, i, p.cols);
+        if (i < p.width) v = bc_load_placed(p.x, i, p.cols);
         if (p.norm) bc_norm_sixteen(p, norm, room, &v);
         bc_butterflies<BC_SHARE>(v.v, p.block);
         if (p.block <= BC_SHARE) top = bc_top_of<BC_SHARE>(v.v, top);
-        bc_sync_warp(); // where `from` is x, a warp's elements lie among their slots
         if (i < p.width) bc_put_slots(x, i, v);
     }
+    if (p.block <= BC_SHARE) bc_note_top(top, &room->top);
     bc_sync();
-    const int rest = bc_hadamard_block(x, p.width, p.block);
-    bc_round_vector<FORM>(p, x, top > rest ? top : rest, out, stride, room);
+    bc_hadamard_block(x, p.width, p.block, &room->top);
+    bc_round_vector<BITS>(p, x, out, stride, room);
 }
 
 // ---- the kernel: one block per token ----

@@ -56,6 +56,17 @@ template <typename T> BC_DEVICE T bc_block_sum(T v, T *room)
     return bc_warp_sum(lane < warps ? room[lane] : (T)0);
 }
 
+// What `warps` warps have left in a room, 32 at most.
+BC_DEVICE double bc_sum_of_warps(const double *room, int warps)
+{
+    int lanes = 32;
+    while (lanes >= 2 * warps) lanes /= 2;
+    const int own = threadIdx.x % 32 & (lanes - 1);
+    double v = own < warps ? room[own] : 0.0;
+    for (int mask = lanes / 2; mask; mask /= 2) v += bc_shuffle_xor(v, mask);
+    return v;
+}
+
 // The same where nobody has used the room before: threads meet once.
 BC_DEVICE double bc_block_sum_once(double v, double *room)
 {
@@ -64,10 +75,7 @@ BC_DEVICE double bc_block_sum_once(double v, double *room)
     if (warps == 1) return v;
     if (lane == 0) room[threadIdx.x / 32] = v;
     bc_sync();
-    const int half = warps > 16 ? 16 : 8, own = lane & (2 * half - 1);
-    v = own < warps ? room[own] : 0.0;
-    for (int mask = half; mask; mask /= 2) v += bc_shuffle_xor(v, mask);
-    return v;
+    return bc_sum_of_warps(room, warps);
 }
 
 // What quantize_i8 of kernels_scalar.c makes of a vector's largest |x|, given as its bits: these order like the numbers,

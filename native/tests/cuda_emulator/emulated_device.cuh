@@ -191,14 +191,6 @@ BC_DEVICE float bc_bits_to_float(uint32_t bits)
     memcpy(&f, &bits, sizeof f);
     return f;
 }
-struct bc_arrival {
-    uint64_t barrier;
-};
-// Memory is filled anew before each block: what is not 1 was not begun, or used already.
-BC_DEVICE void bc_arrival_begin(bc_arrival *arrival)
-{
-    if (threadIdx.x == 0) arrival->barrier = 1;
-}
 BC_DEVICE uint32_t bc_float_to_bits(float f)
 {
     uint32_t bits;
@@ -256,19 +248,6 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
 {
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
-}
-BC_DEVICE const float *bc_bring(float *shared, const float *global, int count, bc_arrival *arrival,
-                                BC_SITE)
-{
-    if (arrival->barrier != 1)
-        bc_emulated_wrong("floats are brought before bc_arrival_begin, or a second time", site);
-    if (count % 4) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
-    if (count <= 4 * (int)blockDim.x || bc_emulated_capability() < 90) return global;
-    for (int i = 4 * (int)threadIdx.x; i < count; i += 4 * (int)blockDim.x)
-        bc_put(shared + i, bc_load(global + i, site), site);
-    bc_sync(site);
-    if (threadIdx.x == 0) arrival->barrier = 0;
-    return shared;
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
