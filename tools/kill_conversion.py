@@ -5,51 +5,53 @@ Usage: python tools/kill_conversion.py [--kills 100] [--seed 0] [--source MODEL]
 Three conversions (fast; diag; full with 3.25 bits on average and a polish; each with its quality report) of one model
 run without a break: of --source, or of a tiny model made by the program. Then each in turn is killed (SIGKILL,
 TerminateProcess on Windows), whatever it does, and started again until it comes to its end: all files must be those of
-the one without a break, and no work folder may be left. Before that, OUT must be whole or not there. A life lasts as
-long as a number drawn by the seed says, an exponential one whose mean is a sixth of the conversion's own processor
-time; every fourth is counted from the start of its process, the others from their first step.
+the one without a break, and no work folder may be left. Before that, OUT must be whole or not there.
+
+The moments are drawn by the seed and counted in what the conversion has done, so that they are the same at any pace of
+the machine (tools/killing.py). A life has an exponential number of results, on average a sixth of those of a conversion
+without a break, and ends in the work behind them; of every four lives one ends behind one of the files touched there,
+and another at its start, behind one of the files touched before the first result.
 
 One line is printed for each kill, then a table and a line that begins with PASSED or FAILED. Ends with 0 or 1.
 """
 
 import hashlib
+import itertools
 import shutil
 import sys
 import tempfile
 import time
 from collections import Counter
 from dataclasses import replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 
 import killing
 import numpy as np
-from killing import Told, begin, live, to_its_end, verdict
+from killing import FILE, NEVER, Moment, Teller, Told, begin, files_of_start, live, to_its_end, verdict
 
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Event, Failed, Progress, run_job
+from bitconverter.jobs.job import Cancel, Context, Event, Progress, run_job
 from bitconverter.jobs.self_test_model import write_model
 
-LIVES = 6  # that a conversion's own time is enough for, on average
+LIVES = 6  # that a conversion's own results are enough for, on average
 
 
-def convert(job: ConvertJob, out: Connection) -> None:
-    """Tells (word, what it is at or its error, processor seconds of this process)."""
-    begun = time.process_time()
+def convert(job: ConvertJob, teller: Teller) -> None:
+    """Tells (word, what it is at or its error, processor seconds of this process). Places are results of this life."""
+    Context.PROGRESS_INTERVAL = 0.0  # every result is told of
+    results = itertools.count()
 
     def tell(event: Event) -> None:
         if isinstance(event, Progress):
-            out.send(("step", event.item, time.process_time() - begun))
+            teller.result("step", event.item, next(results))
 
-    last = run_job(job, tell, Cancel())
-    used = time.process_time() - begun
-    out.send(("failed", str(last.error), used) if isinstance(last, Failed) else ("end", 0, used))
+    teller.end(run_job(job, tell, Cancel()))
 
 
-def make_source(folder: Path, out: Connection) -> None:
+def make_source(folder: Path, teller: Teller) -> None:
     write_model(folder)
-    out.send(("end", 0, 0.0))
+    teller.say("end", 0)
 
 
 def stage(told: list[Told]) -> str:
@@ -81,23 +83,32 @@ class Tried:
     def __init__(self, name: str, job: ConvertJob) -> None:
         self.name, self.job = name, job
         told = to_its_end(live(convert, job))
-        self.seconds = told[-1][2] - told[0][2]  # without the time until its first step
+        words = [word for word, _, _ in told]
+        self.results = words.count("step")
+        self.starting = files_of_start(told)
+        self.between = (words.count(FILE) - self.starting) / self.results  # files, on average
         self.expected = digests(Path(job.out))
         self.kills: Counter[str] = Counter()
         self.ended = 0
         self.problems: list[str] = []
-        print(f"without a break, {name}: {self.seconds:.1f} s", flush=True)
+        begun = next(used for word, _, used in told if word == "step")
+        print(f"without a break, {name}: {told[-1][2] - begun:.1f} s", flush=True)
+
+    def moment(self, random: np.random.Generator, kills: int) -> Moment:
+        """Of the next kill, after so many others."""
+        place, share = int(random.exponential(self.results / LIVES)), float(random.uniform())
+        if kills % 4 == 3:
+            return Moment(None, int(random.integers(self.starting + 1)), share)
+        files = 1 + int(random.uniform(0, 2 * self.between)) if kills % 4 == 1 else 0
+        return Moment(place, files, share)
 
     def kill_until_it_ends(self, random: np.random.Generator, most: int) -> None:
         """`most` kills at most; then it comes to its end without another."""
         job = replace(self.job, out=f"{self.job.out} killed {self.ended}")
         out, work, kills = Path(job.out), job.work_dir, 0
         while not out.exists() or work.exists():
-            if kills < most:
-                patience, at_work = float(random.exponential(self.seconds / LIVES)), kills % 4 != 3
-                told = live(convert, job, patience=patience, at_work=at_work)
-            else:
-                patience, told = 0.0, live(convert, job)
+            moment = self.moment(random, kills) if kills < most else NEVER
+            told = live(convert, job, moment=moment)
             if told and told[-1][0] == "failed":
                 self.problems.append(f"{self.name} failed: {told[-1][1]}")
                 return
@@ -105,9 +116,7 @@ class Tried:
                 break
             kills += 1
             self.kills[stage(told)] += 1
-            print(
-                f"kill {self.kills.total()}, {self.name}: after {patience:.2f} s, {stage(told)}", flush=True
-            )
+            print(f"kill {self.kills.total()}, {self.name}: {moment}, {stage(told)}", flush=True)
             if out.exists() and digests(out) != self.expected:
                 self.problems.append(f"{self.name}: half a folder is in its place")
         self.ended += 1

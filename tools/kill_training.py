@@ -6,16 +6,19 @@ Usage: python tools/kill_training.py [--kills 100] [--seed 0] [--steps 20000] [-
 A small model with a sentence of its own is made and converted by the engine; its first layer stands in it many times,
 so that what is computed before the first step (what comes into the last layer, for every window of the lesson) takes a
 good part of the time. One training runs without a break; the same one is killed (SIGKILL, TerminateProcess on Windows)
-at moments drawn by the seed, whatever it does then, and started again: every fourth time counted from the start of its
-process, else from where it first gets on, before the first step or behind it. Where processes can be forked, they are
-forked off this one, which has loaded the program: what is killed is the training, not the loading.
+and started again. Where processes can be forked, they are forked off this one, which has loaded the program: what is
+killed is the training, not the loading.
 
-All times are processor time of the training's process, so that a machine that does other things too, or sleeps, changes
-nothing. The moments are drawn so that all kills fall into the time that the training took without a break. A state is
-saved so many seconds after the last one as a training lives on average, which stands for the program's own 20 s; the
-promise of at most 60 s is checked in this scale: nothing may be redone that took longer than 3 times that and the
-longest step. Redone is what lies between the state that is gone on from and the last step told of; before the first
-step the parts of the lesson are what is told of.
+The moments are drawn by the seed and counted in what the training has done, so that they are the same on a machine that
+does other things too, or sleeps (tools/killing.py). A third of the kills is before the first step, spread over the
+parts of the lesson, the others over the steps. Of four kills, two are inside of the work behind such a place; one is
+while a state is saved there, behind one of the files that this touches; and one is at the start of its process, before
+it gets on.
+
+A state is saved after 0.8 times the processor time that lies between two kills without a break, by the clock of the
+training's process; that stands for the program's own 20 s. The promise of at most 60 s is checked in this scale:
+nothing may be redone that took longer than 3 times that and the longest step. Redone is what lies between the state
+that is gone on from and the last step told of; before the first step the parts of the lesson are what is told of.
 
 After every `--damage-every`th kill the newest checkpoint is damaged (cut, a bit turned, DONE removed, emptied, in
 turn), and before the first step what was kept last (cut, a bit turned, a bit turned in its journal, emptied, in turn).
@@ -31,24 +34,25 @@ import sys
 import tempfile
 import time
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from pathlib import Path
 from types import SimpleNamespace
 
 import killing
 import numpy as np
-from killing import WORK, Told, begin, live, to_its_end, verdict
+from killing import FILE, WORK, Moment, Teller, Told, begin, files_of_start, live, to_its_end, verdict
 
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
 from bitconverter.jobs import train_prefix, train_state, train_work
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Note, Progress, run_job
+from bitconverter.jobs.job import Cancel, Context, Event, Metric, Note, Progress, run_job
 from bitconverter.jobs.self_test_model import HIDDEN, write_model
 from bitconverter.jobs.train import TrainJob
 
 PROMISED, OWN_SAVE = 60.0, 20.0  # seconds
-ROOM = 0.8  # of the time without a break: all kills fall into it
+SAVED = 0.8  # of the time between two kills: after so much a state is saved
+BEFORE = 1 / 3  # of the kills: before the first step
+KEPT = 2  # files that are touched where a part before the first step is kept: the values, the journal
 WINDOW = 32
 NOTHING = -(10**9)  # where a training is that has not got anywhere
 TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the lazy dog. " * 60
@@ -57,43 +61,42 @@ TEXT = "三値の重みで静かに動く。the quick brown fox jumps over the l
 # ---- what runs in a process of its own
 
 
-def teach(job: TrainJob, save: float, out: Connection) -> None:
+def teach(job: TrainJob, save: float, teller: Teller) -> None:
     """Tells (word, place or name, processor seconds of this process). A place is a step, or the number of windows that
     are missing before the first one, below zero."""
     train_work.SAVE_SECONDS = save
     Context.PROGRESS_INTERVAL = 0.0  # every part is told of
-    train_work.time = SimpleNamespace(monotonic=time.process_time)  # type: ignore[assignment]
-    begun = time.process_time()
+    # who is to be killed while it saves finds that due at its place, however long ago it has saved
+    train_work.time = SimpleNamespace(  # type: ignore[assignment]
+        monotonic=lambda: time.process_time() + save * teller.among_files
+    )
 
     def tell(event: Event) -> None:
-        used = time.process_time() - begun
         if isinstance(event, Metric) and event.name == "loss":
-            out.send(("step", event.step, used))
+            teller.result("step", event.step, event.step)
         elif isinstance(event, Progress) and event.item == "prefix":
-            out.send(("made", event.done - event.total, used))
+            teller.result("made", event.done - event.total, event.done - event.total)
         elif isinstance(event, Note) and event.code == "prefix-goes-on":
-            out.send(("from", event.fields["windows"] - event.fields["all"], used))
+            teller.say("from", event.fields["windows"] - event.fields["all"])
         elif isinstance(event, Note) and event.code == "train-began":
-            out.send(("began", 0, used))
+            teller.say("began", 0)
         elif isinstance(event, Note) and event.code == "prefix-bad":
-            out.send(("bad", f"{PREPARED}.bad", used))
+            teller.say("bad", f"{PREPARED}.bad")
         elif isinstance(event, Note) and event.code == "resumed-training":
-            out.send(("from", event.fields["step"], used))
+            teller.say("from", event.fields["step"])
         elif isinstance(event, Note) and event.code == "checkpoint-bad":
-            out.send(("bad", event.fields["name"], used))
+            teller.say("bad", event.fields["name"])
 
-    last = run_job(job, tell, Cancel())
-    out.send(("failed", str(last.error), 0.0) if isinstance(last, Failed) else ("end", 0, 0.0))
+    teller.end(run_job(job, tell, Cancel()))
 
 
-def make_model(folder: Path, layers: int, out: Connection) -> None:
+def make_model(folder: Path, layers: int, teller: Teller) -> None:
     write_model(folder / "source")
     pile_up(folder / "source", layers)
     job = ConvertJob(
         str(folder / "source"), str(folder / "model"), planes=2, threads=1, method="fast", report=False
     )
-    last = run_job(job, lambda _: None, Cancel())
-    out.send(("end", 0, 0.0) if isinstance(last, Finished) else ("failed", str(last), 0.0))
+    teller.end(run_job(job, lambda _: None, Cancel()))
 
 
 def pile_up(folder: Path, layers: int) -> None:
@@ -229,31 +232,61 @@ def damage_prepared(folder: Path, kind: int) -> str:
     return PREPARED
 
 
+def spread(places: list[int], count: int, random: np.random.Generator) -> list[int]:
+    """`count` of them, one out of each `count`th part."""
+    return [places[int((n + random.uniform()) / count * len(places))] for n in range(count)]
+
+
+def moments(kills: int, told: list[Told], random: np.random.Generator) -> list[Moment]:
+    """When to kill one that told this without a break."""
+    parts = [int(place) for word, place, _ in told if word == "made"][:-1]
+    steps = [0, *(int(place) for word, place, _ in told if word == "step")][:-1]
+    before = max(1, round(BEFORE * kills)) if parts else 0
+    places = [*spread(parts, before, random), *spread(steps, kills - before, random)]
+    saving, starting = files_of_save(told), files_of_start(told)
+    result = []
+    for kill, place in enumerate(places):
+        share = float(random.uniform())
+        if kill % 4 == 3:
+            result.append(Moment(None, int(random.integers(starting + 1)), share))
+        elif kill % 4 == 1:
+            result.append(Moment(place, int(random.integers(KEPT if place < 0 else saving)) + 1, share))
+        else:
+            result.append(Moment(place, 0, share))
+    return result
+
+
+def files_of_save(told: list[Told]) -> int:
+    """So many were touched, at most, between two steps."""
+    marks = "".join("|" if word == "step" else "." for word, _, _ in told if word in ("step", FILE))
+    return max(1, *map(len, marks.split("|")[1:-1]))
+
+
 def kill_again_and_again(
-    job: TrainJob, args: argparse.Namespace, whole_seconds: float
+    job: TrainJob, args: argparse.Namespace, whole: list[Told]
 ) -> tuple[int, float, Seen]:
     """The number of kills, the seconds after which a state was saved, and what they cost."""
-    mean = ROOM * whole_seconds / args.kills
-    random, seen, kills, damages = np.random.default_rng(args.seed), Seen(), 0, 0
-    while kills < args.kills and not seen.ended and not seen.problems:
-        patience, at_work = float(random.uniform(0, 2 * mean)), kills % 4 != 3
-        seen.take(live(teach, job, mean, patience=patience, at_work=at_work))
+    seconds = [used for word, _, used in whole if word == "step"][-1]
+    save, seen, kills, damages = SAVED * seconds / args.kills, Seen(), 0, 0
+    for moment in moments(args.kills, whole, np.random.default_rng(args.seed)):
+        seen.take(live(teach, job, save, moment=moment))
         if seen.ended:
             break
         kills += 1
         seen.before += seen.last <= 0
-        where = f"{patience:.2f} s after its {'first result' if at_work else 'start'}"
         at = f"step {seen.last}" if seen.last > 0 else f"{-seen.last} windows before its first step"
         at = "its beginning" if seen.last == NOTHING else at
         redone = f", {seen.redone[-1]:.2f} s redone before" if seen.redone else ""
-        print(f"kill {kills} of {args.kills}: {where}, at {at}{redone}", flush=True)
+        print(f"kill {kills} of {args.kills}: {moment}, at {at}{redone}", flush=True)
         if args.damage_every and kills % args.damage_every == 0 and not seen.damaged:
             seen.damaged = damage_newest(job, damages)
             damages += bool(seen.damaged)
             print(f"  damaged: {seen.damaged or 'nothing, there is no other state'}", flush=True)
+        if seen.problems:
+            break
     if not seen.ended and not seen.problems:
-        seen.take(live(teach, job, mean))
-    return kills, mean, seen
+        seen.take(live(teach, job, save))
+    return kills, save, seen
 
 
 # ---- the verdict
@@ -323,7 +356,7 @@ def main() -> None:
         print(
             f"without a break: {before:.1f} s, and {args.steps} steps in {seconds - before:.1f} s", flush=True
         )
-        kills, save, seen = kill_again_and_again(killed, args, seconds)
+        kills, save, seen = kill_again_and_again(killed, args, told)
         same = seen.ended and Path(whole.out).read_bytes() == Path(killed.out).read_bytes()
         held = judge(args, kills, save, seen, same)
     sys.exit(0 if held else 1)

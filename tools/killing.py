@@ -1,4 +1,8 @@
-"""A job in a process of its own that is killed at a moment of the processor time that it has used.
+"""A job in a process of its own that is killed at a moment of its work.
+
+Moments are counted in what the process has done: results that it came to, files that it touched. So they are the same
+at any pace of the machine. Behind that it is killed after a share of the time that the piece before took it: inside of
+a step, or of a write. Where the next piece is over sooner, it waits for the kill there, so that it never gets past.
 
 Where processes can be forked, they are forked off this one, which has loaded the program: what is killed is the job,
 not the loading.
@@ -6,16 +10,123 @@ not the loading.
 
 import argparse
 import multiprocessing
+import os
 import sys
+import threading
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
 
-import psutil
+from bitconverter.jobs.job import Event, Failed
 
-FOREVER = 1e6
 Told = tuple[str, "int | str", float]  # a word, a step or a name, processor seconds of the process
 WORK = ("step", "made")  # words of who has got somewhere
-TICK = 0.01  # seconds in which systems count processor time
+FILE = "file"  # the word of who touches one
+NOW = "now"  # the word of who is to be killed, with the seconds of the piece before
+TOUCHES = {"open", "os.fsync", "os.mkdir", "os.remove", "os.rename", "os.rmdir"}  # events of sys.audit()
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Behind the first result that is at `place` or further (None: the start of the process), then behind `files`
+    touched files or the next result, then after `share` of the time of the piece before."""
+
+    place: int | None
+    files: int
+    share: float
+
+    def __str__(self) -> str:
+        files = f"file {self.files} after " if self.files else ""
+        return f"{self.share:.2f} of a piece behind {files}its {'start' if self.place is None else 'place'}"
+
+
+NEVER = Moment(sys.maxsize, 0, 0.0)
+
+
+class Teller:
+    """Tells live() of the process that it is made in, and holds that where it is to be killed."""
+
+    def __init__(self, out: Connection, moment: Moment) -> None:
+        self._out, self._moment = out, moment
+        self._thread = (
+            threading.get_ident()
+        )  # two may not tell at a time: files of other threads do not count
+        self._begun, self._before = time.process_time(), time.perf_counter()
+        self._left = moment.files  # to be touched once it has reached its place
+        self._reached = moment.place is None
+        self._due = False
+        _audit_fsync()
+        sys.addaudithook(self._touched)
+        if self._reached and moment.files == 0:
+            self._kill(0.0)
+
+    @property
+    def among_files(self) -> bool:
+        """Whether it has reached its place, and is to be killed among the files behind it."""
+        return self._reached and self._moment.files > 0
+
+    def say(self, word: str, what: int | str) -> None:
+        """Tell something that is no result."""
+        self._out.send((word, what, time.process_time() - self._begun))
+        if word != FILE or self._moment.files:  # else a piece is what lies between two results
+            self._before = time.perf_counter()
+
+    def result(self, word: str, what: int | str, place: int) -> None:
+        """`word`: of WORK. Places only grow within a life."""
+        seconds = time.perf_counter() - self._before
+        self.say(word, what)
+        if self._due:
+            _wait_for_the_kill()
+        elif self._reached:  # with fewer files than it was to touch
+            self._kill(seconds)
+        elif self._moment.place is not None and place >= self._moment.place:
+            self._reached = True
+            if self._moment.files == 0:
+                self._kill(seconds)
+
+    def end(self, last: Event) -> None:
+        """The last word of a job, by its last event."""
+        if isinstance(last, Failed):
+            self.say("failed", str(last.error))
+        else:
+            self.say("end", 0)
+
+    def _touched(self, event: str, _: object) -> None:
+        if event not in TOUCHES or threading.get_ident() != self._thread:
+            return
+        seconds = time.perf_counter() - self._before
+        self.say(FILE, event)
+        if not self.among_files:
+            return
+        if self._due:
+            _wait_for_the_kill()
+        self._left -= 1
+        if self._left == 0:
+            self._kill(seconds)
+
+    def _kill(self, seconds: float) -> None:
+        self._due = True
+        self._out.send((NOW, 0, seconds))
+
+
+def _wait_for_the_kill() -> None:
+    """Or for the end of who kills."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _audit_fsync() -> None:
+    """It raises no event of its own."""
+    fsync = os.fsync
+
+    def audited(descriptor: int) -> None:
+        sys.audit("os.fsync", descriptor)
+        fsync(descriptor)
+
+    os.fsync = audited  # type: ignore[assignment]
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
@@ -40,35 +151,34 @@ def begin() -> None:
     multiprocessing.set_start_method("fork" if forked else "spawn")
 
 
-def live(
-    target: Callable[..., None], *args: object, patience: float = FOREVER, at_work: bool = False
-) -> list[Told]:
-    """A process that is killed after it has used `patience` seconds of the processor, counted from its first word of
-    WORK if `at_work`: what it told."""
+def live(target: Callable[..., None], *args: object, moment: Moment = NEVER) -> list[Told]:
+    """target(*args, teller) in a process that is killed at `moment`: what it told."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.Process(target=target, args=(*args, theirs))
+    child = multiprocessing.Process(target=_life, args=(target, args, theirs, moment))
     child.start()
     theirs.close()
     told: list[Told] = []
-    begun: float | None = None if at_work else 0.0
     try:
-        while begun is None or _used(child.pid) - begun < patience:
-            if ours.poll(TICK):
-                told.append(ours.recv())
-                if begun is None and told[-1][0] in WORK:
-                    begun = _used(child.pid)
-        time.sleep(patience % TICK)  # the system counts in ticks; the moments shall not
-        child.kill()
-        while True:  # what it had told before the kill
-            told.append(ours.recv())
-    except (EOFError, OSError, psutil.NoSuchProcess):  # it has ended, perhaps in the middle of a message
+        while True:  # also what it has told before the kill
+            one = ours.recv()
+            if one[0] == NOW:
+                time.sleep(moment.share * one[2])
+                child.kill()
+            else:
+                told.append(one)
+    except (EOFError, OSError):  # it has ended, perhaps in the middle of a message
         child.join()
     return told
 
 
-def _used(pid: int | None) -> float:
-    times = psutil.Process(pid).cpu_times()
-    return times.user + times.system
+def _life(target: Callable[..., None], args: tuple[object, ...], out: Connection, moment: Moment) -> None:
+    target(*args, Teller(out, moment))
+
+
+def files_of_start(told: list[Told]) -> int:
+    """So many were touched before the first result."""
+    words = [word for word, _, _ in told]
+    return words[: next(n for n, word in enumerate(words) if word in WORK)].count(FILE)
 
 
 def to_its_end(told: list[Told]) -> list[Told]:

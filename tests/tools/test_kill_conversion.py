@@ -50,6 +50,22 @@ def test_other_bytes_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert tried.problems == ["fast: the bytes differ"]
 
 
+def test_the_moments_of_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = (
+        [("file", "open", 0.0)] * 7 + [("step", "a.b", 0.0), ("file", "open", 0.0)] * 60 + [("end", 0, 1.0)]
+    )
+    monkeypatch.setattr("kill_conversion.live", lambda *_, **__: told)
+    (tmp_path / "out").mkdir()
+    tried, random = Tried("fast", ConvertJob("nowhere", str(tmp_path / "out"))), np.random.default_rng(0)
+    made = [tried.moment(random, kills) for kills in range(400)]
+    assert {moment.files for moment in made[3::4]} == set(range(8))
+    assert {moment.files for moment in made[1::4]} == {1, 2}
+    assert {moment.files for moment in made[::2] if moment.place is not None} == {0}
+    assert all((moment.place is None) == (n % 4 == 3) for n, moment in enumerate(made))
+    places = [moment.place for moment in made if moment.place is not None]
+    assert min(places) == 0 and 7 < np.mean(places) < 13  # a sixth of 60 results
+
+
 def test_where_a_life_ended() -> None:
     ends = {
         "layer 3": "layers",

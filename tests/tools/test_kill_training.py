@@ -6,9 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
-from kill_training import PREPARED, Seen, judge
-from killing import Told
+from kill_training import KEPT, PREPARED, Seen, judge, moments
+from killing import FILE, Told
 
 TOOL = Path(__file__).parents[2] / "tools" / "kill_training.py"
 
@@ -26,6 +27,44 @@ def test_killed_a_dozen_times_it_ends_in_the_same_bytes(engine: str) -> None:
     assert kills == [str(n) for n in range(1, 13)] and done.stdout.endswith("\nPASSED\n")
     assert "| yes |" in done.stdout and not re.search(r"\| 0 \| yes \|", done.stdout)  # damaged ones were met
     assert "windows before its first step" in done.stdout and "at step" in done.stdout
+
+
+def without_a_break(parts: int, steps: int) -> list[Told]:
+    """Twenty files at the start, one in each step, nine more in every tenth."""
+    told: list[Told] = [(FILE, "open", 0.0)] * 20
+    told += [("made", n - parts, 0.0) for n in range(1, parts + 1)]
+    for step in range(1, steps + 1):
+        told += [*[(FILE, "open", 0.0)] * (1 if step % 10 else 10), ("step", step, 0.0)]
+    return [*told, *[(FILE, "open", 0.0)] * 50, ("end", 0, 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("kills", "parts", "steps"), [(12, 48, 800), (100, 110, 20_000), (12, 2, 3), (2, 48, 800), (1, 48, 800)]
+)
+def test_the_moments_are_spread_over_what_is_done(kills: int, parts: int, steps: int) -> None:
+    """At any pace: some before the first step and some behind it, in the work, in saves and at the start."""
+    made = moments(kills, without_a_break(parts, steps), np.random.default_rng(0))
+    assert made == moments(kills, without_a_break(parts, steps), np.random.default_rng(0))
+    assert len(made) == kills
+    for kill, moment in enumerate(made):
+        assert 0 <= moment.share < 1 and (moment.place is None) == (kill % 4 == 3)
+        if moment.place is None:
+            assert 0 <= moment.files <= 20
+        else:
+            assert (moment.files > 0) == (kill % 4 == 1) and moment.files <= (
+                KEPT if moment.place < 0 else 10
+            )
+    places = [moment.place for moment in made if moment.place is not None]
+    assert places == sorted(places) and places[0] > -parts and places[-1] < steps
+    before = max(1, round(kills / 3))
+    assert [place < 0 for place in places] == [n % 4 != 3 and n < before for n in range(kills) if n % 4 != 3]
+    if kills == 12 and steps == 800:
+        assert len({place // 100 for place in places if place >= 0}) >= 5
+
+
+def test_without_parts_all_kills_are_behind_the_first_step() -> None:
+    made = moments(4, without_a_break(0, 10), np.random.default_rng(0))
+    assert all(moment.place is None or moment.place >= 0 for moment in made)
 
 
 def judged(seen: Seen, capsys: pytest.CaptureFixture[str], kills: int = 10, same: bool = True) -> str:
