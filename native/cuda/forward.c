@@ -15,7 +15,8 @@ typedef struct run {
     bc_ptr x, cos, sin, places;
     bc_ptr y; /* what the last layer has left to add to x, or 0 */
     int n, kv_type;
-    bc_ptr homes; /* of x: it is placed (placed.h); 0: it is not */
+    bc_ptr homes;      /* of x: it is placed (placed.h); 0: it is not */
+    int few_positions; /* of each token (bc_plan_attention) */
     bc_error *err;
 } run;
 
@@ -47,7 +48,7 @@ static bc_prepare_args residual(const run *r, bc_ptr y, bc_ptr norm, bc_ptr norm
                               .placed = r->homes != 0 };
 }
 
-static bc_attend_args attend_args(const run *r, int layer, int splits)
+static bc_attend_args attend_args(const run *r, int layer)
 {
     const bc_stack *s = r->s;
     const bc_config *c = &s->model->config;
@@ -72,35 +73,50 @@ static bc_attend_args attend_args(const run *r, int layer, int splits)
                              .window = bc_gpu_slides(c, s->first + layer),
                              .eps = c->rms_eps,
                              .factor = 1.0f / sqrtf((float)c->head_dim),
-                             .splits = splits,
                              .mixes = s->b.mixes,
                              .sums = s->b.sums,
                              .arrived = s->b.joined };
 }
 
-/* bc_attend for this shape (attend_fast.cuh): the order of list.h. */
-static int fast_kernel(const bc_config *c, int kv_type)
+/* Whether attend_fast.cuh has a kernel for this shape, */
+static int is_fast(const bc_config *c, int kv_type)
 {
-    const int d = c->head_dim, group = c->n_heads / c->n_kv_heads;
-    if ((d != 64 && d != 128) || (kv_type != BC_KV_F16 && kv_type != BC_KV_I8))
-        return BC_K_bc_attend;
-    return BC_K_bc_attend_64_f16_4 + (d == 128 ? 4 : 0) + (kv_type == BC_KV_I8 ? 2 : 0) +
-           (group > 4 ? 1 : 0);
+    return (c->head_dim == 64 || c->head_dim == 128) &&
+           (kv_type == BC_KV_F16 || kv_type == BC_KV_I8);
+}
+
+/* and which, for blocks of up to `heads` query heads: the order of list.h. */
+static int fast_kernel(const bc_config *c, int kv_type, int heads)
+{
+    const int group = c->n_heads / c->n_kv_heads, taken = group < heads ? group : heads;
+    return BC_K_bc_attend_64_f16_2 + (c->head_dim == 128 ? 6 : 0) + (kv_type == BC_KV_I8 ? 3 : 0) +
+           (taken > 4 ? 2 : taken > 2);
+}
+
+/* A step that is kept as a graph is one for few positions, or one for any number. */
+static int has_few_positions(const run *r)
+{
+    const bc_config *c = &r->s->model->config;
+    if (!is_fast(c, r->kv_type) || !(r->batch->separate || r->n == 1)) return 0;
+    const int few = bc_few_positions(r->s->device, c, r->n);
+    for (int i = 0; i < r->n; i++)
+        if (r->batch->places[i].position >= few) return 0;
+    return 1;
 }
 
 /* Each token is of another cache: parts of the contexts. */
 static int attend_apart(const run *r, int layer)
 {
     const bc_config *c = &r->s->model->config;
-    const int group = c->n_heads / c->n_kv_heads,
-              splits = bc_attention_splits(r->s->device, c, r->n);
-    const int heads = group < BC_GPU_HEADS ? group : BC_GPU_HEADS;
-    bc_attend_args args = attend_args(r, layer, splits);
-    const int kernel = fast_kernel(c, r->kv_type), fast = kernel != BC_K_bc_attend;
+    const int group = c->n_heads / c->n_kv_heads, fast = is_fast(c, r->kv_type);
+    const bc_attention_plan plan = bc_plan_attention(r->s->device, c, r->n, r->few_positions);
+    const int heads = group < plan.heads ? group : plan.heads;
+    bc_attend_args args = attend_args(r, layer);
+    args.splits = plan.splits;
     const bc_launch launch = {
-        kernel,
-        (unsigned)bc_attention_blocks(c),
-        (unsigned)splits,
+        fast ? fast_kernel(c, r->kv_type, plan.heads) : BC_K_bc_attend,
+        (unsigned)plan.blocks,
+        (unsigned)plan.splits,
         (unsigned)r->n,
         fast ? BC_GPU_FAST_THREADS : BC_GPU_ATTEND_THREADS,
         fast ? 0 : (unsigned)((heads + 2) * c->head_dim) * (unsigned)sizeof(float),
@@ -113,7 +129,7 @@ static int attend_apart(const run *r, int layer)
 static int attend_along(const run *r, int layer)
 {
     const bc_config *c = &r->s->model->config;
-    bc_attend_args args = attend_args(r, layer, 1);
+    bc_attend_args args = attend_args(r, layer);
     const bc_launch place = { BC_K_bc_place_rows,
                               (unsigned)r->n,
                               (unsigned)((c->n_heads + 2 * c->n_kv_heads + 3) / 4),
@@ -277,7 +293,8 @@ static bc_gpu_graph *find_graph(bc_stack *s, const run *r, int *found)
     for (int i = 0; i < BC_MAX_GRAPHS; i++) {
         bc_gpu_graph *g = &s->graphs[i];
         *found = g->exec && g->n == r->n && g->rows == r->batch->rows &&
-                 g->separate == r->batch->separate && g->kv_type == r->kv_type;
+                 g->separate == r->batch->separate && g->kv_type == r->kv_type &&
+                 g->few_positions == r->few_positions;
         if (*found) return g;
         if (g->last_used < oldest->last_used) oldest = g;
     }
@@ -289,9 +306,11 @@ static int capture(run *r, bc_gpu_graph *g)
     bc_stack *s = r->s;
     const bc_cuda_api *api = &s->device->api;
     if (g->exec) api->GraphExecDestroy(g->exec);
-    *g = (bc_gpu_graph){
-        .n = r->n, .rows = r->batch->rows, .separate = r->batch->separate, .kv_type = r->kv_type
-    };
+    *g = (bc_gpu_graph){ .n = r->n,
+                         .rows = r->batch->rows,
+                         .separate = r->batch->separate,
+                         .kv_type = r->kv_type,
+                         .few_positions = r->few_positions };
     CUresult result =
         api->StreamBeginCapture(s->device->stream, CU_STREAM_CAPTURE_MODE_THREAD_LOCAL);
     if (result != CUDA_SUCCESS) return bc_cuda_failed(api, result, "recording a step", r->err);
@@ -353,6 +372,7 @@ int bc_stack_forward(bc_stack *s, const bc_stack_batch *batch, bc_error *err)
     int status = bc_device_enter(s->device, err);
     if (status == BC_OK) status = check_places(batch, &r.kv_type, err);
     if (status != BC_OK) return status;
+    r.few_positions = has_few_positions(&r);
     stage(&r);
     const int small = batch->n <= BC_GRAPH_TOKENS && batch->rows <= BC_LOGIT_ROWS &&
                       (batch->separate || batch->n == 1);

@@ -7,20 +7,34 @@
 #include "arena.h"
 #include "error.h"
 
+enum { MOST_SPLITS = 64 }; /* of a context */
+
 static int most(int a, int b) { return a > b ? a : b; }
 
 /* ---- sizes ---- */
 
-int bc_attention_blocks(const bc_config *c)
+static int attention_blocks(const bc_config *c, int heads)
 {
     const int group = c->n_heads / c->n_kv_heads;
-    return c->n_kv_heads * ((group + BC_GPU_HEADS - 1) / BC_GPU_HEADS);
+    return c->n_kv_heads * ((group + heads - 1) / heads);
 }
 
-int bc_attention_splits(const bc_device *d, const bc_config *c, int n)
+/* With few positions a block has a processor of its own, and the fewer heads it has the sooner it ends. With more, two blocks
+ * share one: twice as many would be no less work for it, and read each key and value twice as often. */
+bc_attention_plan bc_plan_attention(const bc_device *d, const bc_config *c, int n,
+                                    int few_positions)
 {
-    const int splits = 2 * d->processors / (bc_attention_blocks(c) * n);
-    return splits < 1 ? 1 : (splits > 64 ? 64 : splits);
+    bc_attention_plan plan = { .heads = few_positions ? BC_GPU_FEW_HEADS : BC_GPU_HEADS };
+    plan.blocks = attention_blocks(c, plan.heads);
+    plan.splits = (few_positions ? 1 : 2) * d->processors / (plan.blocks * n);
+    plan.splits = plan.splits < 1 ? 1 : (plan.splits > MOST_SPLITS ? MOST_SPLITS : plan.splits);
+    return plan;
+}
+
+int bc_few_positions(const bc_device *d, const bc_config *c, int n)
+{
+    const int parts = d->processors / (attention_blocks(c, BC_GPU_FEW_HEADS) * n);
+    return (parts > MOST_SPLITS ? MOST_SPLITS : parts) * BC_GPU_LEAST_PART;
 }
 
 static int widest_input(const bc_config *c)
@@ -90,14 +104,16 @@ static void lay_buffers(bc_arena *a, bc_stack *s)
     b->a = bc_arena_take(a, n * b->a_stride);
     b->scale = floats(a, n, 1);
     b->sum = floats(a, n, 1);
-    int64_t parts = 1;
+    int64_t parts = 1; /* few positions have no more */
     for (int i = 1; i <= n; i++) {
-        const int64_t here = (int64_t)i * bc_attention_splits(s->device, c, i);
+        const int64_t here = (int64_t)i * bc_plan_attention(s->device, c, i, 0).splits;
         parts = here > parts ? here : parts;
     }
+    /* and their blocks a processor each */
+    const int64_t blocks = n * attention_blocks(c, BC_GPU_HEADS), single = s->device->processors;
     b->mixes = floats(a, parts, c->n_heads * d);
     b->sums = floats(a, parts, c->n_heads * 2);
-    b->joined = floats(a, n, bc_attention_blocks(c));
+    b->joined = floats(a, blocks > single ? blocks : single, 1);
     const int64_t joined = n < BC_JOIN_TOKENS ? n : BC_JOIN_TOKENS;
     b->partial_stride = (int)(tile_rows * BC_GPU_TILE_ROWS);
     b->partial_bytes = joined * b->partial_stride * (int64_t)sizeof(int32_t);

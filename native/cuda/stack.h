@@ -65,7 +65,7 @@ typedef struct bc_gpu_buffers {
     bc_ptr work;             /* of bc_prepare, where shared memory is too small; else 0 */
     bc_ptr a, scale, sum;    /* i8 [n_batch, a_stride], f32, i32 [n_batch] */
     bc_ptr mixes, sums;      /* parts of attention, */
-    bc_ptr joined;           /* and how many there are: i32 [n_batch, bc_attention_blocks] */
+    bc_ptr joined;           /* and how many there are: i32, for each block of heads */
     bc_ptr partial, arrived; /* split columns: i32 [BC_JOIN_TOKENS, widest rows]; counters */
     bc_ptr logits;           /* f32 [BC_LOGIT_ROWS, vocab or hidden] */
     int64_t inputs_bytes, logits_bytes, partial_bytes, arrived_bytes;
@@ -74,7 +74,7 @@ typedef struct bc_gpu_buffers {
 } bc_gpu_buffers;
 
 typedef struct bc_gpu_graph {
-    int n, rows, separate, kv_type;
+    int n, rows, separate, kv_type, few_positions;
     CUgraphExec exec;
     int64_t last_used;
 } bc_gpu_graph;
@@ -129,9 +129,15 @@ typedef struct bc_gpu_inputs {
 
 bc_gpu_inputs bc_stack_inputs(const bc_stack *s, int n);
 
-/* Blocks of query heads that one token's attention is shared among. */
-int bc_attention_blocks(const bc_config *c);
-/* Into how many parts one token's context is cut when n tokens of different caches attend. */
-int bc_attention_splits(const bc_device *d, const bc_config *c, int n);
+/* How attention is shared among blocks when n tokens of different caches attend: for each token, blocks of up to `heads` query
+ * heads of a KV head, times parts that its context is cut into, of BC_GPU_LEAST_PART positions at least. */
+typedef struct bc_attention_plan {
+    int heads, blocks, splits;
+} bc_attention_plan;
+
+bc_attention_plan bc_plan_attention(const bc_device *d, const bc_config *c, int n,
+                                    int few_positions);
+/* So many positions of each token are few. */
+int bc_few_positions(const bc_device *d, const bc_config *c, int n);
 
 #endif

@@ -1,6 +1,7 @@
 """Heads of 64 and 128 dimensions on a graphics card: native/cuda/kernels/attend_fast.cuh, which no golden model
 reaches, against the scalar kernels of the processor. Also norms of queries and keys, windows that begin in another
-part of the context, parts of more than one tile, and gate and up in one go (bc_gpu_gated) for 1, 4 and 20 tokens.
+part of the context, parts of more than one tile, few positions and more of them (bc_plan_attention), and gate and up in
+one go (bc_gpu_gated) for 1, 4 and 20 tokens.
 
 A model of one layer shows errors sharply. What its cache gets is the same on both sides, so each position is by
 itself: float sums in another order change it by some 1e-7, and where that moves an activation over a rounding
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from card_models import VOCAB, Shape, an_engine, write_model
+from card_models import EMULATED, VOCAB, Shape, an_engine, write_model
 
 from bitconverter import engine
 from bitconverter.engine import Session
@@ -28,6 +29,8 @@ ONE_LAYER = [
     Shape(128, 3, 1, kind="mistral", more=WINDOW),
     Shape(128, 8, 1),
     Shape(128, 12, 1),
+    Shape(64, 40, 8),  # so many blocks that no card has a processor for each, when tokens come together
+    Shape(128, 36, 12),
 ]
 TOKENS = np.random.default_rng(1).integers(0, VOCAB, 76).astype(np.int32)
 PROMPT, ALONE = 70, 73  # positions: up to the first in batches, to the second one by one, then with others
@@ -89,3 +92,22 @@ def test_two_layers_stay_near(card: engine.Engine, tmp_path: Path, kv: str) -> N
     """A rounding of the first layer is in the second one's cache, and so in all later positions."""
     worst = differences(card, write_model(tmp_path, Shape(64, 6, 2, layers=2), planes=3), kv)
     assert worst.max() <= 0.08 and worst.mean() <= 0.02, worst
+
+
+@pytest.mark.skipif(not EMULATED, reason="it wants a card of four processors")
+def test_a_context_grows_beyond_few_positions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Up to 64 positions four blocks have two heads of four each; another session has few positions all the time."""
+    monkeypatch.setenv("BC_EMULATED_PROCESSORS", "4")
+    card = engine.Engine(threads=2)
+    engine.open_backend(card)
+    folder = write_model(tmp_path, Shape(64, 8, 2))
+    there, here = engine.Model(card, folder), engine.Model(an_engine("scalar"), folder)
+    assert engine.place(there, engine.PlacementParams(n_ctx=N_CTX, n_batch=BATCH, n_sessions=2)).head
+    rows: list[list[np.ndarray]] = []
+    for model in (there, here):
+        session, other = (Session(model, n_ctx=N_CTX, n_batch=BATCH) for _ in range(2))
+        session.forward(TOKENS[:60], want_logits=False)
+        rows.append([each.forward([int(t)]) for t in TOKENS[60:] for each in (session, other)])  # type: ignore[misc]
+    found, expected = (np.stack(each) for each in rows)
+    worst = np.abs(found - expected).max(axis=-1) / np.abs(expected).max()
+    assert np.median(worst) <= 1e-5 and worst.max() <= 0.05, worst

@@ -2,6 +2,7 @@
 // parts (as attention.c does with its blocks; the method is Flash-Decoding's, Dao et al. 2023).
 //
 // Grid: (blocks of up to BC_GPU_HEADS query heads of one KV head, parts of the context, tokens).
+// What attend_fast.cuh has in common with it is here too; its blocks may have fewer heads.
 #pragma once
 
 enum { BC_ATTEND_TILE = BC_GPU_LEAST_PART };
@@ -28,15 +29,16 @@ struct bc_attend_block {
     bool writes;               // and puts its key and value into the cache
 };
 
-BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position,
+// `most`: heads of a block
+BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int most, int position,
                                           const bc_context &c)
 {
-    const int group = p.heads / p.kv_heads, blocks = (group + BC_GPU_HEADS - 1) / BC_GPU_HEADS;
+    const int group = p.heads / p.kv_heads, blocks = (group + most - 1) / most;
     bc_attend_block b;
     const int sub = blockIdx.x % blocks;
     b.kv_head = blockIdx.x / blocks;
-    b.head0 = b.kv_head * group + sub * BC_GPU_HEADS;
-    b.heads = group - sub * BC_GPU_HEADS < BC_GPU_HEADS ? group - sub * BC_GPU_HEADS : BC_GPU_HEADS;
+    b.head0 = b.kv_head * group + sub * most;
+    b.heads = group - sub * most < most ? group - sub * most : most;
     b.first = c.start + (int)blockIdx.y * c.share;
     b.own = (int)blockIdx.y == c.parts - 1;
     b.end = b.own ? position : b.first + c.share;
@@ -44,17 +46,18 @@ BC_DEVICE bc_attend_block bc_attend_share(const bc_attend_args &p, int position,
     return b;
 }
 
+// The block's positions from `first` on
 BC_DEVICE void bc_attend_fetch(const bc_attend_args &p, const bc_gpu_place &place,
-                               const bc_attend_block &b)
+                               const bc_attend_block &b, int first)
 {
-    const int64_t row = bc_cache_row(p, place, b.kv_head, b.first);
-    const int bytes = p.head_dim * bc_kv_bytes(p.kv_type), all = (b.end - b.first) * bytes;
+    const int64_t row = bc_cache_row(p, place, b.kv_head, first);
+    const int bytes = p.head_dim * bc_kv_bytes(p.kv_type), all = (b.end - first) * bytes;
     for (int i = threadIdx.x * 32; i < all; i += blockDim.x * 32) { // sectors of 32 bytes
         bc_prefetch(place.keys + row * bytes + i);
         bc_prefetch(place.values + row * bytes + i);
     }
     if (p.kv_type != BC_GPU_KV_I8) return;
-    for (int i = threadIdx.x * 8; i < b.end - b.first; i += blockDim.x * 8) {
+    for (int i = threadIdx.x * 8; i < b.end - first; i += blockDim.x * 8) {
         bc_prefetch(place.key_scales + row + i);
         bc_prefetch(place.value_scales + row + i);
     }
@@ -99,21 +102,34 @@ BC_DEVICE void bc_attend_put(const bc_attend_args &p, const bc_attend_block &b,
         p.q[(int64_t)blockIdx.z * p.q_stride + b.head0 * p.head_dim + i] = v;
 }
 
-// Joins the parts of the block's heads, which are all there.
-BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b, int parts,
+// Element i of this part's mix of the block's heads, not divided by their sums: the output, or what is joined to it.
+BC_DEVICE void bc_attend_give(const bc_attend_args &p, const bc_attend_block &b, int d, int parts,
+                              const float *sum, const uint32_t *places, int i, float v)
+{
+    const int64_t head = (int64_t)blockIdx.z * p.heads + b.head0 + i / d;
+    if (parts == 1)
+        bc_attend_put(p, b, places, i, v * (1.0f / sum[i / d]));
+    else
+        p.mixes[(head * p.splits + blockIdx.y) * d + i % d] = v;
+}
+
+// Joins the parts of the block's heads, which are all there. A warp finds what a head's parts count.
+BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b, int d, int parts,
                               float *weights, const uint32_t *places)
 {
-    const int t = blockIdx.z, d = p.head_dim;
+    const int t = blockIdx.z, lane = threadIdx.x % 32;
     const int64_t head = (int64_t)t * p.heads + b.head0;
-    for (int h = threadIdx.x; h < b.heads; h += blockDim.x) {
+    for (int h = threadIdx.x / 32; h < b.heads; h += blockDim.x / 32) {
         const float *sums = p.sums + (head + h) * p.splits * 2;
-        float *weight = weights + h * parts, top = sums[0], total = 0.0f;
-        for (int s = 1; s < parts; s++) top = sums[2 * s] > top ? sums[2 * s] : top;
-        for (int s = 0; s < parts; s++) {
+        float *weight = weights + h * parts, top = -INFINITY, total = 0.0f;
+        for (int s = lane; s < parts; s += 32) top = sums[2 * s] > top ? sums[2 * s] : top;
+        top = bc_warp_max(top);
+        for (int s = lane; s < parts; s += 32) {
             weight[s] = bc_exp(sums[2 * s] - top);
             total = bc_fma(weight[s], sums[2 * s + 1], total);
         }
-        for (int s = 0; s < parts; s++) weight[s] *= 1.0f / total;
+        total = bc_warp_sum(total);
+        for (int s = lane; s < parts; s += 32) weight[s] *= 1.0f / total;
     }
     bc_sync();
     for (int i = threadIdx.x * 4; i < b.heads * d; i += blockDim.x * 4) {
@@ -131,21 +147,15 @@ BC_DEVICE void bc_attend_join(const bc_attend_args &p, const bc_attend_block &b,
     }
 }
 
-// This part's `mix` f32 [heads][head_dim] in shared memory, not divided by their sums. The last part to come joins them
-// all. `weights`: f32 [heads][parts] of shared memory; `places`: see bc_attend_put.
-BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &b, int parts,
-                                const float *mix, const float *largest, const float *sum,
-                                float *weights, const uint32_t *places)
+// After bc_attend_give of all elements: the last part to come joins them all. `weights`: f32 [heads][parts] of shared memory;
+// `places`: see bc_attend_put.
+BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &b, int d, int parts,
+                                const float *largest, const float *sum, float *weights,
+                                const uint32_t *places)
 {
     BC_SHARED int last;
-    const int t = blockIdx.z, d = p.head_dim;
+    const int t = blockIdx.z;
     const int64_t head = (int64_t)t * p.heads + b.head0;
-    for (int i = threadIdx.x; i < b.heads * d; i += blockDim.x) {
-        if (parts == 1)
-            bc_attend_put(p, b, places, i, mix[i] * (1.0f / sum[i / d]));
-        else
-            p.mixes[((head + i / d) * p.splits + blockIdx.y) * d + i % d] = mix[i];
-    }
     if (parts == 1) return;
     for (int h = threadIdx.x; h < b.heads; h += blockDim.x) {
         const int64_t part = (head + h) * p.splits + blockIdx.y;
@@ -160,7 +170,7 @@ BC_DEVICE void bc_attend_finish(const bc_attend_args &p, const bc_attend_block &
     if (!last) return;
     bc_fence();
     if (threadIdx.x == 0) *arrived = 0;
-    bc_attend_join(p, b, parts, weights, places);
+    bc_attend_join(p, b, d, parts, weights, places);
 }
 
 // Shared memory: f32 [heads of a block + 2][head_dim]: queries, then the token's own key and value.
@@ -174,8 +184,8 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
     const bc_gpu_place place = p.places[t];
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
     const bool active = (int)blockIdx.y < context.parts;
-    const bc_attend_block b = bc_attend_share(p, place.position, context);
-    if (active) bc_attend_fetch(p, place, b);
+    const bc_attend_block b = bc_attend_share(p, BC_GPU_HEADS, place.position, context);
+    if (active) bc_attend_fetch(p, place, b, b.first);
     bc_wait_for_inputs();
     if (!active) return;
     float *q = (float *)shared, *key = q + b.heads * d, *value = key + d;
@@ -303,6 +313,9 @@ BC_KERNEL BC_BOUNDS(BC_GPU_ATTEND_THREADS, 4) bc_attend(const bc_attend_args p)
         }
         bc_sync();
     }
-    bc_attend_finish(p, b, context.parts, q, s.largest, s.sum, &s.scores[0][0],
-                     p.out_places ? p.out_places + b.head0 * d : nullptr);
+    const uint32_t *places = p.out_places ? p.out_places + b.head0 * d : nullptr;
+#pragma unroll 1
+    for (int i = threadIdx.x; i < b.heads * d; i += BC_GPU_ATTEND_THREADS)
+        bc_attend_give(p, b, d, context.parts, s.sum, places, i, q[i]);
+    bc_attend_finish(p, b, d, context.parts, s.largest, s.sum, &s.scores[0][0], places);
 }

@@ -1,23 +1,60 @@
 // attend_fast.cuh - bc_attend for the usual shapes: heads of 64 or 128 dimensions, caches of f16 or int8. The same parts
 // of the context and the same outputs; everything that decides a loop is known to the compiler.
 //
-// Four threads share a position's key; then every thread has four elements of every SLICES-th position's value. Those of a
-// part's first positions are asked for before the kernel's inputs are there: they are older. The token's own key and value are
-// written to the cache by every block that needs them (all write the same), and read from shared memory.
+// Eight threads share the keys of two positions (four one key, of 64 bytes), so that a query that is read from shared memory
+// serves twice; then every thread has four elements of every SLICES-th position's value. Those of a part's first positions are
+// asked for before the kernel's inputs are there: they are older. The token's own key and value are written to the cache by
+// every block that needs them (all write the same), and read from shared memory.
+//
+// A block takes GROUP query heads of a KV head. Two are half of the work, for twice as many blocks: where there are more
+// processors than blocks (bc_plan_attention). Else a key or a value is read once for more of them.
 #pragma once
 
 enum { BC_FAST_THREADS = BC_GPU_FAST_THREADS, BC_FAST_TILE = BC_GPU_LEAST_PART };
 
-// 16 bytes of a cache row as floats: 16 of int8, 8 of f16
-template <bool INT8> BC_DEVICE void bc_cache_floats(const bc_words4 &w, float *v)
+// Elements e .. e + 3 of those in 16 bytes of a cache row: 16 of int8, 8 of f16
+template <bool INT8> BC_DEVICE void bc_four_of(float v[4], const bc_words4 &w, int e)
 {
-    if (INT8) {
+    if constexpr (INT8)
+        bc_cache_four(v, w.w[e / 4]);
+    else
+        bc_cache_four(v, w.w[e / 2] | (uint64_t)w.w[e / 2 + 1] << 32);
+}
+
+// The sums of N values over LANES neighbours. With each step a lane goes on with half of the values, another one with the
+// others: of N / LANES, or one, it has the sums then, from v[0] on. Returns which is the first.
+template <int N, int LANES> BC_DEVICE int bc_spread_sums(float v[N])
+{
+    int first = 0;
 #pragma unroll
-        for (int i = 0; i < 4; i++) bc_cache_four(v + 4 * i, w.w[i]);
+    for (int mask = 1; mask < LANES; mask *= 2) {
+        const int half = N / mask / 2; // 0: a single one is left
+        const bool upper = half && threadIdx.x & mask;
+        first += upper ? half : 0;
+        if (!half) v[0] += bc_shuffle_xor(v[0], mask);
+#pragma unroll
+        for (int i = 0; i < half; i++) {
+            const float mine = upper ? v[half + i] : v[i], other = upper ? v[i] : v[half + i];
+            v[i] = mine + bc_shuffle_xor(other, mask);
+        }
+    }
+    return first;
+}
+
+// What N heads' sums take a position's value by
+template <int N> BC_DEVICE void bc_load_weights(float v[N], const float *from)
+{
+    if constexpr (N == 2) {
+        const uint64_t both = *(const uint64_t *)from;
+        v[0] = bc_bits_to_float((uint32_t)both);
+        v[1] = bc_bits_to_float((uint32_t)(both >> 32));
     } else {
 #pragma unroll
-        for (int i = 0; i < 8; i++)
-            v[i] = bc_half_to_float((uint16_t)(w.w[i / 2] >> 16 * (i % 2) & 0xffffu));
+        for (int h = 0; h < N; h += 4) {
+            const bc_four four = bc_load_four(from + h);
+#pragma unroll
+            for (int i = 0; i < 4; i++) v[h + i] = four.v[i];
+        }
     }
 }
 
@@ -95,9 +132,10 @@ BC_DEVICE void bc_fast_store(const float u[D / 64], const float w[D / 64], uint8
 
 template <int D, bool INT8, int GROUP> struct bc_fast_shared {
     static const int SLICES = BC_FAST_THREADS / (D / 4);
-    // Four threads read sixteen elements each where keys are int8: four more between them, and they lie in other banks.
-    enum { QUERY = INT8 ? D / 16 * 20 : D, ROW = D * (INT8 ? 1 : 2) / 16 };
-    BC_DEVICE static int query_at(int e) { return INT8 ? e + e / 16 * 4 : e; }
+    // A thread reads as many elements as 16 bytes of a key have, its neighbour the next ones: four more between them, and they
+    // lie in other banks.
+    enum { ELEMENTS = INT8 ? 16 : 8, ROW = D / ELEMENTS, QUERY = ROW * (ELEMENTS + 4) };
+    BC_DEVICE static int query_at(int e) { return e + e / ELEMENTS * 4; }
     // what is loaded and stored in four words at a time
     bc_words4 own[2][ROW]; // the token's key and value as they are in the cache
     float q[GROUP * QUERY], mixes[SLICES][GROUP * D];
@@ -167,17 +205,21 @@ template <> struct bc_fast_quad<true> {
     typedef uint32_t bits;
 };
 
-// What a thread has of a tile of positions: a quarter of a key, and four elements of several values. Of up to four heads they
-// are asked for before they are wanted, keys of up to 128 bytes; there are no registers for more.
+// What a thread has of a tile of positions: an eighth of two keys, or a quarter of one, and four elements of several values. Of
+// up to four heads they are asked for before they are wanted, of four heads keys of up to 128 bytes; there are no registers
+// for more.
 template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     typedef bc_fast_shared<D, INT8, GROUP> Shared;
     typedef typename bc_fast_quad<INT8>::bits bits;
     static const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, TURNS = BC_FAST_TILE / SLICES;
-    static const int ELEMENTS = INT8 ? 16 : 8, CHUNKS = D / ELEMENTS / 4, BYTES = INT8 ? 1 : 2;
-    static const bool EARLY = GROUP <= 4, EARLY_KEYS = EARLY && CHUNKS <= 2;
+    static const int ELEMENTS = Shared::ELEMENTS, BYTES = INT8 ? 1 : 2;
+    // Threads of a group that shares keys, their number, and what a thread has of each: chunks of 16 bytes
+    static const int SHARE = D / ELEMENTS < 8 ? 4 : 8,
+                     KEYS = SHARE * BC_FAST_TILE / BC_FAST_THREADS, CHUNKS = D / ELEMENTS / SHARE;
+    static const bool EARLY = GROUP <= 4, EARLY_KEYS = EARLY && (GROUP == 2 || CHUNKS * KEYS <= 2);
     struct key_part {
-        bc_words4 w[CHUNKS];
-        float scale, value_scale;
+        bc_words4 w[KEYS][CHUNKS];
+        float scale[KEYS], value_scale[KEYS];
     };
     key_part early_key;
     bits early[EARLY ? TURNS : 1];
@@ -186,6 +228,7 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     int n, cached;
 
     BC_DEVICE static int at(int k) { return (int)threadIdx.x / QUADS + k * SLICES; }
+    BC_DEVICE static int first_key() { return (int)threadIdx.x / SHARE * KEYS; }
     // Positions from `first` on of the part
     BC_DEVICE void begin(const bc_attend_args &p, const bc_gpu_place &place,
                          const bc_attend_block &b, int first)
@@ -200,15 +243,18 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     }
     BC_DEVICE void take_key(const bc_gpu_place &place, key_part *key) const
     {
-        const int j = threadIdx.x / 4;
         *key = {};
-        if (j >= cached) return;
-        const uint8_t *from = place.keys + (row + j) * (D * BYTES) + threadIdx.x % 4 * 16;
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) key->w[c] = bc_load(from + 64 * c);
-        if (!INT8) return;
-        key->scale = place.key_scales[row + j];
-        key->value_scale = place.value_scales[row + j];
+        for (int i = 0; i < KEYS; i++) {
+            const int64_t j = first_key() + i;
+            if (j >= cached) return;
+            const uint8_t *from = place.keys + (row + j) * (D * BYTES) + threadIdx.x % SHARE * 16;
+#pragma unroll
+            for (int c = 0; c < CHUNKS; c++) key->w[i][c] = bc_load(from + SHARE * 16 * c);
+            if (!INT8) continue;
+            key->scale[i] = place.key_scales[row + j];
+            key->value_scale[i] = place.value_scales[row + j];
+        }
     }
     BC_DEVICE bits value(const bc_gpu_place &place, int k) const
     {
@@ -217,12 +263,17 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     // The token's own
     BC_DEVICE void take_own_key(const Shared *s, key_part *key) const
     {
-        if ((int)threadIdx.x / 4 != cached || cached == n) return;
+        if (cached == n) return;
 #pragma unroll
-        for (int c = 0; c < CHUNKS; c++) key->w[c] = s->own[0][threadIdx.x % 4 + 4 * c];
-        if (!INT8) return;
-        key->scale = s->own_scales[0];
-        key->value_scale = s->own_scales[1];
+        for (int i = 0; i < KEYS; i++) {
+            if (first_key() + i != cached) continue;
+#pragma unroll
+            for (int c = 0; c < CHUNKS; c++)
+                key->w[i][c] = s->own[0][threadIdx.x % SHARE + SHARE * c];
+            if (!INT8) continue;
+            key->scale[i] = s->own_scales[0];
+            key->value_scale[i] = s->own_scales[1];
+        }
     }
     BC_DEVICE static bits own_value(const Shared *s)
     {
@@ -230,42 +281,48 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
     }
     BC_DEVICE void scores(const bc_attend_args &p, const bc_gpu_place &place, Shared *s) const
     {
-        const int j = threadIdx.x / 4, sub = threadIdx.x % 4;
-        float sum[GROUP] = {};
+        const int sub = threadIdx.x % SHARE, first = first_key();
+        float sum[KEYS * GROUP] = {};
         key_part key;
         if (EARLY_KEYS)
             key = early_key;
         else
             take_key(place, &key);
         if (EARLY) take_own_key(s, &key);
-        if (j < n) {
-            if (INT8 && sub == 0) s->value_scales[j] = key.value_scale;
+        if (first < n) {
+#pragma unroll
+            for (int i = 0; INT8 && i < KEYS; i++)
+                if (sub == 0) s->value_scales[first + i] = key.value_scale[i];
 #pragma unroll
             for (int c = 0; c < CHUNKS; c++) {
-                float v[ELEMENTS];
-                bc_cache_floats<INT8>(key.w[c], v);
-                const float *q = s->q + Shared::query_at((sub + 4 * c) * ELEMENTS);
+                const float *q = s->q + Shared::query_at((sub + SHARE * c) * ELEMENTS);
 #pragma unroll
-                for (int h = 0; h < GROUP; h++)
+                for (int e = 0; e < ELEMENTS; e += 4) {
+                    float v[KEYS][4];
 #pragma unroll
-                    for (int e = 0; e < ELEMENTS; e += 4) {
+                    for (int i = 0; i < KEYS; i++) bc_four_of<INT8>(v[i], key.w[i][c], e);
+#pragma unroll
+                    for (int h = 0; h < GROUP; h++) {
                         const bc_four four = bc_load_four(q + h * Shared::QUERY + e);
 #pragma unroll
-                        for (int k = 0; k < 4; k++) sum[h] = bc_fma(four.v[k], v[e + k], sum[h]);
+                        for (int i = 0; i < KEYS; i++)
+#pragma unroll
+                            for (int k = 0; k < 4; k++)
+                                sum[i * GROUP + h] = bc_fma(four.v[k], v[i][k], sum[i * GROUP + h]);
                     }
+                }
             }
         }
+        // scores of neighbouring positions lie beside each other, as the sums do
+        const int at = bc_spread_sums<KEYS * GROUP, SHARE>(sum);
+        if (sub >= KEYS * GROUP) return; // fewer sums than threads
+        const bool next = at >= GROUP;
+        const float scale = next ? key.scale[KEYS - 1] : key.scale[0];
 #pragma unroll
-        for (int h = 0; h < GROUP; h++) {
-            float v = sum[h];
-            v += bc_shuffle_xor(v, 1);
-            v += bc_shuffle_xor(v, 2);
-            if (INT8) v *= key.scale;
-            sum[h] = j < n ? v * p.factor : -INFINITY;
+        for (int i = 0; i < (GROUP + 3) / 4; i++) {
+            const float v = INT8 ? sum[i] * scale : sum[i];
+            (&s->scores[first][0])[at + i] = first + next < n ? v * p.factor : -INFINITY;
         }
-#pragma unroll
-        for (int h = 0; sub == 0 && h < GROUP; h += 4)
-            bc_put_four(&s->scores[j][h], { { sum[h], sum[h + 1], sum[h + 2], sum[h + 3] } });
     }
     BC_DEVICE void mix(const bc_gpu_place &place, const Shared *s, float sum[GROUP][4]) const
     {
@@ -281,15 +338,12 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
             bc_cache_four(v, EARLY && j == cached ? own_value(s)
                              : EARLY              ? early[EARLY ? k : 0]
                                                   : value(place, k));
+            float weights[GROUP];
+            bc_load_weights<GROUP>(weights, s->scores[j]);
 #pragma unroll
-            for (int h = 0; h < GROUP; h += 4) {
-                const bc_four weights = bc_load_four(&s->scores[j][h]);
+            for (int h = 0; h < GROUP; h++)
 #pragma unroll
-                for (int i = 0; i < 4; i++)
-#pragma unroll
-                    for (int e = 0; e < 4; e++)
-                        sum[h + i][e] = bc_fma(weights.v[i], v[e], sum[h + i][e]);
-            }
+                for (int e = 0; e < 4; e++) sum[h][e] = bc_fma(weights[h], v[e], sum[h][e]);
         }
     }
 };
@@ -297,17 +351,18 @@ template <int D, bool INT8, int GROUP> struct bc_fast_tile {
 template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_attend_args &p)
 {
     BC_SHARED_ALIGNED bc_fast_shared<D, INT8, GROUP> s;
-    bc_fast_tile<D, INT8, GROUP> tile;
+    typedef bc_fast_tile<D, INT8, GROUP> Tile;
+    Tile tile;
     const int QUADS = D / 4, SLICES = BC_FAST_THREADS / QUADS, t = blockIdx.z;
     bc_let_next_begin();
     // the places and the keys and values of earlier positions are older than the kernels that are waited for
     const bc_gpu_place place = p.places[t];
     const bc_context context = bc_context_of(place.position, p.window, p.splits);
     const bool active = (int)blockIdx.y < context.parts;
-    const bc_attend_block b = bc_attend_share(p, place.position, context);
+    const bc_attend_block b = bc_attend_share(p, GROUP, place.position, context);
     if (active) {
         tile.begin(p, place, b, b.first);
-        bc_attend_fetch(p, place, b);
+        bc_attend_fetch(p, place, b, b.first + (Tile::EARLY_KEYS ? BC_FAST_TILE : 0));
         for (int i = threadIdx.x; p.out_places && i < b.heads * D; i += BC_FAST_THREADS)
             s.places[i] = p.out_places[b.head0 * D + i];
     }
@@ -340,14 +395,15 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
         bc_put_four(&s.mixes[slice][h * D + quad],
                     { { mix[h][0], mix[h][1], mix[h][2], mix[h][3] } });
     bc_sync();
+    const uint32_t *places = p.out_places ? s.places : nullptr;
+#pragma unroll 1 // eight heads have no registers for more
     for (int i = threadIdx.x; i < b.heads * D; i += BC_FAST_THREADS) {
         float v = s.mixes[0][i];
 #pragma unroll
         for (int k = 1; k < SLICES; k++) v += s.mixes[k][i];
-        s.q[i] = v; // the queries have done their work; the same thread goes on with it
+        bc_attend_give(p, b, D, context.parts, s.sum, places, i, v);
     }
-    bc_attend_finish(p, b, context.parts, s.q, s.largest, s.sum, &s.scores[0][0],
-                     p.out_places ? s.places : nullptr);
+    bc_attend_finish(p, b, D, context.parts, s.largest, s.sum, &s.scores[0][0], places);
 }
 
 // The order is that of fast_kernel() in forward.c: by dimensions, then type, then heads.
@@ -356,12 +412,16 @@ template <int D, bool INT8, int GROUP> BC_DEVICE void bc_attend_fast(const bc_at
     {                                                                                              \
         bc_attend_fast<d, int8, group>(p);                                                         \
     }
+BC_FAST(bc_attend_64_f16_2, 64, false, 2)
 BC_FAST(bc_attend_64_f16_4, 64, false, 4)
 BC_FAST(bc_attend_64_f16_8, 64, false, 8)
+BC_FAST(bc_attend_64_i8_2, 64, true, 2)
 BC_FAST(bc_attend_64_i8_4, 64, true, 4)
 BC_FAST(bc_attend_64_i8_8, 64, true, 8)
+BC_FAST(bc_attend_128_f16_2, 128, false, 2)
 BC_FAST(bc_attend_128_f16_4, 128, false, 4)
 BC_FAST(bc_attend_128_f16_8, 128, false, 8)
+BC_FAST(bc_attend_128_i8_2, 128, true, 2)
 BC_FAST(bc_attend_128_i8_4, 128, true, 4)
 BC_FAST(bc_attend_128_i8_8, 128, true, 8)
 #undef BC_FAST

@@ -28,7 +28,8 @@ enum {
     BC_GPU_DOZEN_PITCH = 33, /* and of up to 32. Odd: neighbouring rows lie in banks of their own */
     BC_GPU_COL_PAD = 64,     /* of int8 codes, and of planes that are not tiled */
     BC_GPU_ACT_PAD = 128,    /* rows of int8 activations are zero-padded to this many columns */
-    BC_GPU_HEADS = 8,        /* query heads of one KV head that a block of attention takes */
+    BC_GPU_HEADS = 8,     /* query heads of one KV head that a block of attention takes, at most */
+    BC_GPU_FEW_HEADS = 2, /* and where there are few positions */
     BC_GPU_PREPARE_THREADS = 1024, /* at most; each has so many elements, */
     BC_GPU_PREPARE_SHARE = 16,
     BC_GPU_HOME = 512,        /* those of a warp's threads */

@@ -34,13 +34,13 @@ BC_DEVICE float bc_warp_sum(float v)
     for (int mask = 16; mask; mask /= 2) v += bc_shuffle_xor(v, mask);
     return v;
 }
+// Bits of floats order like integers once those of a negative one, but its sign, are turned over: a card from 8.0 on has an
+// instruction for integers.
+BC_DEVICE int bc_turned_over(int bits) { return bits ^ (bits >> 31 & 0x7fffffff); }
 BC_DEVICE float bc_warp_max(float v)
 {
-    for (int mask = 16; mask; mask /= 2) {
-        const float other = bc_shuffle_xor(v, mask);
-        v = other > v ? other : v;
-    }
-    return v;
+    const int top = bc_warp_max(bc_turned_over((int)bc_float_to_bits(v)));
+    return bc_bits_to_float((uint32_t)bc_turned_over(top));
 }
 
 // Over all threads of the block, in every thread; `room` has one element per warp. Whole warps only. The second of two
