@@ -17,7 +17,8 @@ enum {
     TEAM_ROWS = 40,               /* BC_TEAM_ROWS */
     FEW_TEAMS = BC_GPU_ONE_TEAMS, /* at most */
     FEW_PARTS = 2,                /* gate and up */
-    SPREAD_SHARED = 8 << 10,      /* beyond half of a block's most: no room for a second one */
+    LOADED_TURNS = 2, /* of a vector that threads load themselves: one turn after the other */
+    SPREAD_SHARED = 8 << 10, /* beyond half of a block's most: no room for a second one */
     LEAST_WARPS = 4,    /* of a block of few tokens, so that its ring hides the memory's latency */
     HELD_WARPS = 8,     /* the same where it could have the tokens go through the rings too */
     CODES_ROWS = 16,    /* BC_CODES_ROWS */
@@ -288,6 +289,10 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     /* blocks that come while others run do not gather on a processor that has none */
     const unsigned most_of = (unsigned)s->device->shared_bytes / 2 + SPREAD_SHARED;
     if (s->device->overlaps && launch.shared < most_of) launch.shared = most_of;
+    /* a warp more, which has the vector brought (one.cuh) */
+    if (s->device->overlaps && threads + 32 <= BC_GPU_ONE_THREADS &&
+        args.source.width > LOADED_TURNS * BC_GPU_PREPARE_SHARE * threads)
+        launch.threads += 32;
     *done = 1;
     launch.args = &args;
     return bc_device_start(s->device, &launch, err);

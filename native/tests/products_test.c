@@ -42,9 +42,9 @@ static int some_rows(int cols)
 
 static shape draw(void)
 {
-    static const int COLS[] = { 16,   64,   100,  128,  192,  256,  576,   768,
-                                1000, 1024, 2048, 2560, 4096, 8192, 14336, 28672 };
-    shape s = { .cols = below(2) ? COLS[below(16)] : 8 + below(300) };
+    static const int COLS[] = { 16,   64,   100,  128,  192,  256,   576,   768,  1000,
+                                1024, 2048, 2560, 4096, 8192, 14336, 18944, 28672 };
+    shape s = { .cols = below(2) ? COLS[below(17)] : 8 + below(300) };
     s.gated = below(3) == 0;
     s.count = s.gated ? 2 : 1 + below(MOST);
     s.adds = s.count == 1 && below(2);

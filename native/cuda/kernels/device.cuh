@@ -235,6 +235,40 @@ BC_DEVICE void bc_copy_word_ahead(void *shared, const void *global)
     *(uint32_t *)shared = *(const uint32_t *)global;
 #endif
 }
+// `count` floats, a multiple of 4, from global into shared memory by a unit of its own (9.0 and newer): they do not wait behind
+// the copies above. One thread asks for them, once in a kernel.
+struct bc_arrival {
+    uint64_t barrier;
+};
+BC_DEVICE void bc_bring(float *shared, const float *global, int count, bc_arrival *arrival)
+{
+#if __CUDA_ARCH__ >= 900
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier),
+                   to = (uint32_t)__cvta_generic_to_shared(shared), bytes = 4 * count;
+    asm volatile("mbarrier.init.shared.b64 [%0], 1; fence.mbarrier_init.release.cluster;" ::"r"(at)
+                 : "memory");
+    asm volatile("mbarrier.arrive.expect_tx.shared.b64 _, [%0], %1;" ::"r"(at), "r"(bytes)
+                 : "memory");
+    asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes "
+                 "[%0], [%1], %2, [%3];" ::"r"(to),
+                 "l"(global), "r"(bytes), "r"(at)
+                 : "memory");
+#endif
+}
+// They are there. All threads have met since they were asked for.
+BC_DEVICE void bc_brought(bc_arrival *arrival)
+{
+#if __CUDA_ARCH__ >= 900
+    const uint32_t at = (uint32_t)__cvta_generic_to_shared(&arrival->barrier);
+    uint32_t there = 0;
+    while (!there)
+        asm volatile("{.reg .pred p; mbarrier.try_wait.parity.shared.b64 p, [%1], 0; "
+                     "selp.u32 %0, 1, 0, p;}"
+                     : "=r"(there)
+                     : "r"(at)
+                     : "memory");
+#endif
+}
 BC_DEVICE void bc_copy_group()
 {
 #if __CUDA_ARCH__ >= 800

@@ -110,7 +110,7 @@ template <bool BITS> struct bc_one_product {
         stage = 0;
         multiplied = all - BC_ONE_STAGE;
         ring = shared + (int)threadIdx.x / 32 * all + threadIdx.x % 32 * 16;
-        totals = (int *)(shared + blockDim.x / 32 * all);
+        totals = (int *)(shared + p.warps * p.teams * all);
         vector = (float *)(totals + 2 * total_ints() * p.teams);
         token = (int8_t *)(vector + width);
         rows = all_rows + team.team * BC_TEAM_ROWS;
@@ -138,7 +138,8 @@ template <bool BITS> struct bc_one_product {
             if (i == 0 && team.unit < p.first[3]) ask_for_rows();
             bc_copy_group();
         }
-        for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += blockDim.x) totals[i] = 0;
+        for (int i = threadIdx.x; i < 2 * total_ints() * p.teams; i += 32 * p.warps * p.teams)
+            totals[i] = 0;
         for (int unit = team.unit + team.units_on; unit < p.first[3]; unit += team.units_on)
             bc_unit_fetch(p, team, unit);
     }
@@ -259,18 +260,29 @@ template <bool BITS> struct bc_one_product {
 };
 
 // Every block prepares the vector for itself, while its first weights are on their way: nothing waits for the end of a kernel
-// with a single block. The norm is asked for before them, or it comes behind them.
+// with a single block. The norm is asked for before all weights, or it comes behind them. Threads load the vector themselves; one
+// of many turns is brought at once: a warp without a team, which asks for no weights, waits for the inputs and has it brought.
 template <bool BITS> BC_DEVICE void bc_one_token(const bc_one_args &p, uint8_t *shared)
 {
     BC_SHARED bc_prepare_room room;
+    BC_SHARED bc_arrival arrival;
     BC_SHARED bc_one_row rows[BC_GPU_ONE_TEAMS * BC_TEAM_ROWS];
+    const int working = 32 * p.linear.warps * p.linear.teams;
+    const bool brought = (int)blockDim.x > working;
     const bc_sixteen norm = bc_only_begin(p.source, &room);
     bc_one_product<BITS> product(p.linear, shared, rows, p.source.width);
-    product.fill_ring();
-    bc_sync();
+    if ((int)threadIdx.x < working) {
+        product.fill_ring();
+    } else if ((int)threadIdx.x == working) {
+        bc_wait_for_inputs();
+        bc_bring(product.vector, p.source.x, p.source.width, &arrival);
+    }
     bc_let_next_begin();
+    bc_sync();
     bc_wait_for_inputs();
-    bc_prepare_only<BITS>(p.source, product.vector, product.token, p.linear.cols, &room, norm);
+    if (brought) bc_brought(&arrival);
+    bc_prepare_only<BITS>(p.source, brought ? product.vector : p.source.x, product.vector,
+                          product.token, p.linear.cols, &room, norm);
     bc_sync();
     product.run({ &room.scale, &room.sum });
 }

@@ -455,20 +455,21 @@ BC_DEVICE void bc_norm_sixteen(const bc_prepare_args &p, const bc_sixteen &norm,
     for (int k = 0; k < BC_SHARE; k++) v->v[k] = v->v[k] * inverse_rms * norm.v[k];
 }
 
-// x: f32 [width] of shared memory
+// x: f32 [width] of shared memory; `from` is x, or where the vector is in the card's memory.
 template <bool BITS>
-BC_DEVICE void bc_prepare_only(const bc_prepare_args &p, float *x, int8_t *out, int stride,
-                               bc_prepare_room *room, const bc_sixteen &norm)
+BC_DEVICE void bc_prepare_only(const bc_prepare_args &p, const float *from, float *x, int8_t *out,
+                               int stride, bc_prepare_room *room, const bc_sixteen &norm)
 {
     int top = 0;
 #pragma unroll 1
     for (int base = 0; base < p.width; base += BC_SHARE * blockDim.x) { // whole warps
         const int i = base + BC_SHARE * (int)threadIdx.x;
         bc_sixteen v = {};
-        if (i < p.width) v = bc_load_placed(p.x, i, p.cols);
+        if (i < p.width) v = bc_load_placed(from, i, p.cols);
         if (p.norm) bc_norm_sixteen(p, norm, room, &v);
         bc_butterflies<BC_SHARE>(v.v, p.block);
         if (p.block <= BC_SHARE) top = bc_top_of<BC_SHARE>(v.v, top);
+        bc_sync_warp(); // where `from` is x, a warp's elements lie among their slots
         if (i < p.width) bc_put_slots(x, i, v);
     }
     if (p.block <= BC_SHARE) bc_note_top(top, &room->top);

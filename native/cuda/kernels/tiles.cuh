@@ -117,7 +117,8 @@ struct bc_team {
         int own = (int)threadIdx.x / 32;
         for (team = 0; own >= p.warps; team++) own -= p.warps;
         units_on = (int)gridDim.x * p.teams;
-        unit = (int)blockIdx.x + (int)gridDim.x * team;
+        // a warp behind the last team has none
+        unit = team < p.teams ? (int)blockIdx.x + (int)gridDim.x * team : p.first[3];
         at = bc_unit_at(p, unit);
         begin = own * p.warp_steps;
         end = bc_least(begin + p.warp_steps, p.cols / BC_STEP_COLS);

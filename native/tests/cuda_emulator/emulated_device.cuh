@@ -191,6 +191,9 @@ BC_DEVICE float bc_bits_to_float(uint32_t bits)
     memcpy(&f, &bits, sizeof f);
     return f;
 }
+struct bc_arrival {
+    uint64_t barrier;
+};
 BC_DEVICE uint32_t bc_float_to_bits(float f)
 {
     uint32_t bits;
@@ -248,6 +251,18 @@ BC_DEVICE bc_words4 bc_load_once(const void *p, BC_SITE)
 {
     bc_emulated_read_once(p, sizeof(bc_words4), site);
     return bc_load(p, site);
+}
+BC_DEVICE void bc_bring(float *shared, const float *global, int count, bc_arrival *arrival, BC_SITE)
+{
+    if (bc_emulated_capability() < 90) bc_emulated_wrong("this card cannot bring floats", site);
+    if (count % 4) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
+    for (int i = 0; i < count; i += 4) bc_put(shared + i, bc_load(global + i, site), site);
+    arrival->barrier = 1;
+}
+BC_DEVICE void bc_brought(bc_arrival *arrival, BC_SITE)
+{
+    if (arrival->barrier != 1) // or the checker reports that nobody has written it
+        bc_emulated_wrong("nobody has asked for what is waited for", site);
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }
