@@ -98,23 +98,30 @@ class Session:
 
 
 def forward_together(
-    sessions: Sequence[Session], tokens: Sequence[int], cancel: Cancel | None = None
-) -> npt.NDArray[np.float32]:
-    """Append tokens[i] to sessions[i], different sessions of one model; logits f32 [n, vocab].
+    sessions: Sequence[Session],
+    tokens: Sequence[int],
+    cancel: Cancel | None = None,
+    *,
+    want_logits: bool = True,
+) -> npt.NDArray[np.float32] | None:
+    """Append tokens[i] to sessions[i], different sessions of one model; logits f32 [n, vocab], or None if not wanted:
+    the sessions have them, to sample from.
 
     The sessions read the weights together, so n texts cost much less than n calls. The logits are
-    those of single calls. Raises as `Session.forward` does; then nothing has changed.
+    those of single calls. Raises as `Session.forward` does; then no session has another token.
     """
     ids = np.ascontiguousarray(tokens, dtype=np.int32)
     if len(ids) != len(sessions) or not sessions:
         raise InvalidError(f"{len(sessions)} sessions and {len(ids)} tokens: give one token to each")
-    logits = np.empty((len(ids), sessions[0].model.info.vocab_size), np.float32)
+    logits = None
+    if want_logits:
+        logits = np.empty((len(ids), sessions[0].model.info.vocab_size), np.float32)
     call(
         lib.bc_sessions_forward,
         ffi.new("bc_session *[]", [session.handle for session in sessions]),
         pointer("int32_t", ids),
         len(ids),
-        pointer("float", logits),
+        ffi.NULL if logits is None else pointer("float", logits),
         flag_of(cancel),
     )
     return logits

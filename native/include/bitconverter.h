@@ -245,8 +245,9 @@ BC_API int bc_session_forward(bc_session *session, const int32_t *tokens, int32_
                               bc_error *err);
 
 /* Appends tokens[i] to sessions[i], n different sessions of one model, which read the weights
- * together: n texts at once cost much less than n calls. logits f32 [n, vocab_size]. On error or
- * cancel every session holds what it held before. */
+ * together: n texts at once cost much less than n calls. logits f32 [n, vocab_size], or NULL: they
+ * are only kept for bc_session_sample. On error or cancel every session holds the tokens it held
+ * before. */
 BC_API int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int32_t n,
                                float *logits, const bc_cancel *cancel, bc_error *err);
 

@@ -328,8 +328,8 @@ void bc_placed_close(bc_placed *placed)
 /* ---- forward ---- */
 
 struct rows_work {
-    bc_engine *engine;
-    float *out;
+    const bc_session *s;
+    float *out; /* NULL: each row to its token's session */
     size_t width;
     int32_t first;
     const float *from;
@@ -340,8 +340,9 @@ static void copy_row(void *arg, int64_t i, int thread)
 {
     (void)thread;
     const struct rows_work *w = arg;
-    memcpy(w->out + (size_t)(w->first + i) * w->width, w->from + i * w->stride,
-           w->width * sizeof(float));
+    const int64_t row = w->first + i;
+    float *to = w->out ? w->out + (size_t)row * w->width : w->s->places[row].session->logits;
+    memcpy(to, w->from + i * w->stride, w->width * sizeof(float));
 }
 
 /* Logits of many tokens are tens of megabytes: all threads copy. */
@@ -351,7 +352,7 @@ static void take_rows(void *arg, int32_t first, int32_t count, const float *from
     w->first = first;
     w->from = from;
     w->stride = stride;
-    bc_pool_run(w->engine->pool, copy_row, w, count);
+    bc_pool_run(w->s->engine->pool, copy_row, w, count);
 }
 
 int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err)
@@ -361,7 +362,7 @@ int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err)
     for (int t = 0; t < n; t++)
         s->device_places[t] =
             (bc_stack_place){ s->places[t].session->cache, s->places[t].position };
-    struct rows_work work = { .engine = s->engine,
+    struct rows_work work = { .s = s,
                               .out = out,
                               .width = (size_t)(placed->head ? c->vocab : c->hidden) };
     const bc_stack_batch batch = { .x = s->x,

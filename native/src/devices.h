@@ -39,7 +39,7 @@ static inline int bc_cpu_layers(const bc_model *m)
 }
 
 /* The placed layers over s->x of n tokens at s->places; the last `rows` of them give `out`, f32 [rows, vocab] where
- * the head is placed too, else the residual stream [rows, hidden]. */
+ * the head is placed too, else the residual stream [rows, hidden]. NULL: all tokens' logits, each to its session's. */
 int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err);
 
 #endif

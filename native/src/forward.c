@@ -1,4 +1,5 @@
 /* forward.c - the forward pass: it reads straight down in run_batch(). */
+#include <stdlib.h>
 #include <string.h>
 
 #include "devices.h"
@@ -127,28 +128,50 @@ void bc_session_layer(bc_session *s, int layer, int n)
     bc_pool_run(s->engine->pool, add_token, &residual, n);
 }
 
-/* n <= n_batch tokens at s->places. logits NULL, or f32 [n or 1, vocab] as all_positions says. */
-static int run_batch(bc_session *s, const int32_t *tokens, int n, float *logits, int all_positions,
+static void head_rows(bc_session *s, const float *x, int n, float *logits)
+{
+    norm(s, s->h, x, s->model->final_norm, n);
+    project(s, &s->model->head, s->h, logits, (size_t)s->model->config.vocab, n);
+}
+
+/* Logits of each of the tokens at s->places to its own session. */
+static int head_apart(bc_session *s, int n, bc_error *err)
+{
+    const size_t vocab = (size_t)s->model->config.vocab;
+    float *logits = malloc((size_t)n * vocab * sizeof *logits);
+    if (!logits) return bc_fail(err, BC_ERR_NOMEM, "no memory for the logits of %d sessions", n);
+    head_rows(s, s->x, n, logits);
+    for (int t = 0; t < n; t++)
+        memcpy(s->places[t].session->logits, logits + (size_t)t * vocab, vocab * sizeof *logits);
+    free(logits);
+    return BC_OK;
+}
+
+/* Which logits of a batch are wanted: none, the last token's, all, or all, each in its token's session. */
+enum wanted { NONE, LAST, ALL, APART };
+
+/* n <= n_batch tokens at s->places. logits f32 [n or 1, vocab] where LAST or ALL are wanted. */
+static int run_batch(bc_session *s, const int32_t *tokens, int n, enum wanted wanted, float *logits,
                      bc_error *err)
 {
-    const bc_config *c = &s->model->config;
     bc_pool *pool = s->engine->pool;
-    const size_t hidden = (size_t)c->hidden;
+    const size_t hidden = (size_t)s->model->config.hidden;
     struct token_work embed = { .s = s, .tokens = tokens };
     bc_pool_run(pool, embed_token, &embed, n);
     bc_rope_table(s, n);
     const int cpu_layers = bc_cpu_layers(s->model);
     for (int i = 0; i < cpu_layers && !bc_cancelled(s->cancel); i++) bc_session_layer(s, i, n);
-    const int first = !logits ? n : (all_positions ? 0 : n - 1);
+    const int first = wanted == NONE ? n : (wanted == LAST ? n - 1 : 0);
     float *last = s->x + (size_t)first * hidden;
     if (s->model->placed && !bc_cancelled(s->cancel)) {
         const int head = s->model->placed->head;
-        const int status = bc_placed_forward(s, n, n - first, head ? logits : last, err);
+        float *out = !head ? last : wanted == APART ? NULL : logits;
+        const int status = bc_placed_forward(s, n, n - first, out, err);
         if (status != BC_OK || head) return status;
     }
-    if (!logits) return BC_OK;
-    norm(s, s->h, last, s->model->final_norm, n - first);
-    project(s, &s->model->head, s->h, logits, (size_t)c->vocab, n - first);
+    if (wanted == NONE) return BC_OK;
+    if (wanted == APART) return head_apart(s, n, err);
+    head_rows(s, last, n - first, logits);
     return BC_OK;
 }
 
@@ -182,13 +205,9 @@ int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, f
     for (int32_t done = 0; done < n_tokens && status == BC_OK && !bc_cancelled(cancel);) {
         const int n = n_tokens - done < s->n_batch ? n_tokens - done : s->n_batch;
         const int last = done + n == n_tokens;
-        float *out = NULL;
-        if (all)
-            out = logits + (size_t)done * vocab;
-        else if (last)
-            out = s->logits;
+        float *out = all ? logits + (size_t)done * vocab : s->logits;
         bc_session_own_places(s, n);
-        status = run_batch(s, tokens + done, n, out, all, err);
+        status = run_batch(s, tokens + done, n, all ? ALL : (last ? LAST : NONE), out, err);
         s->position += n;
         done += n;
         bc_session_large_pages(s);
@@ -210,10 +229,9 @@ int bc_session_forward(bc_session *s, const int32_t *tokens, int32_t n_tokens, f
 /* ---- one token to each of many sessions ---- */
 
 static int check_sessions(bc_session *const *sessions, const int32_t *tokens, int32_t n,
-                          const float *logits, bc_error *err)
+                          bc_error *err)
 {
-    if (!sessions || !tokens || !logits)
-        return bc_fail(err, BC_ERR_INVALID, "sessions, tokens or logits is NULL");
+    if (!sessions || !tokens) return bc_fail(err, BC_ERR_INVALID, "sessions or tokens is NULL");
     if (n < 1) return bc_fail(err, BC_ERR_INVALID, "there are %d sessions, must be 1 or more", n);
     for (int32_t i = 0; i < n; i++) {
         const int status = check_tokens(sessions[i], &tokens[i], 1, err);
@@ -239,7 +257,7 @@ static bc_session *largest(bc_session *const *sessions, int32_t n)
 struct ended {
     bc_session *const *sessions;
     const int32_t *tokens;
-    const float *logits;
+    const float *logits; /* NULL: the sessions have them */
     size_t vocab;
 };
 
@@ -249,14 +267,15 @@ static void end_session(void *arg, int64_t i, int thread)
     const struct ended *w = arg;
     bc_session *one = w->sessions[i];
     one->tokens[one->position++] = w->tokens[i];
-    memcpy(one->logits, w->logits + (size_t)i * w->vocab, w->vocab * sizeof *w->logits);
+    if (w->logits)
+        memcpy(one->logits, w->logits + (size_t)i * w->vocab, w->vocab * sizeof *w->logits);
     one->has_logits = 1;
 }
 
 int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int32_t n,
                         float *logits, const bc_cancel *cancel, bc_error *err)
 {
-    int status = check_sessions(sessions, tokens, n, logits, err);
+    int status = check_sessions(sessions, tokens, n, err);
     if (status != BC_OK) return status;
     bc_session *s = largest(sessions, n);
     const size_t vocab = (size_t)s->model->config.vocab;
@@ -265,7 +284,8 @@ int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int3
         const int part = n - done < s->n_batch ? n - done : s->n_batch;
         for (int t = 0; t < part; t++)
             s->places[t] = (bc_place){ sessions[done + t], sessions[done + t]->position };
-        status = run_batch(s, tokens + done, part, logits + (size_t)done * vocab, 1, err);
+        status = logits ? run_batch(s, tokens + done, part, ALL, logits + (size_t)done * vocab, err)
+                        : run_batch(s, tokens + done, part, APART, NULL, err);
         done += part;
     }
     s->cancel = s->space.cancel = NULL;

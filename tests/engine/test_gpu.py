@@ -173,10 +173,11 @@ def test_kernels_are_timed_in_single_steps_and_the_answer_is_the_same(
 
 def test_sessions_together_are_as_alone(card: engine.Engine, folders: Any) -> None:
     folder, tokens = folders("smollm2"), tokens_of("smollm2")
-    model = placed(card, folder, n_sessions=6)
+    model = placed(card, folder, n_sessions=9)
+    samplers = [engine.Sampler(temperature=3.0, seed=seed) for seed in range(10)]
     starts = [tokens[:3], tokens[3:8], tokens[8:9]]
-    together, alone = ([Session(model, n_ctx=64) for _ in starts] for _ in range(2))
-    for group in (together, alone):
+    together, alone, kept = ([Session(model, n_ctx=64) for _ in starts] for _ in range(3))
+    for group in (together, alone, kept):
         for session, start in zip(group, starts, strict=True):
             session.forward(start, want_logits=False)
     for step in range(4):
@@ -184,6 +185,9 @@ def test_sessions_together_are_as_alone(card: engine.Engine, folders: Any) -> No
         found = engine.forward_together(together, ids)
         single = [session.forward([token]) for session, token in zip(alone, ids, strict=True)]
         near(found, np.concatenate(single))  # type: ignore[arg-type]
+        engine.forward_together(kept, ids, want_logits=False)
+        for one, other in zip(together, kept, strict=True):
+            assert all(one.sample(s) == other.sample(s) for s in samplers)
 
 
 def test_after_a_rewind_the_session_goes_on_from_there(card: engine.Engine, folders: Any) -> None:

@@ -46,6 +46,7 @@ def test_sessions_together_are_the_sessions_alone(wide: Path, isa: str, threads:
     for step in range(3):
         tokens = [TEXT[n + step] for n in lengths]
         logits = forward_together(together, tokens)
+        assert logits is not None
         for i, session in enumerate(alone):
             expected = session.forward([tokens[i]])
             assert expected is not None
@@ -54,6 +55,20 @@ def test_sessions_together_are_the_sessions_alone(wide: Path, isa: str, threads:
     assert [s.sample(engine.Sampler(seed=3)) for s in together] == [
         s.sample(engine.Sampler(seed=3)) for s in alone
     ]
+
+
+@pytest.mark.parametrize("n_batch", [2, 8])
+def test_sessions_keep_the_logits_that_nobody_wants(wide: Path, n_batch: int) -> None:
+    model = Model(Engine(threads=2), wide)
+    told, kept = ([Session(model, n_ctx=32, n_batch=n_batch) for _ in range(5)] for _ in range(2))
+    samplers = [engine.Sampler(temperature=3.0, seed=seed) for seed in range(20)]
+    for step in range(3):
+        tokens = [TEXT[5 * step + i] for i in range(5)]
+        assert forward_together(told, tokens) is not None
+        assert forward_together(kept, tokens, want_logits=False) is None
+        for one, other in zip(told, kept, strict=True):
+            assert [one.sample(s) for s in samplers] == [other.sample(s) for s in samplers]
+            assert one.position == other.position
 
 
 def test_what_cannot_run_together(wide: Path) -> None:
