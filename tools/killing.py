@@ -154,7 +154,8 @@ def begin() -> None:
 def live(target: Callable[..., None], *args: object, moment: Moment = NEVER) -> list[Told]:
     """target(*args, teller) in a process that is killed at `moment`: what it told."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
-    child = multiprocessing.Process(target=_life, args=(target, args, theirs, moment))
+    # a daemon: who ends by an error here does not wait for it
+    child = multiprocessing.Process(target=_life, args=(target, args, theirs, moment), daemon=True)
     child.start()
     theirs.close()
     told: list[Told] = []

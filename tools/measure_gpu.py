@@ -35,7 +35,7 @@ def median(run: Callable[[], Any], repeat: int) -> float:
 
 
 def decode(session: Session, tokens: int, position: int, repeat: int) -> float:
-    """Tokens per second from `position` on, as a chat makes them: the logits stay in the session, to be sampled from."""
+    """Tokens per second from `position` on, as a chat makes them: the logits stay in the session."""
 
     def run() -> None:
         session.rewind(position)

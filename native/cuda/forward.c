@@ -97,7 +97,8 @@ static int fast_kernel(const bc_config *c, int kv_type, int heads)
 static int has_few_positions(const run *r)
 {
     const bc_config *c = &r->s->model->config;
-    if (!is_fast(c, r->kv_type) || !(r->batch->separate || r->n == 1)) return 0;
+    if (r->batch->any_position || !is_fast(c, r->kv_type)) return 0;
+    if (!r->batch->separate && r->n > 1) return 0;
     const int few = bc_few_positions(r->s->device, c, r->n);
     for (int i = 0; i < r->n; i++)
         if (r->batch->places[i].position >= few) return 0;

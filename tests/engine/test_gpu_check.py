@@ -28,7 +28,7 @@ N_CTX = 160
 # by the compute capability of the card: what multiplies and attends when tokens come one, three, 12 and 144 at a time
 KERNELS = {
     "80": ("bc_one", "bc_few_8", "bc_few_32", "bc_gemm_planes_128", "bc_attend_64_f16_2",
-           "bc_place_rows", "bc_flash_64"),
+           "bc_attend_64_f16_4", "bc_place_rows", "bc_flash_64"),
     "90": ("bc_one",),  # single bits up to here
     "120": ("bc_one_bytes",),
     "75": ("bc_one_bytes",),
