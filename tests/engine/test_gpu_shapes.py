@@ -29,7 +29,9 @@ ONE_LAYER = [
     Shape(128, 3, 1, kind="mistral", more=WINDOW),
     Shape(128, 8, 1),
     Shape(128, 12, 1),
-    Shape(64, 40, 8),  # so many blocks that four tokens behind 73 positions are more than a card has processors for
+    Shape(
+        64, 40, 8
+    ),  # so many blocks that four tokens behind 73 positions are more than a card has processors for
     Shape(128, 36, 12),
 ]
 TOKENS = np.random.default_rng(1).integers(0, VOCAB, 76).astype(np.int32)
