@@ -288,8 +288,16 @@ def test_what_does_not_fit_whole_is_there_in_part(card: engine.Engine, folders: 
     model = engine.Model(card, folder)
     found = engine.place(model, replace(LONG, memory_limit=limit - room + need - 1))
     assert found.n_layers > 0 and not (found.n_layers == model.info.n_layers and found.head)
-    answer = Session(model, n_ctx=4096).forward(tokens, all_positions=True)
+    session = Session(model, n_ctx=4096)
+    answer = session.forward(tokens, all_positions=True)
     assert answer is not None
+    samplers = [engine.Sampler(temperature=3.0, seed=seed) for seed in range(10)]
+    picks = []
+    for wanted in (True, False):  # logits in the session alone, wherever the head is
+        session.rewind(len(tokens))
+        engine.forward_together([session], [5], want_logits=wanted)
+        picks.append([session.sample(sampler) for sampler in samplers])
+    assert picks[0] == picks[1]
     near(answer, on_processor(folder, tokens))
 
 
