@@ -29,10 +29,9 @@ typedef struct bc_stack_batch {
     const float *cos, *sin;       /* f32 [n, head_dim / 2] of the places' positions */
     const bc_stack_place *places; /* [n] */
     int32_t n;                    /* 1 .. n_batch */
-    int32_t separate; /* 1: each token is another cache's, else all are one's, in order */
-    int32_t
-        any_position; /* 1: as it is computed behind any number of positions, also where there are few */
-    int32_t rows; /* how many of the last tokens the output is wanted of; 0: none */
+    int32_t separate;     /* 1: each token is another cache's, else all are one's, in order */
+    int32_t any_position; /* 1: computed as behind any number of positions, if these are few */
+    int32_t rows;         /* how many of the last tokens the output is wanted of; 0: none */
     /* Called with the output, some rows at a time: rows first .. first + count - 1 of them, f32 [count, stride], of which
      * the first vocab floats are logits, or the first hidden the residual stream where the stack has no head. */
     void (*take)(void *arg, int32_t first, int32_t count, const float *from, int64_t stride);

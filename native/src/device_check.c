@@ -162,7 +162,7 @@ int bc_device_check(bc_model *model, const bc_backend *backend, bc_device *devic
         const int batch = BATCHES[i].n < most ? BATCHES[i].n : most;
         const int n = batch < room ? batch : room;
         if (n > 0) status = layer_on_both(&w, layer, n, BATCHES[i].any_position, err);
-        if (status == BC_OK && with_head)
+        if (status == BC_OK && with_head && !BATCHES[i].any_position) /* it has seen one token */
             status = head_on_both(&w, device, batch < HEAD_BATCH ? batch : HEAD_BATCH, err);
     }
     if (w.cache) backend->cache_close(w.cache);

@@ -284,8 +284,8 @@ int bc_sessions_forward(bc_session *const *sessions, const int32_t *tokens, int3
         const int part = n - done < s->n_batch ? n - done : s->n_batch;
         for (int t = 0; t < part; t++)
             s->places[t] = (bc_place){ sessions[done + t], sessions[done + t]->position };
-        status = logits ? run_batch(s, tokens + done, part, ALL, logits + (size_t)done * vocab, err)
-                        : run_batch(s, tokens + done, part, APART, NULL, err);
+        float *out = logits ? logits + (size_t)done * vocab : NULL;
+        status = run_batch(s, tokens + done, part, out ? ALL : APART, out, err);
         done += part;
     }
     s->cancel = s->space.cancel = NULL;

@@ -131,9 +131,9 @@ BC_KERNEL BC_BOUNDS(256, 4) bc_gemv_int8(const bc_linear_args p)
     const int lane = threadIdx.x % 32, warps = blockDim.x / 32, all = p.first[3];
     const int first = blockIdx.x * warps + threadIdx.x / 32;
     bc_let_next_begin();
+    // on its way while the inputs are made; sectors of 32 bytes
     for (int c = lane * 32; first < all && c < p.cols; c += 32 * 32)
-        bc_prefetch(bc_gemv_row(p, first) +
-                    c); // on its way while the inputs are made; sectors of 32 bytes
+        bc_prefetch(bc_gemv_row(p, first) + c);
     bc_wait_for_inputs();
     for (int item = first; item < all; item += gridDim.x * warps) {
         const int which = bc_matrix_of(p, item), row = item - p.first[which];

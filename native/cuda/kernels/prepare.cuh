@@ -395,9 +395,9 @@ BC_DEVICE void bc_round_vector(const bc_prepare_args &p, const float *x, int8_t 
     uint32_t *to = (uint32_t *)(out + mine);
     if (BITS) to += place / 64 * 16 + place / 4 % 4 * 4 + place / 16 % 4 - place / 4;
     int sum = 0;
+    // whole warps: they, and stride, are multiples of 128
 #pragma unroll 2
-    for (int i = mine; i < stride;
-         i += turn) { // whole warps: they, and stride, are multiples of 128
+    for (int i = mine; i < stride; i += turn) {
         const uint32_t packed = i < p.width ? bc_round_four(rounding, x, i, p.divisor, &sum) : 0;
         *to = BITS ? transposer.of(packed) : packed;
         to += turn / 4;
