@@ -1,7 +1,7 @@
 """Session: one timeline of tokens over a model; Sampler: how the next token is chosen."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ def forward_together(
 
 
 def _params(sampler: Sampler) -> object:
-    return ffi.new("bc_sampler_params *", asdict(sampler))
+    return ffi.new("bc_sampler_params *", vars(sampler))
 
 
 def sample(

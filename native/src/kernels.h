@@ -23,6 +23,7 @@
 #define BC_BACK_MAX 32639  /* of integers of 16 bits: 256 * 127 + 127, two limbs of 8 bits */
 #define BC_BACK_COARSE 127 /* of those that are 256 times a number: one limb */
 #define BC_MAX_PLANES 4
+#define BC_PEAK 64    /* logits that one peak is of */
 #define BC_KV_TYPES 4 /* of enum bc_kv_type */
 #define BC_KV_BLOCK                                                                                \
     256 /* positions of int8 that are attended to at once: 32639 * 127 * 256 < 2^31 */
@@ -183,6 +184,11 @@ typedef struct bc_kernels {
     /* y = e^(x - top), *top = max x; returns the sum of y, kept in f64 at least every 1,024. y may
      * be x. n >= 1. */
     double (*exp_sum)(float *y, float *top, const float *x, int n);
+
+    /* -- logits -- */
+    /* most[b] = max x[BC_PEAK b + i], i < BC_PEAK, or as many as there are: (n + BC_PEAK - 1) / BC_PEAK peaks. Returns
+     * whether all of x is finite; if not, the peaks are of no use. */
+    int (*peaks)(float *most, const float *x, int n);
 } bc_kernels;
 
 /* Numbers that are spread evenly between -1/2 and 1/2 however many there are (multiples of the golden ratio), less a

@@ -334,6 +334,17 @@ static void softmax(float *x, int n)
     for (int i = 0; i < n; i++) x[i] *= inverse;
 }
 
+static int peaks(float *most, const float *x, int n)
+{
+    int good = 1;
+    for (int i = 0; i < n; i++) {
+        float *m = most + i / BC_PEAK;
+        good &= isfinite(x[i]) != 0;
+        *m = i % BC_PEAK == 0 || x[i] > *m ? x[i] : *m;
+    }
+    return good;
+}
+
 /* ---- quantizing ---- */
 
 static float quantized(float w, float inv_scale, float q_max)
@@ -401,6 +412,7 @@ void bc_kernels_init_scalar(bc_kernels *k)
         .add_scaled = add_scaled,
         .scale_dots = scale_dots,
         .softmax = softmax,
+        .peaks = peaks,
         .f32_to_f16 = f32_to_f16,
         .attn_scores = { scores_f16, scores_i8, scores_f32, scores_i4 },
         .attn_mix = { mix_f16, mix_i8, mix_f32, mix_i4 },

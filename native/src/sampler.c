@@ -1,5 +1,8 @@
 /* sampler.c - logits -> token.
  *
+ * The logits are looked at once, for the peak of each BC_PEAK of them and for what is not finite; behind that only blocks
+ * are of interest whose peak is.
+ *
  * Order: repeat penalty, temperature, top-k, top-p, min-p (the last three look at the softmax of
  * what is left by the one before), then one draw. The draw is a hash of (seed, counter), so a
  * text is reproduced by its seed alone (a counter-based generator: Salmon et al., "Parallel random
@@ -30,7 +33,7 @@ void bc_sampler_params_init(bc_sampler_params *p)
                               .seed = 0 };
 }
 
-int bc_sampler_check(const bc_sampler_params *p, bc_error *err)
+static int check_params(const bc_sampler_params *p, bc_error *err)
 {
     if (!p) return bc_fail(err, BC_ERR_INVALID, "the sampler's params are NULL");
     if (!(p->temperature >= 0.0f && p->temperature <= 100.0f))
@@ -98,21 +101,27 @@ static void sink(struct candidate *c, int32_t n, int32_t i)
     }
 }
 
-/* c[0..k): the k best of x / temperature, in no order. One look at each, and hardly any gets
- * further: tokens come in their order, so one that only ties with the worst so far is worse. */
-static void select_best(struct candidate *c, int32_t k, const float *x, int32_t vocab,
-                        float temperature)
+static int32_t blocks_of(int32_t n) { return n / BC_PEAK + (n % BC_PEAK != 0); }
+
+/* c[0..k): the k best of x / temperature, in no order. Hardly any is looked at: tokens come in their order, so one that
+ * only ties with the worst so far is worse. */
+static void select_best(struct candidate *c, int32_t k, const float *x, const float *peaks,
+                        int32_t vocab, float temperature)
 {
     for (int32_t i = 0; i < k; i++) c[i] = (struct candidate){ x[i] / temperature, i };
     for (int32_t i = k / 2 - 1; i >= 0; i--) sink(c, k, i);
     float worst = x[c[0].token];
-    for (int32_t i = k; i < vocab; i++) {
-        if (!(x[i] > worst)) continue;
-        const float logit = x[i] / temperature;
-        if (!(logit > c[0].logit)) continue;
-        c[0] = (struct candidate){ logit, i };
-        sink(c, k, 0);
-        worst = x[c[0].token];
+    for (int32_t b = k / BC_PEAK; b < blocks_of(vocab); b++) {
+        if (!(peaks[b] > worst)) continue;
+        const int32_t first = b * BC_PEAK > k ? b * BC_PEAK : k;
+        for (int32_t i = first; i < vocab && i / BC_PEAK == b; i++) {
+            if (!(x[i] > worst)) continue;
+            const float logit = x[i] / temperature;
+            if (!(logit > c[0].logit)) continue;
+            c[0] = (struct candidate){ logit, i };
+            sink(c, k, 0);
+            worst = x[c[0].token];
+        }
     }
 }
 
@@ -131,10 +140,17 @@ static void normalise(struct candidate *c, int32_t n, double mass)
 }
 
 /* The sum over the vocabulary of e^(x / temperature - top). */
-static double mass_of(const float *x, int32_t vocab, float temperature, float top)
+static double mass_of(const bc_kernels *k, const float *x, int32_t vocab, float temperature,
+                      float top)
 {
+    float part[1024], most;
     double sum = 0.0;
-    for (int32_t i = 0; i < vocab; i++) sum += (double)expf(x[i] / temperature - top);
+    for (int32_t done = 0, n; done < vocab; done += n) {
+        n = vocab - done < 1024 ? vocab - done : 1024;
+        for (int32_t i = 0; i < n; i++) part[i] = x[done + i] / temperature;
+        const double of_part = k->exp_sum(part, &most, part, n);
+        sum += of_part * exp((double)most - (double)top);
+    }
     return sum;
 }
 
@@ -168,36 +184,22 @@ static int32_t draw(const struct candidate *c, int32_t n, double u)
     return c[n - 1].token;
 }
 
-enum { LANES = 32 }; /* looked at together, so that compilers take vectors */
-
-static int32_t greedy(const float *x, int32_t n)
+/* The first of the largest. */
+static int32_t greedy(const float *x, const float *peaks, int32_t n)
 {
-    float most[LANES];
-    for (int l = 0; l < LANES; l++) most[l] = -INFINITY;
-    int32_t i = 0;
-    for (; i + LANES <= n; i += LANES)
-        for (int l = 0; l < LANES; l++) most[l] = x[i + l] > most[l] ? x[i + l] : most[l];
-    float best = -INFINITY;
-    for (int l = 0; l < LANES; l++) best = most[l] > best ? most[l] : best;
-    for (; i < n; i++) best = x[i] > best ? x[i] : best;
-    for (i = 0; i + 1 < n && x[i] != best;) i++;
+    int32_t best = 0;
+    for (int32_t b = 1; b < blocks_of(n); b++)
+        if (peaks[b] > peaks[best]) best = b;
+    int32_t i = best * BC_PEAK;
+    while (x[i] != peaks[best]) i++;
     return i;
 }
 
-/* The first number of x that is not finite, or n: its exponent is all ones. */
-static int32_t not_finite(const float *x, int32_t n)
+static int not_finite(const float *x, int32_t n, bc_error *err)
 {
-    const uint32_t exponent = 0x7F800000u;
-    for (int32_t i = 0; i < n; i += LANES) {
-        const int32_t count = n - i < LANES ? n - i : LANES;
-        uint32_t bits[LANES] = { 0 }, bad = 0;
-        memcpy(bits, x + i, (size_t)count * sizeof *x);
-        for (int l = 0; l < LANES; l++) bad |= (bits[l] & exponent) == exponent;
-        if (!bad) continue;
-        for (int32_t j = i; j < i + count; j++)
-            if (!isfinite(x[j])) return j;
-    }
-    return n;
+    int32_t i = 0;
+    while (i + 1 < n && isfinite(x[i])) i++;
+    return bc_fail(err, BC_ERR_INVALID, "the logit of token %d is not finite", i);
 }
 
 /* Whether top-p or min-p is sure to stop among the n sorted candidates. */
@@ -211,51 +213,75 @@ static int stops_inside(const struct candidate *c, int32_t n, const bc_sampler_p
 enum { FEW = 256 }; /* without top-k: to be sorted first, as top-p or min-p mostly stop there */
 
 /* One draw from x f32 [vocab]; `c` has room for `most` candidates, top-k or all. */
-static int32_t draw_from(const float *x, int32_t vocab, const bc_sampler_params *p,
-                         uint64_t counter, struct candidate *c, int32_t most)
+static int32_t draw_from(const bc_kernels *k, const float *x, const float *peaks, int32_t vocab,
+                         const bc_sampler_params *p, uint64_t counter, struct candidate *c,
+                         int32_t most)
 {
     int32_t n = most == vocab && FEW < most ? FEW : most;
     double mass = 0.0;
     for (;;) {
-        select_best(c, n, x, vocab, p->temperature);
+        select_best(c, n, x, peaks, vocab, p->temperature);
         qsort(c, (size_t)n, sizeof *c, by_rank);
-        if (n < most && mass == 0.0) mass = mass_of(x, vocab, p->temperature, c[0].logit);
+        if (n < most && mass == 0.0) mass = mass_of(k, x, vocab, p->temperature, c[0].logit);
         normalise(c, n, mass);
         if (n == most || stops_inside(c, n, p)) break;
-        n = most;
+        n = n < most / 16 ? n * 16 : most;
     }
     n = cut(c, n, p);
     return draw(c, n, uniform(p->seed, counter));
 }
 
-int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_t n_history,
-              const bc_sampler_params *p, uint64_t counter, int32_t *token, bc_error *err)
+struct room {
+    float *peaks, *changed;
+    struct candidate *c; /* `most` of them */
+    int32_t most;
+};
+
+/* bc_sample_by, once all is checked and there is room: `changed` where there is a penalty, `c` where something is drawn. */
+static int choose(const bc_kernels *k, const struct room *r, const float *logits, int32_t vocab,
+                  const int32_t *history, int32_t n_history, const bc_sampler_params *p,
+                  uint64_t counter, int32_t *token, bc_error *err)
 {
-    const int status = bc_sampler_check(p, err);
+    const float *x = logits;
+    if (r->changed) {
+        memcpy(r->changed, logits, (size_t)vocab * sizeof *logits);
+        penalise(r->changed, vocab, history, n_history, p);
+        x = r->changed;
+    }
+    if (!k->peaks(r->peaks, x, vocab)) return not_finite(x, vocab, err);
+    *token = r->c ? draw_from(k, x, r->peaks, vocab, p, counter, r->c, r->most)
+                  : greedy(x, r->peaks, vocab);
+    return BC_OK;
+}
+
+int bc_sample_by(const bc_kernels *k, const float *logits, int32_t vocab, const int32_t *history,
+                 int32_t n_history, const bc_sampler_params *p, uint64_t counter, int32_t *token,
+                 bc_error *err)
+{
+    int status = check_params(p, err);
     if (status != BC_OK) return status;
     if (!logits || !token || vocab < 1 || n_history < 0 || (n_history > 0 && !history))
         return bc_fail(err, BC_ERR_INVALID, "logits, token or history is NULL, or vocab is %d",
                        vocab);
-    const int32_t bad = not_finite(logits, vocab);
-    if (bad < vocab)
-        return bc_fail(err, BC_ERR_INVALID, "the logit of token %d is not finite", bad);
-    const int greedily = p->temperature == 0.0f;
-    const int changes = p->repeat_penalty != 1.0f;
-    const int32_t most = p->top_k > 0 && p->top_k < vocab ? p->top_k : vocab;
-    float *x = changes ? malloc((size_t)vocab * sizeof *x) : NULL;
-    struct candidate *c = greedily ? NULL : malloc((size_t)most * sizeof *c);
-    if ((changes && !x) || (!greedily && !c)) {
-        free(x);
-        free(c);
-        return bc_fail(err, BC_ERR_NOMEM, "no memory to sample from %d tokens", vocab);
-    }
-    if (changes) {
-        memcpy(x, logits, (size_t)vocab * sizeof *x);
-        penalise(x, vocab, history, n_history, p);
-    }
-    const float *from = changes ? x : logits;
-    *token = greedily ? greedy(from, vocab) : draw_from(from, vocab, p, counter, c, most);
-    free(x);
-    free(c);
-    return BC_OK;
+    const int draws = p->temperature != 0.0f, changes = p->repeat_penalty != 1.0f;
+    struct room r = { .most = p->top_k > 0 && p->top_k < vocab ? p->top_k : vocab };
+    r.peaks = malloc((size_t)blocks_of(vocab) * sizeof *r.peaks);
+    if (changes) r.changed = malloc((size_t)vocab * sizeof *r.changed);
+    if (draws) r.c = malloc((size_t)r.most * sizeof *r.c);
+    if (!r.peaks || (changes && !r.changed) || (draws && !r.c))
+        status = bc_fail(err, BC_ERR_NOMEM, "no memory to sample from %d tokens", vocab);
+    else
+        status = choose(k, &r, logits, vocab, history, n_history, p, counter, token, err);
+    free(r.peaks);
+    free(r.changed);
+    free(r.c);
+    return status;
+}
+
+int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_t n_history,
+              const bc_sampler_params *p, uint64_t counter, int32_t *token, bc_error *err)
+{
+    bc_kernels scalar;
+    bc_kernels_init_scalar(&scalar);
+    return bc_sample_by(&scalar, logits, vocab, history, n_history, p, counter, token, err);
 }

@@ -207,6 +207,6 @@ int bc_session_sample(bc_session *s, const bc_sampler_params *params, int32_t *t
     if (!s->has_logits)
         return bc_fail(err, BC_ERR_INVALID,
                        "there are no logits to sample from: run a forward pass first");
-    return bc_sample(s->logits, s->model->config.vocab, s->tokens, s->position, params,
-                     (uint64_t)s->position, token, err);
+    return bc_sample_by(&s->engine->k, s->logits, s->model->config.vocab, s->tokens, s->position,
+                        params, (uint64_t)s->position, token, err);
 }

@@ -91,9 +91,13 @@ static int make_tables(bc_kernels *tables)
     return n;
 }
 
-static const check_entry *const groups[] = { check_integer_entries,  check_dense_entries,
-                                             check_vector_entries,   check_tile_entries,
-                                             check_gradient_entries, NULL };
+static const check_entry *const groups[] = { check_integer_entries,
+                                             check_dense_entries,
+                                             check_vector_entries,
+                                             check_tile_entries,
+                                             check_gradient_entries,
+                                             check_sampler_entries,
+                                             NULL };
 
 /* Every pointer of the table must be some check's. */
 static int uncovered_slots(void)

@@ -31,7 +31,7 @@ typedef struct check_entry {
 } check_entry;
 
 extern const check_entry check_integer_entries[], check_dense_entries[], check_vector_entries[],
-    check_tile_entries[], check_gradient_entries[];
+    check_tile_entries[], check_gradient_entries[], check_sampler_entries[];
 
 void check_bench(const bc_kernels *tables, int n_tables, const char *isa); /* NULL: all */
 

@@ -124,6 +124,12 @@ static void run_swiglu(work *w) { w->k->swiglu(w->y, w->x, w->z, w->cols); }
 
 static void run_softmax(work *w) { w->k->softmax(w->z, w->cols); }
 
+/* All logits of a token of Llama 3. */
+static void run_peaks(work *w)
+{
+    w->sums[0] += 0 * w->k->peaks(w->y, (const float *)w->memory, w->cols);
+}
+
 static void run_scores(work *w)
 {
     w->k->attn_scores[w->dtype](w->dense_panel, BC_KV_BLOCK, w->x, w->heads, w->memory, w->weights,
@@ -218,6 +224,9 @@ static void bench_small(work *w)
         report(w, "quant_moments", shape, run_moments);
         report(w, "quant_round", shape, run_round);
     }
+    w->cols = 128256;
+    w->bytes = (size_t)w->cols * 4;
+    report(w, "peaks", "128256", run_peaks);
     static const char *const kv[] = { "f16", "int8", "f32", "int4" };
     static const size_t kv_bits[] = { 16, 8, 32, 4 };
     w->tokens = BC_KV_BLOCK; /* positions */
