@@ -296,7 +296,7 @@ OPTIONS = {
     "verify": "read all files and compare with the SHA-256 in manifest.json",
     "summary": "leave out the list of tensors",
     "ids": "token ids, separated by commas",
-    "npy": "the .npy file to write",
+    "npy": "the .npy file to write; one that is there is replaced, any other file is not",
     "prompt_tokens": "length of the prompt (default 512, less where a model has fewer positions)",
     "new_tokens": "tokens to decode (default 64; in the rows of --full 32, of many sequences 8 each; with --sessions "
     "alone 32; less where a model has fewer positions)",
@@ -376,7 +376,7 @@ PREPARED = """\
 {rows} rows = {used} used + {rejected} rejected; {mended} were put right
 {tokens} tokens, {learned} of them learned; {held} of {entries} entries are held back to check with"""
 PREPARED_TEMPLATE = "rows go through the model's chat template"
-PREPARED_PLAIN = "no chat template: prompt and answer are joined as they are"
+PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat template"
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
 PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"

@@ -32,8 +32,8 @@ class LogitsResult:
 class LogitsJob:
     """Writes `out`, a NumPy .npy file of f32 [tokens, vocabulary]: row i predicts token i + 1.
 
-    Needs no tokenizer. The file is whole or not there; a link to a file is followed, and what is there but is
-    no regular file (a folder, a device) is refused. Emits Progress(unit="token").
+    Needs no tokenizer. The file is whole or not there; a link to a file is followed. A .npy file that is there
+    is replaced; anything else (another file, a folder, a device) is refused. Emits Progress(unit="token").
     """
 
     model: str
@@ -100,7 +100,8 @@ class LogitsJob:
 
 
 def _target(out: str) -> Path:
-    """The file to write: `out`, or what a link there leads to. Raises UserError when it is no regular file."""
+    """The file to write: `out`, or what a link there leads to. Raises UserError when something else than a .npy file
+    is there."""
     try:
         kind = os.stat(out).st_mode
     except FileNotFoundError:
@@ -111,6 +112,17 @@ def _target(out: str) -> Path:
         raise UserError(
             "out-kind",
             f"{out} is there and is not a regular file, so it is left alone. Choose another name for --out.",
+            path=out,
+        )
+    try:
+        with open(out, "rb") as file:
+            begins = file.read(len(np.lib.format.MAGIC_PREFIX))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    if begins not in (b"", np.lib.format.MAGIC_PREFIX):
+        raise UserError(
+            "out-kind",
+            f"{out} is there and is no .npy file, so it is not replaced. Choose another name for --out.",
             path=out,
         )
     return Path(os.path.realpath(out))

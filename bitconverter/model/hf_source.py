@@ -148,7 +148,7 @@ class HfSource:
 
     def _read_index(self) -> dict[str, str] | None:
         try:
-            index = json.loads((self.path / INDEX).read_text(encoding="utf-8"))
+            index = json.loads((self.path / INDEX).read_text(encoding="utf-8-sig"))
             weight_map = index["weight_map"]
             assert isinstance(weight_map, dict)
             assert all(_plain_name(name) for name in weight_map.values())

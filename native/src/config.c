@@ -235,12 +235,7 @@ int bc_config_parse(bc_config *config, const char *text, size_t length, bc_error
 {
     bc_config_reader r = { .err = err };
     memset(config, 0, sizeof *config);
-    /* editors of Windows begin with a byte order mark */
-    if (length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0) {
-        text += 3;
-        length -= 3;
-    }
-    int status = bc_json_parse(&r.doc, text, length, "config.json", err);
+    int status = bc_json_parse_file(&r.doc, text, length, "config.json", err);
     if (status) return status;
     r.root = r.doc.nodes;
     status = read_all(&r, config);

@@ -168,7 +168,7 @@ static int open_index(bc_files *files, const char *folder, const char *text, siz
                       bc_error *err)
 {
     bc_json doc;
-    int status = bc_json_parse(&doc, text, length, INDEX, err);
+    int status = bc_json_parse_file(&doc, text, length, INDEX, err);
     if (status) return status;
     const bc_json_node *weight_map = bc_json_get(&doc, doc.nodes, "weight_map");
     uint32_t *order = NULL;

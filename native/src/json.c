@@ -166,6 +166,13 @@ int bc_json_parse(bc_json *doc, const char *text, size_t length, const char *fil
     return status;
 }
 
+int bc_json_parse_file(bc_json *doc, const char *text, size_t length, const char *file,
+                       bc_error *err)
+{
+    const size_t mark = length >= 3 && memcmp(text, "\xef\xbb\xbf", 3) == 0 ? 3 : 0;
+    return bc_json_parse(doc, text + mark, length - mark, file, err);
+}
+
 void bc_json_free(bc_json *doc)
 {
     free(doc->nodes);

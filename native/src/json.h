@@ -45,6 +45,9 @@ typedef struct bc_json {
 
 /* `file` names the text in error sentences. On error the document is empty and needs no free. */
 int bc_json_parse(bc_json *doc, const char *text, size_t length, const char *file, bc_error *err);
+/* The same of a text file, which editors of Windows begin with a byte order mark. */
+int bc_json_parse_file(bc_json *doc, const char *text, size_t length, const char *file,
+                       bc_error *err);
 void bc_json_free(bc_json *doc);
 
 /* The member of an object; NULL if it is not there, or object is NULL or no object. */

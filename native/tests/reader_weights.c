@@ -239,6 +239,9 @@ static void check_shards(void)
     expect("shard missing", BC_ERR_IO, "b.safetensors");
     test_save(&b, "b.safetensors", 0);
     expect("both shards", BC_OK, NULL);
+    write_index("\xef\xbb\xbf{\"weight_map\": {\"lm_head.weight\": \"b.safetensors\", "
+                "\"model.norm.weight\": \"a.safetensors\"}}");
+    expect("index with a byte order mark", BC_OK, NULL);
     write_index("{\"weight_map\": {\"lm_head.weight\": \"a.safetensors\", "
                 "\"model.norm.weight\": \"b.safetensors\"}}");
     expect("index wrong", BC_ERR_FORMAT, "but it is not there");

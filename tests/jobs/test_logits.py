@@ -90,6 +90,17 @@ def test_a_folder_in_the_place_of_the_file_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.npy"]
 
 
+def test_a_file_of_another_kind_is_not_overwritten(tmp_path: Path) -> None:
+    out = tmp_path / "weights.safetensors"
+    out.write_bytes(b"not to be lost")
+    error = failure(out)
+    assert error.code == "out-kind" and str(out) in str(error)
+    assert out.read_bytes() == b"not to be lost" and len(list(tmp_path.iterdir())) == 1
+    out.write_bytes(b"")
+    last = run_job(LogitsJob(str(GOLDEN / "smollm2"), (1,), str(out)), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+
+
 @pytest.mark.skipif(os.name == "nt", reason="special files of POSIX")
 def test_a_special_file_is_refused_and_stays_what_it_is(tmp_path: Path) -> None:
     pipe, link = tmp_path / "pipe", tmp_path / "link"
@@ -106,7 +117,7 @@ def test_a_link_is_followed_and_stays_a_link(there: bool, tmp_path: Path) -> Non
     (tmp_path / "elsewhere").mkdir()
     target, link = tmp_path / "elsewhere" / "real.npy", tmp_path / "link.npy"
     if there:
-        target.write_bytes(b"old")
+        np.save(target, np.zeros(3))
     link.symlink_to(target)
     last = run_job(LogitsJob(str(GOLDEN / "smollm2"), (1,), str(link)), lambda _: None, Cancel())
     assert isinstance(last, Finished), last

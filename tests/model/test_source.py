@@ -52,6 +52,13 @@ def test_what_is_no_model_is_refused_with_a_hint(tmp_path: Path, folder: Path) -
         open_source(tmp_path / "text.txt")
 
 
+def test_an_index_with_a_byte_order_mark_is_read(folder: Path) -> None:
+    shard(folder, 5)
+    index = folder / "model.safetensors.index.json"
+    index.write_bytes(b"\xef\xbb\xbf" + index.read_bytes())
+    assert HfSource(folder).problems == []
+
+
 def test_shards_without_an_index_are_counted_by_their_names(folder: Path) -> None:
     files = shard(folder, 5)
     (folder / "model.safetensors.index.json").unlink()
