@@ -97,8 +97,7 @@ class ConvertPage(ConvertLayout):
         known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
         self.target_card.setVisible(chosen and known)
         self.footer.setVisible(chosen)
-        taken = any(item.job.out == self._out for item in self.queue.items)
-        self.convert_button.setEnabled(state is State.READY and not taken)
+        self.convert_button.setEnabled(state is State.READY and not self._queued())
         self._texts.set(self.convert_button.setText, "add-to-queue" if self.queue.items else "convert")
         self.console.setVisible(bool(self.console.text()))
         self._summarise()
@@ -136,6 +135,8 @@ class ConvertPage(ConvertLayout):
             self.summary.set_text(tr("checking"))
         elif self.state is State.BLOCKED or report is None:
             self.summary.set_text(tr("cannot-convert") if self.state is State.BLOCKED else "")
+        elif self._queued():
+            self.summary.set_text(tr("already-queued", name=Path(self._out).name))
         else:
             before, after = format_size(report.source_bytes), format_size(report.out_bytes)
             self.summary.set_text(tr("summary", before=before, after=after, name=Path(self._out).name))
@@ -143,12 +144,16 @@ class ConvertPage(ConvertLayout):
     def _offer_resume(self) -> None:
         """A stopped conversion into the folder of now, unless the queue has it."""
         job = self._unfinished()
-        if job is None or any(item.job.out == job.out for item in self.queue.items):
+        if job is None or self._queued():
             self.unfinished.clear()
         else:
             self.unfinished.show_warning(
                 tr("unfinished-title", name=Path(job.out).name), tr("unfinished-text")
             )
+
+    def _queued(self) -> bool:
+        """Whether the queue has a conversion into the folder of now."""
+        return any(item.job.out == self._out for item in self.queue.items)
 
     def _unfinished(self) -> ConvertJob | None:
         return unfinished_job(self._out, self._settings["threads"])

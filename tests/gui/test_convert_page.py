@@ -276,6 +276,8 @@ def test_a_paused_conversion_resumes_to_the_same_bytes(page, qtbot, larger):
     assert not page.run_card.pause_button.isVisible() and not page.unfinished.isVisible()
     out = item.job.out
     assert Path(out + ".partial").is_dir() and not Path(out).exists()
+    assert not page.convert_button.isEnabled() and Path(out).name in page.summary.text()
+    assert "already" in page.summary.text()
     page.run_card.resume_button.click()
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
     assert page.queue.last is item and item.state is Work.DONE
