@@ -282,7 +282,7 @@ OPTIONS = {
     "X11, not under Wayland; default: look at none)",
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
-    "soul_aside": "the name that the soul was to have, without .aside",
+    "soul_aside": "the name that the soul was to have, with or without .aside",
     "train_decay": "how strongly the gains are pulled back (default %(default)s)",
     "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
     "only to tell them apart is learned",
@@ -380,6 +380,7 @@ PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat templ
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
 PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"
+PREPARED_FEW = "training needs at least 2 examples, one to learn from and one to check with: add more"
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
 PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"

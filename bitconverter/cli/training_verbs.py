@@ -102,7 +102,8 @@ def _prepare_text(result: PrepareResult, args: argparse.Namespace) -> str:
     if result.rejects:
         lines.append(texts.PREPARED_REJECTS.format(rejects=result.rejects))
     quoted = {"quoted_model": shlex.quote(args.model), "quoted_out": shlex.quote(args.out)}
-    end = texts.PREPARED_NEXT if result.out else texts.PREPARED_LOOKED
+    few = result.entries == 1 and not result.texts  # `train` wants one to learn from and one to check with
+    end = texts.PREPARED_LOOKED if not result.out else texts.PREPARED_FEW if few else texts.PREPARED_NEXT
     return "\n".join([*lines, end.format(out=args.out, **quoted)])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from bitconverter.format.atomic import sync_folder
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context
-from bitconverter.jobs.train_result import aside_path, output_exists
+from bitconverter.jobs.train_result import ASIDE, aside_path, output_exists
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,7 @@ class AdoptResult:
 
 @dataclass(frozen=True)
 class AdoptJob:
-    """`soul`: its name without the ending of what was set aside."""
+    """`soul`: its name, with or without the ending of what was set aside."""
 
     soul: str
 
@@ -29,7 +29,8 @@ class AdoptJob:
 
     def run(self, ctx: Context) -> AdoptResult:
         """Raises UserError: "nothing-aside", "output-exists"."""
-        soul, aside = Path(self.soul), aside_path(self.soul)
+        soul = Path(self.soul.removesuffix(ASIDE))
+        aside = aside_path(str(soul))
         if not aside.is_file():
             raise UserError(
                 "nothing-aside",

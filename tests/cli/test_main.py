@@ -601,3 +601,14 @@ def test_prepare_names_bad_rows_and_train_takes_the_pack(
     assert trained["steps"] == 3 and Path("a.soul").is_file()
     assert main([*words]) == 1
     assert "rows.u32 is there already" in capsys.readouterr().err
+
+
+def test_prepare_does_not_send_one_example_to_train(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count, said in ((1, "at least 2 examples"), (2, "use it:  bitconverter train")):
+        rows = tmp_path / f"{count}.jsonl"
+        lines = [json.dumps({"prompt": f"{k}?", "answer": f"{k}."}) for k in range(count)]
+        rows.write_text("\n".join(lines), encoding="utf-8")
+        assert main(["prepare", str(small), str(rows), str(rows.with_suffix(".u32"))]) == 0
+        assert said in capsys.readouterr().out
