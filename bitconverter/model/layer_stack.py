@@ -131,5 +131,5 @@ def _weight_files(folder: Path) -> list[Path]:
     """As the engine picks them: the single file if it is there, else the index's shards."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"]
+    weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8-sig"))["weight_map"]
     return sorted({folder / name for name in weight_map.values()})

@@ -270,7 +270,7 @@ BC_API void bc_sampler_params_init(bc_sampler_params *params);
 BC_API int bc_session_sample(bc_session *session, const bc_sampler_params *params, int32_t *token,
                              bc_error *err);
 
-/* The same on given logits f32 [vocab]; history i32 [n_history] is what the
+/* The same on given logits f32 [vocab], with scalar kernels; history i32 [n_history] is what the
  * penalty sees, counter the position. */
 BC_API int bc_sample(const float *logits, int32_t vocab, const int32_t *history, int32_t n_history,
                      const bc_sampler_params *params, uint64_t counter, int32_t *token,

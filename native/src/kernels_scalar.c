@@ -337,10 +337,14 @@ static void softmax(float *x, int n)
 static int peaks(float *most, const float *x, int n)
 {
     int good = 1;
-    for (int i = 0; i < n; i++) {
-        float *m = most + i / BC_PEAK;
-        good &= isfinite(x[i]) != 0;
-        *m = i % BC_PEAK == 0 || x[i] > *m ? x[i] : *m;
+    for (int first = 0; first < n; first += BC_PEAK) {
+        const int count = n - first < BC_PEAK ? n - first : BC_PEAK;
+        float top = x[first];
+        for (int i = 0; i < count; i++) {
+            good &= isfinite(x[first + i]) != 0;
+            top = x[first + i] > top ? x[first + i] : top;
+        }
+        *most++ = top;
     }
     return good;
 }

@@ -9,6 +9,7 @@
  * numbers: as easy as 1, 2, 3", 2011). */
 #include "sampler.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,6 +62,13 @@ static double uniform(uint64_t seed, uint64_t counter)
     return (double)(bc_random_mix(z) >> 11) * 0x1p-53;
 }
 
+/* What is finite stays so. */
+static float penalised(float x, float penalty)
+{
+    const float y = x > 0.0f ? x / penalty : x * penalty;
+    return isinf(y) && isfinite(x) ? copysignf(FLT_MAX, x) : y;
+}
+
 /* Divides positive and multiplies negative logits of recent tokens (Keskar et al., CTRL, 2019),
  * each token once however often it occurred. */
 static void penalise(float *x, int32_t vocab, const int32_t *history, int32_t n_history,
@@ -72,9 +80,7 @@ static void penalise(float *x, int32_t vocab, const int32_t *history, int32_t n_
         if (token < 0 || token >= vocab) continue;
         int seen = 0;
         for (int32_t j = from; j < i && !seen; j++) seen = history[j] == token;
-        if (!seen)
-            x[token] =
-                x[token] > 0.0f ? x[token] / p->repeat_penalty : x[token] * p->repeat_penalty;
+        if (!seen) x[token] = penalised(x[token], p->repeat_penalty);
     }
 }
 
@@ -149,7 +155,7 @@ static double mass_of(const bc_kernels *k, const float *x, int32_t vocab, float 
         n = vocab - done < 1024 ? vocab - done : 1024;
         for (int32_t i = 0; i < n; i++) part[i] = x[done + i] / temperature;
         const double of_part = k->exp_sum(part, &most, part, n);
-        sum += of_part * exp((double)most - (double)top);
+        if (most > -INFINITY) sum += of_part * exp((double)most - (double)top);
     }
     return sum;
 }
@@ -210,14 +216,16 @@ static int stops_inside(const struct candidate *c, int32_t n, const bc_sampler_p
     return (p->top_p < 1.0f && sum >= (double)p->top_p) || c[n - 1].logit < p->min_p * c[0].logit;
 }
 
-enum { FEW = 256 }; /* without top-k: to be sorted first, as top-p or min-p mostly stop there */
+/* Without top-k: to be sorted first, where top-p or min-p mostly stop; and how many times more then. */
+enum { FEW = 256, MORE = 16 };
 
 /* One draw from x f32 [vocab]; `c` has room for `most` candidates, top-k or all. */
 static int32_t draw_from(const bc_kernels *k, const float *x, const float *peaks, int32_t vocab,
                          const bc_sampler_params *p, uint64_t counter, struct candidate *c,
                          int32_t most)
 {
-    int32_t n = most == vocab && FEW < most ? FEW : most;
+    const int stops = p->top_p < 1.0f || p->min_p > 0.0f;
+    int32_t n = stops && most == vocab && FEW < most ? FEW : most;
     double mass = 0.0;
     for (;;) {
         select_best(c, n, x, peaks, vocab, p->temperature);
@@ -225,7 +233,7 @@ static int32_t draw_from(const bc_kernels *k, const float *x, const float *peaks
         if (n < most && mass == 0.0) mass = mass_of(k, x, vocab, p->temperature, c[0].logit);
         normalise(c, n, mass);
         if (n == most || stops_inside(c, n, p)) break;
-        n = n < most / 16 ? n * 16 : most;
+        n = n < most / MORE / 4 ? n * MORE : most; /* most of all is sorted as quickly as all */
     }
     n = cut(c, n, p);
     return draw(c, n, uniform(p->seed, counter));

@@ -1,4 +1,5 @@
 /* checkasm_sampler.c - peaks of logits, and the sampler that looks at them. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -41,22 +42,38 @@ static void check_peaks(checker *c)
     one_peaks(c, 49153);
 }
 
-/* ---- the sampler: the token of the definition. Where the mass of all logits counts, a draw that falls on the border of
- *      two tokens may give the other. ---- */
+/* ---- the sampler: the token of the definition, one of the top-k, greedy the first of the largest. Where the mass of all
+ *      logits counts, a draw that falls on the border of two tokens may give the other. ---- */
 
-static void one_sampler(checker *c, int n, const bc_sampler_params *p)
+/* How many logits come before that of `token`. */
+static int rank_of(const float *x, int n, int32_t token)
+{
+    int before = 0;
+    for (int i = 0; i < n; i++) before += x[i] > x[token] || (x[i] == x[token] && i < token);
+    return before;
+}
+
+static void one_sampler(checker *c, int n, int masked, const bc_sampler_params *p)
 {
     float *x = logits_of(c, n);
+    const int most = p->temperature == 0.0f ? 1 : p->top_k && p->top_k < n ? p->top_k : n;
     int others = 0;
     for (int i = 0; i < n; i += 1 + check_range(c, 0, 3)) x[i] = roundf(x[i]); /* ties */
+    for (int i = n - masked; i < n; i++) x[i] = -FLT_MAX;
     for (uint64_t draw = 0; draw < 16; draw++) {
         const int32_t past[] = { check_range(c, 0, n - 1), check_range(c, 0, n - 1) };
         int32_t got = -1, want = -1;
         bc_error err;
         if (bc_sample_by(c->k, x, n, past, 2, p, draw, &got, &err) != BC_OK ||
-            bc_sample_by(c->scalar, x, n, past, 2, p, draw, &want, &err) != BC_OK)
+            bc_sample_by(c->scalar, x, n, past, 2, p, draw, &want, &err) != BC_OK) {
             check_fail(c, "n %d: %s", n, err.message);
+            continue;
+        }
         others += got != want;
+        if (p->repeat_penalty == 1.0f &&
+            rank_of(x, n, got) >= (most < n - masked ? most : n - masked))
+            check_fail(c, "n %d, temperature %g, top-k %d: token %d is number %d", n,
+                       (double)p->temperature, p->top_k, got, rank_of(x, n, got));
     }
     if (others > (p->top_k == 0))
         check_fail(c, "n %d, temperature %g, top-k %d: %d tokens are others", n,
@@ -76,7 +93,8 @@ static void check_sampler(checker *c)
             if (kind / 2 == 1) p.temperature = 0.0f;
             if (kind / 2 == 2) p.top_k = 100;
             if (kind / 2 == 3) p.top_k = 0;
-            one_sampler(c, sizes[s], &p);
+            one_sampler(c, sizes[s], 0, &p);
+            one_sampler(c, sizes[s], sizes[s] / 2, &p);
         }
 }
 

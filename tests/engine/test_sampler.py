@@ -121,6 +121,23 @@ def test_a_large_vocabulary_keeps_what_sorting_all_of_it_keeps(
         assert counts[token] / 1000 == pytest.approx(expected[token], abs=0.05)
 
 
+def test_logits_that_are_masked_out_weigh_nothing() -> None:
+    """Divided by the temperature they are no longer finite."""
+    logits = np.zeros(3000, np.float32)
+    logits[1000:] = np.finfo(np.float32).min
+    counts = draws(logits, with_(top_p=0.95, temperature=0.7), 4000)
+    assert counts[1000:].sum() == 0
+    assert len(np.flatnonzero(counts)) > 800  # of 950 that are as likely
+
+
+def test_a_penalty_keeps_logits_finite() -> None:
+    extreme = np.array([np.finfo(np.float32).min, 1, 2], np.float32)
+    assert sample(extreme, Sampler(temperature=0, repeat_penalty=1.5), [0]) == 2
+    assert sample(-extreme, Sampler(temperature=0, repeat_penalty=0.5), [0]) == 0
+    with pytest.raises(InvalidError, match="token 0 "):
+        sample(np.array([np.inf, 1], np.float32), Sampler(temperature=0, repeat_penalty=2.0), [0])
+
+
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 130])
 def test_greedy_finds_the_largest_anywhere(size: int) -> None:
     for place in range(size):

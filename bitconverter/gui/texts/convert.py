@@ -124,7 +124,7 @@ TEXTS: Texts = {
     "layers-done": ("{done} of {layers} layers are finished", "全{layers}層のうち {done} 層が完了"),
     "a-little-larger": ("A little larger", "もう少し大きく"),
     "queue-title": ("{count} conversion waits", "{count} conversions wait", "順番待ち {count} 件"),
-    "already-queued": ("{name} is already being converted or waits. Choose another size or place to add one more.", "{name} は変換中か順番待ちです。もう一つ作るには、サイズか保存先を変えてください。"),
+    "already-queued": ("{name} is already in the list of conversions. Choose another size or place to add one more.", "{name} はすでに変換の一覧にあります。もう一つ作るには、サイズか保存先を変えてください。"),
     "queue-earlier": ("Earlier: {name}", "先にする: {name}"),
     "queue-later": ("Later: {name}", "後にする: {name}"),
     "queue-remove": ("Take out of the queue: {name}", "順番待ちから外す: {name}"),
