@@ -84,6 +84,7 @@ class ChatHistory(QFrame):
         self._typing.timeout.connect(self.search_now)
         self.more.clicked.connect(self._open_more)
         self.list.chosen.connect(self.choose)
+        self.list.insisted.connect(self._bring_back)
         self.list.delete.connect(self.delete)
         self.list.customContextMenuRequested.connect(self._open_menu)
         self.model.renamed.connect(self._rename)
@@ -177,7 +178,7 @@ class ChatHistory(QFrame):
     # ---- what is done
 
     def choose(self, chosen: Row) -> None:
-        """Open a chat, or open and close a folder; in the bin, bring a chat back."""
+        """Open a chat, or open and close a folder; in the bin nothing is opened."""
         if chosen.kind == "folder":
             self._closed ^= {chosen.id}
             self._show()
@@ -200,6 +201,16 @@ class ChatHistory(QFrame):
         else:
             return
         self.reload()
+
+    def _bring_back(self, chosen: Row) -> None:
+        """Out of the bin, where it is looked at, with a way back into it."""
+        if self.in_bin and chosen.kind == "chat":
+            number = chosen.id
+            self.restore(number)
+            self.said.emit(
+                tr("chat-restored", name=chosen.text),
+                lambda: self._do(lambda store: store.delete_chats([number])),
+            )
 
     def restore(self, chat_id: int) -> None:
         """Bring a chat back out of the bin."""
@@ -266,7 +277,7 @@ class ChatHistory(QFrame):
         menu = QMenu(self)
         menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         if self.in_bin:
-            menu.addAction(tr("restore")).triggered.connect(lambda: self.restore(chosen.id))
+            menu.addAction(tr("restore")).triggered.connect(lambda: self._bring_back(chosen))
             return menu
         if chosen.kind in ("chat", "folder"):
             menu.addAction(tr("rename")).triggered.connect(lambda: self.list.edit(index))

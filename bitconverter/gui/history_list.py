@@ -1,6 +1,6 @@
 """The list of chats as a widget: what keys and clicks do."""
 
-from PySide6.QtCore import QModelIndex, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QKeyEvent, QKeySequence
 from PySide6.QtWidgets import QAbstractItemView, QListView
 
@@ -9,9 +9,10 @@ from bitconverter.gui.history_model import ROW, HistoryModel, Row
 
 
 class HistoryList(QListView):
-    """A list that opens on a click or Enter, renames with F2 and deletes with Del."""
+    """A list that opens on a click or Enter, renames with F2 and deletes with Del. `insisted`: a double click or Enter."""
 
     chosen = Signal(object)
+    insisted = Signal(object)
     delete = Signal(object)
     undo = Signal()
 
@@ -26,7 +27,8 @@ class HistoryList(QListView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
-        self.clicked.connect(self._choose)
+        self.clicked.connect(lambda index: self.chosen.emit(index.data(ROW)))
+        self.doubleClicked.connect(lambda index: self.insisted.emit(index.data(ROW)))
 
     def current_row(self) -> Row | None:
         """The row that the keyboard is on."""
@@ -40,12 +42,10 @@ class HistoryList(QListView):
             super().keyPressEvent(event)
         elif event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.chosen.emit(row)
+            self.insisted.emit(row)
         elif event.key() == Qt.Key.Key_Delete:
             self.delete.emit(row)
         elif event.matches(QKeySequence.StandardKey.Undo):
             self.undo.emit()
         else:
             super().keyPressEvent(event)
-
-    def _choose(self, index: QModelIndex) -> None:
-        self.chosen.emit(index.data(ROW))

@@ -272,6 +272,37 @@ def test_deleting_a_chat_undo_and_the_bin(page, qtbot):
     qtbot.waitUntil(lambda: _texts(page)[:1] == ["keep me"])
 
 
+@pytest.mark.parametrize("how", ["Enter", "double click"])
+def test_a_chat_comes_out_of_the_bin(page, qtbot, how):
+    def bring_back():
+        history.list.setFocus()
+        history.list.setCurrentIndex(history.model.index(0))
+        if how == "Enter":
+            qtbot.keyClick(history.list, Qt.Key.Key_Return)
+        else:
+            place = history.list.visualRect(history.model.index(0)).center()
+            qtbot.mouseClick(history.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+            assert _chats(page) == ["keep me"]  # one click marks it
+            qtbot.mouseDClick(history.list.viewport(), Qt.MouseButton.LeftButton, pos=place)
+
+    _ask(page, qtbot, "keep me")
+    history = page.history
+    qtbot.waitUntil(lambda: _chats(page) == ["keep me"])
+    history.delete(_row(page, "keep me"))
+    history.show_bin(True)
+    for _ in range(2):
+        qtbot.waitUntil(lambda: _chats(page) == ["keep me"])
+        bring_back()
+        qtbot.waitUntil(lambda: _chats(page) == [])
+        assert "back" in page.toast._text.text()
+        page.toast._button.click()
+    qtbot.waitUntil(lambda: _chats(page) == ["keep me"])
+    bring_back()
+    qtbot.waitUntil(lambda: _chats(page) == [])
+    history.show_bin(False)
+    assert _chats(page) == ["keep me"]
+
+
 def test_search_in_japanese_opens_the_branch_at_the_message(page, qtbot):
     _ask(page, qtbot, "京都の桜はいつ咲きますか")
     _ask(page, qtbot, "では大阪は")
