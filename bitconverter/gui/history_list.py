@@ -9,7 +9,8 @@ from bitconverter.gui.history_model import ROW, HistoryModel, Row
 
 
 class HistoryList(QListView):
-    """A list that opens on a click or Enter, renames with F2 and deletes with Del. `insisted`: a double click or Enter."""
+    """A list that opens on a click or Enter, renames with F2 and deletes with Del.
+    `insisted`: a double click or Enter."""
 
     chosen = Signal(object)
     insisted = Signal(object)

@@ -33,7 +33,8 @@ class LogitsJob:
     """Writes `out`, a NumPy .npy file of f32 [tokens, vocabulary]: row i predicts token i + 1.
 
     Needs no tokenizer. The file is whole or not there; a link to a file is followed. A .npy file that is there,
-    or an empty one, is replaced; anything else (another file, a folder, a device) is refused. Emits Progress(unit="token").
+    or an empty one, is replaced; anything else (another file, a folder, a device) is refused.
+    Emits Progress(unit="token").
     """
 
     model: str
