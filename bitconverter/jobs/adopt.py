@@ -30,8 +30,8 @@ class AdoptJob:
     def run(self, ctx: Context) -> AdoptResult:
         """Raises UserError: "nothing-aside", "output-exists"."""
         soul = Path(self.soul)
-        if not aside_path(str(soul)).is_file() and soul.name.endswith(ASIDE):
-            soul = soul.with_name(soul.name.removesuffix(ASIDE))
+        if soul.suffix == ASIDE and not aside_path(self.soul).is_file():
+            soul = soul.with_suffix("")
         aside = aside_path(str(soul))
         if not aside.is_file():
             raise UserError(

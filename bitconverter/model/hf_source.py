@@ -29,6 +29,11 @@ _LICENCE_FIELD = re.compile(r"(?m)^(license|license_name)[ \t]*:[ \t]*(.*(?:\n[ 
 _NUMBERED = re.compile(r"^(.+)-(\d{5})-of-(\d{5})\.safetensors$")
 
 
+def read_weight_map(folder: Path) -> Any:
+    """What the index of `folder` says, unchecked. Raises OSError, ValueError, KeyError, TypeError, RecursionError."""
+    return json.loads((folder / INDEX).read_text(encoding="utf-8-sig"))["weight_map"]
+
+
 class HfSource:
     """Opens every shard's header at once, nothing else; defects are collected in `problems`."""
 
@@ -148,8 +153,7 @@ class HfSource:
 
     def _read_index(self) -> dict[str, str] | None:
         try:
-            index = json.loads((self.path / INDEX).read_text(encoding="utf-8-sig"))
-            weight_map = index["weight_map"]
+            weight_map = read_weight_map(self.path)
             assert isinstance(weight_map, dict)
             assert all(_plain_name(name) for name in weight_map.values())
         except (ValueError, KeyError, TypeError, AssertionError, RecursionError):

@@ -16,7 +16,7 @@ from bitconverter.engine import MATRICES, Block, Engine, Head, Model, rotate
 from bitconverter.format.bfloat16 import as_f32
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
-from bitconverter.model.hf_source import INDEX, SINGLE
+from bitconverter.model.hf_source import SINGLE, read_weight_map
 
 F32 = npt.NDArray[np.float32]
 
@@ -131,5 +131,4 @@ def _weight_files(folder: Path) -> list[Path]:
     """As the engine picks them: the single file if it is there, else the index's shards."""
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    weight_map = json.loads((folder / INDEX).read_text(encoding="utf-8-sig"))["weight_map"]
-    return sorted({folder / name for name in weight_map.values()})
+    return sorted({folder / name for name in read_weight_map(folder).values()})

@@ -138,7 +138,7 @@ def test_a_penalty_keeps_logits_finite() -> None:
         sample(np.array([np.inf, 1], np.float32), Sampler(temperature=0, repeat_penalty=2.0), [0])
 
 
-@pytest.mark.parametrize("size", [1, 63, 64, 65, 130])
+@pytest.mark.parametrize("size", [1, 31, 32, 33, 63, 64, 65, 100, 130])
 def test_greedy_finds_the_largest_anywhere(size: int) -> None:
     for place in range(size):
         logits = np.full(size, -3.0, np.float32)

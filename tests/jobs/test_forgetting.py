@@ -76,7 +76,12 @@ def test_too_much_forgetting_is_set_aside_and_kept_all_the_same(model: Path, tmp
         error_of(AdoptJob(job.out)) == "output-exists" and Path(job.out).read_text(encoding="utf-8") == "mine"
     )
     Path(job.out).unlink()
+    assert finish(AdoptJob(job.out)) == AdoptResult(job.out)
+    Path(job.out).rename(aside)
     assert finish(AdoptJob(str(aside))) == AdoptResult(job.out)  # by the name that is seen
+    twice = tmp_path / "other.aside.aside"  # of a soul whose own name ends so
+    twice.write_bytes(b"soul")
+    assert finish(AdoptJob(str(tmp_path / "other.aside"))) == AdoptResult(str(tmp_path / "other.aside"))
     assert Path(job.out).read_bytes() == Path(kept.out).read_bytes() and not aside.exists()
     assert error_of(AdoptJob(job.out)) == "nothing-aside"
 
