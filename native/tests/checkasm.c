@@ -57,6 +57,13 @@ void *check_alloc(size_t bytes)
     return p;
 }
 
+float *check_floats(checker *c, size_t n, float size)
+{
+    float *x = check_alloc(n * sizeof *x);
+    for (size_t i = 0; i < n; i++) x[i] = check_normal(c) * size;
+    return x;
+}
+
 void check_fail(checker *c, const char *format, ...)
 {
     if (c->failures++ >= 3) return; /* enough to see the pattern */

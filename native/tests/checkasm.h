@@ -40,6 +40,7 @@ int check_range(checker *c, int lo, int hi); /* lo..hi */
 float check_normal(checker *c);              /* about N(0, 1) */
 int check_normal_i8(checker *c); /* as a rotated vector is rounded: about N(0, 34), -127..127 */
 void *check_alloc(size_t bytes); /* to the byte, filled with 0xa5; exits when out of memory */
+float *check_floats(checker *c, size_t n, float size); /* about N(0, size), to be freed */
 void check_fail(checker *c, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Sizes every check runs over: 1..130 and some odd large ones. */

@@ -57,13 +57,6 @@ static void fill_dtype(checker *c, void *x, int dtype, size_t n)
     }
 }
 
-static float *floats(checker *c, size_t n)
-{
-    float *x = check_alloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = check_normal(c);
-    return x;
-}
-
 /* ---- conversions: exact ---- */
 
 static int same_number(float got, double want)
@@ -157,7 +150,7 @@ static void check_gemv_dense(checker *c)
     for (int s = 0, cols; (cols = check_size(s)); s++) {
         int dtype = dtypes[s % 3], rows = check_range(c, 1, 9);
         void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
-        float *x = floats(c, (size_t)cols), *out = check_alloc((size_t)rows * sizeof *out);
+        float *x = check_floats(c, (size_t)cols, 1), *out = check_alloc((size_t)rows * sizeof *out);
         fill_dtype(c, w, dtype, (size_t)rows * (size_t)cols);
         c->k->gemv_dense(out, w, dtype, rows, cols, x);
         for (int r = 0; r < rows; r++) {
@@ -180,9 +173,9 @@ static void check_dots_dense(checker *c)
         const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
         const size_t stride = (size_t)(rows + check_range(c, 0, 3)), end = (size_t)tokens - 1;
         const size_t outs = end * stride + (size_t)rows;
-        float *w = floats(c, (size_t)rows * (size_t)cols), alone[9];
-        float *x = floats(c, end * x_stride + (size_t)cols);
-        float *out = floats(c, outs), *before = check_alloc(outs * sizeof *before);
+        float *w = check_floats(c, (size_t)rows * (size_t)cols, 1), alone[9];
+        float *x = check_floats(c, end * x_stride + (size_t)cols, 1);
+        float *out = check_floats(c, outs, 1), *before = check_alloc(outs * sizeof *before);
         memcpy(before, out, outs * sizeof *out);
         c->k->dots_dense(out, stride, w, rows, cols, x, x_stride, tokens);
         for (int t = 0; t < tokens; t++) {
@@ -212,14 +205,14 @@ static void one_gemm_dense(checker *c, int dtype, int rows, int cols, int tokens
 {
     size_t stride = (size_t)cols + check_random(c) % 5;
     void *w = check_alloc((size_t)rows * (size_t)cols * dtype_size(dtype));
-    float *x = floats(c, (size_t)(tokens - 1) * stride + (size_t)cols);
+    float *x = check_floats(c, (size_t)(tokens - 1) * stride + (size_t)cols, 1);
     float *panel = check_alloc(BC_DENSE_PANEL_FLOATS(cols) * sizeof *panel);
     const int add = check_range(c, 0, 1),
               wide = check_range(c, 0, 1) * 7; /* panel, in wider rows */
     const size_t pitch = BC_DENSE_ROWS + (size_t)wide,
                  out_stride = BC_DENSE_ROWS + check_random(c) % 3;
     const size_t outs = (size_t)(tokens - 1) * out_stride + BC_DENSE_ROWS;
-    float *out = floats(c, outs), *before = check_alloc(outs * sizeof *before);
+    float *out = check_floats(c, outs, 1), *before = check_alloc(outs * sizeof *before);
     float *copy = check_alloc((((size_t)cols - 1) * pitch + BC_DENSE_ROWS) * sizeof *copy);
     memcpy(before, out, outs * sizeof *out);
     fill_dtype(c, w, dtype, (size_t)rows * (size_t)cols);
@@ -327,7 +320,8 @@ static void one_attention(checker *c, int kv, int heads, int n, int head_dim)
     const size_t stride = (size_t)n + check_random(c) % 3;
     const size_t all = (size_t)heads * stride, q_size = (size_t)heads * (size_t)head_dim;
     void *k = kv_cache(c, kv, n, head_dim);
-    float *q = floats(c, q_size), *p = floats(c, all), *scale = floats(c, (size_t)n);
+    float *q = check_floats(c, q_size, 1), *p = check_floats(c, all, 1),
+          *scale = check_floats(c, (size_t)n, 1);
     const size_t outs = all - stride + (size_t)n;
     float *out = check_alloc(outs * sizeof *out), factor = 0.125f;
     float *other = check_alloc((outs > q_size ? outs : q_size) * sizeof *other);

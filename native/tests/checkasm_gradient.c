@@ -5,13 +5,6 @@
 
 #include "checkasm.h"
 
-static float *floats(checker *c, int n, float size)
-{
-    float *x = check_alloc((size_t)n * sizeof *x);
-    for (int i = 0; i < n; i++) x[i] = check_normal(c) * size;
-    return x;
-}
-
 /* ---- a matrix from the other side: exact integers, and the same floats as the definition ---- */
 
 enum { MAX_TOKENS = 31 };
@@ -21,7 +14,8 @@ static void one_quantize_i16(checker *c, int rows, float size, float broken)
 {
     const int fine = check_range(c, 0, 1), dither = check_range(c, 0, 1);
     const float above = fine ? -1 : INFINITY;
-    float *dy = floats(c, rows, size), *scales = floats(c, rows, 1), step, scalar_step;
+    float *dy = check_floats(c, (size_t)rows, size), *scales = check_floats(c, (size_t)rows, 1),
+          step, scalar_step;
     uint8_t *codes = check_alloc(BC_BACK_CODES), *scalar_codes = check_alloc(BC_BACK_CODES);
     if (broken != 0) dy[check_range(c, 0, rows - 1)] = broken;
     const int32_t sum = c->k->quantize_i16(codes, &step, dy, scales, rows, above, dither);
@@ -74,7 +68,8 @@ static void one_product(checker *c, int rows, int cols, int n_planes, int tokens
     const size_t y_stride = (size_t)width + (size_t)check_range(c, 0, 3);
     const size_t outs = (size_t)(tokens - 1) * y_stride + (size_t)width;
     uint8_t *w = check_alloc(bytes);
-    float *dy = floats(c, rows, 1), *ones = floats(c, rows, 1), *got = floats(c, (int)outs, 100);
+    float *dy = check_floats(c, (size_t)rows, 1), *ones = check_floats(c, (size_t)rows, 1),
+          *got = check_floats(c, outs, 100);
     float *want = check_alloc(outs * sizeof *want);
     int32_t sum[2][MAX_TOKENS];
     float step[2][MAX_TOKENS];
@@ -147,7 +142,8 @@ static void check_columns(checker *c)
 
 static void one_swiglu_back(checker *c, int n, float size, int in_place)
 {
-    float *gate = floats(c, n, size), *up = floats(c, n, 1), *d = floats(c, n, 1);
+    float *gate = check_floats(c, (size_t)n, size), *up = check_floats(c, (size_t)n, 1),
+          *d = check_floats(c, (size_t)n, 1);
     float *kept = check_alloc((size_t)n * sizeof *kept);
     float *d_gate = check_alloc((size_t)n * sizeof *d_gate);
     float *d_up = in_place ? d : check_alloc((size_t)n * sizeof *d_up);
@@ -182,8 +178,9 @@ static void check_rmsnorm_back(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
         const float size = s % 4 == 0 ? 1e-4f : s % 4 == 1 ? 1000 : 1, eps = s % 2 ? 1e-5f : 1e-6f;
-        float *x = floats(c, n, size), *w = floats(c, n, 1), *dy = floats(c, n, 1);
-        float *dx = floats(c, n, 1), *old = check_alloc((size_t)n * sizeof *old);
+        float *x = check_floats(c, (size_t)n, size), *w = check_floats(c, (size_t)n, 1),
+              *dy = check_floats(c, (size_t)n, 1);
+        float *dx = check_floats(c, (size_t)n, 1), *old = check_alloc((size_t)n * sizeof *old);
         double squares = 0, dot = 0, terms = 0;
         if (s % 7 == 3) memset(x, 0, (size_t)n * sizeof *x);
         memcpy(old, dx, (size_t)n * sizeof *old);
@@ -220,8 +217,8 @@ static void check_add_outer(checker *c)
         const size_t x_stride = (size_t)(n + more), v_stride = (size_t)(rank + more);
         const size_t size = (size_t)(rank - 1) * (size_t)stride + (size_t)n;
         double *got = check_alloc(size * sizeof *got), *want = check_alloc(size * sizeof *want);
-        float *v = floats(c, tokens * (rank + more), 1);
-        float *x = floats(c, tokens * (n + more), s % 2 ? 1 : 1e-20f);
+        float *v = check_floats(c, (size_t)(tokens * (rank + more)), 1);
+        float *x = check_floats(c, (size_t)(tokens * (n + more)), s % 2 ? 1 : 1e-20f);
         for (size_t i = 0; i < size; i++) got[i] = want[i] = check_normal(c);
         c->k->add_outer(got, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
         c->scalar->add_outer(want, (size_t)stride, v, v_stride, rank, x, x_stride, n, tokens);
@@ -248,8 +245,9 @@ static void check_transpose(checker *c)
         const size_t x_stride = (size_t)(cols + check_range(c, 0, 3));
         const size_t y_stride = (size_t)(rows + check_range(c, 0, 3));
         const int size = (int)((size_t)(cols - 1) * y_stride) + rows;
-        float *x = floats(c, (int)((size_t)(rows - 1) * x_stride) + cols, 1);
-        float *got = floats(c, size, 1), *want = check_alloc((size_t)size * sizeof *want);
+        float *x = check_floats(c, (size_t)(rows - 1) * x_stride + (size_t)cols, 1);
+        float *got = check_floats(c, (size_t)size, 1),
+              *want = check_alloc((size_t)size * sizeof *want);
         memcpy(want, got, (size_t)size * sizeof *want);
         c->k->transpose(got, y_stride, x, x_stride, rows, cols);
         for (int r = 0; r < rows; r++)
@@ -267,7 +265,7 @@ static void check_transpose(checker *c)
 
 static void one_exp_sum(checker *c, int n, float size, float shift, int in_place)
 {
-    float *x = floats(c, n, size), *kept = check_alloc((size_t)n * sizeof *kept), top;
+    float *x = check_floats(c, (size_t)n, size), *kept = check_alloc((size_t)n * sizeof *kept), top;
     float *y = in_place ? x : check_alloc((size_t)n * sizeof *y);
     double max = -INFINITY, total = 0, sum;
     for (int i = 0; i < n; i++) x[i] += shift;

@@ -7,20 +7,13 @@
 #include "checkasm.h"
 #include "sampler.h"
 
-static float *logits_of(checker *c, int n)
-{
-    float *x = check_alloc((size_t)n * sizeof *x);
-    for (int i = 0; i < n; i++) x[i] = check_normal(c) * 5;
-    return x;
-}
-
 /* ---- peaks: equal; and whether anything is not finite, wherever it is ---- */
 
 static void one_peaks(checker *c, int n)
 {
     static const float bad[] = { NAN, -NAN, INFINITY, -INFINITY };
     const int blocks = (n + BC_PEAK - 1) / BC_PEAK, spoilt = check_range(c, 0, n - 1);
-    float *x = logits_of(c, n), *most = check_alloc((size_t)blocks * sizeof *most);
+    float *x = check_floats(c, (size_t)n, 5), *most = check_alloc((size_t)blocks * sizeof *most);
     if (n > 2) x[check_range(c, 0, n - 1)] = check_range(c, 0, 1) ? 3e38f : -3e38f;
     if (!c->k->peaks(most, x, n)) check_fail(c, "n %d: not all finite, it says", n);
     for (int b = 0; b < blocks; b++) {
@@ -55,7 +48,7 @@ static int rank_of(const float *x, int n, int32_t token)
 
 static void one_sampler(checker *c, int n, int masked, const bc_sampler_params *p)
 {
-    float *x = logits_of(c, n);
+    float *x = check_floats(c, (size_t)n, 5);
     const int most = p->temperature == 0.0f ? 1 : p->top_k && p->top_k < n ? p->top_k : n;
     int others = 0;
     for (int i = 0; i < n; i += 1 + check_range(c, 0, 3)) x[i] = roundf(x[i]); /* ties */

@@ -5,13 +5,6 @@
 
 #include "checkasm.h"
 
-static float *floats(checker *c, size_t n, float size)
-{
-    float *x = check_alloc(n * sizeof *x);
-    for (size_t i = 0; i < n; i++) x[i] = check_normal(c) * size;
-    return x;
-}
-
 static float *copy_of(const float *x, size_t n)
 {
     float *y = check_alloc(n * sizeof *y);
@@ -37,7 +30,7 @@ static void check_hadamard(checker *c)
     for (int block = 1; block <= 8192; block *= 2) {
         for (int blocks = 1; blocks <= 3; blocks += 2) {
             int n = block * blocks;
-            float *x = floats(c, (size_t)n, 1), *got = copy_of(x, (size_t)n);
+            float *x = check_floats(c, (size_t)n, 1), *got = copy_of(x, (size_t)n);
             float *want = copy_of(x, (size_t)n);
             c->k->hadamard(got, n, block);
             c->scalar->hadamard(want, n, block);
@@ -67,7 +60,7 @@ static void check_rmsnorm(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
         float size = s % 4 == 0 ? 1e-4f : s % 4 == 1 ? 1000 : 1, eps = s % 2 ? 1e-5f : 1e-6f;
-        float *x = floats(c, (size_t)n, size), *w = floats(c, (size_t)n, 1);
+        float *x = check_floats(c, (size_t)n, size), *w = check_floats(c, (size_t)n, 1);
         float *y = check_alloc((size_t)n * sizeof *y);
         double sum = 0;
         if (s % 7 == 3) memset(x, 0, (size_t)n * sizeof *x);
@@ -90,7 +83,7 @@ static void check_rope(checker *c)
 {
     for (int head_dim = 2; head_dim <= 260; head_dim += 2) {
         int half = head_dim / 2;
-        float *x = floats(c, (size_t)head_dim, 1), *old = copy_of(x, (size_t)head_dim);
+        float *x = check_floats(c, (size_t)head_dim, 1), *old = copy_of(x, (size_t)head_dim);
         float *cs = check_alloc((size_t)half * sizeof *cs), *sn = check_alloc((size_t)half * 4);
         for (int i = 0; i < half; i++) {
             float angle = check_normal(c) * 3;
@@ -136,7 +129,8 @@ static void one_swiglu(checker *c, float *gate, float *up, int n, int in_place)
 static void check_swiglu(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
-        float *gate = floats(c, (size_t)n, s % 2 ? 1 : 20), *up = floats(c, (size_t)n, 1);
+        float *gate = check_floats(c, (size_t)n, s % 2 ? 1 : 20),
+              *up = check_floats(c, (size_t)n, 1);
         if (s % 5 == 0) gate[check_range(c, 0, n - 1)] = extremes[s / 5 % N_EXTREMES];
         if (s % 11 == 0) gate[check_range(c, 0, n - 1)] = NAN;
         one_swiglu(c, gate, up, n, s % 3 == 0);
@@ -174,7 +168,7 @@ static void one_softmax(checker *c, float *x, int n, const char *what)
 static void check_softmax(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
-        float *x = floats(c, (size_t)n, s % 2 ? 2 : 40);
+        float *x = check_floats(c, (size_t)n, s % 2 ? 2 : 40);
         one_softmax(c, x, n, "normal");
         for (int i = 0; i < n; i++) x[i] = check_normal(c) + 1e6f;
         for (int i = 1; i < n; i += 2) x[i] = -INFINITY;
@@ -194,7 +188,7 @@ static void check_softmax(checker *c)
 static void check_add(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
-        float *x = floats(c, (size_t)n, 1), *y = floats(c, (size_t)n, 1);
+        float *x = check_floats(c, (size_t)n, 1), *y = check_floats(c, (size_t)n, 1);
         float *old = copy_of(x, (size_t)n);
         c->k->add(x, y, n);
         for (int i = 0; i < n; i++) {
@@ -211,7 +205,8 @@ static void check_add(checker *c)
 static void check_add_scaled(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
-        float *x = floats(c, (size_t)n, 1), *y = floats(c, (size_t)n, 1), factor = check_normal(c);
+        float *x = check_floats(c, (size_t)n, 1), *y = check_floats(c, (size_t)n, 1),
+              factor = check_normal(c);
         float *old = copy_of(y, (size_t)n);
         c->k->add_scaled(y, x, factor, n);
         for (int i = 0; i < n; i++) {
@@ -230,7 +225,7 @@ static void check_add_scaled(checker *c)
 static void check_scale_dots(checker *c)
 {
     for (int s = 0, n; (n = check_size(s)); s++) {
-        float *scales = floats(c, (size_t)n, 1), *y = floats(c, (size_t)n, 1);
+        float *scales = check_floats(c, (size_t)n, 1), *y = check_floats(c, (size_t)n, 1);
         int32_t *dots = check_alloc((size_t)n * sizeof *dots);
         const float factor = check_normal(c);
         for (int i = 0; i < n; i++) dots[i] = (int32_t)check_random(c) >> (s % 20);
@@ -251,7 +246,8 @@ static const int q_maxes[] = { 1, 4, 13, 40, 127 };
 
 static void one_quant(checker *c, int n, int q_max, int weighted, float inv_scale)
 {
-    float *w = floats(c, (size_t)n, 1), *importance = weighted ? floats(c, (size_t)n, 1) : NULL;
+    float *w = check_floats(c, (size_t)n, 1),
+          *importance = weighted ? check_floats(c, (size_t)n, 1) : NULL;
     double wq, qq, wq_want, qq_want, wq_exact = 0, qq_exact = 0, size = 0;
     int8_t *q = check_alloc((size_t)n), *q_want = check_alloc((size_t)n);
     for (int i = 0; i < n && i % 5 == 0; i++)
