@@ -109,6 +109,8 @@ def _ctest_command(folder: Path) -> list[str]:
         "--no-tests=error",
         "-C",
         "RelWithDebInfo",
+        "--parallel",
+        str(os.cpu_count() or 1),
     ]
 
 

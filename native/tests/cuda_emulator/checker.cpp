@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <string>
 #include <vector>
@@ -177,7 +178,16 @@ template <class Each> void each_byte(const void *p, size_t bytes, Each each)
     Byte *b = state_of(p, &shared);
     if (!b) return; /* the thread's own stack, or the launch's arguments */
     if (!shared) order::touched_device();
-    for (size_t i = 0; i < bytes; i++) each(b[i], static_cast<const uint8_t *>(p) + i, shared);
+    const uint8_t *at = static_cast<const uint8_t *>(p);
+    for (size_t i = 0; i < bytes;) {
+        const Byte before = b[i];
+        each(b[i], at + i, shared);
+        const size_t first = i++;
+        /* The other bytes of a word are mostly like its first, so what was found out holds for them. */
+        while (i < bytes && same.empty() && word_of(at + i) == word_of(at + first) &&
+               memcmp(&b[i], &before, sizeof before) == 0)
+            b[i++] = b[first];
+    }
 }
 
 void read(const void *p, size_t bytes, const void *code)

@@ -41,12 +41,16 @@ void open(uint8_t *p, const Piece &piece, const char *when)
 }
 } // namespace
 
-/* As f16 and as f32 this is no number; as an integer it is far from 0. */
+/* As f16 and as f32 this is no number; as an integer it is far from 0. Words, since the compiler does not make them of
+ * bytes: each block of threads begins with a megabyte of this. */
 void bc_emulated_poison(void *p, size_t bytes)
 {
-    static const uint8_t pattern[2] = { 0xfd, 0xff };
+    static const uint64_t pattern = 0xfffdfffdfffdfffd;
     uint8_t *to = static_cast<uint8_t *>(p);
-    for (size_t i = 0; i < bytes; i++) to[i] = pattern[i % 2];
+    size_t i = 0;
+    for (; i + sizeof pattern <= bytes; i += sizeof pattern)
+        memcpy(to + i, &pattern, sizeof pattern);
+    memcpy(to + i, &pattern, bytes - i);
 }
 
 uint8_t *bc_emulated_alloc(size_t bytes, bool on_device)
