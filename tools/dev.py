@@ -6,7 +6,7 @@ test    the C tests, then pytest; further words go to pytest
 lint    ruff, mypy, import rules, clang-format, a few rules of our own
 build   the engine only
 ctest   the C tests only; --sanitize builds them with ASan and UBSan
-fuzz    feed mutated files to the model reader; --seconds N (60)
+fuzz    feed mutated files to the model reader; --seconds N (60) of processor time
 windows the engine for Windows: cross-compiled, its C tests under wine, the wheel
 frozen  what users install, for both systems, made and tried (installer/build.py test; long)
 bench   the kernels' benchmark, then the demo model's
@@ -19,6 +19,7 @@ if sys.version_info < (3, 11):  # noqa: UP036  before tomllib is missed
     sys.exit(f"Python 3.11 or newer is needed; this is {sys.version.split()[0]}")
 
 import argparse
+import math
 import os
 import shutil
 import subprocess
@@ -136,8 +137,17 @@ def fuzz(words: list[str]) -> None:
     parser.add_argument("--seconds", type=int, default=60)
     seconds = parser.parse_args(words).seconds
     folder = _configure_c_tests(sanitize=True)
-    say(f"fuzzing the model reader for {seconds} s")
-    run([folder / "fuzz_model", NATIVE / "tests" / "corpus", str(seconds)])
+    cores = os.cpu_count() or 1
+    say(f"fuzzing the model reader for {seconds} s of processor time, on {cores} cores")
+    running = []
+    for seed in range(1, cores + 1):
+        place = folder / f"fuzz-{seed}"  # where a crash leaves its input
+        place.mkdir(exist_ok=True)
+        arguments = [folder / "fuzz_model", NATIVE / "tests" / "corpus", math.ceil(seconds / cores), seed]
+        running.append((place, subprocess.Popen([*map(str, arguments)], cwd=place)))
+    failed = [str(place) for place, process in running if process.wait()]
+    if failed:
+        raise SetupError(f"the model reader failed: see {', '.join(failed)}")
 
 
 def windows(words: list[str]) -> None:

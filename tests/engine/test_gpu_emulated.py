@@ -26,6 +26,8 @@ TRAINING = [STEPS, "tests/jobs/test_gpu_train.py", "tests/model/test_tower_check
     [
         ("emulated", "80", FILES, 100),
         ("emulated", "80", TRAINING, 55),
+        # As 12.0: planes as bits, but no product of single bits; kernels that begin before the one before has ended.
+        ("emulated", "120", [GENERAL, SHAPES, "-k", "not timed"], 60),
         # Every access of the kernels looked at (native/tests/cuda_emulator/checker.hpp). 6.1: no tensor cores, so gemv,
         # and gate and up apart. 9.0: kernels that begin before the one before has ended.
         ("checked", "61", [SHAPES, STEPS, "-k", "8of1 or two_layers or broad"], 8),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Block
 from bitconverter.format.errors import UserError
+from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.soul_file import read_soul, weights_hash
 from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
@@ -76,6 +78,20 @@ def test_it_learns_and_leaves_a_soul(job: TrainJob, model: Path) -> None:
     assert [e.done for e in events if isinstance(e, Progress) and e.unit == "step"] == list(range(1, 9))
     assert "train-began" in [e.code for e in events if isinstance(e, Note)]
     assert not job.work_dir.exists()
+
+
+def test_weights_that_an_index_names_are_learned_with(job: TrainJob, model: Path, tmp_path: Path) -> None:
+    """As an editor may have saved it: with a byte order mark."""
+    indexed, weights = tmp_path / "indexed", "model-00001-of-00001.safetensors"
+    shutil.copytree(model, indexed)
+    (indexed / "model.safetensors").rename(indexed / weights)
+    index = json.dumps({"weight_map": dict.fromkeys(SafetensorsFile(indexed / weights).tensors, weights)})
+    (indexed / "model.safetensors.index.json").write_text(index, encoding="utf-8-sig")
+    one, other = (
+        finish(job),
+        finish(dataclasses.replace(job, model=str(indexed), out=str(tmp_path / "other.soul"))),
+    )
+    assert (one.before, one.after) == (other.before, other.after)
 
 
 def test_examples_are_learned_too(model: Path, tmp_path: Path) -> None:

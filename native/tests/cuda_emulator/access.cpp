@@ -1,6 +1,7 @@
 /* access.cpp - what kernels do to memory beyond plain loads and stores: copies that go on by themselves, atomics. */
 #include <algorithm>
 #include <deque>
+#include <vector>
 
 #include "checker.hpp"
 #include "emulator.hpp"
@@ -20,11 +21,22 @@ struct Copies {
     unsigned groups; /* how many are closed */
 };
 Copies copies[MAX_THREADS];
+std::vector<Copy> brought; /* for the block; no bytes: it is there */
 
 void need_device(const void *p, size_t bytes, bc_emulated_site site)
 {
     if (!bc_emulated_holds(p, bytes, true))
         bc_emulated_wrong("this is not the device's memory", site);
+}
+
+/* A copy that goes on by itself begins: until it is done there is a pattern. */
+void begin_copy(const Copy &copy, size_t unit, bc_emulated_site site)
+{
+    need_device(copy.from, copy.bytes, site);
+    if ((reinterpret_cast<uintptr_t>(copy.to) | reinterpret_cast<uintptr_t>(copy.from)) % unit)
+        bc_emulated_wrong("an address of the copy is not a multiple of its bytes", site);
+    bc_check_asked(copy.to, copy.from, copy.bytes, copy.code);
+    bc_emulated_poison(copy.to, copy.bytes);
 }
 } // namespace
 
@@ -36,14 +48,10 @@ void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site)
 
 void bc_emulated_copy_ahead(void *shared, const void *global, size_t bytes, bc_emulated_site site)
 {
-    const void *code = __builtin_return_address(0);
-    need_device(global, bytes, site);
-    if ((reinterpret_cast<uintptr_t>(shared) | reinterpret_cast<uintptr_t>(global)) % bytes)
-        bc_emulated_wrong("an address of the copy is not a multiple of its bytes", site);
-    bc_check_asked(shared, global, bytes, code);
-    bc_emulated_poison(shared, bytes);
     Copies &mine = copies[bc_emulated_thread()];
-    mine.pending.push_back({ shared, global, bytes, mine.groups, code });
+    const Copy copy = { shared, global, bytes, mine.groups, __builtin_return_address(0) };
+    begin_copy(copy, bytes, site);
+    mine.pending.push_back(copy);
 }
 
 void bc_emulated_copy_group() { copies[bc_emulated_thread()].groups++; }
@@ -59,8 +67,28 @@ void bc_emulated_copied(unsigned pending)
     }
 }
 
+uint64_t bc_emulated_bring(void *shared, const void *global, size_t bytes, bc_emulated_site site)
+{
+    const Copy copy = { shared, global, bytes, 0, __builtin_return_address(0) };
+    begin_copy(copy, 16, site);
+    brought.push_back(copy);
+    return brought.size();
+}
+
+void bc_emulated_brought(uint64_t number, bc_emulated_site site)
+{
+    if (number - 1 >= brought.size())
+        bc_emulated_wrong("nobody has asked for what is waited for", site);
+    Copy &copy = brought[number - 1];
+    if (!copy.bytes) return;
+    bc_check_brought(copy.to, copy.bytes);
+    memcpy(copy.to, copy.from, copy.bytes);
+    copy.bytes = 0;
+}
+
 void bc_emulated_drop_copies(unsigned n_threads)
 {
+    brought.clear();
     for (unsigned i = 0; i < n_threads; i++) {
         copies[i].pending.clear();
         copies[i].groups = 0;

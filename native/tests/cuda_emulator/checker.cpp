@@ -30,10 +30,14 @@ struct Range {
     size_t bytes, room; /* how many bytes there are; and states */
     Byte *state;
     bool holds(const uint8_t *p) const { return p >= start && p < start + bytes; }
+    bool holds_or_guards(const uint8_t *p) const
+    {
+        return p >= start - MEMORY_GUARD && p < start + bytes + MEMORY_GUARD;
+    }
 };
 std::map<const uint8_t *, Range> device; /* by the end of a piece */
 Range shared_memory[2];
-Range *found; /* the device's memory that was found last */
+const Range *found; /* the device's memory that was found last */
 
 /* A write that is not in order with another: fine, if the byte stays what it is */
 struct Written {
@@ -52,19 +56,28 @@ bool waited[MAX_THREADS]; /* each thread for its inputs */
 
 bool overlaps() { return oldest < operation; }
 
-Byte *state_of(const void *address, bool *shared)
+/* Where an address is, or of the device what it is just beside; null: the thread's own stack, or the launch's
+ * arguments. */
+const Range *range_of(const uint8_t *p)
+{
+    for (const Range &range : shared_memory)
+        if (range.holds(p)) return &range;
+    if (found && found->holds(p)) return found;
+    auto next = device.upper_bound(p);
+    if (next == device.end() || !next->second.holds_or_guards(p)) {
+        if (next == device.begin() || !(--next)->second.holds_or_guards(p)) return nullptr;
+    }
+    return found = &next->second;
+}
+
+/* of range_of(), which remembers the device's */
+bool is_shared(const Range *range) { return range != found; }
+
+Byte *device_state(const void *address)
 {
     const uint8_t *p = static_cast<const uint8_t *>(address);
-    *shared = true;
-    for (const Range &range : shared_memory)
-        if (range.holds(p)) return range.state + (p - range.start);
-    *shared = false;
-    if (!found || !found->holds(p)) {
-        const auto next = device.upper_bound(p);
-        if (next == device.end() || !next->second.holds(p)) return nullptr;
-        found = &next->second;
-    }
-    return found->state + (p - found->start);
+    const Range *range = range_of(p);
+    return range->state + (p - range->start);
 }
 
 /* -- reports -- */
@@ -171,14 +184,17 @@ void look_at_writes()
     same.clear();
 }
 
-template <class Each> void each_byte(const void *p, size_t bytes, Each each)
+template <class Each> void each_byte(const void *p, size_t bytes, uint32_t place, Each each)
 {
     if (!same.empty()) look_at_writes();
-    bool shared;
-    Byte *b = state_of(p, &shared);
-    if (!b) return; /* the thread's own stack, or the launch's arguments */
-    if (!shared) order::touched_device();
     const uint8_t *at = static_cast<const uint8_t *>(p);
+    const Range *range = range_of(at);
+    if (!range) return;
+    if (!range->holds(at) || !range->holds(at + bytes - 1))
+        report("touches", p, place, "not all of that is inside", nullptr);
+    const bool shared = is_shared(range);
+    Byte *b = range->state + (at - range->start);
+    if (!shared) order::touched_device();
     for (size_t i = 0; i < bytes;) {
         const Byte before = b[i];
         each(b[i], at + i, shared);
@@ -193,14 +209,14 @@ template <class Each> void each_byte(const void *p, size_t bytes, Each each)
 void read(const void *p, size_t bytes, const void *code)
 {
     const uint32_t place = place_of(code);
-    each_byte(p, bytes, [=](Byte &b, const void *at, bool shared) {
+    each_byte(p, bytes, place, [=](Byte &b, const void *at, bool shared) {
         read_byte(b, at, shared, place, false);
     });
 }
 void write(const void *p, size_t bytes, const void *code)
 {
     const uint32_t place = place_of(code);
-    each_byte(p, bytes, [=](Byte &b, const void *at, bool shared) {
+    each_byte(p, bytes, place, [=](Byte &b, const void *at, bool shared) {
         write_byte(b, at, shared, place, false);
     });
 }
@@ -245,8 +261,7 @@ void bc_check_launch(const char *name, bool may_overlap)
 void bc_check_filled(const void *p, size_t bytes)
 {
     bc_check_drained(); /* the operations before a copy have ended, and it has when the next begins */
-    bool shared;
-    Byte *b = state_of(p, &shared);
+    Byte *b = device_state(p);
     for (size_t i = 0; i < bytes; i++) b[i] = { { operation, 0, 0 }, {} };
     bc_check_drained();
 }
@@ -254,11 +269,10 @@ void bc_check_filled(const void *p, size_t bytes)
 void bc_check_copied(const void *to, const void *from, size_t bytes)
 {
     bc_check_drained();
-    bool shared;
-    const Byte *source = state_of(from, &shared);
+    const Byte *source = device_state(from);
     std::vector<bool> written(bytes);
     for (size_t i = 0; i < bytes; i++) written[i] = source[i].written.when != 0;
-    Byte *b = state_of(to, &shared);
+    Byte *b = device_state(to);
     for (size_t i = 0; i < bytes; i++) b[i] = { { written[i] ? operation : 0, 0, 0 }, {} };
     bc_check_drained();
 }
@@ -312,7 +326,7 @@ void bc_check_atomic(const void *p, const void *code)
 {
     const uint32_t place = place_of(code);
     bool in_shared = true;
-    each_byte(p, 4, [&](Byte &b, const void *at, bool shared) {
+    each_byte(p, 4, place, [&](Byte &b, const void *at, bool shared) {
         in_shared = shared;
         read_byte(b, at, shared, place, true);
         write_byte(b, at, shared, place, true);
@@ -323,7 +337,7 @@ void bc_check_atomic(const void *p, const void *code)
 void bc_check_once(const void *p, size_t bytes, const void *code)
 {
     const uint32_t place = place_of(code);
-    each_byte(p, bytes, [=](Byte &b, const void *at, bool) {
+    each_byte(p, bytes, place, [=](Byte &b, const void *at, bool) {
         if (b.written.when >= oldest)
             report("reads once", at, place, "it is written while the kernel may run", &b.written);
     });
@@ -333,11 +347,17 @@ void bc_check_asked(const void *shared, const void *global, size_t bytes, const 
 {
     read(global, bytes, code);
     write(shared, bytes, code);
-    each_byte(shared, bytes, [](Byte &b, const void *, bool) { b.written.when = 0; });
+    each_byte(shared, bytes, place_of(code),
+              [](Byte &b, const void *, bool) { b.written.when = 0; });
 }
 void bc_check_arrived(const void *shared, size_t bytes, const void *code)
 {
     write(shared, bytes, code);
+}
+void bc_check_brought(const void *shared, size_t bytes)
+{
+    /* who asked, and when, is there still */
+    each_byte(shared, bytes, 0, [](Byte &b, const void *, bool) { b.written.when = blocks_begun; });
 }
 
 /* -- what the compiler calls -- */

@@ -5,7 +5,7 @@
  *   - a byte that two threads access, one of them to write it, with nothing between that orders them: a barrier of the
  *     block or bc_sync_warp (a shuffle orders no memory), or, between blocks, a fence and a barrier, an atomic, an atomic, a fence;
  *     unless both write the same;
- *   - a byte that is read and was never written, in shared memory too;
+ *   - a byte that is read and was never written, in shared memory too; one beside the memory that there is;
  *   - what happens before bc_wait_for_inputs and may not: a write, or a read of what a kernel wrote that can still run;
  *   - a load past the coherent caches (bc_load_once) of what is written while the kernel may run.
  * Elsewhere these functions do nothing. */
@@ -55,6 +55,8 @@ BC_CHECK(void bc_check_once(const void *, size_t, const void * /* code */))
 BC_CHECK(void bc_check_asked(const void * /* shared */, const void * /* global */, size_t,
                              const void * /* code */))
 BC_CHECK(void bc_check_arrived(const void * /* shared */, size_t, const void * /* code */))
+/* The same, but for the whole block: it is there for each thread that had met the one that asked. */
+BC_CHECK(void bc_check_brought(const void * /* shared */, size_t))
 
 #undef BC_CHECK
 #endif

@@ -104,6 +104,25 @@ template <bool WRITTEN> void shared_not_written()
     });
 }
 
+/* -- beside the memory that there is -- */
+
+template <int INT> void at_an_end()
+{
+    fill();
+    run(1, false, [] {
+        if (thread() == 63) device[0] = device[INT];
+    });
+}
+template <int BYTE> void across_an_end()
+{
+    fill();
+    run(1, false, [] {
+        bc_words4 v;
+        memcpy(&v, reinterpret_cast<const uint8_t *>(device) + BYTE, sizeof v);
+        if (thread() == 63) device[0] = (int)v.w[3];
+    });
+}
+
 /* -- copies that go on by themselves -- */
 
 template <bool WAITED, bool SYNC> void copied()
@@ -130,6 +149,20 @@ void copied_for_another()
         bc_copy_group();
         bc_copied<0>();
         device[512 + thread()] = bc_emulated_shared()[16 * (thread() ^ 1)];
+    });
+}
+
+/* By one thread for all */
+template <bool MET, bool WAITED> void brought()
+{
+    fill();
+    run(1, false, [] {
+        BC_SHARED bc_arrival arrival;
+        auto *to = reinterpret_cast<float *>(bc_emulated_shared());
+        if (thread() == 40) bc_bring(to, reinterpret_cast<float *>(device), THREADS, &arrival);
+        if (MET) bc_sync();
+        if (WAITED) bc_brought(&arrival);
+        device[512 + thread()] = (int)to[thread()];
     });
 }
 
@@ -246,6 +279,7 @@ const char *const AFTER_WRITE = "nothing orders that after another's write";
 const char *const AFTER_READ = "nothing orders that after another's read";
 const char *const IN_ANY_ORDER = "nothing orders that after another's"; /* write or read */
 const char *const NOT_WRITTEN = "nobody has written it";
+const char *const OUTSIDE = "not all of that is inside";
 const Case CASES[] = {
     { "two warps, a barrier", neighbours_of_a_block<true>, nullptr },
     { "two warps, none", neighbours_of_a_block<false>, IN_ANY_ORDER },
@@ -260,10 +294,19 @@ const Case CASES[] = {
     { "a sum, none", sum_read_early<false>, AFTER_WRITE },
     { "each block writes its shared memory", shared_not_written<true>, nullptr },
     { "another block wrote it", shared_not_written<false>, NOT_WRITTEN },
+    { "the last word", at_an_end<1023>, nullptr },
+    { "the one behind it", at_an_end<1024>, OUTSIDE },
+    { "the one before the first", at_an_end<-1>, OUTSIDE },
+    { "the last sixteen bytes", across_an_end<4080>, nullptr },
+    { "four of them, and twelve", across_an_end<4092>, OUTSIDE },
+    { "twelve and the first four", across_an_end<-12>, OUTSIDE },
     { "a copy, waited for", copied<true, false>, nullptr },
     { "a copy, waited for, to another's place", copied<true, true>, nullptr },
     { "a copy, not waited for", copied<false, false>, NOT_WRITTEN },
     { "another's copy, no barrier", copied_for_another, NOT_WRITTEN },
+    { "brought", brought<true, true>, nullptr },
+    { "brought, not waited for", brought<true, false>, NOT_WRITTEN },
+    { "brought, not met", brought<false, true>, NOT_WRITTEN },
     { "memory that was filled", device_not_written<true>, nullptr },
     { "memory that was not", device_not_written<false>, NOT_WRITTEN },
     { "two blocks write the same", written_by_two_blocks<true>, nullptr },
@@ -308,6 +351,8 @@ std::string said(const Case &c, int *status)
     return all;
 }
 } // namespace
+
+int bc_emulated_capability() { return 90; }
 
 int main()
 {

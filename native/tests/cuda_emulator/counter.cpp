@@ -200,6 +200,7 @@ void bc_check_fence() {}
 void bc_check_waited() {}
 void bc_check_once(const void *, size_t, const void *) {}
 void bc_check_arrived(const void *, size_t, const void *) {}
+void bc_check_brought(const void *, size_t) {}
 
 /* -- the counts -- */
 

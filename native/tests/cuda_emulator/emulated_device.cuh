@@ -41,6 +41,9 @@ void bc_emulated_read_once(const void *p, size_t bytes, bc_emulated_site site);
 void bc_emulated_copy_ahead(void *shared, const void *global, size_t bytes, bc_emulated_site site);
 void bc_emulated_copy_group();
 void bc_emulated_copied(unsigned pending);
+// One copy for the block: until a thread waits for its number, it holds a pattern.
+uint64_t bc_emulated_bring(void *shared, const void *global, size_t bytes, bc_emulated_site site);
+void bc_emulated_brought(uint64_t number, bc_emulated_site site);
 int bc_emulated_atomic_add(int *p, int v);
 void bc_emulated_atomic_max(int *p, int v);
 void bc_emulated_fence();
@@ -256,13 +259,11 @@ BC_DEVICE void bc_bring(float *shared, const float *global, int count, bc_arriva
 {
     if (bc_emulated_capability() < 90) bc_emulated_wrong("this card cannot bring floats", site);
     if (count % 4) bc_emulated_wrong("what is brought is not a multiple of 16 bytes", site);
-    for (int i = 0; i < count; i += 4) bc_put(shared + i, bc_load(global + i, site), site);
-    arrival->barrier = 1;
+    arrival->barrier = bc_emulated_bring(shared, global, sizeof(float) * (unsigned)count, site);
 }
 BC_DEVICE void bc_brought(bc_arrival *arrival, BC_SITE)
 {
-    if (arrival->barrier != 1) // or the checker reports that nobody has written it
-        bc_emulated_wrong("nobody has asked for what is waited for", site);
+    bc_emulated_brought(arrival->barrier, site);
 }
 BC_DEVICE int bc_atomic_add(int *p, int v) { return bc_emulated_atomic_add(p, v); }
 BC_DEVICE void bc_atomic_max(int *p, int v) { bc_emulated_atomic_max(p, v); }

@@ -41,6 +41,7 @@ void bc_emulated_drop_copies(unsigned n_threads);
 
 /* -- memory.cpp: what is new holds a pattern that is no number; what is written beyond an end is found -- */
 
+constexpr size_t MEMORY_GUARD = 4096; /* bytes on both sides of a piece */
 uint8_t *bc_emulated_alloc(size_t bytes, bool on_device);
 bool bc_emulated_free(uint8_t *p, bool on_device); /* false: there is no such memory */
 /* Is it inside one piece of memory of that kind? */
