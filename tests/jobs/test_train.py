@@ -87,10 +87,8 @@ def test_weights_that_an_index_names_are_learned_with(job: TrainJob, model: Path
     (indexed / "model.safetensors").rename(indexed / weights)
     index = json.dumps({"weight_map": dict.fromkeys(SafetensorsFile(indexed / weights).tensors, weights)})
     (indexed / "model.safetensors.index.json").write_text(index, encoding="utf-8-sig")
-    one, other = (
-        finish(job),
-        finish(dataclasses.replace(job, model=str(indexed), out=str(tmp_path / "other.soul"))),
-    )
+    one = finish(job)
+    other = finish(dataclasses.replace(job, model=str(indexed), out=str(tmp_path / "other.soul")))
     assert (one.before, one.after) == (other.before, other.after)
 
 
