@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import QEvent, Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
@@ -21,8 +21,8 @@ from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.prompt_preview import PromptPreview
+from bitconverter.gui.sampling_drawer import LARGE, SamplingDrawer
 from bitconverter.gui.sampling_drawer import WIDTH as DRAWER_WIDTH
-from bitconverter.gui.sampling_drawer import SamplingDrawer
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
@@ -83,24 +83,23 @@ class ChatLayout(FollowsRoom, QWidget):
         self._middle.addWidget(self.view)
         bottom = QWidget()
         bottom.setMaximumWidth(WIDTH)
-        under = QVBoxLayout(bottom)
-        under.setContentsMargins(28, 8, 28, 18)
-        under.setSpacing(10)
-        under.addWidget(self.notice)
-        under.addWidget(self.composer)
+        self._under = QVBoxLayout(bottom)
+        self._under.setSpacing(10)
+        self._under.addWidget(self.notice)
+        self._under.addWidget(self.composer)
         line = QHBoxLayout()
         line.addStretch(1)
         line.addWidget(bottom, 100)
         line.addStretch(1)
         keep_in_line(self.view, line)
-        left = QVBoxLayout()
-        left.setSpacing(0)
-        left.addWidget(self._middle, 1)
-        left.addLayout(line)
+        self._chat = QVBoxLayout()
+        self._chat.setSpacing(0)
+        self._chat.addWidget(self._middle, 1)
+        self._chat.addLayout(line)
         body = QHBoxLayout()
         body.setSpacing(0)
         body.addWidget(self.history)
-        body.addLayout(left, 1)
+        body.addLayout(self._chat, 1)
         body.addWidget(self.drawer)
         page = QVBoxLayout(self)
         page.setContentsMargins(0, 0, 0, 0)
@@ -221,6 +220,8 @@ class ChatLayout(FollowsRoom, QWidget):
             history, drawer = asked == "history", asked != "history"
         history = history and (for_history or asked == "history")
         drawer = drawer and (for_drawer or asked == "drawer")
+        margin = 28 if theme.scale() <= LARGE else 12  # large letters need the room
+        self._under.setContentsMargins(margin, 8, margin, 18)
         self.history.setFixedWidth(self._side(HISTORY_WIDTH))
         self.drawer.fit_to(self._side(DRAWER_WIDTH))
         self.history.setVisible(history)
@@ -233,14 +234,21 @@ class ChatLayout(FollowsRoom, QWidget):
         return width >= ROOM_FOR_HISTORY, width >= ROOM_FOR_DRAWER, width >= ROOM_FOR_BOTH
 
     def _side(self, width: int) -> int:
-        """Of something beside the chat: wider with larger letters, at most half of the page."""
-        return min(round(width * max(theme.scale(), 1.0)), max(width, self.width() // 2))
+        """Of something beside the chat: wider with larger letters, as far as the chat leaves room."""
+        left = self.width() - self._chat.minimumSize().width()
+        return min(round(width * max(theme.scale(), 1.0)), max(width, left))
 
     def _follow_room(self) -> None:
         rooms = self._rooms()
         if rooms != self._room:
             self._room, self._asked = rooms, ""
         self._place_sides()
+
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:  # the chat may need another width
+            self._place_sides()
+        return done
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -60,7 +60,6 @@ class Rail(QFrame):
     def __init__(self, pages: tuple[PageSpec, ...]) -> None:
         super().__init__()
         self.setObjectName("rail")
-        self.setMinimumWidth(WIDTH)
         self._texts = Texts()
         self._group = QButtonGroup(self)
         self._group.setExclusive(False)  # a page beside the rail (About) checks none
@@ -84,6 +83,10 @@ class Rail(QFrame):
             if place == "top":
                 layout.addStretch()
         self._texts.set(self.setAccessibleName, "pages")
+
+    def minimumSizeHint(self) -> QSize:
+        # not setMinimumWidth, which would count in place of the words' width
+        return super().minimumSizeHint().expandedTo(QSize(WIDTH, 0))
 
     def _build(self, page: PageSpec) -> RailButton:
         button = RailButton(page.icon)

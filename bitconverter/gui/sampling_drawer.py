@@ -51,7 +51,7 @@ _RANGES = (
 _DEFAULTS = {setting.key: setting.default for setting in SETTINGS}
 LARGEST_SEED = 2**31 - 1
 WIDTH = 300  # logical pixels at a text size of 100 %
-LARGE = 1.3  # text size from which there is no room for a button beside a heading
+LARGE = 1.3  # text size from which room is scarce: no button beside a heading, narrow margins
 
 
 class _Number(QWidget):

@@ -113,6 +113,7 @@ def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(scaled, qtbot, lan
         assert part.isVisible() and page.view.width() >= 300, side
         _settle()
         problems += _too_wide(window) + _clipped(window)
+        assert window.rail.width() >= window.rail.sizeHint().width(), side  # none of it goes to the chat
         button.click()
         assert not part.isVisible(), side
     assert not problems, "\n".join(problems)
