@@ -112,7 +112,7 @@ class Calibrator:
     def _curvature(self, number: int, block: Block, name: str) -> tuple[Curvature, int]:
         """Of one input of the layer, with its matrices as they are set now; and how many of its entries are always
         zero, which the rotation would hide."""
-        moments = Moments(block.widths[name])
+        moments = Moments(block.widths[name], self.x.shape[0] * self.x.shape[1])
         alive = np.zeros(block.widths[name], bool)
         for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)

@@ -43,19 +43,18 @@ def peak_bytes(
     layer = stored * _layer_weights(info)
     inputs = 4 * CHUNK_TOKENS * sum(_widths(info)) + forward_bytes(info, max(window, GROUP))
     back = backward_bytes(info, CHUNK_TOKENS, window)
-    entries = [_block_entries(width) for width in _widths(info)]
+    entries = _block_entries(info, windows * window)
     widest = max(entries, key=sum)
     ready, sums = READY_BYTES * sum(widest), SUM_BYTES * sum(widest)
-    # the last block is factored, the others are ready
-    factor = sums + READY_BYTES * sum(widest[:-1]) + FACTOR_BYTES * widest[-1]
-    rounding = windows * hidden + layer + max(_fit(info) + ready, factor, inputs + sums)
+    rounding = windows * hidden + layer + max(_fit(info) + ready, _factor(widest), inputs + sums)
     stages.append(rounding)
     if measured:
+        entries = _block_entries(info, measured * window)
         # all inputs' sums, while the first is factored
-        moments = SUM_BYTES * sum(sum(blocks) for blocks in entries) + FACTOR_BYTES * entries[0][-1]
+        moments = SUM_BYTES * sum(sum(blocks) for blocks in entries[1:]) + _factor(entries[0])
         stages.append(
             windows * 8 * window + 2 * measured * hidden + layer + inputs + back
-            + max(moments, factor, head_bytes(info, info.vocab_size))
+            + max(moments, *map(_factor, entries), head_bytes(info, info.vocab_size))
         )  # fmt: skip
     if polished:
         taught = (polish.WINDOWS + polish.HELD_OUT) * hidden
@@ -80,5 +79,13 @@ def _fit(info: ModelInfo) -> int:
     return FIT_BYTES * info.hidden_size * max(info.intermediate_size, info.n_heads * info.head_dim)
 
 
-def _block_entries(width: int) -> list[int]:
-    return [(b - a) ** 2 for a, b in itertools.pairwise(block_edges(width))]
+def _block_entries(info: ModelInfo, tokens: int) -> list[list[int]]:
+    """Of every input's H the entries of each block."""
+    return [
+        [(b - a) ** 2 for a, b in itertools.pairwise(block_edges(width, tokens))] for width in _widths(info)
+    ]
+
+
+def _factor(blocks: list[int]) -> int:
+    """Of one input's H while its last block is factored: the others are ready."""
+    return SUM_BYTES * sum(blocks) + READY_BYTES * sum(blocks[:-1]) + FACTOR_BYTES * blocks[-1]

@@ -124,7 +124,9 @@ class PlanJob:
         marked = ternary.mark(checked.plan, source, ctx.cancel.check)
         exact = frozenset(tensor.name for tensor in marked if tensor.form == DIRECT)
         zeros = ternary.zeros(marked, source, ctx.cancel.check)
-        speeds = probe(ctx, source, info, engine, self.cpu)
+        window = min(WINDOW, info.max_positions)
+        tokens, measured = self.calibration_windows * window, self._most_measured(info, window) * window
+        speeds = probe(ctx, source, info, engine, self.cpu, tokens, measured)
         give_back()  # else the conversion begins with what this has left over
         memory = psutil.virtual_memory().total
 
@@ -194,8 +196,9 @@ class PlanJob:
 
     def _measured(self, wish: Wish, info: ModelInfo, window: int) -> int:
         """Windows that the sensitivities are measured on; 0 where every matrix gets the same planes."""
-        if not wish.mixed:
-            return 0
+        return self._most_measured(info, window) if wish.mixed else 0
+
+    def _most_measured(self, info: ModelInfo, window: int) -> int:
         windows = self.calibration_windows
         return sensitivity.windows_possible(info.n_layers, info.hidden_size, window, windows)
 

@@ -56,17 +56,20 @@ TOKEN_REPEATS = 100  # of a single token through a layer, which takes microsecon
 @dataclass(frozen=True)
 class Speeds:
     """Seconds. Per token and layer: `token` of the calibration (all forward passes and the sums), `forward` of the
-    source, `backward` of the source with what the sensitivities take, `student` of a rounded layer forward and back,
-    `student_forward` of it. Per layer: `factor`, `round_full`, `round_fast`. Per token: `head` and `divergence` of the
-    loss with its gradient. `int8` for embedding and head; `read` for all of the source. A single token through a
+    source, `measured` of it with the sums that the sensitivities take, `backward` of the source with what these take,
+    `student` of a rounded layer forward and back, `student_forward` of it. Per layer: `factor` of the sums,
+    `measured_factor` of those of the sensitivities, `round_full`, `round_fast`. Per token: `head` and `divergence` of
+    the loss with its gradient. `int8` for embedding and head; `read` for all of the source. A single token through a
     rounded layer takes `decode` + `decode_plane` times its planes, or what reading it takes (`memory`: bytes/s)."""
 
     token: float
     forward: float
+    measured: float
     backward: float
     student: float
     student_forward: float
     factor: float
+    measured_factor: float
     round_full: float
     round_fast: float
     head: float
@@ -87,7 +90,7 @@ class Speeds:
 
     def measuring(self, tokens: int) -> float:
         """Of the sensitivities (jobs/sensitivity.py), measured on so many tokens."""
-        passes = self.layers * (tokens * (self.token + self.backward) + self.factor)
+        passes = self.layers * (tokens * (self.measured + self.backward) + self.measured_factor)
         return 2 * self.read + passes + tokens * self.head
 
     def polishing(self, steps: int, window: int) -> float:
@@ -105,11 +108,14 @@ class Speeds:
         return 1.0 / (self.layers * layer + head_bytes / self.memory)
 
 
-def probe(ctx: Context, source: Source, info: ModelInfo, engine: Engine, cpu: str) -> Speeds:
-    """Times them; seconds for a small model, about half a minute for one of 8 billion weights."""
+def probe(
+    ctx: Context, source: Source, info: ModelInfo, engine: Engine, cpu: str, tokens: int, measured: int
+) -> Speeds:
+    """Times them for a calibration on `tokens` tokens, sensitivities on `measured` of them; seconds for a small model,
+    about half a minute for one of 8 billion weights."""
     single_threaded_blas()
     with ThreadPoolExecutor(engine.threads, thread_name_prefix="probe") as pool:
-        return _Probe(ctx, source, info, engine, cpu, pool).run()
+        return _Probe(ctx, source, info, engine, cpu, pool).run(tokens, measured)
 
 
 class _Probe:
@@ -127,7 +133,7 @@ class _Probe:
         self._reader = LayerReader(source, info, engine, ctx.cancel)
         self._draw = np.random.Generator(np.random.PCG64(0))
 
-    def run(self) -> Speeds:
+    def run(self, tokens: int, measured: int) -> Speeds:
         self._tell(0)
         window = self._window()
         block = self._block(window)
@@ -142,11 +148,8 @@ class _Probe:
             for name in CAPTURES
         )
         self._tell(1)
-        moments = {name: Moments(width) for name, width in block.widths.items()}
-        sums, _ = self._timed(lambda: self._sum(moments, inputs))
-        factor, curvatures = self._timed(
-            lambda: {name: m.curvature(self._ctx.cancel.check) for name, m in moments.items()}
-        )
+        measured_sums, measured_factor, _ = self._curvatures(inputs, measured)
+        sums, factor, curvatures = self._curvatures(inputs, tokens)
         short = self._block(min(BACK_WINDOW, window))
         self._set_dense(short, weights)
         backward = self._backward(short, ("row_squares",))
@@ -169,9 +172,11 @@ class _Probe:
         decode = [self._one_token(rounded, times) for times in (1, 2)]
         head, divergence = self._head_seconds()
         return Speeds(
-            token=(passes + forward + sums) / window, forward=forward / window, backward=backward,
+            token=(passes + forward + sums) / window, forward=forward / window,
+            measured=(forward + measured_sums) / window, backward=backward,
             student=student_forward / window + student_back, student_forward=student_forward / window,
-            factor=factor, round_full=round_full, round_fast=round_fast, head=head, divergence=divergence,
+            factor=factor, measured_factor=measured_factor, round_full=round_full, round_fast=round_fast,
+            head=head, divergence=divergence,
             int8=self._int8_seconds(), read=read_seconds * self._source.total_bytes / max(read_bytes, 1),
             decode=max(2 * decode[0] - decode[1], 0.0), decode_plane=(decode[1] - decode[0]) / PLANES,
             memory=self._memory(), layers=self._info.n_layers,
@@ -247,6 +252,15 @@ class _Probe:
 
     def _bias(self, key: str) -> F32 | None:
         return self._reader.vector(f"model.layers.0.{MATRICES[key][0]}.bias")
+
+    def _curvatures(self, inputs: dict[str, F32], tokens: int) -> tuple[float, float, dict[str, Curvature]]:
+        """Seconds of the sums of these inputs, as for so many tokens, and of their factors; what comes out."""
+        moments = {name: Moments(values.shape[1], tokens) for name, values in inputs.items()}
+        sums, _ = self._timed(lambda: self._sum(moments, inputs))
+        factor, found = self._timed(
+            lambda: {name: m.curvature(self._ctx.cancel.check) for name, m in moments.items()}
+        )
+        return sums, factor, found
 
     def _sum(self, moments: dict[str, Moments], inputs: dict[str, F32]) -> None:
         for name, values in inputs.items():

@@ -142,7 +142,8 @@ class Sensitivity:
     def _forward(self, layer: int, x: F32) -> dict[str, float]:
         """Advances x. Of each input of the layer: the mean of 1 / u_jj^2."""
         block, _ = self._reader.block(layer, x.shape[1])
-        moments = {name: Moments(width) for name, width in block.widths.items()}
+        tokens = x.shape[0] * x.shape[1]
+        moments = {name: Moments(width, tokens) for name, width in block.widths.items()}
         for part in window_chunks(x, self._cancel):
             inputs = block.forward(x[part], cancel=self._cancel)
             for name in list(inputs):

@@ -2,7 +2,9 @@
 
 The error of a rounded row, e = w - scale q, costs e' H e on the calibration text. H is kept as blocks on the
 diagonal: one for inputs of up to MAX_BLOCK entries, else equal ones of at most WIDE_BLOCK, so that the H of a large
-model's wide matrix fits into memory. All of it is f32: what that loses is far below the damping.
+model's wide matrix fits into memory. No block is wider than TOKENS_PER_COLUMN allows: of few tokens a wide H knows
+too well what one column says of another, and both what rounding costs and what it gains are told too small by it.
+All of it is f32: what that loses is far below the damping.
 """
 
 import itertools
@@ -19,6 +21,7 @@ F32 = npt.NDArray[np.float32]
 MAX_BLOCK = 9216
 WIDE_BLOCK = 4864
 BLOCK_STEP = 128  # blocks but the last are a multiple of it
+TOKENS_PER_COLUMN = 4  # of a block at least
 PIECE = 1024  # tokens that are summed at a time
 TILE = 256  # rows of H that a thread sums at a time
 DAMPING = 0.03  # of the mean diagonal
@@ -49,20 +52,21 @@ class Curvature:
         return np.concatenate([1.0 / np.square(np.diagonal(b.u)) for b in self.blocks]).astype(np.float32)
 
 
-def block_edges(cols: int) -> list[int]:
-    """Where the diagonal blocks of an input of `cols` entries begin, and the end."""
-    if cols <= MAX_BLOCK:
+def block_edges(cols: int, tokens: int) -> list[int]:
+    """Where the diagonal blocks of an input of `cols` entries begin, and the end; `tokens` are summed in all."""
+    known = max(tokens // TOKENS_PER_COLUMN, BLOCK_STEP)
+    if cols <= min(MAX_BLOCK, known):
         return [0, cols]
-    parts = -(-cols // WIDE_BLOCK)
+    parts = -(-cols // min(MAX_BLOCK if cols <= MAX_BLOCK else WIDE_BLOCK, known))
     width = -(-cols // (parts * BLOCK_STEP)) * BLOCK_STEP
     return [*range(0, cols, width), cols]
 
 
 class Moments:
-    """Sums x x' over calibration tokens. The result does not depend on the number of threads."""
+    """Sums x x' over `tokens` calibration tokens. The result does not depend on the number of threads."""
 
-    def __init__(self, cols: int) -> None:
-        self._edges = block_edges(cols)
+    def __init__(self, cols: int, tokens: int) -> None:
+        self._edges = block_edges(cols, tokens)
         # from the diagonal on, by tiles of rows; what lies before it is zero
         self._sums = [np.zeros((b - a, b - a), np.float32) for a, b in itertools.pairwise(self._edges)]
         self.tokens = 0

@@ -25,7 +25,7 @@ def f16(scales: np.ndarray) -> np.ndarray:
 def case(rows: int, cols: int, pool: ThreadPoolExecutor) -> tuple[np.ndarray, Curvature]:
     draw = np.random.default_rng(rows * cols)
     x = draw.standard_normal((4 * cols, cols)) @ (draw.standard_normal((cols, cols)) + 3 * np.eye(cols))
-    made = Moments(cols)
+    made = Moments(cols, 10**6)
     made.add(x.astype(np.float32), pool)
     return draw.standard_normal((rows, cols)).astype(np.float32), made.curvature()
 

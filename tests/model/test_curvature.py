@@ -23,7 +23,7 @@ def inputs(tokens: int, cols: int, rank: int = 0) -> np.ndarray:
 
 
 def moments(x: np.ndarray, pool: ThreadPoolExecutor) -> Moments:
-    made = Moments(x.shape[1])
+    made = Moments(x.shape[1], 10**6)
     made.add(x, pool)
     return made
 
@@ -53,7 +53,7 @@ def test_pieces_and_threads_do_not_change_a_bit() -> None:
     results = []
     for threads, parts in ((1, [5000]), (3, [5000]), (2, [2048, 1024, 1928])):
         with ThreadPoolExecutor(threads) as pool:
-            made = Moments(96)
+            made = Moments(96, len(x))
             for part in np.split(x, np.cumsum(parts)[:-1]):
                 made.add(part, pool)
         results.append(made.curvature().blocks[0])
@@ -102,7 +102,37 @@ def test_what_cannot_be_factored_gets_more_damping(
     ],
 )
 def test_wide_inputs_have_blocks(cols: int, edges: list[int]) -> None:
-    assert block_edges(cols) == edges
+    assert block_edges(cols, 10**6) == edges
+
+
+@pytest.mark.parametrize(
+    ("cols", "tokens", "edges"),
+    [
+        (1536, 6144, [0, 1536]),
+        (1536, 6143, [0, 768, 1536]),
+        (8960, 12288, [0, 3072, 6144, 8960]),
+        (14336, 2048, [*range(0, 14336, 512), 14336]),
+        (576, 3, [0, 128, 256, 384, 512, 576]),
+        (100, 3, [0, 100]),
+    ],
+)
+def test_few_tokens_have_narrow_blocks(cols: int, tokens: int, edges: list[int]) -> None:
+    assert block_edges(cols, tokens) == edges
+
+
+def test_few_tokens_tell_what_rounding_costs_as_many_do(pool: ThreadPoolExecutor) -> None:
+    """Entries that say nothing of each other: one block of 512 of them seems to know much."""
+    x = np.random.default_rng(1).standard_normal((20000, 512), np.float32)
+
+    def cost(tokens: int, told: int) -> float:
+        made = Moments(512, told)
+        made.add(x[:tokens], pool)
+        return float(made.curvature().importance.mean())
+
+    many = cost(20000, 20000)
+    assert many == pytest.approx(1 + DAMPING, rel=0.02)
+    assert cost(600, 600) == pytest.approx(many, rel=0.15)
+    assert cost(600, 20000) < 0.7 * many  # what narrow blocks are for
 
 
 def test_blocks_are_factored_by_themselves(pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch) -> None:
