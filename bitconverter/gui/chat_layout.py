@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QEvent, Signal
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QGuiApplication
 from PySide6.QtWidgets import QHBoxLayout, QStackedWidget, QVBoxLayout, QWidget
 
@@ -16,7 +16,7 @@ from bitconverter.gui.chat_view import WIDTH, ChatView
 from bitconverter.gui.composer import Composer
 from bitconverter.gui.device_text import badge
 from bitconverter.gui.dropping import chat_takes, dropped_model, is_model, local_paths
-from bitconverter.gui.flow import FollowsRoom
+from bitconverter.gui.flow import FollowsContents
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice
@@ -39,7 +39,7 @@ ROOM_FOR_BOTH = 1000
 TEMPLATE_PROBLEMS = ("no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable")
 
 
-class ChatLayout(FollowsRoom, QWidget):
+class ChatLayout(FollowsContents, QWidget):
     """The parts of the page. Emits `dropped` with the path of a model that was dropped on it, and
     `documents_dropped` with the paths of other files."""
 
@@ -220,7 +220,7 @@ class ChatLayout(FollowsRoom, QWidget):
             history, drawer = asked == "history", asked != "history"
         history = history and (for_history or asked == "history")
         drawer = drawer and (for_drawer or asked == "drawer")
-        margin = 28 if theme.scale() <= LARGE else 12  # large letters need the room
+        margin = 28 if theme.scale() <= LARGE or for_history else 12  # large letters need the room
         self._under.setContentsMargins(margin, 8, margin, 18)
         self.history.setFixedWidth(self._side(HISTORY_WIDTH))
         self.drawer.fit_to(self._side(DRAWER_WIDTH))
@@ -234,8 +234,8 @@ class ChatLayout(FollowsRoom, QWidget):
         return width >= ROOM_FOR_HISTORY, width >= ROOM_FOR_DRAWER, width >= ROOM_FOR_BOTH
 
     def _side(self, width: int) -> int:
-        """Of something beside the chat: wider with larger letters, as far as the chat leaves room."""
-        left = self.width() - self._chat.minimumSize().width()
+        """Of something beside the chat: wider with larger letters, at most half of the page or what the chat leaves."""
+        left = min(self.width() // 2, self.width() - self._chat.minimumSize().width())
         return min(round(width * max(theme.scale(), 1.0)), max(width, left))
 
     def _follow_room(self) -> None:
@@ -243,12 +243,6 @@ class ChatLayout(FollowsRoom, QWidget):
         if rooms != self._room:
             self._room, self._asked = rooms, ""
         self._place_sides()
-
-    def event(self, event: QEvent) -> bool:
-        done = super().event(event)
-        if event.type() == QEvent.Type.LayoutRequest:  # the chat may need another width
-            self._place_sides()
-        return done
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -205,6 +205,7 @@ class Composer(FollowsRoom, QFrame):
         counted.addWidget(self.button)
         self._foot.addLayout(chosen, 1)
         self._foot.addLayout(counted)
+        self._feet = (chosen, counted)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 9, 9, 9)
         layout.setSpacing(4)
@@ -213,10 +214,19 @@ class Composer(FollowsRoom, QFrame):
         layout.addWidget(self.edit)
         layout.addLayout(self._foot)
 
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as its rows with the meter below the moods, also while they are in a line."""
+        size, layout = super().minimumSizeHint(), self.layout()
+        assert layout is not None
+        above = (layout.itemAt(k) for k in range(layout.count() - 1))
+        widest = max(part.minimumSize().width() for part in (*above, *self._feet) if part is not None)
+        margins = layout.contentsMargins()
+        return QSize(min(size.width(), widest + margins.left() + margins.right()), size.height())
+
     def _follow_room(self) -> None:
         """The meter and the button stand below the moods where there is no room for all of them in a line."""
         beside_or_below(
-            self._foot, (self.attach_button, self.moods, self._used, self.button), self.width() - METER - 40
+            self._foot, (self.attach_button, self.moods, self._used, self.button), self.width() - METER - 48
         )
 
     def text(self) -> str:

@@ -33,6 +33,16 @@ class FollowsRoom(_Widget):
             self._follow_room()
 
 
+class FollowsContents(FollowsRoom):
+    """The same, also when what is in it wants another size."""
+
+    def event(self, event: QEvent) -> bool:
+        done = super().event(event)
+        if event.type() == QEvent.Type.LayoutRequest:
+            self._follow_room()
+        return done
+
+
 def wrapped_height(widget: QWidget, least_width: int) -> int:
     """How high the layout of `widget` is at its width of now: size hints alone know nothing of wrapping."""
     layout = widget.layout()

@@ -1,14 +1,15 @@
 """A box that says what happened, why, and what to do, with the details to copy."""
 
-from PySide6.QtCore import QEvent, Qt
+from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
+from bitconverter.gui.flow import FollowsContents, beside_or_below
 from bitconverter.gui.messages import ErrorText, tr
 from bitconverter.gui.widgets import Button, IconLabel, label, set_property
 
 
-class Notice(QFrame):
+class Notice(FollowsContents, QFrame):
     """Hidden while there is nothing to say."""
 
     def __init__(self) -> None:
@@ -36,7 +37,28 @@ class Notice(QFrame):
         line.setSpacing(12)
         line.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         line.addLayout(words, 1)
+        self._line = line
         self.hide()
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as the widest button: in a line they need more, but they may stand below each other."""
+        size, widest = (
+            super().minimumSizeHint(),
+            max((b.sizeHint().width() for b in self._shown()), default=0),
+        )
+        return QSize(min(size.width(), self._beside() + widest), size.height())
+
+    def _shown(self) -> list[QWidget]:
+        found = (self.buttons.itemAt(k).widget() for k in range(self.buttons.count()))
+        return [widget for widget in found if widget is not None and not widget.isHidden()]
+
+    def _beside(self) -> int:
+        """Pixels beside the words."""
+        margins = self._line.contentsMargins()
+        return margins.left() + margins.right() + self._icon.minimumWidth() + self._line.spacing()
+
+    def _follow_room(self) -> None:
+        beside_or_below(self.buttons, self._shown(), self.width() - self._beside())
 
     def show_error(self, error: ErrorText) -> None:
         """An error: its title, the sentence, and details behind a button."""

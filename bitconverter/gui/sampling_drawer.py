@@ -123,7 +123,7 @@ class SamplingDrawer(QFrame):
         self._save.timeout.connect(self.to_save)
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
-        inner = column(scrolled, 20, 9)
+        self._inner = inner = column(scrolled, 20, 9)
         self._add_prompt(inner)
         inner.addWidget(frame("line"))
         self._add_numbers(inner)
@@ -215,6 +215,8 @@ class SamplingDrawer(QFrame):
     def fit_to(self, width: int) -> None:
         """Be so wide; with large letters, names stand above their fields and buttons."""
         self.setFixedWidth(width)
+        margin = 20 if theme.scale() <= LARGE else 12
+        self._inner.setContentsMargins(margin, 20, margin, 20)
         for number in self.numbers.values():
             number.fit()
         self.seed.setFixedWidth(round(110 * theme.scale()))

@@ -117,9 +117,10 @@ class Calibrator:
         for windows in window_chunks(self.x, self._cancel):
             inputs = block.input(self.x[windows], name, self._cancel)
             alive |= inputs.any(axis=0)
-            turned = rotated(self._engine, inputs, self._seed, number)
-            turned[:: self.x.shape[1]] *= np.float32(FIRST_TOKEN**0.5)
-            moments.add(turned, self._pool)
+            inputs = rotated(self._engine, inputs, self._seed, number)
+            inputs[:: self.x.shape[1]] *= np.float32(FIRST_TOKEN**0.5)
+            moments.add(inputs, self._pool)
+            del inputs  # memory that the factor takes
         if not moments.finite:
             raise overflow(number)
         return moments.curvature(self._cancel.check), int((~alive).sum())

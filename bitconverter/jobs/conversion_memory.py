@@ -46,7 +46,7 @@ def peak_bytes(
     entries = _block_entries(info, windows * window)
     widest = max(entries, key=sum)
     ready, sums = READY_BYTES * sum(widest), SUM_BYTES * sum(widest)
-    rounding = windows * hidden + layer + max(_fit(info) + ready, _factor(widest), inputs + sums)
+    rounding = windows * hidden + layer + max(_fit(info) + ready, *map(_factor, entries), inputs + sums)
     stages.append(rounding)
     if measured:
         entries = _block_entries(info, measured * window)
@@ -87,5 +87,6 @@ def _block_entries(info: ModelInfo, tokens: int) -> list[list[int]]:
 
 
 def _factor(blocks: list[int]) -> int:
-    """Of one input's H while its last block is factored: the others are ready."""
-    return SUM_BYTES * sum(blocks) + READY_BYTES * sum(blocks[:-1]) + FACTOR_BYTES * blocks[-1]
+    """Of one input's H while one of its blocks is factored: those before are ready."""
+    peaks = [READY_BYTES * sum(blocks[:k]) + FACTOR_BYTES * blocks[k] for k in range(len(blocks))]
+    return SUM_BYTES * sum(blocks) + max(peaks)

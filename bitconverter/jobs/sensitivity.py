@@ -155,11 +155,11 @@ class Sensitivity:
                 moments[name].add(turned, self._pool)
         if not all(sums.finite for sums in moments.values()):
             raise overflow(layer)
-        spread = {}
-        for name in list(moments):
-            curvature = moments.pop(name).curvature(self._cancel.check)
-            spread[name] = curvature.mean * float(curvature.importance.mean(dtype=np.float64))
-        return spread
+        return {name: self._spread(moments.pop(name)) for name in list(moments)}
+
+    def _spread(self, moments: Moments) -> float:
+        curvature = moments.curvature(self._cancel.check)
+        return curvature.mean * float(curvature.importance.mean(dtype=np.float64))
 
     def _head(self, x: F32) -> F32:
         flat = x.reshape(-1, x.shape[-1])

@@ -2,8 +2,8 @@
 
 The error of a rounded row, e = w - scale q, costs e' H e on the calibration text. H is kept as blocks on the
 diagonal: one for inputs of up to MAX_BLOCK entries, else equal ones of at most WIDE_BLOCK, so that the H of a large
-model's wide matrix fits into memory. No block is wider than TOKENS_PER_COLUMN allows: of few tokens a wide H knows
-too well what one column says of another, and both what rounding costs and what it gains are told too small by it.
+model's wide matrix fits into memory. No block is wider than TOKENS_PER_COLUMN allows, nor than BLOCK_STEP where that
+is more: of few tokens a wide H knows too well what one column says of another, and tells what rounding costs too small.
 All of it is f32: what that loses is far below the damping.
 """
 
@@ -54,7 +54,7 @@ class Curvature:
 
 def block_edges(cols: int, tokens: int) -> list[int]:
     """Where the diagonal blocks of an input of `cols` entries begin, and the end; `tokens` are summed in all."""
-    known = max(tokens // TOKENS_PER_COLUMN, BLOCK_STEP)
+    known = BLOCK_STEP * max(tokens // (TOKENS_PER_COLUMN * BLOCK_STEP), 1)
     if cols <= min(MAX_BLOCK, known):
         return [0, cols]
     parts = -(-cols // min(MAX_BLOCK if cols <= MAX_BLOCK else WIDE_BLOCK, known))

@@ -16,7 +16,8 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.pages import PAGES
-from bitconverter.gui.widgets import Button
+from bitconverter.gui.widgets import Button, ElidedButton
+from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Failed, Progress
 from bitconverter.jobs.runs import RunDiff
 from bitconverter.store.run_store import UNFINISHED, Run
@@ -57,6 +58,8 @@ def _clipped(window) -> list[str]:
             and widget.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
         ):
             continue
+        if isinstance(widget, Button) and not isinstance(widget, ElidedButton):
+            text = widget.sizeHint().width()  # with what is around the words
         if widget.width() < min(text, widget.sizeHint().width()):
             found.append(f"{window.page_name}: {widget.text()!r} {widget.width()} < {text}")
         if widget.height() < metrics.ascent():
@@ -95,8 +98,11 @@ def test_nothing_is_cut_off_at_1024_x_640(scaled, qtbot, language, scale):
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
-@pytest.mark.parametrize("scale", [100, 200])
-def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(scaled, qtbot, language, scale, chat_model):
+@pytest.mark.parametrize("scale", [100, 150, 200])
+@pytest.mark.parametrize("notice", ["", "context-full", "device-broken"])
+def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(
+    scaled, qtbot, language, scale, notice, chat_model
+):
     window = scaled(language, scale)
     window.open_model(str(chat_model))
     page = window.chat
@@ -105,6 +111,8 @@ def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(scaled, qtbot, lan
     page.composer.set_text("hello")
     page.send()
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    if notice:
+        page.complain(UserError(notice, "What happened.", needed=9000, available=4096), can_drop=True)
     problems = []
     for side, button in (("history", page.bar.history_button), ("drawer", page.bar.drawer_button)):
         part = getattr(page, side)
@@ -116,6 +124,7 @@ def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(scaled, qtbot, lan
         assert window.rail.width() >= window.rail.sizeHint().width(), side  # none of it goes to the chat
         button.click()
         assert not part.isVisible(), side
+    page.hide_notice()
     assert not problems, "\n".join(problems)
     assert (window.width(), window.height()) == SMALL
 

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from model_folders import edit_tensors, golden_copy, write_gguf
 from bitconverter import engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
-from bitconverter.jobs import calibrate, calibration_state
+from bitconverter.jobs import calibrate, calibration_state, sensitivity
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
+from bitconverter.model import curvature
 from bitconverter.model.source import open_source
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
@@ -135,6 +137,29 @@ def test_the_first_token_of_each_window_counts_more(
     weights[:, 0] = calibrate.FIRST_TOKEN
     for counted, inputs in zip(seen, plain, strict=True):
         np.testing.assert_allclose(counted, inputs * np.sqrt(weights).reshape(-1, 1), rtol=1e-6)
+
+
+def test_the_blocks_of_h_are_told_how_many_tokens_there_will_be(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How wide they may be depends on it; too many told, and wide inputs are known too well."""
+    told: Counter[str] = Counter()
+
+    class Told(curvature.Moments):
+        def __init__(self, cols: int, tokens: int) -> None:
+            super().__init__(cols, tokens)
+            self.told = tokens
+
+        def curvature(self, check: Callable[[], None] = lambda: None) -> curvature.Curvature:
+            assert self.tokens == self.told
+            told["all"] += 1
+            return super().curvature(check)
+
+    monkeypatch.setattr(calibrate, "Moments", Told)
+    monkeypatch.setattr(sensitivity, "Moments", Told)
+    convert(source, tmp_path / "out", bits=3.4)
+    layers = json.loads((source / "config.json").read_text(encoding="utf-8"))["num_hidden_layers"]
+    assert told["all"] == 8 * layers  # four inputs of a layer, measured and rounded
 
 
 def test_the_manifest_and_the_card_tell_the_method_and_the_text(source: Path, tmp_path: Path) -> None:

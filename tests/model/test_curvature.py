@@ -113,11 +113,21 @@ def test_wide_inputs_have_blocks(cols: int, edges: list[int]) -> None:
         (8960, 12288, [0, 3072, 6144, 8960]),
         (14336, 2048, [*range(0, 14336, 512), 14336]),
         (576, 3, [0, 128, 256, 384, 512, 576]),
+        (300, 1023, [0, 128, 256, 300]),
         (100, 3, [0, 100]),
     ],
 )
 def test_few_tokens_have_narrow_blocks(cols: int, tokens: int, edges: list[int]) -> None:
     assert block_edges(cols, tokens) == edges
+
+
+def test_no_block_is_wider_than_a_quarter_of_the_tokens() -> None:
+    draw = np.random.default_rng(2)
+    for cols, tokens in zip(draw.integers(1, 20000, 500), draw.integers(1, 60000, 500), strict=True):
+        edges = np.array(block_edges(int(cols), int(tokens)))
+        assert edges[0] == 0 and edges[-1] == cols
+        assert (np.diff(edges) > 0).all()
+        assert np.diff(edges).max() <= max(tokens // 4, 128), (cols, tokens)
 
 
 def test_few_tokens_tell_what_rounding_costs_as_many_do(pool: ThreadPoolExecutor) -> None:

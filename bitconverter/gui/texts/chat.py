@@ -178,5 +178,5 @@ TEXTS: Texts = {
         "このメッセージには {needed} トークン必要ですが、使えるのは {available} トークンです。"
         "入力欄に戻したので、短くするか、添付を減らしてください。",
     ),
-    "context-drop-oldest": ("Leave out the oldest messages", "古いメッセージを省いて続ける"),
+    "context-drop-oldest": ("Leave out oldest", "古いメッセージを省いて続ける"),
 }  # fmt: skip

@@ -31,7 +31,7 @@ TEXTS: Texts = {
         "文脈 {context} トークン。系統: {family}。",
     ),
     "note-device": ("{reason}", "{reason}"),
-    "open-on-processor": ("Open on the processor", "プロセッサーで開く"),
+    "open-on-processor": ("Use the processor", "プロセッサーで開く"),
     # why, by the code of jobs/placement.py; the tool tip of the badge ends with it
     "why-asked-cpu": ("The settings say: processor.", "設定で「プロセッサー」が選ばれています。"),
     "why-no-backend": (

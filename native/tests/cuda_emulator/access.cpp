@@ -34,7 +34,8 @@ void begin_copy(const Copy &copy, size_t unit, bc_emulated_site site)
 {
     need_device(copy.from, copy.bytes, site);
     if ((reinterpret_cast<uintptr_t>(copy.to) | reinterpret_cast<uintptr_t>(copy.from)) % unit)
-        bc_emulated_wrong("an address of the copy is not a multiple of its bytes", site);
+        bc_emulated_wrong(
+            "an address of the copy is not a multiple of the bytes that it takes at a time", site);
     bc_check_asked(copy.to, copy.from, copy.bytes, copy.code);
     bc_emulated_poison(copy.to, copy.bytes);
 }
