@@ -42,10 +42,8 @@ class Notice(FollowsContents, QFrame):
 
     def minimumSizeHint(self) -> QSize:
         """As narrow as the widest button: in a line they need more, but they may stand below each other."""
-        size, widest = (
-            super().minimumSizeHint(),
-            max((b.sizeHint().width() for b in self._shown()), default=0),
-        )
+        size = super().minimumSizeHint()
+        widest = max((button.sizeHint().width() for button in self._shown()), default=0)
         return QSize(min(size.width(), self._beside() + widest), size.height())
 
     def _shown(self) -> list[QWidget]:
