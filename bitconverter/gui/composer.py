@@ -15,7 +15,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui.attachments import AttachmentBar
-from bitconverter.gui.flow import LETTERS_CHANGED, FollowsRoom, beside_or_below
+from bitconverter.gui.flow import LETTERS_CHANGED, FollowsRoom, below_width, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.moods import MoodButtons
 from bitconverter.gui.widgets import (
@@ -205,7 +205,6 @@ class Composer(FollowsRoom, QFrame):
         counted.addWidget(self.button)
         self._foot.addLayout(chosen, 1)
         self._foot.addLayout(counted)
-        self._feet = (chosen, counted)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 9, 9, 9)
         layout.setSpacing(4)
@@ -219,7 +218,7 @@ class Composer(FollowsRoom, QFrame):
         size, layout = super().minimumSizeHint(), self.layout()
         assert layout is not None
         above = (layout.itemAt(k) for k in range(layout.count() - 1))
-        widest = max(part.minimumSize().width() for part in (*above, *self._feet) if part is not None)
+        widest = max(below_width(self._foot), *(part.minimumSize().width() for part in above if part))
         margins = layout.contentsMargins()
         return QSize(min(size.width(), widest + margins.left() + margins.right()), size.height())
 

@@ -55,3 +55,9 @@ def beside_or_below(line: QBoxLayout, parts: Sequence[QWidget], room: int) -> No
     needed = sum(part.sizeHint().width() for part in parts) + line.spacing() * (len(parts) + 1)
     across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
     line.setDirection(across if needed <= room else down)
+
+
+def below_width(line: QBoxLayout) -> int:
+    """What the parts of `line` need at least under each other, whichever way they lie now."""
+    parts = (line.itemAt(k) for k in range(line.count()))
+    return max((part.minimumSize().width() for part in parts if part is not None), default=0)

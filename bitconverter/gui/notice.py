@@ -2,9 +2,9 @@
 
 from PySide6.QtCore import QEvent, QSize, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
 
-from bitconverter.gui.flow import FollowsContents, beside_or_below
+from bitconverter.gui.flow import FollowsContents, below_width, beside_or_below
 from bitconverter.gui.messages import ErrorText, tr
 from bitconverter.gui.widgets import Button, IconLabel, label, set_property
 
@@ -43,12 +43,7 @@ class Notice(FollowsContents, QFrame):
     def minimumSizeHint(self) -> QSize:
         """As narrow as the widest button: in a line they need more, but they may stand below each other."""
         size = super().minimumSizeHint()
-        widest = max((button.sizeHint().width() for button in self._shown()), default=0)
-        return QSize(min(size.width(), self._beside() + widest), size.height())
-
-    def _shown(self) -> list[QWidget]:
-        found = (self.buttons.itemAt(k).widget() for k in range(self.buttons.count()))
-        return [widget for widget in found if widget is not None and not widget.isHidden()]
+        return QSize(min(size.width(), self._beside() + below_width(self.buttons)), size.height())
 
     def _beside(self) -> int:
         """Pixels beside the words."""
@@ -56,7 +51,9 @@ class Notice(FollowsContents, QFrame):
         return margins.left() + margins.right() + self._icon.minimumWidth() + self._line.spacing()
 
     def _follow_room(self) -> None:
-        beside_or_below(self.buttons, self._shown(), self.width() - self._beside())
+        found = (self.buttons.itemAt(k).widget() for k in range(self.buttons.count()))
+        shown = [widget for widget in found if widget is not None and not widget.isHidden()]
+        beside_or_below(self.buttons, shown, self.width() - self._beside())
 
     def show_error(self, error: ErrorText) -> None:
         """An error: its title, the sentence, and details behind a button."""
