@@ -261,10 +261,13 @@ class Block:
         return kept.reshape(-1)[: len(kept) * self.hidden_size].reshape(len(kept), self.hidden_size)
 
     def gradients(
-        self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES
-    ) -> BlockGradients:
+        self, want: Sequence[str], tokens: int = 0, matrices: Sequence[str] = MATRICES,
+        dy_of: Sequence[str] = MATRICES,
+    ) -> BlockGradients:  # fmt: skip
         """Zeroed arrays for backward(); `tokens` of one call, where something per token is wanted."""
-        return BlockGradients(self.shapes, self.norms, self.widths, want, tokens, matrices, self._ranks)
+        return BlockGradients(
+            self.shapes, self.norms, self.widths, want, tokens, matrices, self._ranks, dy_of
+        )
 
     def backward(
         self,

@@ -37,8 +37,9 @@ class BlockGradients:
         norms          f64 [hidden] or [head_dim]  +=
         inputs         f32 [tokens, cols]  overwritten: what Block.forward() captures
 
-    Only what `want` (of WANTS) names is made, for the matrices named; the others stay empty. Give one object to
-    several calls to sum over them; those that hold `tokens` then want as many tokens in every call.
+    Only what `want` (of WANTS) names is made, for the matrices named (`dy` for those of `dy_of` alone); the others stay
+    empty. Give one object to several calls to sum over them; those that hold `tokens` then want as many tokens in
+    every call.
     """
 
     def __init__(
@@ -50,8 +51,9 @@ class BlockGradients:
         tokens: int,
         matrices: Sequence[str],
         ranks: Mapping[str, int],
+        dy_of: Sequence[str],
     ) -> None:
-        for name, known in ((want, WANTS), (matrices, tuple(shapes))):
+        for name, known in ((want, WANTS), (matrices, tuple(shapes)), (dy_of, tuple(shapes))):
             unknown = [word for word in name if word not in known]
             if unknown:
                 raise InvalidError(f"{unknown[0]!r} is not one of {', '.join(known)}")
@@ -76,7 +78,7 @@ class BlockGradients:
         if "token_squares" in want:
             self.token_squares = {name: np.zeros(tokens, np.float32) for name in rows}
         if "dy" in want:
-            self.dy = {name: np.empty((tokens, n), np.float32) for name, n in rows.items()}
+            self.dy = {name: np.empty((tokens, n), np.float32) for name, n in rows.items() if name in dy_of}
         if "norms" in want:
             self.norms = {name: np.zeros(n, np.float64) for name, n in norms.items()}
         if "inputs" in want:

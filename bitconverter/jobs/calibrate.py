@@ -8,7 +8,7 @@ of one input.
 
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import numpy as np
@@ -38,6 +38,7 @@ from bitconverter.jobs.rounding import (
 )
 from bitconverter.model.calibrated_fit import improve
 from bitconverter.model.curvature import DAMPING, Curvature, Moments
+from bitconverter.model.output_curvature import OutputCurvature
 from bitconverter.model.plan import DIRECT, TensorPlan
 from bitconverter.model.source import Source
 
@@ -48,7 +49,9 @@ F32 = npt.NDArray[np.float32]
 FIRST_TOKEN = 8.0
 
 # how a layer's time goes, for the progress
-MOMENTS_SHARE, FORWARD_SHARE = 0.35, 0.15
+OUTPUTS_SHARE, MOMENTS_SHARE, FIT_SHARE = 0.2, 0.3, 0.4
+
+Outputs = Callable[[int, Executor], dict[str, OutputCurvature]]  # of a layer, by MATRICES
 
 
 class Calibrator:
@@ -56,9 +59,9 @@ class Calibrator:
 
     def __init__(
         self, ctx: Context, source: Source, info: ModelInfo, seed: int, engine: Engine, cpu: str,
-        pool: ThreadPoolExecutor,
+        pool: ThreadPoolExecutor, outputs: Outputs,
     ) -> None:  # fmt: skip
-        self._ctx, self._cancel = ctx, ctx.cancel
+        self._ctx, self._cancel, self._outputs = ctx, ctx.cancel, outputs
         self._seed = seed
         self._engine, self._pool = engine, pool
         self._reader = LayerReader(source, info, engine, ctx.cancel)
@@ -82,10 +85,12 @@ class Calibrator:
     ) -> dict[str, Fitted]:
         """Round layer `number` (all its matrices, by name) and advance `x`. `tell` hears how much is done, 0 to 1."""
         prefix = f"model.layers.{number}."
+        outputs = self._outputs(number, self._pool)
+        tell(OUTPUTS_SHARE)
         block, weights = self._reader.block(number, self.x.shape[1])
         fitted: dict[str, Fitted] = {}
         total = sum(weight.values.size for weight in weights.values())
-        done = 0.0
+        done = OUTPUTS_SHARE
         for input_name in CAPTURES:
             readers = {key: name for key, (name, of) in MATRICES.items() if of == input_name}
             curvature, dead = self._curvature(number, block, input_name)
@@ -97,10 +102,10 @@ class Calibrator:
                 if plan.form == DIRECT:  # ternary already: nothing is lost, the layer runs with it as it is
                     made = kept_exactly(self._engine, plan, weights[key])
                 else:
-                    made = self._fit(plan, weights[key], curvature)
+                    made = self._fit(plan, weights[key], curvature, outputs.pop(key, None))
                     block.set_planes(key, made.planes, made.scales, seed=self._seed, bias=weights[key].bias)
                 fitted[plan.name] = made
-                done += (1 - MOMENTS_SHARE - FORWARD_SHARE) * weights[key].values.size / total
+                done += FIT_SHARE * weights[key].values.size / total
                 tell(done)
         for windows in window_chunks(self.x, self._cancel):
             block.forward(self.x[windows], (), self._cancel)
@@ -125,7 +130,9 @@ class Calibrator:
             raise overflow(number)
         return moments.curvature(self._cancel.check), int((~alive).sum())
 
-    def _fit(self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature) -> Fitted:
+    def _fit(
+        self, plan: TensorPlan, weight: LayerWeights, curvature: Curvature, outputs: OutputCurvature | None
+    ) -> Fitted:
         planes, scales, exact = weighted_start(
             self._engine, weight.values, plan.n_planes, curvature.importance, self._seed, self._cancel
         )
@@ -133,7 +140,7 @@ class Calibrator:
         best = improve(
             w, planes_unpack(self._engine, planes, len(w)), scales, curvature, plan.n_planes,
             storable=as_f32_scales if exact else as_f16_scales,
-            engines=self._own_engine, pool=self._pool, cancel=self._cancel,
+            engines=self._own_engine, pool=self._pool, cancel=self._cancel, outputs=outputs,
         )  # fmt: skip
         error, square = squares(w, best.q, best.scales)
         whole = float(best.whole.sum()) or 1.0
@@ -151,9 +158,10 @@ class Calibrator:
 
 @contextmanager
 def calibrator(
-    ctx: Context, source: Source, info: ModelInfo, seed: int, engine: Engine, cpu: str
+    ctx: Context, source: Source, info: ModelInfo, seed: int, engine: Engine, cpu: str, outputs: Outputs
 ) -> Iterator[Calibrator]:
-    """A Calibrator with as many threads as the engine; they end with it.
+    """A Calibrator with as many threads as the engine; they end with it. `outputs` tells what the errors of the rows of
+    a layer's matrices cost together (jobs/measured.py).
 
     Emits Note("blas-threads") where numpy's BLAS cannot be told to use one thread: then the result may depend on
     the number of cores.
@@ -161,7 +169,7 @@ def calibrator(
     if not single_threaded_blas():
         ctx.emit(Note("blas-threads"))
     with ThreadPoolExecutor(engine.threads, thread_name_prefix="calibrate") as pool:
-        yield Calibrator(ctx, source, info, seed, engine, cpu, pool)
+        yield Calibrator(ctx, source, info, seed, engine, cpu, pool, outputs)
 
 
 def rotated(engine: Engine, inputs: F32, seed: int, layer: int) -> F32:

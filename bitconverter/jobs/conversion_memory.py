@@ -14,14 +14,14 @@ from bitconverter.jobs.layer_reader import CHUNK_TOKENS, SLAB_BYTES
 from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
 from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges
+from bitconverter.model.output_curvature import HEADS, WIDE, output_edges
 
 WORK = 30 * 1024 * 1024  # bytes: threads, tables, what the allocator keeps
 # Of an entry of H, all in f32: its sum; h and u of a block that is ready; of the one that is factored h, the factor,
 # its inverse and what two halves of that are made of.
 SUM_BYTES, READY_BYTES, FACTOR_BYTES = 4, 8, 14
-FIT_BYTES = (
-    18  # of a weight of the matrix that is rounded: itself twice in f32, its integers, what they are tried on
-)
+# Of a weight of the matrix that is rounded: itself three times in f32, its integers, what they are tried on.
+FIT_BYTES = 22
 # Times what the polish allocates; the heap keeps more, in pieces. SmolLM2-135M, where 540 MB were told without it,
 # took 590 at four planes with two threads and 622 at 4.0 bits with one (2026-11-26).
 POLISH_KEPT = 1.1
@@ -46,9 +46,13 @@ def peak_bytes(
     entries = _block_entries(info, windows * window)
     widest = max(entries, key=sum)
     ready, sums = READY_BYTES * sum(widest), SUM_BYTES * sum(widest)
-    rounding = windows * hidden + layer + max(_fit(info) + ready, *map(_factor, entries), inputs + sums)
-    stages.append(rounding)
+    outputs = _output_entries(info) if measured else [0]
+    rounding = max(_fit(info) + ready, *map(_factor, entries), inputs + sums) + SUM_BYTES * sum(outputs)
+    stages.append(windows * hidden + layer + rounding)
     if measured:
+        gradients = 4 * window * sum(_widths(info))  # of a window, about as many as its inputs
+        summed = SUM_BYTES * sum(outputs) + FACTOR_BYTES * max(outputs)
+        stages.append(windows * hidden + 2 * measured * hidden + layer + back + gradients + summed)
         entries = _block_entries(info, measured * window)
         # all inputs' sums, while the first is factored
         moments = SUM_BYTES * sum(sum(blocks) for blocks in entries[1:]) + _factor(entries[0])
@@ -84,6 +88,20 @@ def _block_entries(info: ModelInfo, tokens: int) -> list[list[int]]:
     return [
         [(b - a) ** 2 for a, b in itertools.pairwise(block_edges(width, tokens))] for width in _widths(info)
     ]
+
+
+def _output_entries(info: ModelInfo) -> list[int]:
+    """Of what a layer's outputs cost together, the entries of each block."""
+    heads, kv = info.n_heads * info.head_dim, info.n_kv_heads * info.head_dim
+    rows = {
+        "q": heads,
+        "k": kv,
+        "o": info.hidden_size,
+        "up": info.intermediate_size,
+        "down": info.hidden_size,
+    }
+    edges = [output_edges(key, rows[key], info.head_dim) for key in (*HEADS, *WIDE)]
+    return [(b - a) ** 2 for blocks in edges for a, b in itertools.pairwise(blocks)]
 
 
 def _factor(blocks: list[int]) -> int:

@@ -4,7 +4,7 @@ Killed at any moment and started again, it ends in the same bytes (jobs/convert_
 
 With the methods full and diag, whole decoder layers are rounded at a time, calibrated on text
 (jobs/convert_layers.py); with full after
-the cost of rounding was measured where a budget of bits is given (jobs/sensitivity.py), and before the polish
+the cost of rounding was measured where a budget of bits is given (jobs/measured.py), and before the polish
 (jobs/convert_polish.py).
 
 Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),
@@ -34,7 +34,7 @@ from bitconverter.engine import Engine, Model, give_back
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
-from bitconverter.jobs import convert_polish, polish, sensitivity
+from bitconverter.jobs import convert_polish, polish, sensitivity_state
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
 from bitconverter.jobs.convert_layers import (
     CALIBRATION_WINDOWS,
@@ -48,6 +48,7 @@ from bitconverter.jobs.convert_tensor import TensorConverter
 from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
+from bitconverter.jobs.measured import Measured
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import amounts, quality_report
 from bitconverter.jobs.rounding_errors import RoundingErrors
@@ -165,18 +166,19 @@ class ConvertJob:
         reader = LayerReader(source, info, engine, ctx.cancel)
         steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
-        measures = self.method == "full" and text is not None and wish.mixed
+        measures = self.method == "full" and text is not None
         stages = Stages(
             ctx, plan, source, method=self.method, measured=measures, polished=steps > 0,
             report_text=amounts(checked.report.parameters).text if self.report else 0,
         )  # fmt: skip
+        measured: Measured | None = None
+        if measures and text is not None:
+            measured = Measured(
+                ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
+            )
+            give_back()
         if wish.mixed:  # again: a ternary matrix takes one plane, and the others get what that leaves
-            known = None
-            if measures and text is not None:
-                known = sensitivity.known(
-                    ctx, self.work_dir, fingerprint, reader, engine, text.ids, self.seed, stages.measuring
-                )
-                give_back()
+            known = measured.costs if measured else None
             sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
             plan = allocate(plan, average_bits(info, list(plan), wish, sizes), known)
         weights = work.open(plan, ctx.cancel, apart=steps > 0)
@@ -187,9 +189,12 @@ class ConvertJob:
             with ExitStack() as stack:
                 layers: Layers | None = None
                 if text is not None:
-                    layers = stack.enter_context(self._layers(ctx, fingerprint, checked, plan, engine, text))
+                    layers = stack.enter_context(
+                        self._layers(ctx, fingerprint, checked, plan, engine, text, measured)
+                    )
                 self._convert_tensors(ctx, work, weights, engine, source, plan, layers, stages)
             weights.finish()
+            sensitivity_state.remove(self.work_dir)
         finally:
             weights.close()
             give_back()  # also where it was paused
@@ -288,12 +293,12 @@ class ConvertJob:
 
     def _layers(
         self, ctx: Context, fingerprint: str, checked: Checked, plan: tuple[TensorPlan, ...], engine: Engine,
-        text: CalibrationText,
+        text: CalibrationText, measured: Measured | None,
     ) -> Layers:  # fmt: skip
         assert checked.source is not None and checked.info is not None
         return Layers(
             ctx, self.work_dir, checked.source, checked.info, plan, text,
-            method=self.method, identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
+            measured=measured, identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
         )  # fmt: skip
 
     def _parameters(self, text: CalibrationText | None) -> dict[str, Any]:

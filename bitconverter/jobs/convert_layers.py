@@ -18,6 +18,7 @@ from bitconverter.jobs.calibrate import Calibrator, calibrator
 from bitconverter.jobs.convert_tensor import Fitted
 from bitconverter.jobs.diagonal import Diagonal
 from bitconverter.jobs.job import Context, Note
+from bitconverter.jobs.measured import Measured
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.model.calibration_text import CalibrationText, calibration_text
 from bitconverter.model.plan import TensorPlan
@@ -33,8 +34,9 @@ class Layers:
 
     def __init__(
         self, ctx: Context, work: Path, source: Source, info: ModelInfo, plan: tuple[TensorPlan, ...],
-        text: CalibrationText, *, method: str, identity: str, seed: int, engine: Engine, cpu: str,
+        text: CalibrationText, *, measured: Measured | None, identity: str, seed: int, engine: Engine, cpu: str,
     ) -> None:  # fmt: skip
+        """`measured`: with the method full; None: diag."""
         self._ctx, self._work, self._text = ctx, work, text
         self._identity = hashlib.sha256(f"{identity} {text.sha256}".encode()).hexdigest()
         self._plans = [dict(group) for group in _by_layer(plan)]
@@ -45,9 +47,10 @@ class Layers:
         self._stack = ExitStack()
 
         def make() -> Calibrator | Diagonal:
-            if method == "diag":
+            if measured is None:
                 return Diagonal(ctx, source, info, seed, engine)
-            return self._stack.enter_context(calibrator(ctx, source, info, seed, engine, cpu))
+            made = calibrator(ctx, source, info, seed, engine, cpu, measured.outputs)
+            return self._stack.enter_context(made)
 
         self._make = make
 

@@ -22,7 +22,6 @@ from bitconverter.model.budget import (
     Wish,
     overhead_bytes,
     planned,
-    resolved,
     session_bytes,
 )
 from bitconverter.model.expected_quality import expected_kl
@@ -124,8 +123,8 @@ class PlanJob:
         marked = ternary.mark(checked.plan, source, ctx.cancel.check)
         exact = frozenset(tensor.name for tensor in marked if tensor.form == DIRECT)
         zeros = ternary.zeros(marked, source, ctx.cancel.check)
-        window = min(WINDOW, info.max_positions)
-        tokens, measured = self.calibration_windows * window, self._most_measured(info, window) * window
+        window = _window(info)
+        tokens, measured = self.calibration_windows * window, self._measured(info) * window
         speeds = probe(ctx, source, info, engine, self.cpu, tokens, measured)
         give_back()  # else the conversion begins with what this has left over
         memory = psutil.virtual_memory().total
@@ -166,18 +165,14 @@ class PlanJob:
             bits / BITS_OF_A_PLANE, layer_bytes / info.n_layers, info.vocab_size * info.hidden_size
         )
         report = _report_seconds(speeds, _weights(plan), source.total_bytes, speed)
-        window = min(WINDOW, info.max_positions)
-        measured = self._measured(resolved(wish), info, window) if rounded else 0
         polished = polish.steps_for(plan, "full", None, zeros) > 0
-        full = (
-            self._seconds_full(window, measured, polished, speeds) if rounded else speeds.seconds("fast", 0)
-        )
+        full = self._seconds_full(info, polished, speeds) if rounded else speeds.seconds("fast", 0)
         stored = source.total_bytes // max(_weights(plan), 1)
 
         def peak(method: str) -> int:
             return peak_bytes(
-                info, max(stored, 2), method=method, windows=self.calibration_windows, window=window,
-                measured=measured, polished=polished,
+                info, max(stored, 2), method=method, windows=self.calibration_windows, window=_window(info),
+                measured=self._measured(info) if rounded else 0, polished=polished,
             )  # fmt: skip
 
         return PlanChoice(
@@ -187,20 +182,22 @@ class PlanJob:
             speeds.seconds("fast", 0) + report, peak("full"), peak("fast"), speed,
         )  # fmt: skip
 
-    def _seconds_full(self, window: int, measured: int, polished: bool, speeds: Speeds) -> float:
+    def _seconds_full(self, info: ModelInfo, polished: bool, speeds: Speeds) -> float:
         """Of the method full, as ConvertJob does it."""
+        window = _window(info)
         seconds = speeds.seconds("full", self.calibration_windows * window)
-        if measured:
-            seconds += speeds.measuring(measured * window)
+        seconds += speeds.measuring(self._measured(info) * window)
         return seconds + (speeds.polishing(polish.STEPS, window) if polished else 0.0)
 
-    def _measured(self, wish: Wish, info: ModelInfo, window: int) -> int:
-        """Windows that the sensitivities are measured on; 0 where every matrix gets the same planes."""
-        return self._most_measured(info, window) if wish.mixed else 0
-
-    def _most_measured(self, info: ModelInfo, window: int) -> int:
+    def _measured(self, info: ModelInfo) -> int:
+        """Windows that are measured on before the rounding (jobs/measured.py)."""
         windows = self.calibration_windows
-        return sensitivity.windows_possible(info.n_layers, info.hidden_size, window, windows)
+        return sensitivity.windows_possible(info.n_layers, info.hidden_size, _window(info), windows)
+
+
+def _window(info: ModelInfo) -> int:
+    """Tokens of a window of calibration text."""
+    return min(WINDOW, info.max_positions)
 
 
 def _expected_kl(plan: tuple[TensorPlan, ...], rounded: list[TensorPlan], method: str) -> float:

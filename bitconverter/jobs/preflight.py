@@ -18,7 +18,7 @@ from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.model.budget import PRESETS, Fit, Wish, check_wish, planned
+from bitconverter.model.budget import Fit, Wish, check_wish, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -93,20 +93,19 @@ class Work:
     method: str = "fast"
     windows: int = 0
     polish: int | None = None
-    mixed: bool = False  # every matrix gets its own number of planes
     report: bool = False
 
     def bytes(self, plan: list[TensorPlan], info: ModelInfo, out_bytes: int) -> int:
-        """Beside the result: first what the sensitivities take, then the hidden states of the calibration text, and
-        their next version while it is written, and before a polish the rounded weights."""
+        """Beside the result: the hidden states of the calibration text, and their next version while it is written;
+        what is measured before the rounding (jobs/measured.py) until that is done, then in a polish the rounded
+        weights."""
         if self.method == "fast":
             return 0
         states = 2 * 4 * WINDOW * self.windows * info.hidden_size
-        rounding = states + (out_bytes if steps_for(plan, self.method, self.polish) else 0)
-        if self.method != "full" or not self.mixed:
-            return rounding
+        if self.method != "full":
+            return states
         measuring = sensitivity.work_bytes(info.n_layers, info.hidden_size, WINDOW, self.windows)
-        return max(rounding, measuring - out_bytes)  # measured before any weight is written
+        return states + max(measuring, out_bytes if steps_for(plan, self.method, self.polish) else 0)
 
 
 NO_WORK = Work()
@@ -125,9 +124,7 @@ def wish_of(job: Any) -> Wish:
 
 def work_of(job: Any) -> Work:
     """What a job with the fields of PreflightJob does on the way."""
-    wish = wish_of(job)
-    mixed = PRESETS.get(wish.preset or "", wish).mixed
-    return Work(job.method, job.calibration_windows, job.polish, mixed, job.report)
+    return Work(job.method, job.calibration_windows, job.polish, job.report)
 
 
 def check(

@@ -35,8 +35,9 @@ from bitconverter.jobs import polish
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader
 from bitconverter.model import names
-from bitconverter.model.calibrated_fit import TILE, improve
+from bitconverter.model.calibrated_fit import SHARE, TILE, improve
 from bitconverter.model.curvature import Curvature, Moments
+from bitconverter.model.output_curvature import HEADS, WIDE, output_moments
 from bitconverter.model.source import Source
 
 T = TypeVar("T")
@@ -66,10 +67,12 @@ class Speeds:
     forward: float
     measured: float
     backward: float
+    outputs: float
     student: float
     student_forward: float
     factor: float
     measured_factor: float
+    outputs_factor: float
     round_full: float
     round_fast: float
     head: float
@@ -89,9 +92,10 @@ class Speeds:
         return ends + self.layers * (tokens * self.token + self.factor + self.round_full)
 
     def measuring(self, tokens: int) -> float:
-        """Of the sensitivities (jobs/sensitivity.py), measured on so many tokens."""
-        passes = self.layers * (tokens * (self.measured + self.backward) + self.measured_factor)
-        return 2 * self.read + passes + tokens * self.head
+        """Of what is known before the rounding (jobs/measured.py), on so many tokens."""
+        there = tokens * (self.measured + self.backward) + self.measured_factor
+        outputs = tokens * (self.backward + self.outputs) + self.outputs_factor
+        return 3 * self.read + self.layers * (there + outputs) + tokens * self.head
 
     def polishing(self, steps: int, window: int) -> float:
         """Of so many steps of the polish (jobs/polish.py), on windows of so many tokens."""
@@ -153,13 +157,17 @@ class _Probe:
         short = self._block(min(BACK_WINDOW, window))
         self._set_dense(short, weights)
         backward = self._backward(short, ("row_squares",))
+        outputs, outputs_factor = self._outputs(weights)
         self._tell(2)
-        per_row: dict[int, tuple[float, float]] = {}  # by columns: calibrated, plain
+        per_row: dict[tuple[int, int], tuple[float, float]] = {}  # by columns and tile: calibrated, plain
+        round_full = round_fast = 0.0
         for key, (_, input_name) in MATRICES.items():
-            if weights[key].shape[1] not in per_row:
-                per_row[weights[key].shape[1]] = self._round(weights[key], curvatures[input_name])
-        round_full = sum(len(w) * per_row[w.shape[1]][0] for w in weights.values())
-        round_fast = sum(len(w) * per_row[w.shape[1]][1] for w in weights.values())
+            w, tile = weights[key], SHARE if key in (*HEADS, *WIDE) else TILE
+            kind = (w.shape[1], tile)
+            if kind not in per_row:
+                per_row[kind] = self._round(w, curvatures[input_name], tile)
+            round_full += len(w) * per_row[kind][0]
+            round_fast += len(w) * per_row[kind][1]
         self._tell(3)
         rounded = {
             key: quantize_planes(self._engine, w, seed=0, n_planes=PLANES, cancel=self._ctx.cancel)[:2]
@@ -173,10 +181,10 @@ class _Probe:
         head, divergence = self._head_seconds()
         return Speeds(
             token=(passes + forward + sums) / window, forward=forward / window,
-            measured=(forward + measured_sums) / window, backward=backward,
+            measured=(forward + measured_sums) / window, backward=backward, outputs=outputs,
             student=student_forward / window + student_back, student_forward=student_forward / window,
-            factor=factor, measured_factor=measured_factor, round_full=round_full, round_fast=round_fast,
-            head=head, divergence=divergence,
+            factor=factor, measured_factor=measured_factor, outputs_factor=outputs_factor,
+            round_full=round_full, round_fast=round_fast, head=head, divergence=divergence,
             int8=self._int8_seconds(), read=read_seconds * self._source.total_bytes / max(read_bytes, 1),
             decode=max(2 * decode[0] - decode[1], 0.0), decode_plane=(decode[1] - decode[0]) / PLANES,
             memory=self._memory(), layers=self._info.n_layers,
@@ -267,9 +275,26 @@ class _Probe:
             self._ctx.cancel.check()
             moments[name].add(rotate(self._engine, values, seed=0), self._pool)
 
-    def _round(self, w: Matrix, curvature: Curvature) -> tuple[float, float]:
+    def _outputs(self, weights: dict[str, Matrix]) -> tuple[float, float]:
+        """Seconds per token of the sums of a layer's gradients, and of their factors."""
+        rows = {key: len(weights[key]) for key in (*HEADS, *WIDE)}
+        tokens = self._window()
+        dy = {key: self._draw.normal(size=(tokens, n)).astype(np.float32) for key, n in rows.items()}
+        moments = {key: output_moments(key, n, self._info.head_dim) for key, n in rows.items()}
+
+        def add() -> None:
+            for key, summed in moments.items():
+                summed.add(dy[key], self._pool)
+
+        sums, _ = self._timed(add)
+        start = time.perf_counter()
+        for summed in moments.values():
+            summed.curvature(self._ctx.cancel.check)
+        return sums / tokens, time.perf_counter() - start
+
+    def _round(self, w: Matrix, curvature: Curvature, tile: int) -> tuple[float, float]:
         """Seconds per row, calibrated and plain."""
-        rows = w[: TILE * self._engine.threads]
+        rows = w[: tile * self._engine.threads]
         cancel = self._ctx.cancel
 
         def plain() -> F32:
@@ -280,7 +305,7 @@ class _Probe:
             improve(
                 rotated, np.zeros(rows.shape, np.int8), scales, curvature, PLANES,
                 storable=lambda s: s.astype(np.float32), engines=lambda: Engine(threads=1, cpu=self._cpu),
-                pool=self._pool, cancel=cancel,
+                pool=self._pool, cancel=cancel, tile=tile,
             )  # fmt: skip
 
         fast, scales = self._timed(plain)

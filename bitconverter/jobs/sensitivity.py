@@ -6,56 +6,30 @@ the token drawn from the model's own prediction: the Fisher information, taken a
 independent (K-FAC, Martens and Grosse 2015, of which the diagonal of the output side). With the text's own next token
 instead (the "empirical" Fisher information) conversions came out 4 to 6 % worse in KL. Calibrated rounding to N planes
 leaves e_r' H e_r of about error(N) |w_r|^2 times the mean of 1 / u_jj^2 (docs/MODEL.md), so all that depends on the
-matrix is one number.
+matrix is one number. Of q and k, whose rows make up for each other's errors (model/output_curvature.py), F_r is what
+that leaves.
 """
 
-import hashlib
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
-from pathlib import Path
+from concurrent.futures import Executor
 
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine import Cancel, Engine, head_drawn_entropy, single_threaded_blas
+from bitconverter.engine import Cancel, Engine, head_drawn_entropy
 from bitconverter.format.bfloat16 import as_f32
-from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.calibrate import overflow, rotated
-from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, window_chunks
 from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.curvature import Moments
+from bitconverter.model.output_curvature import HEADS, OutputMoments, output_moments
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
-NAME = "sensitivity.json"
 MOST_WINDOWS = 16
-STATE_BYTES = 1024**3  # of disk for the inputs of all layers, which the way back needs
+STATE_BYTES = 1024**3  # of disk for the inputs of all layers, and as many for their gradients
 FORWARD_SHARE, HEAD_SHARE = 0.35, 0.1  # how the time goes, for the progress
-
-
-def known(
-    ctx: Context, folder: Path, fingerprint: str, reader: LayerReader, engine: Engine,
-    ids: npt.NDArray[np.int32], seed: int, tell: Callable[[float], None],
-) -> dict[str, float]:  # fmt: skip
-    """The sensitivities of all matrices, from the work folder `folder` if they were measured there before, for the
-    same source and text (`fingerprint`); else measured on some of the windows ids i32 [windows, window]."""
-    some = windows_for(reader.info.n_layers, reader.info.hidden_size, ids)
-    identity = hashlib.sha256(
-        f"{fingerprint} {hashlib.sha256(some.tobytes()).hexdigest()}".encode()
-    ).hexdigest()
-    found = _load(folder, identity)
-    if found is None:
-        if not single_threaded_blas():
-            ctx.emit(Note("blas-threads"))
-        state = MeasuringState(folder, identity, (*some.shape, reader.info.hidden_size))
-        with ThreadPoolExecutor(engine.threads, thread_name_prefix="measure") as pool:
-            found = Sensitivity(reader, engine, seed, ctx.cancel, pool, state).measure(some, tell)
-        sensitivity_state.save_sealed(folder / NAME, {"identity": identity, "matrices": found})
-    sensitivity_state.remove(folder)
-    tell(1.0)
-    return found
 
 
 def windows_for(layers: int, hidden: int, ids: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
@@ -65,8 +39,8 @@ def windows_for(layers: int, hidden: int, ids: npt.NDArray[np.int32]) -> npt.NDA
 
 
 def work_bytes(layers: int, hidden: int, window: int, windows: int) -> int:
-    """Of disk that the measuring takes at most: the inputs of all layers, a gradient, its next version."""
-    return 4 * window * hidden * (layers + 3) * windows_possible(layers, hidden, window, windows)
+    """Of disk that the measuring takes: the inputs of all layers and of the head, and as many gradients."""
+    return 8 * window * hidden * (layers + 1) * windows_possible(layers, hidden, window, windows)
 
 
 def windows_possible(layers: int, hidden: int, window: int, windows: int) -> int:
@@ -74,19 +48,9 @@ def windows_possible(layers: int, hidden: int, window: int, windows: int) -> int
     return max(1, min(windows, MOST_WINDOWS, STATE_BYTES // (window * hidden * 4 * (layers + 1))))
 
 
-def _load(folder: Path, identity: str) -> dict[str, float] | None:
-    try:
-        value = sensitivity_state.load_sealed(folder / NAME)
-        if value["identity"] != identity:
-            return None
-        return {str(name): float(number) for name, number in value["matrices"].items()}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-
-
 class Sensitivity:
-    """Measures in one pass of the source forward and back. Resident: one layer and its input; the inputs of all layers
-    wait in files (`state`), so that a stop loses one layer at most."""
+    """Measures in one pass of the source forward and back. Resident: one layer and its input; the inputs of all layers,
+    and the gradients with respect to them, wait in files (`state`), so that a stop loses one layer at most."""
 
     def __init__(
         self,
@@ -104,7 +68,7 @@ class Sensitivity:
         """Of every linear matrix by name: its share of the loss, in nats per token, for a relative squared error of 1.
         ids i32 [windows, window]. Raises Cancelled and what the reader raises."""
         layers = self._reader.info.n_layers
-        layer, dy = self._state.gradient() or (layers, None)
+        layer, dy = self._state.last_gradient(layers) or (layers, None)
         if dy is None:
             dy = self._to_the_head(ids, tell)
         while layer > 0:
@@ -170,17 +134,30 @@ class Sensitivity:
     def _backward(self, layer: int, x: F32, dy: F32) -> dict[str, float]:
         """The layer's sensitivities; takes dy back to the layer's input x."""
         block, weights = self._reader.block(layer, x.shape[1])
-        gradients = block.gradients(("row_squares",))
-        for part in window_chunks(x, self._cancel):
-            block.backward(x[part], dy[part], gradients, self._cancel)
         tokens = x.shape[0] * x.shape[1]
+        fisher = {key: np.zeros(len(weight.values)) for key, weight in weights.items()}
+        moments = {key: output_moments(key, len(fisher[key]), self._reader.info.head_dim) for key in HEADS}
+        for part in window_chunks(x, self._cancel):
+            gradients = block.gradients(("row_squares", "dy"), x[part].shape[0] * x.shape[1], dy_of=HEADS)
+            block.backward(x[part], dy[part], gradients, self._cancel)
+            for key, sums in gradients.row_squares.items():
+                fisher[key] += sums / tokens
+            add_gradients(moments, gradients.dy, x.shape[1], self._pool)
+        if not all(sums.finite for sums in moments.values()):
+            raise overflow(layer)
+        fisher |= {key: sums.curvature(self._cancel.check).costs for key, sums in moments.items()}
         found = {}
         for key, (name, of) in MATRICES.items():
             costs = _row_squares(weights[key].values) * self._state.spread[layer][of]
-            found[f"model.layers.{layer}.{name}.weight"] = float(gradients.row_squares[key] @ costs) / (
-                2 * tokens
-            )
+            found[f"model.layers.{layer}.{name}.weight"] = float(fisher[key] @ costs) / 2
         return found
+
+
+def add_gradients(moments: dict[str, OutputMoments], dy: dict[str, F32], window: int, pool: Executor) -> None:
+    """dy f32 [tokens, rows] of whole windows, which is changed: the first token of each does not count, as in H."""
+    for key, sums in moments.items():
+        dy[key][::window] = 0
+        sums.add(dy[key], pool)
 
 
 def _row_squares(values: npt.NDArray[np.generic]) -> F64:

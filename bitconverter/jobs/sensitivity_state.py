@@ -1,8 +1,9 @@
 """How far the measuring of sensitivities has come, kept in a folder of its own in the work folder.
 
-input-K.state holds the input of layer K, gradient.state the gradient behind the layer that comes next on the way back
-(both as jobs/calibration_state.py keeps them), measured.json the numbers. Each is written after what it speaks of, so
-a process that is killed at any moment does one layer again at most. What is damaged counts as not there.
+input-K.state holds the input of layer K, gradient-K.state the gradient with respect to it (both as
+jobs/calibration_state.py keeps them), measured.json the numbers. Each is written after what it speaks of, so a process
+that is killed at any moment does one layer again at most. What is damaged counts as not there. The rounding reads the
+states again (jobs/output_gradients.py), so they stay until it is done.
 """
 
 import hashlib
@@ -20,7 +21,7 @@ from bitconverter.jobs import calibration_state
 F32 = npt.NDArray[np.float32]
 
 FOLDER = "sensitivity"
-NUMBERS, GRADIENT = "measured.json", "gradient.state"
+NUMBERS = "measured.json"
 
 
 class MeasuringState:
@@ -58,10 +59,19 @@ class MeasuringState:
 
     def save_gradient(self, layer: int, dy: F32) -> None:
         """dy f32 [windows, window, hidden], the gradient with respect to the input of layer `layer`."""
-        calibration_state.save(self._folder, self._identity, layer, dy, GRADIENT)
+        calibration_state.save(self._folder, self._identity, layer, dy, f"gradient-{layer}.state")
 
-    def gradient(self) -> tuple[int, F32] | None:
-        return calibration_state.load(self._folder, self._identity, self._shape, GRADIENT)
+    def gradient(self, layer: int) -> F32 | None:
+        found = calibration_state.load(self._folder, self._identity, self._shape, f"gradient-{layer}.state")
+        return found[1] if found is not None and found[0] == layer else None
+
+    def last_gradient(self, layers: int) -> tuple[int, F32] | None:
+        """Where the way back stands: the lowest layer whose gradient is known, and that."""
+        for layer in range(layers + 1):
+            found = self.gradient(layer)
+            if found is not None:
+                return layer, found
+        return None
 
     def _read_numbers(self) -> bool:
         try:

@@ -8,11 +8,16 @@ For a row w (rotated) we look for integers q and a scale s with a small e' H e, 
 
 Of all these every row keeps its best, so no row is worse than the start. Rows are independent: they are worked on
 in tiles of TILE rows, each on one thread with an engine of its own; the tiles do not depend on how many there are.
+
+Where it is known what the errors of several rows cost together (model/output_curvature.py), the rows of a block are
+rounded in STEPS steps, each aimed at what makes up for the errors of those before it; all blocks side by side.
 """
 
+import itertools
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +25,16 @@ import numpy.typing as npt
 
 from bitconverter.engine import Cancel, Engine, descent_block, gptq_block
 from bitconverter.model.curvature import Block, Curvature
+from bitconverter.model.output_curvature import OutputCurvature
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
+Rows = slice | npt.NDArray[np.intp]
 
 TILE = 256  # rows
+STEPS = 16  # in which the rows of a block are rounded where they make up for each other
+SHARE = 32  # rows of a step, at most, on one thread
 COLUMNS = 128  # worked on at a time inside a tile; the columns behind them wait for one product
 SWEEPS = 6
 
@@ -39,6 +48,11 @@ class Rounded:
     cost: F64
     start_cost: F64
     whole: F64  # w' H w
+
+    def into(self, other: "Rounded", rows: Rows) -> None:
+        """Makes these rows those of `other`."""
+        other.q[rows], other.scales[rows] = self.q, self.scales
+        other.cost[rows], other.start_cost[rows], other.whole[rows] = self.cost, self.start_cost, self.whole
 
 
 Round = Callable[[F64], F32]  # scales to those that can be stored
@@ -55,21 +69,61 @@ def improve(
     engines: Callable[[], Engine],
     pool: Executor,
     cancel: Cancel,
+    outputs: OutputCurvature | None = None,
+    tile: int = TILE,
 ) -> Rounded:
     """w f32 [rows, cols] rotated, with the start's q i8 [rows, cols] and scales f32 [rows].
 
-    `engines` gives the calling thread's own engine. Raises Cancelled.
+    `engines` gives the calling thread's own engine. With `outputs` rows make up for each other's errors: then a row
+    may cost more than the start by itself; else `tile` rows are worked on at a time. Raises Cancelled.
     """
     limit = (3**n_planes - 1) // 2
+    best = Rounded(start.copy(), scales.copy(), *(np.empty(len(w), np.float64) for _ in range(3)))
 
-    def tile(first: int) -> Rounded:
+    def fit(target: F32, rows: Rows) -> None:
         cancel.check()
-        rows = slice(first, first + TILE)
-        work = _Tile(w[rows], curvature, limit, storable, engines(), cancel)
-        return work.run(np.ascontiguousarray(start[rows]), scales[rows].copy())
+        work = _Tile(target[rows], curvature, limit, storable, engines(), cancel)
+        work.run(np.ascontiguousarray(start[rows]), scales[rows].copy()).into(best, rows)
 
-    tiles = list(pool.map(tile, range(0, len(w), TILE)))
-    return Rounded(*(np.concatenate([getattr(t, name) for t in tiles]) for name in Rounded.__annotations__))
+    def look(rows: Rows) -> None:
+        cancel.check()
+        work = _Tile(w[rows], curvature, limit, storable, engines(), cancel)
+        best.start_cost[rows], best.whole[rows] = work.look(start[rows], scales[rows])[1], work.whole
+        best.cost[rows] = work.look(best.q[rows], best.scales[rows])[1]
+
+    tiles = [slice(first, first + tile) for first in range(0, len(w), tile)]
+    if outputs is None:
+        list(pool.map(partial(fit, w), tiles))
+        return best
+    target = w.copy()
+    for step in _steps_of_rows(outputs):
+        rows = np.concatenate([np.arange(a, b) for _, a, b, _ in step])
+        list(pool.map(partial(fit, target), np.array_split(rows, -(-len(rows) // SHARE))))
+        for u, a, b, end in step:
+            _make_up(target, best, u, a, b, end)
+    list(pool.map(look, tiles))
+    return best
+
+
+def _steps_of_rows(outputs: OutputCurvature) -> list[list[tuple[F32, int, int, int]]]:
+    """For each step, of every block that has rows left: u of these rows and those behind them, their first, the first
+    behind them, and the block's end."""
+    steps: list[list[tuple[F32, int, int, int]]] = []
+    for u, (first, end) in zip(outputs.u, itertools.pairwise(outputs.edges), strict=True):
+        width = -(-len(u) // STEPS)
+        for k, a in enumerate(range(first, end, width)):
+            if k == len(steps):
+                steps.append([])
+            steps[k].append((u[a - first : a - first + width, a - first :], a, min(a + width, end), end))
+    return steps
+
+
+def _make_up(target: F32, best: Rounded, u: F32, a: int, b: int, end: int) -> None:
+    """Moves the targets of rows b..end by what rows a..b, which are rounded now, miss theirs by."""
+    if b < end:
+        error = target[a:b] - best.scales[a:b, None] * best.q[a:b]
+        back = np.linalg.solve(u[:, : b - a].astype(np.float64), u[:, b - a :].astype(np.float64))
+        target[b:end] -= back.T.astype(np.float32) @ error
 
 
 class _Tile:
@@ -85,13 +139,13 @@ class _Tile:
         self._engine = engine
         self._cancel = cancel
         self._wh = self._times_h(self._w)
-        self._whole = _dots(self._w, self._wh)  # [rows]
+        self.whole = _dots(self._w, self._wh)  # [rows]
 
     def run(self, q: I8, scales: F32) -> Rounded:
-        qh, cost = self._look(q, scales)
-        best = Rounded(q.copy(), scales.copy(), cost.copy(), cost, self._whole)
+        qh, cost = self.look(q, scales)
+        best = Rounded(q.copy(), scales.copy(), cost.copy(), cost, self.whole)
         q = self._gptq(scales)
-        qh, cost = self._look(q, scales)
+        qh, cost = self.look(q, scales)
         self._keep(best, q, scales, cost)
         for _ in range(SWEEPS):
             self._cancel.check()
@@ -133,7 +187,7 @@ class _Tile:
         new = self._storable(np.where(good, top / np.where(good, bottom, 1.0), scales))
         return np.where(new > 0, new, scales).astype(np.float32)
 
-    def _look(self, q: I8, scales: F32) -> tuple[F32, F64]:
+    def look(self, q: I8, scales: F32) -> tuple[F32, F64]:
         qh = self._times_h(q.astype(np.float32))
         return qh, self._cost(q, qh, scales)
 

@@ -109,7 +109,7 @@ class Moments:
         diagonal = np.diagonal(h)
         # a dead input has no cost that is known: an average one
         np.fill_diagonal(h, np.where(diagonal > 0, diagonal, 1) + np.float32(damping))
-        u = _factor(h, check)
+        u = factor(h, check)
         return None if u is None else Block(self._edges[k], self._edges[k + 1], h, u)
 
 
@@ -129,7 +129,7 @@ def _mirror(h: F32) -> None:
         h[first + TILE :, first : first + TILE] = h[first : first + TILE, first + TILE :].T
 
 
-def _factor(h: F32, check: Callable[[], None]) -> F32 | None:
+def factor(h: F32, check: Callable[[], None]) -> F32 | None:
     """u f32 upper triangular with u' u = h^-1; None where h is not positive definite enough."""
     # J h J = m m' with J the reversal and m lower; then u = J m^-1 J is upper and u' u = h^-1.
     inverse = np.zeros_like(h)

@@ -73,7 +73,7 @@ def test_it_can_be_stopped(tmp_path: Path) -> None:
 
 SPEEDS = Speeds(
     token=0.001, forward=0.0004, measured=0.0008, backward=0.002, student=0.003, student_forward=0.0005, factor=1.0,
-    measured_factor=0.5, round_full=2.0,
+    measured_factor=0.5, outputs=0.0003, outputs_factor=0.7, round_full=2.0,
     round_fast=0.5, head=0.01, divergence=0.02, int8=3.0, read=4.0, decode=0.001, decode_plane=0.002, memory=1e9,
     layers=10,
 )  # fmt: skip
@@ -82,7 +82,7 @@ SPEEDS = Speeds(
 def test_times_add_up() -> None:
     assert SPEEDS.seconds("fast", 1000) == pytest.approx(7 + 5)
     assert SPEEDS.seconds("full", 1000) == pytest.approx(7 + 10 * 4)
-    assert SPEEDS.measuring(1000) == pytest.approx(8 + 10 * (2.8 + 0.5) + 10)
+    assert SPEEDS.measuring(1000) == pytest.approx(12 + 10 * (2.8 + 0.5 + 2.3 + 0.7) + 10)
     teach = 4 + 10 * 100 * 10 * 0.0004
     look = 2 * 4 * 10 * (10 * 0.0005 + 0.02)
     assert SPEEDS.polishing(3, 10) == pytest.approx(teach + look + 3 * 4 * 10 * (10 * 0.003 + 0.02))

@@ -58,7 +58,9 @@ def test_a_stop_after_any_step_changes_nothing_and_costs_no_step_twice(source: P
         assert first + second == steps, stop
 
 
-@pytest.mark.parametrize("name", ["input-0.state", "input-1.state", "gradient.state", "measured.json"])
+@pytest.mark.parametrize(
+    "name", ["input-0.state", "input-1.state", "gradient-2.state", "gradient-1.state", "measured.json"]
+)
 def test_what_is_damaged_is_measured_again(name: str, source: Path, tmp_path: Path) -> None:
     whole, steps = measure(source, tmp_path / "whole")
     for stop in (2, len(steps) - 1):
