@@ -32,7 +32,7 @@ def peak_bytes(
     info: ModelInfo, stored: int, *, method: str, windows: int, window: int, measured: int, polished: bool
 ) -> int:
     """`stored`: bytes of a weight in the source; `windows` of `window` tokens are calibrated on, `measured` of them
-    for the sensitivities (0: not at all). With the quality report."""
+    before the rounding (jobs/measured.py; 0: nothing to round). With the quality report."""
     report = 2 * session_bytes(info, min(REPORT_WINDOW, info.max_positions), "f16")
     report += REPORT_LOGITS * 4 * chunk_tokens(info.vocab_size) * info.vocab_size
     largest = 4 * info.hidden_size * max(info.vocab_size, info.intermediate_size)

@@ -3,8 +3,7 @@
 Killed at any moment and started again, it ends in the same bytes (jobs/convert_work.py).
 
 With the methods full and diag, whole decoder layers are rounded at a time, calibrated on text
-(jobs/convert_layers.py); with full after
-the cost of rounding was measured where a budget of bits is given (jobs/measured.py), and before the polish
+(jobs/convert_layers.py); with full after it was measured what errors cost (jobs/measured.py), and before the polish
 (jobs/convert_polish.py).
 
 Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),

@@ -2,6 +2,7 @@
 errors of its rows cost together. Measured once; in the work folder for what goes on after a stop."""
 
 import hashlib
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from pathlib import Path
@@ -44,7 +45,7 @@ class Measured:
         state = self._state()
         x, dy = state.input(layer), state.gradient(layer + 1)
         if x is None or dy is None:  # damaged, or removed
-            state.clear()
+            state.forget_gradients(layer + 1)
             self._measure(lambda _part: None)
             return self.outputs(layer, pool)
         block, _ = self._reader.block(layer, x.shape[1])
@@ -80,3 +81,8 @@ class Measured:
             return {str(name): float(number) for name, number in value["matrices"].items()}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
+
+
+def states_gone(work: Path) -> bool:
+    """Whether the measuring is over, and the rounding that needs its states too."""
+    return os.path.isfile(work / NAME) and not os.path.lexists(work / sensitivity_state.FOLDER)

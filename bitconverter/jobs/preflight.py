@@ -13,8 +13,9 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import sensitivity
+from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
+from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
@@ -95,16 +96,18 @@ class Work:
     polish: int | None = None
     report: bool = False
 
-    def bytes(self, plan: list[TensorPlan], info: ModelInfo, out_bytes: int) -> int:
+    def bytes(self, plan: list[TensorPlan], info: ModelInfo, out_bytes: int, rounded: bool) -> int:
         """Beside the result: the hidden states of the calibration text, and their next version while it is written;
-        what is measured before the rounding (jobs/measured.py) until that is done, then in a polish the rounded
-        weights."""
+        what is measured before the rounding (jobs/measured.py) until that is done (`rounded`), then in a polish the
+        rounded weights."""
         if self.method == "fast":
             return 0
         states = 2 * 4 * WINDOW * self.windows * info.hidden_size
         if self.method != "full":
             return states
         measuring = sensitivity.work_bytes(info.n_layers, info.hidden_size, WINDOW, self.windows)
+        if rounded:
+            measuring = 0
         return states + max(measuring, out_bytes if steps_for(plan, self.method, self.polish) else 0)
 
 
@@ -152,7 +155,8 @@ def check(
         out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
     free: int | None = None
-    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes) if info else 0)
+    over = out is not None and measured.states_gone(partial_folder(out))
+    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, over) if info else 0)
     needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))
@@ -285,14 +289,9 @@ def _nearest_folder(path: Path) -> Path:
 
 
 def _size_of_work(out: str) -> int:
-    """Bytes of an unfinished conversion's weight files, which need not be free any more."""
-    total = 0
-    for name in ("model/model.safetensors", "rounded.safetensors"):
-        with contextlib.suppress(
-            OSError
-        ):  # none there, or a path that cannot be: the target's own check says so
-            total += (partial_folder(out) / name).stat().st_size
-    return total
+    """Bytes of an unfinished conversion's files, which need not be free any more; of somebody else's folder none."""
+    folder = partial_folder(out)
+    return size_on_disk(folder) if os.path.isfile(folder / "job.json") else 0
 
 
 def _size(content: bytes | Path) -> int:

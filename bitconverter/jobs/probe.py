@@ -35,9 +35,9 @@ from bitconverter.jobs import polish
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader
 from bitconverter.model import names
-from bitconverter.model.calibrated_fit import SHARE, TILE, improve
+from bitconverter.model.calibrated_fit import TILE, improve, shares, step_rows
 from bitconverter.model.curvature import Curvature, Moments
-from bitconverter.model.output_curvature import HEADS, WIDE, output_moments
+from bitconverter.model.output_curvature import HEADS, WIDE, output_edges, output_moments
 from bitconverter.model.source import Source
 
 T = TypeVar("T")
@@ -58,10 +58,11 @@ TOKEN_REPEATS = 100  # of a single token through a layer, which takes microsecon
 class Speeds:
     """Seconds. Per token and layer: `token` of the calibration (all forward passes and the sums), `forward` of the
     source, `measured` of it with the sums that the sensitivities take, `backward` of the source with what these take,
-    `student` of a rounded layer forward and back, `student_forward` of it. Per layer: `factor` of the sums,
-    `measured_factor` of those of the sensitivities, `round_full`, `round_fast`. Per token: `head` and `divergence` of
-    the loss with its gradient. `int8` for embedding and head; `read` for all of the source. A single token through a
-    rounded layer takes `decode` + `decode_plane` times its planes, or what reading it takes (`memory`: bytes/s)."""
+    `student` of a rounded layer forward and back, `student_forward` of it. `outputs` of the sums of a layer's
+    gradients. Per layer: `factor` of the sums, `measured_factor` of those of the sensitivities, `outputs_factor` of
+    those of the gradients, `round_full`, `round_fast`. Per token: `head` and `divergence` of the loss with its
+    gradient. `int8` for embedding and head; `read` for all of the source. A single token through a rounded layer takes
+    `decode` + `decode_plane` times its planes, or what reading it takes (`memory`: bytes/s)."""
 
     token: float
     forward: float
@@ -159,15 +160,20 @@ class _Probe:
         backward = self._backward(short, ("row_squares",))
         outputs, outputs_factor = self._outputs(weights)
         self._tell(2)
-        per_row: dict[tuple[int, int], tuple[float, float]] = {}  # by columns and tile: calibrated, plain
+        plain: dict[int, float] = {}  # seconds of a row, by columns
+        calibrated: dict[
+            tuple[int, int, int], float
+        ] = {}  # by columns, and how many rows on how many threads
         round_full = round_fast = 0.0
         for key, (_, input_name) in MATRICES.items():
-            w, tile = weights[key], SHARE if key in (*HEADS, *WIDE) else TILE
-            kind = (w.shape[1], tile)
-            if kind not in per_row:
-                per_row[kind] = self._round(w, curvatures[input_name], tile)
-            round_full += len(w) * per_row[kind][0]
-            round_fast += len(w) * per_row[kind][1]
+            w, (tile, threads) = weights[key], self._tiles(key, len(weights[key]))
+            if w.shape[1] not in plain:
+                plain[w.shape[1]] = self._round_plain(w)
+            kind = (w.shape[1], tile, threads)
+            if kind not in calibrated:
+                calibrated[kind] = self._round(w[: tile * threads], curvatures[input_name], tile)
+            round_fast += len(w) * plain[w.shape[1]]
+            round_full += len(w) * (plain[w.shape[1]] + calibrated[kind])
         self._tell(3)
         rounded = {
             key: quantize_planes(self._engine, w, seed=0, n_planes=PLANES, cancel=self._ctx.cancel)[:2]
@@ -292,13 +298,26 @@ class _Probe:
             summed.curvature(self._ctx.cancel.check)
         return sums / tokens, time.perf_counter() - start
 
-    def _round(self, w: Matrix, curvature: Curvature, tile: int) -> tuple[float, float]:
-        """Seconds per row, calibrated and plain."""
-        rows = w[: tile * self._engine.threads]
-        cancel = self._ctx.cancel
+    def _tiles(self, key: str, rows: int) -> tuple[int, int]:
+        """Rows of matrix `key` that are rounded at a time on one thread, and on how many threads."""
+        if key not in (*HEADS, *WIDE):
+            return TILE, self._engine.threads
+        step = step_rows(output_edges(key, rows, self._info.head_dim))
+        return -(-step // shares(step)), min(shares(step), self._engine.threads)
 
-        def plain() -> F32:
-            return quantize_planes(self._engine, rows, seed=0, n_planes=PLANES, cancel=cancel)[1]
+    def _round_plain(self, w: Matrix) -> float:
+        """Seconds per row."""
+        rows = w[: TILE * self._engine.threads]
+        cancel = self._ctx.cancel
+        seconds, _ = self._timed(
+            lambda: quantize_planes(self._engine, rows, seed=0, n_planes=PLANES, cancel=cancel)
+        )
+        return seconds / len(rows)
+
+    def _round(self, rows: Matrix, curvature: Curvature, tile: int) -> float:
+        """Seconds per row that calibration takes beyond that."""
+        cancel = self._ctx.cancel
+        scales = quantize_planes(self._engine, rows, seed=0, n_planes=PLANES, cancel=cancel)[1]
 
         def calibrated() -> None:
             rotated = rotate(self._engine, as_f32(rows), seed=0)
@@ -308,9 +327,8 @@ class _Probe:
                 pool=self._pool, cancel=cancel, tile=tile,
             )  # fmt: skip
 
-        fast, scales = self._timed(plain)
-        full, _ = self._timed(calibrated)
-        return (full + fast) / len(rows), fast / len(rows)
+        seconds, _ = self._timed(calibrated)
+        return seconds / len(rows)
 
     def _int8_seconds(self) -> float:
         """Of the embedding and, if it is separate, the head."""

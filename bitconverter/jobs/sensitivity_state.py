@@ -3,7 +3,7 @@
 input-K.state holds the input of layer K, gradient-K.state the gradient with respect to it (both as
 jobs/calibration_state.py keeps them), measured.json the numbers. Each is written after what it speaks of, so a process
 that is killed at any moment does one layer again at most. What is damaged counts as not there. The rounding reads the
-states again (jobs/output_gradients.py), so they stay until it is done.
+states again (jobs/measured.py), so they stay until it is done.
 """
 
 import hashlib
@@ -64,6 +64,11 @@ class MeasuringState:
     def gradient(self, layer: int) -> F32 | None:
         found = calibration_state.load(self._folder, self._identity, self._shape, f"gradient-{layer}.state")
         return found[1] if found is not None and found[0] == layer else None
+
+    def forget_gradients(self, layer: int) -> None:
+        """Those of layer `layer` and below, so that the way back passes them again."""
+        for below in range(layer + 1):
+            (self._folder / f"gradient-{below}.state").unlink(missing_ok=True)
 
     def last_gradient(self, layers: int) -> tuple[int, F32] | None:
         """Where the way back stands: the lowest layer whose gradient is known, and that."""

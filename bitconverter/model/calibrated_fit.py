@@ -6,15 +6,16 @@ For a row w (rotated) we look for integers q and a scale s with a small e' H e, 
 2. GPTQ (Frantar et al. 2022): column by column, the later columns make up for the error of the earlier ones.
 3. Sweeps of coordinate descent over the integers, after each s = w'Hq / q'Hq.
 
-Of all these every row keeps its best, so no row is worse than the start. Rows are independent: they are worked on
-in tiles of TILE rows, each on one thread with an engine of its own; the tiles do not depend on how many there are.
+Of all these every row keeps its best, so no row is worse than the start. Rows are worked on in tiles of TILE rows, each
+on one thread with an engine of its own; the tiles do not depend on how many there are.
 
-Where it is known what the errors of several rows cost together (model/output_curvature.py), the rows of a block are
-rounded in STEPS steps, each aimed at what makes up for the errors of those before it; all blocks side by side.
+So far rows are independent. Where it is known what the errors of several rows cost together
+(model/output_curvature.py), the rows of a block are rounded in STEPS steps, each aimed at what makes up for the errors
+of those before it; all blocks side by side.
 """
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import partial
@@ -33,7 +34,7 @@ I8 = npt.NDArray[np.int8]
 Rows = slice | npt.NDArray[np.intp]
 
 TILE = 256  # rows
-STEPS = 16  # in which the rows of a block are rounded where they make up for each other
+STEPS = 8  # in which the rows of a block are rounded where they make up for each other
 SHARE = 32  # rows of a step, at most, on one thread
 COLUMNS = 128  # worked on at a time inside a tile; the columns behind them wait for one product
 SWEEPS = 6
@@ -98,11 +99,21 @@ def improve(
     target = w.copy()
     for step in _steps_of_rows(outputs):
         rows = np.concatenate([np.arange(a, b) for _, a, b, _ in step])
-        list(pool.map(partial(fit, target), np.array_split(rows, -(-len(rows) // SHARE))))
+        list(pool.map(partial(fit, target), np.array_split(rows, shares(len(rows)))))
         for u, a, b, end in step:
             _make_up(target, best, u, a, b, end)
     list(pool.map(look, tiles))
     return best
+
+
+def shares(rows: int) -> int:
+    """In how many parts so many rows of a step are worked on: more threads have nothing to do."""
+    return -(-rows // SHARE)
+
+
+def step_rows(edges: Sequence[int]) -> int:
+    """Of all blocks together, where they begin and end at `edges`: the rows of a step (the last may have less)."""
+    return sum(-(-(b - a) // STEPS) for a, b in itertools.pairwise(edges))
 
 
 def _steps_of_rows(outputs: OutputCurvature) -> list[list[tuple[F32, int, int, int]]]:

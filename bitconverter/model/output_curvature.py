@@ -8,8 +8,9 @@ upper triangular, row k is rounded as w_k - sum over r < k of u_rk / u_rr e_r, e
 which each costs 1 / u_rr^2.
 
 G is taken in blocks: of a head for q and k, whose gradients lie in few directions (what the keys and queries that they
-meet look like), which few tokens tell; as wide as it may be for other matrices, with much more damping, since what few
-tokens say of a wide G is half noise. Measured in docs/MODEL.md, "Rows that make up for each other".
+meet look like), which few tokens tell; as wide as it may be for other matrices, with much more damping. What n tokens
+say of n rows is half noise: rows / tokens is added to the damping. Measured in docs/MODEL.md, "Rows that make up for
+each other".
 """
 
 import itertools
@@ -27,13 +28,15 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 MAX_BLOCK = 2048  # rows
-HEAD_DAMPING, DAMPING = 0.05, 0.6  # of the mean diagonal
+HEAD_DAMPING, DAMPING = 0.1, 1.0  # of the mean diagonal, with many tokens
+NOTHING = 1e-30  # a mean diagonal that is as good as none
 
 
 @dataclass(frozen=True)
 class OutputCurvature:
     """Of a matrix's rows: block b are rows edges[b]..edges[b + 1]; u[b] f32 [n, n] upper triangular, u'u = G^-1 of the
-    damped G of the block, scaled to a mean diagonal of 1 over all; `mean` is what it was scaled by."""
+    damped G of the block, scaled to a mean diagonal of 1 over all; `mean` is what it was scaled by (0: there is none,
+    and rows are rounded as if they were independent)."""
 
     edges: tuple[int, ...]
     u: tuple[F32, ...]
@@ -69,12 +72,15 @@ class OutputMoments:
         if not self.finite:
             raise ArithmeticError("the sums of the gradients' products are not finite")
         diagonals = np.concatenate([np.diagonal(total) for total in self._sums])
-        mean = float(diagonals.mean(dtype=np.float64)) or 1.0
+        mean = float(diagonals.mean(dtype=np.float64))
+        if mean < NOTHING:
+            mean = 0.0
         factors = []
         while self._sums:
             g = self._sums.pop(0)
-            g /= np.float32(mean)
-            np.fill_diagonal(g, np.diagonal(g) + np.float32(self._damping))
+            g = g / np.float32(mean) if mean else np.zeros_like(g)
+            damping = self._damping + len(g) / max(1, self._tokens)
+            np.fill_diagonal(g, np.diagonal(g) + np.float32(damping))
             u = factor(g, check)
             if u is None:
                 raise ArithmeticError("the gradients' products have no factor")

@@ -28,8 +28,9 @@ from safetensors.numpy import save_file
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Context, Failed, Finished, run_job
-from bitconverter.jobs.preflight import PreflightJob, PreflightReport, Work, check
+from bitconverter.jobs.convert_work import size_on_disk
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Progress, Stopped, run_job
+from bitconverter.jobs.preflight import PreflightJob, PreflightReport, Work, check, wish_of, work_of
 from bitconverter.model import preflight as model_preflight
 from bitconverter.model.budget import Wish
 from bitconverter.model.gguf_source import expand
@@ -543,3 +544,28 @@ def test_the_room_that_a_method_needs_on_the_way_is_counted(source: Path, tmp_pa
     assert few == pytest.approx(2 * fast + 1.05 * states / 64, rel=1e-3)
     assert needed(method="full", calibration_windows=1, polish=0) < few
     assert needed(method="full", calibration_windows=32, polish=0) < needed(method="full", polish=0)
+
+
+@pytest.mark.parametrize(("item", "polish"), [("layer 0", 0), ("layer 1", 0), ("layer 1", 3), ("polish", 3)])
+def test_what_an_unfinished_conversion_holds_need_not_be_free_again(
+    item: str, polish: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a disk with exactly the room that was asked for at the beginning."""
+    job = ConvertJob(
+        str(source), str(tmp_path / "out"), planes=2, method="full", polish=polish, calibration_windows=8,
+        threads=1,
+    )  # fmt: skip
+    disk = check(job.source, job.out, wish_of(job), work_of(job)).report.needed_bytes
+    cancel = Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Progress) and event.item.startswith(item):
+            cancel.request()
+
+    last = run_job(job, emit, cancel)
+    assert isinstance(last, Stopped)
+    used = size_on_disk(job.work_dir)
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda _path: usage._replace(free=disk - used))
+    items = check(job.source, job.out, wish_of(job), work_of(job)).report.items
+    assert used > 100_000 and next(item for item in items if item.code == "disk").level == "ok"

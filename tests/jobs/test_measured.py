@@ -3,17 +3,19 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from model_folders import golden_copy
 
-from bitconverter.engine import Cancel, Engine, check_config
+from bitconverter.engine import Cancel, Cancelled, Engine, check_config
 from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.measured import Measured
 from bitconverter.jobs.sensitivity import Sensitivity
+from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.output_curvature import HEADS, WIDE, OutputCurvature, output_moments
 from bitconverter.model.source import open_source
 
@@ -107,3 +109,32 @@ def test_without_the_file_of_costs_they_are_those_of_the_states(source: Path, tm
     (tmp_path / "work" / "sensitivity.json").write_text("{}", encoding="utf-8")
     again, told = measured(source, tmp_path / "work")
     assert again.costs == first.costs and len(told) < 5  # the numbers were in the folder still
+
+
+def test_measured_again_and_stopped_it_goes_on_where_it_was(
+    source: Path, tmp_path: Path, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, _ = measured(source, tmp_path / "work")
+    wanted = found.outputs(0, pool)
+    sensitivity_state.remove(tmp_path / "work")
+    saved: list[str] = []
+    save_input, save_gradient = MeasuringState.save_input, MeasuringState.save_gradient
+
+    def stop_at_the_fourth(name: str, save: Any) -> Any:
+        def counted(state: MeasuringState, layer: int, x: np.ndarray) -> None:
+            if len(saved) == 4:
+                raise Cancelled("stopped")
+            save(state, layer, x)
+            saved.append(f"{name} {layer}")
+
+        return counted
+
+    monkeypatch.setattr(MeasuringState, "save_input", stop_at_the_fourth("input", save_input))
+    monkeypatch.setattr(MeasuringState, "save_gradient", stop_at_the_fourth("gradient", save_gradient))
+    with pytest.raises(Cancelled):
+        found.outputs(0, pool)
+    first = saved.copy()
+    saved.clear()
+    again, _ = measured(source, tmp_path / "work")
+    assert equal(again.outputs(0, pool), wanted)
+    assert first == ["input 0", "input 1", "input 2", "gradient 2"] and saved == ["gradient 1", "gradient 0"]

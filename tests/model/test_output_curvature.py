@@ -42,8 +42,9 @@ def known(dy: np.ndarray, edges: list[int], damping: float, pool: ThreadPoolExec
 def damped(dy: np.ndarray, edges: list[int], damping: float) -> np.ndarray:
     """f64 [rows, rows]: the same G, nothing outside the blocks."""
     g = dy.astype(np.float64).T @ dy / len(dy)
-    g += damping * g.diagonal().mean() * np.eye(len(g))
     block = np.searchsorted(edges, np.arange(len(g)), side="right")
+    noise = np.bincount(block)[block] / len(dy)
+    g += g.diagonal().mean() * np.diag(damping + noise)
     return np.where(block[:, None] == block, g, 0.0)
 
 
@@ -91,7 +92,13 @@ def test_a_head_s_gradients_are_damped_less(pool: ThreadPoolExecutor) -> None:
 def test_no_gradient_at_all_is_as_if_rows_were_independent(pool: ThreadPoolExecutor) -> None:
     found = known(np.zeros((20, 12), np.float32), [0, 12], 0.5, pool)
     (u,) = found.u
-    np.testing.assert_allclose(u, np.eye(12) / np.sqrt(0.5), rtol=1e-6)
+    np.testing.assert_allclose(u, np.eye(12) / np.sqrt(0.5 + 12 / 20), rtol=1e-6)
+    assert not found.costs.any()  # and no plane is worth its bits
+
+
+def test_gradients_next_to_nothing_are_none(pool: ThreadPoolExecutor) -> None:
+    found = known(gradients(20, 12) * np.float32(1e-23), [0, 12], 0.5, pool)
+    assert not found.costs.any() and np.isfinite(found.u[0]).all()
 
 
 def test_what_is_not_finite_has_no_factor(pool: ThreadPoolExecutor) -> None:
