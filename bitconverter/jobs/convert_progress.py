@@ -6,7 +6,7 @@ from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
 
 # how long they take beside the calibrated rounding of the linear matrices (measured, docs/MODEL.md)
-MEASURING, POLISHING = 0.7, 3.0
+MEASURING, POLISHING = 0.35, 2.5
 REPORTING = {
     "full": 0.07,
     "diag": 0.25,
