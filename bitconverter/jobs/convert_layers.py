@@ -88,6 +88,11 @@ class Layers:
         self._next += 1
 
 
+def calibration_window(info: ModelInfo) -> int:
+    """Tokens of a window of calibration text."""
+    return min(WINDOW, info.max_positions)
+
+
 def layer_of(tensor: TensorPlan) -> int:
     """The number of the layer that a decoder layer's tensor belongs to."""
     return layer_number(tensor.name)
@@ -114,7 +119,7 @@ def read_calibration(
             folder,
             files,
             windows=windows,
-            window=min(WINDOW, info.max_positions),
+            window=calibration_window(info),
             seed=seed,
             vocab=info.vocab_size,
         )

@@ -12,10 +12,9 @@ import numpy.typing as npt
 
 from bitconverter.engine import Engine, single_threaded_blas
 from bitconverter.jobs import sensitivity_state
-from bitconverter.jobs.calibrate import overflow
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
-from bitconverter.jobs.sensitivity import Sensitivity, add_gradients, windows_for
+from bitconverter.jobs.sensitivity import Sensitivity, add_gradients, output_curvatures, windows_for
 from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.output_curvature import HEADS, WIDE, OutputCurvature, output_moments
 
@@ -56,9 +55,7 @@ class Measured:
             gradients = block.gradients(("dy",), x.shape[1], dy_of=tuple(moments))
             block.backward(x[k : k + 1], dy[k : k + 1], gradients, self._ctx.cancel)
             add_gradients(moments, gradients.dy, x.shape[1], pool)
-        if not all(sums.finite for sums in moments.values()):
-            raise overflow(layer)
-        return {key: moments.pop(key).curvature(self._ctx.cancel.check) for key in list(moments)}
+        return output_curvatures(moments, layer, self._ctx.cancel)
 
     def _state(self) -> MeasuringState:
         return MeasuringState(self._folder, self._identity, (*self._ids.shape, self._reader.info.hidden_size))

@@ -22,7 +22,7 @@ from bitconverter.jobs.calibrate import overflow, rotated
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader, window_chunks
 from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.curvature import Moments
-from bitconverter.model.output_curvature import HEADS, OutputMoments, output_moments
+from bitconverter.model.output_curvature import HEADS, OutputCurvature, OutputMoments, output_moments
 
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
@@ -143,9 +143,8 @@ class Sensitivity:
             for key, sums in gradients.row_squares.items():
                 fisher[key] += sums / tokens
             add_gradients(moments, gradients.dy, x.shape[1], self._pool)
-        if not all(sums.finite for sums in moments.values()):
-            raise overflow(layer)
-        fisher |= {key: sums.curvature(self._cancel.check).costs for key, sums in moments.items()}
+        curvatures = output_curvatures(moments, layer, self._cancel)
+        fisher |= {key: curvature.costs for key, curvature in curvatures.items()}
         found = {}
         for key, (name, of) in MATRICES.items():
             costs = _row_squares(weights[key].values) * self._state.spread[layer][of]
@@ -158,6 +157,15 @@ def add_gradients(moments: dict[str, OutputMoments], dy: dict[str, F32], window:
     for key, sums in moments.items():
         dy[key][::window] = 0
         sums.add(dy[key], pool)
+
+
+def output_curvatures(
+    moments: dict[str, OutputMoments], layer: int, cancel: Cancel
+) -> dict[str, OutputCurvature]:
+    """What is summed in `moments`, which is emptied meanwhile. Raises overflow(layer); Cancelled."""
+    if not all(sums.finite for sums in moments.values()):
+        raise overflow(layer)
+    return {key: moments.pop(key).curvature(cancel.check) for key in list(moments)}
 
 
 def _row_squares(values: npt.NDArray[np.generic]) -> F64:
