@@ -39,6 +39,15 @@ std::map<const uint8_t *, Range> device; /* by the end of a piece */
 Range shared_memory[2];
 const Range *found; /* the device's memory that was found last */
 
+/* What lies in a page of addresses, which is never more than one piece with what is just beside it: most accesses are to
+ * a few pages, many of them stacks, where there is none. */
+struct Page {
+    uintptr_t number;
+    const Range *range;
+};
+constexpr uintptr_t PAGE = 4096, PAGES = 4096;
+Page pages[PAGES]; /* by the last bits of their numbers; pages of number 0 hold nothing */
+
 /* A write that is not in order with another: fine, if the byte stays what it is */
 struct Written {
     const uint8_t *address;
@@ -56,6 +65,14 @@ bool waited[MAX_THREADS]; /* each thread for its inputs */
 
 bool overlaps() { return oldest < operation; }
 
+const Range *range_in_page(uintptr_t number)
+{
+    const uint8_t *first = reinterpret_cast<const uint8_t *>(number * PAGE);
+    const auto next = device.upper_bound(first - MEMORY_GUARD);
+    if (next == device.end() || next->second.start - MEMORY_GUARD >= first + PAGE) return nullptr;
+    return &next->second;
+}
+
 /* Where an address is, or of the device what it is just beside; null: the thread's own stack, or the launch's
  * arguments. */
 const Range *range_of(const uint8_t *p)
@@ -63,11 +80,17 @@ const Range *range_of(const uint8_t *p)
     for (const Range &range : shared_memory)
         if (range.holds(p)) return &range;
     if (found && found->holds(p)) return found;
-    auto next = device.upper_bound(p);
-    if (next == device.end() || !next->second.holds_or_guards(p)) {
-        if (next == device.begin() || !(--next)->second.holds_or_guards(p)) return nullptr;
-    }
-    return found = &next->second;
+    const uintptr_t number = reinterpret_cast<uintptr_t>(p) / PAGE;
+    Page &page = pages[number % PAGES];
+    if (page.number != number) page = { number, range_in_page(number) };
+    if (!page.range || !page.range->holds_or_guards(p)) return nullptr;
+    return found = page.range;
+}
+
+void forget_pages()
+{
+    memset(pages, 0, sizeof pages);
+    found = nullptr;
 }
 
 /* of range_of(), which remembers the device's */
@@ -281,13 +304,14 @@ void bc_check_alloc(const void *p, size_t bytes)
 {
     const uint8_t *start = static_cast<const uint8_t *>(p);
     device[start + bytes] = { start, bytes, bytes, new_state(bytes) };
+    forget_pages();
 }
 void bc_check_free(const void *p)
 {
     const auto next = device.upper_bound(static_cast<const uint8_t *>(p));
     drop_state(next->second);
     device.erase(next);
-    found = nullptr;
+    forget_pages();
 }
 
 /* -- a kernel -- */

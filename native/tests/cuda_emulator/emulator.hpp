@@ -34,6 +34,18 @@ struct bc_emulated_launch {
 void bc_emulated_run(const bc_emulated_launch &launch);
 unsigned bc_emulated_thread(); /* of the block, which runs now */
 
+/* -- own_shared.cpp -- */
+
+struct bc_emulated_shared_memory {
+    uint8_t *start;
+    size_t bytes;
+};
+/* What all kernels declare themselves, on this thread, as it is when a launch begins: it holds a pattern. */
+bc_emulated_shared_memory bc_emulated_own_shared();
+/* A block of the kernel begins, which finds the pattern there; the launch has ended. */
+void bc_emulated_begin_own_shared(const bc_emulated_shared_memory &own, const char *kernel);
+void bc_emulated_end_own_shared(const bc_emulated_shared_memory &own, const char *kernel);
+
 /* -- access.cpp -- */
 
 /* A block begins: nothing is on its way into its memory. */

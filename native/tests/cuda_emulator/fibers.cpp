@@ -3,7 +3,6 @@
  * Each fiber runs until it waits at a barrier or ends. A barrier opens when all threads that it is for wait at the same
  * place of the source; when they cannot, the kernel is wrong, and it is said where each of them is. Threads and blocks
  * run forwards and backwards in turn, so that a kernel that lacks a barrier reads what is not there yet. */
-#include <link.h>
 #include <signal.h>
 #include <sys/mman.h>
 
@@ -77,9 +76,6 @@ const bc_emulated_launch *running;
 std::vector<uint8_t> dynamic_shared;
 uint8_t *dynamic_start;
 constexpr size_t GUARD = 1024;
-
-/* A thread-local variable makes the library's thread-local storage be there; it counts as shared memory. */
-thread_local uint8_t first_shared;
 
 #if defined(__SANITIZE_ADDRESS__)
 void *scheduler_fake_stack;
@@ -273,25 +269,10 @@ void run_threads(unsigned n, bool backwards)
     } while (true);
 }
 
-/* This library's thread-local storage on this thread. */
-int find_storage(dl_phdr_info *info, size_t, void *found)
-{
-    uint8_t *start = static_cast<uint8_t *>(info->dlpi_tls_data);
-    for (int i = 0; start && i < info->dlpi_phnum; i++) {
-        const ElfW(Phdr) &part = info->dlpi_phdr[i];
-        if (part.p_type == PT_TLS && &first_shared >= start &&
-            &first_shared < start + part.p_memsz) {
-            *static_cast<std::pair<uint8_t *, size_t> *>(found) = { start, part.p_memsz };
-            return 1;
-        }
-    }
-    return 0;
-}
-
 void run_block(const bc_emulated_launch &launch, bool backwards,
-               std::pair<uint8_t *, size_t> storage)
+               const bc_emulated_shared_memory &own)
 {
-    bc_emulated_poison(storage.first, storage.second);
+    bc_emulated_begin_own_shared(own, launch.name);
     bc_emulated_poison(dynamic_start, launch.shared_bytes);
     uint8_t *guard = dynamic_start + launch.shared_bytes;
     guard_close(guard, GUARD);
@@ -301,8 +282,8 @@ void run_block(const bc_emulated_launch &launch, bool backwards,
         for (unsigned y = 0; y < size.y; y++)
             for (unsigned x = 0; x < size.x; x++) begin(n++, { x, y, z });
     bc_emulated_drop_copies(n);
-    bc_check_block(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), n, storage.first,
-                   storage.second, dynamic_start, launch.shared_bytes);
+    bc_check_block(blockIdx.x + gridDim.x * (blockIdx.y + gridDim.y * blockIdx.z), n, own.start,
+                   own.bytes, dynamic_start, launch.shared_bytes);
     run_threads(n, backwards);
     if (guard_open(guard, GUARD) != guard + GUARD)
         bc_emulated_fail(
@@ -362,17 +343,15 @@ void bc_emulated_run(const bc_emulated_launch &launch)
     dynamic_shared.resize(launch.shared_bytes + GUARD + 1024);
     dynamic_start =
         dynamic_shared.data() + (1024 - reinterpret_cast<uintptr_t>(dynamic_shared.data()) % 1024);
-    std::pair<uint8_t *, size_t> storage = { nullptr, 0 };
-    first_shared = 0;
-    dl_iterate_phdr(find_storage, &storage);
-    if (!storage.first) bc_emulated_fail("the shared memory's place was not found");
+    const bc_emulated_shared_memory own = bc_emulated_own_shared();
     const size_t n = (size_t)gridDim.x * gridDim.y * gridDim.z;
     for (size_t i = 0; i < n; i++) {
         const size_t b = launches % 2 ? n - 1 - i : i;
         blockIdx = { (unsigned)(b % gridDim.x), (unsigned)(b / gridDim.x % gridDim.y),
                      (unsigned)(b / gridDim.x / gridDim.y) };
-        run_block(launch, (launches + b) % 2, storage);
+        run_block(launch, (launches + b) % 2, own);
     }
+    bc_emulated_end_own_shared(own, launch.name);
     launches++;
     running = nullptr;
 }
