@@ -23,7 +23,6 @@ from pathlib import Path
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry, header_bytes
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS
 from bitconverter.jobs.plan import PlanJob
 from bitconverter.jobs.preflight import PreflightJob
 from bitconverter.model.budget import PRESETS
@@ -147,7 +146,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", choices=("fast", "full"), default=["fast", "full"])
     parser.add_argument("--layers", type=int)
     parser.add_argument("--threads", type=int, default=0)
-    parser.add_argument("--windows", type=int, default=CALIBRATION_WINDOWS)
+    parser.add_argument("--windows", type=int)
     parser.add_argument("--polish", type=int)
     parser.add_argument("--json", action="store_true", help="the figures as JSON, nothing else")
     args = parser.parse_args()

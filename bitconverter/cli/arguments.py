@@ -116,7 +116,6 @@ def _convert(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--calibration-windows",
         type=_natural,
-        default=64,
         metavar="W",
         help=texts.OPTIONS["calibration_windows"],
     )

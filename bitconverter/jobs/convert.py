@@ -35,12 +35,7 @@ from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
 from bitconverter.jobs import convert_polish, polish, sensitivity_state
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
-from bitconverter.jobs.convert_layers import (
-    CALIBRATION_WINDOWS,
-    Layers,
-    layer_of,
-    read_calibration,
-)
+from bitconverter.jobs.convert_layers import Layers, layer_of, read_calibration, windows_used
 from bitconverter.jobs.convert_polish import RoundedFile
 from bitconverter.jobs.convert_progress import Stages
 from bitconverter.jobs.convert_tensor import TensorConverter
@@ -90,7 +85,7 @@ class ConvertJob:
     every matrix gets its own number of planes, as with `size` (bytes of the finished weight file), `fit_bytes` (memory
     of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
-    program), `calibration_windows` windows of 512 tokens are used.
+    program), `calibration_windows` windows of 512 tokens are used (None: convert_layers.windows_used()).
     `report`: at the end measure the result against the source on built-in text.
     `polish`: how many steps the scales and norms are trained at the end of method full (0: not; None: polish.STEPS for
     models below polish.BELOW weights).
@@ -107,7 +102,7 @@ class ConvertJob:
     method: str = "fast"
     bits: float | None = None
     calibration: tuple[str, ...] = ()
-    calibration_windows: int = CALIBRATION_WINDOWS
+    calibration_windows: int | None = None
     polish: int | None = None
     size: int | None = None
     fit_bytes: int | None = None
@@ -159,7 +154,8 @@ class ConvertJob:
         checked = replace(checked, plan=plan)
         engine = Engine(threads=self.threads, cpu=self.cpu)
         calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
-        text = self._text(ctx, checked, self.calibration_windows, self.seed) if calibrated else None
+        windows = windows_used(info, self.method, self.calibration_windows)
+        text = self._text(ctx, checked, windows, self.seed) if calibrated else None
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
@@ -235,7 +231,7 @@ class ConvertJob:
                 f"There is no method {self.method}: choose {', '.join(METHODS[:-1])} or {METHODS[-1]}.",
                 method=self.method,
             )
-        if not 1 <= self.calibration_windows <= MOST_WINDOWS:
+        if self.calibration_windows is not None and not 1 <= self.calibration_windows <= MOST_WINDOWS:
             raise UserError(
                 "windows",
                 f"{self.calibration_windows} calibration windows are not possible: give 1 to {MOST_WINDOWS}.",

@@ -26,6 +26,9 @@ from bitconverter.model.source import Source
 
 WINDOW = 512  # tokens
 CALIBRATION_WINDOWS = 64  # by default
+# The wider a model, the more entries of H there are to learn: with the method full it gets so many tokens for each entry
+# of a hidden state, up to so many windows, which cost time and memory (docs/MODEL.md, "What was tried").
+TOKENS_PER_ENTRY, MOST_BY_DEFAULT = 24, 128
 Tell = Callable[[float], None]  # how much of a layer is done, 0 to 1
 
 
@@ -91,6 +94,16 @@ class Layers:
 def calibration_window(info: ModelInfo) -> int:
     """Tokens of a window of calibration text."""
     return min(WINDOW, info.max_positions)
+
+
+def windows_used(info: ModelInfo, method: str, wished: int | None = None) -> int:
+    """How many windows of text a conversion by `method` (not fast) is calibrated on; None: as many as are usual."""
+    if wished is not None:
+        return wished
+    if method != "full":
+        return CALIBRATION_WINDOWS
+    wide = -(-TOKENS_PER_ENTRY * info.hidden_size // WINDOW)
+    return min(max(wide, CALIBRATION_WINDOWS), MOST_BY_DEFAULT)
 
 
 def layer_of(tensor: TensorPlan) -> int:

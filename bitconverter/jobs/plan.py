@@ -9,7 +9,7 @@ from bitconverter.engine import ModelInfo, give_back
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import polish, sensitivity
 from bitconverter.jobs.conversion_memory import peak_bytes
-from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, calibration_window
+from bitconverter.jobs.convert_layers import calibration_window, windows_used
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.preflight import check
@@ -104,7 +104,7 @@ class PlanJob:
     source: str
     threads: int = 0
     cpu: str = "auto"
-    calibration_windows: int = CALIBRATION_WINDOWS
+    calibration_windows: int | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -124,7 +124,7 @@ class PlanJob:
         exact = frozenset(tensor.name for tensor in marked if tensor.form == DIRECT)
         zeros = ternary.zeros(marked, source, ctx.cancel.check)
         window = calibration_window(info)
-        tokens, measured = self.calibration_windows * window, self._measured(info) * window
+        tokens, measured = self._windows(info) * window, self._measured(info) * window
         speeds = probe(ctx, source, info, engine, self.cpu, tokens, measured)
         give_back()  # else the conversion begins with what this has left over
         memory = psutil.virtual_memory().total
@@ -171,7 +171,7 @@ class PlanJob:
 
         def peak(method: str) -> int:
             return peak_bytes(
-                info, max(stored, 2), method=method, windows=self.calibration_windows, window=calibration_window(info),
+                info, max(stored, 2), method=method, windows=self._windows(info), window=calibration_window(info),
                 measured=self._measured(info) if rounded else 0, polished=polished,
             )  # fmt: skip
 
@@ -185,16 +185,18 @@ class PlanJob:
     def _seconds_full(self, info: ModelInfo, polished: bool, speeds: Speeds) -> float:
         """Of the method full, as ConvertJob does it."""
         window = calibration_window(info)
-        seconds = speeds.seconds("full", self.calibration_windows * window)
+        seconds = speeds.seconds("full", self._windows(info) * window)
         seconds += speeds.measuring(self._measured(info) * window)
         return seconds + (speeds.polishing(polish.STEPS, window) if polished else 0.0)
 
     def _measured(self, info: ModelInfo) -> int:
         """Windows that are measured on before the rounding (jobs/measured.py)."""
-        windows = self.calibration_windows
         return sensitivity.windows_possible(
-            info.n_layers, info.hidden_size, calibration_window(info), windows
+            info.n_layers, info.hidden_size, calibration_window(info), self._windows(info)
         )
+
+    def _windows(self, info: ModelInfo) -> int:
+        return windows_used(info, "full", self.calibration_windows)
 
 
 def _expected_kl(plan: tuple[TensorPlan, ...], rounded: list[TensorPlan], method: str) -> float:

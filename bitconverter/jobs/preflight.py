@@ -14,7 +14,7 @@ import psutil
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import measured, sensitivity
-from bitconverter.jobs.convert_layers import CALIBRATION_WINDOWS, WINDOW
+from bitconverter.jobs.convert_layers import WINDOW, windows_used
 from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
@@ -74,7 +74,7 @@ class PreflightJob:
     fit_kv: str = "f16"
     preset: str | None = None
     method: str = "full"
-    calibration_windows: int = CALIBRATION_WINDOWS
+    calibration_windows: int | None = None
     polish: int | None = None
     report: bool = False
 
@@ -92,7 +92,7 @@ class Work:
     """What a conversion does beyond plain rounding, as far as it takes room in the work folder."""
 
     method: str = "fast"
-    windows: int = 0
+    windows: int | None = None  # of calibration text; None: as many as are usual
     polish: int | None = None
     report: bool = False
 
@@ -102,10 +102,11 @@ class Work:
         rounded weights."""
         if self.method == "fast":
             return 0
-        states = 2 * 4 * WINDOW * self.windows * info.hidden_size
+        windows = windows_used(info, self.method, self.windows)
+        states = 2 * 4 * WINDOW * windows * info.hidden_size
         if self.method != "full":
             return states
-        measuring = sensitivity.work_bytes(info.n_layers, info.hidden_size, WINDOW, self.windows)
+        measuring = sensitivity.work_bytes(info.n_layers, info.hidden_size, WINDOW, windows)
         if rounded:
             measuring = 0
         return states + max(measuring, out_bytes if steps_for(plan, self.method, self.polish) else 0)
