@@ -193,8 +193,8 @@ OPTIONS = {
     "llama_bench": "--full, with llama.cpp's llama-bench, or ik_llama.cpp's, in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
     "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
-    "calibration_windows": "how many windows of 512 tokens of it to use (default: 64; with method full up to 128 for wide "
-    "models)",
+    "calibration_windows": "how many windows of 512 tokens of it to use (default: 64; up to 128 for wide models with "
+    "method full)",
     "polish": "train row scales and norms for so many steps at the end of method full (0: not; default: 48 for models "
     "below a billion weights, else 0)",
     "seed": "of the random rotation; other seeds are as good (default 0)",

@@ -26,8 +26,8 @@ from bitconverter.model.source import Source
 
 WINDOW = 512  # tokens
 CALIBRATION_WINDOWS = 64  # by default
-# The wider a model, the more entries of H there are to learn: with the method full it gets so many tokens for each entry
-# of a hidden state, up to so many windows, which cost time and memory (docs/MODEL.md, "What was tried").
+# The wider a model, the more entries of H there are to learn: with the method full it gets so many tokens for each
+# entry of a hidden state, up to so many windows, which cost time and memory (docs/MODEL.md, "What was tried").
 TOKENS_PER_ENTRY, MOST_BY_DEFAULT = 24, 128
 Tell = Callable[[float], None]  # how much of a layer is done, 0 to 1
 
