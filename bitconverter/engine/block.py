@@ -1,7 +1,7 @@
 """Block: one decoder layer on its own, with the caller's weights."""
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import numpy.typing as npt
@@ -172,10 +172,23 @@ class Block:
         )
         return captured
 
+    def attention(self, x: F32, cancel: Cancel | None = None) -> None:
+        """The first half of forward(): what attention adds is added to x, in place. Raises Cancelled; x is then
+        partly replaced."""
+        self._half(lib.bc_block_attention, x, cancel)
+
+    def mlp(self, x: F32, cancel: Cancel | None = None) -> None:
+        """The second half of forward(), behind attention()."""
+        self._half(lib.bc_block_mlp, x, cancel)
+
+    def _half(self, function: Any, x: F32, cancel: Cancel | None) -> None:
+        self._check_states(x, "x", changed=True)
+        call(function, self.handle, pointer("float", x), x.shape[0], flag_of(cancel))
+
     def input(self, x: F32, name: str, cancel: Cancel | None = None, into: F32 | None = None) -> F32:
-        """One of the inputs of CAPTURES for hidden states x as forward() takes them, f32 [windows * window,
-        widths[name]], in `into` if given. x is not changed; the layer runs only as far as that input needs, so
-        weights behind it do not matter. Raises Cancelled."""
+        """One of the inputs of CAPTURES, f32 [windows * window, widths[name]], in `into` if given, for hidden states x
+        as forward() takes them; for "mlp" and "down" as attention() leaves them. x is not changed; the layer runs only
+        as far as that input needs, so weights behind it do not matter. Raises Cancelled."""
         self._check_states(x, "x", changed=False)
         if name not in CAPTURES:
             raise InvalidError(f"capture {name!r} is not one of {', '.join(CAPTURES)}")

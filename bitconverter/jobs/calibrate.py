@@ -17,6 +17,7 @@ import numpy.typing as npt
 from bitconverter.engine import (
     CAPTURES,
     Block,
+    Cancel,
     Engine,
     ModelInfo,
     planes_pack,
@@ -47,6 +48,8 @@ F32 = npt.NDArray[np.float32]
 # How much more the first token of a window counts than another. All that follow look at it (an "attention sink", Xiao
 # et al. 2023), so its errors reach all of them.
 FIRST_TOKEN = 8.0
+
+BEHIND_ATTENTION = "mlp"  # of CAPTURES, the first input that is
 
 # how a layer's time goes, for the progress
 OUTPUTS_SHARE, MOMENTS_SHARE, FIT_SHARE = 0.2, 0.3, 0.4
@@ -93,6 +96,8 @@ class Calibrator:
         done = OUTPUTS_SHARE
         for input_name in CAPTURES:
             readers = {key: name for key, (name, of) in MATRICES.items() if of == input_name}
+            if input_name == BEHIND_ATTENTION:
+                self._advance(block.attention)
             curvature, dead = self._curvature(number, block, input_name)
             done += MOMENTS_SHARE / len(CAPTURES)
             tell(done)
@@ -107,12 +112,15 @@ class Calibrator:
                 fitted[plan.name] = made
                 done += FIT_SHARE * weights[key].values.size / total
                 tell(done)
-        for windows in window_chunks(self.x, self._cancel):
-            block.forward(self.x[windows], (), self._cancel)
+        self._advance(block.mlp)
         if not np.isfinite(self.x).all():
             raise overflow(number)
         tell(1.0)
         return fitted
+
+    def _advance(self, half: Callable[[F32, Cancel], None]) -> None:
+        for windows in window_chunks(self.x, self._cancel):
+            half(self.x[windows], self._cancel)
 
     def _curvature(self, number: int, block: Block, name: str) -> tuple[Curvature, int]:
         """Of one input of the layer, with its matrices as they are set now; and how many of its entries are always

@@ -32,7 +32,7 @@
 #endif
 
 /* cffi: begin */
-#define BC_ABI_VERSION 2
+#define BC_ABI_VERSION 3
 
 enum bc_status {
     BC_OK = 0,
@@ -386,6 +386,12 @@ BC_API int bc_block_windows(bc_block *block, float *x, const int32_t *lengths, i
                             const bc_cancel *cancel, bc_error *err);
 BC_API int64_t bc_block_kept_columns(const bc_block *block);
 
+/* The two halves of bc_block_forward: x + what attention adds to it, then that + what the MLP adds. */
+BC_API int bc_block_attention(bc_block *block, float *x, int32_t windows, const bc_cancel *cancel,
+                              bc_error *err);
+BC_API int bc_block_mlp(bc_block *block, float *x, int32_t windows, const bc_cancel *cancel,
+                        bc_error *err);
+
 enum bc_input_id {
     BC_INPUT_QKV = 0, /* of q, k and v */
     BC_INPUT_O = 1,
@@ -393,7 +399,8 @@ enum bc_input_id {
     BC_INPUT_DOWN = 3
 };
 
-/* One of these inputs alone, out f32 [tokens, cols], without changing x: the layer runs only as far as that needs. */
+/* One of these inputs alone, out f32 [tokens, cols], without changing x: the layer runs only as far as that needs. For the
+ * last two x is what bc_block_attention has made of it. */
 BC_API int bc_block_input(bc_block *block, const float *x, int32_t windows, int32_t input,
                           float *out, const bc_cancel *cancel, bc_error *err);
 

@@ -207,9 +207,12 @@ static float *row_of(float *x, int64_t row, int64_t width) { return x ? x + row 
 static bc_capture rows_of(const bc_config *c, const bc_capture *to, int64_t t)
 {
     const int64_t heads = (int64_t)c->n_heads * c->head_dim;
-    return (bc_capture){ row_of(to->qkv_in, t, c->hidden), row_of(to->o_in, t, heads),
-                         row_of(to->mlp_in, t, c->hidden), row_of(to->down_in, t, c->intermediate),
-                         to->only };
+    return (bc_capture){ row_of(to->qkv_in, t, c->hidden),
+                         row_of(to->o_in, t, heads),
+                         row_of(to->mlp_in, t, c->hidden),
+                         row_of(to->down_in, t, c->intermediate),
+                         to->only,
+                         to->part };
 }
 
 /* One sequence, its hidden states x f32 [window, hidden]; `out` of the same shape gets the layer's
@@ -251,7 +254,7 @@ static int run_windows(bc_block *b, const float *x, float *out, int32_t windows,
         run_window(s, x + at, out ? out + at : NULL, b->window, &here);
     }
     s->cancel = s->space.cancel = NULL;
-    s->capture = (bc_capture){ NULL, NULL, NULL, NULL, 0 };
+    s->capture = (bc_capture){ NULL, NULL, NULL, NULL, 0, BC_WHOLE_LAYER };
     if (bc_cancelled(cancel))
         return bc_fail(err, BC_ERR_CANCELLED, "the layer's forward pass was cancelled");
     return BC_OK;
@@ -261,8 +264,27 @@ int bc_block_forward(bc_block *b, float *x, int32_t windows, float *qkv_in, floa
                      float *mlp_in, float *down_in, const bc_cancel *cancel, bc_error *err)
 {
     if (!b || !x) return bc_fail(err, BC_ERR_INVALID, "block or x is NULL");
-    const bc_capture to = { qkv_in, o_in, mlp_in, down_in, 0 };
+    const bc_capture to = { qkv_in, o_in, mlp_in, down_in, 0, BC_WHOLE_LAYER };
     return run_windows(b, x, x, windows, &to, cancel, err);
+}
+
+static int run_part(bc_block *b, float *x, int32_t windows, enum bc_layer_part part,
+                    const bc_cancel *cancel, bc_error *err)
+{
+    if (!b || !x) return bc_fail(err, BC_ERR_INVALID, "block or x is NULL");
+    const bc_capture to = { NULL, NULL, NULL, NULL, 0, part };
+    return run_windows(b, x, x, windows, &to, cancel, err);
+}
+
+int bc_block_attention(bc_block *b, float *x, int32_t windows, const bc_cancel *cancel,
+                       bc_error *err)
+{
+    return run_part(b, x, windows, BC_ATTENTION_PART, cancel, err);
+}
+
+int bc_block_mlp(bc_block *b, float *x, int32_t windows, const bc_cancel *cancel, bc_error *err)
+{
+    return run_part(b, x, windows, BC_MLP_PART, cancel, err);
 }
 
 int bc_block_input(bc_block *b, const float *x, int32_t windows, int32_t input, float *out,
@@ -271,8 +293,11 @@ int bc_block_input(bc_block *b, const float *x, int32_t windows, int32_t input, 
     if (!b || !x || !out) return bc_fail(err, BC_ERR_INVALID, "block, x or out is NULL");
     if (input < BC_INPUT_QKV || input > BC_INPUT_DOWN)
         return bc_fail(err, BC_ERR_INVALID, "input is %d, must be 0 to 3", input);
-    const bc_capture to = { input == BC_INPUT_QKV ? out : NULL, input == BC_INPUT_O ? out : NULL,
-                            input == BC_INPUT_MLP ? out : NULL, input == BC_INPUT_DOWN ? out : NULL,
-                            1 + input };
+    const bc_capture to = { input == BC_INPUT_QKV ? out : NULL,
+                            input == BC_INPUT_O ? out : NULL,
+                            input == BC_INPUT_MLP ? out : NULL,
+                            input == BC_INPUT_DOWN ? out : NULL,
+                            1 + input,
+                            input < BC_INPUT_MLP ? BC_WHOLE_LAYER : BC_MLP_PART };
     return run_windows(b, x, NULL, windows, &to, cancel, err);
 }

@@ -120,9 +120,12 @@ void bc_session_layer(bc_session *s, int layer, int n)
     struct token_work residual = {
         .s = s, .out = s->x, .in = s->y, .width = s->model->config.hidden
     };
-    attention_block(s, layer, n);
-    if (left_at(s, BC_INPUT_QKV) || left_at(s, BC_INPUT_O)) return;
-    bc_pool_run(s->engine->pool, add_token, &residual, n);
+    if (s->capture.part != BC_MLP_PART) {
+        attention_block(s, layer, n);
+        if (left_at(s, BC_INPUT_QKV) || left_at(s, BC_INPUT_O)) return;
+        bc_pool_run(s->engine->pool, add_token, &residual, n);
+    }
+    if (s->capture.part == BC_ATTENTION_PART) return;
     mlp_block(s, layer, n);
     if (s->capture.only) return;
     bc_pool_run(s->engine->pool, add_token, &residual, n);

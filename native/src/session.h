@@ -6,11 +6,14 @@
 #include "linear.h"
 #include "model.h"
 
+enum bc_layer_part { BC_WHOLE_LAYER, BC_ATTENTION_PART, BC_MLP_PART };
+
 /* Where the inputs of a layer's matrices are copied to, f32 [n_batch, cols]; NULL: nowhere. `only` is 0, or 1 +
- * an enum bc_input_id: the layer is then left as soon as that input is there. */
+ * an enum bc_input_id: the layer is then left as soon as that input is there. `part` is what of it runs. */
 typedef struct bc_capture {
     float *qkv_in, *o_in, *mlp_in, *down_in;
     int only;
+    enum bc_layer_part part;
 } bc_capture;
 
 /* Where a token of a batch belongs: almost always the session that runs the batch. */

@@ -293,11 +293,19 @@ def test_one_input_alone_is_what_forward_captures(family: str, engine: Engine) -
     tokens = np.load(GOLDEN / family / "tokens.npy")
     block = filled(engine, GOLDEN / family, 0, len(tokens))
     x = np.random.default_rng(3).standard_normal((2, len(tokens), block.hidden_size), np.float32)
-    before = x.copy()
     captured = block.forward(x.copy())
+    between = x.copy()
+    block.attention(between)
+    after = between.copy()
+    block.mlp(after)
     for name in CAPTURES:
-        assert np.array_equal(block.input(x, name), captured[name])
-    assert np.array_equal(x, before)
+        states = between if name in ("mlp", "down") else x
+        kept = states.copy()
+        assert np.array_equal(block.input(states, name), captured[name])
+        assert np.array_equal(states, kept)
+    whole = x.copy()
+    block.forward(whole, ())
+    assert np.array_equal(after, whole) and not np.array_equal(between, x)
     with pytest.raises(InvalidError, match="not one of"):
         block.input(x, "head")
     cancel = Cancel()
