@@ -10,10 +10,10 @@ multiplied by (weights / 135 million)^SIZE_POWER, which is how llama.cpp's types
 import itertools
 import math
 
-_FROM_4_5 = ((4.5, 0.0615), (4.85, 0.0366), (6.46, 0.0077))  # full; with polish it was not measured here
+_FROM_4_5 = ((4.5, 0.0590), (4.85, 0.0360), (6.46, 0.0071))  # full; with polish it was not measured here
 MEASURED = {  # method: (bits per linear weight, KL)
-    "full": ((1.65, 2.07), (2.0, 1.14), (2.5, 0.687), (3.25, 0.253), (4.0, 0.109), *_FROM_4_5),
-    "polished": ((1.65, 1.37), (2.0, 0.837), (2.5, 0.551), (3.25, 0.218), (4.0, 0.103), *_FROM_4_5),
+    "full": ((1.65, 2.03), (2.0, 1.11), (2.5, 0.619), (3.25, 0.210), (4.0, 0.107), *_FROM_4_5),
+    "polished": ((1.65, 1.37), (2.0, 0.837), (2.5, 0.499), (3.25, 0.187), (4.0, 0.101), *_FROM_4_5),
     "fast": ((1.63, 10.98), (3.24, 1.59), (4.85, 0.192), (6.42, 0.03)),
 }
 MEASURED_WEIGHTS = 135e6
