@@ -2,7 +2,7 @@
 
     python tools/compare_quality.py SOURCE --text prose.txt docs.txt code.txt --out quality.json
         [--ggml PATH/libggml-base.so --types Q2_K IQ3_S Q4_K] [--model NAME=FOLDER ...]
-        [--work FOLDER] [--calibration-windows 64] [--max-tokens 0] [--threads 0]
+        [--work FOLDER] [--calibration-windows W] [--max-tokens 0] [--threads 0]
 
 Every --type: each matrix of SOURCE's decoder layers is quantized by llama.cpp's own code with an importance matrix
 (mean squares of the inputs on our default calibration text), the input columns shuffled first, so that the groups
@@ -39,6 +39,7 @@ from bitconverter.engine import logits_divergence as divergence
 from bitconverter.engine import logits_score as score
 from bitconverter.format.safetensors_file import TensorEntry, header_bytes
 from bitconverter.jobs.benchmark import machine
+from bitconverter.jobs.convert_layers import windows_used
 from bitconverter.jobs.evaluate import encode_in_pieces
 from bitconverter.jobs.job import Context
 from bitconverter.model import names
@@ -58,8 +59,9 @@ def write_peers(source: HfSource, info: ModelInfo, kinds: list[str], arguments: 
         return
     ggml = peers.Ggml(arguments.ggml)
     config = json.dumps(source.config).encode()
+    windows = windows_used(info, "full", arguments.calibration_windows)
     text = calibration_text(
-        arguments.source, (), windows=arguments.calibration_windows, window=WINDOW, seed=SEED,
+        arguments.source, (), windows=windows, window=WINDOW, seed=SEED,
         vocab=info.vocab_size,
     )  # fmt: skip
     say(f"importances on {text.ids.size} tokens")
@@ -204,7 +206,7 @@ def main() -> None:
     parser.add_argument("--types", nargs="*", default=(), choices=TYPES, help=f"of {' '.join(TYPES)}")
     parser.add_argument("--model", nargs="*", default=(), metavar="NAME=FOLDER")
     parser.add_argument("--work", type=Path, default=Path("peers"))
-    parser.add_argument("--calibration-windows", type=int, default=64)
+    parser.add_argument("--calibration-windows", type=int, help="default: as many as a conversion takes")
     parser.add_argument("--max-tokens", type=int, default=0, help="of each text")
     parser.add_argument("--threads", type=int, default=0)
     arguments = parser.parse_args()

@@ -28,7 +28,7 @@ WINDOW = 512  # tokens
 CALIBRATION_WINDOWS = 64  # by default
 # The wider a model, the more entries of H there are to learn: with the method full it gets so many tokens for each
 # entry of a hidden state, up to so many windows, which cost time and memory (docs/MODEL.md, "What was tried").
-TOKENS_PER_ENTRY, MOST_BY_DEFAULT = 24, 128
+TOKENS_PER_ENTRY, MOST_BY_DEFAULT = 16, 128
 Tell = Callable[[float], None]  # how much of a layer is done, 0 to 1
 
 
@@ -97,12 +97,13 @@ def calibration_window(info: ModelInfo) -> int:
 
 
 def windows_used(info: ModelInfo, method: str, wished: int | None = None) -> int:
-    """How many windows of text a conversion by `method` (not fast) is calibrated on; None: as many as are usual."""
+    """How many windows of text a conversion by `method` is calibrated on (fast on none, whatever this says);
+    `wished` None: as many as are usual."""
     if wished is not None:
         return wished
     if method != "full":
         return CALIBRATION_WINDOWS
-    wide = -(-TOKENS_PER_ENTRY * info.hidden_size // WINDOW)
+    wide = -(-TOKENS_PER_ENTRY * info.hidden_size // calibration_window(info))
     return min(max(wide, CALIBRATION_WINDOWS), MOST_BY_DEFAULT)
 
 

@@ -44,6 +44,10 @@ def job_from(values: Any) -> ConvertJob | None:
         usual = fields[key].default
         if isinstance(usual, str | int | tuple) and type(value) is not type(usual):
             return None
+        kind: Any = fields[key].type  # such as int | None
+        whole = isinstance(value, int) and isinstance(0.0, kind)  # for a float, JSON's 3 is as good as 3.0
+        if usual is None and not (isinstance(value, kind) or whole):
+            return None
     if not isinstance(kept["source"], str) or not isinstance(kept["out"], str):
         return None
     return ConvertJob(**kept)

@@ -2,7 +2,8 @@
 
 KL divergence to the source (nats per token) of SmolLM2-135M-Instruct, on 24,528 tokens of prose, documents and code
 (docs/quality.json, made by tools/compare_quality.py; `fast` at 1, 3, 4 planes on other texts, 1.65 bits with polish by
-an earlier version of it); between the points its logarithm is interpolated. Larger models lose less: the numbers are
+an earlier version of it; 2.5 and 3.25 bits by the converter of 2026-11-28, the others by the one before, which lost
+more at these two); between the points its logarithm is interpolated. Larger models lose less: the numbers are
 multiplied by (weights / 135 million)^SIZE_POWER, which is how llama.cpp's types compare between this model and Llama 3
 8B (IQ3_S 0.33 and 0.11, IQ4_XS 0.10 and 0.036; llama.cpp's own table).
 """

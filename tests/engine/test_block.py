@@ -312,3 +312,11 @@ def test_one_input_alone_is_what_forward_captures(family: str, engine: Engine) -
     cancel.request()
     with pytest.raises(Cancelled):
         block.input(x, "down", cancel)
+    for half in (block.attention, block.mlp):
+        with pytest.raises(Cancelled):
+            half(x.copy(), cancel)
+        with pytest.raises(InvalidError):
+            half(x[:, :, :-1].copy())
+        again = x.copy()
+        block.attention(again)  # a stop leaves nothing behind
+        assert np.array_equal(again, between)

@@ -359,11 +359,19 @@ def test_the_queue_survives_a_crash(settings, qtbot, larger, source):
     ["", "{", "[]", "[1]", '[{"state": "running", "job": {"source": 1, "out": "x"}}]',
      '[{"state": "gone", "job": {"source": "a", "out": "x"}}]',
      '[{"state": "paused", "job": {"source": "a", "out": "x", "surprise": 1}}]',
-     '[{"state": "paused", "job": {"source": "a", "out": "x", "planes": "4"}}]'],
+     *(f'[{{"state": "paused", "job": {{"source": "a", "out": "x", {wrong}}}}}]' for wrong in
+       ('"planes": "4"', '"calibration_windows": "64"', '"polish": 1.5', '"bits": "3"', '"preset": 1'))],
 )  # fmt: skip
 def test_a_damaged_queue_file_is_an_empty_queue(tmp_path, text):
     (tmp_path / "queue.json").write_text(text, encoding="utf-8")
     assert load_queue(tmp_path / "queue.json") == []
+
+
+@pytest.mark.parametrize("fields", [{}, {"calibration_windows": 7, "polish": 0, "bits": 3, "preset": "tiny"}])
+def test_a_queue_file_gives_the_same_job(tmp_path, fields):
+    job = {"source": "a", "out": "x", **fields}
+    (tmp_path / "queue.json").write_text(json.dumps([{"state": "paused", "job": job}]), encoding="utf-8")
+    assert [found for found, _ in load_queue(tmp_path / "queue.json")] == [ConvertJob(**job)]
 
 
 def test_a_full_disk_pauses_and_the_conversion_goes_on_after_making_room(page, qtbot, larger, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 from bitconverter.engine import Cancel, check_config
 from bitconverter.jobs import convert_layers, plan
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.convert_layers import windows_used
+from bitconverter.jobs.convert_layers import calibration_window, windows_used
 from bitconverter.jobs.job import Finished, run_job
 from bitconverter.jobs.plan import PlanJob
 from bitconverter.jobs.preflight import PreflightJob
@@ -24,11 +24,14 @@ def done(job: Any) -> Any:
 
 @pytest.mark.parametrize(
     ("hidden", "windows"),
-    [(64, 64), (576, 64), (1365, 64), (1366, 65), (1536, 72), (2048, 96), (3072, 128), (8192, 128)],
+    [(64, 64), (576, 64), (2048, 64), (2049, 65), (2560, 80), (3584, 112), (4096, 128), (8192, 128)],
 )
 def test_a_wide_model_gets_more_text(hidden: int, windows: int, tiny_model: Path) -> None:
-    info = replace(check_config((tiny_model / "config.json").read_bytes()), hidden_size=hidden)
+    tiny = check_config((tiny_model / "config.json").read_bytes())
+    info = replace(tiny, hidden_size=hidden, max_positions=2048)
     assert windows_used(info, "full") == windows
+    short = replace(info, max_positions=256)  # windows of half as many tokens
+    assert windows_used(short, "full") == min(max(64, -(-hidden // 16)), 128)
     assert windows_used(info, "diag") == 64
     assert windows_used(info, "full", 7) == windows_used(info, "diag", 7) == 7
 
@@ -55,9 +58,22 @@ def test_the_conversion_takes_as_much_as_was_told(
 
 
 def test_the_plan_reckons_with_as_much(tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convert_layers, "CALIBRATION_WINDOWS", 5)
+    monkeypatch.setattr(convert_layers, "CALIBRATION_WINDOWS", 11)
+    timed: list[int] = []
+
+    def probe(*words: Any) -> Any:
+        timed.append(words[-2])
+        return real_probe(*words)
+
+    real_probe = plan.probe
+    monkeypatch.setattr(plan, "probe", probe)
     monkeypatch.setattr(plan, "peak_bytes", lambda *_, windows, **__: windows)
-    for given, used in ((None, 5), (2, 2)):
-        assert (
-            done(PlanJob(str(tiny_model), threads=1, calibration_windows=given)).choices[0].peak_full == used
-        )
+    monkeypatch.setattr(plan, "_report_seconds", lambda *_: 0.0)
+    monkeypatch.setattr(plan.Speeds, "seconds", lambda _self, method, tokens: tokens)
+    for part in ("measuring", "polishing"):
+        monkeypatch.setattr(plan.Speeds, part, lambda *_: 0.0)
+    window = calibration_window(check_config((tiny_model / "config.json").read_bytes()))
+    for given, used in ((None, 11), (2, 2)):
+        choice = done(PlanJob(str(tiny_model), threads=1, calibration_windows=given)).choices[0]
+        assert choice.peak_full == used
+        assert choice.seconds_full == timed.pop() == used * window

@@ -41,8 +41,8 @@ void open(uint8_t *p, const Piece &piece, const char *when)
 }
 } // namespace
 
-/* As f16 and as f32 this is no number; as an integer it is far from 0. Each block of threads begins with a megabyte of
- * it, and the processor's own loop is the quickest there. */
+/* As f16 and as f32 this is no number; as an integer it is far from 0. Each launch begins with a megabyte of it, and the
+ * processor's own loop is the quickest there. */
 void bc_emulated_poison(void *p, size_t bytes)
 {
     static const uint64_t pattern = 0xfffdfffdfffdfffd;

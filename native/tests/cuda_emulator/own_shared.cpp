@@ -1,9 +1,8 @@
 /* own_shared.cpp - the shared memory that kernels declare themselves, which is this library's thread-local storage.
  *
  * All kernels' lies there together, nearly a megabyte, of which one touches a few pages. Filling all of it before each
- * block would take a fifth of the tests' time. So it is filled before each launch and, for all blocks of a kernel's first
- * launch, before each of them; after that before each block only the pages that some launch of the kernel had touched when
- * it ended. */
+ * block would take a fifth of the tests' time. So it is filled before each launch, and before each block only the pages
+ * that the kernel is known to touch. They are looked for behind each block of its first launch and behind each launch. */
 #include <link.h>
 
 #include <algorithm>
@@ -21,7 +20,11 @@ constexpr size_t PAGE = 4096;
 /* A thread-local variable makes the library's thread-local storage be there; it counts as shared memory. */
 thread_local uint8_t first_shared;
 
-std::map<std::string, std::set<size_t>> touched; /* by kernel: where its pages begin */
+struct Kernel {
+    std::set<size_t> pages; /* where those begin that it touches */
+    bool known;             /* a launch has ended */
+};
+std::map<std::string, Kernel> kernels;
 
 /* This library's thread-local storage on this thread. */
 int find_storage(dl_phdr_info *info, size_t, void *found)
@@ -51,6 +54,12 @@ bool holds_the_pattern(const uint8_t *p, size_t bytes)
     const size_t first = std::min(bytes, sizeof pattern);
     return memcmp(p, pattern, first) == 0 && memcmp(p, p + first, bytes - first) == 0;
 }
+
+void look(const bc_emulated_shared_memory &own, Kernel &kernel)
+{
+    for (size_t at = 0; at < own.bytes; at += PAGE)
+        if (!holds_the_pattern(own.start + at, page_bytes(own, at))) kernel.pages.insert(at);
+}
 } // namespace
 
 bc_emulated_shared_memory bc_emulated_own_shared()
@@ -63,19 +72,16 @@ bc_emulated_shared_memory bc_emulated_own_shared()
     return own;
 }
 
-void bc_emulated_begin_own_shared(const bc_emulated_shared_memory &own, const char *kernel)
+void bc_emulated_begin_own_shared(const bc_emulated_shared_memory &own, const char *name)
 {
-    const auto pages = touched.find(kernel);
-    if (pages == touched.end()) {
-        bc_emulated_poison(own.start, own.bytes);
-        return;
-    }
-    for (const size_t at : pages->second) bc_emulated_poison(own.start + at, page_bytes(own, at));
+    Kernel &kernel = kernels[name];
+    if (!kernel.known) look(own, kernel);
+    for (const size_t at : kernel.pages) bc_emulated_poison(own.start + at, page_bytes(own, at));
 }
 
-void bc_emulated_end_own_shared(const bc_emulated_shared_memory &own, const char *kernel)
+void bc_emulated_end_own_shared(const bc_emulated_shared_memory &own, const char *name)
 {
-    std::set<size_t> &pages = touched[kernel];
-    for (size_t at = 0; at < own.bytes; at += PAGE)
-        if (!holds_the_pattern(own.start + at, page_bytes(own, at))) pages.insert(at);
+    Kernel &kernel = kernels[name];
+    look(own, kernel);
+    kernel.known = true;
 }

@@ -20,6 +20,12 @@ void touches_all()
 {
     for (int i = 0; i < WORDS; i++) look(wide[i]);
 }
+void one_block_touches_more()
+{
+    look(narrow);
+    if (blockIdx.x == 1) look(wide[0]);
+    if (blockIdx.x == 2) stale += wide[0] != PATTERN;
+}
 /* What a page holds that no launch before had touched is as new in the next launch. */
 void touches_more_in_the_third_launch()
 {
@@ -45,6 +51,7 @@ int main()
         stale_after("one", 3, 4, touches_one) == 0,
         stale_after("more", 3, 4, touches_more_in_the_third_launch) <= 3,
         stale_after("more", 3, 4, touches_more_in_the_third_launch) == 0,
+        stale_after("some", 3, 4, one_block_touches_more) == 0,
         stale_after("all", 1, 4, touches_all) == 0,
     };
     int failed = 0;
