@@ -24,7 +24,7 @@ class Awake(QObject):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell)
         self._shell = shell
-        self._mode: Mode | None = None  # wakepy's, from the first job on
+        self._mode: Mode | None = None  # wakepy's, once it is prepared
         self._entered = False
         self._afterwards = QTimer(self, singleShot=True, interval=GRACE)
         self._afterwards.timeout.connect(self._follow_up)
@@ -35,6 +35,11 @@ class Awake(QObject):
     def held(self) -> bool:
         """Whether the system has been told to stay awake, and agreed."""
         return self._entered and self._mode is not None and bool(self._mode.active)
+
+    def prepare(self) -> None:
+        """What the first job would wait for, and the window with it: the library."""
+        if self._mode is None:
+            self._mode = _mode()
 
     def _turned(self, entry: Activity) -> None:
         self._look()
@@ -47,7 +52,8 @@ class Awake(QObject):
     def _look(self) -> None:
         wanted = self._shell.working and bool(self._shell.settings["keep_awake"])
         if wanted and not self._entered:
-            self._mode = _mode() if self._mode is None else self._mode
+            self.prepare()
+            assert self._mode is not None
             self._mode.__enter__()
             self._entered = True
             self.changed.emit(self.held)

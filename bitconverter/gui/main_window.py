@@ -210,12 +210,14 @@ class MainWindow(QMainWindow):
         self._rest.start()
 
     def _build_next_page(self) -> None:
-        """One in each turn of the loop: the user may be typing already."""
+        """One in each turn of the loop: the user may be typing already. Then what the first job needs."""
         missing = self.pages.missing
-        if not missing or self._closing:
-            self._rest.stop()
-        else:
+        if missing and not self._closing:
             self.pages.build(missing[0])
+            return
+        self._rest.stop()
+        if not self._closing:
+            self.awake.prepare()
 
     def open_model(self, path: str) -> None:
         """Show the chat and open the model `path` there."""

@@ -272,6 +272,8 @@ def test_the_window_is_never_blocked_by_a_conversion_or_a_chat(
     programs do to the processor's caches makes all work longer at times; what is the window's own comes each time."""
     settings["method"], settings["report"] = method, method == "full"
     model = larger_model if method == "fast" else chat_model
+    window.show()
+    qtbot.waitUntil(lambda: window.awake._mode is not None, timeout=LONG)  # the start is over
     found: list[float] = []
     while len(found) < 3 and not (found and found[-1] < BLOCKED):
         source = Path(shutil.copytree(model, tmp_path / f"m{len(found)}"))

@@ -69,6 +69,7 @@ def test_the_other_pages_come_when_the_first_is_seen(settings, qtbot):
     qtbot.waitUntil(lambda: window.pages.missing == [], timeout=LONG)
     assert window.page_name == "about"
     qtbot.waitUntil(lambda: not window._rest.isActive(), timeout=LONG)  # and then it rests
+    assert window.awake._mode is not None and not window.awake._entered  # no job waits for the library
     window.stop_and_wait()
 
 
