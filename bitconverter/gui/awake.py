@@ -36,10 +36,11 @@ class Awake(QObject):
         """Whether the system has been told to stay awake, and agreed."""
         return self._entered and self._mode is not None and bool(self._mode.active)
 
-    def prepare(self) -> None:
+    def prepare(self) -> "Mode":
         """What the first job would wait for, and the window with it: the library."""
         if self._mode is None:
             self._mode = _mode()
+        return self._mode
 
     def _turned(self, entry: Activity) -> None:
         self._look()
@@ -52,9 +53,7 @@ class Awake(QObject):
     def _look(self) -> None:
         wanted = self._shell.working and bool(self._shell.settings["keep_awake"])
         if wanted and not self._entered:
-            self.prepare()
-            assert self._mode is not None
-            self._mode.__enter__()
+            self.prepare().__enter__()
             self._entered = True
             self.changed.emit(self.held)
         elif not wanted:

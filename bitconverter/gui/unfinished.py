@@ -5,8 +5,8 @@ import json
 import os
 
 from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job_fields import job_of
 from bitconverter.jobs.preflight import partial_folder
-from bitconverter.jobs.queue_file import job_from
 
 
 def unfinished_job(out: str, threads: int) -> ConvertJob | None:
@@ -21,7 +21,7 @@ def unfinished_job(out: str, threads: int) -> ConvertJob | None:
         return None
     if not isinstance(values, dict) or values.pop("job", None) != ConvertJob.__name__:
         return None
-    job = job_from({"threads": threads, **values})
+    job = job_of(ConvertJob, {"threads": threads, **values})
     return None if job is None else dataclasses.replace(job, out=out)
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from typing import Any
 
+from bitconverter.jobs.job_fields import job_of
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.settings import Settings, storable
@@ -57,18 +58,6 @@ def is_work_folder(folder: str) -> bool:
 
 
 def _job_from(values: Any) -> TrainJob | None:
-    fields = {field.name: field for field in dataclasses.fields(TrainJob)}
     if not isinstance(values, dict):
         return None
-    values = {key: value for key, value in values.items() if key not in (INPUTS, MEND)}
-    if not {"model", "lesson", "out"} <= set(values) <= set(fields):
-        return None
-    kept: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
-    }
-    for key, value in kept.items():
-        usual = fields[key].default
-        wanted = str if usual is dataclasses.MISSING else type(usual)
-        if usual is not None and type(value) is not wanted:
-            return None
-    return TrainJob(**kept)
+    return job_of(TrainJob, {key: value for key, value in values.items() if key not in (INPUTS, MEND)})
