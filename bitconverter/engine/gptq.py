@@ -11,6 +11,7 @@ from bitconverter.engine.errors import InvalidError
 from bitconverter.engine.quantize import ROWS_PER_BYTE
 
 F32 = npt.NDArray[np.float32]
+F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 
 MAX_BLOCK_COLS = 1024
@@ -51,37 +52,42 @@ def gptq_block(
     return out
 
 
-def descent_block(
-    engine: Engine, r: F32, h: F32, scales: F32, *, q_max: int, q: I8, delta: F32 | None = None
-) -> F32:
-    """One sweep of coordinate descent on e' H e, e = w - scale q, over a block of `cols` <= 1024 columns:
+def descent(
+    engine: Engine, w: F32, wh: F32, qh: F32, h: F32, scales: F32, *, q_max: int, q: I8, sums: F64
+) -> None:
+    """One sweep of coordinate descent on e' H e, e = w - scale q, every row by itself:
 
-        for j: q' = clamp(round(q_j + r_j / (scale h_jj)), +-q_max); delta_j = scale (q_j - q'); q_j = q'
-               r_k += h_kj delta_j for every k of the block
+        for j: q' = clamp(round(q_j + (wh_j - scale qh_j) / (scale h_jj)), +-q_max)
+               qh_k += h_jk (q' - q_j) for every k; q_j = q'
 
-    r f32 [rows, cols], may be a view of columns: H e of these columns, kept up to date in place.
-    h f32 [cols, cols]: the diagonal block of H, symmetric. scales f32 [rows] (0: the row's q stay).
+    w, wh = w H, qh = q H f32 [rows, cols], may be views of columns of arrays that lie alike; qh is kept up to date in
+        place.
+    h f32 [cols, cols], symmetric, a block of H. scales f32 [rows] (0: the row's q stay).
     q i8 [rows, cols], may be a view: the integers, in and out.
-    Returns delta f32 [rows, cols] (`delta` if given), the change of e: the caller then does
-    r[:, others] += delta @ h[block, others].
+    sums f64 [rows, 3] are added to: e' H e, q' H e and q' H q of these columns after the sweep.
 
     Errors as gptq_block().
     """
-    rows, cols = _block_shape(r, q, h, scales)
-    out = _out(delta, rows, cols)
+    rows, cols = _block_shape(wh, q, h, scales)
+    if sums.shape != (rows, 3):
+        raise InvalidError(f"the sums are {sums.shape}, must be {(rows, 3)}")
+    places = [_strided("float", array, np.float32, what, written) for array, what, written in (
+        (w, "w", False), (wh, "w H", False), (qh, "q H", True))]  # fmt: skip
+    if not w.shape == wh.shape == qh.shape or len({stride for _, stride in places}) > 1:
+        raise InvalidError("w, w H and q H have other shapes, or their rows are not equally far apart")
     call(
-        lib.bc_descent_block,
+        lib.bc_descent,
         engine.handle,
-        *_strided("float", r, np.float32, "r"),
+        *(place for place, _ in places),
+        places[0][1],
         pointer("float", _square(h)),
         pointer("float", _scales(scales)),
         q_max,
         *_strided("int8_t", q, np.int8, "q"),
-        pointer("float", out),
+        pointer("double", sums),
         rows,
         cols,
     )
-    return out
 
 
 def planes_pack(engine: Engine, q: I8, n_planes: int) -> npt.NDArray[np.uint8]:
@@ -130,7 +136,9 @@ def _out(given: F32 | None, rows: int, cols: int) -> F32:
     return given
 
 
-def _strided(ctype: str, array: npt.NDArray[Any], dtype: type, what: str) -> tuple[object, int]:
+def _strided(
+    ctype: str, array: npt.NDArray[Any], dtype: type, what: str, written: bool = True
+) -> tuple[object, int]:
     """Pointer and row stride, in elements, of an array whose rows lie whole in memory, in ascending order."""
     size = array.itemsize
     whole = array.shape[1] <= 1 or array.strides[1] == size
@@ -139,6 +147,6 @@ def _strided(ctype: str, array: npt.NDArray[Any], dtype: type, what: str) -> tup
         raise InvalidError(
             f"{what} is {array.dtype} with strides {array.strides}: its rows must lie in memory whole"
         )
-    if not array.flags.writeable:
+    if written and not array.flags.writeable:
         raise InvalidError(f"{what} is changed in place: it must be writable")
     return ffi.cast(f"{ctype} *", array.ctypes.data), step // size

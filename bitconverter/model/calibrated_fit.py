@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine import Cancel, Engine, descent_block, gptq_block
+from bitconverter.engine import Cancel, Engine, descent, gptq_block
 from bitconverter.model.curvature import Block, Curvature
 from bitconverter.model.output_curvature import OutputCurvature
 
@@ -37,7 +37,13 @@ TILE = 256  # rows
 STEPS = 8  # in which the rows of a block are rounded where they make up for each other
 SHARE = 32  # rows of a step, at most, on one thread
 COLUMNS = 128  # worked on at a time inside a tile; the columns behind them wait for one product
-SWEEPS = 6
+SWEEPS = 10  # at most
+SCALE_STEP, SCALE_STEPS = (
+    1.06,
+    6,
+)  # GPTQ's scales are tried so far apart, so many on either side of the start's
+PATIENCE = 2
+WIDE = 512  # columns whose costs with those behind them are one product
 
 
 @dataclass
@@ -89,8 +95,8 @@ def improve(
     def look(rows: Rows) -> None:
         cancel.check()
         work = _Tile(w[rows], curvature, limit, storable, engines(), cancel)
-        best.start_cost[rows], best.whole[rows] = work.look(start[rows], scales[rows])[1], work.whole
-        best.cost[rows] = work.look(best.q[rows], best.scales[rows])[1]
+        best.start_cost[rows], best.whole[rows] = work.cost(start[rows], scales[rows]), work.whole()
+        best.cost[rows] = work.cost(best.q[rows], best.scales[rows])
 
     tiles = [slice(first, first + tile) for first in range(0, len(w), tile)]
     if outputs is None:
@@ -149,66 +155,107 @@ class _Tile:
         self._storable = storable
         self._engine = engine
         self._cancel = cancel
-        self._wh = self._times_h(self._w)
-        self.whole = _dots(self._w, self._wh)  # [rows]
 
     def run(self, q: I8, scales: F32) -> Rounded:
-        qh, cost = self.look(q, scales)
-        best = Rounded(q.copy(), scales.copy(), cost.copy(), cost, self.whole)
-        q = self._gptq(scales)
-        qh, cost = self.look(q, scales)
-        self._keep(best, q, scales, cost)
-        for _ in range(SWEEPS):
-            self._cancel.check()
-            q = self._descend(q, scales, qh)
-            qh = self._times_h(q.astype(np.float32))
-            scales = self._rescale(q, qh, scales)
-            self._keep(best, q, scales, self._cost(q, qh, scales))
+        wh = self._times_h(self._w)
+        start = self.cost(q, scales)
+        best = Rounded(q.copy(), scales.copy(), start.copy(), start, _dots(self._w, wh))
+        self._descend(best, wh, *self._search(scales))
+        again = best.scales.copy()
+        self._descend(best, wh, again, *self._gptq(self._w, again))
         return best
 
-    def _gptq(self, scales: F32) -> I8:
-        w, q = self._w.copy(), np.empty(self._w.shape, np.int8)
+    def _search(self, start: F32) -> tuple[F32, I8, F64]:
+        """GPTQ at the start's scales and, row by row, at larger and at smaller ones, in each direction until PATIENCE
+        in turn did not cost less than the best. Both directions go together: U is large."""
+        scales, n = start.copy(), len(start)
+        q, cost = self._gptq(self._w, scales)
+        rows, factors = np.tile(np.arange(n), 2), np.repeat([SCALE_STEP, 1.0 / SCALE_STEP], n)
+        tried, failed = np.tile(start, 2), np.zeros(2 * n, int)
+        for _ in range(SCALE_STEPS):
+            tried = self._storable(tried.astype(np.float64) * factors)
+            found, costs = self._gptq(self._w[rows], tried)
+            better = costs < cost[rows]
+            new = np.flatnonzero(better)
+            new = new[
+                np.argsort(-costs[new], kind="stable")
+            ]  # of a row that is there twice the last one stays
+            q[rows[new]], scales[rows[new]], cost[rows[new]] = found[new], tried[new], costs[new]
+            failed = np.where(better, 0, failed + 1)
+            going_on = failed < PATIENCE
+            rows, factors, tried, failed = (
+                rows[going_on],
+                factors[going_on],
+                tried[going_on],
+                failed[going_on],
+            )
+            if not len(rows):
+                break
+        return scales, q, cost
+
+    def _descend(self, best: Rounded, wh: F32, scales: F32, q: I8, cost: F64) -> None:
+        """Sweeps from q, which costs so much; `best` gets what is better. q is used up."""
+        self._keep(best, q, scales, cost)
+        qh = self._times_h(q.astype(np.float32))
+        for _ in range(SWEEPS):
+            self._cancel.check()
+            sums = np.zeros((len(q), 3), np.float64)
+            for block in self._blocks:
+                at = slice(block.start, block.stop)
+                descent(
+                    self._engine, self._w[:, at], wh[:, at], qh[:, at], block.h, scales,
+                    q_max=self._limit, q=q[:, at], sums=sums,
+                )  # fmt: skip
+            scales, cost = self._rescale(scales, sums)
+            if not self._keep(best, q, scales, cost):
+                return
+
+    def cost(self, q: I8, scales: F32) -> F64:
+        """f64 [rows]: e' H e. H is symmetric, so every pair of its columns is taken once."""
+        e = self._w - scales[:, None] * q
+        total = np.zeros(len(e), np.float64)
+        for block in self._blocks:
+            part = e[:, block.start : block.stop]
+            for a in range(0, part.shape[1], WIDE):
+                b = a + WIDE
+                total += _dots(part[:, a:b], part[:, a:b] @ block.h[a:b, a:b])
+                if b < part.shape[1]:
+                    total += 2.0 * _dots(part[:, a:b], part[:, b:] @ block.h[b:, a:b])
+        return total
+
+    def whole(self) -> F64:
+        """f64 [rows]: w' H w."""
+        return self.cost(np.zeros(self._w.shape, np.int8), np.zeros(len(self._w), np.float32))
+
+    def _gptq(self, w: F32, scales: F32) -> tuple[I8, F64]:
+        """q of some rows w, and their e' H e: the squares of what GPTQ calls errors, since e = errors U."""
+        w, q, cost = w.copy(), np.empty(w.shape, np.int8), np.zeros(len(w), np.float64)
         for block in self._blocks:
             for a, b in _steps(block):
                 self._cancel.check()
                 u = block.u[a - block.start : b - block.start]
                 inside = u[:, a - block.start : b - block.start]
                 errors = gptq_block(self._engine, w[:, a:b], inside, scales, q_max=self._limit, q=q[:, a:b])
+                cost += _dots(errors, errors)
                 if b < block.stop:
                     w[:, b : block.stop] -= errors @ u[:, b - block.start :]
-        return q
+        return q, cost
 
-    def _descend(self, q: I8, scales: F32, qh: F32) -> I8:
-        """One sweep; qh = q H as it is before it."""
-        q, r = q.copy(), self._wh - scales[:, None] * qh
-        for block in self._blocks:
-            for a, b in _steps(block):
-                self._cancel.check()
-                h = block.h[a - block.start : b - block.start]
-                inside = h[:, a - block.start : b - block.start]
-                delta = descent_block(self._engine, r[:, a:b], inside, scales, q_max=self._limit, q=q[:, a:b])
-                if b < block.stop:
-                    r[:, b : block.stop] += delta @ h[:, b - block.start :]
-        return q
+    def _rescale(self, scales: F32, sums: F64) -> tuple[F32, F64]:
+        """The best scale of each row, and what it costs then: scale + q'He / q'Hq; the old one where q is all zero or
+        the new one could not be. sums f64 [rows, 3] at the old scales: e'He, q'He, q'Hq."""
+        cost, slope, curve = sums.T
+        new = scales + slope / np.where(curve > 0, curve, np.inf)
+        stored = self._storable(np.where(new > 0, new, scales))
+        stored = np.where(stored > 0, stored, scales).astype(np.float32)
+        moved = stored.astype(np.float64) - scales
+        return stored, cost - moved * (2.0 * slope - moved * curve)
 
-    def _rescale(self, q: I8, qh: F32, scales: F32) -> F32:
-        """The best scale of each row for its q; the old one where q is all zero or the new one could not be."""
-        top, bottom = _dots(self._w, qh), _dots(q, qh)
-        good = (bottom > 0) & (top > 0)
-        new = self._storable(np.where(good, top / np.where(good, bottom, 1.0), scales))
-        return np.where(new > 0, new, scales).astype(np.float32)
-
-    def look(self, q: I8, scales: F32) -> tuple[F32, F64]:
-        qh = self._times_h(q.astype(np.float32))
-        return qh, self._cost(q, qh, scales)
-
-    def _cost(self, q: I8, qh: F32, scales: F32) -> F64:
-        """e' (H e), not the expanded square: that would lose the digits of a small error in those of w' H w."""
-        return _dots(self._w - scales[:, None] * q, self._wh - scales[:, None] * qh)
-
-    def _keep(self, best: Rounded, q: I8, scales: F32, cost: F64) -> None:
+    def _keep(self, best: Rounded, q: I8, scales: F32, cost: F64) -> bool:
+        """Whether a row got better."""
         better = cost < best.cost
         best.q[better], best.scales[better], best.cost[better] = q[better], scales[better], cost[better]
+        return bool(better.any())
 
     def _times_h(self, x: F32) -> F32:
         out = np.empty_like(x)

@@ -32,7 +32,7 @@
 #endif
 
 /* cffi: begin */
-#define BC_ABI_VERSION 3
+#define BC_ABI_VERSION 4
 
 enum bc_status {
     BC_OK = 0,
@@ -418,14 +418,13 @@ BC_API int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const fl
                          const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,
                          float *errors, int64_t rows, int32_t cols, bc_error *err);
 
-/* One block of columns of coordinate descent on e' H e, e = w - scale q: r = H e of these columns
- * f32 [rows, r_stride] (in and out), h f32 [cols, cols] its symmetric diagonal block; column by
- * column q' = clamp(round(q_j + r_j / (scale h_jj))), delta_j = scale (q_j - q'), and then
- * r_k += h_kj delta_j for every k.
- *   q i8 [rows, q_stride] (in and out), delta f32 [rows, cols] (out: the change of e). */
-BC_API int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const float *h,
-                            const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,
-                            float *delta, int64_t rows, int32_t cols, bc_error *err);
+/* A sweep of coordinate descent on e' H e, e = w - scale q, of each row: column by column q' = clamp(
+ * round(q_j + (wh_j - scale qh_j) / (scale h_jj))), then qh += (q' - q_j) h_j.
+ *   w, wh = w H f32 [rows, stride], qh = q H likewise (in and out), h f32 [cols, cols] symmetric,
+ *   q i8 [rows, q_stride] (in and out), sums f64 [rows, 3] += e' H e, q' H e and q' H q after it. */
+BC_API int bc_descent(bc_engine *engine, const float *w, const float *wh, float *qh, int64_t stride,
+                      const float *h, const float *scales, int32_t q_max, int8_t *q,
+                      int64_t q_stride, double *sums, int64_t rows, int32_t cols, bc_error *err);
 
 /* q i8 [rows, cols], |q| <= (3^n_planes - 1) / 2 -> planes: the inverse of bc_planes_unpack. */
 BC_API int bc_planes_pack(bc_engine *engine, const int8_t *q, int32_t n_planes, int64_t rows,

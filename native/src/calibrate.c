@@ -1,6 +1,6 @@
-/* calibrate.c - the two inner loops of calibrated quantizing (docs/MODEL.md), on one block of
- * columns: GPTQ (Frantar et al. 2022) and coordinate descent. Rows are independent: sixteen of them
- * lie in the lanes of a tile (kernels.h), so neither threads nor the ISA change a bit. */
+/* calibrate.c - the two inner loops of calibrated quantizing (docs/MODEL.md): GPTQ (Frantar et al. 2022) on a block of
+ * columns, sixteen rows in the lanes of a tile (kernels.h), and coordinate descent row by row. Rows are independent, so
+ * neither threads nor the ISA change a bit. */
 #include <math.h>
 #include <stdatomic.h>
 
@@ -8,53 +8,92 @@
 #include "error.h"
 #include "platform.h"
 
-enum { MAX_COLS = 1024, MAX_Q = 127, LANES = BC_TILE_ROWS, TILES = 3 };
+enum {
+    MAX_COLS = 1024,
+    MAX_Q = 127,
+    LANES = BC_TILE_ROWS,
+    TILES = 3,
+    MOST_COLS = 1 << 20,
+    SUMS = 3
+};
 
-/* Both passes read x and m, write x, q and out; GPTQ does not read q. */
-struct work {
+struct gptq {
     const bc_kernels *k;
-    void (*pass)(float *x, float *q, float *out, const struct work *w, const float *scales);
-    float *x; /* w or r, rows x_stride apart */
-    size_t x_stride;
+    float *w; /* rows w_stride apart */
+    size_t w_stride;
+    const float *u; /* [cols, cols] */
+    const float *scales;
     int8_t *q;
     size_t q_stride;
-    float *out;     /* errors or delta [rows, cols] */
-    const float *m; /* u or h [cols, cols] */
-    const float *scales;
+    float *errors; /* [rows, cols] */
     int64_t rows;
-    int cols, q_max, reads_q;
+    int cols, q_max;
     float *scratch;       /* [threads, TILES, cols, LANES] */
     atomic_llong bad_row; /* a row that came out not finite, or -1 */
 };
 
-static void gptq_pass(float *x, float *q, float *out, const struct work *w, const float *scales)
+struct descent {
+    const bc_kernels *k;
+    const float *w, *wh;
+    float *qh; /* rows of all three `stride` apart */
+    size_t stride;
+    const float *h; /* [cols, cols] */
+    const float *scales;
+    int8_t *q;
+    size_t q_stride;
+    int cols, q_max;
+    double *sums;    /* [rows, SUMS] */
+    float *diagonal; /* of h, [cols] */
+    atomic_llong bad_row;
+};
+
+/* ---- what both refuse ---- */
+
+static int check_shape(int64_t rows, int32_t cols, int32_t most, int64_t stride, int64_t q_stride,
+                       int32_t q_max, bc_error *err)
 {
-    w->k->gptq_tile(x, out, q, w->m, scales, w->cols, w->q_max);
+    if (cols < 1 || cols > most || rows < 0 || rows > INT32_MAX)
+        return bc_fail(err, BC_ERR_INVALID, "a block of %lld x %d: must be 1 to %d columns",
+                       (long long)rows, cols, most);
+    if (stride < cols || q_stride < cols || stride > INT32_MAX || q_stride > INT32_MAX)
+        return bc_fail(err, BC_ERR_INVALID, "rows of %d columns cannot be %lld or %lld apart", cols,
+                       (long long)stride, (long long)q_stride);
+    if (q_max < 1 || q_max > MAX_Q)
+        return bc_fail(err, BC_ERR_INVALID, "q_max is %d, must be 1 to %d", q_max, MAX_Q);
+    return BC_OK;
 }
 
-static void descent_pass(float *x, float *q, float *out, const struct work *w, const float *scales)
+static int check_values(const float *matrix, const char *name, int32_t cols, const float *scales,
+                        int64_t rows, bc_error *err)
 {
-    w->k->descent_tile(x, q, out, w->m, scales, w->cols, w->q_max);
-}
-
-/* Integers cross between tiles and rows as floats; `rows` f32 [LANES, cols] is work space. */
-static void integers_in(const struct work *w, float *tile, float *rows, int64_t first, int n)
-{
-    for (int i = 0; i < n; i++) {
-        const int8_t *q = w->q + (size_t)(first + i) * w->q_stride;
-        for (int c = 0; c < w->cols; c++) rows[i * w->cols + c] = q[c];
+    for (int j = 0; j < cols; j++) {
+        const float pivot = matrix[(size_t)j * (size_t)cols + (size_t)j];
+        if (!(pivot > 0.0f) || !isfinite(pivot))
+            return bc_fail(err, BC_ERR_INVALID, "%s[%d][%d] is %g, must be positive and finite",
+                           name, j, j, (double)pivot);
     }
-    w->k->tile_in(tile, rows, (size_t)w->cols, n, w->cols);
+    for (int64_t r = 0; r < rows; r++)
+        if (!(scales[r] >= 0.0f) || !isfinite(scales[r]))
+            return bc_fail(err, BC_ERR_INVALID, "the scale of row %lld is %g, must be 0 or more",
+                           (long long)r, (double)scales[r]);
+    return BC_OK;
 }
 
-static void integers_out(const struct work *w, const float *tile, float *rows, int64_t first, int n)
+static void bad(atomic_llong *row, int64_t found)
 {
-    w->k->tile_out(rows, (size_t)w->cols, tile, n, w->cols);
-    for (int i = 0; i < n; i++) {
-        int8_t *q = w->q + (size_t)(first + i) * w->q_stride;
-        for (int c = 0; c < w->cols; c++) q[c] = (int8_t)rows[i * w->cols + c];
-    }
+    long long none = -1;
+    atomic_compare_exchange_strong(row, &none, (long long)found);
 }
+
+static int outcome(atomic_llong *row, bc_error *err)
+{
+    const long long found = atomic_load(row);
+    if (found >= 0)
+        return bc_fail(err, BC_ERR_INVALID, "row %lld holds or gives a NaN or an infinity", found);
+    return BC_OK;
+}
+
+/* ---- GPTQ ---- */
 
 /* x * 0 is NaN exactly for what is not finite; a lane that has such a value, or -1 */
 static int bad_lane(const float *tile, int cols)
@@ -67,108 +106,135 @@ static int bad_lane(const float *tile, int cols)
     return -1;
 }
 
-static void tile_item(void *arg, int64_t item, int thread)
+static void gptq_item(void *arg, int64_t item, int thread)
 {
-    struct work *w = arg;
-    const size_t size = (size_t)w->cols * LANES;
-    float *x = w->scratch + (size_t)thread * TILES * size, *q = x + size, *out = q + size;
+    struct gptq *g = arg;
+    const size_t size = (size_t)g->cols * LANES;
+    float *w = g->scratch + (size_t)thread * TILES * size, *integers = w + size;
+    float *errors = integers + size;
     const int64_t first = item * LANES;
-    const int n = (int)(w->rows - first < LANES ? w->rows - first : LANES);
+    const int n = (int)(g->rows - first < LANES ? g->rows - first : LANES);
     float scales[LANES] = { 0.0f };
-    for (int i = 0; i < n; i++) scales[i] = w->scales[first + i];
-    float *rows_x = w->x + (size_t)first * w->x_stride;
-    w->k->tile_in(x, rows_x, w->x_stride, n, w->cols);
-    if (w->reads_q) integers_in(w, q, out, first, n);
-    w->pass(x, q, out, w, scales);
-    int bad = bad_lane(x, w->cols);
-    if (bad < 0) bad = bad_lane(out, w->cols);
-    if (bad >= 0) {
-        long long none = -1;
-        atomic_compare_exchange_strong(&w->bad_row, &none, (long long)(first + bad));
+    for (int i = 0; i < n; i++) scales[i] = g->scales[first + i];
+    float *rows = g->w + (size_t)first * g->w_stride;
+    g->k->tile_in(w, rows, g->w_stride, n, g->cols);
+    g->k->gptq_tile(w, errors, integers, g->u, scales, g->cols, g->q_max);
+    int lane = bad_lane(w, g->cols);
+    if (lane < 0) lane = bad_lane(errors, g->cols);
+    if (lane >= 0) {
+        bad(&g->bad_row, first + lane);
         return;
     }
-    w->k->tile_out(rows_x, w->x_stride, x, n, w->cols);
-    w->k->tile_out(w->out + (size_t)first * (size_t)w->cols, (size_t)w->cols, out, n, w->cols);
-    integers_out(w, q, out, first, n);
-}
-
-static int check(const bc_engine *engine, const struct work *w, int64_t x_stride, int64_t q_stride,
-                 const char *matrix, bc_error *err)
-{
-    if (!engine || !w->x || !w->m || !w->scales || !w->q || !w->out)
-        return bc_fail(err, BC_ERR_INVALID, "engine or an array is NULL");
-    if (w->cols < 1 || w->cols > MAX_COLS || w->rows < 0 || w->rows > INT32_MAX)
-        return bc_fail(err, BC_ERR_INVALID, "a block of %lld x %d: must be 1 to %d columns",
-                       (long long)w->rows, w->cols, MAX_COLS);
-    if (x_stride < w->cols || q_stride < w->cols || x_stride > INT32_MAX || q_stride > INT32_MAX)
-        return bc_fail(err, BC_ERR_INVALID, "rows of %d columns cannot be %lld or %lld apart",
-                       w->cols, (long long)x_stride, (long long)q_stride);
-    if (w->q_max < 1 || w->q_max > MAX_Q)
-        return bc_fail(err, BC_ERR_INVALID, "q_max is %d, must be 1 to %d", w->q_max, MAX_Q);
-    for (int j = 0; j < w->cols; j++) {
-        const float pivot = w->m[(size_t)j * (size_t)w->cols + (size_t)j];
-        if (!(pivot > 0.0f) || !isfinite(pivot))
-            return bc_fail(err, BC_ERR_INVALID, "%s[%d][%d] is %g, must be positive and finite",
-                           matrix, j, j, (double)pivot);
+    g->k->tile_out(rows, g->w_stride, w, n, g->cols);
+    g->k->tile_out(g->errors + (size_t)first * (size_t)g->cols, (size_t)g->cols, errors, n,
+                   g->cols);
+    g->k->tile_out(w, (size_t)g->cols, integers, n, g->cols);
+    for (int i = 0; i < n; i++) {
+        int8_t *q = g->q + (size_t)(first + i) * g->q_stride;
+        for (int c = 0; c < g->cols; c++) q[c] = (int8_t)w[i * g->cols + c];
     }
-    for (int64_t r = 0; r < w->rows; r++)
-        if (!(w->scales[r] >= 0.0f) || !isfinite(w->scales[r]))
-            return bc_fail(err, BC_ERR_INVALID, "the scale of row %lld is %g, must be 0 or more",
-                           (long long)r, (double)w->scales[r]);
-    return BC_OK;
-}
-
-static int run(bc_engine *engine, struct work *w, bc_error *err)
-{
-    const size_t threads = (size_t)bc_pool_size(engine->pool);
-    w->k = &engine->k;
-    w->scratch = bc_aligned_alloc(threads * TILES * (size_t)w->cols * LANES * sizeof *w->scratch);
-    if (!w->scratch)
-        return bc_fail(err, BC_ERR_NOMEM, "no memory for tiles of %d columns", w->cols);
-    atomic_init(&w->bad_row, -1);
-    bc_pool_run(engine->pool, tile_item, w, (w->rows + LANES - 1) / LANES);
-    bc_aligned_free(w->scratch);
-    const long long bad = atomic_load(&w->bad_row);
-    if (bad >= 0)
-        return bc_fail(err, BC_ERR_INVALID, "row %lld holds or gives a NaN or an infinity", bad);
-    return BC_OK;
 }
 
 int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const float *u,
                   const float *scales, int32_t q_max, int8_t *q, int64_t q_stride, float *errors,
                   int64_t rows, int32_t cols, bc_error *err)
 {
-    struct work work = { .pass = gptq_pass,
-                         .x = w,
-                         .x_stride = (size_t)w_stride,
-                         .q = q,
-                         .q_stride = (size_t)q_stride,
-                         .out = errors,
-                         .m = u,
-                         .scales = scales,
-                         .rows = rows,
-                         .cols = cols,
-                         .q_max = q_max };
-    const int status = check(engine, &work, w_stride, q_stride, "u", err);
-    return status != BC_OK ? status : run(engine, &work, err);
+    if (!engine || !w || !u || !scales || !q || !errors)
+        return bc_fail(err, BC_ERR_INVALID, "engine or an array is NULL");
+    int status = check_shape(rows, cols, MAX_COLS, w_stride, q_stride, q_max, err);
+    if (status == BC_OK) status = check_values(u, "u", cols, scales, rows, err);
+    if (status != BC_OK) return status;
+    struct gptq g = { .k = &engine->k,
+                      .w = w,
+                      .w_stride = (size_t)w_stride,
+                      .u = u,
+                      .scales = scales,
+                      .q = q,
+                      .q_stride = (size_t)q_stride,
+                      .errors = errors,
+                      .rows = rows,
+                      .cols = cols,
+                      .q_max = q_max };
+    const size_t threads = (size_t)bc_pool_size(engine->pool);
+    g.scratch = bc_aligned_alloc(threads * TILES * (size_t)cols * LANES * sizeof *g.scratch);
+    if (!g.scratch) return bc_fail(err, BC_ERR_NOMEM, "no memory for tiles of %d columns", cols);
+    atomic_init(&g.bad_row, -1);
+    bc_pool_run(engine->pool, gptq_item, &g, (rows + LANES - 1) / LANES);
+    bc_aligned_free(g.scratch);
+    return outcome(&g.bad_row, err);
 }
 
-int bc_descent_block(bc_engine *engine, float *r, int64_t r_stride, const float *h,
-                     const float *scales, int32_t q_max, int8_t *q, int64_t q_stride, float *delta,
-                     int64_t rows, int32_t cols, bc_error *err)
+/* ---- descent ---- */
+
+static int all_finite(const float *x, int n)
 {
-    struct work work = { .pass = descent_pass,
-                         .x = r,
-                         .x_stride = (size_t)r_stride,
+    float sum = 0.0f;
+    for (int i = 0; i < n; i++) sum += x[i] * 0.0f;
+    return sum == 0.0f;
+}
+
+/* sums += e' H e, q' H e, q' H q of a row, in eight parts that do not depend on the compiler. */
+static void add_sums(double *sums, const float *w, const float *wh, const float *qh,
+                     const int8_t *q, float scale, int cols)
+{
+    enum { PARTS = 8 };
+    double cost[PARTS] = { 0.0 }, slope[PARTS] = { 0.0 }, curve[PARTS] = { 0.0 };
+    for (int first = 0; first < cols; first += PARTS) {
+        const int n = cols - first < PARTS ? cols - first : PARTS;
+        for (int i = 0; i < n; i++) {
+            const int j = first + i;
+            const float integer = q[j], e = w[j] - scale * integer, he = wh[j] - scale * qh[j];
+            cost[i] += (double)e * (double)he;
+            slope[i] += (double)integer * (double)he;
+            curve[i] += (double)integer * (double)qh[j];
+        }
+    }
+    for (int i = 0; i < PARTS; i++) {
+        sums[0] += cost[i];
+        sums[1] += slope[i];
+        sums[2] += curve[i];
+    }
+}
+
+static void descent_item(void *arg, int64_t item, int thread)
+{
+    (void)thread;
+    struct descent *d = arg;
+    const float *w = d->w + (size_t)item * d->stride, *wh = d->wh + (size_t)item * d->stride;
+    float *qh = d->qh + (size_t)item * d->stride;
+    int8_t *q = d->q + (size_t)item * d->q_stride;
+    d->k->descend(qh, q, wh, d->h, d->diagonal, d->scales[item], d->cols, d->q_max);
+    add_sums(d->sums + item * SUMS, w, wh, qh, q, d->scales[item], d->cols);
+    if (!all_finite(w, d->cols) || !all_finite(wh, d->cols) || !all_finite(qh, d->cols))
+        bad(&d->bad_row, item);
+}
+
+int bc_descent(bc_engine *engine, const float *w, const float *wh, float *qh, int64_t stride,
+               const float *h, const float *scales, int32_t q_max, int8_t *q, int64_t q_stride,
+               double *sums, int64_t rows, int32_t cols, bc_error *err)
+{
+    if (!engine || !w || !wh || !qh || !h || !scales || !q || !sums)
+        return bc_fail(err, BC_ERR_INVALID, "engine or an array is NULL");
+    int status = check_shape(rows, cols, MOST_COLS, stride, q_stride, q_max, err);
+    if (status == BC_OK) status = check_values(h, "h", cols, scales, rows, err);
+    if (status != BC_OK) return status;
+    struct descent d = { .k = &engine->k,
+                         .w = w,
+                         .wh = wh,
+                         .qh = qh,
+                         .stride = (size_t)stride,
+                         .h = h,
+                         .scales = scales,
                          .q = q,
                          .q_stride = (size_t)q_stride,
-                         .out = delta,
-                         .m = h,
-                         .scales = scales,
-                         .rows = rows,
                          .cols = cols,
                          .q_max = q_max,
-                         .reads_q = 1 };
-    const int status = check(engine, &work, r_stride, q_stride, "h", err);
-    return status != BC_OK ? status : run(engine, &work, err);
+                         .sums = sums };
+    d.diagonal = bc_aligned_alloc((size_t)cols * sizeof *d.diagonal);
+    if (!d.diagonal) return bc_fail(err, BC_ERR_NOMEM, "no memory for %d columns", cols);
+    for (int j = 0; j < cols; j++) d.diagonal[j] = h[(size_t)j * (size_t)cols + (size_t)j];
+    atomic_init(&d.bad_row, -1);
+    bc_pool_run(engine->pool, descent_item, &d, rows);
+    bc_aligned_free(d.diagonal);
+    return outcome(&d.bad_row, err);
 }

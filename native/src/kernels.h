@@ -145,10 +145,11 @@ typedef struct bc_kernels {
      * errors_j = (w_j - scale q_j) / u[j][j]; w_k -= errors_j u[j][k] for k > j. u [cols][cols]. */
     void (*gptq_tile)(float *w, float *errors, float *q, const float *u, const float *scales,
                       int cols, int q_max);
-    /* For column j = 0, 1, ...: q' = clamp(round(q_j + r_j / (scale h[j][j]))), q_j where scale is
-     * 0; delta_j = scale (q_j - q'); q_j = q'; r_k += h[j][k] delta_j for every k. */
-    void (*descent_tile)(float *r, float *q, float *delta, const float *h, const float *scales,
-                         int cols, int q_max);
+    /* One row, for column j = 0, 1, ...: q' = clamp(round(q_j + (wh_j - scale qh_j) / (scale h_jj))), q_j where scale
+     * is 0; where they differ qh_k += (q' - q_j) h[j][k] for every k and q_j = q'. h [cols][cols], `diagonal` its
+     * diagonal. Few integers change in a sweep, so this goes by row, each change once through a row of h. */
+    void (*descend)(float *qh, int8_t *q, const float *wh, const float *h, const float *diagonal,
+                    float scale, int cols, int q_max);
 
     /* -- gradients -- */
     /* A product with W transposed, out[t][j] = sum_r a[t][r] q[r][j], over a block of rows <= BC_BACK_ROWS: exact.

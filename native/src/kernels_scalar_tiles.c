@@ -51,23 +51,17 @@ static void gptq_tile(float *w, float *errors, float *q, const float *u, const f
     }
 }
 
-static void descent_tile(float *r, float *q, float *delta, const float *h, const float *scales,
-                         int cols, int q_max)
+static void descend(float *qh, int8_t *q, const float *wh, const float *h, const float *diagonal,
+                    float scale, int cols, int q_max)
 {
     for (int j = 0; j < cols; j++) {
-        const float *row = h + (size_t)j * (size_t)cols;
-        float step[LANES]; /* of scale q: minus the step of the error */
-        for (int i = 0; i < LANES; i++) {
-            const float old = q[j * LANES + i];
-            const float wish = old + r[j * LANES + i] / (divisor(scales[i]) * row[j]);
-            const float integer = rounded(wish, (float)q_max);
-            q[j * LANES + i] = integer;
-            delta[j * LANES + i] = scales[i] * (old - integer);
-            step[i] = scales[i] * (integer - old);
-        }
-        for (int k = 0; k < cols; k++) {
-            for (int i = 0; i < LANES; i++) r[k * LANES + i] -= step[i] * row[k];
-        }
+        const float *row = h + (size_t)j * (size_t)cols, old = q[j];
+        const float r = wh[j] - scale * qh[j];
+        const float integer = rounded(old + r / (divisor(scale) * diagonal[j]), (float)q_max);
+        const float step = integer - old;
+        if (step == 0.0f) continue;
+        for (int k = 0; k < cols; k++) qh[k] += step * row[k];
+        q[j] = (int8_t)integer;
     }
 }
 
@@ -76,5 +70,5 @@ void bc_kernels_init_scalar_tiles(bc_kernels *k)
     k->tile_in = tile_in;
     k->tile_out = tile_out;
     k->gptq_tile = gptq_tile;
-    k->descent_tile = descent_tile;
+    k->descend = descend;
 }

@@ -106,52 +106,105 @@ void check_block(bc_engine *e)
     check_block_needs(e);
 }
 
-typedef int (*block_call)(bc_engine *, float *, int64_t, const float *, const float *, int32_t,
-                          int8_t *, int64_t, float *, int64_t, int32_t, bc_error *);
-
-/* GPTQ and descent take the same arguments. */
-static void check_columns(bc_engine *e, block_call call)
+static void check_gptq(bc_engine *e)
 {
     float x[6] = { 1, 2, 3, 4, 5, 6 }, out[6], m[9] = { 1, 0, 0, 0, 1, 0, 0, 0, 1 };
     float scales[2] = { 1, 0 };
     int8_t q[6] = { 0 };
     const float bad[] = { 0, -1, NAN, INFINITY };
-    CHECK(call(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err) == BC_OK);
+    CHECK(bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err) == BC_OK);
     CHECK(q[2] == 3 && q[3] == 0);
-    CHECK(call(e, x, 3, m, scales, 4, q, 3, out, 0, 3, &err) == BC_OK);
-    REFUSED(BC_ERR_INVALID, call(NULL, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, NULL, 3, m, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, NULL, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, NULL, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, NULL, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, NULL, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 2, m, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, -3, m, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, HUGE_SIZE, m, scales, 4, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 2, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, HUGE_SIZE, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 0, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 128, q, 3, out, 2, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, -1, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, HUGE_SIZE, 3, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, 2, 0, &err));
-    REFUSED(BC_ERR_INVALID, call(e, x, 2000, m, scales, 4, q, 2000, out, 2, 1025, &err));
+    CHECK(bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 0, 3, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(NULL, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, NULL, 3, m, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, NULL, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, NULL, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, NULL, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, NULL, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 2, m, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, -3, m, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, HUGE_SIZE, m, scales, 4, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 2, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, HUGE_SIZE, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 0, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 128, q, 3, out, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, -1, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, HUGE_SIZE, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 2, 0, &err));
+    REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 2000, m, scales, 4, q, 2000, out, 2, 1025, &err));
     for (int i = 0; i < 4; i++) {
         m[4] = bad[i];
-        REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
+        REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
         CHECK(strstr(err.message, "[1][1]") != NULL);
     }
     m[4] = 1;
     for (int i = 1; i < 4; i++) {
         scales[1] = bad[i];
-        REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
+        REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
         CHECK(strstr(err.message, "row 1") != NULL);
     }
     scales[1] = 1;
     for (int i = 2; i < 4; i++) {
         x[5] = bad[i];
-        REFUSED(BC_ERR_INVALID, call(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
+        REFUSED(BC_ERR_INVALID, bc_gptq_block(e, x, 3, m, scales, 4, q, 3, out, 2, 3, &err));
         CHECK(strstr(err.message, "row 1") != NULL);
+    }
+}
+
+static void check_descent(bc_engine *e)
+{
+    const float eye[9] = { 1, 0, 0, 0, 1, 0, 0, 0, 1 }, bad[] = { 0, -1, NAN, INFINITY };
+    float w[6] = { 1, 2, 3, 4, 5, 6 }, wh[6], qh[6] = { 0 }, scales[2] = { 1, 0 }, h[9];
+    double sums[6] = { 0.5 };
+    int8_t q[6] = { 0 };
+    memcpy(h, eye, sizeof h);
+    memcpy(wh, w, sizeof wh);
+    CHECK(bc_descent(e, w, wh, qh, 3, h, scales, 2, q, 3, sums, 2, 3, &err) == BC_OK);
+    CHECK(q[0] == 1 && q[1] == 2 && q[2] == 2 && qh[2] == 2 && q[3] == 0 && qh[3] == 0);
+    CHECK(sums[0] == 1.5 && sums[1] == 2 && sums[2] == 9 && sums[3] == 77 && sums[5] == 0);
+    CHECK(bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 0, 3, &err) == BC_OK);
+    REFUSED(BC_ERR_INVALID, bc_descent(NULL, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, NULL, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, NULL, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, NULL, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, NULL, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, NULL, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, NULL, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, NULL, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 2, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID,
+            bc_descent(e, w, wh, qh, HUGE_SIZE, h, scales, 4, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 2, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 0, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 128, q, 3, sums, 2, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, -1, 3, &err));
+    REFUSED(BC_ERR_INVALID,
+            bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, HUGE_SIZE, 3, &err));
+    REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 0, &err));
+    REFUSED(BC_ERR_INVALID,
+            bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, INT32_MAX, &err));
+    for (int i = 0; i < 4; i++) {
+        h[4] = bad[i];
+        REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+        CHECK(strstr(err.message, "h[1][1]") != NULL);
+    }
+    h[4] = 1;
+    for (int i = 1; i < 4; i++) {
+        scales[1] = bad[i];
+        REFUSED(BC_ERR_INVALID, bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+        CHECK(strstr(err.message, "row 1") != NULL);
+    }
+    scales[1] = 1;
+    for (int i = 2; i < 4; i++) {
+        float *const given[] = { w, wh, qh };
+        for (int k = 0; k < 3; k++) {
+            const float was = given[k][5];
+            given[k][5] = bad[i];
+            REFUSED(BC_ERR_INVALID,
+                    bc_descent(e, w, wh, qh, 3, h, scales, 4, q, 3, sums, 2, 3, &err));
+            CHECK(strstr(err.message, "row 1") != NULL);
+            given[k][5] = was;
+        }
     }
 }
 
@@ -159,8 +212,8 @@ void check_calibrate(bc_engine *e)
 {
     int8_t q[12] = { 1, -1, 4, -4 }, back[12];
     uint8_t packed[4 * 6];
-    check_columns(e, bc_gptq_block);
-    check_columns(e, bc_descent_block);
+    check_gptq(e);
+    check_descent(e);
     CHECK(bc_planes_pack(e, q, 2, 2, 6, packed, &err) == BC_OK);
     CHECK(bc_planes_unpack(e, packed, 2, 2, 6, back, &err) == BC_OK && !memcmp(q, back, 12));
     REFUSED(BC_ERR_INVALID, bc_planes_pack(e, q, 1, 2, 6, packed, &err)); /* 4 does not fit */

@@ -83,13 +83,13 @@ static void check_transpose(checker *c)
     }
 }
 
-/* ---- the two passes ---- */
+/* ---- GPTQ ---- */
 
 static const int q_maxes[] = { 1, 4, 13, 40, 127 };
 
 struct pass {
-    tile x, q, out; /* w, integers, errors; or r, integers, delta */
-    float *m;       /* u or h [cols, cols] */
+    tile x, q, out; /* w, integers, errors */
+    float *m;       /* u [cols, cols] */
     float scales[LANES];
 };
 
@@ -140,26 +140,21 @@ static void pass_free(checker *c, struct pass *p)
 }
 
 /* Runs both tables on the same numbers, and compares with an f64 sum of what was promised. */
-static void one_pass(checker *c, int cols, int q_max, int descent)
+static void one_pass(checker *c, int cols, int q_max)
 {
     struct pass start = pass_new(c, cols, q_max), got = pass_copy(&start), want = pass_copy(&start);
-    if (descent) {
-        c->k->descent_tile(got.x.x, got.q.x, got.out.x, start.m, start.scales, cols, q_max);
-        c->scalar->descent_tile(want.x.x, want.q.x, want.out.x, start.m, start.scales, cols, q_max);
-    } else {
-        c->k->gptq_tile(got.x.x, got.out.x, got.q.x, start.m, start.scales, cols, q_max);
-        c->scalar->gptq_tile(want.x.x, want.out.x, want.q.x, start.m, start.scales, cols, q_max);
-    }
+    c->k->gptq_tile(got.x.x, got.out.x, got.q.x, start.m, start.scales, cols, q_max);
+    c->scalar->gptq_tile(want.x.x, want.out.x, want.q.x, start.m, start.scales, cols, q_max);
     tile_same(c, "the remainder", got.x, want.x);
     tile_same(c, "the output", got.out, want.out);
     tile_same(c, "the integers", got.q, want.q);
     for (int k = 0; k < cols; k++) {
         for (int i = 0; i < LANES; i++) {
             double x = start.x.x[k * LANES + i], size = fabs(x);
-            for (int j = 0; j < (descent ? cols : k); j++) {
+            for (int j = 0; j < k; j++) {
                 const double term = (double)got.out.x[j * LANES + i] *
                                     (double)start.m[(size_t)j * (size_t)cols + (size_t)k];
-                x += descent ? term : -term;
+                x -= term;
                 size += fabs(term);
             }
             const float integer = got.q.x[k * LANES + i];
@@ -168,7 +163,7 @@ static void one_pass(checker *c, int cols, int q_max, int descent)
                            (double)got.x.x[k * LANES + i], x);
             if (integer != rintf(integer) || fabsf(integer) > (float)q_max)
                 check_fail(c, "%d columns: integer %g", cols, (double)integer);
-            if (start.scales[i] == 0.0f && integer != (descent ? start.q.x[k * LANES + i] : 0.0f))
+            if (start.scales[i] == 0.0f && integer != 0.0f)
                 check_fail(c, "%d columns: a scale of 0 gives %g", cols, (double)integer);
         }
     }
@@ -178,19 +173,75 @@ static void one_pass(checker *c, int cols, int q_max, int descent)
     pass_free(c, &start);
 }
 
-static void check_passes(checker *c, int descent)
+static void check_gptq(checker *c)
 {
-    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++)
-        one_pass(c, n, q_maxes[s % 5], descent);
-    for (int i = 0; i < 5; i++) one_pass(c, 128, q_maxes[i], descent);
+    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) one_pass(c, n, q_maxes[s % 5]);
+    for (int i = 0; i < 5; i++) one_pass(c, 128, q_maxes[i]);
 }
 
-static void check_gptq(checker *c) { check_passes(c, 0); }
-static void check_descent(checker *c) { check_passes(c, 1); }
+/* ---- descent ---- */
+
+/* One row: `near` of its integers are what they come out as already, so that most blocks of columns stay as they are. */
+static void one_descent(checker *c, int cols, int q_max, float scale, int near)
+{
+    const size_t n = (size_t)cols;
+    float *h = check_alloc(n * n * sizeof *h), *diagonal = check_alloc(n * sizeof *diagonal);
+    float *wh = check_alloc(n * sizeof *wh), *start = check_alloc(n * sizeof *start);
+    float *got = check_alloc(n * sizeof *got), *want = check_alloc(n * sizeof *want);
+    int8_t *q = check_alloc(n), *got_q = check_alloc(n), *want_q = check_alloc(n);
+    const float size = 0.3f / sqrtf((float)cols);
+    for (int j = 0; j < cols; j++) {
+        for (int k = 0; k < j; k++)
+            h[(size_t)j * n + (size_t)k] = h[(size_t)k * n + (size_t)j] = size * check_normal(c);
+        diagonal[j] = h[(size_t)j * n + (size_t)j] = 0.5f + fabsf(check_normal(c));
+        q[j] = (int8_t)check_range(c, -q_max, q_max);
+        start[j] = check_normal(c);
+        /* a step of the integer that wh asks for: none, one that a tie decides, or any */
+        const float wish = check_range(c, 1, 100) <= near ? 0.0f
+                           : check_range(c, 0, 3)         ? 3.0f * check_normal(c)
+                                                          : 0.5f;
+        wh[j] = scale * start[j] + wish * scale * diagonal[j];
+    }
+    memcpy(got, start, n * sizeof *got);
+    memcpy(want, start, n * sizeof *want);
+    memcpy(got_q, q, n);
+    memcpy(want_q, q, n);
+    c->k->descend(got, got_q, wh, h, diagonal, scale, cols, q_max);
+    c->scalar->descend(want, want_q, wh, h, diagonal, scale, cols, q_max);
+    if (memcmp(got_q, want_q, n)) check_fail(c, "%d columns: other integers", cols);
+    if (memcmp(got, want, n * sizeof *got)) check_fail(c, "%d columns: q H has other bits", cols);
+    int changed = 0;
+    for (int j = 0; j < cols; j++) {
+        changed += got_q[j] != q[j];
+        if (got_q[j] < -q_max || got_q[j] > q_max)
+            check_fail(c, "%d columns: integer %d", cols, got_q[j]);
+    }
+    if (scale == 0.0f && changed) check_fail(c, "%d columns: a scale of 0 changes some", cols);
+    for (int k = 0; k < cols; k++) {
+        double x = start[k], sum = fabs(x);
+        for (int j = 0; j < cols; j++) {
+            const double term = (double)(got_q[j] - q[j]) * (double)h[(size_t)j * n + (size_t)k];
+            x += term;
+            sum += fabs(term);
+        }
+        if (fabs(got[k] - x) > 1e-5 * sum + 1e-30)
+            check_fail(c, "%d columns: q H %g, not %g", cols, (double)got[k], x);
+    }
+    void *all[] = { h, diagonal, wh, start, got, want, q, got_q, want_q };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) free(all[i]);
+}
+
+static void check_descent(checker *c)
+{
+    for (int s = 0, n; (n = check_size(s)) && n <= 600; s++) {
+        one_descent(c, n, q_maxes[s % 5], 0.01f + fabsf(check_normal(c)), s % 3 * 50);
+        one_descent(c, n, q_maxes[s % 5], 0.0f, 0);
+    }
+}
 
 const check_entry check_tile_entries[] = {
     { "tile in and out", check_transpose, { SLOT(tile_in), SLOT(tile_out) } },
     { "gptq", check_gptq, { SLOT(gptq_tile) } },
-    { "descent", check_descent, { SLOT(descent_tile) } },
+    { "descent", check_descent, { SLOT(descend) } },
     { NULL, NULL, { 0 } },
 };

@@ -7,7 +7,7 @@ from bitconverter.engine import (
     Engine,
     InvalidError,
     UnsupportedError,
-    descent_block,
+    descent,
     gptq_block,
     planes_pack,
     planes_unpack,
@@ -43,17 +43,26 @@ def plain_gptq(w: np.ndarray, u: np.ndarray, scales: np.ndarray, q_max: int) -> 
 
 
 def plain_descent(
-    r: np.ndarray, h: np.ndarray, scales: np.ndarray, q_max: int, q: np.ndarray
-) -> tuple[np.ndarray, ...]:
-    """r, q, delta likewise."""
-    r, q, delta = r.copy(), q.copy(), np.zeros_like(r)
-    for j in range(r.shape[1]):
+    wh: np.ndarray, qh: np.ndarray, h: np.ndarray, scales: np.ndarray, q_max: int, q: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """qh, q likewise."""
+    qh, q = qh.copy(), q.copy()
+    for j in range(wh.shape[1]):
         old = q[:, j].astype(np.float32)
-        integer = rounded(old + r[:, j] / (divisors(scales) * h[j, j]), q_max)
+        r = wh[:, j] - scales * qh[:, j]
+        integer = rounded(old + r / (divisors(scales) * h[j, j]), q_max)
         q[:, j] = integer
-        delta[:, j] = scales * (old - integer)
-        r += delta[:, j, None] * h[j]
-    return r, q, delta
+        qh += (integer - old)[:, None] * h[j]
+    return qh, q
+
+
+def plain_sums(
+    w: np.ndarray, wh: np.ndarray, qh: np.ndarray, scales: np.ndarray, q: np.ndarray
+) -> np.ndarray:
+    """e' H e, q' H e, q' H q: products of what is f32, in f64."""
+    e, he = w - scales[:, None] * q, wh - scales[:, None] * qh
+    pairs = ((e, he), (q, he), (q, qh))
+    return np.stack([(a.astype(np.float64) * b.astype(np.float64)).sum(axis=1) for a, b in pairs], axis=1)
 
 
 def problem(rows: int, cols: int, q_max: int = 4) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -91,12 +100,14 @@ def test_descent_is_the_plain_one_to_the_bit(shape: tuple[int, int], isa: str) -
     for q_max in Q_MAX.values():
         w, h, _, scales = problem(*shape, q_max)
         q = rounded(w / divisors(scales)[:, None], q_max).astype(np.int8)
-        r = ((w - scales[:, None] * q) @ h).astype(np.float32)
-        want_r, want_q, want_delta = plain_descent(r, h, scales, q_max, q)
-        delta = descent_block(engine, r, h, scales, q_max=q_max, q=q)
+        wh, qh = w @ h, q.astype(np.float32) @ h
+        want_qh, want_q = plain_descent(wh, qh, h, scales, q_max, q)
+        before, sums = q.copy(), np.full((len(w), 3), 7.0)
+        descent(engine, w, wh, qh, h, scales, q_max=q_max, q=q, sums=sums)
         np.testing.assert_array_equal(q, want_q)
-        np.testing.assert_array_equal(r, want_r)
-        np.testing.assert_array_equal(delta, want_delta)
+        np.testing.assert_array_equal(qh, want_qh)
+        assert shape[1] == 1 or (q != before).any()
+        np.testing.assert_allclose(sums, 7.0 + plain_sums(w, wh, qh, scales, q), rtol=1e-9)
 
 
 def engine_of(isa: str) -> Engine:
@@ -117,11 +128,11 @@ def test_each_step_lowers_the_loss(engine: Engine) -> None:
     q = np.empty(w.shape, np.int8)
     gptq_block(engine, w.copy(), u, scales, q_max=4, q=q)
     losses = [loss(w, h, scales, nearest), loss(w, h, scales, q)]
-    r = ((w - scales[:, None] * q) @ h).astype(np.float32)
+    wh, qh = w @ h, q.astype(np.float32) @ h
     for _ in range(3):
-        descent_block(engine, r, h, scales, q_max=4, q=q)
+        descent(engine, w, wh, qh, h, scales, q_max=4, q=q, sums=np.zeros((64, 3)))
         losses.append(loss(w, h, scales, q))
-        np.testing.assert_allclose(r, (w - scales[:, None] * q) @ h, atol=1e-4 * np.abs(h).max())
+        np.testing.assert_allclose(qh, q.astype(np.float32) @ h, atol=1e-4 * np.abs(h).max())
     assert losses[1] < 0.8 * losses[0]
     assert losses[2] < losses[1]
     assert losses == sorted(losses, reverse=True)
@@ -129,8 +140,8 @@ def test_each_step_lowers_the_loss(engine: Engine) -> None:
 
 def test_blocks_with_the_updates_between_them_are_the_whole(engine: Engine) -> None:
     """A matrix taken in blocks of columns, as the converter does it: views in place, BLAS between."""
-    w, h, u, scales = problem(21, 90)
-    whole_w, whole_q = w.astype(np.float64), np.zeros(w.shape, np.int8)
+    w, _, u, scales = problem(21, 90)
+    whole_q = np.zeros(w.shape, np.int8)
     work, q = w.copy(), np.zeros((21, 100), np.int8)
     integers = q[:, :90]
     gptq_block(engine, w, u, scales, q_max=4, q=whole_q)
@@ -142,17 +153,6 @@ def test_blocks_with_the_updates_between_them_are_the_whole(engine: Engine) -> N
         work[:, last:] -= errors @ u[first:last, last:]
     assert (integers != whole_q).mean() < 0.01  # BLAS sums in another order: a tie may fall the other way
     assert not q[:, 90:].any()
-    r = ((whole_w - scales[:, None] * whole_q) @ h).astype(np.float32)
-    part, part_q = r.copy(), whole_q.copy()
-    descent_block(engine, r, h, scales, q_max=4, q=whole_q)
-    for first in range(0, 90, 45):
-        inside = slice(first, first + 45)
-        delta = descent_block(
-            engine, part[:, inside], h[inside, inside], scales, q_max=4, q=part_q[:, inside]
-        )
-        others = np.r_[0:first, first + 45 : 90]
-        part[:, others] += delta @ h[inside][:, others]
-    assert (part_q != whole_q).mean() < 0.01
 
 
 def test_threads_do_not_change_a_bit() -> None:
@@ -161,9 +161,10 @@ def test_threads_do_not_change_a_bit() -> None:
     for threads in (1, 2, 5):
         engine, work, q = Engine(threads), w.copy(), np.empty(w.shape, np.int8)
         errors = gptq_block(engine, work, u, scales, q_max=13, q=q)
-        r = ((w - scales[:, None] * q) @ h).astype(np.float32)
-        delta = descent_block(engine, r, h, scales, q_max=13, q=q)
-        results.append((work, q, errors, r, delta))
+        wh, qh, better = w @ h, q.astype(np.float32) @ h, q.copy()
+        sums = np.zeros((133, 3))
+        descent(engine, w, wh, qh, h, scales, q_max=13, q=better, sums=sums)
+        results.append((work, q, errors, qh, better, sums))
     for other in results[1:]:
         for a, b in zip(results[0], other, strict=True):
             np.testing.assert_array_equal(a, b)
@@ -183,7 +184,12 @@ def test_nothing_outside_the_block_is_touched(engine: Engine) -> None:
     wide[:, 10:30] = w
     integers = np.full((19, 50), 7, np.int8)
     gptq_block(engine, wide[:, 10:30], u, scales, q_max=4, q=integers[:, 10:30])
-    for array in (wide, integers):
+    sums, eye = np.full((19, 50), 7, np.float32), np.eye(20, dtype=np.float32)
+    descent(
+        engine, wide[:, 10:30], wide[:, 10:30], sums[:, 10:30], eye, scales,
+        q_max=4, q=integers[:, 10:30], sums=np.zeros((19, 3)),
+    )  # fmt: skip
+    for array in (wide, integers, sums):
         assert (array[:, :10] == 7).all() and (array[:, 30:] == 7).all()
 
 
@@ -195,7 +201,7 @@ def test_a_bad_pivot_names_its_column(engine: Engine, bad: float) -> None:
     with pytest.raises(InvalidError, match=r"u\[7\]\[7\]"):
         gptq_block(engine, w, u, scales, q_max=4, q=q)
     with pytest.raises(InvalidError, match=r"h\[9\]\[9\]"):
-        descent_block(engine, w, h, scales, q_max=4, q=q)
+        descent(engine, before, before, w, h, scales, q_max=4, q=q, sums=np.zeros((5, 3)))
     np.testing.assert_array_equal(w, before)
 
 
@@ -205,8 +211,14 @@ def test_a_row_that_is_not_finite_is_named(engine: Engine) -> None:
         w[33, 5] = bad
         with pytest.raises(InvalidError, match="row 33"):
             gptq_block(engine, w.copy(), u, scales, q_max=4, q=np.zeros(w.shape, np.int8))
-        with pytest.raises(InvalidError, match="row 33"):
-            descent_block(engine, w.copy(), h, scales, q_max=4, q=np.zeros(w.shape, np.int8))
+        arrays = [np.zeros_like(w) for _ in range(3)]
+        for array in arrays:
+            array[33, 5] = bad
+            with pytest.raises(InvalidError, match="row 33"):
+                descent(
+                    engine, *arrays, h, scales, q_max=4, q=np.zeros(w.shape, np.int8), sums=np.zeros((40, 3))
+                )
+            array[33, 5] = 0
     for bad in (np.nan, np.inf, -1.0):
         w, h, u, scales = problem(40, 12)
         scales[21] = bad
@@ -220,7 +232,12 @@ def test_misuse_is_a_sentence(engine: Engine) -> None:
     with pytest.raises(InvalidError, match="q_max is 0"):
         gptq_block(engine, w, u, scales, q_max=0, q=q)
     with pytest.raises(InvalidError, match="q_max is 128"):
-        descent_block(engine, w, u, scales, q_max=128, q=q)
+        descent(engine, w, w, w.copy(), u, scales, q_max=128, q=q, sums=np.zeros((6, 3)))
+    with pytest.raises(InvalidError, match="the sums are"):
+        descent(engine, w, w, w.copy(), u, scales, q_max=4, q=q, sums=np.zeros((5, 3)))
+    for other in (w[:, :11].copy(), np.zeros((6, 13), np.float32)[:, :12]):
+        with pytest.raises(InvalidError, match="other shapes, or their rows"):
+            descent(engine, w, w, other, u, scales, q_max=4, q=q, sums=np.zeros((6, 3)))
     with pytest.raises(InvalidError, match="a block of shape"):
         gptq_block(engine, w, u[:5, :5], scales, q_max=4, q=q)
     with pytest.raises(InvalidError, match="rows must lie in memory whole"):

@@ -137,7 +137,8 @@ def test_rows_whose_gradients_have_nothing_in_common_are_rounded_alone(pool: Thr
     outputs = OutputCurvature((0, 32, 64), (np.eye(32, dtype=np.float32),) * 2, 1.0)
     made, turned, _, _ = fit(w, found, 2, pool, outputs=outputs)
     alone = fit(w, found, 2, pool)[0]
-    assert (made.q == alone.q).mean() > 0.99  # sums of other tiles may round a tie the other way
+    # sums of other tiles may round a tie the other way, or choose another scale
+    assert (made.q == alone.q).all(axis=1).mean() > 0.8
     assert costs(turned, made.q, made.scales, found).sum() == pytest.approx(alone.cost.sum(), rel=0.01)
 
 
