@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from bitconverter.engine import Cancel, Engine, planes_unpack, quantize_planes, rotate
-from bitconverter.model.calibrated_fit import Rounded, improve
+from bitconverter.model.calibrated_fit import TILE, Rounded, improve
 from bitconverter.model.curvature import Curvature, Moments
 from bitconverter.model.output_curvature import OutputCurvature
 
@@ -29,13 +29,15 @@ def fit(
     pool: ThreadPoolExecutor,
     cancel: Cancel | None = None,
     outputs: OutputCurvature | None = None,
+    tile: int = TILE,
 ) -> tuple[Rounded, np.ndarray, np.ndarray, np.ndarray]:
     engine = Engine(threads=1)
     planes, scales, _ = quantize_planes(engine, w, seed=0, n_planes=n, importance=found.importance)
     q, rotated = planes_unpack(engine, planes, len(w)), rotate(engine, w, seed=0)
     made = improve(
         rotated, q, scales, found, n,
-        storable=f16, engines=lambda: Engine(threads=1), pool=pool, cancel=cancel or Cancel(), outputs=outputs,
+        storable=f16, engines=lambda: Engine(threads=1), pool=pool, cancel=cancel or Cancel(),
+        outputs=outputs, tile=tile,
     )  # fmt: skip
     return made, rotated, q, scales
 

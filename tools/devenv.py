@@ -12,7 +12,8 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -299,17 +300,35 @@ def _write_if_changed(path: Path, text: str) -> None:
         path.write_text(text, encoding="utf-8")
 
 
-def build_engine() -> None:
-    """The C engine into the package; CMake does only what changed."""
+@contextmanager
+def engine_being_built() -> Iterator[None]:
+    """The C engine into the package, beside what the block does; CMake does only what changed."""
     say("building the engine")
-    run([PYTHON, ROOT / "native" / "build.py"], quiet=True)
+    with tempfile.TemporaryFile() as said:
+        command = [str(PYTHON), str(ROOT / "native" / "build.py")]
+        build = subprocess.Popen(command, cwd=ROOT, env=environment(), stdout=said, stderr=subprocess.STDOUT)
+        try:
+            yield
+        finally:
+            status = build.wait()  # it has children of its own, so it is not stopped half-way
+        if status:
+            said.seek(0)
+            sys.stdout.write(said.read().decode("utf-8", "replace"))
+            sys.stdout.flush()
+            raise SetupError(f"the engine was not built: status {status}")
+
+
+def build_engine() -> None:
+    """The C engine into the package."""
+    with engine_being_built():
+        pass
 
 
 def setup(groups: Sequence[str], *, display: bool = False) -> None:
     """All that the verbs need; quick when nothing changed."""
     need_venv()
-    need_packages(groups)
     need_compiler()
     need_launcher()
-    build_engine()
+    with engine_being_built():  # minutes on all cores, while the packages are fetched and unpacked on one
+        need_packages(groups)
     need_qt_libraries(display)

@@ -35,7 +35,7 @@ from bitconverter.jobs import polish
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader
 from bitconverter.model import names
-from bitconverter.model.calibrated_fit import TILE, improve, shares, step_rows
+from bitconverter.model.calibrated_fit import TILE, improve, look, shares, step_rows
 from bitconverter.model.curvature import Curvature, Moments
 from bitconverter.model.output_curvature import HEADS, WIDE, output_edges, output_moments
 from bitconverter.model.source import Source
@@ -171,7 +171,8 @@ class _Probe:
                 plain[w.shape[1]] = self._round_plain(w)
             kind = (w.shape[1], tile, threads)
             if kind not in calibrated:
-                calibrated[kind] = self._round(w[: tile * threads], curvatures[input_name], tile)
+                together = key in (*HEADS, *WIDE)
+                calibrated[kind] = self._round(w[: tile * threads], curvatures[input_name], tile, together)
             round_fast += len(w) * plain[w.shape[1]]
             round_full += len(w) * (plain[w.shape[1]] + calibrated[kind])
         self._tell(3)
@@ -314,18 +315,20 @@ class _Probe:
         )
         return seconds / len(rows)
 
-    def _round(self, rows: Matrix, curvature: Curvature, tile: int) -> float:
-        """Seconds per row that calibration takes beyond that."""
+    def _round(self, rows: Matrix, curvature: Curvature, tile: int, together: bool) -> float:
+        """Seconds per row that calibration takes beyond that; `together`: rows make up for each other."""
         cancel = self._ctx.cancel
         scales = quantize_planes(self._engine, rows, seed=0, n_planes=PLANES, cancel=cancel)[1]
 
         def calibrated() -> None:
-            rotated = rotate(self._engine, as_f32(rows), seed=0)
-            improve(
-                rotated, np.zeros(rows.shape, np.int8), scales, curvature, PLANES,
+            rotated, start = rotate(self._engine, as_f32(rows), seed=0), np.zeros(rows.shape, np.int8)
+            best = improve(
+                rotated, start, scales, curvature, PLANES,
                 storable=lambda s: s.astype(np.float32), engines=lambda: Engine(threads=1, cpu=self._cpu),
                 pool=self._pool, cancel=cancel, tile=tile,
             )  # fmt: skip
+            if together:
+                look(best, rotated, start, scales, curvature, pool=self._pool, cancel=cancel)
 
         seconds, _ = self._timed(calibrated)
         return seconds / len(rows)

@@ -3,8 +3,11 @@
 For a row w (rotated) we look for integers q and a scale s with a small e' H e, e = w - s q:
 
 1. s and q by columns of their own, weighted 1 / u_jj^2 (engine.quantize_planes): the start.
-2. GPTQ (Frantar et al. 2022): column by column, the later columns make up for the error of the earlier ones.
-3. Sweeps of coordinate descent over the integers, after each s = w'Hq / q'Hq.
+2. GPTQ (Frantar et al. 2022): column by column, the later columns make up for the error of the earlier ones. What they
+   make up for makes them larger, so the start's s is not the best there: larger and smaller ones are tried.
+3. Sweeps of coordinate descent over the integers, after each s = w'Hq / q'Hq. Few integers change in one, so a sweep
+   costs little; GPTQ's products with H and U are what takes the time.
+4. GPTQ once more, at the best s so far, and sweeps.
 
 Of all these every row keeps its best, so no row is worse than the start. Rows are worked on in tiles of TILE rows, each
 on one thread with an engine of its own; the tiles do not depend on how many there are.
@@ -33,16 +36,14 @@ F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
 Rows = slice | npt.NDArray[np.intp]
 
-TILE = 256  # rows
+TILE = 128  # rows
 STEPS = 8  # in which the rows of a block are rounded where they make up for each other
 SHARE = 32  # rows of a step, at most, on one thread
 COLUMNS = 128  # worked on at a time inside a tile; the columns behind them wait for one product
-SWEEPS = 10  # at most
-SCALE_STEP, SCALE_STEPS = (
-    1.06,
-    6,
-)  # GPTQ's scales are tried so far apart, so many on either side of the start's
-PATIENCE = 2
+SWEEPS = 10  # at most, from each GPTQ
+# The scales that GPTQ is tried with: so far apart, so many on either side of the start's, until so many in turn are of
+# no use.
+SCALE_STEP, SCALE_STEPS, PATIENCE = 1.06, 6, 2
 WIDE = 512  # columns whose costs with those behind them are one product
 
 
@@ -92,15 +93,8 @@ def improve(
         work = _Tile(target[rows], curvature, limit, storable, engines(), cancel)
         work.run(np.ascontiguousarray(start[rows]), scales[rows].copy()).into(best, rows)
 
-    def look(rows: Rows) -> None:
-        cancel.check()
-        work = _Tile(w[rows], curvature, limit, storable, engines(), cancel)
-        best.start_cost[rows], best.whole[rows] = work.cost(start[rows], scales[rows]), work.whole()
-        best.cost[rows] = work.cost(best.q[rows], best.scales[rows])
-
-    tiles = [slice(first, first + tile) for first in range(0, len(w), tile)]
     if outputs is None:
-        list(pool.map(partial(fit, w), tiles))
+        list(pool.map(partial(fit, w), _tiles(w, tile)))
         return best
     target = w.copy()
     for step in _steps_of_rows(outputs):
@@ -108,8 +102,26 @@ def improve(
         list(pool.map(partial(fit, target), np.array_split(rows, shares(len(rows)))))
         for u, a, b, end in step:
             _make_up(target, best, u, a, b, end)
-    list(pool.map(look, tiles))
+    look(best, w, start, scales, curvature, pool=pool, cancel=cancel)
     return best
+
+
+def look(
+    best: Rounded, w: F32, start: I8, scales: F32, curvature: Curvature, *, pool: Executor, cancel: Cancel
+) -> None:
+    """Sets the costs of `best` to those against w itself. Raises Cancelled."""
+
+    def costs(rows: slice) -> None:
+        cancel.check()
+        best.start_cost[rows] = _cost(curvature, w[rows] - scales[rows, None] * start[rows])
+        best.cost[rows] = _cost(curvature, w[rows] - best.scales[rows, None] * best.q[rows])
+        best.whole[rows] = _cost(curvature, w[rows])
+
+    list(pool.map(costs, _tiles(w, TILE)))
+
+
+def _tiles(w: F32, rows: int) -> list[slice]:
+    return [slice(first, first + rows) for first in range(0, len(w), rows)]
 
 
 def shares(rows: int) -> int:
@@ -150,7 +162,7 @@ class _Tile:
         self, w: F32, curvature: Curvature, limit: int, storable: Round, engine: Engine, cancel: Cancel
     ) -> None:
         self._w = np.ascontiguousarray(w)
-        self._blocks = curvature.blocks
+        self._curvature, self._blocks = curvature, curvature.blocks
         self._limit = limit
         self._storable = storable
         self._engine = engine
@@ -158,7 +170,7 @@ class _Tile:
 
     def run(self, q: I8, scales: F32) -> Rounded:
         wh = self._times_h(self._w)
-        start = self.cost(q, scales)
+        start = _cost(self._curvature, self._w - scales[:, None] * q)
         best = Rounded(q.copy(), scales.copy(), start.copy(), start, _dots(self._w, wh))
         self._descend(best, wh, *self._search(scales))
         again = best.scales.copy()
@@ -176,25 +188,18 @@ class _Tile:
             tried = self._storable(tried.astype(np.float64) * factors)
             found, costs = self._gptq(self._w[rows], tried)
             better = costs < cost[rows]
-            new = np.flatnonzero(better)
-            new = new[
-                np.argsort(-costs[new], kind="stable")
-            ]  # of a row that is there twice the last one stays
+            # by falling cost: of a row that is there twice the last one stays
+            new = np.flatnonzero(better)[np.argsort(-costs[better], kind="stable")]
             q[rows[new]], scales[rows[new]], cost[rows[new]] = found[new], tried[new], costs[new]
             failed = np.where(better, 0, failed + 1)
-            going_on = failed < PATIENCE
-            rows, factors, tried, failed = (
-                rows[going_on],
-                factors[going_on],
-                tried[going_on],
-                failed[going_on],
-            )
+            on = failed < PATIENCE
+            rows, factors, tried, failed = rows[on], factors[on], tried[on], failed[on]
             if not len(rows):
                 break
         return scales, q, cost
 
     def _descend(self, best: Rounded, wh: F32, scales: F32, q: I8, cost: F64) -> None:
-        """Sweeps from q, which costs so much; `best` gets what is better. q is used up."""
+        """Sweeps from q, which costs so much, while they are of use; `best` gets what is better. q is used up."""
         self._keep(best, q, scales, cost)
         qh = self._times_h(q.astype(np.float32))
         for _ in range(SWEEPS):
@@ -209,23 +214,6 @@ class _Tile:
             scales, cost = self._rescale(scales, sums)
             if not self._keep(best, q, scales, cost):
                 return
-
-    def cost(self, q: I8, scales: F32) -> F64:
-        """f64 [rows]: e' H e. H is symmetric, so every pair of its columns is taken once."""
-        e = self._w - scales[:, None] * q
-        total = np.zeros(len(e), np.float64)
-        for block in self._blocks:
-            part = e[:, block.start : block.stop]
-            for a in range(0, part.shape[1], WIDE):
-                b = a + WIDE
-                total += _dots(part[:, a:b], part[:, a:b] @ block.h[a:b, a:b])
-                if b < part.shape[1]:
-                    total += 2.0 * _dots(part[:, a:b], part[:, b:] @ block.h[b:, a:b])
-        return total
-
-    def whole(self) -> F64:
-        """f64 [rows]: w' H w."""
-        return self.cost(np.zeros(self._w.shape, np.int8), np.zeros(len(self._w), np.float32))
 
     def _gptq(self, w: F32, scales: F32) -> tuple[I8, F64]:
         """q of some rows w, and their e' H e: the squares of what GPTQ calls errors, since e = errors U."""
@@ -262,6 +250,19 @@ class _Tile:
         for block in self._blocks:
             out[:, block.start : block.stop] = x[:, block.start : block.stop] @ block.h
         return out
+
+
+def _cost(curvature: Curvature, e: F32) -> F64:
+    """e' H e of each row of e. H is symmetric: every pair of its columns is taken once."""
+    total = np.zeros(len(e), np.float64)
+    for block in curvature.blocks:
+        part = e[:, block.start : block.stop]
+        for a in range(0, part.shape[1], WIDE):
+            b = a + WIDE
+            total += _dots(part[:, a:b], part[:, a:b] @ block.h[a:b, a:b])
+            if b < part.shape[1]:
+                total += 2.0 * _dots(part[:, a:b], part[:, b:] @ block.h[b:, a:b])
+    return total
 
 
 def _steps(block: Block) -> list[tuple[int, int]]:

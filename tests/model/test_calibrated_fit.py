@@ -109,13 +109,12 @@ def test_a_start_with_poor_scales_costs_little_more(n: int, off: float, pool: Th
     assert poor.cost.sum() < 1.06 * made.cost.sum()
 
 
-def test_tiles_and_threads_do_not_change_a_bit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(calibrated_fit, "TILE", 16)
+def test_tiles_and_threads_do_not_change_a_bit() -> None:
     results = []
     for threads in (1, 3):
         with ThreadPoolExecutor(threads) as pool:
             w, found = case(70, 130, pool)
-            results.append(fit(w, found, 2, pool)[0])
+            results.append(fit(w, found, 2, pool, tile=16)[0])
     assert np.array_equal(results[0].q, results[1].q)
     assert np.array_equal(results[0].scales, results[1].scales)
 

@@ -91,3 +91,22 @@ def test_the_makefile_knows_only_verbs() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = text.split(".PHONY:")[1].split()
     assert set(targets) <= set(dev.VERBS)
+
+
+def test_the_engine_is_built_beside_what_is_done_meanwhile(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "native").mkdir()
+    monkeypatch.setattr(devenv, "ROOT", tmp_path)
+    monkeypatch.setattr(devenv, "PYTHON", Path(sys.executable))
+    script = tmp_path / "native" / "build.py"
+    waits = "import pathlib, time\nwhile not pathlib.Path('done').exists(): time.sleep(0.01)\n"
+    script.write_text(waits, encoding="utf-8")
+    with devenv.engine_being_built():
+        (tmp_path / "done").touch()
+    script.write_text(f"{waits}print('no compiler')\nraise SystemExit(4)\n", encoding="utf-8")
+    with pytest.raises(devenv.SetupError, match="status 4"), devenv.engine_being_built():
+        pass
+    assert "no compiler" in capfd.readouterr().out
+    with pytest.raises(ValueError, match="meanwhile"), devenv.engine_being_built():
+        raise ValueError("meanwhile")
