@@ -36,7 +36,7 @@ if TYPE_CHECKING:
         UnsupportedError,
         WrongDeviceError,
     )
-    from bitconverter.engine.gptq import MAX_BLOCK_COLS, descent, gptq_block, planes_pack
+    from bitconverter.engine.gptq import descent, gptq_block, planes_pack
     from bitconverter.engine.gradients import (
         BlockGradients,
         Head,
@@ -68,7 +68,7 @@ _NAMES = {
     "engine": "CPU_MASKS Engine",
     "errors": "Cancelled ContextFullError EngineError FileError FormatError InvalidError NoBackendError NoRoomError"
     " OutOfMemoryError UnsupportedError WrongDeviceError",
-    "gptq": "MAX_BLOCK_COLS descent gptq_block planes_pack",
+    "gptq": "descent gptq_block planes_pack",
     "gradients": "BlockGradients Head HeadLoss head_cross_entropy head_divergence head_drawn_entropy",
     "logits": "logits_divergence logits_score",
     "memory": "give_back",

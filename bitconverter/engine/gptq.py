@@ -1,4 +1,4 @@
-"""The inner loops of calibrated quantizing, on one block of columns; and packing their integers."""
+"""The inner loops of calibrated quantizing, on one block of H; and packing their integers."""
 
 from typing import Any
 
@@ -13,8 +13,6 @@ from bitconverter.engine.quantize import ROWS_PER_BYTE
 F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 I8 = npt.NDArray[np.int8]
-
-MAX_BLOCK_COLS = 1024
 
 
 def gptq_block(
@@ -63,14 +61,16 @@ def descent(
     w, wh = w H, qh = q H f32 [rows, cols], may be views of columns of arrays that lie alike; qh is kept up to date in
         place.
     h f32 [cols, cols], symmetric, a block of H. scales f32 [rows] (0: the row's q stay).
-    q i8 [rows, cols], may be a view: the integers, in and out.
+    q i8 [rows, cols], may be a view: the integers, in and out, |q| <= q_max.
     sums f64 [rows, 3] are added to: e' H e, q' H e and q' H q of these columns after the sweep.
 
     Errors as gptq_block().
     """
     rows, cols = _block_shape(wh, q, h, scales)
-    if sums.shape != (rows, 3):
-        raise InvalidError(f"the sums are {sums.shape}, must be {(rows, 3)}")
+    if sums.shape != (rows, 3) or sums.dtype != np.float64 or not sums.flags.c_contiguous:
+        raise InvalidError(
+            f"the sums are {sums.dtype} {sums.shape}, must be float64 {(rows, 3)}, C-contiguous"
+        )
     places = [_strided("float", array, np.float32, what, written) for array, what, written in (
         (w, "w", False), (wh, "w H", False), (qh, "q H", True))]  # fmt: skip
     if not w.shape == wh.shape == qh.shape or len({stride for _, stride in places}) > 1:
@@ -84,7 +84,7 @@ def descent(
         pointer("float", _scales(scales)),
         q_max,
         *_strided("int8_t", q, np.int8, "q"),
-        pointer("double", sums),
+        _strided("double", sums, np.float64, "sums")[0],
         rows,
         cols,
     )

@@ -328,7 +328,7 @@ class _Probe:
                 pool=self._pool, cancel=cancel, tile=tile,
             )  # fmt: skip
             if together:
-                look(best, rotated, start, scales, curvature, pool=self._pool, cancel=cancel)
+                look(best, rotated, start, scales, curvature, pool=self._pool, cancel=cancel, tile=tile)
 
         seconds, _ = self._timed(calibrated)
         return seconds / len(rows)

@@ -107,7 +107,15 @@ def improve(
 
 
 def look(
-    best: Rounded, w: F32, start: I8, scales: F32, curvature: Curvature, *, pool: Executor, cancel: Cancel
+    best: Rounded,
+    w: F32,
+    start: I8,
+    scales: F32,
+    curvature: Curvature,
+    *,
+    pool: Executor,
+    cancel: Cancel,
+    tile: int = TILE,
 ) -> None:
     """Sets the costs of `best` to those against w itself. Raises Cancelled."""
 
@@ -117,7 +125,7 @@ def look(
         best.cost[rows] = _cost(curvature, w[rows] - best.scales[rows, None] * best.q[rows])
         best.whole[rows] = _cost(curvature, w[rows])
 
-    list(pool.map(costs, _tiles(w, TILE)))
+    list(pool.map(costs, _tiles(w, tile)))
 
 
 def _tiles(w: F32, rows: int) -> list[slice]:
@@ -199,7 +207,7 @@ class _Tile:
         return scales, q, cost
 
     def _descend(self, best: Rounded, wh: F32, scales: F32, q: I8, cost: F64) -> None:
-        """Sweeps from q, which costs so much, while they are of use; `best` gets what is better. q is used up."""
+        """Sweeps from q, which costs so much, while a row's cost falls; `best` gets what is better. q is used up."""
         self._keep(best, q, scales, cost)
         qh = self._times_h(q.astype(np.float32))
         for _ in range(SWEEPS):
@@ -211,8 +219,10 @@ class _Tile:
                     self._engine, self._w[:, at], wh[:, at], qh[:, at], block.h, scales,
                     q_max=self._limit, q=q[:, at], sums=sums,
                 )  # fmt: skip
+            before = cost
             scales, cost = self._rescale(scales, sums)
-            if not self._keep(best, q, scales, cost):
+            self._keep(best, q, scales, cost)
+            if not (cost < before).any():
                 return
 
     def _gptq(self, w: F32, scales: F32) -> tuple[I8, F64]:
@@ -239,11 +249,9 @@ class _Tile:
         moved = stored.astype(np.float64) - scales
         return stored, cost - moved * (2.0 * slope - moved * curve)
 
-    def _keep(self, best: Rounded, q: I8, scales: F32, cost: F64) -> bool:
-        """Whether a row got better."""
+    def _keep(self, best: Rounded, q: I8, scales: F32, cost: F64) -> None:
         better = cost < best.cost
         best.q[better], best.scales[better], best.cost[better] = q[better], scales[better], cost[better]
-        return bool(better.any())
 
     def _times_h(self, x: F32) -> F32:
         out = np.empty_like(x)

@@ -420,8 +420,8 @@ BC_API int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const fl
 
 /* A sweep of coordinate descent on e' H e, e = w - scale q, of each row: column by column q' = clamp(
  * round(q_j + (wh_j - scale qh_j) / (scale h_jj))), then qh += (q' - q_j) h_j.
- *   w, wh = w H f32 [rows, stride], qh = q H likewise (in and out), h f32 [cols, cols] symmetric,
- *   q i8 [rows, q_stride] (in and out), sums f64 [rows, 3] += e' H e, q' H e and q' H q after it. */
+ *   w, wh = w H f32 [rows, stride], qh = q H likewise (in and out), h f32 [cols, cols] symmetric, cols <= 2^20,
+ *   q i8 [rows, q_stride] (in and out; |q| <= q_max), sums f64 [rows, 3] += e' H e, q' H e and q' H q after it. */
 BC_API int bc_descent(bc_engine *engine, const float *w, const float *wh, float *qh, int64_t stride,
                       const float *h, const float *scales, int32_t q_max, int8_t *q,
                       int64_t q_stride, double *sums, int64_t rows, int32_t cols, bc_error *err);

@@ -1,6 +1,6 @@
 /* kernels_scalar_tiles.c - the kernels of calibrated quantizing as plain loops: their definition.
  *
- * Rows lie in lanes, so the loop over lanes is innermost everywhere. No FMA (see kernels.h). */
+ * In tiles rows lie in lanes, so the loop over lanes is innermost; descent goes by row. No FMA (see kernels.h). */
 #include <math.h>
 
 #include "kernels.h"

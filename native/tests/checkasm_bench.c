@@ -267,14 +267,16 @@ static void bench_tiles(work *w)
     w->bytes = 0;
     for (w->cols = 64; w->cols <= 512; w->cols *= 2) {
         float *q = w->dense_panel, *m = q + 2 * w->cols * BC_TILE_ROWS;
-        for (int i = 0; i < w->cols * BC_TILE_ROWS; i++) q[i] = 1.0f;
         for (int i = 0; i < w->cols * w->cols; i++) m[i] = i % (w->cols + 1) ? 0.0f : 1.0f;
         for (int i = 0; i < BC_TILE_ROWS; i++) w->z[i] = 0.1f;
         snprintf(shape, sizeof shape, "%d", w->cols);
         w->ops = 1.0 * BC_TILE_ROWS * w->cols * w->cols;
         report(w, "gptq_tile", shape, run_gptq);
         memset(w->a, 0, (size_t)w->cols);
-        for (int i = 0; i < w->cols; i++) w->x[i] = 10.0f; /* scale q H = w H */
+        for (int i = 0; i < w->cols; i++) { /* scale q H = w H, the diagonal behind it */
+            w->x[i] = 10.0f;
+            q[i] = q[w->cols + i] = 1.0f;
+        }
         w->ops = 2.0 * w->cols;
         report(w, "descend", shape, run_descent);
     }

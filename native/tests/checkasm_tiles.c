@@ -109,7 +109,6 @@ static struct pass pass_new(checker *c, int cols, int q_max)
             float v = check_normal(c) * 0.5f;
             if (check_range(c, 0, 7) == 0) v = ((float)q + 0.5f) * p.scales[i];
             p.x.x[k * LANES + i] = check_range(c, 0, 15) ? v : 0.0f;
-            p.q.x[k * LANES + i] = (float)q;
         }
     }
     const float size = 0.3f / sqrtf((float)cols);
@@ -127,7 +126,7 @@ static struct pass pass_copy(const struct pass *p)
 {
     struct pass copy = *p;
     copy.x = tile_copy(p->x);
-    copy.q = tile_copy(p->q);
+    copy.q = tile_new(p->q.cols);
     copy.out = tile_new(p->out.cols);
     return copy;
 }

@@ -235,6 +235,11 @@ def test_misuse_is_a_sentence(engine: Engine) -> None:
         descent(engine, w, w, w.copy(), u, scales, q_max=128, q=q, sums=np.zeros((6, 3)))
     with pytest.raises(InvalidError, match="the sums are"):
         descent(engine, w, w, w.copy(), u, scales, q_max=4, q=q, sums=np.zeros((5, 3)))
+    fixed = np.zeros((6, 3))
+    fixed.flags.writeable = False
+    for sums in (np.zeros((6, 3), np.float32), np.zeros((3, 6)).T, fixed):
+        with pytest.raises(InvalidError, match="sums"):
+            descent(engine, w, w, w.copy(), u, scales, q_max=4, q=q, sums=sums)
     for other in (w[:, :11].copy(), np.zeros((6, 13), np.float32)[:, :12]):
         with pytest.raises(InvalidError, match="other shapes, or their rows"):
             descent(engine, w, w, other, u, scales, q_max=4, q=q, sums=np.zeros((6, 3)))

@@ -142,6 +142,31 @@ def test_a_row_of_zeros_stays_one(pool: ThreadPoolExecutor) -> None:
     assert np.isfinite(made.scales).all()
 
 
+def test_costs_are_those_of_every_pair_of_columns(
+    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrated_fit, "WIDE", 64)  # one product would do for so few
+    w, found = case(20, 150, pool)
+    made, rotated, q, scales = fit(w, found, 2, pool)
+    np.testing.assert_allclose(made.start_cost, costs(rotated, q, scales, found), rtol=1e-4)
+    np.testing.assert_allclose(made.whole, costs(rotated, 0 * q, scales, found), rtol=1e-4)
+
+
+def test_a_cancel_inside_a_tile_is_heard(pool: ThreadPoolExecutor) -> None:
+    w, found = case(9, 64, pool)
+    cancel = Cancel()
+
+    def storable(scales: np.ndarray) -> np.ndarray:  # what a tile calls between two products
+        cancel.request()
+        return f16(scales)
+
+    with pytest.raises(Cancelled):
+        improve(
+            w, np.zeros(w.shape, np.int8), np.ones(9, np.float32), found, 2,
+            storable=storable, engines=lambda: Engine(threads=1), pool=pool, cancel=cancel,
+        )  # fmt: skip
+
+
 def test_a_cancel_is_heard(pool: ThreadPoolExecutor) -> None:
     w, found = case(9, 64, pool)
     cancel = Cancel()
