@@ -52,7 +52,7 @@ FIRST_TOKEN = 8.0
 BEHIND_ATTENTION = "mlp"  # of CAPTURES, the first input that is
 
 # how a layer's time goes, for the progress
-OUTPUTS_SHARE, MOMENTS_SHARE, FIT_SHARE = 0.2, 0.3, 0.4
+OUTPUTS_SHARE, MOMENTS_SHARE, FIT_SHARE = 0.2, 0.35, 0.3
 
 Outputs = Callable[[int, Executor], dict[str, OutputCurvature]]  # of a layer, by MATRICES
 
