@@ -166,33 +166,50 @@ int bc_gptq_block(bc_engine *engine, float *w, int64_t w_stride, const float *u,
 
 /* ---- descent ---- */
 
+/* Sixteen sums beside each other: one alone would wait for itself. */
 static int all_finite(const float *x, int n)
 {
-    float sum = 0.0f;
-    for (int i = 0; i < n; i++) sum += x[i] * 0.0f;
-    return sum == 0.0f;
+    float sum[LANES] = { 0.0f };
+    int j = 0;
+    for (; j + LANES <= n; j += LANES)
+        for (int i = 0; i < LANES; i++) sum[i] += x[j + i] * 0.0f;
+    for (; j < n; j++) sum[0] += x[j] * 0.0f;
+    for (int i = 0; i < LANES; i++)
+        if (sum[i] != 0.0f) return 0;
+    return 1;
 }
 
-/* sums += e' H e, q' H e, q' H q of a row, in eight parts that do not depend on the compiler. */
+/* A sum is made in so many parts, so that it depends neither on the compiler nor on its vectors. */
+enum { PARTS = 4 };
+
+struct parts {
+    double cost[PARTS], slope[PARTS], curve[PARTS];
+};
+
+static inline void add_column(struct parts *p, int part, float w, float wh, float qh, float integer,
+                              float scale)
+{
+    const float e = w - scale * integer, he = wh - scale * qh;
+    p->cost[part] += (double)e * (double)he;
+    p->slope[part] += (double)integer * (double)he;
+    p->curve[part] += (double)integer * (double)qh;
+}
+
+/* sums += e' H e, q' H e, q' H q of a row */
 static void add_sums(double *sums, const float *w, const float *wh, const float *qh,
                      const int8_t *q, float scale, int cols)
 {
-    enum { PARTS = 8 };
-    double cost[PARTS] = { 0.0 }, slope[PARTS] = { 0.0 }, curve[PARTS] = { 0.0 };
-    for (int first = 0; first < cols; first += PARTS) {
-        const int n = cols - first < PARTS ? cols - first : PARTS;
-        for (int i = 0; i < n; i++) {
-            const int j = first + i;
-            const float integer = q[j], e = w[j] - scale * integer, he = wh[j] - scale * qh[j];
-            cost[i] += (double)e * (double)he;
-            slope[i] += (double)integer * (double)he;
-            curve[i] += (double)integer * (double)qh[j];
-        }
-    }
+    struct parts p = { { 0.0 }, { 0.0 }, { 0.0 } };
+    int j = 0;
+    for (; j + PARTS <= cols; j += PARTS)
+        for (int i = 0; i < PARTS; i++)
+            add_column(&p, i, w[j + i], wh[j + i], qh[j + i], q[j + i], scale);
+    for (int i = 0; j + i < cols; i++)
+        add_column(&p, i, w[j + i], wh[j + i], qh[j + i], q[j + i], scale);
     for (int i = 0; i < PARTS; i++) {
-        sums[0] += cost[i];
-        sums[1] += slope[i];
-        sums[2] += curve[i];
+        sums[0] += p.cost[i];
+        sums[1] += p.slope[i];
+        sums[2] += p.curve[i];
     }
 }
 
