@@ -14,7 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from bitconverter.engine import Engine, Model, Sampler, Session
+from bitconverter.engine import Cancel, Engine, Model, Sampler, Session
+from bitconverter.jobs.taught_model import continuation
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.text_stream import whole_text
@@ -93,20 +94,12 @@ class Talker:
         return self._template.render(turns, add_generation_prompt=to_answer, now=TODAY)
 
     def answer(self, turns: list[dict[str, str]]) -> str:
-        """At most ANSWER tokens, or what the context holds. Raises EngineError where the prompt alone is too long."""
+        """At most ANSWER tokens, or what the context holds."""
         prompt = self._tokenizer.encode(self.written(turns, to_answer=True), add_special_tokens=False)
         sampler = replace(SAMPLER, seed=self._given)
         self._given += 1
-        self._session.rewind(0)
-        self._session.forward(prompt)
-        answer: list[int] = []
-        for _ in range(min(ANSWER, self._session.n_ctx - len(prompt))):
-            token = self._session.sample(sampler)
-            if token in self._tokenizer.eos_ids:
-                break
-            answer.append(token)
-            self._session.forward([token])
-        return whole_text(self._tokenizer, answer)
+        made = continuation(self._session, prompt, self._tokenizer.eos_ids, ANSWER, Cancel(), sampler)
+        return whole_text(self._tokenizer, made)
 
 
 def conversations(talker: Talker, questions: tuple[str, ...]) -> list[str]:

@@ -21,7 +21,7 @@ from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measur
 from bitconverter.jobs.job import Context, Event, Note, Progress
 from bitconverter.jobs.opening import model_folder
 from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.jobs.taught_model import greedy
+from bitconverter.jobs.taught_model import continuation
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import open_source
@@ -175,7 +175,7 @@ class _Report:
 
     def _answer(self, session: Session, prompt: list[int]) -> str:
         """Greedy, to the model's end or `Amounts.answer` tokens, as far as the window has room."""
-        made = greedy(session, prompt, self._tokenizer.eos_ids, self._amounts.answer, self._ctx.cancel)
+        made = continuation(session, prompt, self._tokenizer.eos_ids, self._amounts.answer, self._ctx.cancel)
         text = self._tokenizer.decode(made)
         # half a character, where the answer was cut
         return text.rstrip("\ufffd") if len(made) == self._amounts.answer else text

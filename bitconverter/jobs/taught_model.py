@@ -89,11 +89,18 @@ class TaughtModel:
     def answer(self, prompt: list[int], most: int, cancel: Cancel) -> str:
         """Greedy, at most `most` tokens, to a prompt of which only the end is seen if it is long; whole characters
         only. Raises Cancelled."""
-        made = greedy(self.session, prompt, self._tokenizer.eos_ids, most, cancel)
+        made = continuation(self.session, prompt, self._tokenizer.eos_ids, most, cancel)
         return whole_text(self._tokenizer, made, before=prompt).strip()
 
 
-def greedy(session: Session, prompt: list[int], ends: frozenset[int], most: int, cancel: Cancel) -> list[int]:
+def continuation(
+    session: Session,
+    prompt: list[int],
+    ends: frozenset[int],
+    most: int,
+    cancel: Cancel,
+    sampler: Sampler = GREEDY,
+) -> list[int]:
     """What follows `prompt`: at most `most` tokens, up to one of `ends` or to the end of the context."""
     if not prompt:
         return []
@@ -103,7 +110,7 @@ def greedy(session: Session, prompt: list[int], ends: frozenset[int], most: int,
     made: list[int] = []
     while len(made) < most and session.position < session.n_ctx:
         cancel.check()
-        token = session.sample(GREEDY)
+        token = session.sample(sampler)
         if token in ends:
             break
         made.append(token)

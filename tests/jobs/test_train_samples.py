@@ -149,6 +149,6 @@ def test_an_answer_that_is_cut_has_whole_characters(
         (2, 20, "あります。お"),
         (0, 2, ""),
     ):
-        monkeypatch.setattr(taught_model, "greedy", lambda *_, made=ids[start:stop]: made)
+        monkeypatch.setattr(taught_model, "continuation", lambda *_, made=ids[start:stop]: made)
         asked = tokenizer.encode("お茶は?", add_special_tokens=False) + ids[:start]
         assert taught.answer(asked, 99, Cancel()) == shown
