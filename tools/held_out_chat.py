@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from bitconverter.engine import Cancel, Engine, Model, Sampler, Session
-from bitconverter.jobs.taught_model import continuation
+from bitconverter.jobs.continuation import continuation
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.text_stream import whole_text

@@ -119,6 +119,7 @@ def _convert(parser: argparse.ArgumentParser) -> None:
         metavar="W",
         help=texts.OPTIONS["calibration_windows"],
     )
+    parser.add_argument("--no-own-chat", action="store_true", help=texts.OPTIONS["no_own_chat"])
     parser.add_argument("--polish", type=_natural, metavar="STEPS", help=texts.OPTIONS["polish"])
     parser.add_argument("--seed", type=_natural, default=0, metavar="S", help=texts.OPTIONS["seed"])
     parser.add_argument("--no-report", action="store_true", help=texts.OPTIONS["no_report"])

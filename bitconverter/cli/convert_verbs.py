@@ -38,7 +38,8 @@ def convert(args: argparse.Namespace) -> int:
         return DONE if report.ok else FAILED
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
-        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration), **wish,
+        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
+        own_chat=not args.no_own_chat, **wish,
     )  # fmt: skip
     return run_and_print(args, job, _convert_text)
 

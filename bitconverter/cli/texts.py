@@ -192,11 +192,14 @@ OPTIONS = {
     "synthetic_layers": "--synthetic: so many layers instead of the shape's own",
     "llama_bench": "--full, with llama.cpp's llama-bench, or ik_llama.cpp's, in the same rounds; needs --gguf",
     "gguf": "the model that --llama-bench measures, of the same shape",
-    "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and dialogue)",
+    "calibration": "UTF-8 text files to calibrate on (default: a mix of prose, documents, code and "
+    "dialogue, which the model writes in part itself)",
     "calibration_windows": "how many windows of 512 tokens of it to use (default: 64; up to 128 for wide models with "
     "method full)",
     "polish": "train row scales and norms for so many steps at the end of method full (0: not; default: 48 for models "
     "below a billion weights, else 0)",
+    "no_own_chat": "do not let the model itself write dialogue to calibrate on (with method full and without "
+    "--calibration files it does)",
     "seed": "of the random rotation; other seeds are as good (default 0)",
     "no_report": "do not compare the result with the source at the end (KL, perplexity, six answers; about a minute "
     "for a small model)",
@@ -312,6 +315,8 @@ NOTES = {
     "expanding": "writing {file} out as a temporary folder",
     "check": "{level}: {message}",
     "calibration": "calibrating on {tokens} tokens of {files}",
+    "own-chat": "the model itself wrote {conversations} conversations for it",
+    "own-chat-skipped": "without conversations by the model itself: {why}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",
     "polish-no-gain": "polish: no gain (KL {kl_before:.4f} before, {kl_after:.4f} after), so it is not used",

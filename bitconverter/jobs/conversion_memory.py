@@ -11,6 +11,7 @@ from bitconverter.jobs import polish
 from bitconverter.jobs.engine_memory import GROUP, backward_bytes, forward_bytes, head_bytes
 from bitconverter.jobs.evaluate import chunk_tokens
 from bitconverter.jobs.layer_reader import CHUNK_TOKENS, SLAB_BYTES
+from bitconverter.jobs.own_chat import own_chat_bytes
 from bitconverter.jobs.quality_report import WINDOW as REPORT_WINDOW
 from bitconverter.model.budget import session_bytes
 from bitconverter.model.curvature import block_edges
@@ -29,10 +30,19 @@ REPORT_LOGITS = 2  # arrays f32 [tokens, vocabulary]: of both models
 
 
 def peak_bytes(
-    info: ModelInfo, stored: int, *, method: str, windows: int, window: int, measured: int, polished: bool
+    info: ModelInfo,
+    stored: int,
+    *,
+    method: str,
+    windows: int,
+    window: int,
+    measured: int,
+    polished: bool,
+    own_chat: bool,
 ) -> int:
     """`stored`: bytes of a weight in the source; `windows` of `window` tokens are calibrated on, `measured` of them
-    before the rounding (jobs/measured.py; 0: nothing to round). With the quality report."""
+    before the rounding (jobs/measured.py; 0: nothing to round). `own_chat`: the source writes some
+    (jobs/own_chat.py). With the quality report."""
     report = 2 * session_bytes(info, min(REPORT_WINDOW, info.max_positions), "f16")
     report += REPORT_LOGITS * 4 * chunk_tokens(info.vocab_size) * info.vocab_size
     largest = 4 * info.hidden_size * max(info.vocab_size, info.intermediate_size)
@@ -60,6 +70,8 @@ def peak_bytes(
             windows * 8 * window + 2 * measured * hidden + layer + inputs + back
             + max(moments, *map(_factor, entries), head_bytes(info, info.vocab_size))
         )  # fmt: skip
+    if own_chat:
+        stages.append(own_chat_bytes(info))
     if polished:
         taught = (polish.WINDOWS + polish.HELD_OUT) * hidden
         head = (stored + 1) * info.vocab_size * info.hidden_size

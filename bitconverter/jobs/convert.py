@@ -9,7 +9,8 @@ With the methods full and diag, whole decoder layers are rounded at a time, cali
 Notes: "check" (code, level, message: a warning of the preflight), "resumed" (tensors: so many were done before),
 "skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
 (file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
-"calibration" (tokens, files: the text), "more-damping" (matrix, damping: its inputs depend on each other),
+"calibration" (tokens, files: the text), "own-chat" (conversations: so many the source wrote for it),
+"own-chat-skipped" (why it wrote none), "more-damping" (matrix, damping: its inputs depend on each other),
 "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary" (matrices: so
 many are ternary already and kept exactly); "polished" (kl_before,
 kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
@@ -21,6 +22,7 @@ Metric("polish_kl", step, value): of the windows of each step of the polish, bef
 
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -33,7 +35,7 @@ from bitconverter.engine import Engine, Model, give_back
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, disk_full
-from bitconverter.jobs import convert_polish, polish, sensitivity_state
+from bitconverter.jobs import convert_polish, own_chat, polish, sensitivity_state
 from bitconverter.jobs.convert_files import totals_of, write_documents, write_side_files
 from bitconverter.jobs.convert_layers import Layers, layer_of, read_calibration, windows_used
 from bitconverter.jobs.convert_polish import RoundedFile
@@ -43,13 +45,14 @@ from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.measured import Measured
+from bitconverter.jobs.own_chat import OwnChat, can_chat
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import amounts, quality_report
 from bitconverter.jobs.rounding_errors import RoundingErrors
 from bitconverter.model import ternary
 from bitconverter.model.allocate import allocate
 from bitconverter.model.budget import average_bits, resolved
-from bitconverter.model.calibration_text import CalibrationText
+from bitconverter.model.calibration_text import CalibrationText, Conversation
 from bitconverter.model.plan import DIRECT, PLANES, TensorPlan, estimated_bytes
 from bitconverter.model.source import Source
 
@@ -86,6 +89,8 @@ class ConvertJob:
     of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used (None: convert_layers.windows_used()).
+    `own_chat`: without calibration files the method full lets the source write dialogue for the text
+    (jobs/own_chat.py).
     `report`: at the end measure the result against the source on built-in text.
     `polish`: how many steps the scales and norms are trained at the end of method full (0: not; None: polish.STEPS for
     models below polish.BELOW weights).
@@ -104,6 +109,7 @@ class ConvertJob:
     calibration: tuple[str, ...] = ()
     calibration_windows: int | None = None
     polish: int | None = None
+    own_chat: bool = True
     size: int | None = None
     fit_bytes: int | None = None
     fit_context: int = 4096
@@ -155,17 +161,29 @@ class ConvertJob:
         engine = Engine(threads=self.threads, cpu=self.cpu)
         calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
         windows = windows_used(info, self.method, self.calibration_windows)
-        text = self._text(ctx, checked, windows, self.seed) if calibrated else None
+        text = self._text(ctx, checked, windows, self.seed, quiet=True) if calibrated else None
         fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
+        writes = (
+            calibrated
+            and self.method == "full"
+            and self.own_chat
+            and not self.calibration
+            and can_chat(source)
+        )
+        if writes:
+            fingerprint += " and chat of its own"
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
         steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None
         stages = Stages(
-            ctx, plan, source, method=self.method, measured=measures, polished=steps > 0,
+            ctx, plan, source, method=self.method, writing=writes, measured=measures, polished=steps > 0,
             report_text=amounts(checked.report.parameters).text if self.report else 0,
         )  # fmt: skip
+        chat = self._own_chat(ctx, checked, fingerprint, engine, stages) if writes else []
+        if calibrated:
+            text = self._text(ctx, checked, windows, self.seed, chat)
         measured: Measured | None = None
         if measures and text is not None:
             measured = Measured(
@@ -193,10 +211,12 @@ class ConvertJob:
         finally:
             weights.close()
             give_back()  # also where it was paused
-        parameters, records = self._parameters(text), work.records
+        parameters, records = self._parameters(text, len(chat)), work.records
         if steps:
             rounded = RoundedFile(work.path / ROUNDED, plan, records)
-            lesson = self._text(ctx, checked, polish.WINDOWS + polish.HELD_OUT, self.seed + 1, quiet=True)
+            lesson = self._text(
+                ctx, checked, polish.WINDOWS + polish.HELD_OUT, self.seed + 1, chat, quiet=True
+            )
             polished = convert_polish.train(
                 ctx, work.path, rounded, reader, engine, lesson.ids,
                 identity=fingerprint, seed=self.seed, steps=steps, tell=stages.polishing,
@@ -277,13 +297,25 @@ class ConvertJob:
             ctx.emit(Note("polish-left-out", {"matrices": exact}))
         return steps
 
+    def _own_chat(
+        self, ctx: Context, checked: Checked, fingerprint: str, engine: Engine, stages: Stages
+    ) -> list[Conversation]:
+        assert checked.source is not None
+        count = own_chat.conversations_of(checked.source, checked.report.parameters)
+        own = OwnChat(ctx, self.work_dir, fingerprint, self.source, engine, self.seed, count)
+        written = own.conversations(stages.writing)
+        give_back()
+        stages.begin_measuring()
+        return written
+
     def _text(
-        self, ctx: Context, checked: Checked, windows: int, seed: int, quiet: bool = False
-    ) -> CalibrationText:
+        self, ctx: Context, checked: Checked, windows: int, seed: int,
+        chat: Sequence[Conversation] = (), *, quiet: bool = False,
+    ) -> CalibrationText:  # fmt: skip
         assert checked.source is not None and checked.info is not None and checked.side_files is not None
         return read_calibration(
             ctx, checked.side_files, checked.source.config, checked.info,
-            files=self.calibration, windows=windows, seed=seed, quiet=quiet,
+            files=self.calibration, windows=windows, seed=seed, own_chat=chat, quiet=quiet,
         )  # fmt: skip
 
     def _layers(
@@ -296,7 +328,7 @@ class ConvertJob:
             measured=measured, identity=fingerprint, seed=self.seed, engine=engine, cpu=self.cpu,
         )  # fmt: skip
 
-    def _parameters(self, text: CalibrationText | None) -> dict[str, Any]:
+    def _parameters(self, text: CalibrationText | None, chats: int) -> dict[str, Any]:
         """What the manifest says of how it was made."""
         parameters = {**self._chosen(), "seed": self.seed, "method": self.method}
         if text is not None:
@@ -304,6 +336,8 @@ class ConvertJob:
                 "files": list(text.sources), "windows": text.ids.shape[0], "window": text.ids.shape[1],
                 "sha256": text.sha256,
             }  # fmt: skip
+            if chats:
+                parameters["calibration"]["own_chat"] = chats
         return parameters
 
     def _chosen(self) -> dict[str, Any]:
@@ -320,28 +354,28 @@ class ConvertJob:
         self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, source: Source,
         plan: tuple[TensorPlan, ...], layers: Layers | None, stages: Stages,
     ) -> None:  # fmt: skip
-        sizes = [source.tensors[tensor.name].bytes for tensor in plan]
+        spans = stages.spans
         resumed = len(work.records)
-        done = sum(sizes[:resumed])
+        done = sum(spans[:resumed])
         stages.begin_rounding(done)
         errors = RoundingErrors(ctx, plan, work.records)
         converter = TensorConverter(source, engine, weights, self.seed, ctx.cancel)
 
-        def tell_layer(start: int, span: int, tensor: TensorPlan, part: float) -> None:
-            stages.rounding(start + int(part * span), f"layer {layer_of(tensor)}")
+        def tell_layer(start: int, whole: int, tensor: TensorPlan, part: float) -> None:
+            stages.rounding(start + int(part * whole), f"layer {layer_of(tensor)}")
 
-        for tensor, size in list(zip(plan, sizes, strict=True))[resumed:]:
+        for tensor, span in list(zip(plan, spans, strict=True))[resumed:]:
             ctx.cancel.check()
-            work.check_space(estimated_bytes([tensor], {tensor.name: size}))
+            work.check_space(estimated_bytes([tensor], {tensor.name: source.tensors[tensor.name].bytes}))
             if layers is not None and tensor.linear:
-                span = _bytes_of_layer(plan, sizes, tensor)
-                converter.put(tensor, layers.take(tensor, partial(tell_layer, done, span, tensor)))
+                whole = _span_of_layer(plan, spans, tensor)
+                converter.put(tensor, layers.take(tensor, partial(tell_layer, done, whole, tensor)))
             else:
                 for part in converter.steps(tensor):
-                    stages.rounding(done + int(size * part), tensor.name)
+                    stages.rounding(done + int(span * part), tensor.name)
             work.commit(weights, converter.record)
             errors.add(converter.record)
-            done += size
+            done += span
         stages.rounding(done, "")
 
     def _verify(self, ctx: Context, work: WorkFolder, engine: Engine) -> None:
@@ -359,12 +393,12 @@ class ConvertJob:
         ctx.emit(Note("verified", {"file_bytes": size}))
 
 
-def _bytes_of_layer(plan: tuple[TensorPlan, ...], sizes: list[int], tensor: TensorPlan) -> int:
-    """Of this matrix and those of its layer behind it, as they are stored in the source."""
+def _span_of_layer(plan: tuple[TensorPlan, ...], spans: list[int], tensor: TensorPlan) -> int:
+    """Of this matrix and those of its layer behind it."""
     first = plan.index(tensor)
     return sum(
-        size
-        for t, size in zip(plan[first:], sizes[first:], strict=True)
+        span
+        for t, span in zip(plan[first:], spans[first:], strict=True)
         if t.linear and layer_of(t) == layer_of(tensor)
     )
 

@@ -6,7 +6,7 @@ committed. Going on from it, layer k is computed again, whatever of it is commit
 
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from bitconverter.jobs.diagonal import Diagonal
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.measured import Measured
 from bitconverter.jobs.scratch import scratch_folder
-from bitconverter.model.calibration_text import CalibrationText, calibration_text
+from bitconverter.model.calibration_text import CalibrationText, Conversation, calibration_text
 from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
 
@@ -119,7 +119,7 @@ def layer_number(name: str) -> int:
 
 def read_calibration(
     ctx: Context, source_files: dict[str, Any], config: dict[str, Any], info: ModelInfo,
-    *, files: tuple[str, ...], windows: int, seed: int, quiet: bool = False,
+    *, files: tuple[str, ...], windows: int, seed: int, own_chat: Sequence[Conversation] = (), quiet: bool = False,
 ) -> CalibrationText:  # fmt: skip
     """The calibration text in the source's tokens, with its tokenizer and chat template (a GGUF's are rebuilt).
 
@@ -136,6 +136,7 @@ def read_calibration(
             window=calibration_window(info),
             seed=seed,
             vocab=info.vocab_size,
+            own_chat=own_chat,
         )
     if not quiet:
         ctx.emit(Note("calibration", {"tokens": text.ids.size, "files": ", ".join(text.sources)}))

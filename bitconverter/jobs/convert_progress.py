@@ -1,59 +1,85 @@
-"""One progress over the stages of a conversion: bytes of the source, other stages as bytes that take as long."""
+"""One progress over the stages of a conversion: bytes of the linear matrices, all else as bytes that take as long."""
 
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
 
-# how long they take beside the calibrated rounding of the linear matrices (measured, docs/MODEL.md)
-MEASURING, POLISHING = 0.35, 2.5
+# How long they take beside the calibrated rounding of the linear matrices (measured, docs/MODEL.md).
+WRITING, MEASURING, POLISHING = 0.2, 0.35, 2.5
 REPORTING = {
     "full": 0.07,
     "diag": 0.25,
     "fast": 9.0,
 }  # on REPORT_TEXT tokens a text, beside the method's rounding
 REPORT_TEXT = 1024
+OTHERS = {
+    "full": 0.002,
+    "diag": 0.02,
+    "fast": 0.5,
+}  # a byte of embedding, head or norm beside a linear matrix's
 
 
 class Stages:
-    """Emits Progress; its items are "sensitivity", "layer K" or a tensor's name, "polish", and those of the quality
-    report, of which each text has `report_text` tokens (0: there is none)."""
+    """Emits Progress; its items are "own chat", "sensitivity", "layer K" or a tensor's name, "polish", and those of the
+    quality report, of which each text has `report_text` tokens (0: there is none). `spans`: how much each tensor of
+    the plan counts in the rounding."""
 
     def __init__(
         self, ctx: Context, plan: tuple[TensorPlan, ...], source: Source, *,
-        method: str, measured: bool, polished: bool, report_text: int,
+        method: str, writing: bool, measured: bool, polished: bool, report_text: int,
     ) -> None:  # fmt: skip
         linear = sum(source.tensors[tensor.name].bytes for tensor in plan if tensor.linear)
         self._ctx = ctx
+        self._writing = int(WRITING * linear) if writing else 0
         self._measuring = int(MEASURING * linear) if measured else 0
-        self._rounding = sum(source.tensors[tensor.name].bytes for tensor in plan)
+        sizes = [source.tensors[tensor.name].bytes for tensor in plan]
+        self.spans = [
+            size if tensor.linear else int(OTHERS[method] * size)
+            for tensor, size in zip(plan, sizes, strict=True)
+        ]
+        self._rounding = sum(self.spans)
         self._polishing = int(POLISHING * linear) if polished else 0
         self._reporting = int(REPORTING[method] * report_text / REPORT_TEXT * linear)
-        self._total = self._measuring + self._rounding + self._polishing + self._reporting
+        self._before = self._writing + self._measuring
+        self._total = self._before + self._rounding + self._polishing + self._reporting
         self._told = 0
         self._eta = Eta(0, self._total)
 
+    def writing(self, part: float) -> None:
+        """How much of the source's own chat is written, 0 to 1."""
+        self._tell(int(self._writing * part), "own chat")
+
+    def begin_measuring(self) -> None:
+        """The chat is there, perhaps since another run."""
+        self._told = self._writing
+        self._begin_anew()
+
     def measuring(self, part: float) -> None:
         """How much of the sensitivities is known, 0 to 1."""
-        self._tell(int(self._measuring * part), "sensitivity")
+        self._tell(self._writing + int(self._measuring * part), "sensitivity")
 
     def begin_rounding(self, done: int) -> None:
-        """`done` bytes were rounded before, in another run."""
-        self._told = self._measuring + done
-        self._eta = Eta(self._told, self._total)
+        """So much, in `spans`, was rounded before, in another run."""
+        self._told = self._before + done
+        self._begin_anew()
 
     def rounding(self, done: int, item: str) -> None:
-        """So many of the source's bytes are rounded."""
-        self._tell(self._measuring + done, item)
+        """So much, in `spans`, is rounded."""
+        self._tell(self._before + done, item)
 
     def polishing(self, part: float) -> None:
         """How much of the polish is done, 0 to 1."""
-        self._tell(self._measuring + self._rounding + int(self._polishing * part), "polish")
+        self._tell(self._before + self._rounding + int(self._polishing * part), "polish")
 
     def reporting(self, part: float, item: str) -> None:
         """How much of the quality report is done, 0 to 1."""
-        before = self._measuring + self._rounding + self._polishing
+        before = self._before + self._rounding + self._polishing
         self._tell(before + int(self._reporting * part), item)
+
+    def _begin_anew(self) -> None:
+        """What came at once says nothing of how long the rest will take."""
+        self._eta = Eta(self._told, self._total)
 
     def _tell(self, done: int, item: str) -> None:
         self._told = max(self._told, done)

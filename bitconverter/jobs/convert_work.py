@@ -27,6 +27,7 @@ STATES = (
     "polish.state",
     "polish.json",
     "sensitivity.json",
+    "own_chat.json",
 )  # of stages that go on after a stop
 SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
 

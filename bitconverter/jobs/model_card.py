@@ -218,8 +218,13 @@ def _calibration(parameters: dict[str, Any]) -> str:
         return "No calibration text was used."
     return (
         f"What an error costs was measured on {text['windows'] * text['window']:,} tokens of text "
-        f"({', '.join(f'`{name}`' for name in text['files'])})."
+        f"({', '.join(f'`{name}`' for name in text['files'])}){_own_chat(text)}."
     )
+
+
+def _own_chat(text: dict[str, Any]) -> str:
+    count = text.get("own_chat")
+    return f", with {count} conversations that the source itself wrote" if count else ""
 
 
 def _expectation(matrices: list[Matrix], bits: float, error: float) -> str:

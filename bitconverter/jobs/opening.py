@@ -1,5 +1,6 @@
 """What several jobs do first: an engine, a model folder that the engine can map, a table of tokens."""
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,9 +8,11 @@ from pathlib import Path
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Context, Note
-from bitconverter.jobs.scratch import scratch_folder
+from bitconverter.jobs.scratch import scratch_folder, temporary_folder
 from bitconverter.model.hf_source import CONFIG, INDEX, SINGLE, config_missing, lost_link
+from bitconverter.model.source import open_source
 
+SPARE_BYTES = 64 * 1024 * 1024  # of the disk of temporary files, left to others
 MOST_THREADS = 256  # of the engine (native/src/engine.c)
 
 
@@ -47,6 +50,27 @@ def model_folder(path: str, ctx: Context) -> Iterator[Path]:
         folder = parent / given.stem
         expand(given, folder, ctx)
         yield folder
+
+
+def check_unpacking(path: str) -> None:
+    """Whether model_folder() has room for a .gguf file: rather none than a disk that is filled to its end.
+
+    Raises UserError("unpacking").
+    """
+    if Path(path).is_dir():
+        return
+    from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
+
+    opened = open_source(path)
+    needed, place = expanded_bytes(opened.tensors.values(), opened.config), str(temporary_folder())
+    free = shutil.disk_usage(place).free
+    if free < needed + SPARE_BYTES:
+        raise UserError(
+            "unpacking",
+            f"The .gguf file has to be unpacked into {place} for a while, which takes {needed / 1e9:.2f} GB; "
+            f"{free / 1e9:.2f} GB are free.",
+            place=place, needed=needed, free=free,
+        )  # fmt: skip
 
 
 def chunk_tokens(vocab: int, most: int = 512) -> int:

@@ -7,7 +7,7 @@ import psutil
 
 from bitconverter.engine import ModelInfo, give_back
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import polish, sensitivity
+from bitconverter.jobs import own_chat, polish, sensitivity
 from bitconverter.jobs.conversion_memory import peak_bytes
 from bitconverter.jobs.convert_layers import calibration_window, windows_used
 from bitconverter.jobs.job import Context
@@ -166,13 +166,17 @@ class PlanJob:
         )
         report = _report_seconds(speeds, _weights(plan), source.total_bytes, speed)
         polished = polish.steps_for(plan, "full", None, zeros) > 0
-        full = self._seconds_full(info, polished, speeds) if rounded else speeds.seconds("fast", 0)
+        chats = own_chat.conversations_of(source, _weights(plan)) if own_chat.can_chat(source) else 0
+        head = info.vocab_size * info.hidden_size
+        writing = speeds.writing(chats * own_chat.TOKENS, source.total_bytes, head / _weights(linear))
+        full = writing + self._seconds_full(info, polished, speeds) if rounded else speeds.seconds("fast", 0)
         stored = source.total_bytes // max(_weights(plan), 1)
 
         def peak(method: str) -> int:
             return peak_bytes(
                 info, max(stored, 2), method=method, windows=self._windows(info), window=calibration_window(info),
                 measured=self._measured(info) if rounded else 0, polished=polished,
+                own_chat=bool(rounded) and chats > 0,
             )  # fmt: skip
 
         return PlanChoice(

@@ -31,7 +31,7 @@ from bitconverter.engine import (
     single_threaded_blas,
 )  # fmt: skip
 from bitconverter.format.bfloat16 import as_f32
-from bitconverter.jobs import polish
+from bitconverter.jobs import own_chat, polish
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.layer_reader import MATRICES, LayerReader
 from bitconverter.model import names
@@ -51,6 +51,7 @@ PLANES = 2
 INT8_ROWS = 4096
 MEMORY_BYTES = 128 * 1024 * 1024  # read to learn the memory's speed: more than a cache holds
 REPEATS, ENOUGH = 4, 1.0  # times a piece is run at most; seconds after which it is not run again
+TOGETHER_COST = 2.0  # times what a token costs in a window, where a few texts have a token each
 TOKEN_REPEATS = 100  # of a single token through a layer, which takes microseconds
 
 
@@ -97,6 +98,12 @@ class Speeds:
         there = tokens * (self.measured + self.backward) + self.measured_factor
         outputs = tokens * (self.backward + self.outputs) + self.outputs_factor
         return 3 * self.read + self.layers * (there + outputs) + tokens * self.head
+
+    def writing(self, tokens: int, source_bytes: int, head_share: float) -> float:
+        """Of so many tokens that the source writes (jobs/own_chat.py); `head_share`: weights of the head to those of
+        all layers."""
+        computed = TOGETHER_COST * self.layers * self.forward * (1 + head_share)
+        return tokens * max(computed, source_bytes / self.memory / own_chat.TOGETHER)
 
     def polishing(self, steps: int, window: int) -> float:
         """Of so many steps of the polish (jobs/polish.py), on windows of so many tokens."""

@@ -6,7 +6,6 @@ report is a part of manifest.json, which must be the same on every run.
 """
 
 import json
-import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -17,14 +16,12 @@ import numpy as np
 
 from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Session
 from bitconverter.format.errors import UserError
+from bitconverter.jobs.continuation import continuation
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context, Event, Note, Progress
-from bitconverter.jobs.opening import model_folder
-from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.jobs.taught_model import continuation
+from bitconverter.jobs.opening import check_unpacking, model_folder
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
-from bitconverter.model.source import open_source
 from bitconverter.model.tokenizer import Tokenizer
 
 TEXTS = ("english", "japanese", "code")
@@ -34,7 +31,6 @@ TEXT_WORK, TEXT_TOKENS = 4e12, (128, 1024)
 ANSWER_WORK, ANSWER_TOKENS = 6e10, (8, 48)
 DIGITS = 5  # of the numbers in the manifest
 TEXT_SHARE = 0.7  # of the report's time that goes to the texts
-SPARE_BYTES = 64 * 1024 * 1024  # of the disk of temporary files, left to others
 Tell = Callable[[float, str], None]  # how much of the report is done, 0 to 1, and at what it is
 
 
@@ -64,7 +60,7 @@ def quality_report(
     Note("report-skipped", why=...). Raises Cancelled.
     """
     try:
-        _check_room(source)
+        check_unpacking(source)
         with model_folder(source, ctx) as folder:
             return _Report(ctx, folder, converted, parameters, engine, tell).run()
     except Cancelled:
@@ -73,24 +69,6 @@ def quality_report(
         why = str(error) or type(error).__name__
         ctx.emit(Note("report-skipped", {"why": why}))
         return {"skipped": why}
-
-
-def _check_room(source: str) -> None:
-    """Rather no report than a disk that is filled to its end. Raises UserError("unpacking")."""
-    if Path(source).is_dir():
-        return
-    from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
-
-    opened = open_source(source)
-    needed, place = expanded_bytes(opened.tensors.values(), opened.config), str(temporary_folder())
-    free = shutil.disk_usage(place).free
-    if free < needed + SPARE_BYTES:
-        raise UserError(
-            "unpacking",
-            f"To compare them, the .gguf file has to be unpacked into {place}, which takes {needed / 1e9:.2f} GB; "
-            f"{free / 1e9:.2f} GB are free.",
-            place=place, needed=needed, free=free,
-        )  # fmt: skip
 
 
 class _Report:

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from bitconverter.engine import Cancel, Engine, Model, Sampler, Session
+from bitconverter.engine import Cancel, Engine, Model, Session
 from bitconverter.format.soul_file import Adapters
+from bitconverter.jobs.continuation import continuation
 from bitconverter.jobs.evaluate import Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context
 from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.text_stream import whole_text
 from bitconverter.model.tokenizer import Tokenizer
 
-GREEDY = Sampler(temperature=0.0, top_p=1.0, top_k=0, min_p=0.0)
 WINDOW = 256  # tokens of the context
 CHUNK = 8  # positions whose logits are held at a time: a training has taken its memory already
 BATCH = 32  # tokens of a forward pass, for the same reason
@@ -91,28 +91,3 @@ class TaughtModel:
         only. Raises Cancelled."""
         made = continuation(self.session, prompt, self._tokenizer.eos_ids, most, cancel)
         return whole_text(self._tokenizer, made, before=prompt).strip()
-
-
-def continuation(
-    session: Session,
-    prompt: list[int],
-    ends: frozenset[int],
-    most: int,
-    cancel: Cancel,
-    sampler: Sampler = GREEDY,
-) -> list[int]:
-    """What follows `prompt`: at most `most` tokens, up to one of `ends` or to the end of the context."""
-    if not prompt:
-        return []
-    session.rewind(0)
-    room = max(1, session.n_ctx - most)
-    session.forward(prompt[-room:], want_logits=False, cancel=cancel)
-    made: list[int] = []
-    while len(made) < most and session.position < session.n_ctx:
-        cancel.check()
-        token = session.sample(sampler)
-        if token in ends:
-            break
-        made.append(token)
-        session.forward([token], want_logits=False, cancel=cancel)
-    return made

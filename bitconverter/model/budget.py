@@ -127,11 +127,11 @@ def overhead_bytes(plan: list[TensorPlan], source_bytes: Mapping[str, int]) -> i
     return estimated_bytes(others, source_bytes) + header_space(parts) + ALIGN * (len(parts) + 1)
 
 
-def session_bytes(info: Any, context: int, kv: str) -> int:
+def session_bytes(info: Any, context: int, kv: str, batch: int = BATCH) -> int:
     """Memory of a chat beside the weights, as native/src/session.c allocates it: KV cache and work space."""
     rows = 2 * info.n_layers * info.n_kv_heads * context  # keys and values
     cache = rows * (info.head_dim * KV_BYTES[kv] + KV_SCALE_BYTES[kv])
-    batch = min(BATCH, context)
+    batch = min(batch, context)
     heads = info.n_heads * info.head_dim
     widest = max(info.hidden_size, info.intermediate_size, heads)
     per_token = 3 * info.hidden_size + heads + 2 * info.n_kv_heads * info.head_dim

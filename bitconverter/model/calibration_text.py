@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +19,8 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.text_file import read_text
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.tokenizer import Tokenizer
+
+Conversation = list[dict[str, str]]  # messages: role, content
 
 # shares of the windows
 MIX = {"prose.txt": 10, "docs.txt": 9, "code.txt": 7, "chat.json": 5, "japanese.txt": 3}
@@ -36,18 +37,20 @@ class CalibrationText:
 
 
 def calibration_text(
-    folder: Path, paths: Sequence[str], *, windows: int, window: int, seed: int, vocab: int
-) -> CalibrationText:
+    folder: Path, paths: Sequence[str], *, windows: int, window: int, seed: int, vocab: int,
+    own_chat: Sequence[Conversation] = (),
+) -> CalibrationText:  # fmt: skip
     """`windows` windows of `window` tokens by the tokenizer (and chat template) of `folder`.
 
-    `paths`: UTF-8 text files, an equal share each; none: the default mix. Raises UserError: "text-encoding",
+    `paths`: UTF-8 text files, an equal share each; none: the default mix, of which `own_chat`, conversations of the
+    model itself (jobs/own_chat.py), joins the dialogue. Raises UserError: "text-encoding",
     "text-unreadable", "calibration-short", and those of the tokenizer.
     """
     tokenizer = Tokenizer(folder)
     tokenizer.check_fits(vocab)
     start = tokenizer.encode("", add_special_tokens=True)[:1]
     bos = start if start == [tokenizer.bos_id] else []
-    texts = [(Path(p).name, read_text(p), 1) for p in paths] or _default_texts(folder)
+    texts = [(Path(p).name, read_text(p), 1) for p in paths] or _default_texts(folder, own_chat)
     shares = _shares([weight for _, _, weight in texts], windows)
     draw = np.random.Generator(np.random.PCG64(seed))
     rows = []
@@ -86,18 +89,18 @@ def _shares(weights: list[int], windows: int) -> list[int]:
     return shares
 
 
-def _default_texts(folder: Path) -> list[tuple[str, str, int]]:
+def _default_texts(folder: Path, own_chat: Sequence[Conversation]) -> list[tuple[str, str, int]]:
     place = files("bitconverter") / "resources" / "calibration"
     texts = []
     for name, weight in MIX.items():
         text = (place / name).read_text(encoding="utf-8")
-        texts.append(
-            (name, _conversations(folder, json.loads(text)) if name == "chat.json" else text, weight)
-        )
+        if name == "chat.json":
+            text = _written(folder, [*json.loads(text), *own_chat])
+        texts.append((name, text, weight))
     return texts
 
 
-def _conversations(folder: Path, conversations: list[list[dict[str, Any]]]) -> str:
+def _written(folder: Path, conversations: list[Conversation]) -> str:
     """As the model's chat template writes them, or plainly for a model without one (that can be used)."""
     try:
         template = load_chat_template(folder)

@@ -35,7 +35,15 @@ def divergence(model: Path, reference: Path, text: Path) -> float:
 def test_two_planes_stay_as_close_as_recorded(smollm2: Path, text: Path, tmp_path: Path) -> None:
     """Calibrated on few windows, to be quick: with the default 64 it is closer. A value that is much lower than the
     recorded one is as suspicious as one that is higher."""
-    job = ConvertJob(str(smollm2), str(tmp_path / "full"), 2, method="full", calibration_windows=4, polish=0)
+    job = ConvertJob(
+        str(smollm2),
+        str(tmp_path / "full"),
+        2,
+        method="full",
+        calibration_windows=4,
+        polish=0,
+        own_chat=False,
+    )
     last = run_job(job, lambda _: None, Cancel())
     assert isinstance(last, Finished), last
     kl = divergence(tmp_path / "full", smollm2, text)

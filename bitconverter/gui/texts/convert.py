@@ -70,6 +70,8 @@ TEXTS: Texts = {
         "表だけを検証しました。メモリーの上限により、結果をここで開くことはできませんでした。",
     ),
     "note-calibration": ("Calibrating on {tokens} tokens of {files}", "{files} の {tokens} トークンで校正します"),
+    "note-own-chat": ("The model itself wrote {conversations} conversations to calibrate on.", "校正用の会話を、モデル自身が {conversations} 件書きました。"),
+    "note-own-chat-skipped": ("Calibrating without conversations by the model itself: {why}", "モデル自身が書いた会話なしで校正します: {why}"),
     "note-more-damping": (
         "The inputs of {matrix} depend on each other; calibrated more cautiously.",
         "{matrix} の入力は互いに従属しているため、控えめに校正します。",
@@ -137,6 +139,7 @@ TEXTS: Texts = {
     "fix-again": ("Check again", "もう一度確認"),
     "fix-other": ("Other model…", "別のモデル…"),
     "fix-folder": ("Open the folder", "フォルダーを開く"),
+    "item-own chat": ("letting the model write conversations to calibrate on", "校正用の会話をモデルに書かせています"),
     "item-sensitivity": ("measuring which matrices matter most", "どの行列が大事かを測っています"),
     "item-polish": ("polishing scales and norms", "倍率と正規化を仕上げています"),
     "item-model.embed_tokens.weight": ("embedding", "埋め込み"),

@@ -1,0 +1,222 @@
+"""The chat that a source writes for its own calibration: the same text each time, kept, and put into the conversion."""
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from talking import make_folder
+
+from bitconverter.engine import Cancelled, Engine, Model, Session
+from bitconverter.jobs import own_chat
+from bitconverter.jobs.continuation import GREEDY, continuation, continuations
+from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import Cancel, Context, Event, Finished, Note, Progress, Stopped, run_job
+from bitconverter.jobs.own_chat import OwnChat, conversations_of
+from bitconverter.model.calibration_text import Conversation
+from bitconverter.model.source import open_source
+
+FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6, "polish": 0, "planes": 2, "threads": 1}
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "話す")
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(own_chat, "ANSWER", 6)
+    monkeypatch.setattr(own_chat, "TOGETHER", 4)
+    monkeypatch.setattr(own_chat, "LEAST", 2)
+
+
+class Talk(NamedTuple):
+    """Of some conversations, kept in `work`."""
+
+    source: Path
+    work: Path
+    count: int = 10
+    identity: str = "x"
+    seed: int = 0
+    threads: int = 1
+
+    def written(
+        self,
+        events: list[Event] | None = None,
+        tell: Callable[[float], None] = lambda part: None,
+        **more: Any,
+    ) -> list[Conversation]:
+        self.work.mkdir(exist_ok=True)
+        ctx = Context([].append if events is None else events.append, more.pop("cancel", Cancel()))
+        engine = Engine(threads=self.threads)
+        return OwnChat(
+            ctx, self.work, self.identity, str(self.source), engine, self.seed, self.count
+        ).conversations(tell)
+
+
+def test_the_source_answers_questions_some_twice(source: Path, tmp_path: Path) -> None:
+    asked = json.loads(
+        (files("bitconverter") / "resources" / "calibration" / "questions.json").read_text(encoding="utf-8")
+    )
+    parts: list[float] = []
+    events: list[Event] = []
+    talks = Talk(source, tmp_path / "w").written(events, parts.append)
+    assert [talk[0]["content"] for talk in talks] == asked["questions"][:10]
+    assert [len(talk) for talk in talks] == [4, 2, 2, 4, 2, 2, 4, 2, 2, 4]
+    assert [talk[2]["content"] for talk in talks if len(talk) == 4] == asked["second_questions"][:4]
+    assert all([m["role"] for m in talk] == ["user", "assistant"] * (len(talk) // 2) for talk in talks)
+    assert any(talk[1]["content"] for talk in talks)
+    assert parts == sorted(parts) and parts[-1] == 1.0 and len(parts) > 20
+    assert events == [Note("own-chat", {"conversations": 10})]
+
+
+def test_the_same_text_whatever_is_written_beside_it(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    talk = Talk(source, tmp_path / "a")
+    found = talk.written()
+    monkeypatch.setattr(own_chat, "TOGETHER", 3)
+    assert talk._replace(work=tmp_path / "b", threads=2).written() == found
+    assert talk._replace(work=tmp_path / "c", seed=1).written() != found
+
+
+def test_what_is_there_is_not_written_again(source: Path, tmp_path: Path) -> None:
+    talk = Talk(source, tmp_path / "w")
+    found = talk.written()
+    shutil.rmtree(source)
+    assert talk._replace(count=3).written() == found, "the number that it began with counts"
+    assert talk._replace(identity="another source").written() == []
+
+
+@pytest.mark.parametrize("after", [0.05, 0.5, 0.95])
+def test_stopped_and_begun_again_it_is_the_same(after: float, source: Path, tmp_path: Path) -> None:
+    whole = Talk(source, tmp_path / "whole").written()
+    cancel, talk = Cancel(), Talk(source, tmp_path / "w")
+    with pytest.raises(Cancelled):
+        talk.written(tell=lambda part: cancel.request() if part >= after else None, cancel=cancel)
+    assert talk.written() == whole
+
+
+@pytest.mark.parametrize("damage", [b"", b"{}", b"[1]", b"\xff", None])
+def test_a_damaged_file_is_written_again(damage: bytes | None, source: Path, tmp_path: Path) -> None:
+    talk = Talk(source, tmp_path / "w")
+    whole = talk.written()
+    path = tmp_path / "w" / own_chat.NAME
+    path.write_bytes(damage if damage is not None else path.read_bytes().replace(b'"user"', b'"nobody"', 1))
+    assert talk.written() == whole
+
+
+def test_a_source_that_cannot_be_run_writes_none_and_says_why(source: Path, tmp_path: Path) -> None:
+    (source / "model.safetensors").write_bytes(b"damaged")
+    events: list[Event] = []
+    talk = Talk(source, tmp_path / "w")
+    assert talk.written(events) == []
+    (note,) = events
+    assert isinstance(note, Note) and note.code == "own-chat-skipped" and note.fields["why"]
+    again: list[Event] = []
+    assert talk.written(again) == [] and again == events, (
+        "also if it could by now: the text must stay the same"
+    )
+
+
+def test_how_many_depends_on_size_and_memory(source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = open_source(str(source))
+    monkeypatch.setattr(own_chat, "LEAST", 8)
+    assert conversations_of(opened, 10**8) == 56
+    assert conversations_of(opened, 10**9) == 37
+    assert conversations_of(opened, 7 * 10**9) == 0
+
+    class Memory:
+        total = own_chat.SYSTEM + opened.total_bytes
+
+    monkeypatch.setattr(own_chat.psutil, "virtual_memory", Memory)
+    assert conversations_of(opened, 10**8) == 56
+    Memory.total -= 1
+    assert conversations_of(opened, 10**8) == 0
+
+
+def test_too_large_a_source_writes_none(source: Path, tmp_path: Path) -> None:
+    events: list[Event] = []
+    assert Talk(source, tmp_path / "w", count=0).written(events) == []
+    (note,) = events
+    assert isinstance(note, Note) and "too large" in note.fields["why"]
+
+
+# ---- in a conversion ----
+
+
+def convert(source: Path, out: Path, cancel: Cancel | None = None, **more: Any) -> tuple[Event, list[Event]]:
+    events: list[Event] = []
+    cancel = cancel or Cancel()
+
+    def emit(event: Event) -> None:
+        events.append(event)
+
+    return run_job(ConvertJob(str(source), str(out), **{**FULL, **more}), emit, cancel), events
+
+
+def calibration(out: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
+    return dict(found["parameters"]["calibration"])
+
+
+def test_a_conversion_is_calibrated_on_it(source: Path, tmp_path: Path) -> None:
+    last, events = convert(source, tmp_path / "own")
+    assert isinstance(last, Finished), last
+    assert Note("own-chat", {"conversations": 56}) in events
+    assert "own chat" in {event.item for event in events if isinstance(event, Progress)}
+    assert calibration(tmp_path / "own")["own_chat"] == 56
+    assert "56 conversations that the source itself wrote" in (tmp_path / "own" / "MODEL_CARD.md").read_text()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["own", "話す"]
+
+    last, events = convert(source, tmp_path / "without", own_chat=False)
+    assert isinstance(last, Finished), last
+    assert not [event for event in events if isinstance(event, Note) and event.code.startswith("own-chat")]
+    text = calibration(tmp_path / "without")
+    assert "own_chat" not in text and text["sha256"] != calibration(tmp_path / "own")["sha256"]
+
+
+def test_a_model_without_a_template_writes_none(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "base", template=None)
+    last, events = convert(source, tmp_path / "out")
+    assert isinstance(last, Finished), last
+    assert not [event for event in events if isinstance(event, Note) and event.code.startswith("own-chat")]
+    assert "own_chat" not in calibration(tmp_path / "out")
+
+
+@pytest.mark.parametrize("item", ["own chat", "sensitivity", "layer 1"])
+def test_stopped_on_the_way_it_ends_in_the_same_bytes(item: str, source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "whole")
+    cancel, out = Cancel(), tmp_path / "out"
+
+    def stop_at(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == item and event.done > event.total // 20:
+            cancel.request()
+
+    last = run_job(ConvertJob(str(source), str(out), **FULL), stop_at, cancel)
+    assert isinstance(last, Stopped), last
+    last, _ = convert(source, out)
+    assert isinstance(last, Finished), last
+    for name in ("model.safetensors", "manifest.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+# ---- texts side by side ----
+
+
+def test_each_text_is_what_it_is_alone(source: Path) -> None:
+    model = Model(Engine(threads=1), source)
+    alone = Session(model, n_ctx=32)
+    prompts = [[1, 2, 3], [], [4], list(range(1, 60))]  # the last is longer than the context
+    samplers = [replace(GREEDY, temperature=0.9, seed=k) for k in range(len(prompts))]
+    together = continuations(
+        [Session(model, n_ctx=32) for _ in prompts], prompts, samplers, frozenset({7}), 9, Cancel()
+    )
+    for prompt, sampler, made in zip(prompts, samplers, together, strict=True):
+        assert made == continuation(alone, prompt, frozenset({7}), 9, Cancel(), sampler)
+    assert together[1] == [] and len(together[3]) <= 9
