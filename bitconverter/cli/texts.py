@@ -316,6 +316,7 @@ NOTES = {
     "check": "{level}: {message}",
     "calibration": "calibrating on {tokens} tokens of {files}",
     "own-chat": "the model itself wrote {conversations} conversations for it",
+    "own-chat-large": "without conversations by the model itself: it is too large to write them on this computer",
     "own-chat-skipped": "without conversations by the model itself: {why}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",

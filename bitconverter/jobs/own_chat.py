@@ -34,6 +34,7 @@ CONTEXT, ANSWER = 512, 200  # tokens: of a conversation at most, of an answer at
 BATCH = 32  # tokens of a question at a time
 SECOND_QUESTION_EACH = 3  # conversations
 SAMPLER = Sampler(temperature=0.8, top_p=0.95, top_k=0, min_p=0.0)
+TOO_LARGE = "large"  # why there are none
 SEED_STEP = 1009  # between the seeds of two conversions
 TOKENS = 270  # of a conversation, about
 KV = "int8"
@@ -84,8 +85,8 @@ class OwnChat:
     def conversations(self, tell: Callable[[float], None]) -> list[Conversation]:
         """What is there of them already, and the rest, which the source writes. `tell` hears how much is done, 0 to 1.
 
-        Where the source is too large, or cannot be run here, there are none, and Note("own-chat-skipped", why=...).
-        Raises Cancelled.
+        Where the source is too large there are none, and Note("own-chat-large"); where it cannot be run here,
+        Note("own-chat-skipped", why=...). Raises Cancelled.
         """
         count, done, why = self._load()
         try:
@@ -103,7 +104,9 @@ class OwnChat:
         except (UserError, EngineError, MemoryError) as error:
             done, why = [], str(error) or type(error).__name__
             self._save(count, done, why)
-        if why:
+        if why == TOO_LARGE:
+            self.ctx.emit(Note("own-chat-large"))
+        elif why:
             self.ctx.emit(Note("own-chat-skipped", {"why": why}))
         else:
             self.ctx.emit(Note("own-chat", {"conversations": len(done)}))
@@ -131,7 +134,7 @@ class OwnChat:
                 return int(state["count"]), list(state["conversations"]), str(state["why"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
-        why = "" if self.count else "it is too large to be run on this computer as it is"
+        why = "" if self.count else TOO_LARGE
         self._save(self.count, [], why)
         return self.count, [], why
 
