@@ -13,8 +13,8 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 "own-chat-large", "own-chat-skipped" (why: it wrote none), "more-damping" (matrix, damping: its inputs depend on each
 other), "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary"
 (matrices: so many are ternary already and kept exactly); "polished" (kl_before, kl_after: on text that it was not
-trained on), "polish-no-gain" (the same: it was not used), "polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the
-two models cannot be compared here).
+trained on), "polish-no-gain" (the same: it was not used), "polish-left-out" (matrices: so many are ternary
+already and must stay exact); "report-skipped" (why: the two models cannot be compared here).
 Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
