@@ -37,7 +37,7 @@ SAMPLER = Sampler(temperature=0.8, top_p=0.95, top_k=0, min_p=0.0)
 TOO_LARGE = "large"  # why there are none
 SEED_STEP = 1009  # between the seeds of two conversions
 TOKENS = 270  # of a conversation, about
-KV = "int8"
+KV = "int8"  # the cache
 WORK = 1e13  # source weights multiplied, at most: fewer conversations of a large model
 SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
 
@@ -93,12 +93,8 @@ class OwnChat:
             if not why and len(done) < count:
                 check_unpacking(self.path)
                 with model_folder(self.path, self.ctx) as folder:
-                    self._write(
-                        _Writer(folder, self.engine, self.seed, min(count, TOGETHER), self.ctx),
-                        count,
-                        done,
-                        tell,
-                    )
+                    writer = _Writer(folder, self.engine, self.seed, min(count, TOGETHER), self.ctx)
+                    self._write(writer, count, done, tell)
         except Cancelled:
             raise
         except (UserError, EngineError, MemoryError) as error:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.text_file import read_text
-from bitconverter.model.chat_template import load_chat_template
+from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.tokenizer import Tokenizer
 
 Conversation = list[dict[str, str]]  # messages: role, content
@@ -104,7 +104,18 @@ def _written(folder: Path, conversations: list[Conversation]) -> str:
     """As the model's chat template writes them, or plainly for a model without one (that can be used)."""
     try:
         template = load_chat_template(folder)
-        return "\n".join(template.render(c, add_generation_prompt=False, now=TODAY) for c in conversations)
+        return "\n".join(_rendered(template, conversation) for conversation in conversations)
     except UserError:
         lines = [f"{m['role'].title()}: {m['content']}" for c in conversations for m in c]
         return "\n\n".join(lines)
+
+
+def _rendered(template: ChatTemplate, conversation: Conversation) -> str:
+    """Without its system message where the template accepts none."""
+    try:
+        return template.render(conversation, add_generation_prompt=False, now=TODAY)
+    except UserError as error:
+        others = [message for message in conversation if message["role"] != "system"]
+        if error.code != "chat-template-refused" or len(others) == len(conversation):
+            raise
+        return template.render(others, add_generation_prompt=False, now=TODAY)

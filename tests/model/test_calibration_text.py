@@ -45,6 +45,25 @@ def test_the_chat_template_of_the_model_is_used(folder: Path) -> None:
     assert "<<user>>" in Tokenizer(folder).decode(list(text.ids.reshape(-1)))
 
 
+def test_a_template_that_accepts_no_system_message_is_used_without(folder: Path) -> None:
+    """As Mistral's: before, all dialogue was written plainly for such a model."""
+    template = (
+        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "<<{{ m['role'] }}>>{{ m['content'] }}{% endfor %}"
+    )
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    words = Tokenizer(folder).decode(list(draw(folder, windows=64, window=256).ids.reshape(-1)))
+    assert "<<user>>" in words and "<<system>>" not in words and "User: " not in words
+
+
+def test_conversations_of_the_model_join_the_dialogue(folder: Path) -> None:
+    template = "{% for m in messages %}<<{{ m['role'] }}>>{{ m['content'] }}{% endfor %}"
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    own = [[{"role": "user", "content": "Q?"}, {"role": "assistant", "content": "ANSWERED " * 400}]] * 4
+    words = Tokenizer(folder).decode(list(draw(folder, windows=64, window=256, own_chat=own).ids.reshape(-1)))
+    assert "ANSWERED" in words and "<<user>>" in words
+
+
 def test_own_files_have_equal_shares_and_windows_do_not_overlap(folder: Path) -> None:
     (folder / "a.txt").write_text("a" * 4000, encoding="utf-8")
     (folder / "b.txt").write_text("b" * 2000, encoding="utf-8")
