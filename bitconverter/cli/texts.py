@@ -165,8 +165,8 @@ HELP = {
     "devices": (
         "the processor and the graphics cards that models can run on",
         "List what --device may name, with the memory of each card as its driver tells it; where no card can be used, "
-        "why. Chats, evaluations, logits and benchmarks can run on a card; conversion and training run on the "
-        "processor.",
+        "why. Chats, evaluations, logits and benchmarks can run on a card, and so can the steps of a training; "
+        "conversion runs on the processor.",
         "examples:\n  bitconverter devices\n  bitconverter devices --json\n\n"
         "--json gives: cards (name, total_bytes, free_bytes, compute_major, ...; cuda:0 first), code and why.",
     ),

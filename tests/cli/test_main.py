@@ -83,6 +83,16 @@ def test_every_verb_explains_itself_with_an_example_that_parses(
         build_parser().parse_args([verb, *(word.strip('"') for word in words)])
 
 
+def test_devices_and_train_say_the_same_of_where_a_training_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for verb in ("devices", "train"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        told[verb] = " ".join(capsys.readouterr().out.split())
+    assert "a training runs its steps on the card" in told["train"]
+    assert "so can the steps of a training; conversion runs on the processor" in told["devices"]
+
+
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--version"])
