@@ -276,7 +276,7 @@ OPTIONS = {
     "runs_out": "with go-on: the soul to write, a name that is not taken",
     "runs_steps": "with go-on: so many steps, those before the pinned state counted (default: as many as it had)",
     "runs_rate": "with go-on: another rate (default: the one it had)",
-    "runs_most": "list at most so many (default %(default)s)",
+    "runs_most": "list at most so many, 0 for all (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
     "processor is too hot (on Windows the temperature is not read)",
     "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on "

@@ -19,6 +19,7 @@ from bitconverter.store.sqlite_file import FileKind, open_file
 
 UNFINISHED, DONE, KEPT, ASIDE, FAILED = "unfinished", "done", "kept", "aside", "failed"
 OUTCOMES = (UNFINISHED, DONE, KEPT, ASIDE, FAILED)
+MOST_LISTED = 2**63 - 1  # that SQLite can count
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -105,11 +106,11 @@ class RunStore:
         self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
 
     def runs(self, most: int = 200) -> list[Run]:
-        """The newest first, without their curves."""
+        """The newest `most` of them (0: all), the newest first, without their curves."""
         rows = self._connection.execute(
             "SELECT id, started, ended, outcome, soul, settings, numbers, '[]', '[]', devices FROM run "
             "ORDER BY id DESC LIMIT ?",
-            (most,),
+            (min(most, MOST_LISTED) or -1,),  # SQLite's word for all
         )
         return [_run(row) for row in rows]
 
