@@ -348,6 +348,7 @@ NOTES = {
     "cannot-see-heat": "nothing here tells how hot the processor is: it will not make the training wait",
     "cannot-see-user": "nothing here tells whether somebody uses the computer: the training does not wait for that",
     "history-unavailable": "this training is not in the list of `bitconverter runs`: {reason}",
+    "adopt-not-listed": "`bitconverter runs` still lists it as set aside: {reason}",
     "sample-failed": "{prompt}: no answer ({reason})",
     "train-forgot": "it has forgotten too much: the loss on a general text rose from {before:.3f} to {after:.3f} nats "
     "per token, more than {limit:g}; the soul is set aside as {path}",

@@ -53,7 +53,8 @@ def train(args: argparse.Namespace) -> int:
 
 
 def adopt(args: argparse.Namespace) -> int:
-    return run_and_print(args, AdoptJob(args.soul), lambda result: texts.ADOPTED.format(**asdict(result)))
+    job = AdoptJob(args.soul, str(paths.runs_file()))
+    return run_and_print(args, job, lambda result: texts.ADOPTED.format(**asdict(result)))
 
 
 def replay(args: argparse.Namespace) -> int:

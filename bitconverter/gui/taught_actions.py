@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from bitconverter import paths
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.page import Shell
@@ -57,7 +58,7 @@ class TaughtActions(QObject):
         taught = self._view.taught
         if taught is not None and not self.runner.busy:
             self._view.show_busy("adopt")
-            self.runner.start(AdoptJob(taught.soul.removesuffix(ASIDE)))
+            self.runner.start(AdoptJob(taught.soul.removesuffix(ASIDE), str(paths.runs_file())))
 
     def _on_event(self, event: Event) -> None:
         if not isinstance(event, Finished | Failed | Stopped):

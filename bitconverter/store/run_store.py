@@ -101,6 +101,14 @@ class RunStore:
             (now(), outcome, storable(soul), _json(numbers), _json(losses), _json(checks), number),
         )
 
+    def adopted(self, aside: str, soul: str) -> None:
+        """The newest run whose soul was set aside as `aside` counts as done: somebody has called it `soul`."""
+        self._connection.execute(
+            "UPDATE run SET outcome = ?, soul = ? "
+            "WHERE id = (SELECT max(id) FROM run WHERE soul = ? AND outcome = ?)",
+            (DONE, storable(soul), storable(aside), ASIDE),
+        )
+
     def withdraw(self, number: int) -> None:
         """Run `number` is none."""
         self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
