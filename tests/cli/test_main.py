@@ -316,6 +316,20 @@ def test_every_line_of_standard_input_is_a_message(
     assert "/dance" in streams.err
 
 
+def test_every_answer_to_a_line_is_one_json_object(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n/reset\ntwo\n"))
+    words = ["chat", str(small), "--template", "plain", "--max-tokens", "3", "--temperature", "0", "--json"]
+    assert main(words) == 0
+    streams = capsys.readouterr()
+    answers = [json.loads(line) for line in streams.out.splitlines()]
+    assert [answer["tokens"] for answer in answers] == [3, 3] and "text" in answers[0]
+    assert "tok/s" not in streams.err and texts.CHAT_RESET in streams.err
+
+
 def test_a_closed_standard_input_is_an_empty_one(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
