@@ -13,6 +13,7 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import WINDOW, windows_used
 from bitconverter.jobs.convert_work import size_on_disk
@@ -203,13 +204,15 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
         items.append(CheckItem("unfinished", "ok", text, {"out": str(out)}))
     fields: dict[str, Any] = {"free": free, "needed": needed}
     if free < needed:
-        text = f"Too little space in {place}: about {_gb(needed)} are needed, {_gb(free)} are free."
+        text = f"Too little space in {place}: about {at_least(needed)} are needed, {at_most(free)} are free."
         others = _roomier_drives(place, needed)
         if others:
             fields["others"] = others
             text += f" There is room on {others}."
         return [*items, CheckItem("disk", "error", text, fields)], free
-    items.append(CheckItem("disk", "ok", f"About {_gb(needed)} are needed, {_gb(free)} are free.", fields))
+    items.append(
+        CheckItem("disk", "ok", f"About {at_least(needed)} are needed, {at_most(free)} are free.", fields)
+    )
     return items, free
 
 
@@ -230,7 +233,7 @@ def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[
     if left < unpacked:
         text = (
             f"The result will not be compared with the original: that unpacks the .gguf file into {place} for a while, "
-            f"which takes about {_gb(unpacked)}; {_gb(max(left, 0))} are free."
+            f"which takes about {at_least(unpacked)}; {at_most(max(left, 0))} are free."
         )
         fields = {"place": str(place), "needed": unpacked, "free": max(left, 0)}
         return 0, [CheckItem("unpacking", "warning", text, fields)]
@@ -247,7 +250,7 @@ def _roomier_drives(place: Path, needed: int) -> str:
             device = os.stat(drive.mountpoint).st_dev
             found.setdefault(device, (shutil.disk_usage(drive.mountpoint).free, drive.mountpoint))
     rooms = sorted((room for room in found.values() if room[0] >= needed), reverse=True)
-    return ", ".join(f"{mount} ({_gb(free)})" for free, mount in rooms[:3])
+    return ", ".join(f"{mount} ({at_most(free)})" for free, mount in rooms[:3])
 
 
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
@@ -297,7 +300,3 @@ def _size_of_work(out: str) -> int:
 
 def _size(content: bytes | Path) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"

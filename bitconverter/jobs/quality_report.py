@@ -17,6 +17,7 @@ import numpy as np
 
 from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Session
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
 from bitconverter.jobs.job import Context, Event, Note, Progress
 from bitconverter.jobs.opening import model_folder
@@ -82,13 +83,14 @@ def _check_room(source: str) -> None:
     from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
 
     opened = open_source(source)
-    needed, place = expanded_bytes(opened.tensors.values(), opened.config), str(temporary_folder())
+    place = str(temporary_folder())
+    needed = expanded_bytes(opened.tensors.values(), opened.config) + SPARE_BYTES
     free = shutil.disk_usage(place).free
-    if free < needed + SPARE_BYTES:
+    if free < needed:
         raise UserError(
             "unpacking",
-            f"To compare them, the .gguf file has to be unpacked into {place}, which takes {needed / 1e9:.2f} GB; "
-            f"{free / 1e9:.2f} GB are free.",
+            f"To compare them, the .gguf file has to be unpacked into {place}, for which {at_least(needed)} have to be "
+            f"free; {at_most(free)} are.",
             place=place, needed=needed, free=free,
         )  # fmt: skip
 

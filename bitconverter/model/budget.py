@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least
 from bitconverter.format.weight_file import ALIGN, header_space
 from bitconverter.model.allocate import allocate, stored_bytes
 from bitconverter.model.plan import DIRECT, MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
@@ -170,14 +171,8 @@ def _too_small(wish: Wish, given: int, least: int) -> UserError:
     what = "weight file" if wish.fit is None else "memory"
     return UserError(
         "size-small" if wish.fit is None else "fit-small",
-        f"A {what} of {_told(given)} is too small for this model: even with one plane everywhere it takes "
-        f"{_told(least)}. Give at least that"
+        f"A {what} of {at_least(given)} is too small for this model: even with one plane everywhere it takes "
+        f"{at_least(least)}. Give at least that"
         + ("." if wish.fit is None else ", a shorter context, or another kind of KV cache."),
         given=given, least=least,
     )  # fmt: skip
-
-
-def _told(count: int) -> str:
-    """Bytes, rounded up: who gives what is told to be the least shall not be refused again."""
-    unit, name = (GB, "GB") if count >= GB else (10**6, "MB")
-    return f"{math.ceil(100 * count / unit) / 100:.2f} {name}"

@@ -20,7 +20,9 @@ from bitconverter import engine
 from bitconverter.format import weight_file
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
+from bitconverter.format.size_text import at_least
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.convert_work import SPARE_BYTES
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
@@ -381,7 +383,10 @@ def test_too_little_space_on_the_way_is_noticed_before_a_tensor_is_written(
         return usage if len(calls) == 1 else usage._replace(free=1000)  # enough when it begins
 
     monkeypatch.setattr("shutil.disk_usage", less_and_less)
-    assert failure(source, out).code == "disk-full"
+    error = failure(source, out)
+    assert error.code == "disk-full"
+    assert error.fields["needed"] > SPARE_BYTES  # all that has to be free, not what lacks
+    assert f"{at_least(error.fields['needed'])} are needed, 0.00 MB are free" in str(error)
     assert (Path(f"{out}.partial") / "journal.jsonl").read_bytes() == before
 
 
