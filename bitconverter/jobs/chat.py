@@ -286,7 +286,9 @@ class AnswerJob:
         available = self.chat.n_ctx
         if needed == 0:
             raise UserError(
-                "no-message", "The model's chat template makes an empty text of this conversation."
+                "no-message",
+                f"The chat template {self.chat.template or 'of the model'} makes an empty text of this conversation. "
+                "Write a message, or choose another chat template.",
             )
         if needed >= available:
             most = self.chat.max_positions
