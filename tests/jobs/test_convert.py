@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -327,7 +328,16 @@ def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
 ) -> None:
     out = tmp_path / "out"
     stop_early(source, out)
-    assert failure(source, out, planes=2).code == "work-folder-taken"
+    error = failure(source, out, planes=2, calibration_windows=4)
+    assert error.code == "work-folder-taken"
+    assert "(there -> now: planes 3 -> 2, calibration-windows none -> 4)" in str(error)
+    shutil.copytree(source, tmp_path / "copy")
+    assert failure(tmp_path / "copy", out).fields["differ"] == f"source {source} -> {tmp_path / 'copy'}"
+    told = tmp_path / "out.partial" / "job.json"
+    kept = told.read_bytes()
+    told.write_bytes(kept[:-5])
+    assert failure(source, out).fields["differ"] == "job.json damaged -> ConvertJob"
+    told.write_bytes(kept)
     edit_tensors(source, lambda tensors: tensors["model.norm.weight"].fill(2))
     assert failure(source, out).code == "source-changed"
 

@@ -48,7 +48,7 @@ ERRORS_JA: dict[str, str] = {
     "source-kind": "{path} はモデルのフォルダーでも .gguf ファイルでもありません。config.json と .safetensors のあるフォルダーを選んでください。",
     "config-missing": "{folder} に config.json がないため、Hugging Face のモデルのフォルダーではありません。config.json のあるフォルダー（その中のフォルダーかもしれません）か、.gguf ファイルそのものを選んでください。",
     "config-broken": "{path} が壊れています。このファイルをもう一度ダウンロードしてください。",
-    "work-folder-taken": "{folder} には別の設定の途中の作業があります。別の保存先を選ぶか、同じ設定で続けるか、そのフォルダーを削除してください。",
+    "work-folder-taken": "{folder} には別の設定の途中の作業があります（途中の作業 -> 今回: {differ}）。別の保存先を選ぶか、同じ設定で続けるか、そのフォルダーを削除してください。",
     "journal-lost": "{folder} の変換の記録（journal.jsonl）がないか壊れていて、どこまで済んだか分かりません。最初からやり直すにはそのフォルダーを削除し、別のものなら別の保存先を選んでください。",
     "source-changed": "{folder} の変換を始めたあとで元のモデルが変わりました。最初からやり直すには、そのフォルダーを削除してください。",
     "unpacking": "比較するには .gguf を {place} に展開する必要がありますが、空きが足りません（{needed} 必要、空き {free}）。",
