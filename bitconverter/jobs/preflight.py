@@ -20,7 +20,7 @@ from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.model.budget import Fit, Wish, check_wish, planned
+from bitconverter.model.budget import Fit, Wish, check_wish, left_over, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -156,9 +156,11 @@ def check(
     if plan:
         out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
+        if (over := left_over(wish, plan, sizes)) is not None:
+            items.append(CheckItem("left-over", "warning", *over))
     free: int | None = None
-    over = out is not None and measured.states_gone(partial_folder(out))
-    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, over) if info else 0)
+    rounded = out is not None and measured.states_gone(partial_folder(out))
+    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, rounded) if info else 0)
     needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))

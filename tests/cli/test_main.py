@@ -559,6 +559,27 @@ def test_a_calibrated_conversion_by_bits(
     assert parameters["calibration"]["files"] == ["text.txt"]
 
 
+def test_a_size_beyond_all_planes_is_said_with_and_without_check(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--bits", "9"], ["--size", "3GB"]):
+        words = [
+            "convert",
+            str(tiny_model),
+            str(tmp_path / words[1]),
+            "--method",
+            "fast",
+            "--no-report",
+            *words,
+        ]
+        assert main([*words, "--check"]) == 0
+        assert "cannot be used up" in capsys.readouterr().out
+        assert main(words) == 0
+        assert "cannot be used up" in capsys.readouterr().err
+    assert main(["convert", str(tiny_model), str(tmp_path / "x"), "--bits", "nan"]) == 1
+    assert "nan is no number of bits" in capsys.readouterr().err
+
+
 def test_planes_and_bits_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["convert", "a", "b", "--planes", "3", "--bits", "3"])

@@ -107,6 +107,7 @@ ERRORS_JA: dict[str, str] = {
     "fit": "この条件（文脈の長さ、KV キャッシュの種類）は、このモデルでは使えません。",
     "preset": "{preset} というプリセットはありません。",
     "bits": "1 重みあたり {bits} ビットでは少なすぎます。すべて 1 プレーンでも {least} ビット必要です。",
+    "bits-nan": "{bits} は 1 重みあたりのビット数になりません。3.25 のような数にしてください。",
     "method": "{method} という方法はありません。fast か full を選んでください。",
     "windows": "校正に {windows} 個の区間は使えません。",
     "polish": "仕上げの学習を {polish} 回行うことはできません。0 から 10000 の間で指定してください。",
@@ -279,6 +280,10 @@ CHECKS_JA: dict[str, tuple[str, ...]] = {
     ),
     "output-exists-error": ("{out} はすでにあり、上書きはしません。別の保存先を選んでください。",),
     "unpacking-warning": ("元のモデルとの比較は行いません。比較には .gguf を {place} に一時的に展開する必要があり、約 {needed} が必要ですが、空きは {free} です。",),
+    "left-over-warning": (
+        "1 重みあたり {asked_bits} ビットは使い切れません。いちばん多い 4 プレーンでも {taken} ビットです。",
+        "{asked_size} は使い切れません。いちばん多い 4 プレーンでも、重みのファイルは {taken} です。",
+    ),
     "unfinished-ok": ("途中の変換があり、続きから進みます。",),
     "disk-ok": ("ディスクの空きは足りています（{needed} 必要、空き {free}）。",),
     "disk-error": (
