@@ -19,6 +19,7 @@ Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
+import math
 import sys
 import time
 from contextlib import ExitStack
@@ -314,7 +315,9 @@ class ConvertJob:
             return {"fit": {"bytes": self.fit_bytes, "context": self.fit_context, "kv": self.fit_kv}}
         if self.size is not None:
             return {"size": self.size}
-        return {"planes": self.planes} if self.bits is None else {"bits": self.bits}
+        if self.bits is None:
+            return {"planes": self.planes}
+        return {"bits": self.bits if math.isfinite(self.bits) else None}  # JSON has no infinity
 
     def _convert_tensors(
         self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, source: Source,

@@ -576,6 +576,9 @@ def test_a_size_beyond_all_planes_is_said_with_and_without_check(
         assert "cannot be used up" in capsys.readouterr().out
         assert main(words) == 0
         assert "cannot be used up" in capsys.readouterr().err
+    words = ["convert", str(tiny_model), str(tmp_path / "inf"), "--method", "fast", "--no-report"]
+    assert main([*words, "--bits", "inf"]) == 0 and "cannot be used up" in capsys.readouterr().err
+    assert "Infinity" not in (tmp_path / "inf" / "manifest.json").read_text(encoding="utf-8")
     assert main(["convert", str(tiny_model), str(tmp_path / "x"), "--bits", "nan"]) == 1
     assert "nan is no number of bits" in capsys.readouterr().err
 
