@@ -201,7 +201,7 @@ OPTIONS = {
     "seed": "of the random rotation; other seeds are as good (default 0)",
     "no_report": "do not compare the result with the source at the end (KL, perplexity, six answers; about a minute "
     "for a small model)",
-    "check": "only check the source and the target, convert nothing",
+    "check": "only check the settings, the source and the target, convert nothing",
     "no_tokenizer": "convert even if the source has no tokenizer.json (for `logits` and `benchmark` only)",
     "threads": "threads to use (default: one per core); results do not depend on it",
     "cpu": "use no newer CPU instructions than these (default: the best there are)",

@@ -44,6 +44,7 @@ from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.measured import Measured
+from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import amounts, quality_report
 from bitconverter.jobs.rounding_errors import RoundingErrors
@@ -153,7 +154,7 @@ class ConvertJob:
         if exact:
             ctx.emit(Note("ternary", {"matrices": exact}))
         checked = replace(checked, plan=plan)
-        engine = Engine(threads=self.threads, cpu=self.cpu)
+        engine = open_engine(self.threads, self.cpu)
         calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
         windows = windows_used(info, self.method, self.calibration_windows)
         text = self._text(ctx, checked, windows, self.seed) if calibrated else None
@@ -221,7 +222,9 @@ class ConvertJob:
         work.publish()
         return resumed
 
-    def _checked(self, ctx: Context) -> Checked:
+    def preflight(self) -> Checked:
+        """All that can be known before the calibration text is read. Raises UserError for settings that cannot be; what
+        is wrong with source and target are items."""
         if not 0 <= self.seed < SEEDS:
             raise UserError(
                 "seed", f"The seed is {self.seed}; it must be from 0 to {SEEDS - 1}.", seed=self.seed
@@ -259,7 +262,10 @@ class ConvertJob:
                 method=self.method,
             )
         need_tokenizer = self.need_tokenizer or self.method != "fast"
-        checked = check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
+        return check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
+
+    def _checked(self, ctx: Context) -> Checked:
+        checked = self.preflight()
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"

@@ -176,6 +176,46 @@ def test_check_converts_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--calibration none.txt", "--calibration short.txt", "--calibration binary.txt", "--seed 99999999999999999999",
+        "--method fast --calibration long.txt", "--method fast --polish 5", "--threads 100000",
+        "--calibration-windows 0", "--calibration-windows 100000000", "--method diag --polish 1", "--polish 99999999",
+        "--no-tokenizer --method full",
+    ],
+)  # fmt: skip
+def test_a_check_refuses_what_the_conversion_would_in_the_same_words(
+    words: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("short", b"abc"), ("binary", b"\xff\xfe\x00" * 2000), ("long", b"abc " * 2000)):
+        Path(f"{name}.txt").write_bytes(content)
+    shutil.copytree(tiny_model, "source")
+    if words.startswith("--no-tokenizer"):
+        Path("source", "tokenizer.json").unlink()
+    convert = ["convert", "source", "out", "--no-report", "--quiet", *words.split()]
+    assert main(convert) == 1
+    why = capsys.readouterr().err.splitlines()[-1].removeprefix("bitconverter: ")
+    assert main([*convert, "--check"]) == 1
+    streams = capsys.readouterr()
+    assert why in streams.out + streams.err and "Traceback" not in streams.err
+    assert texts.PREFLIGHT_OK not in streams.out and not list(tmp_path.glob("out*"))
+
+
+def test_a_check_takes_what_the_conversion_takes(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "long.txt").write_text("abc " * 2000, encoding="utf-8")
+    words = ["--calibration", str(tmp_path / "long.txt"), "--calibration-windows", "2", "--polish", "0"]
+    assert main(["convert", str(tiny_model), str(tmp_path / "out"), "--check", *words]) == 0
+    assert texts.PREFLIGHT_OK in capsys.readouterr().out and not list(tmp_path.glob("out*"))
+
+
 def test_a_result_without_a_tokenizer_is_not_offered_for_a_chat(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
