@@ -353,6 +353,8 @@ NOTES = {
     "sample-failed": "{prompt}: no answer ({reason})",
     "train-forgot": "it has forgotten too much: the loss on a general text rose from {before:.3f} to {after:.3f} nats "
     "per token, more than {limit:g}; the soul is set aside as {path}",
+    "source-damaged": "the source itself predicts text no better than chance among its {vocabulary} tokens: it looks "
+    "damaged or was never trained, so do not rely on the result; get it again from its publisher and convert that",
     "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (

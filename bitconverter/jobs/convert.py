@@ -14,7 +14,7 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 many are ternary already and kept exactly); "polished" (kl_before,
 kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
 "polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the
-two models cannot be compared here).
+two models cannot be compared here), "source-damaged" (vocabulary: jobs/quality_report.py).
 Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
