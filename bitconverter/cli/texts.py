@@ -394,6 +394,7 @@ TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAIN_CHECKED = """\
 before the first step  about {before}
 a step                 about {step}, {steps} steps: in all about {whole}
+checks, general text   about {looks} of that
 memory                 about {memory} beside the model, {free} are free
 material               {windows} windows to learn from; beyond {useful} steps it is mostly learned by heart"""
 TRAINED = """\
