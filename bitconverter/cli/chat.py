@@ -96,19 +96,23 @@ class _Conversation:
 
         def show(piece: str) -> None:
             pieces.append(piece)
-            _write(piece)
+            if not self.args.json:
+                _write(piece)
 
         asked = (*self.messages, Message("user", text))
         try:
             answer: Answer = run(AnswerJob(self.chat, asked, sampling(self.args)), self.line, show)
         except Ended as ended:
-            _write("\n" if pieces else "")
+            _write("\n" if pieces and not self.args.json else "")
             if ended.status == STOPPED:
                 self.messages = (*asked, Message("assistant", "".join(pieces)))
                 self.line.say(texts.CHAT_STOPPED)
             return ended.status
-        _write("\n")
-        self.line.say(_stats(answer))
+        if self.args.json:
+            _write(as_json(answer) + "\n")
+        else:
+            _write("\n")
+            self.line.say(_stats(answer))
         self.messages = (*asked, Message("assistant", answer.text))
         return DONE
 

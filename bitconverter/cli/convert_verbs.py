@@ -11,9 +11,10 @@ from bitconverter.cli import DONE, FAILED, texts
 from bitconverter.cli.results import print_result, progress_line, run_and_print
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import as_table, duration, size
+from bitconverter.jobs.check_conversion import CheckConversionJob
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.plan import PlanJob, PlanResult
-from bitconverter.jobs.preflight import PreflightJob, PreflightReport
+from bitconverter.jobs.preflight import PreflightReport
 
 DEFAULT_PLANES = 3
 DEFAULT_CONTEXT = 4096
@@ -29,18 +30,15 @@ def convert(args: argparse.Namespace) -> int:
         "calibration_windows": args.calibration_windows, "polish": args.polish,
         "report": not args.no_report and not args.no_tokenizer,
     }  # fmt: skip
-    if args.check:
-        report: PreflightReport = run(
-            PreflightJob(args.source, args.out, need_tokenizer=not args.no_tokenizer, **wish),
-            progress_line(args),
-        )
-        print_result(args, report, _preflight_text)
-        return DONE if report.ok else FAILED
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
         need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
         own_chat=not args.no_own_chat, **wish,
     )  # fmt: skip
+    if args.check:
+        report: PreflightReport = run(CheckConversionJob(job), progress_line(args))
+        print_result(args, report, _preflight_text)
+        return DONE if report.ok else FAILED
     return run_and_print(args, job, _convert_text)
 
 

@@ -51,7 +51,8 @@ HELP = {
         "talk to a model",
         "Answers are streamed as they are made. Without --prompt every line that you enter is a message; "
         "/reset forgets the conversation, /quit or Ctrl-D ends, Ctrl-C stops the answer. Standard input need not "
-        "be a terminal: then each of its lines is a message.",
+        "be a terminal: then each of its lines is a message. With --json each answer is one JSON object, "
+        "printed when it is whole.",
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)\n"
         "  bitconverter chat small --device cuda:0 --gpu-memory 4GB",
@@ -165,8 +166,8 @@ HELP = {
     "devices": (
         "the processor and the graphics cards that models can run on",
         "List what --device may name, with the memory of each card as its driver tells it; where no card can be used, "
-        "why. Chats, evaluations, logits and benchmarks can run on a card; conversion and training run on the "
-        "processor.",
+        "why. Chats, evaluations, logits and benchmarks can run on a card, and so can the steps of a training; "
+        "conversion runs on the processor.",
         "examples:\n  bitconverter devices\n  bitconverter devices --json\n\n"
         "--json gives: cards (name, total_bytes, free_bytes, compute_major, ...; cuda:0 first), code and why.",
     ),
@@ -203,7 +204,7 @@ OPTIONS = {
     "seed": "of the random rotation; other seeds are as good (default 0)",
     "no_report": "do not compare the result with the source at the end (KL, perplexity, six answers; about a minute "
     "for a small model)",
-    "check": "only check the source and the target, convert nothing",
+    "check": "only check the settings, the source and the target, convert nothing",
     "no_tokenizer": "convert even if the source has no tokenizer.json (for `logits` and `benchmark` only)",
     "threads": "threads to use (default: one per core); results do not depend on it",
     "cpu": "use no newer CPU instructions than these (default: the best there are)",
@@ -279,7 +280,7 @@ OPTIONS = {
     "runs_out": "with go-on: the soul to write, a name that is not taken",
     "runs_steps": "with go-on: so many steps, those before the pinned state counted (default: as many as it had)",
     "runs_rate": "with go-on: another rate (default: the one it had)",
-    "runs_most": "list at most so many (default %(default)s)",
+    "runs_most": "list at most so many, 0 for all (default %(default)s)",
     "train_eco": "leave the computer to its user: low priority, and no work while it runs on its battery or its "
     "processor is too hot (on Windows the temperature is not read)",
     "train_away": "work only when nobody has touched a key or the mouse for so many minutes (seen on Windows and on "
@@ -354,9 +355,12 @@ NOTES = {
     "cannot-see-heat": "nothing here tells how hot the processor is: it will not make the training wait",
     "cannot-see-user": "nothing here tells whether somebody uses the computer: the training does not wait for that",
     "history-unavailable": "this training is not in the list of `bitconverter runs`: {reason}",
+    "adopt-not-listed": "`bitconverter runs` still lists it as set aside: {reason}",
     "sample-failed": "{prompt}: no answer ({reason})",
     "train-forgot": "it has forgotten too much: the loss on a general text rose from {before:.3f} to {after:.3f} nats "
     "per token, more than {limit:g}; the soul is set aside as {path}",
+    "source-damaged": "the source itself predicts text no better than chance among its {vocabulary} tokens: it looks "
+    "damaged or was never trained, so do not rely on the result; get it again from its publisher and convert that",
     "report-skipped": "the result was not compared with the source: {why}",
     "resumed": "going on with an unfinished conversion: {tensors} tensors are done",
     "no-end-token": (
@@ -396,6 +400,7 @@ TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAIN_CHECKED = """\
 before the first step  about {before}
 a step                 about {step}, {steps} steps: in all about {whole}
+checks, general text   about {looks} of that
 memory                 about {memory} beside the model, {free} are free
 material               {windows} windows to learn from; beyond {useful} steps it is mostly learned by heart"""
 TRAINED = """\

@@ -53,7 +53,8 @@ def train(args: argparse.Namespace) -> int:
 
 
 def adopt(args: argparse.Namespace) -> int:
-    return run_and_print(args, AdoptJob(args.soul), lambda result: texts.ADOPTED.format(**asdict(result)))
+    job = AdoptJob(args.soul, str(paths.runs_file()))
+    return run_and_print(args, job, lambda result: texts.ADOPTED.format(**asdict(result)))
 
 
 def replay(args: argparse.Namespace) -> int:
@@ -118,8 +119,8 @@ def _preview_lines(shown: Preview) -> list[str]:
 def _checked_text(found: TrainingEstimate, steps: int) -> str:
     return texts.TRAIN_CHECKED.format(
         before=duration(found.before), step=f"{found.step:.2f} s", steps=steps,
-        whole=duration(found.seconds(steps)), memory=size(found.memory), free=size(found.free),
-        windows=found.windows, useful=found.useful,
+        whole=duration(found.seconds(steps)), looks=duration(found.looks(steps)),
+        memory=size(found.memory), free=size(found.free), windows=found.windows, useful=found.useful,
     )  # fmt: skip
 
 

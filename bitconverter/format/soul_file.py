@@ -23,6 +23,7 @@ F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
 FORMAT = {"format": "bitconverter-soul", "format_version": "1"}
+ASIDE = ".aside"  # behind the name of a soul that was set aside
 GAIN, LORA_A, LORA_B = ".gain", ".lora_a", ".lora_b"
 DELTA, DELTA_SCALES = ".delta_planes", ".delta_scales"
 PIECE = 1 << 20  # bytes read between two looks at the cancel flag

@@ -17,6 +17,7 @@ import numpy as np
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import TensorEntry, as_bytes, header_bytes
+from bitconverter.format.size_text import at_least, at_most
 
 ALIGN = 64
 SYNC_BYTES = 64 * 1024 * 1024  # between syncs, so that no single one takes long
@@ -151,16 +152,19 @@ class PartWriter:
 
 
 def disk_full(folder: Path, needed: int | None = None) -> UserError:
-    """The error for a full disk: what is there stays, and the same conversion can go on later."""
+    """The error for a full disk: what is there stays, and the same conversion can go on later. `needed`: bytes that
+    would have to be free, all together."""
     try:
         free = shutil.disk_usage(folder).free
     except OSError:
         free = 0
-    more = f" About {needed} more bytes are needed." if needed is not None else ""
+    told = f"{at_most(free)} are free"
+    if needed is not None:
+        told = f"{at_least(needed)} are needed, {told}"
     return UserError(
         "disk-full",
-        f"The disk of {folder} is full ({free} bytes free).{more} Make room and start the same conversion again: "
-        "it goes on where it stopped.",
+        f"The disk of {folder} is full: {told}. Make room and start the same conversion again: it goes on where it "
+        "stopped.",
         folder=os.fspath(folder), free=free, needed=needed,
     )  # fmt: skip
 

@@ -36,7 +36,9 @@ if TYPE_CHECKING:
 ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
-TEMPLATE_PROBLEMS = ("no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable")
+TEMPLATE_PROBLEMS = (
+    "no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable", "template-broken",
+)  # fmt: skip
 
 
 class ChatLayout(FollowsContents, QWidget):

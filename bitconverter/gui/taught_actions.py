@@ -7,14 +7,15 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
 
+from bitconverter import paths
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import error_text, tr
+from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.taught_view import TaughtView
 from bitconverter.gui.trash import move_to_trash, take_back
 from bitconverter.jobs.adopt import AdoptJob, AdoptResult
 from bitconverter.jobs.compare_answers import CompareAnswersJob
-from bitconverter.jobs.job import Event, Failed, Finished, Stopped
+from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
 from bitconverter.jobs.train_state import ASIDE
 
 _NOT_IN_NAMES = re.compile(r'[\\/:*?"<>|\x00-\x1f]')
@@ -57,9 +58,11 @@ class TaughtActions(QObject):
         taught = self._view.taught
         if taught is not None and not self.runner.busy:
             self._view.show_busy("adopt")
-            self.runner.start(AdoptJob(taught.soul.removesuffix(ASIDE)))
+            self.runner.start(AdoptJob(taught.soul.removesuffix(ASIDE), str(paths.runs_file())))
 
     def _on_event(self, event: Event) -> None:
+        if isinstance(event, Note) and event.code == "adopt-not-listed":
+            self._shell.say(note_text(event))
         if not isinstance(event, Finished | Failed | Stopped):
             return
         self._view.show_busy("")

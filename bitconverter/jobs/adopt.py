@@ -6,8 +6,9 @@ from pathlib import Path
 
 from bitconverter.format.atomic import sync_folder
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.job import Context
+from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.train_result import ASIDE, aside_path, output_exists
+from bitconverter.store.run_store import StoreError, open_runs
 
 
 @dataclass(frozen=True)
@@ -19,9 +20,12 @@ class AdoptResult:
 
 @dataclass(frozen=True)
 class AdoptJob:
-    """`soul`: its name, with or without the ending of what was set aside."""
+    """`soul`: its name, with or without the ending of what was set aside. `history`: the file with the list of
+    trainings, which is told ("": none). Where it cannot be, the soul is kept all the same, and
+    Note("adopt-not-listed", reason)."""
 
     soul: str
+    history: str = ""
 
     @property
     def work_dir(self) -> None:
@@ -43,4 +47,10 @@ class AdoptJob:
             raise output_exists(str(soul))
         os.rename(aside, soul)
         sync_folder(soul.absolute().parent)
+        if os.path.isfile(self.history):
+            try:
+                with open_runs(Path(self.history)) as store:
+                    store.adopted(os.path.abspath(aside), os.path.abspath(soul))
+            except (UserError, StoreError, OSError) as error:
+                ctx.emit(Note("adopt-not-listed", {"reason": str(error)}))
         return AdoptResult(str(soul))

@@ -60,12 +60,17 @@ class Sampling:
     def sampler(self) -> Sampler:
         """As the engine takes it. Raises UserError("sampling") when a value is out of its range."""
         seed = secrets.randbelow(2**32) if self.seed is None else self.seed
-        if not 0 <= seed < 2**64 or self.max_tokens < 0 or not 0 <= self.top_k < 2**31:
-            raise UserError(
-                "sampling",
-                f"seed {seed}, top-k {self.top_k}, max-tokens {self.max_tokens}: none of them may be negative, "
-                "and the seed must be below 2^64.",
-            )
+        limits = (
+            ("seed", seed, 2**64 - 1),
+            ("top-k", self.top_k, 2**31 - 1),
+            ("max-tokens", self.max_tokens, None),
+        )
+        for name, value, most in limits:
+            if value < 0 or (most is not None and value > most):
+                allowed = "0 or more" if most is None else f"from 0 to {most}"
+                raise UserError(
+                    "sampling", f"{name} is {value}; it must be {allowed}.", name=name, value=value
+                )
         made = Sampler(self.temperature, self.top_p, self.min_p, self.top_k, self.repeat_penalty, seed=seed)
         try:
             sample(np.zeros(1, np.float32), made)
@@ -281,15 +286,20 @@ class AnswerJob:
         available = self.chat.n_ctx
         if needed == 0:
             raise UserError(
-                "no-message", "The model's chat template makes an empty text of this conversation."
+                "no-message",
+                f"The chat template {self.chat.template or 'of the model'} makes an empty text of this conversation. "
+                "Write a message, or choose another chat template.",
             )
         if needed >= available:
-            longer = self.chat.max_positions > available
-            advice = f", or load the model with a longer context (up to {self.chat.max_positions})"
+            most = self.chat.max_positions
+            told, longer = f"this model holds at most {most}", ""
+            if needed < most:
+                told = f"the context holds {available}"
+                longer = f", or load the model with a longer context (up to {most})"
             raise UserError(
                 "context-full",
-                f"The conversation has {needed} tokens, and the context holds {available}. Start a new chat, "
-                f"or shorten the message{advice if longer else ''}.",
+                f"The conversation has {needed} tokens, and {told}. Start a new chat, or shorten the "
+                f"message{longer}.",
                 needed=needed,
                 available=available,
             )

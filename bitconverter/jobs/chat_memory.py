@@ -11,6 +11,7 @@ import psutil
 
 from bitconverter.engine import Model, OutOfMemoryError, Session
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.placement import Placed
 from bitconverter.model.budget import session_bytes
@@ -45,7 +46,7 @@ def open_session(
         raise _refusal("memory-context", model, context, kv, free, free, placed)
     weights -= placed.weight_bytes if placed is not None else 0
     if needed + weights > free:
-        ctx.emit(Note("memory-tight", {"needs": _gb(needed + weights), "left": _gb(free)}))
+        ctx.emit(Note("memory-tight", {"needs": at_least(needed + weights), "left": at_most(free)}))
     try:
         return Session(model, n_ctx=n_ctx, kv=kv)
     except OutOfMemoryError as error:
@@ -86,11 +87,7 @@ def _refusal(
     advice = f", or open it with a smaller context ({fits} tokens)" if fits else ""
     return UserError(
         code,
-        f"A chat with a context of {context} tokens needs {_gb(needed)} of memory beside the weights, and "
-        f"{_gb(free)} is free now: {told}. Close other programs{advice}.",
-        needed=needed, free=free, needs=_gb(needed), left=_gb(free), context=context, fits=fits,
+        f"A chat with a context of {context} tokens needs {at_least(needed)} of memory beside the weights, and "
+        f"{at_most(free)} is free now: {told}. Close other programs{advice}.",
+        needed=needed, free=free, needs=at_least(needed), left=at_most(free), context=context, fits=fits,
     )  # fmt: skip
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"

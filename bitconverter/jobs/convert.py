@@ -14,11 +14,13 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 other), "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary"
 (matrices: so many are ternary already and kept exactly); "polished" (kl_before, kl_after: on text that it was not
 trained on), "polish-no-gain" (the same: it was not used), "polish-left-out" (matrices: so many are ternary
-already and must stay exact); "report-skipped" (why: the two models cannot be compared here).
+already and must stay exact); "report-skipped" (why: the two models cannot be compared here), "source-damaged"
+(vocabulary: jobs/quality_report.py).
 Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +46,7 @@ from bitconverter.jobs.convert_work import ROUNDED, WEIGHTS, WorkFolder
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.measured import Measured
+from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.own_chat import OwnChat, can_chat
 from bitconverter.jobs.preflight import Checked, check, partial_folder, wish_of, work_of
 from bitconverter.jobs.quality_report import amounts, quality_report
@@ -157,7 +160,7 @@ class ConvertJob:
         if exact:
             ctx.emit(Note("ternary", {"matrices": exact}))
         checked = replace(checked, plan=plan)
-        engine = Engine(threads=self.threads, cpu=self.cpu)
+        engine = open_engine(self.threads, self.cpu)
         calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
         windows = windows_used(info, self.method, self.calibration_windows)
         text = self._text(ctx, checked, windows, self.seed, quiet=True) if calibrated else None
@@ -239,7 +242,9 @@ class ConvertJob:
         work.publish()
         return resumed
 
-    def _checked(self, ctx: Context) -> Checked:
+    def preflight(self) -> Checked:
+        """All that can be known before the calibration text is read. Raises UserError for settings that cannot be; what
+        is wrong with source and target are items."""
         if not 0 <= self.seed < SEEDS:
             raise UserError(
                 "seed", f"The seed is {self.seed}; it must be from 0 to {SEEDS - 1}.", seed=self.seed
@@ -277,7 +282,10 @@ class ConvertJob:
                 method=self.method,
             )
         need_tokenizer = self.need_tokenizer or self.method != "fast"
-        checked = check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
+        return check(self.source, self.out, wish_of(self), work_of(self), need_tokenizer)
+
+    def _checked(self, ctx: Context) -> Checked:
+        checked = self.preflight()
         errors = [item for item in checked.report.items if item.level == "error"]
         if errors:
             code = "output-exists" if all(item.code == "output-exists" for item in errors) else "preflight"
@@ -347,7 +355,9 @@ class ConvertJob:
             return {"fit": {"bytes": self.fit_bytes, "context": self.fit_context, "kv": self.fit_kv}}
         if self.size is not None:
             return {"size": self.size}
-        return {"planes": self.planes} if self.bits is None else {"bits": self.bits}
+        if self.bits is None:
+            return {"planes": self.planes}
+        return {"bits": self.bits if math.isfinite(self.bits) else None}  # JSON has no infinity
 
     def _convert_tensors(
         self, ctx: Context, work: WorkFolder, weights: WeightFile, engine: Engine, source: Source,

@@ -122,7 +122,7 @@ class WorkFolder:
     def check_space(self, needed: int) -> None:
         """Raises UserError("disk-full") when `needed` bytes would not fit."""
         if shutil.disk_usage(self.path).free < needed + SPARE_BYTES:
-            raise disk_full(self.path, needed)
+            raise disk_full(self.path, needed + SPARE_BYTES)
 
     def publish(self) -> None:
         """Rename the finished model to its place. Every file in it is synced by now."""

@@ -15,12 +15,14 @@ import numpy.typing as npt
 from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
-from bitconverter.jobs.job import Context, Event, Metric
+from bitconverter.jobs.job import Context, Event, Metric, Note
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
+from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob, check_settings
-from bitconverter.jobs.train_lesson import TrainLesson
+from bitconverter.jobs.train_checks import CHECKS, checks_of
+from bitconverter.jobs.train_lesson import CHECK_TOKENS, TrainLesson
 from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
 from bitconverter.model.lesson_pack import pack_windows
 from bitconverter.model.lessons import label_tokens
@@ -30,11 +32,13 @@ TRIED_STEPS = 3
 MOST_TRIED = 64  # entries of the lesson that are tried on
 MOST_PASSES = 20  # over the lesson: more only memorise it
 LEAST_STEPS = 10
+LOOKS = 2  # at the general text, without the soul and with it
 
 
 @dataclass(frozen=True)
 class TrainingEstimate:
-    """`before`: seconds until the first step; `step`: seconds of one. `windows` are learned from; `useful`: so many
+    """`before`: seconds until the first step; `step`: seconds of one; `check`: of a look at what is held back;
+    `general`: of both looks at the general text behind the last step. `windows` are learned from; `useful`: so many
     steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for. `memory`: bytes that it
     is expected to take beside the model, `free`: bytes that are free now."""
 
@@ -46,14 +50,21 @@ class TrainingEstimate:
     layers: int
     memory: int
     free: int
+    check: float = 0.0
+    general: float = 0.0
 
     def seconds(self, steps: int) -> float:
         """Of a whole training."""
-        return self.before + steps * self.step
+        return self.before + steps * self.step + self.looks(steps)
+
+    def looks(self, steps: int) -> float:
+        """Seconds of all looks behind the first step."""
+        return checks_of(steps) * self.check + self.general
 
     def steps_in(self, seconds: float) -> int:
         """The steps that fit into so many seconds, no more than are useful and no fewer than LEAST_STEPS."""
-        fit = math.floor((seconds - self.before) / max(self.step, 1e-6))
+        left = seconds - self.before - self.looks(CHECKS)
+        fit = math.floor(left / max(self.step, 1e-6))
         return max(LEAST_STEPS, min(fit, self.useful))
 
 
@@ -80,7 +91,9 @@ class EstimateTrainingJob:
             part = place / "part.u32"
             tried = len(pack_windows(sample, self.train.window).tokens)
             write_pack(part, sample)
-            share = _Share(windows, tried, min(self.train.window, sample.window))
+            window = min(self.train.window, sample.window)
+            checks = min(windows - learned, max(1, CHECK_TOKENS // window))
+            share = _Share(windows, tried, window, checks)
             try:
                 found = self._measure(ctx, part, learned, share, self.train.layers)
             except UserError as error:
@@ -114,16 +127,22 @@ class EstimateTrainingJob:
     ) -> TrainingEstimate:
         """Try it on the part of the lesson in the file `lesson`."""
         moments: list[tuple[str, float]] = []
-        memory = 0
+        memory, checked = 0, 1
 
         def listen(event: Event) -> None:
-            nonlocal memory
+            nonlocal memory, checked
             if isinstance(event, Metric) and event.name in ("loss", "validation"):
                 moments.append((event.name, time.monotonic()))
             elif isinstance(event, Metric) and event.name == "memory":
                 memory = round(event.value) + share.more_bytes
+            elif isinstance(event, Note) and event.code == "train-began":
+                checked = event.fields["checks"]
 
-        batch = min(self.train.batch, windows)
+        batch = self.train.batch
+        if (
+            self.prepare is not None
+        ):  # then the training gets the batch that is told here: no window twice in a step
+            batch = min(batch, windows)
         out = str(lesson.with_name(f"tried-{layers}.soul"))
         job = dataclasses.replace(
             self.train,
@@ -142,21 +161,35 @@ class EstimateTrainingJob:
         began = time.monotonic()
         job.work_dir.mkdir(parents=True, exist_ok=True)
         job.run(Context(listen, ctx.cancel))
-        steps = [at - before for (_, before), (kind, at) in itertools.pairwise(moments) if kind == "loss"]
+
+        def usual(name: str) -> float:
+            """Seconds from the moment before to one of that name."""
+            pairs = itertools.pairwise(moments)
+            return statistics.median(at - earlier for (_, earlier), (kind, at) in pairs if kind == name)
+
         useful = max(LEAST_STEPS, math.ceil(MOST_PASSES * windows / batch))
         before = (moments[0][1] - began) * share.times
         return TrainingEstimate(
-            before, statistics.median(steps), windows, batch, useful, layers, memory, free_bytes()
-        )
+            before, usual("loss"), windows, batch, useful, layers, memory, free_bytes(),
+            usual("validation") * share.checks / checked, self._general(ctx),
+        )  # fmt: skip
+
+    def _general(self, ctx: Context) -> float:
+        if not self.train.forget_limit:
+            return 0.0
+        folder = Path(self.train.model)
+        engine = open_engine(self.train.threads, self.train.cpu)
+        return LOOKS * TaughtModel(engine, folder, Tokenizer(folder)).general_seconds(ctx.cancel)
 
 
 @dataclass(frozen=True)
 class _Share:
-    """`tried` of `windows` windows of `window` tokens were tried."""
+    """`tried` of `windows` windows of `window` tokens were tried. `checks`: windows of a look at what is held back."""
 
     windows: int
     tried: int
     window: int
+    checks: int
 
     @property
     def times(self) -> float:

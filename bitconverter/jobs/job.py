@@ -181,19 +181,36 @@ def _claim(work_dir: Path, job: Job) -> None:
             f"{work_dir} cannot be written: {error.strerror or error}. Choose another output folder.",
             folder=str(work_dir),
         ) from error
-    if not _same(theirs, mine):
+    differ = _differences(theirs, mine)
+    if differ is not None:
         with contextlib.suppress(OSError):  # one that somebody works in shall not be removed: says so itself
             FolderLock(work_dir).release()
         raise UserError(
             "work-folder-taken",
-            f"{work_dir} holds unfinished work with other settings. "
+            f"{work_dir} holds unfinished work with other settings (there -> now: {differ}). "
             "Choose another output folder, use the same settings to go on, or remove that folder.",
-            folder=str(work_dir),
-        )
+            folder=str(work_dir), differ=differ,
+        )  # fmt: skip
 
 
-def _same(text: bytes, parameters: dict[str, Any]) -> bool:
+def _differences(text: bytes, parameters: dict[str, Any]) -> str | None:
+    """What the job.json in `text` has differently, in words; None: nothing."""
     try:
-        return bool(json.loads(text) == parameters)
+        theirs = json.loads(text)
     except ValueError:
-        return False
+        theirs = None
+    if theirs == parameters:
+        return None
+    if not isinstance(theirs, dict):
+        return f"job.json damaged -> {parameters['job']}"
+    # "-": of a version of the program that has no such setting
+    pairs = ((name, theirs.get(name, "-"), parameters.get(name, "-")) for name in {**theirs, **parameters})
+    return ", ".join(
+        f"{name.replace('_', '-')} {_told(there)} -> {_told(now)}"
+        for name, there, now in pairs
+        if there != now
+    )
+
+
+def _told(value: Any) -> str:
+    return "none" if value is None else str(value)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.scratch import scratch_folder, temporary_folder
 from bitconverter.model.hf_source import CONFIG, INDEX, SINGLE, config_missing, lost_link
@@ -62,13 +63,14 @@ def check_unpacking(path: str) -> None:
     from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
 
     opened = open_source(path)
-    needed, place = expanded_bytes(opened.tensors.values(), opened.config), str(temporary_folder())
+    place = str(temporary_folder())
+    needed = expanded_bytes(opened.tensors.values(), opened.config) + SPARE_BYTES
     free = shutil.disk_usage(place).free
-    if free < needed + SPARE_BYTES:
+    if free < needed:
         raise UserError(
             "unpacking",
-            f"The .gguf file has to be unpacked into {place} for a while, which takes {needed / 1e9:.2f} GB; "
-            f"{free / 1e9:.2f} GB are free.",
+            f"The .gguf file has to be unpacked into {place} for a while, for which {at_least(needed)} have to be "
+            f"free; {at_most(free)} are.",
             place=place, needed=needed, free=free,
         )  # fmt: skip
 

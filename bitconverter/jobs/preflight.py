@@ -13,13 +13,14 @@ import psutil
 
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import WINDOW, windows_used
 from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.model.budget import Fit, Wish, check_wish, planned
+from bitconverter.model.budget import Fit, Wish, check_wish, left_over, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -155,9 +156,11 @@ def check(
     if plan:
         out_bytes = estimated_bytes(plan, sizes)
         out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
+        if (over := left_over(wish, plan, sizes)) is not None:
+            items.append(CheckItem("left-over", "warning", *over))
     free: int | None = None
-    over = out is not None and measured.states_gone(partial_folder(out))
-    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, over) if info else 0)
+    rounded = out is not None and measured.states_gone(partial_folder(out))
+    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, rounded) if info else 0)
     needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))
@@ -203,13 +206,15 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
         items.append(CheckItem("unfinished", "ok", text, {"out": str(out)}))
     fields: dict[str, Any] = {"free": free, "needed": needed}
     if free < needed:
-        text = f"Too little space in {place}: about {_gb(needed)} are needed, {_gb(free)} are free."
+        text = f"Too little space in {place}: about {at_least(needed)} are needed, {at_most(free)} are free."
         others = _roomier_drives(place, needed)
         if others:
             fields["others"] = others
             text += f" There is room on {others}."
         return [*items, CheckItem("disk", "error", text, fields)], free
-    items.append(CheckItem("disk", "ok", f"About {_gb(needed)} are needed, {_gb(free)} are free.", fields))
+    items.append(
+        CheckItem("disk", "ok", f"About {at_least(needed)} are needed, {at_most(free)} are free.", fields)
+    )
     return items, free
 
 
@@ -230,7 +235,7 @@ def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[
     if left < unpacked:
         text = (
             f"The result will not be compared with the original: that unpacks the .gguf file into {place} for a while, "
-            f"which takes about {_gb(unpacked)}; {_gb(max(left, 0))} are free."
+            f"which takes about {at_least(unpacked)}; {at_most(max(left, 0))} are free."
         )
         fields = {"place": str(place), "needed": unpacked, "free": max(left, 0)}
         return 0, [CheckItem("unpacking", "warning", text, fields)]
@@ -247,7 +252,7 @@ def _roomier_drives(place: Path, needed: int) -> str:
             device = os.stat(drive.mountpoint).st_dev
             found.setdefault(device, (shutil.disk_usage(drive.mountpoint).free, drive.mountpoint))
     rooms = sorted((room for room in found.values() if room[0] >= needed), reverse=True)
-    return ", ".join(f"{mount} ({_gb(free)})" for free, mount in rooms[:3])
+    return ", ".join(f"{mount} ({at_most(free)})" for free, mount in rooms[:3])
 
 
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
@@ -297,7 +302,3 @@ def _size_of_work(out: str) -> int:
 
 def _size(content: bytes | Path) -> int:
     return len(content) if isinstance(content, bytes) else content.stat().st_size
-
-
-def _gb(count: int) -> str:
-    return f"{count / 1e9:.2f} GB"

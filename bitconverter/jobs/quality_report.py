@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Session
+from bitconverter.engine import Cancelled, Engine, EngineError, Model, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.continuation import continuation
 from bitconverter.jobs.evaluate import EvaluateResult, Pair, bos_of, cut, measure
@@ -30,6 +30,7 @@ WINDOW = 512  # tokens
 TEXT_WORK, TEXT_TOKENS = 4e12, (128, 1024)
 ANSWER_WORK, ANSWER_TOKENS = 6e10, (8, 48)
 DIGITS = 5  # of the numbers in the manifest
+CHANCE = 0.9  # of the perplexity of guessing; a model that has learned anything is far below
 TEXT_SHARE = 0.7  # of the report's time that goes to the texts
 Tell = Callable[[float, str], None]  # how much of the report is done, 0 to 1, and at what it is
 
@@ -57,18 +58,29 @@ def quality_report(
     """For the manifest: {"texts": {name: numbers}, "all": numbers, "answers": [...]} (docs/FORMAT.md 1.4).
 
     Where the two cannot be run (no usable tokenizer, too little memory for the source) {"skipped": why}, and
-    Note("report-skipped", why=...). Raises Cancelled.
+    Note("report-skipped", why=...). Note("source-damaged") where the source itself predicts text no better than chance
+    does: an absurd weight or two, which no check of numbers finds. Raises Cancelled.
     """
     try:
         check_unpacking(source)
         with model_folder(source, ctx) as folder:
-            return _Report(ctx, folder, converted, parameters, engine, tell).run()
+            report = _Report(ctx, folder, converted, parameters, engine, tell)
+            found = report.run()
+            if predicts_nothing(found["all"]["source_perplexity"], report.vocab):
+                ctx.emit(Note("source-damaged", {"vocabulary": report.vocab}))
+            return found
     except Cancelled:
         raise
     except (UserError, EngineError, MemoryError) as error:
         why = str(error) or type(error).__name__
         ctx.emit(Note("report-skipped", {"why": why}))
         return {"skipped": why}
+
+
+def predicts_nothing(perplexity: float | None, vocab: int) -> bool:
+    """Whether a model with such a perplexity (None: beyond all numbers) knows no more than that there are so many
+    tokens."""
+    return perplexity is None or perplexity > CHANCE * vocab
 
 
 class _Report:
@@ -80,7 +92,7 @@ class _Report:
         self._amounts = amounts(parameters)
         model, reference = Model(engine, converted), Model(engine, source)
         self._tokenizer.check_fits(model.info.vocab_size)
-        self._info: ModelInfo = model.info
+        self.vocab = model.info.vocab_size
         self._pair = Pair(engine, model, reference, min(WINDOW, model.info.max_positions), "f16")
         self._template = _template(converted)
 

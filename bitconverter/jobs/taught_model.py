@@ -4,6 +4,7 @@ It runs beside a training and touches nothing of it, so a run ends in the same b
 """
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.resources import files
@@ -75,6 +76,13 @@ class TaughtModel:
             sums.append(math.log(found.perplexity) * found.tokens)
             after_each()
         return sum(sums) / sum(len(window) - 1 for window in windows)
+
+    def general_seconds(self, cancel: Cancel) -> float:
+        """About how long a general_loss() takes, by its first window. Raises Cancelled."""
+        windows = self._general_windows()
+        began = time.monotonic()
+        measure(self._pair, windows[:1], Context(lambda _: None, cancel))
+        return (time.monotonic() - began) * sum(map(len, windows)) / len(windows[0])
 
     def _general_windows(self) -> list[list[int]]:
         bos = bos_of(self._tokenizer)

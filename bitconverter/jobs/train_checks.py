@@ -1,12 +1,16 @@
 """The looks at the windows held back: when, what they find, and when nothing gets better any more."""
 
+import math
+
 import numpy as np
 
 from bitconverter.jobs.job import Metric, Note
 from bitconverter.jobs.train_state import Checking
 from bitconverter.jobs.train_work import TrainWork
 
-CHECKS = 10  # looks in a run, beside the one at its start
+CHECKS = (
+    10  # looks in a run, beside the one at its start; up to twice as many where steps do not divide by it
+)
 
 
 def check_due(work: TrainWork) -> bool:
@@ -14,7 +18,16 @@ def check_due(work: TrainWork) -> bool:
     state, steps = work.state, work.job.steps
     if state.checks and state.checks[-1][0] == state.step:
         return False
-    return state.step % max(1, steps // CHECKS) == 0 or state.step == steps
+    return state.step % _every(steps) == 0 or state.step == steps
+
+
+def checks_of(steps: int) -> int:
+    """Looks in a run of so many steps, beside the one at its start."""
+    return math.ceil(steps / _every(steps))
+
+
+def _every(steps: int) -> int:
+    return max(1, steps // CHECKS)
 
 
 def check(work: TrainWork) -> bool:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.format.atomic import is_temporary
+from bitconverter.format.soul_file import ASIDE as ASIDE  # for the front ends
 from bitconverter.jobs import general_looks, train_prefix
 from bitconverter.jobs.checkpoints import Checkpoints
 from bitconverter.store.ran_on import RanOn, ran_on_list
@@ -25,7 +26,6 @@ F64 = npt.NDArray[np.float64]
 STATE = "state.npz"
 CHECKPOINTS = "checkpoints"
 REMOVED = "checkpoints.removed"  # on its way out
-ASIDE = ".aside"  # ending of a soul that was set aside
 
 
 @dataclass(frozen=True)

@@ -6,14 +6,23 @@ of every matrix by model/allocate.py. PRESETS are names for such wishes.
 """
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.weight_file import ALIGN, header_space
-from bitconverter.model.allocate import allocate, stored_bytes
-from bitconverter.model.plan import DIRECT, MAX_PLANES, TensorPlan, estimated_bytes, make_plan, stored_parts
+from bitconverter.model.allocate import allocate, bits_of, stored_bytes
+from bitconverter.model.plan import (
+    DIRECT,
+    MAX_PLANES,
+    PLANES,
+    TensorPlan,
+    estimated_bytes,
+    make_plan,
+    stored_parts,
+)
 
 KV_BYTES = {"f32": 4.0, "f16": 2.0, "int8": 1.0, "int4": 0.5}  # of a number in the KV cache
 KV_SCALE_BYTES = {
@@ -28,6 +37,7 @@ PANEL_ROWS, DENSE_ROWS = 80, 32  # rows that a thread has decoded at a time, as 
 ATTENTION_BLOCK = 256  # positions whose softmax is taken together (native/src/attention.c)
 PROGRAM = 150 * 1024 * 1024  # bytes: the window, Python, the tokenizer
 GB = 10**9
+LEFT_OVER = 1.01  # times what the result takes; whole matrices do not come closer
 
 
 @dataclass(frozen=True)
@@ -85,7 +95,7 @@ def planned(
 
 
 def check_wish(wish: Wish) -> None:
-    """What can be wrong with a wish whatever the model is. Raises UserError: "planes", "preset", "fit"."""
+    """What can be wrong with a wish whatever the model is. Raises UserError: "planes", "preset", "fit", "bits-nan"."""
     if not 1 <= wish.planes <= MAX_PLANES:
         text = f"The number of planes is {wish.planes}; it must be 1, 2, 3 or 4."
         raise UserError("planes", text, planes=wish.planes)
@@ -95,6 +105,9 @@ def check_wish(wish: Wish) -> None:
     if wish.fit is not None and wish.fit.kv not in KV_BYTES:
         text = f"There is no KV cache of {wish.fit.kv}: choose f16, int8, int4 or f32."
         raise UserError("fit", text, kv=wish.fit.kv)
+    if wish.bits is not None and math.isnan(wish.bits):
+        text = f"{wish.bits} is no number of bits per weight: give one, such as 3.25."
+        raise UserError("bits-nan", text, bits=wish.bits)
 
 
 def resolved(wish: Wish) -> Wish:
@@ -118,6 +131,33 @@ def average_bits(info: Any, plan: list[TensorPlan], wish: Wish, source_bytes: Ma
     if given - rest < least:
         raise _too_small(wish, given, rest + least)
     return 8 * min(given - rest, most) / weights
+
+
+def left_over(
+    wish: Wish, plan: Sequence[TensorPlan], source_bytes: Mapping[str, int]
+) -> tuple[str, dict[str, Any]] | None:
+    """Where a wish for bits or a size is more than all planes take, so that the result is smaller than was asked for:
+    that in words, and in fields. `plan`: what it came to."""
+    if wish.preset is not None or wish.fit is not None:  # memory that stays free is what they are for
+        return None
+    linear = [tensor for tensor in plan if tensor.linear]
+    if wish.size is not None:
+        size = overhead_bytes(list(plan), source_bytes) + sum(map(stored_bytes, linear))
+        more = wish.size > LEFT_OVER * size
+        fields = {"asked_size": at_least(wish.size), "taken": at_most(size)}
+        asked, taken = fields["asked_size"], f"a weight file of {fields['taken']}"
+    elif wish.bits is not None:
+        more = wish.bits > LEFT_OVER * bits_of(linear)
+        fields = {"asked_bits": f"{wish.bits:g}", "taken": f"{bits_of(linear):.2f}"}
+        asked, taken = (f"{number} bits per weight" for number in fields.values())
+    else:
+        return None
+    if not more or any(tensor.form == PLANES and tensor.n_planes < MAX_PLANES for tensor in linear):
+        return None
+    return (
+        f"{asked} cannot be used up: {MAX_PLANES} planes everywhere, the most there are, give {taken}.",
+        fields,
+    )
 
 
 def overhead_bytes(plan: list[TensorPlan], source_bytes: Mapping[str, int]) -> int:
@@ -170,14 +210,8 @@ def _too_small(wish: Wish, given: int, least: int) -> UserError:
     what = "weight file" if wish.fit is None else "memory"
     return UserError(
         "size-small" if wish.fit is None else "fit-small",
-        f"A {what} of {_told(given)} is too small for this model: even with one plane everywhere it takes "
-        f"{_told(least)}. Give at least that"
+        f"A {what} of {at_least(given)} is too small for this model: even with one plane everywhere it takes "
+        f"{at_least(least)}. Give at least that"
         + ("." if wish.fit is None else ", a shorter context, or another kind of KV cache."),
         given=given, least=least,
     )  # fmt: skip
-
-
-def _told(count: int) -> str:
-    """Bytes, rounded up: who gives what is told to be the least shall not be refused again."""
-    unit, name = (GB, "GB") if count >= GB else (10**6, "MB")
-    return f"{math.ceil(100 * count / unit) / 100:.2f} {name}"

@@ -37,19 +37,20 @@ SOURCE_LIMIT = 250_000  # characters of a template; real ones have up to thirty 
 class ChatTemplate:
     """A compiled template. Immutable; safe to use from several threads."""
 
-    def __init__(self, source: str, variables: Mapping[str, Any] | None = None) -> None:
-        """`source` is the Jinja text; `variables` are what it sees beside the messages (bos_token, ...).
+    def __init__(self, source: str, variables: Mapping[str, Any] | None = None, chosen: str = "") -> None:
+        """`source` is the Jinja text; `variables` are what it sees beside the messages (bos_token, ...); `chosen`: the
+        file or name by which the user chose it instead of the model's own.
 
-        Raises UserError("chat-template-broken") when it is no valid template.
+        Raises UserError("chat-template-broken"), or "template-broken" of a chosen one, when it is no valid template.
         """
-        self.source = source
+        self.source, self.chosen = source, chosen
         self.variables = dict(variables or {})
         try:
             if len(source) > SOURCE_LIMIT:
                 raise jinja2.sandbox.SecurityError(f"it has more than {SOURCE_LIMIT} characters")
             self._template = _Environment().from_string(source)
         except (jinja2.TemplateError, RecursionError) as error:
-            raise _broken(error) from error
+            raise self._broken(error) from error
 
     def render(
         self,
@@ -63,7 +64,7 @@ class ChatTemplate:
 
         `now` is the time that the template's `strftime_now` tells (default: the clock's).
         Raises UserError("chat-template-refused", reason=...) with the template's own words when it does not
-        accept the conversation, UserError("chat-template-broken") when it fails in any other way.
+        accept the conversation, UserError("chat-template-broken" or "template-broken") when it fails in any other way.
         """
         values = {
             **self.variables,
@@ -86,12 +87,29 @@ class ChatTemplate:
         except _Refusal as error:
             raise UserError(
                 "chat-template-refused",
-                f"This model's chat template does not accept the conversation: {error}",
+                f"{self._called()} does not accept the conversation: {error}",
                 reason=str(error),
             ) from error
         except Exception as error:  # a foreign program: whatever it raises is its fault, told as such
-            raise _broken(error) from error
+            raise self._broken(error) from error
         return "".join(pieces)
+
+    def _called(self) -> str:
+        return f"The chat template {self.chosen}" if self.chosen else "This model's chat template"
+
+    def _broken(self, error: BaseException) -> UserError:
+        line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
+        why = f"{type(error).__name__}{line}: {str(error)[:500]}"
+        told = f"{self._called()} does not work ({why})."
+        if self.chosen:
+            return UserError(
+                "template-broken", f"{told} Correct it, or choose another one.", file=self.chosen, reason=why
+            )
+        return UserError(
+            "chat-template-broken",
+            f"{told} Copy chat_template.jinja or tokenizer_config.json from the model's source again.",
+            reason=str(error),
+        )
 
 
 def load_chat_template(folder: Path) -> ChatTemplate:
@@ -132,16 +150,6 @@ def _find_source(folder: Path) -> str | None:
                 if named and isinstance(entry.get("template"), str):
                     return str(entry["template"])
     return None
-
-
-def _broken(error: BaseException) -> UserError:
-    line = f", line {error.lineno}" if isinstance(error, jinja2.TemplateSyntaxError) else ""
-    return UserError(
-        "chat-template-broken",
-        f"This model's chat template does not work ({type(error).__name__}{line}: {str(error)[:500]}). "
-        "Copy chat_template.jinja or tokenizer_config.json from the model's source again.",
-        reason=str(error),
-    )
 
 
 # ---- the environment that templates expect ----

@@ -33,7 +33,7 @@ def template_for(word: str, tokenizer: Tokenizer) -> ChatTemplate:
     """The template that `word` asks for: OWN, a name of KNOWN, or the path of a file.
 
     Raises UserError: "no-chat-template" with `suggested` (a name of KNOWN, or ""), "chat-template-broken",
-    "template-unknown", "template-unreadable"."""
+    and of a file "template-unknown", "template-unreadable", "template-broken"."""
     if word == OWN:
         return _own(tokenizer)
     variables = {"bos_token": "", "eos_token": "", **tokenizer.special_tokens}
@@ -41,8 +41,8 @@ def template_for(word: str, tokenizer: Tokenizer) -> ChatTemplate:
         variables["bos_token"] = ""
     if word in KNOWN:
         place = files("bitconverter") / "resources" / "templates" / f"{word}.jinja"
-        return ChatTemplate(place.read_text(encoding="utf-8"), variables)
-    return ChatTemplate(_read(word), tokenizer.special_tokens)
+        return ChatTemplate(place.read_text(encoding="utf-8"), variables, word)
+    return ChatTemplate(_read(word), tokenizer.special_tokens, word)
 
 
 def _own(tokenizer: Tokenizer) -> ChatTemplate:
@@ -90,11 +90,14 @@ def _read(path: str) -> str:
     try:
         if os.path.getsize(path) > FILE_LIMIT:
             raise ValueError(f"it has more than {FILE_LIMIT} bytes")
-        return Path(path).read_text(encoding="utf-8-sig")
+        text = Path(path).read_text(encoding="utf-8-sig")
+        if not text.strip():
+            raise ValueError("it is empty")
+        return text
     except (OSError, ValueError) as error:
         raise UserError(
             "template-unreadable",
-            f"The chat template {path} cannot be read: {error}. It has to be a text file in UTF-8, such as the "
+            f"The chat template {path} cannot be used: {error}. It has to be a text file in UTF-8, such as the "
             "chat_template.jinja of the model's publisher.",
             file=path,
             reason=str(error),

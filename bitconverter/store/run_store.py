@@ -19,6 +19,7 @@ from bitconverter.store.sqlite_file import FileKind, open_file
 
 UNFINISHED, DONE, KEPT, ASIDE, FAILED = "unfinished", "done", "kept", "aside", "failed"
 OUTCOMES = (UNFINISHED, DONE, KEPT, ASIDE, FAILED)
+MOST_LISTED = 2**63 - 1  # that SQLite can count
 
 MIGRATIONS: tuple[str, ...] = (
     """
@@ -100,16 +101,24 @@ class RunStore:
             (now(), outcome, storable(soul), _json(numbers), _json(losses), _json(checks), number),
         )
 
+    def adopted(self, aside: str, soul: str) -> None:
+        """The newest run whose soul was set aside as `aside` counts as done: somebody has called it `soul`."""
+        self._connection.execute(
+            "UPDATE run SET outcome = ?, soul = ? "
+            "WHERE id = (SELECT max(id) FROM run WHERE soul = ? AND outcome = ?)",
+            (DONE, storable(soul), storable(aside), ASIDE),
+        )
+
     def withdraw(self, number: int) -> None:
         """Run `number` is none."""
         self._connection.execute("DELETE FROM run WHERE id = ?", (number,))
 
     def runs(self, most: int = 200) -> list[Run]:
-        """The newest first, without their curves."""
+        """The newest `most` of them (0: all), the newest first, without their curves."""
         rows = self._connection.execute(
             "SELECT id, started, ended, outcome, soul, settings, numbers, '[]', '[]', devices FROM run "
             "ORDER BY id DESC LIMIT ?",
-            (most,),
+            (min(most, MOST_LISTED) or -1,),  # SQLite's word for all
         )
         return [_run(row) for row in rows]
 

@@ -83,6 +83,16 @@ def test_every_verb_explains_itself_with_an_example_that_parses(
         build_parser().parse_args([verb, *(word.strip('"') for word in words)])
 
 
+def test_devices_and_train_say_the_same_of_where_a_training_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    told = {}
+    for verb in ("devices", "train"):
+        with pytest.raises(SystemExit):
+            main([verb, "--help"])
+        told[verb] = " ".join(capsys.readouterr().out.split())
+    assert "a training runs its steps on the card" in told["train"]
+    assert "so can the steps of a training; conversion runs on the processor" in told["devices"]
+
+
 def test_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as end:
         main(["--version"])
@@ -164,6 +174,46 @@ def test_check_converts_nothing(tiny_model: Path, tmp_path: Path, capsys: pytest
     assert "error" in out
     assert texts.PREFLIGHT_BAD in out
     assert sorted(path.name for path in tmp_path.iterdir()) == ["broken"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--calibration none.txt", "--calibration short.txt", "--calibration binary.txt", "--seed 99999999999999999999",
+        "--method fast --calibration long.txt", "--method fast --polish 5", "--threads 100000",
+        "--calibration-windows 0", "--calibration-windows 100000000", "--method diag --polish 1", "--polish 99999999",
+        "--no-tokenizer --method full",
+    ],
+)  # fmt: skip
+def test_a_check_refuses_what_the_conversion_would_in_the_same_words(
+    words: str,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, content in (("short", b"abc"), ("binary", b"\xff\xfe\x00" * 2000), ("long", b"abc " * 2000)):
+        Path(f"{name}.txt").write_bytes(content)
+    shutil.copytree(tiny_model, "source")
+    if words.startswith("--no-tokenizer"):
+        Path("source", "tokenizer.json").unlink()
+    convert = ["convert", "source", "out", "--no-report", "--quiet", *words.split()]
+    assert main(convert) == 1
+    why = capsys.readouterr().err.splitlines()[-1].removeprefix("bitconverter: ")
+    assert main([*convert, "--check"]) == 1
+    streams = capsys.readouterr()
+    assert why in streams.out + streams.err and "Traceback" not in streams.err
+    assert texts.PREFLIGHT_OK not in streams.out and not list(tmp_path.glob("out*"))
+
+
+def test_a_check_takes_what_the_conversion_takes(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "long.txt").write_text("abc " * 2000, encoding="utf-8")
+    words = ["--calibration", str(tmp_path / "long.txt"), "--calibration-windows", "2", "--polish", "0"]
+    assert main(["convert", str(tiny_model), str(tmp_path / "out"), "--check", *words]) == 0
+    assert texts.PREFLIGHT_OK in capsys.readouterr().out and not list(tmp_path.glob("out*"))
 
 
 def test_a_result_without_a_tokenizer_is_not_offered_for_a_chat(
@@ -304,6 +354,20 @@ def test_every_line_of_standard_input_is_a_message(
     assert streams.err.count("tok/s") == 2
     assert texts.CHAT_RESET in streams.err
     assert "/dance" in streams.err
+
+
+def test_every_answer_to_a_line_is_one_json_object(
+    small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    monkeypatch.setattr(sys, "stdin", io.StringIO("one\n/reset\ntwo\n"))
+    words = ["chat", str(small), "--template", "plain", "--max-tokens", "3", "--temperature", "0", "--json"]
+    assert main(words) == 0
+    streams = capsys.readouterr()
+    answers = [json.loads(line) for line in streams.out.splitlines()]
+    assert [answer["tokens"] for answer in answers] == [3, 3] and "text" in answers[0]
+    assert "tok/s" not in streams.err and texts.CHAT_RESET in streams.err
 
 
 def test_a_closed_standard_input_is_an_empty_one(
@@ -533,6 +597,30 @@ def test_a_calibrated_conversion_by_bits(
     parameters = json.loads((out / "manifest.json").read_text(encoding="utf-8"))["parameters"]
     assert (parameters["method"], parameters["bits"]) == ("full", 3.5)
     assert parameters["calibration"]["files"] == ["text.txt"]
+
+
+def test_a_size_beyond_all_planes_is_said_with_and_without_check(
+    tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (["--bits", "9"], ["--size", "3GB"]):
+        words = [
+            "convert",
+            str(tiny_model),
+            str(tmp_path / words[1]),
+            "--method",
+            "fast",
+            "--no-report",
+            *words,
+        ]
+        assert main([*words, "--check"]) == 0
+        assert "cannot be used up" in capsys.readouterr().out
+        assert main(words) == 0
+        assert "cannot be used up" in capsys.readouterr().err
+    words = ["convert", str(tiny_model), str(tmp_path / "inf"), "--method", "fast", "--no-report"]
+    assert main([*words, "--bits", "inf"]) == 0 and "cannot be used up" in capsys.readouterr().err
+    assert "Infinity" not in (tmp_path / "inf" / "manifest.json").read_text(encoding="utf-8")
+    assert main(["convert", str(tiny_model), str(tmp_path / "x"), "--bits", "nan"]) == 1
+    assert "nan is no number of bits" in capsys.readouterr().err
 
 
 def test_planes_and_bits_exclude_each_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 import json
 import os
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -49,13 +51,35 @@ def test_questions_are_answered_and_the_general_text_is_told(train) -> None:
 def test_what_is_set_aside_is_said_and_can_be_adopted(
     train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out, err = train("魂.soul", "--steps", "20", "--rate", "0.2")
+    def listed() -> list[tuple[str, str]]:
+        assert main(["runs", "--json"]) == 0
+        return [(run["outcome"], run["soul"]) for run in json.loads(capsys.readouterr().out)["runs"]]
+
+    for _ in range(2):  # the first one's file goes away, and adopting the second's does not bring it back
+        (tmp_path / "魂.soul.aside").unlink(missing_ok=True)
+        out, err = train("魂.soul", "--steps", "20", "--rate", "0.2")
     assert "it has forgotten too much" in err and "set aside" in out
     assert f"bitconverter adopt {tmp_path / '魂.soul'}" in out.replace("'", "")
+    aside = ("aside", str(tmp_path / "魂.soul.aside"))
+    assert listed() == [aside, aside]
     assert main(["adopt", str(tmp_path / "魂.soul")]) == 0
     assert (tmp_path / "魂.soul").is_file() and "kept all the same" in capsys.readouterr().out
     assert main(["adopt", str(tmp_path / "魂.soul")]) == 1
     assert "nothing was set aside" in capsys.readouterr().err
+    assert listed() == [("done", str(tmp_path / "魂.soul")), aside]
+
+
+def test_a_soul_is_adopted_where_the_list_of_trainings_cannot_be_told(
+    train, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.soul.aside").write_bytes(b"soul")
+    train("b.soul", "--steps", "2", "--rate", "0.001")
+    with closing(sqlite3.connect(paths.runs_file())) as file:
+        file.execute("PRAGMA user_version = 99")
+    assert main(["adopt", str(tmp_path / "a.soul")]) == 0
+    streams = capsys.readouterr()
+    assert (tmp_path / "a.soul").is_file() and "kept all the same" in streams.out
+    assert "still lists it as set aside" in streams.err and "newer" in streams.err
 
 
 def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[str]) -> None:

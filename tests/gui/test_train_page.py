@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +15,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel
 from reference.converted import write_converted
 
+from bitconverter import paths
 from bitconverter.gui import pin_actions, taught_actions
 from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
@@ -355,6 +358,22 @@ def test_what_has_forgotten_too_much_is_set_aside(page, window, qtbot, tmp_path,
     soul = aside.with_suffix("")
     assert soul.is_file() and not aside.exists() and taught.taught.soul == str(soul)
     assert taught.use_button.isVisible() and not taught.adopt_button.isVisible() and taught.name.isEnabled()
+
+
+def test_a_soul_is_kept_all_the_same_where_the_list_of_trainings_cannot_be_told(
+    page, window, qtbot, tmp_path, monkeypatch
+):
+    found = iter((2.0, 2.5))
+    monkeypatch.setattr(TaughtModel, "general_loss", lambda *_: next(found))
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    with closing(sqlite3.connect(paths.runs_file())) as file:
+        file.execute("PRAGMA user_version = 99")
+    said = []
+    monkeypatch.setattr(window.shell, "say", lambda text, *_: said.append(text))
+    qtbot.mouseClick(page.taught.adopt_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert len(said) == 1 and "still shows it as set aside" in said[0] and not page.taught.taught.set_aside
 
 
 def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_path):

@@ -115,7 +115,7 @@ def test_a_model_too_large_for_the_memory_of_now_opens_with_a_smaller_context(
     window.open_model(str(chat_model))
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert page.state is ChatState.NO_MODEL and page.smaller_button.isVisible()
-    assert tr("error-memory-title") in page.notice.text() and "GB" in page.notice.text()
+    assert tr("error-memory-title") in page.notice.text() and "3.00 MB" in page.notice.text()
     assert language == "en" or JAPANESE.search(page.smaller_button.text())
     fits = page._problem.fields["fits"]
     assert f"{fits:,}" in page.smaller_button.text() and 0 < fits < 4096

@@ -135,6 +135,9 @@ def test_a_conversation_that_does_not_fit_is_refused_before_work(folder: Path) -
     assert caught.value.code == "context-full"
     assert caught.value.fields == {"needed": needed, "available": 20}
     assert "longer context (up to 128)" in str(caught.value)
+    with pytest.raises(UserError, match="this model holds at most 128") as caught:
+        finished(chat, (Message("user", "x" * 200),))
+    assert "longer context" not in str(caught.value), "none is long enough"
     assert finished(chat, (Message("user", "x"),)).tokens > 0, "the session is still good"
 
 
@@ -278,6 +281,18 @@ def test_impossible_settings_are_refused_before_work(chat: ChatSession, wrong: d
         finished(chat, sampling=replace(GREEDY, **wrong))
     assert caught.value.code == "sampling"
     assert finished(chat).cached_tokens == 0, "nothing had been computed"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [({"top_k": 2**40}, f"top-k is {2**40}; it must be from 0 to {2**31 - 1}."),
+     ({"seed": 2**64}, f"seed is {2**64}; it must be from 0 to {2**64 - 1}."),
+     ({"max_tokens": -1}, "max-tokens is -1; it must be 0 or more.")],
+)  # fmt: skip
+def test_an_impossible_setting_is_named_with_what_is_possible(wrong: dict[str, Any], told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        replace(GREEDY, **wrong).sampler()
+    assert str(caught.value) == told
 
 
 def test_no_message_is_refused(chat: ChatSession) -> None:

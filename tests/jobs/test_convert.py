@@ -4,6 +4,7 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,7 +21,9 @@ from bitconverter import engine
 from bitconverter.format import weight_file
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
+from bitconverter.format.size_text import at_least
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
+from bitconverter.jobs.convert_work import SPARE_BYTES
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
@@ -325,7 +328,16 @@ def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
 ) -> None:
     out = tmp_path / "out"
     stop_early(source, out)
-    assert failure(source, out, planes=2).code == "work-folder-taken"
+    error = failure(source, out, planes=2, calibration_windows=4)
+    assert error.code == "work-folder-taken"
+    assert "(there -> now: planes 3 -> 2, calibration-windows none -> 4)" in str(error)
+    shutil.copytree(source, tmp_path / "copy")
+    assert failure(tmp_path / "copy", out).fields["differ"] == f"source {source} -> {tmp_path / 'copy'}"
+    told = tmp_path / "out.partial" / "job.json"
+    kept = told.read_bytes()
+    told.write_bytes(kept[:-5])
+    assert failure(source, out).fields["differ"] == "job.json damaged -> ConvertJob"
+    told.write_bytes(kept)
     edit_tensors(source, lambda tensors: tensors["model.norm.weight"].fill(2))
     assert failure(source, out).code == "source-changed"
 
@@ -381,7 +393,10 @@ def test_too_little_space_on_the_way_is_noticed_before_a_tensor_is_written(
         return usage if len(calls) == 1 else usage._replace(free=1000)  # enough when it begins
 
     monkeypatch.setattr("shutil.disk_usage", less_and_less)
-    assert failure(source, out).code == "disk-full"
+    error = failure(source, out)
+    assert error.code == "disk-full"
+    assert error.fields["needed"] > SPARE_BYTES  # all that has to be free, not what lacks
+    assert f"{at_least(error.fields['needed'])} are needed, 0.00 MB are free" in str(error)
     assert (Path(f"{out}.partial") / "journal.jsonl").read_bytes() == before
 
 

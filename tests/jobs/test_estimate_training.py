@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, 
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_checks import checks_of
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +68,36 @@ def test_steps_of_a_time() -> None:
     assert estimate.steps_in(110.0) == 50 and estimate.seconds(50) == 110.0
     assert estimate.steps_in(10**6) == 200  # no more than is useful
     assert estimate.steps_in(1.0) == 10
+    looked = replace(estimate, check=1.0, general=20.0)
+    assert looked.seconds(50) == 140.0 and looked.steps_in(140.0) == 50
+    assert looked.seconds(15) == 10 + 30 + 15 + 20 and looked.seconds(3) == 10 + 6 + 3 + 20
+
+
+@pytest.mark.parametrize("steps", [1, 3, 9, 10, 15, 29, 50, 203])
+def test_the_checks_that_are_counted_are_those_that_are_made(model: Path, tmp_path: Path, steps: int) -> None:
+    prepare, train = jobs(model, tmp_path, steps=steps, batch=1, forget_limit=0.0)
+    finish(PrepareJob(prepare.model, prepare.inputs, train.lesson, window=64))
+    events: list[Event] = []
+    finish(train, events)
+    checks = [event for event in events if isinstance(event, Metric) and event.name == "validation"]
+    assert len(checks) == 1 + checks_of(steps)
+
+
+def test_the_general_text_is_part_of_the_time(model: Path, tmp_path: Path) -> None:
+    prepare, train = jobs(model, tmp_path)
+    found = finish(EstimateTrainingJob(prepare, train))
+    assert isinstance(found, TrainingEstimate) and found.general > 0 < found.check
+    assert found.seconds(8) == pytest.approx(found.before + 8 * (found.step + found.check) + found.general)
+    found = finish(EstimateTrainingJob(prepare, replace(train, forget_limit=0.0)))
+    assert isinstance(found, TrainingEstimate) and found.general == 0
+
+
+def test_a_training_of_its_own_is_tried_with_the_batch_that_it_has(model: Path, tmp_path: Path) -> None:
+    prepare, train = jobs(model, tmp_path, rows=6, batch=16)
+    finish(PrepareJob(prepare.model, prepare.inputs, train.lesson, window=64))
+    alone, formed = finish(EstimateTrainingJob(None, train)), finish(EstimateTrainingJob(prepare, train))
+    assert isinstance(alone, TrainingEstimate) and isinstance(formed, TrainingEstimate)
+    assert alone.windows == formed.windows == formed.batch == 5 and alone.batch == 16
 
 
 @pytest.mark.parametrize("stop_at", [1, 5])

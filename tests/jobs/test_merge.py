@@ -114,6 +114,8 @@ def test_scales_that_leave_f16_become_f32(trained: Path, tmp_path: Path) -> None
 def test_what_is_missing_or_in_the_way_is_said(trained: Path, tmp_path: Path) -> None:
     model, soul, out = str(trained / "model"), str(trained / "a.soul"), tmp_path / "out"
     assert error_of(MergeJob(model, str(tmp_path / "no.soul"), str(out))).code == "soul-missing"
+    shutil.copyfile(soul, tmp_path / "no.soul.aside")
+    assert error_of(MergeJob(model, str(tmp_path / "no.soul"), str(out))).code == "soul-aside"
     assert error_of(MergeJob(str(tmp_path), soul, str(out))).code == "merge-shards"
     out.mkdir()
     (out / "mine").touch()

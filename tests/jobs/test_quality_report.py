@@ -15,7 +15,7 @@ from bitconverter.jobs import quality_report
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Context, Event, Finished, Metric, Note, Progress, Stopped, run_job
-from bitconverter.jobs.quality_report import TEXTS, amounts
+from bitconverter.jobs.quality_report import TEXTS, amounts, predicts_nothing
 
 
 def convert(source: Path, out: Path, **more: Any) -> tuple[ConvertResult, list[Event]]:
@@ -35,8 +35,26 @@ def source(tmp_path: Path) -> Path:
     return golden_copy("llama3.1", tmp_path / "m")
 
 
+@pytest.mark.parametrize(
+    ("perplexity", "vocab", "said"),
+    [
+        (49152.0, 49152, True),
+        (None, 49152, True),
+        (3e6, 49152, True),
+        (19.3, 49152, False),
+        (20_000.0, 49152, False),
+    ],
+)
+def test_a_source_that_guesses_is_told_from_one_that_knows_something(
+    perplexity: float | None, vocab: int, said: bool
+) -> None:
+    assert predicts_nothing(perplexity, vocab) == said
+
+
 def test_its_numbers_are_those_of_evaluate(source: Path, tmp_path: Path) -> None:
-    result, _ = convert(source, tmp_path / "out")
+    result, events = convert(source, tmp_path / "out")
+    # of random weights
+    assert Note("source-damaged", {"vocabulary": 101}) in events
     manifest = json.loads((tmp_path / "out" / "manifest.json").read_text(encoding="utf-8"))
     report = manifest["report"]
     assert result.report == report

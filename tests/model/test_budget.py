@@ -11,7 +11,18 @@ from conftest import GOLDEN
 from bitconverter.cli.arguments import byte_count
 from bitconverter.engine import Engine, Model, ModelInfo, Session, check_config
 from bitconverter.format.errors import UserError
-from bitconverter.model.budget import GB, PRESETS, PROGRAM, Fit, Wish, overhead_bytes, planned, session_bytes
+from bitconverter.format.size_text import at_least, at_most
+from bitconverter.model.budget import (
+    GB,
+    PRESETS,
+    PROGRAM,
+    Fit,
+    Wish,
+    left_over,
+    overhead_bytes,
+    planned,
+    session_bytes,
+)  # fmt: skip
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.shapes import config_of
 
@@ -80,6 +91,7 @@ def test_the_memory_of_a_chat_is_what_the_engine_takes(kv: str, family: str) -> 
         (Wish(fit=Fit(8 * GB, 10**6)), "fit"),
         (Wish(fit=Fit(8 * GB, 4096, "int3")), "fit"),
         (Wish(bits=1.0), "bits"),
+        (Wish(bits=math.nan), "bits-nan"),
     ],
 )
 def test_what_cannot_be_is_refused(wish: Wish, code: str) -> None:
@@ -101,6 +113,33 @@ def test_the_least_size_as_it_is_told_is_enough_and_hardly_more(info: ModelInfo)
     least = byte_count(told.replace(" ", ""))
     assert bits_of(planned(info, Wish(size=least), {})) < 1.7
     assert caught.value.fields["least"] <= least < 1.01 * caught.value.fields["least"]
+
+
+@pytest.mark.parametrize("info", [SMALL_INFO, LARGE_INFO], ids=["135M", "8B"])
+def test_more_than_all_planes_take_is_said(info: ModelInfo) -> None:
+    def said(wish: Wish) -> str:
+        found = left_over(wish, planned(info, wish, {}), {})
+        return found[0] if found else ""
+
+    whole = planned(info, Wish(planes=4), {})
+    most, size = bits_of(whole), file_bytes(whole)
+    assert said(Wish(bits=9)) == (
+        "9 bits per weight cannot be used up: 4 planes everywhere, the most there are, "
+        f"give {most:.2f} bits per weight."
+    )
+    assert said(Wish(bits=math.inf)).startswith("inf bits per weight cannot be used up")
+    assert said(Wish(size=2 * size)).startswith(f"{at_least(2 * size)} cannot be used up")
+    assert f"give a weight file of {at_most(size)}." in said(Wish(size=2 * size))
+    for wish in (
+        Wish(bits=most),
+        Wish(bits=math.ceil(100 * most) / 100),
+        Wish(bits=6),
+        Wish(size=size),
+        Wish(),
+    ):
+        assert not said(wish)
+    for wish in (Wish(planes=4), Wish(preset="best"), Wish(preset="8gb"), Wish(fit=Fit(80 * GB))):
+        assert not said(wish)  # memory that stays free is no disappointment
 
 
 def test_source_bytes_of_dense_tensors_count() -> None:

@@ -190,7 +190,8 @@ def test_a_file_is_read_with_its_own_variables(made: Made, tmp_path: Path) -> No
 
 @pytest.mark.parametrize(
     ("content", "code"),
-    [(None, "template-unknown"), (b"\xff\xfe{", "template-unreadable"), (b"{% if", "chat-template-broken")],
+    [(None, "template-unknown"), (b"\xff\xfe{", "template-unreadable"), (b" \n", "template-unreadable"),
+     (b"{% if", "template-broken")],
 )  # fmt: skip
 def test_a_file_that_is_none_is_named(made: Made, tmp_path: Path, content: bytes | None, code: str) -> None:
     path = tmp_path / "x.jinja"
@@ -198,4 +199,22 @@ def test_a_file_that_is_none_is_named(made: Made, tmp_path: Path, content: bytes
         path.write_bytes(content)
     with pytest.raises(UserError) as caught:
         template_for(str(path), made())
+    assert caught.value.code == code and str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ("{{ messages[0].foo.bar }}", "template-broken"),
+        ("{{ raise_exception('no') }}", "chat-template-refused"),
+    ],
+)
+def test_what_the_users_own_file_does_is_not_blamed_on_the_model(
+    made: Made, tmp_path: Path, content: str, code: str
+) -> None:
+    path = tmp_path / "x.jinja"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError) as caught:
+        template_for(str(path), made()).render(TALK)
     assert caught.value.code == code
+    assert str(path) in str(caught.value) and "model" not in str(caught.value)

@@ -34,6 +34,7 @@ def test_a_run_is_kept_from_its_beginning_to_its_end(path: Path) -> None:
         assert whole.numbers == {"before": 2.0}  # what is no number is not there
         assert (whole.losses, whole.checks) == (((1, 2.5),), ((0, 2.0), (1, 1.5)))
         assert [run.id for run in store.runs(most=1)] == [second]
+        assert store.runs(most=0) == store.runs(most=2**80) == [newest, oldest]  # 0: all
 
 
 def test_a_run_that_goes_on_keeps_its_number(path: Path) -> None:

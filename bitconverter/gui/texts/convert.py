@@ -61,6 +61,10 @@ TEXTS: Texts = {
     "log-stopped": ("Stopped. What is finished is kept; Resume goes on from there.", "停止しました。終わった分は残っていて、続きから再開できます。"),
     "note-check": ("{message}", "注意: {message}"),
     "note-ternary": ("{matrices} matrices are ternary already and kept exactly.", "{matrices} 個の行列はもともと三値なので、そのまま正確に保存します。"),
+    "note-source-damaged": (
+        "The original itself predicts text no better than chance among its {vocabulary} tokens: it looks damaged or was never trained, so do not rely on the result. Get it again from its publisher and convert that.",
+        "元のモデル自体の予測が、{vocabulary} トークンから偶然に選ぶのと変わりません。元のモデルが壊れているか、学習していないようなので、変換の結果も当てになりません。もう一度ダウンロードして変換し直してください。",
+    ),
     "note-report-skipped": ("The result was not compared with the source: {why}", "元のモデルとの比較はできませんでした: {why}"),
     "note-resumed": ("Going on: {tensors} tensors were finished before.", "続きから始めます。前回までに {tensors} 個のテンソルが済んでいます。"),
     "note-skipped-tensor": ("{tensor} is not needed and left out.", "{tensor} は不要なので省きます。"),

@@ -257,6 +257,7 @@ TEXTS: Texts = {
         "このシステムではPCが使われているかどうか分からないため、それを待たずに学習します。",
     ),
     "note-history-unavailable": ("This training is not in the list of trainings: {reason}", "この学習は一覧に残せません: {reason}"),
+    "note-adopt-not-listed": ("The list of trainings still shows it as set aside: {reason}", "学習の一覧では「取り置き」のままです: {reason}"),
     "note-train-sample": ("Step {step}, {prompt}: {answer}", "{step} ステップ、{prompt}: {answer}"),
     "note-sample-failed": ("No answer to {prompt}: {reason}", "{prompt} に答えられませんでした: {reason}"),
     "note-train-forgot": (
