@@ -16,8 +16,8 @@ REPORT_TEXT = 1024
 OTHERS = {
     "full": 0.002,
     "diag": 0.02,
-    "fast": 0.5,
-}  # a byte of embedding, head or norm beside a linear matrix's
+    "fast": 1.0,
+}  # a byte of embedding, head or norm beside one of a matrix
 
 
 class Stages:
