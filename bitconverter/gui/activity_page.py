@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.activity import LIVE, Activities, Activity, Work
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.past_job import PastJobCard
@@ -183,9 +184,11 @@ class ActivityPage(ScrolledPage):
         self.texts.set(after.setText, "set-when_finished")
         self.awake = label("small", wrap=True)
         self.awake.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        choice = WrappedRow(Space.MEDIUM)
+        choice.add(after)
+        choice.add(self.after)
         line = row(Space.MEDIUM)
-        line.addWidget(after)
-        line.addWidget(self.after)
+        line.addWidget(choice)
         line.addWidget(self.awake, 1)
         return line
 

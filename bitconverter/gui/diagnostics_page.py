@@ -11,6 +11,7 @@ from bitconverter import paths
 from bitconverter.gui import theme
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_target
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import card_why, error_text, format_duration, format_size, tr
 from bitconverter.gui.notice import Notice
@@ -76,10 +77,9 @@ class DiagnosticsPage(ScrolledPage):
         self.save_button.clicked.connect(self._ask_save)
         self.logs_button.clicked.connect(self._open_logs)
         self.save_button.setEnabled(False)  # first seen, then saved
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for button in (self.preview_button, self.save_button):
-            line.addWidget(button)
-        line.addStretch()
+            line.add(button)
         second = row()
         second.addWidget(self.logs_button)
         second.addStretch()
@@ -94,7 +94,7 @@ class DiagnosticsPage(ScrolledPage):
             part.hide()
         self.names.currentTextChanged.connect(lambda name: self.view.setPlainText(self.files.get(name, "")))
         inner.addWidget(words)
-        inner.addLayout(line)
+        inner.addWidget(line)
         inner.addLayout(second)
         inner.addWidget(self.names)
         inner.addWidget(self.view)

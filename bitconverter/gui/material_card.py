@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from bitconverter.gui.choose import choose_files, choose_folder
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.lesson_preview import LessonPreview
 from bitconverter.gui.messages import ErrorText, row_text, row_where, tr
 from bitconverter.gui.notice import Notice
@@ -86,7 +87,7 @@ class MaterialCard(QWidget):
     def _build_full(self) -> QFrame:
         result = frame("card")
         inner = column(result, 20, Space.MEDIUM)
-        title = label("heading")
+        title = label("heading", wrap=True)
         self._texts.set(title.setText, "material-heading")
         more, folder = Button("quiet", "plus"), Button("quiet", "folder")
         self._texts.set(more.setText, "material-more")
@@ -94,9 +95,11 @@ class MaterialCard(QWidget):
         more.clicked.connect(self.ask_files)
         folder.clicked.connect(self.ask_folder)
         head = row(Space.SMALL)
+        buttons = WrappedRow(Space.SMALL)
+        buttons.add(more)
+        buttons.add(folder)
         head.addWidget(title, 1)
-        head.addWidget(more)
-        head.addWidget(folder)
+        head.addWidget(buttons)
         self._lines = QVBoxLayout()
         self._lines.setSpacing(Space.TINY)
         self.rows: list[QWidget] = []
@@ -107,8 +110,10 @@ class MaterialCard(QWidget):
         sums = row(Space.SMALL)
         sums.addWidget(self.badge)
         sums.addWidget(self.summary, 1)
-        sums.addWidget(self.mend_button)
-        sums.addWidget(self.open_button)
+        ways = WrappedRow(Space.SMALL)
+        ways.add(self.mend_button)
+        ways.add(self.open_button)
+        sums.addWidget(ways)
         self.problems = QWidget()
         self._problem_lines = QVBoxLayout(self.problems)
         self._problem_lines.setContentsMargins(0, 0, 0, 0)

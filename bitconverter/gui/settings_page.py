@@ -20,13 +20,14 @@ from PySide6.QtWidgets import (
 from bitconverter import paths
 from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.device_field import DeviceField
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.palette import matches
 from bitconverter.gui.sections import ScrolledPage, card
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label, row
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
 from bitconverter.jobs.hardware import CardsJob
 from bitconverter.jobs.job import Event, Finished
 from bitconverter.settings import SETTINGS, Setting
@@ -206,19 +207,17 @@ class SettingsPage(ScrolledPage):
         self.texts.set(self.reset_button.setText, "reset-settings")
         open_button.clicked.connect(self._open_folder)
         self.reset_button.clicked.connect(self.reset)
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for name, icon in MORE_PAGES:
             button = Button("", icon)
             self.texts.set(button.setText, f"page-{name}")
             button.clicked.connect(lambda _=False, name=name: self.shell.page_wanted.emit(name))
-            line.addWidget(button)
-        line.addStretch()
-        second = row(Space.SMALL)
-        second.addWidget(open_button)
-        second.addWidget(self.reset_button)
-        second.addStretch()
-        inner.addLayout(line)
-        inner.addLayout(second)
+            line.add(button)
+        second = WrappedRow(Space.SMALL)
+        second.add(open_button)
+        second.add(self.reset_button)
+        inner.addWidget(line)
+        inner.addWidget(second)
         inner.addWidget(self.place)
         return box
 

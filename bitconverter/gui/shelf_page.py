@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_folder
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.leftovers import Leftovers
 from bitconverter.gui.messages import error_text, tr
@@ -116,8 +117,10 @@ class ShelfPage(ScrolledPage):
         self.add_button.clicked.connect(self._ask_folder)
         self.search.textChanged.connect(lambda _: self._show())
         self.order.currentIndexChanged.connect(self._order_changed)
-        self.head.addWidget(self.folders_button)
-        self.head.addWidget(self.add_button)
+        buttons = WrappedRow(Space.SMALL)
+        buttons.add(self.folders_button)
+        buttons.add(self.add_button)
+        self.head.addWidget(buttons)
         line = row(Space.SMALL)
         line.addWidget(self.search, 1)
         line.addWidget(self.order)
@@ -169,17 +172,16 @@ class ShelfPage(ScrolledPage):
         self.name, self.place = ElidedLabel("heading"), ElidedLabel("small")
         self.facts, self.verdict = label("muted", wrap=True), label("muted", wrap=True)
         self.buttons: dict[str, Button] = {}
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for action, text, icon in ACTIONS:
             button = Button("primary" if action in ("chat", "resume") else "", icon)
             self.texts.set(button.setText, text)
             button.clicked.connect(lambda _=False, action=action: self.act(action))
             self.buttons[action] = button
-            line.addWidget(button)
-        line.addStretch()
+            line.add(button)
         for part in (self.name, self.place, self.facts, self.verdict):
             inner.addWidget(part)
-        inner.addLayout(line)
+        inner.addWidget(line)
         return self.details
 
     # ---- what is there
