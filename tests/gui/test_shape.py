@@ -196,6 +196,24 @@ def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_mode
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_the_sizes_are_whole_in_the_smallest_window(scaled, qtbot, language, scale, chat_model, tmp_path):
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    page = window.convert
+    window.show_page("convert")
+    page.choose_source(str(shutil.copytree(chat_model, tmp_path / "m")))
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    _settle()
+    assert _too_wide(window) + _clipped(window) == []
+    window.resize(*SMALL)
+    _settle()
+    assert _too_wide(window) + _clipped(window) == []
+    if scale == 100:
+        assert len({card.y() for card in page.target_card.sizes.cards.values()}) == 1
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_job_at_work_is_whole_on_every_page_at_200_percent(scaled, qtbot, language):
     """The strip below, the number in the rail, the question when it is closed, and the palette over it."""
     window = scaled(language, 200)
