@@ -5,7 +5,6 @@ from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QButtonGroup,
     QGridLayout,
     QPushButton,
     QSizePolicy,
@@ -153,13 +152,10 @@ class SizeChoice(FollowsContents, QWidget):
     def __init__(self, preset: str) -> None:
         super().__init__()
         self.cards = {name: SizeCard(name) for name in PRESETS}
-        self._group = QButtonGroup(self)
-        self._group.setExclusive(False)  # with the slider none is chosen
         self._grid = cards = QGridLayout()
         cards.setSpacing(Space.MEDIUM)
         self._columns = 0
         for name, card in self.cards.items():
-            self._group.addButton(card)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
