@@ -170,6 +170,7 @@ class SettingsPage(ScrolledPage):
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(shell.idle)
         self._cards_known = False
+        shell.setting_changed.connect(self._show_changed)
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
         self.search.setMinimumWidth(120)
@@ -226,6 +227,11 @@ class SettingsPage(ScrolledPage):
         self.settings[key] = value
         self.shell.setting_changed.emit(key)
 
+    def _show_changed(self, key: str) -> None:
+        """It may have been changed elsewhere: the text size by the keyboard."""
+        if key in self.rows:
+            self.rows[key].show_value()
+
     def reset(self) -> None:
         """The usual values; the file of before is kept beside the new one, and undo takes it back."""
         kept = self.settings.set_aside()
@@ -256,7 +262,7 @@ class SettingsPage(ScrolledPage):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(paths.config_folder())))
 
     def entered(self) -> None:
-        """What was changed elsewhere (text size by the keyboard) is seen; the graphics cards are asked for once."""
+        """What was changed elsewhere is seen; the graphics cards are asked for once."""
         for each in self.rows.values():
             each.show_value()
         self.search.setFocus()

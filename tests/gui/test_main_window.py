@@ -184,7 +184,10 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     ]
     assert set(icons) == {27}  # half as much larger as the letters
     assert {icon.width() for icon in window.pages["welcome"].findChildren(IconLabel)} == {27, 33, 45}
+    _press(window, qtbot, "text-smaller")
+    assert box.currentData() == settings["text_scale"] < 200
     _press(window, qtbot, "text-usual")
+    assert box.currentData() == 100
     assert [2 * view.font().pointSizeF() for view in mono] == pytest.approx(large)
 
 
