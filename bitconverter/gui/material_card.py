@@ -44,6 +44,7 @@ class MaterialCard(QWidget):
         self._texts = Texts()
         self._paths: list[str] = []
         self._result: PrepareResult | None = None
+        self._read = True
         self._open = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -129,9 +130,9 @@ class MaterialCard(QWidget):
 
     # ---- what is shown
 
-    def show_paths(self, paths: list[str]) -> None:
-        """These were chosen; nothing is known of them yet."""
-        self._paths, self._result = list(paths), None
+    def show_paths(self, paths: list[str], read: bool = True) -> None:
+        """These were chosen; nothing is known of them yet. `read`: they are read now, else there is no model yet."""
+        self._paths, self._result, self._read = list(paths), None, read
         self._empty.setVisible(not paths)
         self._full.setVisible(bool(paths))
         self.notice.clear()
@@ -158,7 +159,8 @@ class MaterialCard(QWidget):
         self.open_button.setVisible(result is not None and result.rejected > 0)
         self.problems.setVisible(self._open and result is not None and result.rejected > 0)
         if result is None:
-            self.summary.setText("" if self.notice.text() else tr("material-reading"))
+            waiting = tr("material-reading" if self._read else "train-needs-model")
+            self.summary.setText("" if self.notice.text() else waiting)
             return
         if result.rejected:
             self.summary.setText(

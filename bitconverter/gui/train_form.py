@@ -168,7 +168,7 @@ class TrainForm(TrainLayout):
         self._untried.clear()
         self._estimator.drop()
         self.problem.clear()
-        self.material.show_paths(self.paths)
+        self.material.show_paths(self.paths, bool(self.model))
         if self.paths and self.model:
             self._reader.start(self._prepare_job(previews=PREVIEWS))
         else:

@@ -124,6 +124,17 @@ def test_without_a_converted_model_it_says_what_to_do(window, qtbot):
     assert window.page_name == "convert"
 
 
+def test_material_without_a_model_is_not_said_to_be_read(window, qtbot, tmp_path, converted):
+    window.show_page("train")
+    page = window.train
+    page.add_material([write(tmp_path, rows())])
+    assert page.material.summary.text() == page.summary.whole_text() == "Choose the model that learns"
+    page.choose_model(str(converted))
+    assert page.material.summary.text() == "Reading…"
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert "24 rows" in page.material.summary.text()
+
+
 def test_a_model_that_is_not_converted_is_refused_with_a_word(window, chat_model):
     window.show_page("train")
     window.train.choose_model(str(chat_model))
