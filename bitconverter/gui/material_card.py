@@ -164,7 +164,7 @@ class MaterialCard(QWidget):
             return
         if result.rejected:
             self.summary.setText(
-                tr("material-some", rows=result.rows, used=result.used, rejected=result.rejected)
+                tr("material-some", count=result.rows, used=result.used, rejected=result.rejected)
             )
         else:
             self.summary.setText(tr("material-all", count=result.used))
@@ -207,7 +207,7 @@ class MaterialCard(QWidget):
         result = label("small")
         found = [f for f in self._result.files if f.name == Path(path).name] if self._result else []
         if len(found) == 1:
-            text = tr("material-file", used=found[0].used, rows=found[0].rows)
+            text = tr("material-file", used=found[0].used, count=found[0].rows)
             usual = found[0].encoding in ("", "utf_8", "utf_8_sig")
             result.setText(text if usual else f"{text}  ·  {found[0].encoding.replace('_', '-')}")
         return result

@@ -90,6 +90,9 @@ class ShelfPage(ScrolledPage):
         self.body.addWidget(self.leftovers)
         self.body.addWidget(self._build_empty(), 1)
         self.body.addWidget(self._build_tree(), 1)
+        self.nothing = label("muted")
+        self.texts.set(self.nothing.setText, "shelf-nothing")
+        self.body.addWidget(self.nothing, 1, Qt.AlignmentFlag.AlignTop)
         self.body.addWidget(self._build_details())
         self.show_entries(self._memory.load())
         self.retranslate()
@@ -212,7 +215,9 @@ class ShelfPage(ScrolledPage):
         self.model.show(self.entries, self.search.text(), self.order.currentData())
         self.tree.expandAll()
         self.empty.setVisible(not self.entries)
-        self.tree.setVisible(bool(self.entries))
+        found = self.model.rowCount() > 0
+        self.tree.setVisible(found)
+        self.nothing.setVisible(bool(self.entries) and not found)
         self.finder.setVisible(bool(self.entries))
         converting = [entry.name for entry in self.shell.activities.running if entry.kind == "convert"]
         self.leftovers.show_entries(self.entries, converting)

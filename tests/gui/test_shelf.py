@@ -208,7 +208,9 @@ def test_search_keeps_the_family_together_and_the_order_is_kept(page, settings):
     assert [entry.name for entry in page.model.entries()] == ["original 元", "small 小"]
     page.search.setText("nothing like it")
     assert page.model.entries() == []
+    assert page.nothing.isVisible() and not page.tree.isVisible() and page.finder.isVisible()
     page.search.setText("")
+    assert page.tree.isVisible() and not page.nothing.isVisible()
     page.order.setCurrentIndex(page.order.findData("size"))
     assert settings["shelf_order"] == "size"
 

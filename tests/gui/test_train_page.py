@@ -27,6 +27,7 @@ from bitconverter.jobs.job import Metric, Note
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
+from bitconverter.store.records import Attachment
 
 LONG = 120_000
 TEMPLATE = (
@@ -160,6 +161,15 @@ def test_bad_rows_are_named_and_put_right_with_one_button(page, qtbot, tmp_path)
         "25 can be used, 1 cannot" in material.summary.text() and "1 was put right" in material.summary.text()
     )
     assert not material.mend_button.isVisible()
+
+
+def test_one_row_and_one_letter_are_no_plural(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, '{"prompt": "y"}'))
+    assert page.material.summary.text() == "1 row: 0 can be used, 1 cannot"
+    bar = window.chat.composer.attachments
+    for count, words in ((1, "1 letter"), (1200, "1,200 letters")):
+        bar.set_all([Attachment("note.txt", "x" * count)])
+        assert words in [text.text() for text in bar.findChildren(QLabel) if not text.isHidden()]
 
 
 def test_bad_rows_are_named_in_japanese(page, window, qtbot, tmp_path):

@@ -9,6 +9,7 @@ TEXTS: Texts = {
     "shelf-title": ("Shelf", "棚"),
     "shelf-subtitle": ("The models of this PC, where they lie: nothing is copied or moved.", "このPCにあるモデルを、今の場所のまま並べます。コピーも移動もしません。"),
     "shelf-search": ("Search by name", "名前で検索"),
+    "shelf-nothing": ("Nothing found.", "見つかりませんでした。"),
     "shelf-order": ("Order", "並び順"),
     "order-recent": ("Newest first", "新しい順"),
     "order-name": ("By name", "名前順"),
