@@ -23,7 +23,7 @@ TEXTS: Texts = {
     "shelf-empty": ("Your models will stand here", "ここにモデルが並びます"),
     "shelf-empty-text": ("Add the folder where your models lie, or drop one here. Hugging Face folders, .gguf files and converted models are found, also in folders below.", "モデルのあるフォルダーを追加するか、ここにドロップしてください。Hugging Face のフォルダー、.gguf、変換したモデルを、下の階層まで探します。"),
     "shelf-missing": ("Not there now (is its drive connected?)", "今は見つかりません（ドライブは接続されていますか？）"),
-    "shelf-damaged": ("Cannot be read", "読めません"),
+    "shelf-damaged": ("Cannot be used", "使えません"),
     "kind-of-original": ("Original", "元のモデル"),
     "kind-of-gguf": ("GGUF", "GGUF"),
     "kind-of-converted": ("Converted", "変換済み"),
