@@ -1,5 +1,7 @@
 """Activity: every job, running or over, and what happens when the last one is done."""
 
+from functools import partial
+
 from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
@@ -212,7 +214,7 @@ class ActivityPage(ScrolledPage):
         if entry is not None:
             back = self.shell.history.remove([entry])
             self.card.show_entry(None)
-            self.shell.say(tr("job-removed", name=entry.title()), tr("undo"), back)
+            self.shell.say(partial(tr, "job-removed", name=entry.title()), "undo", back)
 
     def _remove_chosen(self) -> None:
         self._remove(self.card.entry)
@@ -221,7 +223,7 @@ class ActivityPage(ScrolledPage):
         gone = [entry for entry in self.shell.activities.entries if entry.state not in LIVE]
         back = self.shell.history.remove(gone)
         self.card.show_entry(None)
-        self.shell.say(tr("jobs-cleared", count=len(gone)), tr("undo"), back)
+        self.shell.say(partial(tr, "jobs-cleared", count=len(gone)), "undo", back)
 
     # ---- the window
 

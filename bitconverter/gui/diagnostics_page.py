@@ -1,5 +1,6 @@
 """Diagnostics: the self-test, the logs, and a support file that shows what is in it before it is written."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -172,7 +173,7 @@ class DiagnosticsPage(ScrolledPage):
         except OSError as error:
             self.notice.show_error(error_text(error))
             return
-        self.shell.say(tr("support-saved", path=path))
+        self.shell.say(partial(tr, "support-saved", path=path))
 
     def _open_logs(self) -> None:
         paths.log_folder().mkdir(parents=True, exist_ok=True)

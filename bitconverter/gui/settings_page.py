@@ -1,6 +1,7 @@
 """The settings: one page, made from the one typed list, searched by typing."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -237,7 +238,7 @@ class SettingsPage(ScrolledPage):
         kept = self.settings.set_aside()
         self._apply_all()
         if kept is not None:
-            self.shell.say(tr("settings-reset"), tr("undo"), lambda: self._undo_reset(kept))
+            self.shell.say(partial(tr, "settings-reset"), "undo", lambda: self._undo_reset(kept))
 
     def _undo_reset(self, kept: Path) -> None:
         self.settings.restore(kept)

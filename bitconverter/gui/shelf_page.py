@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QSize, Qt, QTimer, QUrl
@@ -323,7 +324,7 @@ class ShelfPage(ScrolledPage):
         path, stamp = self._verifying
         if isinstance(event, Finished):
             self._found.pop(path, None)
-            self.shell.say(tr("verified", name=self._activity.name, count=event.result.verified))
+            self.shell.say(partial(tr, "verified", name=self._activity.name, count=event.result.verified))
         elif isinstance(event, Failed):
             problem = error_text(event.error)
             self.notice.show_error(problem)
@@ -356,9 +357,9 @@ class ShelfPage(ScrolledPage):
             return
         self.show_entries([each for each in self.entries if each.path != entry.path])
         self._memory.save(self.entries)
-        text = tr("deleted", name=entry.name)
+        text = partial(tr, "deleted", name=entry.name)
         if thing.can_return:
-            self.shell.say(text, tr("undo"), lambda: self._undo_delete(thing, entry))
+            self.shell.say(text, "undo", lambda: self._undo_delete(thing, entry))
         else:
             self.shell.say(text)
 
@@ -385,7 +386,7 @@ class ShelfPage(ScrolledPage):
                 self._undo_delete(thing, entry)
 
         can_return = all(thing.can_return for thing, _ in gone)
-        self.shell.say(tr("discarded-all", count=len(gone)), tr("undo") if can_return else "", undo)
+        self.shell.say(partial(tr, "discarded-all", count=len(gone)), "undo" if can_return else "", undo)
 
     def _undo_delete(self, thing: Trashed, entry: ShelfEntry) -> None:
         if not take_back(thing):
@@ -422,7 +423,7 @@ class ShelfPage(ScrolledPage):
             self.show_entries(entries)
             self.scan()
 
-        self.shell.say(tr("folder-removed", name=Path(path).name), tr("undo"), undo)
+        self.shell.say(partial(tr, "folder-removed", name=Path(path).name), "undo", undo)
 
     def _fill_menu(self) -> None:
         self.menu.clear()

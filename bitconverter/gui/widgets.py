@@ -266,6 +266,8 @@ class Toast(QFrame):
         super().__init__(parent)
         self._above = above
         self.setObjectName("toast")
+        self._say: Callable[[], str] = str
+        self._action = ""
         self._text = label()
         self._button = QPushButton()
         self._button.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -282,15 +284,20 @@ class Toast(QFrame):
             if watched is not None:
                 watched.installEventFilter(self)
 
-    def show_text(self, text: str, action: str = "") -> None:
-        """Show `text`, and a button named `action` if there is one."""
-        self._text.setText(text)
-        self._button.setText(action)
-        self._button.setVisible(bool(action))
-        self._place()
+    def show_text(self, text: Callable[[], str], action: str = "") -> None:
+        """Show what `text` returns, and a button of the message `action` if there is one."""
+        self._say, self._action = text, action
+        self.retranslate()
         self.show()
         self.raise_()
         self._timer.start(self.MILLISECONDS)
+
+    def retranslate(self) -> None:
+        """Say it in the language of now."""
+        self._text.setText(self._say())
+        self._button.setText(tr(self._action) if self._action else "")
+        self._button.setVisible(bool(self._action))
+        self._place()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """What it stands on or above has another size or place."""
