@@ -108,6 +108,8 @@ class ChatPage(ChatKeeping):
         if self._runner.busy:
             self._open_next(partial(self.open_model, path, context, soul, device))
             return
+        if not self.can_undo:
+            self.toast.dismiss()  # that there is no model, or something about the last one
         self._warming = warm_up()
         self._close_session()  # before the next one is opened: two models may not fit into memory
         self._opening, self._asked_soul, self._asked_context = path, soul, context

@@ -190,6 +190,8 @@ class MainWindow(QMainWindow):
         self._settings["page"] = name
         self.pages.setCurrentWidget(self.pages[name])
         self.rail.show_chosen(name)
+        # its part with buttons, which the line at the bottom may not cover
+        self.toast.stand_above(getattr(self.pages[name], "foot", None))
 
     def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
         """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after

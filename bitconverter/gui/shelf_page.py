@@ -115,7 +115,8 @@ class ShelfPage(ScrolledPage):
         self.nothing = label("muted")
         self.texts.set(self.nothing.setText, "shelf-nothing")
         self.body.addWidget(self.nothing, 1, Qt.AlignmentFlag.AlignTop)
-        self.body.addWidget(self._build_details())
+        self.foot = self._build_details()
+        self.body.addWidget(self.foot)
         self.show_entries(self._memory.load())
         self.retranslate()
 

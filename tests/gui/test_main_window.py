@@ -665,6 +665,35 @@ def test_a_narrow_window_keeps_the_chat_readable(window, qtbot, settings):
     assert window.chat.drawer.isVisible() and settings["drawer_open"]
 
 
+def test_a_line_at_the_bottom_covers_no_button_of_what_it_is_about(window, chat_model, tmp_path, qtbot):
+    def covered(part):
+        below = QRect(part.mapTo(window.toast.parentWidget(), QPoint(0, 0)), part.size())
+        return window.toast.geometry().intersects(below)
+
+    shelf = window.pages["shelf"]
+    window.show_page("shelf")
+    shelf.add_folder(str(chat_model))
+    qtbot.waitUntil(lambda: not shelf.busy and len(shelf.entries) == 1, timeout=LONG)
+    window.shell.say(partial(tr, "deleted", name="m"), "undo", lambda: None)
+    shelf.choose(str(chat_model))
+    QApplication.processEvents()
+    assert shelf.details.isVisible() and not covered(shelf.details)
+    window.open_model(str(tmp_path / "nothing"))
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    QApplication.processEvents()
+    assert window.toast.isVisible() and window.chat.notice.isVisible() and not covered(window.chat.notice)
+
+
+def test_that_a_model_is_missing_is_not_said_any_more_when_one_is_opened(window, chat_model, qtbot):
+    window.show_page("chat")
+    window.chat.composer.set_text("hello")
+    qtbot.keyClick(window.chat.composer.edit, Qt.Key.Key_Return)
+    assert window.chat.toast.isVisible()
+    window.open_model(str(chat_model))
+    assert not window.chat.toast.isVisible()
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+
+
 @pytest.mark.parametrize("width", [760, 1180])
 def test_a_long_line_at_the_bottom_stays_inside_a_narrow_window(window, width):
     window.resize(width, 500)
