@@ -28,7 +28,7 @@ class AboutPage(ScrolledPage):
     def __init__(self, shell: Shell) -> None:
         super().__init__(shell, "page-about")
         box, inner = card("app-name", self.texts)
-        self.version, words = label("muted", selectable=True), label(wrap=True)
+        self.version, words = label("muted", wrap=True, selectable=True), label(wrap=True)
         self.version.setText(
             f"BitConverter {__version__}  ·  Python {platform.python_version()}  ·  Qt {PySide6.__version__}"
         )

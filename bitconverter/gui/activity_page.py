@@ -1,5 +1,7 @@
 """Activity: every job, running or over, and what happens when the last one is done."""
 
+from functools import partial
+
 from PySide6.QtCore import (
     QModelIndex,
     QPersistentModelIndex,
@@ -21,6 +23,7 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.activity import LIVE, Activities, Activity, Work
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.past_job import PastJobCard
@@ -183,9 +186,11 @@ class ActivityPage(ScrolledPage):
         self.texts.set(after.setText, "set-when_finished")
         self.awake = label("small", wrap=True)
         self.awake.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        choice = WrappedRow(Space.MEDIUM)
+        choice.add(after)
+        choice.add(self.after)
         line = row(Space.MEDIUM)
-        line.addWidget(after)
-        line.addWidget(self.after)
+        line.addWidget(choice)
         line.addWidget(self.awake, 1)
         return line
 
@@ -209,7 +214,7 @@ class ActivityPage(ScrolledPage):
         if entry is not None:
             back = self.shell.history.remove([entry])
             self.card.show_entry(None)
-            self.shell.say(tr("job-removed", name=entry.title()), tr("undo"), back)
+            self.shell.say(partial(tr, "job-removed", name=entry.title()), "undo", back)
 
     def _remove_chosen(self) -> None:
         self._remove(self.card.entry)
@@ -218,7 +223,7 @@ class ActivityPage(ScrolledPage):
         gone = [entry for entry in self.shell.activities.entries if entry.state not in LIVE]
         back = self.shell.history.remove(gone)
         self.card.show_entry(None)
-        self.shell.say(tr("jobs-cleared", count=len(gone)), tr("undo"), back)
+        self.shell.say(partial(tr, "jobs-cleared", count=len(gone)), "undo", back)
 
     # ---- the window
 

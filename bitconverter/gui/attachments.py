@@ -24,7 +24,7 @@ class _Chip(QFrame):
         name, count = label(), label("small")
         name.setText(name.fontMetrics().elidedText(attachment.name, Qt.TextElideMode.ElideMiddle, MOST_WIDTH))
         name.setToolTip(attachment.name)
-        count.setText(tr("letters", count=f"{len(attachment.text):,}"))
+        count.setText(tr("letters", count=len(attachment.text)))
         self.cross = IconButton("remove", size=12)
         self.cross.set_text(tr("attachment-remove", name=attachment.name))
         self.cross.clicked.connect(self.removed)

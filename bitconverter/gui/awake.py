@@ -1,6 +1,7 @@
 """Keeps the PC from falling asleep while a job runs (the display may), and what follows the last one."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QObject, QProcess, QTimer, Signal
@@ -71,8 +72,8 @@ class Awake(QObject):
         if choice == "nothing":
             return
         self._afterwards.start()
-        text = tr(f"finished-{choice}", seconds=GRACE // 1000)
-        self._shell.say(text, tr("cancel"), self._afterwards.stop)
+        text = partial(tr, f"finished-{choice}", seconds=GRACE // 1000)
+        self._shell.say(text, "cancel", self._afterwards.stop)
 
     def _follow_up(self) -> None:
         program, *arguments = after_command(self._shell.settings["when_finished"])

@@ -1,6 +1,7 @@
 """Talking: what is sent, what comes back, and what is done with a message."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from bitconverter.gui.chat_context import ChatContext, State
@@ -191,9 +192,9 @@ class ChatAnswers(ChatContext):
         said."""
         session = self._ready()
         if numbers.soul not in ("", session.soul_name):
-            self.say(tr("soul-not-open", name=numbers.soul))
+            self.say(partial(tr, "soul-not-open", name=numbers.soul))
         elif numbers.template != session.template:
-            self.say(tr("template-not-in-use", name=template_name(numbers.template)))
+            self.say(lambda: tr("template-not-in-use", name=template_name(numbers.template)))
         else:
             return False
         return True
@@ -259,7 +260,7 @@ class ChatAnswers(ChatContext):
             self._show_state(self.state)
 
         self._show_state(self.state)
-        self.say(tr("message-deleted"), undo)
+        self.say(partial(tr, "message-deleted"), undo)
 
     # ---- what the job says
 
@@ -279,7 +280,7 @@ class ChatAnswers(ChatContext):
             if event.code == "left-out":
                 self.view.show_left_out(event.fields["messages"])
             else:
-                self.say(note_text(event))
+                self.say(partial(note_text, event))
         elif isinstance(event, Finished | Failed | Stopped):
             self._on_answer_end(event)
 
@@ -312,7 +313,7 @@ class ChatAnswers(ChatContext):
         elif node.ending == "context" and isinstance(event, Finished):
             self.complain("end-context")
         elif running.expected is not None and isinstance(event, Finished):
-            self.say(tr("repeated" if node.text == running.expected else "repeated-differs"))
+            self.say(partial(tr, "repeated" if node.text == running.expected else "repeated-differs"))
         elif running.beside is not None and isinstance(event, Finished):
             self._show_both(node, running.beside)
         after, self._after_stop = self._after_stop, None

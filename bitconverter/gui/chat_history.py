@@ -1,6 +1,7 @@
 """The chats of before, beside the open one: search, folders, pins, the bin."""
 
 from datetime import datetime
+from functools import partial
 
 from PySide6.QtCore import QEvent, QModelIndex, QPoint, QSize, Qt, QTimer, Signal
 from PySide6.QtGui import QAction
@@ -25,7 +26,7 @@ class ChatHistory(QFrame):
     were deleted."""
 
     opened = Signal(object, object)
-    said = Signal(str, object)
+    said = Signal(object, object)
     export = Signal(object, str)
     import_files = Signal()
     gone = Signal(object)
@@ -191,13 +192,13 @@ class ChatHistory(QFrame):
         if chosen.kind == "folder":
             self._store.ask(lambda store: store.delete_folder(number))
             self.said.emit(
-                tr("folder-deleted", name=chosen.text),
+                partial(tr, "folder-deleted", name=chosen.text),
                 lambda: self._do(lambda store: store.restore_folder(number)),
             )
         elif chosen.kind == "chat" and not self.in_bin:
             self._store.ask(lambda store: store.delete_chats([number]))
             self.gone.emit([number])
-            self.said.emit(tr("chat-deleted", name=chosen.text), lambda: self.restore(number))
+            self.said.emit(partial(tr, "chat-deleted", name=chosen.text), lambda: self.restore(number))
         else:
             return
         self.reload()
@@ -208,7 +209,7 @@ class ChatHistory(QFrame):
             number = chosen.id
             self.restore(number)
             self.said.emit(
-                tr("chat-restored", name=chosen.text),
+                partial(tr, "chat-restored", name=chosen.text),
                 lambda: self._do(lambda store: store.delete_chats([number])),
             )
 

@@ -1,6 +1,7 @@
 """How the chat page looks: its parts and where they are. What they do is chat_page.py's."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Signal
@@ -108,14 +109,14 @@ class ChatLayout(FollowsContents, QWidget):
         page.setSpacing(0)
         page.addWidget(self.bar)
         page.addLayout(body, 1)
-        self.toast = Toast(self, above=bottom)
+        self.toast, self.foot = Toast(self, above=bottom), bottom
         # no focus proxy: Qt would leave out of the Tab order what precedes it
         self.keyboard_home = self.composer.edit
         self._place_sides()
         self.bar.drawer_toggled.connect(lambda shown: self._toggle("drawer", shown))
         self.bar.history_toggled.connect(lambda shown: self._toggle("history", shown))
         self.view.copy.connect(self._copy)
-        self.view.code_copied.connect(lambda: self.say(tr("copied")))
+        self.view.code_copied.connect(lambda: self.say(partial(tr, "copied")))
         self.toast.action.connect(self.undo)
 
     def show_model(self, session: "ChatSession | None", opening: str) -> None:
@@ -130,10 +131,10 @@ class ChatLayout(FollowsContents, QWidget):
 
     # ---- what is said
 
-    def say(self, text: str, undo: Callable[[], None] | None = None) -> None:
+    def say(self, text: Callable[[], str], undo: Callable[[], None] | None = None) -> None:
         """A line at the bottom, with a way back if there is one."""
         self._undo = undo
-        self.toast.show_text(text, tr("undo") if undo is not None else "")
+        self.toast.show_text(text, "undo" if undo is not None else "")
 
     @property
     def can_undo(self) -> bool:
@@ -203,7 +204,7 @@ class ChatLayout(FollowsContents, QWidget):
 
     def _copy(self, text: str) -> None:
         QGuiApplication.clipboard().setText(text)
-        self.say(tr("copied"))
+        self.say(partial(tr, "copied"))
 
     # ---- history and drawer
 
@@ -248,7 +249,7 @@ class ChatLayout(FollowsContents, QWidget):
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
-        for part in (self.bar, self.start, self.view, self.composer, self.drawer, self.history):
+        for part in (self.bar, self.start, self.view, self.composer, self.drawer, self.history, self.toast):
             part.retranslate()
         self._name_buttons()
         if self.preview is not None:

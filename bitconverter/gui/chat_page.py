@@ -69,7 +69,7 @@ class ChatPage(ChatKeeping):
         self.view.acted.connect(self.act)
         self.composer.send.connect(self.send)
         self.composer.stop.connect(self.stop)
-        self.composer.model_missing.connect(lambda: self.say(tr("message-no-model")))
+        self.composer.model_missing.connect(lambda: self.say(partial(tr, "message-no-model")))
         self.composer.typed.connect(self._keep_draft)
         self.composer.draft_changed.connect(self._count)
         self.composer.preview.connect(self.open_preview)
@@ -108,6 +108,8 @@ class ChatPage(ChatKeeping):
         if self._runner.busy:
             self._open_next(partial(self.open_model, path, context, soul, device))
             return
+        if not self.can_undo:
+            self.toast.dismiss()  # that there is no model, or something about the last one
         self._warming = warm_up()
         self._close_session()  # before the next one is opened: two models may not fit into memory
         self._opening, self._asked_soul, self._asked_context = path, soul, context
@@ -218,7 +220,7 @@ class ChatPage(ChatKeeping):
         problem, self._soul_problem = self._soul_problem, None
         if problem is not None:
             self.complain(problem)
-            self.say(tr("opened-without-soul"))
+            self.say(partial(tr, "opened-without-soul"))
         self.composer.edit.setFocus()
 
     def _on_load_end(self, event: Event) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QStandardPaths, Signal
@@ -22,7 +23,7 @@ class ChatTransfer(QObject):
     """Emits `said` with a sentence and what undoes it, `failed` with an error, and `imported` with the ids of
     new chats."""
 
-    said = Signal(str, object)
+    said = Signal(object, object)
     failed = Signal(object)
     imported = Signal(object)
 
@@ -59,7 +60,9 @@ class ChatTransfer(QObject):
             write_export(path, text)
             return len(chats)
 
-        self._store.ask(work, lambda count: self.said.emit(tr("exported", count=count, file=path.name), None))
+        self._store.ask(
+            work, lambda count: self.said.emit(partial(tr, "exported", count=count, file=path.name), None)
+        )
 
     def ask_import(self) -> None:
         """Ask which files, and take the chats in them."""
@@ -83,7 +86,7 @@ class ChatTransfer(QObject):
 
     def _imported(self, ids: list[int]) -> None:
         self.imported.emit(ids)
-        self.said.emit(tr("imported", count=len(ids)), lambda: self._take_back(ids))
+        self.said.emit(partial(tr, "imported", count=len(ids)), lambda: self._take_back(ids))
 
     def _take_back(self, ids: list[int]) -> None:
         self._store.ask(lambda store: store.delete_chats(ids), lambda _: self.imported.emit([]))

@@ -28,7 +28,7 @@ class ConvertLayout(QWidget):
         self._build()
 
     def _build(self) -> None:
-        title, subtitle = label("title"), label("muted", wrap=True)
+        title, subtitle = label("title", wrap=True), label("muted", wrap=True)
         self._texts.set(title.setText, "convert-title")
         self._texts.set(subtitle.setText, "convert-subtitle")
         self.source_card = SourceCard(self._settings)

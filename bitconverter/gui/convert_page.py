@@ -393,8 +393,8 @@ class ConvertPage(ConvertLayout):
     def _remove(self, item: QueueItem) -> None:
         """Out of the queue; undo puts it at the end."""
         self.queue.remove(item)
-        text = tr("queue-removed", name=item.name)
-        self._shell.say(text, tr("undo"), lambda: self._undo_remove(item))
+        text = partial(tr, "queue-removed", name=item.name)
+        self._shell.say(text, "undo", lambda: self._undo_remove(item))
 
     def _undo_remove(self, item: QueueItem) -> None:
         self.queue.add(item.job, item.expected)
@@ -411,12 +411,12 @@ class ConvertPage(ConvertLayout):
 
         def undo() -> None:
             if not take_back(thing):
-                self._shell.say(tr("undo-failed", path=folder))
+                self._shell.say(partial(tr, "undo-failed", path=folder))
             self._show_state(self.state)
 
         self._show_state(self.state)
-        text = tr("deleted", name=Path(folder).name)
-        self._shell.say(text, tr("undo") if thing.can_return else "", undo)
+        text = partial(tr, "deleted", name=Path(folder).name)
+        self._shell.say(text, "undo" if thing.can_return else "", undo)
 
     # ---- the window
 

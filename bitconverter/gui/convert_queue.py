@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -255,7 +256,7 @@ class ConvertQueue(QObject):
         try:
             save_queue(self._path, states)
         except OSError as error:
-            self._shell.say(tr("settings-not-saved", reason=error.strerror or str(error)))
+            self._shell.say(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
         self.changed.emit()
 
 

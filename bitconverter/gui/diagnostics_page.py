@@ -1,5 +1,6 @@
 """Diagnostics: the self-test, the logs, and a support file that shows what is in it before it is written."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +12,7 @@ from bitconverter import paths
 from bitconverter.gui import theme
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_target
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import card_why, error_text, format_duration, format_size, tr
 from bitconverter.gui.notice import Notice
@@ -76,10 +78,9 @@ class DiagnosticsPage(ScrolledPage):
         self.save_button.clicked.connect(self._ask_save)
         self.logs_button.clicked.connect(self._open_logs)
         self.save_button.setEnabled(False)  # first seen, then saved
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for button in (self.preview_button, self.save_button):
-            line.addWidget(button)
-        line.addStretch()
+            line.add(button)
         second = row()
         second.addWidget(self.logs_button)
         second.addStretch()
@@ -94,7 +95,7 @@ class DiagnosticsPage(ScrolledPage):
             part.hide()
         self.names.currentTextChanged.connect(lambda name: self.view.setPlainText(self.files.get(name, "")))
         inner.addWidget(words)
-        inner.addLayout(line)
+        inner.addWidget(line)
         inner.addLayout(second)
         inner.addWidget(self.names)
         inner.addWidget(self.view)
@@ -172,7 +173,7 @@ class DiagnosticsPage(ScrolledPage):
         except OSError as error:
             self.notice.show_error(error_text(error))
             return
-        self.shell.say(tr("support-saved", path=path))
+        self.shell.say(partial(tr, "support-saved", path=path))
 
     def _open_logs(self) -> None:
         paths.log_folder().mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,7 @@
 """Jobs that are over, kept from one start of the program to the next (store/job_store.py)."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -16,7 +17,7 @@ class JobHistory(QObject):
     """Writes down every job at its end, and reads those of before when the list is first looked at. The file is opened
     when one of the two happens: a start does not wait for it. Emits `said` with a sentence where it cannot be kept."""
 
-    said = Signal(str)
+    said = Signal(object)
 
     def __init__(self, activities: Activities, path: Path, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -65,14 +66,14 @@ class JobHistory(QObject):
 
     def _opened(self, said: object) -> None:
         if isinstance(said, Path):
-            self.said.emit(tr("jobs-set-aside", path=str(said)))
+            self.said.emit(partial(tr, "jobs-set-aside", path=str(said)))
         elif isinstance(said, Exception):
             self._complain(said)
 
     def _complain(self, error: Exception) -> None:
         if not self._complained:
             self._complained = True
-            self.said.emit(tr("jobs-not-kept", reason=error_text(error).text))
+            self.said.emit(lambda: tr("jobs-not-kept", reason=error_text(error).text))
 
     def _turned(self, entry: Activity) -> None:
         if entry.state not in LIVE:

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QTextBrowser, QVBoxLayout, QWidget
 from bitconverter.gui import theme
 from bitconverter.gui.messages import row_where, tr
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import IconButton, label, row
+from bitconverter.gui.widgets import ElidedLabel, IconButton, label, row
 from bitconverter.jobs.prepare import Preview
 
 LEAST, MOST = 48, 200  # logical pixels of height: as high as the row, within these
@@ -21,7 +21,7 @@ class LessonPreview(QWidget):
         super().__init__()
         self._rows: tuple[Preview, ...] = ()
         self._at = 0
-        self.title, self._hint, self.where = label("heading"), label("small", wrap=True), label("small")
+        self.title, self._hint, self.where = label("heading"), label("small", wrap=True), ElidedLabel("small")
         self.earlier, self.later = IconButton("chevron-left"), IconButton("chevron-right")
         self.earlier.clicked.connect(lambda: self._go(-1))
         self.later.clicked.connect(lambda: self._go(1))
@@ -31,13 +31,14 @@ class LessonPreview(QWidget):
         theme.use_mono(self.view)
         head = row(Space.SMALL)
         head.addWidget(self.title, 1)
-        for part in (self.where, self.earlier, self.later):
-            head.addWidget(part)
+        head.addWidget(self.earlier)
+        head.addWidget(self.later)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.TINY)
         layout.addLayout(head)
         layout.addWidget(self._hint)
+        layout.addWidget(self.where)
         layout.addWidget(self.view)
         self.hide()
 
@@ -71,7 +72,7 @@ class LessonPreview(QWidget):
         if not self._rows:
             return
         shown = self._rows[self._at]
-        self.where.setText(
+        self.where.set_text(
             tr(
                 "preview-where",
                 where=row_where(shown.file, shown.line, shown.place),

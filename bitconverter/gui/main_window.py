@@ -190,6 +190,8 @@ class MainWindow(QMainWindow):
         self._settings["page"] = name
         self.pages.setCurrentWidget(self.pages[name])
         self.rail.show_chosen(name)
+        # its part with buttons, which the line at the bottom may not cover
+        self.toast.stand_above(getattr(self.pages[name], "foot", None))
 
     def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
         """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after
@@ -269,7 +271,7 @@ class MainWindow(QMainWindow):
             self.show_page("train")
             self.train.add_material([drop.path])
         else:
-            self.toast.show_text(f"{Path(drop.path).name}: {drop_text(drop)}")
+            self.toast.show_text(lambda: f"{Path(drop.path).name}: {drop_text(drop)}")
 
     def _new_chat(self) -> None:
         self.show_page("chat")
@@ -300,14 +302,14 @@ class MainWindow(QMainWindow):
 
     # ---- what is said at the bottom
 
-    def _say(self, text: str, action: str, then: Callable[[], None] | None) -> None:
+    def _say(self, text: Callable[[], str], action: str, then: Callable[[], None] | None) -> None:
         self._then = then
         self.toast.show_text(text, action)
 
     def say_it_was_cut_off(self, faulted: bool) -> None:
         """The program ended last time without being closed; `faulted`: by a fault of native code."""
-        text = tr("ended-by-fault" if faulted else "ended-from-outside")
-        self.shell.say(text, tr("page-diagnostics"), partial(self.show_page, "diagnostics"))
+        text = partial(tr, "ended-by-fault" if faulted else "ended-from-outside")
+        self.shell.say(text, "page-diagnostics", partial(self.show_page, "diagnostics"))
 
     def _act_on_toast(self) -> None:
         then, self._then = self._then, None
@@ -367,13 +369,13 @@ class MainWindow(QMainWindow):
         at = TEXT_SCALES.index(100) if step == 0 else min(max(at + step, 0), len(TEXT_SCALES) - 1)
         self._settings["text_scale"] = TEXT_SCALES[at]
         self.shell.setting_changed.emit("text_scale")
-        self.toast.show_text(tr("text-size", percent=TEXT_SCALES[at]))
+        self.toast.show_text(partial(tr, "text-size", percent=TEXT_SCALES[at]))
 
     def _save_settings(self) -> bool:
         try:
             self._settings.save()
         except OSError as error:
-            self.toast.show_text(tr("settings-not-saved", reason=error.strerror or str(error)))
+            self.toast.show_text(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
             return False
         return True
 
@@ -384,6 +386,7 @@ class MainWindow(QMainWindow):
         self.activities.retranslate()
         self.status.retranslate()
         self.tray.retranslate()
+        self.toast.retranslate()
         for page in self.pages:
             page.retranslate()
         self.rail.show_running(len(self.activities.running))
@@ -437,7 +440,7 @@ class MainWindow(QMainWindow):
         self.windowHandle().installEventFilter(self)
         problems, self._settings.problems = self._settings.problems, []
         if problems:
-            self.toast.show_text(tr("settings-damaged", names=", ".join(problems)))
+            self.toast.show_text(partial(tr, "settings-damaged", names=", ".join(problems)))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Sees when the system has put the window on the screen; Qt paints it at that event."""
@@ -497,7 +500,7 @@ class MainWindow(QMainWindow):
             return
         self._closing = True
         self.setWindowTitle(f"{tr('app-name')} - {tr('closing')}")
-        self.toast.show_text(tr("closing"))
+        self.toast.show_text(partial(tr, "closing"))
         for page in self.pages:
             page.shut_down()
 

@@ -6,6 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
 from bitconverter.gui.choose import choose_files, choose_folder
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.lesson_preview import LessonPreview
 from bitconverter.gui.messages import ErrorText, row_text, row_where, tr
 from bitconverter.gui.notice import Notice
@@ -43,6 +44,7 @@ class MaterialCard(QWidget):
         self._texts = Texts()
         self._paths: list[str] = []
         self._result: PrepareResult | None = None
+        self._read = True
         self._open = False
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -86,7 +88,7 @@ class MaterialCard(QWidget):
     def _build_full(self) -> QFrame:
         result = frame("card")
         inner = column(result, 20, Space.MEDIUM)
-        title = label("heading")
+        title = label("heading", wrap=True)
         self._texts.set(title.setText, "material-heading")
         more, folder = Button("quiet", "plus"), Button("quiet", "folder")
         self._texts.set(more.setText, "material-more")
@@ -94,9 +96,11 @@ class MaterialCard(QWidget):
         more.clicked.connect(self.ask_files)
         folder.clicked.connect(self.ask_folder)
         head = row(Space.SMALL)
+        buttons = WrappedRow(Space.SMALL)
+        buttons.add(more)
+        buttons.add(folder)
         head.addWidget(title, 1)
-        head.addWidget(more)
-        head.addWidget(folder)
+        head.addWidget(buttons)
         self._lines = QVBoxLayout()
         self._lines.setSpacing(Space.TINY)
         self.rows: list[QWidget] = []
@@ -107,8 +111,10 @@ class MaterialCard(QWidget):
         sums = row(Space.SMALL)
         sums.addWidget(self.badge)
         sums.addWidget(self.summary, 1)
-        sums.addWidget(self.mend_button)
-        sums.addWidget(self.open_button)
+        ways = WrappedRow(Space.SMALL)
+        ways.add(self.mend_button)
+        ways.add(self.open_button)
+        sums.addWidget(ways)
         self.problems = QWidget()
         self._problem_lines = QVBoxLayout(self.problems)
         self._problem_lines.setContentsMargins(0, 0, 0, 0)
@@ -124,9 +130,9 @@ class MaterialCard(QWidget):
 
     # ---- what is shown
 
-    def show_paths(self, paths: list[str]) -> None:
-        """These were chosen; nothing is known of them yet."""
-        self._paths, self._result = list(paths), None
+    def show_paths(self, paths: list[str], read: bool = True) -> None:
+        """These were chosen; nothing is known of them yet. `read`: they are read now, else there is no model yet."""
+        self._paths, self._result, self._read = list(paths), None, read
         self._empty.setVisible(not paths)
         self._full.setVisible(bool(paths))
         self.notice.clear()
@@ -153,11 +159,12 @@ class MaterialCard(QWidget):
         self.open_button.setVisible(result is not None and result.rejected > 0)
         self.problems.setVisible(self._open and result is not None and result.rejected > 0)
         if result is None:
-            self.summary.setText("" if self.notice.text() else tr("material-reading"))
+            waiting = tr("material-reading" if self._read else "train-needs-model")
+            self.summary.setText("" if self.notice.text() else waiting)
             return
         if result.rejected:
             self.summary.setText(
-                tr("material-some", rows=result.rows, used=result.used, rejected=result.rejected)
+                tr("material-some", count=result.rows, used=result.used, rejected=result.rejected)
             )
         else:
             self.summary.setText(tr("material-all", count=result.used))
@@ -200,7 +207,7 @@ class MaterialCard(QWidget):
         result = label("small")
         found = [f for f in self._result.files if f.name == Path(path).name] if self._result else []
         if len(found) == 1:
-            text = tr("material-file", used=found[0].used, rows=found[0].rows)
+            text = tr("material-file", used=found[0].used, count=found[0].rows)
             usual = found[0].encoding in ("", "utf_8", "utf_8_sig")
             result.setText(text if usual else f"{text}  ·  {found[0].encoding.replace('_', '-')}")
         return result

@@ -25,7 +25,7 @@ class Shell(QObject):
     files_wanted = Signal(list)  # dropped, or given at the start: paths
     setting_changed = Signal(str)
     to_save = Signal()
-    said = Signal(str, str, object)
+    said = Signal(object, str, object)
     pause_wanted = Signal()
     idle = Signal()
 
@@ -45,8 +45,9 @@ class Shell(QObject):
         """Ask every long job to pause."""
         self.pause_wanted.emit()
 
-    def say(self, text: str, action: str = "", then: Callable[[], None] | None = None) -> None:
-        """A short line at the bottom of the window, with one `action` that calls `then`."""
+    def say(self, text: Callable[[], str], action: str = "", then: Callable[[], None] | None = None) -> None:
+        """A short line at the bottom of the window: what `text` returns, now and again after a change of language;
+        with a button of the message `action` that calls `then`."""
         self.said.emit(text, action, then)
 
 

@@ -1,6 +1,7 @@
 """What can be done with pinned states of trainings: pin one, let it go, go on from it."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -46,7 +47,7 @@ class PinActions(QObject):
         pins = pins_of(run.soul)
         thing = move_to_trash(str(pins.place(step)))
         if thing is None:
-            self._shell.say(tr("delete-failed", path=str(pins.place(step))))
+            self._shell.say(partial(tr, "delete-failed", path=str(pins.place(step))))
             return
         pins.remove_if_empty()
         self.changed.emit()
@@ -55,15 +56,15 @@ class PinActions(QObject):
             if take_back(thing):
                 self.changed.emit()
             else:
-                self._shell.say(tr("undo-failed", path=thing.path))
+                self._shell.say(partial(tr, "undo-failed", path=thing.path))
 
-        self._shell.say(tr("unpinned", step=step), tr("undo") if thing.can_return else "", back)
+        self._shell.say(partial(tr, "unpinned", step=step), "undo" if thing.can_return else "", back)
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Finished) and isinstance(event.result, Pinned):
-            self._shell.say(tr("pin-done", step=event.result.step))
+            self._shell.say(partial(tr, "pin-done", step=event.result.step))
             self.changed.emit()
         elif isinstance(event, Finished):
             self.ready.emit(event.result)
         elif isinstance(event, Failed):
-            self._shell.say(error_text(event.error).text)
+            self._shell.say(lambda: error_text(event.error).text)

@@ -1,5 +1,7 @@
 """System prompts under a name: a few of ours, and those that the user keeps."""
 
+from functools import partial
+
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QInputDialog, QLineEdit, QMenu
 
@@ -15,7 +17,7 @@ class PresetButton(Button):
     """Emits `chosen` with a text; `said` with a sentence and what undoes it."""
 
     chosen = Signal(str)
-    said = Signal(str, object)
+    said = Signal(object, object)
 
     def __init__(self) -> None:
         super().__init__("quiet", "chevron-down")
@@ -91,7 +93,7 @@ class PresetButton(Button):
         preset = Preset(name, self._text) if same is None else Preset(name, self._text, same.id)
         self._store.ask(lambda store: store.save_preset(preset))
         self.reload()
-        self.said.emit(tr("preset-saved", name=name), None)
+        self.said.emit(partial(tr, "preset-saved", name=name), None)
 
     def delete(self, preset: Preset) -> None:
         """Into the bin, with a way back."""
@@ -99,7 +101,7 @@ class PresetButton(Button):
             return
         self._store.ask(lambda store: store.delete_preset(preset.id))
         self.reload()
-        self.said.emit(tr("preset-deleted", name=preset.name), lambda: self._restore(preset))
+        self.said.emit(partial(tr, "preset-deleted", name=preset.name), lambda: self._restore(preset))
 
     def _restore(self, preset: Preset) -> None:
         assert self._store is not None

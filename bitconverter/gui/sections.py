@@ -14,7 +14,7 @@ class ScrolledPage(Page):
     def __init__(self, shell: Shell, title: str, subtitle: str = "") -> None:
         super().__init__(shell)
         self.texts = Texts()
-        self.title = label("title")
+        self.title = label("title", wrap=True)
         self.texts.set(self.title.setText, title)
         self.head = row(Space.SMALL)
         self.head.addWidget(self.title, 1)

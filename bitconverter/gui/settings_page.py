@@ -1,6 +1,7 @@
 """The settings: one page, made from the one typed list, searched by typing."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +21,14 @@ from PySide6.QtWidgets import (
 from bitconverter import paths
 from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.device_field import DeviceField
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.palette import matches
 from bitconverter.gui.sections import ScrolledPage, card
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label, row
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
 from bitconverter.jobs.hardware import CardsJob
 from bitconverter.jobs.job import Event, Finished
 from bitconverter.settings import SETTINGS, Setting
@@ -169,6 +171,7 @@ class SettingsPage(ScrolledPage):
         self._runner.happened.connect(self._on_event)
         self._runner.idle.connect(shell.idle)
         self._cards_known = False
+        shell.setting_changed.connect(self._show_changed)
         self.search = QLineEdit()
         self.search.setClearButtonEnabled(True)
         self.search.setMinimumWidth(120)
@@ -206,19 +209,17 @@ class SettingsPage(ScrolledPage):
         self.texts.set(self.reset_button.setText, "reset-settings")
         open_button.clicked.connect(self._open_folder)
         self.reset_button.clicked.connect(self.reset)
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for name, icon in MORE_PAGES:
             button = Button("", icon)
             self.texts.set(button.setText, f"page-{name}")
             button.clicked.connect(lambda _=False, name=name: self.shell.page_wanted.emit(name))
-            line.addWidget(button)
-        line.addStretch()
-        second = row(Space.SMALL)
-        second.addWidget(open_button)
-        second.addWidget(self.reset_button)
-        second.addStretch()
-        inner.addLayout(line)
-        inner.addLayout(second)
+            line.add(button)
+        second = WrappedRow(Space.SMALL)
+        second.add(open_button)
+        second.add(self.reset_button)
+        inner.addWidget(line)
+        inner.addWidget(second)
         inner.addWidget(self.place)
         return box
 
@@ -227,12 +228,17 @@ class SettingsPage(ScrolledPage):
         self.settings[key] = value
         self.shell.setting_changed.emit(key)
 
+    def _show_changed(self, key: str) -> None:
+        """It may have been changed elsewhere: the text size by the keyboard."""
+        if key in self.rows:
+            self.rows[key].show_value()
+
     def reset(self) -> None:
         """The usual values; the file of before is kept beside the new one, and undo takes it back."""
         kept = self.settings.set_aside()
         self._apply_all()
         if kept is not None:
-            self.shell.say(tr("settings-reset"), tr("undo"), lambda: self._undo_reset(kept))
+            self.shell.say(partial(tr, "settings-reset"), "undo", lambda: self._undo_reset(kept))
 
     def _undo_reset(self, kept: Path) -> None:
         self.settings.restore(kept)
@@ -257,7 +263,7 @@ class SettingsPage(ScrolledPage):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(paths.config_folder())))
 
     def entered(self) -> None:
-        """What was changed elsewhere (text size by the keyboard) is seen; the graphics cards are asked for once."""
+        """What was changed elsewhere is seen; the graphics cards are asked for once."""
         for each in self.rows.values():
             each.show_value()
         self.search.setFocus()

@@ -19,6 +19,7 @@ from bitconverter.settings import Settings
 
 ENTRY = int(Qt.ItemDataRole.UserRole)
 Index = QModelIndex | QPersistentModelIndex
+Stamp = tuple[tuple[str, int, int], ...]
 ORDERS = {
     "recent": lambda entry: -entry.changed,
     "name": lambda entry: entry.name.casefold(),
@@ -56,6 +57,16 @@ class ShelfModel(QStandardItemModel):
     def entries(self) -> list[ShelfEntry]:
         """The same as entries."""
         return [index.data(ENTRY) for index in self.indexes()]
+
+
+def stamp_of(path: str) -> Stamp:
+    """Names, sizes and times of the files of the model `path`: another stamp, other files. () where it is gone."""
+    try:
+        with os.scandir(path) as entries:
+            known = [(entry.name, entry.stat()) for entry in entries]
+    except OSError:
+        return ()
+    return tuple(sorted((name, stat.st_size, stat.st_mtime_ns) for name, stat in known))
 
 
 def places_to_scan(settings: Settings, entries: Iterable[ShelfEntry]) -> tuple[str, ...]:

@@ -1,6 +1,8 @@
 """The shelf: the models of this PC where they lie, what was made of them, and what can be done with each."""
 
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, QSize, Qt, QTimer, QUrl
@@ -16,9 +18,10 @@ from PySide6.QtWidgets import (
 
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_folder
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.leftovers import Leftovers
-from bitconverter.gui.messages import error_text, tr
+from bitconverter.gui.messages import ErrorText, error_text, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
 from bitconverter.gui.sections import ScrolledPage
@@ -27,17 +30,20 @@ from bitconverter.gui.shelf_model import (
     ENTRY,
     ShelfMemory,
     ShelfModel,
+    Stamp,
     facts,
     fit_of,
     fit_text,
     memory_file,
     places_to_scan,
+    stamp_of,
     with_missing,
 )
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
 from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
+from bitconverter.jobs.errors import FormatError, UserError
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.shelf import (
     CONVERTED,
@@ -62,7 +68,20 @@ POSSIBLE = {
     UNFINISHED: ("resume", "folder", "delete"),
     SOUL: ("chat", "folder", "delete"),
 }
+WITH_DAMAGE = ("verify", "folder", "delete")  # what is still possible with a damaged one
 MAKERS = ("convert", "train")  # the kinds of jobs whose results stand on the shelf
+
+
+def _possible(entry: ShelfEntry) -> tuple[str, ...]:
+    actions = POSSIBLE[entry.kind] if entry.there else ()
+    return tuple(action for action in actions if not entry.damaged or action in WITH_DAMAGE)
+
+
+def _is_damage(error: BaseException) -> bool:
+    """Not that it could not be looked at."""
+    if isinstance(error, FormatError):
+        return True
+    return isinstance(error, UserError) and error.code == "verify-failed"
 
 
 class ShelfPage(ScrolledPage):
@@ -73,6 +92,10 @@ class ShelfPage(ScrolledPage):
         self.entries: list[ShelfEntry] = []
         self._memory = ShelfMemory(memory_file(shell.settings))
         self._activity: Activity | None = None
+        self._found: dict[
+            str, tuple[Stamp, ErrorText]
+        ] = {}  # what Verify has against models as they were then
+        self._verifying: tuple[str, Stamp] = ("", ())
         self._scanner, self._verifier = JobRunner(self), JobRunner(self)
         self._scanner.happened.connect(self._on_scan)
         self._verifier.happened.connect(self._on_verify)
@@ -89,7 +112,11 @@ class ShelfPage(ScrolledPage):
         self.body.addWidget(self.leftovers)
         self.body.addWidget(self._build_empty(), 1)
         self.body.addWidget(self._build_tree(), 1)
-        self.body.addWidget(self._build_details())
+        self.nothing = label("muted")
+        self.texts.set(self.nothing.setText, "shelf-nothing")
+        self.body.addWidget(self.nothing, 1, Qt.AlignmentFlag.AlignTop)
+        self.foot = self._build_details()
+        self.body.addWidget(self.foot)
         self.show_entries(self._memory.load())
         self.retranslate()
 
@@ -116,8 +143,10 @@ class ShelfPage(ScrolledPage):
         self.add_button.clicked.connect(self._ask_folder)
         self.search.textChanged.connect(lambda _: self._show())
         self.order.currentIndexChanged.connect(self._order_changed)
-        self.head.addWidget(self.folders_button)
-        self.head.addWidget(self.add_button)
+        buttons = WrappedRow(Space.SMALL)
+        buttons.add(self.folders_button)
+        buttons.add(self.add_button)
+        self.head.addWidget(buttons)
         line = row(Space.SMALL)
         line.addWidget(self.search, 1)
         line.addWidget(self.order)
@@ -169,17 +198,16 @@ class ShelfPage(ScrolledPage):
         self.name, self.place = ElidedLabel("heading"), ElidedLabel("small")
         self.facts, self.verdict = label("muted", wrap=True), label("muted", wrap=True)
         self.buttons: dict[str, Button] = {}
-        line = row(Space.SMALL)
+        line = WrappedRow(Space.SMALL)
         for action, text, icon in ACTIONS:
             button = Button("primary" if action in ("chat", "resume") else "", icon)
             self.texts.set(button.setText, text)
             button.clicked.connect(lambda _=False, action=action: self.act(action))
             self.buttons[action] = button
-            line.addWidget(button)
-        line.addStretch()
+            line.add(button)
         for part in (self.name, self.place, self.facts, self.verdict):
             inner.addWidget(part)
-        inner.addLayout(line)
+        inner.addWidget(line)
         return self.details
 
     # ---- what is there
@@ -207,10 +235,12 @@ class ShelfPage(ScrolledPage):
 
     def _show(self) -> None:
         chosen = self.current()
-        self.model.show(self.entries, self.search.text(), self.order.currentData())
+        self.model.show(map(self._as_verified, self.entries), self.search.text(), self.order.currentData())
         self.tree.expandAll()
         self.empty.setVisible(not self.entries)
-        self.tree.setVisible(bool(self.entries))
+        found = self.model.rowCount() > 0
+        self.tree.setVisible(found)
+        self.nothing.setVisible(bool(self.entries) and not found)
         self.finder.setVisible(bool(self.entries))
         converting = [entry.name for entry in self.shell.activities.running if entry.kind == "convert"]
         self.leftovers.show_entries(self.entries, converting)
@@ -242,10 +272,9 @@ class ShelfPage(ScrolledPage):
         found = fit_of(entry)
         self.verdict.setText(fit_text(found) if found else "")
         self.verdict.setVisible(found is not None)
-        possible = POSSIBLE[entry.kind] if entry.there else ()
+        possible = _possible(entry)
         for action, button in self.buttons.items():
-            usable = action in possible and (not entry.damaged or action in ("folder", "delete"))
-            button.setVisible(usable)
+            button.setVisible(action in possible)
         self.texts.set(
             self.buttons["delete"].setText, "discard" if entry.kind == UNFINISHED else "delete-model"
         )
@@ -261,7 +290,7 @@ class ShelfPage(ScrolledPage):
     def act(self, action: str) -> None:
         """Do `action` with the marked model, if that is possible with it."""
         entry = self.current()
-        if entry is None or not entry.there or action not in POSSIBLE[entry.kind]:
+        if entry is None or action not in _possible(entry):
             return
         if action == "chat" and entry.kind == SOUL:
             self.shell.soul_wanted.emit(entry.path, "")
@@ -284,6 +313,7 @@ class ShelfPage(ScrolledPage):
             return
         self.notice.clear()
         self._activity = self.shell.activities.begin("verify", entry.name, "shelf", entry.path)
+        self._verifying = entry.path, stamp_of(entry.path)
         from bitconverter.jobs.inspect import InspectJob
 
         self._verifier.start(InspectJob(model=entry.path, verify=True))
@@ -292,11 +322,23 @@ class ShelfPage(ScrolledPage):
     def _on_verify(self, event: Event) -> None:
         assert self._activity is not None
         self.shell.activities.happened(self._activity, event)
+        path, stamp = self._verifying
         if isinstance(event, Finished):
-            self.shell.say(tr("verified", name=self._activity.name, count=event.result.verified))
+            self._found.pop(path, None)
+            self.shell.say(partial(tr, "verified", name=self._activity.name, count=event.result.verified))
         elif isinstance(event, Failed):
-            self.notice.show_error(error_text(event.error))
-        self._show_details()
+            problem = error_text(event.error)
+            self.notice.show_error(problem)
+            if _is_damage(event.error):
+                self._found[path] = stamp, problem
+        self._show()
+
+    def _as_verified(self, entry: ShelfEntry) -> ShelfEntry:
+        """What Verify has found holds as long as the files are the same."""
+        stamp, problem = self._found.get(entry.path, ((), None))
+        if problem is None or not entry.there or stamp != stamp_of(entry.path):
+            return entry
+        return replace(entry, damaged=problem.now().text)
 
     def _delete(self, entry: ShelfEntry) -> None:
         self.notice.clear()
@@ -316,9 +358,9 @@ class ShelfPage(ScrolledPage):
             return
         self.show_entries([each for each in self.entries if each.path != entry.path])
         self._memory.save(self.entries)
-        text = tr("deleted", name=entry.name)
+        text = partial(tr, "deleted", name=entry.name)
         if thing.can_return:
-            self.shell.say(text, tr("undo"), lambda: self._undo_delete(thing, entry))
+            self.shell.say(text, "undo", lambda: self._undo_delete(thing, entry))
         else:
             self.shell.say(text)
 
@@ -345,7 +387,7 @@ class ShelfPage(ScrolledPage):
                 self._undo_delete(thing, entry)
 
         can_return = all(thing.can_return for thing, _ in gone)
-        self.shell.say(tr("discarded-all", count=len(gone)), tr("undo") if can_return else "", undo)
+        self.shell.say(partial(tr, "discarded-all", count=len(gone)), "undo" if can_return else "", undo)
 
     def _undo_delete(self, thing: Trashed, entry: ShelfEntry) -> None:
         if not take_back(thing):
@@ -382,7 +424,7 @@ class ShelfPage(ScrolledPage):
             self.show_entries(entries)
             self.scan()
 
-        self.shell.say(tr("folder-removed", name=Path(path).name), tr("undo"), undo)
+        self.shell.say(partial(tr, "folder-removed", name=Path(path).name), "undo", undo)
 
     def _fill_menu(self) -> None:
         self.menu.clear()

@@ -33,6 +33,7 @@ class ShortcutsPage(ScrolledPage):
         while (taken := self.grid.takeAt(0)) is not None:
             widget = taken.widget()
             if widget is not None:
+                widget.hide()
                 widget.deleteLater()
         window = self.window()
         assert isinstance(window, QMainWindow)
@@ -40,7 +41,7 @@ class ShortcutsPage(ScrolledPage):
         commands += [(tr(text), keys) for text, keys in IN_THE_CHAT]
         for position, (title, keys) in enumerate(commands):
             shown = QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText)
-            key, words = label("key"), label()
+            key, words = label("key"), label(wrap=True)
             key.setText(shown)
             words.setText(title)
             self.grid.addWidget(key, position, 0, Qt.AlignmentFlag.AlignLeft)

@@ -5,7 +5,6 @@ from typing import Any
 
 from PySide6.QtCore import QSize, Qt, Signal
 from PySide6.QtWidgets import (
-    QButtonGroup,
     QGridLayout,
     QPushButton,
     QSizePolicy,
@@ -15,7 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from bitconverter.gui import theme
-from bitconverter.gui.flow import FollowsRoom, wrapped_height
+from bitconverter.gui.flow import FollowsContents, below_width, beside_or_below, wrapped_height
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.quality_view import quality_level
 from bitconverter.gui.tokens import Space
@@ -27,7 +26,7 @@ from bitconverter.jobs.preflight import PreflightReport
 PRESETS = ("tiny", "4gb", "8gb", "best")  # model/budget.py says what each means
 CUSTOM = "custom"
 LEAST_BITS, MOST_BITS = 2.0, 6.4  # of the slider: about one and a half planes, and four
-LEAST_CARD = 140  # logical pixels at a text size of 100 %: with less, the words of a card are a column
+LEAST_CARD = 140  # pixels at a text size of 100 %: with less, the words of a card are a column
 STEPS = 20  # of the slider, to a bit
 FIT_ROLES = {"good": "good", "tight": "careful", "no": "bad"}
 
@@ -126,7 +125,11 @@ class SizeCard(QPushButton):
         return QSize(170, wrapped_height(self, 150))
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(130, self.sizeHint().height())
+        """Its words can be wrapped, but not its numbers."""
+        layout = self.layout()
+        assert layout is not None
+        least = max(layout.minimumSize().width(), round(LEAST_CARD * theme.scale()))
+        return QSize(least, self.sizeHint().height())
 
 
 def quality_text(plan: PlanChoice, method: str) -> str:
@@ -141,7 +144,7 @@ def speed_text(plan: PlanChoice) -> str:
     return tr("expected-speed", speed=f"{speed:.0f}" if speed >= 10 else f"{speed:.1f}")
 
 
-class SizeChoice(FollowsRoom, QWidget):
+class SizeChoice(FollowsContents, QWidget):
     """Emits `changed` when the user chooses; choose() does not."""
 
     changed = Signal()
@@ -149,25 +152,22 @@ class SizeChoice(FollowsRoom, QWidget):
     def __init__(self, preset: str) -> None:
         super().__init__()
         self.cards = {name: SizeCard(name) for name in PRESETS}
-        self._group = QButtonGroup(self)
-        self._group.setExclusive(False)  # with the slider none is chosen
         self._grid = cards = QGridLayout()
         cards.setSpacing(Space.MEDIUM)
         self._columns = 0
         for name, card in self.cards.items():
-            self._group.addButton(card)
             card.clicked.connect(lambda _=False, name=name: self._picked(Choice(name)))
-        self._follow_room()  # before what stands below it: Tab goes in this order
         self.slider = QSlider(Qt.Orientation.Horizontal)
         self.slider.setRange(round(LEAST_BITS * STEPS), round(MOST_BITS * STEPS))
         self.slider.setPageStep(STEPS // 2)
         self.slider.valueChanged.connect(lambda value: self._picked(Choice(CUSTOM, value / STEPS)))
         self._slider_name, self.slider_value = label("muted"), label("strong")
         self._shown: PreflightReport | None = None  # whose bits and size stand beside the slider
-        line = row(Space.MEDIUM)
+        self._line = line = row(Space.MEDIUM)
         line.addWidget(self._slider_name)
         line.addWidget(self.slider, 1)
         line.addWidget(self.slider_value)
+        self._follow_room()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.MEDIUM)
@@ -177,8 +177,10 @@ class SizeChoice(FollowsRoom, QWidget):
         self.choose(self.choice)
 
     def _follow_room(self) -> None:
-        """All in a row, or two below two where letters are large."""
-        columns = len(PRESETS) if self.width() >= LEAST_CARD * len(PRESETS) * theme.scale() else 2
+        """All in a row, or two below two, or all below each other: none is narrower than its numbers. The words of the
+        slider stand beside it where they leave it room."""
+        beside_or_below(self._line, (self._slider_name, self.slider_value), self.width() - LEAST_CARD)
+        columns = next((n for n in (len(PRESETS), 2) if self.width() >= self._width_of(n)), 1)
         if columns == self._columns:
             return
         self._columns = columns
@@ -186,6 +188,15 @@ class SizeChoice(FollowsRoom, QWidget):
             self._grid.addWidget(card, number // columns, number % columns)
         for column in range(len(PRESETS)):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
+
+    def _width_of(self, columns: int) -> int:
+        widest = max(card.minimumSizeHint().width() for card in self.cards.values())
+        return columns * widest + (columns - 1) * Space.MEDIUM
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as one card, also while they are in a row."""
+        least = max(self._width_of(1), below_width(self._line))
+        return QSize(least, super().minimumSizeHint().height())
 
     def choose(self, choice: Choice, bits: float = 0.0) -> None:
         """Show `choice` without telling; `bits`: where the slider stands for a preset."""

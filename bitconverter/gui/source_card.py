@@ -3,13 +3,13 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QStandardPaths, Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtCore import QSize, QStandardPaths, Qt, Signal
+from PySide6.QtWidgets import QBoxLayout, QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.check_list import CheckList
 from bitconverter.gui.choose import choose_file, choose_folder
-from bitconverter.gui.flow import FollowsRoom, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, below_width, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.widgets import (
@@ -47,7 +47,7 @@ class SourceCard(FollowsRoom, QWidget):
         self._drop = self._build_drop()
         inviting = column(self._empty, 0, 26)
         inviting.addWidget(self._drop)
-        inviting.addLayout(self._build_steps())
+        inviting.addWidget(self._build_steps())
         layout.addWidget(self._empty)
         layout.addWidget(self._chosen)
         self._chosen.hide()
@@ -88,9 +88,8 @@ class SourceCard(FollowsRoom, QWidget):
         )
         beside_or_below(self._head, (self.folder_button, self.file_button), left - self._head.spacing())
 
-    def _build_steps(self) -> QHBoxLayout:
-        """What will happen, in three steps."""
-        result = row(22)
+    def _build_steps(self) -> "Steps":
+        result = Steps()
         for number in (1, 2, 3):
             badge, title, text = label("step"), label("heading", wrap=True), label("muted", wrap=True)
             badge.setText(str(number))
@@ -105,7 +104,7 @@ class SourceCard(FollowsRoom, QWidget):
             words.setSpacing(6)
             words.addLayout(head)
             words.addWidget(text, 1)
-            result.addLayout(words, 1)
+            result.line.addLayout(words, 1)
         return result
 
     def _build_chosen(self) -> QFrame:
@@ -194,6 +193,25 @@ class SourceCard(FollowsRoom, QWidget):
         self.checks.retranslate()
         if self._report is not None:
             self._facts.set_text(facts_text(self._report))
+
+
+class Steps(FollowsRoom, QWidget):
+    """What will happen, in steps beside each other, or below each other where letters are large."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = QHBoxLayout(self)
+        self.line.setContentsMargins(0, 0, 0, 0)
+        self.line.setSpacing(22)
+
+    def minimumSizeHint(self) -> QSize:
+        return QSize(below_width(self.line), super().minimumSizeHint().height())
+
+    def _follow_room(self) -> None:
+        steps = self.line.count()
+        needed = steps * below_width(self.line) + (steps - 1) * self.line.spacing()
+        across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
+        self.line.setDirection(across if needed <= self.width() else down)
 
 
 def facts_text(report: "PreflightReport") -> str:

@@ -30,7 +30,7 @@ class TargetCard(QWidget):
         self._texts.set(title.setText, "size-title")
         self._texts.set(out_title.setText, "out-title")
         self.out = ElidedLabel()
-        self._disk, self._plan_line = label("small"), label("small", wrap=True)
+        self._disk, self._plan_line = label("small", wrap=True), label("small", wrap=True)
         self._plan: tuple[PlanChoice, str] | None = None
         self.out_button = Button("")
         self._texts.set(self.out_button.setText, "change")

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import re
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal
@@ -83,7 +84,7 @@ class TaughtActions(QObject):
             return
         thing = move_to_trash(taught.soul)
         if thing is None:
-            self._shell.say(tr("delete-failed", path=taught.soul))
+            self._shell.say(partial(tr, "delete-failed", path=taught.soul))
             return
         self.gone.emit()
 
@@ -91,10 +92,10 @@ class TaughtActions(QObject):
             if take_back(thing):
                 self.back.emit(taught)
             else:
-                self._shell.say(tr("undo-failed", path=taught.soul))
+                self._shell.say(partial(tr, "undo-failed", path=taught.soul))
 
-        text = tr("deleted", name=Path(taught.soul).name)
-        self._shell.say(text, tr("undo") if thing.can_return else "", back)
+        text = partial(tr, "deleted", name=Path(taught.soul).name)
+        self._shell.say(text, "undo" if thing.can_return else "", back)
 
     def rename(self, name: str) -> None:
         """Call the soul `name`; what no file may be called becomes "_"."""
@@ -107,8 +108,10 @@ class TaughtActions(QObject):
                 raise FileExistsError(17, "", str(path))
             os.rename(taught.soul, path)
         except OSError as error:
-            reason = tr("taught-name-taken") if isinstance(error, FileExistsError) else str(error.strerror)
-            self._shell.say(tr("taught-not-renamed", name=path.name, reason=reason))
+            reason = "" if isinstance(error, FileExistsError) else str(error.strerror)
+            self._shell.say(
+                lambda: tr("taught-not-renamed", name=path.name, reason=reason or tr("taught-name-taken"))
+            )
             self._view.retranslate()
             return
         self._view.show_taught(dataclasses.replace(taught, soul=str(path)))

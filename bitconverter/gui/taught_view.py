@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout
+from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout, QWidget
 
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
@@ -77,16 +78,14 @@ class TaughtView(QFrame):
         head = row(Space.SMALL)
         head.addWidget(self._icon)
         head.addWidget(self.title, 1)
-        grid = QGridLayout()
-        grid.setHorizontalSpacing(Space.WIDE)
-        grid.setVerticalSpacing(1)
-        self.numbers = []
-        for position, key in enumerate(("taught-before", "taught-after", "taught-best", "taught-time")):
-            name, number = label("small"), label("number", selectable=True)
+        found, self.numbers = WrappedRow(Space.WIDE), []
+        for key in ("taught-before", "taught-after", "taught-best", "taught-time"):
+            name, number, pair = label("small"), label("number", selectable=True), QWidget()
             self._texts.set(name.setText, key)
-            grid.addWidget(number, 0, position)
-            grid.addWidget(name, 1, position)
-            grid.setColumnStretch(position, 1)
+            lines = column(pair, 0, 1)
+            lines.addWidget(number)
+            lines.addWidget(name)
+            found.add(pair)
             self.numbers.append(number)
         name_label = label("small")
         self._texts.set(name_label.setText, "taught-name")
@@ -102,7 +101,7 @@ class TaughtView(QFrame):
         self.adopt_button = Button("", "check")
         self.compare_button = Button("", "help")
         self.folder_button, self.again_button = Button("", "folder"), Button("quiet", "plus")
-        buttons = row(Space.SMALL)
+        buttons = WrappedRow(Space.SMALL)
         for button, key, action in (
             (self.use_button, "taught-use", self.use.emit),
             (self.compare_button, "taught-compare", self.compare.emit),
@@ -113,20 +112,19 @@ class TaughtView(QFrame):
         ):
             self._texts.set(button.setText, key)
             button.clicked.connect(lambda _=False, action=action: action())
-            buttons.addWidget(button)
-        buttons.addStretch()
+            buttons.add(button)
         self.notice, self.general = Notice(), label("small", wrap=True, selectable=True)
         self._curves = QVBoxLayout()
         self.plot: LossPlot | None = None
         inner.addLayout(head)
-        inner.addLayout(grid)
+        inner.addWidget(found)
         inner.addWidget(self.words)
         inner.addWidget(self.general)
         inner.addLayout(self._curves)
         inner.addLayout(naming)
         inner.addWidget(self._where)
         inner.addWidget(self.notice)
-        inner.addLayout(buttons)
+        inner.addWidget(buttons)
         self._answer_boxes = QVBoxLayout()
         self._answer_boxes.setSpacing(Space.SMALL)
         self.compared: tuple[Compared, ...] = ()

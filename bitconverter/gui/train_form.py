@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from enum import Enum, auto
+from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
@@ -107,7 +108,7 @@ class TrainForm(TrainLayout):
     def choose_model(self, folder: str) -> None:
         """Let the model in `folder` learn, if it is a converted one."""
         if not is_converted(Path(folder)):
-            self._shell.say(tr("train-not-converted", name=Path(folder).name))
+            self._shell.say(partial(tr, "train-not-converted", name=Path(folder).name))
             return
         self._show_models(folder)
         self._model_changed()
@@ -126,7 +127,7 @@ class TrainForm(TrainLayout):
     def add_material(self, paths: list[str]) -> None:
         """Files and folders to learn from; a converted model among them is the one that learns."""
         if self.state in (State.WORKING, State.PAUSED):
-            self._shell.say(tr("train-busy"))
+            self._shell.say(partial(tr, "train-busy"))
             return
         if self.state is State.DONE:
             self._again()
@@ -168,7 +169,7 @@ class TrainForm(TrainLayout):
         self._untried.clear()
         self._estimator.drop()
         self.problem.clear()
-        self.material.show_paths(self.paths)
+        self.material.show_paths(self.paths, bool(self.model))
         if self.paths and self.model:
             self._reader.start(self._prepare_job(previews=PREVIEWS))
         else:

@@ -73,7 +73,7 @@ class TrainLayout(QWidget):
         """The page listens to it."""
 
     def _build(self) -> None:
-        title, subtitle = label("title"), label("muted", wrap=True)
+        title, subtitle = label("title", wrap=True), label("muted", wrap=True)
         self._texts.set(title.setText, "train-title")
         self._texts.set(subtitle.setText, "train-subtitle")
         self.taught, self.console, self.problem = TaughtView(), Console(), Notice()
@@ -101,10 +101,10 @@ class TrainLayout(QWidget):
         """Which model learns."""
         result = frame("card")
         inner = column(result, 18, Space.SMALL)
-        name = label("heading")
+        name = label("heading", wrap=True)
         self._texts.set(name.setText, "train-model")
         self.models = QComboBox()
-        self.models.setMinimumWidth(120)
+        self.models.setMinimumWidth(100)
         self.models.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self._texts.set(self.models.setAccessibleName, "train-model")
         self.model_button = Button("", "folder")
@@ -113,11 +113,10 @@ class TrainLayout(QWidget):
         self._texts.set(self.no_model.setText, "train-no-model")
         self.convert_button = Button("primary", "convert")
         self._texts.set(self.convert_button.setText, "train-convert-first")
-        head, line = row(Space.MEDIUM), row(Space.MEDIUM)
+        head, line = row(Space.SMALL), row(Space.MEDIUM)
         head.addWidget(IconLabel("chip", "accent", 24))
         head.addWidget(name)
         head.addWidget(self.models, 1)
-        head.addStretch()
         head.addWidget(self.model_button)
         line.addWidget(self.no_model, 1)
         line.addWidget(self.convert_button)
@@ -200,7 +199,7 @@ class TrainLayout(QWidget):
         """Questions to be answered along the way."""
         result = frame("card")
         inner = column(result, 18, Space.SMALL)
-        title, words = label("strong"), label("small", wrap=True)
+        title, words = label("strong", wrap=True), label("small", wrap=True)
         self._texts.set(title.setText, "samples-title")
         self._texts.set(words.setText, "samples-text")
         inner.addWidget(title)

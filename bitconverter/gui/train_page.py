@@ -98,7 +98,7 @@ class TrainPage(TrainForm):
     def _go_on(self, job: TrainJob) -> None:
         """A training begins at a pinned state of another one."""
         if self.state in (State.WORKING, State.PAUSED):
-            self._shell.say(tr("train-busy"))
+            self._shell.say(partial(tr, "train-busy"))
             return
         self._estimator.drop()
         self._job, self._material = self._surrounded(job), None
@@ -307,8 +307,8 @@ class TrainPage(TrainForm):
                 self._take_up()
                 self._show()
 
-        text = tr("deleted", name=Path(folder).name)
-        self._shell.say(text, tr("undo") if thing is not None and thing.can_return else "", undo)
+        text = partial(tr, "deleted", name=Path(folder).name)
+        self._shell.say(text, "undo" if thing is not None and thing.can_return else "", undo)
 
     def _take_up(self) -> None:
         """A training that was under way when the program ended waits to go on."""

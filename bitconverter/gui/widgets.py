@@ -254,6 +254,9 @@ class ElidedLabel(QLabel):
         self.setText(cut)
 
 
+MOVES = (QEvent.Type.Resize, QEvent.Type.Move, QEvent.Type.Show, QEvent.Type.Hide)
+
+
 class Toast(QFrame):
     """A short line at the bottom of its parent that offers one action and goes away by itself. `above`: what it stands
     above, however tall that grows."""
@@ -264,8 +267,10 @@ class Toast(QFrame):
 
     def __init__(self, parent: QWidget, above: QWidget | None = None) -> None:
         super().__init__(parent)
-        self._above = above
+        self._above: QWidget | None = None
         self.setObjectName("toast")
+        self._say: Callable[[], str] = str
+        self._action = ""
         self._text = label()
         self._button = QPushButton()
         self._button.setCursor(Qt.CursorShape.PointingHandCursor)
@@ -278,23 +283,37 @@ class Toast(QFrame):
         self._timer.setSingleShot(True)
         self._timer.timeout.connect(self.hide)
         self.hide()
-        for watched in (parent, above):
-            if watched is not None:
-                watched.installEventFilter(self)
+        parent.installEventFilter(self)
+        self.stand_above(above)
 
-    def show_text(self, text: str, action: str = "") -> None:
-        """Show `text`, and a button named `action` if there is one."""
-        self._text.setText(text)
-        self._button.setText(action)
-        self._button.setVisible(bool(action))
-        self._place()
+    def stand_above(self, above: QWidget | None) -> None:
+        """What it stands above from now on, None for nothing."""
+        if self._above is not None:
+            self._above.removeEventFilter(self)
+        self._above = above
+        if above is not None:
+            above.installEventFilter(self)
+        if not self.isHidden():
+            self._place()
+
+    def show_text(self, text: Callable[[], str], action: str = "") -> None:
+        """Show what `text` returns, and a button of the message `action` if there is one."""
+        self._say, self._action = text, action
+        self.retranslate()
         self.show()
         self.raise_()
         self._timer.start(self.MILLISECONDS)
 
+    def retranslate(self) -> None:
+        """Say it in the language of now."""
+        self._text.setText(self._say())
+        self._button.setText(tr(self._action) if self._action else "")
+        self._button.setVisible(bool(self._action))
+        self._place()
+
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """What it stands on or above has another size or place."""
-        if not self.isHidden() and event.type() in (QEvent.Type.Resize, QEvent.Type.Move):
+        """What it stands on or above has another size or place, has come or gone."""
+        if not self.isHidden() and event.type() in MOVES:
             self._place()
         return False
 
@@ -304,8 +323,9 @@ class Toast(QFrame):
         self._fit_into(parent.width() - 2 * Space.WIDE)
         self.adjustSize()
         bottom = parent.height() - self.FROM_BOTTOM
-        if self._above is not None:
-            bottom = self._above.mapTo(parent, QPoint(0, 0)).y() - Space.SMALL
+        if self._above is not None and self._above.isVisible():
+            top = self._above.mapTo(parent, QPoint(0, 0)).y() - Space.SMALL
+            bottom = min(top, parent.height() - Space.PAGE)  # it may be scrolled away
         self.move((parent.width() - self.width()) // 2, max(bottom - self.height(), 0))
 
     def _fit_into(self, width: int) -> None:

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 DEPTH = 4  # folders below the given one: models--X--Y/snapshots/HASH of the download cache
 MOST_MODELS = 2000
+GGUF_START = 24  # bytes: the word GGUF, a version, two counts
 ORIGINAL, GGUF, CONVERTED, UNFINISHED, SOUL = "original", "gguf", "converted", "unfinished", "soul"
+FILES = {".gguf": GGUF, ".soul": SOUL}  # all others are folders
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _models_in(folder: Path, depth: int, ctx: Context) -> Iterator[Path]:
 def _is_model(path: Path) -> bool:
     try:
         if path.is_file():
-            return path.suffix.lower() in (".gguf", ".soul")
+            return path.suffix.lower() in FILES
         if path.name.endswith(".partial"):
             return (path / "job.json").is_file()
         return (path / "config.json").is_file() and any(path.glob("*.safetensors*"))
@@ -107,13 +109,13 @@ def entry_of(path: Path) -> ShelfEntry:
         if path.suffix.lower() == ".soul" and path.is_file():
             return _soul(path, changed)
         if path.is_file():
-            return ShelfEntry(str(path), path.stem, GGUF, path.stat().st_size, changed=changed)
+            return _gguf(path, changed)
         if path.name.endswith(".partial"):
             return _unfinished(path, changed)
         return _folder(path, changed)
     except (OSError, ValueError, RecursionError, UserError) as error:
-        kind = SOUL if path.suffix.lower() == ".soul" else ORIGINAL
-        return ShelfEntry(str(path), path.stem if kind == SOUL else path.name, kind, damaged=str(error))
+        kind = FILES.get(path.suffix.lower(), ORIGINAL)
+        return ShelfEntry(str(path), path.name if kind == ORIGINAL else path.stem, kind, damaged=str(error))
 
 
 def _folder(path: Path, changed: float) -> ShelfEntry:
@@ -134,7 +136,17 @@ def _folder(path: Path, changed: float) -> ShelfEntry:
         _number(totals.get("bits_per_weight")) or 0.0, str(source.get("name", "")),
         int(_number(source.get("bytes")) or 0), _number(quality.get("perplexity")),
         _number(quality.get("source_perplexity")), _number(quality.get("kl")), changed=changed,
+        damaged=_damage(weights),
     )  # fmt: skip
+
+
+def _gguf(path: Path, changed: float) -> ShelfEntry:
+    """By its first bytes: the rest of the header is long where it holds a tokenizer, and is read when it is used."""
+    with open(path, "rb") as file:
+        start = file.read(GGUF_START)
+    if len(start) < GGUF_START or not start.startswith(b"GGUF"):
+        raise ValueError(f"{path.name} does not begin as a GGUF file does")
+    return ShelfEntry(str(path), path.stem, GGUF, path.stat().st_size, changed=changed)
 
 
 def _soul(path: Path, changed: float) -> ShelfEntry:
@@ -181,6 +193,16 @@ def _share(work: Path, source: Path) -> float:
 def _parameters(weights: Iterable[Path]) -> int:
     """Counted from the headers of the weight files."""
     return sum(math.prod(tensor.shape) for file in weights for tensor in _header(file).tensors.values())
+
+
+def _damage(weights: Iterable[Path]) -> str:
+    """Why these cannot be used, by their headers: those know how long a file is to be."""
+    try:
+        for file in weights:
+            _header(file)
+    except UserError as error:
+        return str(error)
+    return ""
 
 
 def _header(file: Path) -> "SafetensorsFile":

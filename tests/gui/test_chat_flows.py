@@ -193,7 +193,7 @@ def test_the_shortcut_takes_back_what_the_line_in_the_chat_says(window, page, qt
     assert _texts(page) == texts and not page.toast.isVisible()
     taken = []
     page.act("delete", page.log.turns[0])
-    window.shell.say("something newer", "Undo", lambda: taken.append(True))
+    window.shell.say(lambda: "something newer", "undo", lambda: taken.append(True))
     qtbot.keyClick(window, Qt.Key.Key_Z, keys)
     assert taken == [True] and _texts(page) == []
     qtbot.keyClick(window, Qt.Key.Key_Z, keys)

@@ -92,6 +92,24 @@ def test_choosing_a_model_shows_its_checks_and_four_sizes(page, qtbot, source):
     assert cards["4gb"].isChecked()
 
 
+def test_every_size_is_reached_and_chosen_with_the_keyboard(page, window, qtbot, source):
+    _choose(page, qtbot, source)
+    window.activateWindow()
+    cards = page.target_card.sizes.cards
+    cards["tiny"].setFocus()
+    for name in PRESETS:
+        qtbot.waitUntil(cards[name].hasFocus)
+        qtbot.keyClick(cards[name], Qt.Key.Key_Space)
+        assert page.target_card.sizes.choice == Choice(name)
+        assert [n for n, card in cards.items() if card.isChecked()] == [name]
+        qtbot.keyClick(cards[name], Qt.Key.Key_Tab)
+    assert page.target_card.sizes.slider.hasFocus()
+    qtbot.keyClick(page.target_card.sizes.slider, Qt.Key.Key_Backtab)
+    assert cards["best"].hasFocus()
+    qtbot.keyClick(cards["best"], Qt.Key.Key_Left)
+    assert cards["8gb"].hasFocus()
+
+
 def test_before_the_start_quality_and_time_are_expected(page, qtbot, source, monkeypatch):
     monkeypatch.setattr(ConvertPage, "PLANS", True)
     _choose(page, qtbot, source)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +32,7 @@ from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.history_model import Row
 from bitconverter.gui.main_window import LEAST_SIZE, USUAL_SIZE, MainWindow
+from bitconverter.gui.messages import tr
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.style_sheet import style_sheet
 from bitconverter.gui.welcome_page import verdict
@@ -184,7 +186,10 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     ]
     assert set(icons) == {27}  # half as much larger as the letters
     assert {icon.width() for icon in window.pages["welcome"].findChildren(IconLabel)} == {27, 33, 45}
+    _press(window, qtbot, "text-smaller")
+    assert box.currentData() == settings["text_scale"] < 200
     _press(window, qtbot, "text-usual")
+    assert box.currentData() == 100
     assert [2 * view.font().pointSizeF() for view in mono] == pytest.approx(large)
 
 
@@ -660,24 +665,66 @@ def test_a_narrow_window_keeps_the_chat_readable(window, qtbot, settings):
     assert window.chat.drawer.isVisible() and settings["drawer_open"]
 
 
+def test_a_line_at_the_bottom_covers_no_button_of_what_it_is_about(window, chat_model, tmp_path, qtbot):
+    def covered(part):
+        below = QRect(part.mapTo(window.toast.parentWidget(), QPoint(0, 0)), part.size())
+        return window.toast.geometry().intersects(below)
+
+    shelf = window.pages["shelf"]
+    window.show_page("shelf")
+    shelf.add_folder(str(chat_model))
+    qtbot.waitUntil(lambda: not shelf.busy and len(shelf.entries) == 1, timeout=LONG)
+    window.shell.say(partial(tr, "deleted", name="m"), "undo", lambda: None)
+    shelf.choose(str(chat_model))
+    QApplication.processEvents()
+    assert shelf.details.isVisible() and not covered(shelf.details)
+    window.open_model(str(tmp_path / "nothing"))
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    QApplication.processEvents()
+    assert window.toast.isVisible() and window.chat.notice.isVisible() and not covered(window.chat.notice)
+
+
+def test_that_a_model_is_missing_is_not_said_any_more_when_one_is_opened(window, chat_model, qtbot):
+    window.show_page("chat")
+    window.chat.composer.set_text("hello")
+    qtbot.keyClick(window.chat.composer.edit, Qt.Key.Key_Return)
+    assert window.chat.toast.isVisible()
+    window.open_model(str(chat_model))
+    assert not window.chat.toast.isVisible()
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+
+
 @pytest.mark.parametrize("width", [760, 1180])
 def test_a_long_line_at_the_bottom_stays_inside_a_narrow_window(window, width):
     window.resize(width, 500)
     for text, action in (
         ("Saved.", ""),
         ("These words go on and on. " * 6, ""),
-        ("長い文が続きます。" * 12, "Undo"),
+        ("長い文が続きます。" * 12, "undo"),
     ):
-        window.toast.show_text(text, action)
+        window.toast.show_text(lambda text=text: text, action)
         inside = window.toast.parentWidget().rect()
         assert inside.contains(window.toast.geometry()), (text, window.toast.geometry())
         line = window.toast._text
         assert line.heightForWidth(line.width()) <= line.height() or not line.wordWrap()
         assert line.wordWrap() or line.sizeHint().width() <= line.width()
-    window.toast.show_text("Saved.")
+    window.toast.show_text(lambda: "Saved.")
     assert not window.toast._text.wordWrap() and window.toast.width() < 300
     window.resize(LEAST_SIZE[0], LEAST_SIZE[1])
     assert window.toast.parentWidget().rect().contains(window.toast.geometry())
+
+
+def test_a_line_at_the_bottom_follows_the_language(window, settings):
+    window.show_page("chat")
+    window.chat.say(partial(tr, "message-deleted"), lambda: None)
+    window.shell.say(partial(tr, "deleted", name="m"), "undo", lambda: None)
+    for language, words in (("ja", ("ごみ箱", "元に戻す")), ("en", ("recycle bin", "Undo"))):
+        settings["language"] = language
+        window.apply_setting("language")
+        assert words[0] in window.toast._text.text()
+        for toast in (window.toast, window.chat.toast):
+            assert toast._button.text() == words[1]
+            assert toast._text.sizeHint().width() <= toast._text.width() or toast._text.wordWrap()
 
 
 def test_a_line_about_the_chat_covers_nothing_of_what_is_typed(window):
@@ -688,7 +735,7 @@ def test_a_line_about_the_chat_covers_nothing_of_what_is_typed(window):
         below = QRect(composer.mapTo(page, QPoint(0, 0)), composer.size())
         return page.toast.geometry().intersects(below)
 
-    page.say("Deleted.", lambda: None)
+    page.say(lambda: "Deleted.", lambda: None)
     assert page.toast.isVisible() and not covered()
     composer.set_text("line\n" * 12)
     QApplication.processEvents()

@@ -64,6 +64,7 @@ def test_every_key_in_the_code_exists_and_every_message_is_used():
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     used = set(re.findall(r'\btr\(\s*f?"([^"]+)"', text))
     used |= set(re.findall(r'\.set\(\s*[\w.]+,\s*f?"([^"]+)"', text))
+    used |= set(re.findall(r'\bpartial\(\s*tr,\s*f?"([^"]+)"', text))
     plain = {key for key in used if "{" not in key}
     patterns = [re.escape(key).replace(r"\{", "{") for key in used if "{" in key]
     patterns = [re.sub(r"\{[^}]*\}", ".+", pattern) for pattern in patterns]

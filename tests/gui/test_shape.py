@@ -11,15 +11,27 @@ from typing import Any
 import pytest
 from PySide6.QtCore import QAbstractEventDispatcher, Qt
 from PySide6.QtGui import QFont, QFontMetrics
-from PySide6.QtWidgets import QApplication, QLabel, QPushButton, QScrollArea, QToolButton
+from PySide6.QtWidgets import (
+    QApplication,
+    QLabel,
+    QPushButton,
+    QScrollArea,
+    QToolButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
+from bitconverter.gui.flow import WrappedRow
+from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.gui.pages import PAGES
+from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.widgets import Button, ElidedButton
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Failed, Progress
+from bitconverter.jobs.prepare import Preview
 from bitconverter.jobs.runs import RunDiff
 from bitconverter.store.run_store import UNFINISHED, Run
 
@@ -100,6 +112,38 @@ def test_nothing_is_cut_off_at_1024_x_640(scaled, qtbot, language, scale):
 
 @pytest.mark.parametrize("language", ["en", "ja"])
 @pytest.mark.parametrize("scale", [100, 150, 200])
+def test_nothing_is_cut_off_in_the_smallest_window(scaled, qtbot, language, scale, chat_model):
+    """With a model on the shelf, a lesson with a long name, and a training that is over. Every page was built before
+    the language and the letters changed."""
+    window = scaled("en", 100)
+    for spec in PAGES:
+        window.show_page(spec.name)
+    scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    window.show_page("shelf")
+    shelf, train = window.pages["shelf"], window.train
+    shelf.add_folder(str(chat_model))
+    qtbot.waitUntil(lambda: not shelf.busy and shelf.choose(str(chat_model)), timeout=LONG)
+    name = "a lesson with a rather long name, 長い名前の教材" * 4
+    train.material.show_paths([name])
+    train.material.preview.show_rows((Preview(name, 7, 12, 3, (("hello", True),)),))
+    problems = []
+    for spec in PAGES:
+        window.show_page(spec.name)
+        qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+        _settle()
+        problems += _too_wide(window) + _clipped(window)
+    window.show_page("train")
+    for set_aside in (False, True):
+        train.taught.show_taught(Taught(name, name, 3.5, 2.5, 40, 100, 70.0, set_aside=set_aside))
+        _settle()
+        problems += _too_wide(window) + _clipped(window)
+    assert not problems, "\n".join(problems)
+    assert (window.width(), window.height()) == LEAST_SIZE
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
 @pytest.mark.parametrize("notice", ["", "context-full", "device-broken"])
 def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(
     scaled, qtbot, language, scale, notice, chat_model
@@ -149,6 +193,24 @@ def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_mode
     _settle()
     assert page.run_card.done.isVisible()
     assert problems + _too_wide(window) + _clipped(window) == []
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_the_sizes_are_whole_in_the_smallest_window(scaled, qtbot, language, scale, chat_model, tmp_path):
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    page = window.convert
+    window.show_page("convert")
+    page.choose_source(str(shutil.copytree(chat_model, tmp_path / "m")))
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    _settle()
+    assert _too_wide(window) + _clipped(window) == []
+    window.resize(*SMALL)
+    _settle()
+    assert _too_wide(window) + _clipped(window) == []
+    if scale == 100:
+        assert len({card.y() for card in page.target_card.sizes.cards.values()}) == 1
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
@@ -317,6 +379,32 @@ def test_the_words_of_the_rail_have_room_for_all_of_their_letters(scaled, scale)
         chosen.setWeight(QFont.Weight.DemiBold)
         room = button.width() - 2 * (2 + 1)  # padding and border of the style sheet
         assert QFontMetrics(chosen).horizontalAdvance(button.text()) <= room, name
+
+
+def test_a_row_wraps_its_parts_and_follows_words_that_changed_while_it_was_hidden(qtbot):
+    place = QWidget()
+    qtbot.addWidget(place)
+    line = WrappedRow(8)
+    QVBoxLayout(place).addWidget(line)
+    buttons = [QPushButton("a button") for _ in range(4)]
+    for button in buttons:
+        line.add(button)
+    place.resize(4 * buttons[0].sizeHint().width() + 200, 300)
+    place.show()
+    _settle()
+    assert len({button.y() for button in buttons}) == 1
+    place.resize(2 * buttons[0].sizeHint().width() + 50, 300)
+    _settle()
+    assert buttons[0].y() == buttons[1].y() < buttons[2].y() == buttons[3].y()
+    assert line.rect().contains(buttons[3].geometry())
+    buttons[1].hide()
+    _settle()
+    assert buttons[0].y() == buttons[2].y() < buttons[3].y()
+    place.hide()
+    buttons[0].setText("a button with more words")
+    place.show()
+    _settle()
+    assert buttons[0].size() == buttons[0].sizeHint() and buttons[0].y() < buttons[2].y()
 
 
 def _columns_of_letters(button: QPushButton) -> int:

@@ -12,7 +12,7 @@ from PySide6.QtCore import QLocale
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.soul_file import Soul, soul_bytes
 from bitconverter.gui.shelf_delegate import depth
-from bitconverter.gui.shelf_model import ENTRY, facts, parents
+from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, parents
 from bitconverter.gui.trash import foreign_in
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
@@ -76,6 +76,47 @@ def test_verify_finds_a_changed_byte(window, page, place, qtbot):
     page.act("verify")
     _wait(page, qtbot)
     assert page.notice.isVisible() and "model" in page.notice.text()
+
+
+def test_what_verify_found_damaged_is_not_offered_until_its_files_are_others(
+    window, page, place, qtbot, settings
+):
+    path = place / "small 小"
+    weights = path / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    page.choose(str(path))
+    assert page.buttons["chat"].isVisible() and fit_of(page.current()) is not None
+    page.act("verify")
+    _wait(page, qtbot)
+    for _ in range(2):
+        assert page.current().damaged and page.current().kind == CONVERTED and fit_of(page.current()) is None
+        assert not page.buttons["chat"].isVisible() and page.buttons["verify"].isVisible()
+        assert page.facts.text().startswith("Cannot be used")
+        page.tree.activated.emit(page.tree.currentIndex())
+        assert window.page_name == "shelf"
+        page.scan()
+        _wait(page, qtbot)
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "変換" in page.current().damaged
+    weights.write_bytes(whole)
+    page.scan()
+    _wait(page, qtbot)
+    assert not page.current().damaged and page.buttons["chat"].isVisible()
+
+
+def test_a_model_that_was_cut_short_is_not_offered_as_one_that_runs(page, place, qtbot):
+    path = place / "small 小"
+    weights = path / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    (place / "junk.gguf").write_bytes(b"GGUFxxxx")
+    page.scan()
+    qtbot.waitUntil(lambda: not page.busy and len(page.entries) == 3, timeout=LONG)
+    for broken in (path, place / "junk.gguf"):
+        page.choose(str(broken))
+        assert page.current().damaged and fit_of(page.current()) is None
+        assert not page.buttons["chat"].isVisible() and page.buttons["delete"].isVisible()
 
 
 def test_delete_goes_to_the_bin_and_undo_takes_it_back(window, page, place, qtbot):
@@ -208,7 +249,9 @@ def test_search_keeps_the_family_together_and_the_order_is_kept(page, settings):
     assert [entry.name for entry in page.model.entries()] == ["original 元", "small 小"]
     page.search.setText("nothing like it")
     assert page.model.entries() == []
+    assert page.nothing.isVisible() and not page.tree.isVisible() and page.finder.isVisible()
     page.search.setText("")
+    assert page.tree.isVisible() and not page.nothing.isVisible()
     page.order.setCurrentIndex(page.order.findData("size"))
     assert settings["shelf_order"] == "size"
 

@@ -30,6 +30,7 @@ from bitconverter.jobs.job import Metric, Note
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
+from bitconverter.store.records import Attachment
 
 LONG = 120_000
 TEMPLATE = (
@@ -127,6 +128,17 @@ def test_without_a_converted_model_it_says_what_to_do(window, qtbot):
     assert window.page_name == "convert"
 
 
+def test_material_without_a_model_is_not_said_to_be_read(window, qtbot, tmp_path, converted):
+    window.show_page("train")
+    page = window.train
+    page.add_material([write(tmp_path, rows())])
+    assert page.material.summary.text() == page.summary.whole_text() == "Choose the model that learns"
+    page.choose_model(str(converted))
+    assert page.material.summary.text() == "Reading…"
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert "24 rows" in page.material.summary.text()
+
+
 def test_a_model_that_is_not_converted_is_refused_with_a_word(window, chat_model):
     window.show_page("train")
     window.train.choose_model(str(chat_model))
@@ -152,6 +164,15 @@ def test_bad_rows_are_named_and_put_right_with_one_button(page, qtbot, tmp_path)
         "25 can be used, 1 cannot" in material.summary.text() and "1 was put right" in material.summary.text()
     )
     assert not material.mend_button.isVisible()
+
+
+def test_one_row_and_one_letter_are_no_plural(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, '{"prompt": "y"}'))
+    assert page.material.summary.text() == "1 row: 0 can be used, 1 cannot"
+    bar = window.chat.composer.attachments
+    for count, words in ((1, "1 letter"), (1200, "1,200 letters")):
+        bar.set_all([Attachment("note.txt", "x" * count)])
+        assert words in [text.text() for text in bar.findChildren(QLabel) if not text.isHidden()]
 
 
 def test_bad_rows_are_named_in_japanese(page, window, qtbot, tmp_path):

@@ -63,6 +63,23 @@ def test_what_cannot_be_read_is_on_the_shelf_as_damaged_or_bare(tmp_path, conten
     assert entry.damaged and entry.there and entry.path == str(tmp_path)
 
 
+def test_files_that_were_cut_short_are_damaged(tiny_model, tmp_path):
+    out = tmp_path / "out"
+    _convert(Path(shutil.copytree(tiny_model, tmp_path / "m")), out)
+    assert not entry_of(out).damaged
+    weights = out / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    entry = entry_of(out)
+    assert (entry.name, entry.kind, entry.source) == ("out", CONVERTED, "m")
+    assert "model.safetensors" in entry.damaged
+    for content in (b"", b"GGUFxxxx", b"PK" * 100):
+        (tmp_path / "file.gguf").write_bytes(content)
+        entry = entry_of(tmp_path / "file.gguf")
+        assert (entry.name, entry.kind) == ("file", GGUF) and "file.gguf" in entry.damaged
+    (tmp_path / "file.gguf").write_bytes(b"GGUF" + bytes(100))
+    assert not entry_of(tmp_path / "file.gguf").damaged
+
+
 def test_a_hostile_manifest_gives_no_numbers(tiny_model, tmp_path):
     out = tmp_path / "out"
     _convert(Path(shutil.copytree(tiny_model, tmp_path / "m")), out)

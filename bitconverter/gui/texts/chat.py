@@ -132,7 +132,7 @@ TEXTS: Texts = {
     ),
     "attachment-remove": ("Remove {name}", "{name} を外す"),
     "attachment-reading": ("Reading {name}…", "{name} を読んでいます…"),
-    "letters": ("{count} letters", "{count} 文字"),
+    "letters": ("{count:,} letter", "{count:,} letters", "{count:,} 文字"),
     "preview": ("What is really sent", "実際に送られる文"),
     "preview-button": ("What is really sent…", "実際に送られる文…"),
     "preview-tip": (
