@@ -63,7 +63,7 @@ class TaughtActions(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Note) and event.code == "adopt-not-listed":
-            self._shell.say(note_text(event))
+            self._shell.say(partial(note_text, event))
         if not isinstance(event, Finished | Failed | Stopped):
             return
         self._view.show_busy("")

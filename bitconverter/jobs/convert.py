@@ -234,7 +234,7 @@ class ConvertJob:
         report = None
         if self.report:
             report = quality_report(
-                ctx, self.source, work.model, checked.report.parameters, engine, stages.reporting
+                ctx, str(source.path), work.model, checked.report.parameters, engine, stages.reporting
             )
             stages.reporting(1.0, "")
         write_documents(work.model, source, side_files, plan, records, parameters, report)
@@ -309,7 +309,7 @@ class ConvertJob:
     ) -> list[Conversation]:
         assert checked.source is not None
         count = own_chat.conversations_of(checked.source, checked.report.parameters)
-        own = OwnChat(ctx, self.work_dir, fingerprint, self.source, engine, self.seed, count)
+        own = OwnChat(ctx, self.work_dir, fingerprint, str(checked.source.path), engine, self.seed, count)
         written = own.conversations(stages.writing)
         give_back()
         stages.begin_measuring()

@@ -8,8 +8,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import gguf
 import pytest
-from talking import make_folder
+from model_folders import golden_copy, write_bpe, write_gguf
+from talking import TEMPLATE, make_folder
 
 from bitconverter.engine import Cancelled, Engine, Model, Session
 from bitconverter.jobs import own_chat
@@ -178,6 +180,32 @@ def test_a_conversion_is_calibrated_on_it(source: Path, tmp_path: Path) -> None:
     assert not [event for event in events if isinstance(event, Note) and event.code.startswith("own-chat")]
     text = calibration(tmp_path / "without")
     assert "own_chat" not in text and text["sha256"] != calibration(tmp_path / "own")["sha256"]
+
+
+@pytest.mark.parametrize("file", ["config.json", "model.safetensors"])
+def test_a_source_that_is_named_by_one_of_its_files_is_run_too(
+    file: str, source: Path, tmp_path: Path
+) -> None:
+    """The quality report was left out for it: "neither a model folder nor a .gguf file"."""
+    last, events = convert(source / file, tmp_path / "out", report=True)
+    assert isinstance(last, Finished), last
+    codes = {event.code for event in events if isinstance(event, Note)}
+    assert "own-chat" in codes and not codes & {"own-chat-skipped", "report-skipped"}
+    assert last.result.report["answers"]
+
+
+def test_a_gguf_is_unpacked_for_it(tmp_path: Path) -> None:
+    def talking(writer: gguf.GGUFWriter) -> None:
+        write_bpe(writer)
+        writer.add_chat_template(TEMPLATE)
+
+    path = tmp_path / "話す.gguf"
+    write_gguf(golden_copy("llama3.1", tmp_path / "folder"), path, metadata=talking)
+    last, events = convert(path, tmp_path / "out")
+    assert isinstance(last, Finished), last
+    codes = [event.code for event in events if isinstance(event, Note)]
+    assert {"expanding", "own-chat"} <= set(codes)
+    assert calibration(tmp_path / "out")["own_chat"] == 56
 
 
 def test_a_model_without_a_template_writes_none(tmp_path: Path) -> None:
