@@ -391,7 +391,7 @@ def test_a_soul_is_kept_all_the_same_where_the_list_of_trainings_cannot_be_told(
     with closing(sqlite3.connect(paths.runs_file())) as file:
         file.execute("PRAGMA user_version = 99")
     said = []
-    monkeypatch.setattr(window.shell, "say", lambda text, *_: said.append(text))
+    monkeypatch.setattr(window.shell, "say", lambda text, *_: said.append(text()))
     qtbot.mouseClick(page.taught.adopt_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert len(said) == 1 and "still shows it as set aside" in said[0] and not page.taught.taught.set_aside
