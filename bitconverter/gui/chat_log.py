@@ -178,9 +178,10 @@ class ChatLog(QObject):
 
         def bring_back() -> None:
             self._store.ask(lambda store: store.restore_messages(ids))
+            # another chat may be open by now: this one shows them when it is opened again
+            self._store.ask(lambda store: store.update_chat(chat_id, leaf=leaf))
             if self.chat.id == chat_id:
                 self.tree.put_back(gone, leaf)
-                self._store_leaf()
 
         return bring_back
 

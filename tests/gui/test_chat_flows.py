@@ -183,6 +183,24 @@ def test_deleting_a_message_and_undo(page, qtbot):
     assert [n.text for n in _stored(page, qtbot, lambda s: s.tree(page.log.chat.id)).path()] == texts
 
 
+def test_undo_after_another_chat_was_opened_brings_the_branch_back(window, settings, page, qtbot):
+    _ask(page, qtbot, "one")
+    _ask(page, qtbot, "two")
+    texts, chat_id = _texts(page), page.log.chat.id
+    page.act("delete", page.log.turns[2])
+    page.new_chat()
+    page.toast._button.click()
+    assert _texts(page) == []
+    assert [n.text for n in _stored(page, qtbot, lambda s: s.tree(chat_id)).path()] == texts
+    page.open_chat(chat_id)
+    qtbot.waitUntil(lambda: _texts(page) == texts, timeout=LONG)
+    window.stop_and_wait()
+    again = MainWindow(settings)
+    qtbot.addWidget(again)
+    qtbot.waitUntil(lambda: _texts(again.chat) == texts, timeout=LONG)
+    again.stop_and_wait()
+
+
 def test_the_shortcut_takes_back_what_the_line_in_the_chat_says(window, page, qtbot):
     _ask(page, qtbot, "one")
     texts = _texts(page)
