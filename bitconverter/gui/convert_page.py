@@ -106,23 +106,24 @@ class ConvertPage(ConvertLayout):
     def _show_queue(self) -> None:
         """The first of the queue, or what has ended last."""
         pressed = QApplication.focusWidget() in (
-            self.convert_button, self.run_card.pause_button, self.run_card.resume_button, self.resume_button,
+            self.convert_button, self.run_card.pause_button, self.run_card.stop_button,
+            self.run_card.resume_button, self.resume_button,
         )  # fmt: skip
         item = self.queue.current or self.queue.last
         if item is not self.run_card.item:
             self.area.verticalScrollBar().setValue(0)
         self.run_card.show_item(item, self._layers.get(item.job.source, 0) if item else 0)
         self._show_state(self.state)
-        if item is None:
-            return
-        if item.ending:  # no button can have the focus for now
+        if item is not None and item.ending:  # no button can have the focus for now
             self._pressed = self._pressed or pressed
         elif pressed or self._pressed:  # that button went away: the keyboard goes on at the one that comes
             self._pressed = False
             self._focus_for(item)
 
-    def _focus_for(self, item: QueueItem) -> None:
-        if item.state is Work.RUNNING:
+    def _focus_for(self, item: QueueItem | None) -> None:
+        if item is None:
+            self.resume_button.setFocus()
+        elif item.state is Work.RUNNING:
             self.run_card.pause_button.setFocus()
         elif item.state is Work.PAUSED:
             self.run_card.resume_button.setFocus()
@@ -381,7 +382,7 @@ class ConvertPage(ConvertLayout):
                     self._check()
             self.converted.emit(result.out)
         elif isinstance(event, Stopped):
-            self._log("log-stopped")
+            self._on_stop(item)
         elif isinstance(event, Failed):
             problem = event.error
             self.console.say(lambda: error_text(problem).text)
@@ -389,6 +390,12 @@ class ConvertPage(ConvertLayout):
             self.run_card.show_progress()
         if isinstance(event, Finished | Stopped | Failed):
             self._estimate_next()  # the PC may be free for it again
+
+    def _on_stop(self, item: QueueItem) -> None:
+        self._log("log-stopped")
+        if item.state is Work.STOPPED and item.job.out != self._out:  # else the page offers to resume it
+            text = partial(tr, "stopped-kept", name=item.name)
+            self._shell.say(text, "resume", lambda: self.resume_into(item.job.out))
 
     def _remove(self, item: QueueItem) -> None:
         """Out of the queue; undo puts it at the end."""

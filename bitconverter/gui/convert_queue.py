@@ -84,7 +84,7 @@ class ConvertQueue(QObject):
         self._watch = QTimer(self, interval=LOOK_MS)
         self._watch.timeout.connect(self._look_at_use)
         self.items: list[QueueItem] = []
-        self.last: QueueItem | None = None  # the one that ended last
+        self.last: QueueItem | None = None  # the one that ended last, done or failed
         self._load()
         shell.pause_wanted.connect(self.pause)
 
@@ -240,7 +240,7 @@ class ConvertQueue(QObject):
             activities.turn(item.activity, Work.PAUSED)
             return
         self.items.remove(item)
-        self.last = item
+        self.last = None if isinstance(event, Stopped) else item  # a stopped one has nothing to show
         if isinstance(event, Finished):
             item.result = event.result
         elif isinstance(event, Failed):

@@ -314,6 +314,29 @@ def test_stop_and_keep_leaves_the_work_and_starts_the_next(page, qtbot, larger, 
     assert page.queue.items == []
 
 
+def test_after_stop_and_keep_no_empty_card_is_left_and_resuming_is_offered(
+    window, page, qtbot, larger, source
+):
+    window.activateWindow()
+    _choose(page, qtbot, larger)
+    page.convert_button.click()
+    page.run_card.stop_button.setFocus()
+    _at_first_progress(page, page.run_card.stop_button.click)
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert not page.run_card.isVisible() and page.unfinished.isVisible()
+    assert window.focusWidget() is page.resume_button
+    page.resume_button.click()
+    stopped = page.queue.current
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.choose_source(str(source))  # the form is about another one by now
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert not page.run_card.isVisible() and not page.unfinished.isVisible()
+    assert window.toast.isVisible()
+    window.toast._button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    assert page.queue.last.job.out == stopped.job.out and page.queue.last.state is Work.DONE
+
+
 def test_a_second_model_waits_and_then_runs(page, qtbot, larger, source):
     _choose(page, qtbot, larger)
     page.convert_button.click()

@@ -58,6 +58,7 @@ TEXTS: Texts = {
     "log-ready": ("{name} can be converted ({facts}).", "{name} は変換できます（{facts}）。"),
     "log-blocked": ("This cannot be converted: {count} problem(s), listed above.", "変換できません。上の一覧に問題が {count} 件あります。"),
     "log-done": ("Done: {size} in {out}", "完了: {out}（{size}）"),
+    "stopped-kept": ("{name} was stopped. What is finished is kept.", "{name} を停止しました。終わった分は残っています。"),
     "log-stopped": ("Stopped. What is finished is kept; Resume goes on from there.", "停止しました。終わった分は残っていて、続きから再開できます。"),
     "note-check": ("{message}", "注意: {message}"),
     "note-ternary": ("{matrices} matrices are ternary already and kept exactly.", "{matrices} 個の行列はもともと三値なので、そのまま正確に保存します。"),
