@@ -34,6 +34,7 @@ class TrainCard(FollowsRoom, QFrame):
         self._name, self.phase = "", ""
         self._eta: float | None = None
         self._done, self._total, self._item = 0, 0, ""
+        self._steps = 0  # of the whole training
         self._waiting: Note | None = None
         self._slower: Note | None = None
         self._device: Note | None = None
@@ -96,9 +97,9 @@ class TrainCard(FollowsRoom, QFrame):
 
     # ---- what is shown
 
-    def begin(self, name: str) -> None:
-        """A training called `name` begins, or goes on: its curves so far are told again."""
-        self._name = name
+    def begin(self, name: str, steps: int) -> None:
+        """A training of `steps` called `name` begins, or goes on: its curves so far are told again."""
+        self._name, self._steps = name, steps
         self.plot.clear()
         self._waiting = self._slower = self._device = None
         self.notice.clear()
@@ -142,7 +143,7 @@ class TrainCard(FollowsRoom, QFrame):
         if item == "step":
             self.text.set_text(tr("train-step", step=done, steps=total))
         elif self.phase == "paused":
-            self.text.set_text("")  # nothing is read or looked at now
+            self.text.set_text("")  # nothing is read now
         else:
             self.text.set_text(tr("train-looking" if item == "look" else "train-reading"))
         show = self.phase in ("preparing", "running")
@@ -160,18 +161,28 @@ class TrainCard(FollowsRoom, QFrame):
     def show_curves(self, losses: list[tuple[int, float]], checks: list[tuple[int, float]]) -> None:
         """Those of a training that goes on, up to where it is."""
         self.plot.show_points(losses, checks)
+        if self.phase == "paused":
+            self._show_reached()
         self._enable()
         self._show_numbers()
 
     def show_paused(self, problem: ErrorText | None, why: str = "") -> None:
         """It waits to go on; because of `problem`, or of `why` ("interrupted")."""
         self.show_phase("paused")
+        self._show_reached()
         if problem is not None:
             self.notice.show_error(problem)
         elif why:
             self.notice.show_warning(tr(f"train-{why}"), tr(f"train-{why}-text"))
         else:
             self.notice.clear()
+
+    def _show_reached(self) -> None:
+        """The step that it waits at; before the first one, nothing."""
+        if self.plot.losses:
+            self.show_progress(self.plot.losses[-1][0], self._steps, "step", None)
+        else:
+            self.show_progress(0, 0, "", None)
 
     def show_waiting(self, note: Note) -> None:
         """It waits for what `note` says (a code of eco.WAITS), or goes on."""

@@ -18,12 +18,19 @@ from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_form import State, TrainForm
 from bitconverter.gui.trash import move_to_trash, take_back
-from bitconverter.gui.unfinished_training import is_work_folder, recall, recall_material, remember
+from bitconverter.gui.unfinished_training import (
+    is_work_folder,
+    recall,
+    recall_material,
+    recall_paused,
+    remember,
+)
 from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Curves, Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
+from bitconverter.jobs.saved_curves import SavedCurvesJob
 from bitconverter.jobs.train import TrainJob
 
 if TYPE_CHECKING:
@@ -55,12 +62,14 @@ class TrainPage(TrainForm):
         self.run_list.pins.pin.connect(lambda run: self.pin_actions.pin(run.soul))
         self.run_list.pins.unpin.connect(self.pin_actions.unpin)
         self.run_list.pins.go_on.connect(self.pin_actions.go_on)
+        self._recaller = JobRunner(self)
+        self._recaller.happened.connect(self._on_recalled)
         self._historian = JobRunner(self)
         self._historian.happened.connect(self._on_history)
         self.run_list.wanted.connect(self._look_up)
         self._runners = (
             self._reader, self._estimator, self.soul_actions.runner, self._trainer, self._historian,
-            self.pin_actions.runner,
+            self._recaller, self.pin_actions.runner,
         )  # fmt: skip
         for runner in self._runners:
             runner.idle.connect(self._on_idle)
@@ -125,7 +134,8 @@ class TrainPage(TrainForm):
         name = Path(self._job.out).stem
         self.state, self._ending = State.WORKING, ""
         self.problem.clear()
-        self.card.begin(name)
+        self._recaller.drop()
+        self.card.begin(name, self._job.steps)
         activities = self._shell.activities
         if self._activity is None:
             self._activity = activities.begin("train", name, "train")
@@ -256,6 +266,8 @@ class TrainPage(TrainForm):
         self.state, self._ending = State.PAUSED, ""
         self.samples.show_live(False)
         self.card.show_paused(None)
+        remember(self._settings, self._job, self._material, paused=True)
+        self.to_save.emit()
         if self._activity is not None:
             self._shell.activities.turn(self._activity, Work.PAUSED)
         self._log("log-paused")
@@ -276,6 +288,8 @@ class TrainPage(TrainForm):
         if self._job is not None and is_work_folder(str(self._job.work_dir)):
             self.state = State.PAUSED
             self.card.show_paused(problem)
+            remember(self._settings, self._job, self._material, paused=True)
+            self.to_save.emit()
         else:
             self._over(Work.FAILED)
             self.state = State.FORM
@@ -303,7 +317,7 @@ class TrainPage(TrainForm):
 
         def undo() -> None:
             if thing is not None and take_back(thing) and self.state is State.FORM:
-                remember(self._settings, job)
+                remember(self._settings, job, paused=True)
                 self._take_up()
                 self._show()
 
@@ -316,10 +330,16 @@ class TrainPage(TrainForm):
         if job is None:
             return
         self._job, self.state, self._material = job, State.PAUSED, recall_material(self._settings)
-        self.card.begin(Path(job.out).stem)
-        self.card.show_paused(None, "interrupted")
+        self.card.begin(Path(job.out).stem, job.steps)
+        self.card.show_paused(None, "" if recall_paused(self._settings) else "interrupted")
+        self._recaller.start(SavedCurvesJob(str(job.work_dir)))
         self._activity = self._shell.activities.begin("train", Path(job.out).stem, "train")
         self._shell.activities.turn(self._activity, Work.PAUSED)
+
+    def _on_recalled(self, event: Event) -> None:
+        """What cannot be read is found out when it goes on."""
+        if isinstance(event, Finished) and event.result is not None and self.state is State.PAUSED:
+            self.card.show_curves(event.result.points["loss"], event.result.points["validation"])
 
     def _soul_is_back(self, taught: Taught) -> None:
         if self.state is State.FORM:
@@ -367,7 +387,7 @@ class TrainPage(TrainForm):
 
     def shut_down(self) -> None:
         """Ask all jobs to stop; `idle` tells when they have."""
-        for runner in (self._reader, self._estimator, self._historian):
+        for runner in (self._reader, self._estimator, self._historian, self._recaller):
             runner.drop()
         self.soul_actions.runner.cancel()
         self.pin_actions.runner.cancel()

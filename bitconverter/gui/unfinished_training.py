@@ -11,12 +11,15 @@ from bitconverter.jobs.train import TrainJob
 from bitconverter.settings import Settings, storable
 
 KEY = "last_training"
-INPUTS, MEND = "material", "material_mend"  # beside the fields of the job
+INPUTS, MEND, PAUSED = "material", "material_mend", "paused"  # beside the fields of the job
 
 
-def remember(settings: Settings, job: TrainJob | None, material: PrepareJob | None = None) -> None:
-    """`job` is under way; None: nothing is. `material`: what its lesson is made of, until it has a work folder."""
-    values = {} if job is None else dataclasses.asdict(job)
+def remember(
+    settings: Settings, job: TrainJob | None, material: PrepareJob | None = None, paused: bool = False
+) -> None:
+    """`job` is under way, or `paused`; None: nothing is. `material`: what its lesson is made of, until it has a work
+    folder."""
+    values = {} if job is None else {**dataclasses.asdict(job), PAUSED: paused}
     if job is not None and material is not None:
         values |= {INPUTS: list(material.inputs), MEND: material.mend}
     text = json.dumps(values, ensure_ascii=False) if values else ""
@@ -45,6 +48,12 @@ def recall_material(settings: Settings) -> PrepareJob | None:
     return PrepareJob(job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True)
 
 
+def recall_paused(settings: Settings) -> bool:
+    """Whether the training under way had been paused; else the program ended while it was at work."""
+    values = _values(settings)
+    return isinstance(values, dict) and values.get(PAUSED) is True
+
+
 def _values(settings: Settings) -> Any:
     try:
         return json.loads(settings[KEY]) if settings[KEY] else None
@@ -60,4 +69,5 @@ def is_work_folder(folder: str) -> bool:
 def _job_from(values: Any) -> TrainJob | None:
     if not isinstance(values, dict):
         return None
-    return job_of(TrainJob, {key: value for key, value in values.items() if key not in (INPUTS, MEND)})
+    beside = (INPUTS, MEND, PAUSED)
+    return job_of(TrainJob, {key: value for key, value in values.items() if key not in beside})

@@ -26,6 +26,8 @@ F64 = npt.NDArray[np.float64]
 STATE = "state.npz"
 CHECKPOINTS = "checkpoints"
 REMOVED = "checkpoints.removed"  # on its way out
+# what a damaged file raises
+BROKEN = (OSError, KeyError, TypeError, EOFError, OverflowError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True)
@@ -96,12 +98,24 @@ def parse(data: bytes, size: int) -> tuple[State, dict[str, Any]]:
         if "checking" in arrays and arrays["checking"].size:
             at, loss, *counts = arrays["checking"]
             state.checking = Checking(int(at), float(loss), *map(int, counts))
-    except (OSError, KeyError, TypeError, EOFError, OverflowError, zipfile.BadZipFile) as error:
+    except BROKEN as error:
         raise ValueError(str(error)) from None
     learner = {
         name.removeprefix("learner."): array for name, array in arrays.items() if name.startswith("learner.")
     }
     return state, learner
+
+
+def curves(path: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float]]] | None:
+    """The losses and the checks, without accuracy, in a state file; None if they cannot be read. The arrays that are
+    large stay where they are."""
+    try:
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
+            losses = [(int(step), float(loss)) for step, loss in stored["losses"]]
+            checks = [(int(step), float(loss)) for step, loss, _ in stored["checks"]]
+    except (ValueError, *BROKEN):
+        return None
+    return losses, checks
 
 
 def run_key(*parts: Any) -> str:

@@ -98,7 +98,7 @@ def test_where_the_steps_of_a_training_run_is_on_its_card(language, qtbot):
     messages.set_language("en")
     shown = TrainCard()
     qtbot.addWidget(shown)
-    shown.begin("taste")
+    shown.begin("taste", 20)
     assert not shown.device.text()
     fields = Placed(device="NVIDIA A2", layers=4, all_layers=6, needs=5 * GB, room=4 * GB).told()
     note = Note("train-device", {**fields, "where": "cuda:0", "code": "train-some-layers", "bytes": 3 * GB})

@@ -258,7 +258,7 @@ def test_a_training_and_the_pinned_states_of_another_are_whole_at_1024_x_640(sca
     page.run_list.show_diff(RunDiff(run, run, (), ()))
     problems = []
     for show in (lambda: page.card.show_phase("running"), lambda: page.card.show_paused(None)):
-        page.card.begin("a soul with a rather long name, 長い名前のソウル")
+        page.card.begin("a soul with a rather long name, 長い名前のソウル", 20)
         show()
         _settle()
         assert page.card.pin_button.isVisible() and page.run_list.pins.go_on_button.isVisible()

@@ -26,7 +26,7 @@ from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
 from bitconverter.jobs import eco
-from bitconverter.jobs.job import Metric, Note
+from bitconverter.jobs.job import Metric, Note, Progress
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
@@ -487,6 +487,7 @@ def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp
     assert window.activities.entries[0].state is Work.PAUSED and not window.shell.working
     assert recall(window.shell.settings) == page._job
     done = len(page.card.plot.losses)
+    assert page.card.text.whole_text() == f"Step {done} of 40"
     qtbot.mouseClick(page.card.resume_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
     assert [step for step, _ in page.card.plot.losses] == list(range(1, 41)) and done < 40
@@ -556,7 +557,7 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
 
 def test_what_stands_still_or_jumps_is_said(page, window, qtbot):
     card = page.card
-    card.begin("tea")
+    card.begin("tea", 20)
     card.show_phase("running")
 
     def check(step: int, value: float) -> None:
@@ -658,12 +659,47 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
     try:
         assert again.train.state is State.PAUSED and again.train._job == job
         assert "ended during this training" in again.train.card.notice.text()
-        assert again.train.card.text.whole_text() == ""  # nothing is read now
+        qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+        assert again.train.card.plot.losses and again.train.card.keep_button.isEnabled()
         qtbot.mouseClick(again.train.card.resume_button, Qt.MouseButton.LeftButton)
         until_steps(again.train, qtbot, 1)
         assert again.train.card.plot.losses[0][0] == 1 and again.train.card.plot.checks[0][0] == 0
     finally:
         again.stop_and_wait()
+
+
+def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 3)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    before = page.card
+    window.stop_and_wait()
+    again = MainWindow(settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    try:
+        card = again.train.card
+        qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+        assert "Paused" in card.title.whole_text() and not card.notice.isVisible()
+        assert card.plot.losses == before.plot.losses and card.plot.checks == before.plot.checks
+        assert card.text.whole_text() == before.text.whole_text() == f"Step {len(card.plot.losses)} of 5000"
+        assert card.numbers["now-best"].text() == before.numbers["now-best"].text()
+        assert card.keep_button.isEnabled() and card.pin_button.isEnabled()
+        qtbot.mouseClick(card.keep_button, Qt.MouseButton.LeftButton)
+        qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
+    finally:
+        again.stop_and_wait()
+
+
+def test_paused_while_it_looks_what_was_forgotten_it_says_the_step(page, qtbot, tmp_path):
+    page.card.begin("tea", 12)
+    page._on_train(Progress(12, 12, "step"))
+    page._on_train(Metric("loss", 12, 1.5))
+    page._on_train(Progress(0, 2, "look", "general"))
+    page.card.show_paused(None)
+    assert page.card.text.whole_text() == "Step 12 of 12" and page.card._percent.text() == "100 %"
 
 
 def test_a_failure_says_its_sentence_and_gives_the_form_back(page, window, qtbot, tmp_path):
