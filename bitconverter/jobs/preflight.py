@@ -20,7 +20,7 @@ from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
-from bitconverter.model.budget import Fit, Wish, check_wish, left_over, planned
+from bitconverter.model.budget import Fit, Wish, check_wish, left_over, overhead_bytes, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
 from bitconverter.model.source import CheckItem, Source, open_source
@@ -33,7 +33,9 @@ OTHER_FILES = 1024 * 1024  # bytes beside the weights that are not the source's 
 
 @dataclass(frozen=True)
 class PreflightReport:
-    """`ok`: no item is an error. Numbers are 0 where they cannot be known; `free_bytes` None without a target."""
+    """`ok`: no item is an error. Numbers are 0 where they cannot be known; `free_bytes` None without a target.
+    `source_bytes` and `out_bytes` are of the weights alone (the latter at most), `needed_bytes` of all that is written.
+    """
 
     items: tuple[CheckItem, ...]
     ok: bool
@@ -152,15 +154,15 @@ def check(
     plan = list(planned(info, wish, sizes)) if info else []
     linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
     layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
-    out_bytes = 0
+    out_bytes = other_bytes = 0
     if plan:
-        out_bytes = estimated_bytes(plan, sizes)
-        out_bytes += sum(_size(content) for content in side_files.values()) + OTHER_FILES
+        out_bytes = overhead_bytes(plan, sizes) + layer_bytes
+        other_bytes = sum(_size(content) for content in side_files.values()) + OTHER_FILES
         if (over := left_over(wish, plan, sizes)) is not None:
             items.append(CheckItem("left-over", "warning", *over))
     free: int | None = None
     rounded = out is not None and measured.states_gone(partial_folder(out))
-    all_bytes = out_bytes + (work.bytes(plan, info, out_bytes, rounded) if info else 0)
+    all_bytes = out_bytes + other_bytes + (work.bytes(plan, info, out_bytes, rounded) if info else 0)
     needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
         needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))

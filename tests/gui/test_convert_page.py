@@ -151,6 +151,17 @@ def test_after_a_conversion_the_next_one_is_estimated_too(page, qtbot, source, m
     assert page.target_card._disk.text().strip() and page.target_card._plan_line.isVisible()
 
 
+def test_the_same_sizes_are_told_before_and_after(page, qtbot, larger):
+    _choose(page, qtbot, larger)
+    page.target_card.sizes.cards["best"].click()
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    after = page.target_card.sizes.cards["best"].size_label.text()
+    told = page.summary.whole_text()
+    _convert(page, qtbot)
+    numbers = [number.text() for number in page.run_card.done._numbers[:2]]
+    assert numbers[1] == after and told.startswith(f"{numbers[0]} becomes about {after}")
+
+
 def test_a_conversion_that_nothing_was_expected_of_is_not_compared(page, qtbot, source):
     _choose(page, qtbot, source)
     _convert(page, qtbot)
