@@ -183,6 +183,7 @@ class ConvertJob:
             ctx, plan, source, method=self.method, writing=writes, measured=measures, polished=steps > 0,
             report_text=amounts(checked.report.parameters).text if self.report else 0,
         )  # fmt: skip
+        work.follow(lambda: stages.share)
         chat = self._own_chat(ctx, checked, fingerprint, engine, stages) if writes else []
         if calibrated:
             text = self._text(ctx, checked, windows, self.seed, chat)

@@ -46,6 +46,11 @@ class Stages:
         self._told = 0
         self._eta = Eta(0, self._total)
 
+    @property
+    def share(self) -> float:
+        """How far it is, 0 to 1."""
+        return self._told / self._total if self._total else 0.0
+
     def writing(self, part: float) -> None:
         """How much of the source's own chat is written, 0 to 1."""
         self._tell(int(self._writing * part), "own chat")

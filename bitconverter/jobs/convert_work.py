@@ -1,12 +1,14 @@
 """The work folder of a conversion (docs/FORMAT.md section 2): who owns it, what is committed, how it ends.
 
-OUT.partial/ holds job.json, lock, journal.jsonl and model/, the folder that becomes OUT. The journal's first
-record names the state of the source, then comes one record per tensor, then {"done": true}.
+OUT.partial/ holds job.json, lock, journal.jsonl, share.json and model/, the folder that becomes OUT. The journal's
+first record names the state of the source, then comes one record per tensor, then {"done": true}.
 """
 
 import contextlib
+import json
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +24,14 @@ from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
 ROUNDED = "rounded.safetensors"  # the weight file of a conversion that is polished afterwards
+SHARE = "share.json"  # how far it is, for the shelf
 STATES = (
     "calibration.state",
     "polish.state",
     "polish.json",
     "sensitivity.json",
     "own_chat.json",
+    SHARE,
 )  # of stages that go on after a stop
 SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
 
@@ -41,12 +45,15 @@ class WorkFolder:
         path.mkdir(parents=True, exist_ok=True)
         self._lock = FolderLock(path)
         self._journal = Journal(path / "journal.jsonl")
+        self._share: Callable[[], float] = lambda: 0.0
 
     def __enter__(self) -> "WorkFolder":
         return self
 
     def __exit__(self, *_: object) -> None:
         leftover = self._journal.records and not self.published
+        if leftover:
+            self._write_share()
         self._journal.close()
         if not leftover:
             with contextlib.suppress(OSError):
@@ -71,6 +78,17 @@ class WorkFolder:
     def records(self) -> list[dict[str, Any]]:
         """What is committed, a record per tensor."""
         return [record for record in self._journal.records if "name" in record]
+
+    def follow(self, share: Callable[[], float]) -> None:
+        """`share` tells how far the conversion is, 0 to 1, from now on."""
+        self._share = share
+
+    def _write_share(self) -> None:
+        """Nothing hangs on it: it is not synced, and what is half written does not count."""
+        share = self._share()
+        if share > 0:
+            with contextlib.suppress(OSError):
+                (self.path / SHARE).write_text(json.dumps({"share": share}), encoding="utf-8")
 
     def claim(self, fingerprint: str) -> None:
         """Begin the journal, or see that what was begun is this conversion.
@@ -118,6 +136,7 @@ class WorkFolder:
         """First the tensor's bytes, then the line that says they are there."""
         weights.sync()
         self._journal.append(record)
+        self._write_share()
 
     def check_space(self, needed: int) -> None:
         """Raises UserError("disk-full") when `needed` bytes would not fit."""

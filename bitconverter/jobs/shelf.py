@@ -180,7 +180,13 @@ def _bytes_below(folder: Path) -> int:
 
 
 def _share(work: Path, source: Path) -> float:
-    """How many of the source's matrices are committed, by the journal's lines."""
+    """As the conversion has told it; else how many of the source's matrices are committed, by the journal's lines."""
+    from bitconverter.jobs.convert_work import SHARE  # imports the engine
+
+    with contextlib.suppress(OSError, ValueError, RecursionError):
+        told = _number(_object(work / SHARE).get("share"))
+        if told is not None and 0 <= told <= 1:
+            return told
     try:
         lines = (work / "journal.jsonl").read_text(encoding="utf-8").splitlines()
         weights = [source / name for name in os.listdir(source) if name.endswith(".safetensors")]

@@ -53,6 +53,30 @@ def test_an_unfinished_conversion_says_how_far_it_is(tiny_model, tmp_path):
     assert 0 < entry.share < 1
 
 
+@pytest.mark.parametrize("where", [0.05, 0.5, 0.9])
+def test_what_was_stopped_is_as_far_as_it_said(tiny_model, tmp_path, where):
+    """Also while it measures or polishes, when no matrix is committed or all are."""
+    source, cancel, told = Path(shutil.copytree(tiny_model, tmp_path / "m")), Cancel(), []
+
+    def stop(event):
+        if isinstance(event, Progress):
+            told.append(event.done / event.total)
+            if event.done >= where * event.total:
+                cancel.request()
+
+    job = ConvertJob(
+        str(source), str(tmp_path / "out"), method="full", calibration_windows=2, polish=20, bits=2.5
+    )
+    run_job(job, stop, cancel)
+    assert where <= told[-1] < 1
+    assert entry_of(job.work_dir).share == pytest.approx(told[-1])
+    for content in ("", '{"share": 0.', "[]", '{"share": true}', '{"share": 7}', '{"share": NaN}'):
+        (job.work_dir / "share.json").write_text(content, encoding="utf-8")
+        assert 0 <= entry_of(job.work_dir).share <= 1
+    run_job(job, lambda _: None, Cancel())
+    assert not job.work_dir.exists() and (tmp_path / "out").is_dir()
+
+
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"\xff\xfe", b"[" * 100_000, b'{"quantization_config": 1}']
 )
