@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 _ICONS = {"ok": ("check", "ok"), "warning": ("warning", "warning"), "error": ("error", "error")}
 SAID_ELSEWHERE = ("output", "disk", "unfinished")  # when all is well, the page shows these as numbers
 _ORDER = {"error": 0, "warning": 1, "ok": 2}
-# what helps: another place, a smaller size, the folder to put a missing file into, another model, or the chat
+# what helps: another place, a smaller size, going on with what is there, the folder to put a missing file into,
+# another model, or the chat
 FIXES = {
     "output": ("fix-out",), "output-exists": ("fix-out",), "disk": ("fix-out", "fix-smaller"),
+    "work-folder-taken": ("fix-resume", "fix-out"),
     "already-converted": ("fix-chat",), "shards": ("fix-folder", "fix-again"), "index": ("fix-folder", "fix-again"),
     "tokenizer": ("fix-folder", "fix-again"), "tokenizer-mismatch": ("fix-folder", "fix-again"),
     "damaged-file": ("fix-folder", "fix-again"),

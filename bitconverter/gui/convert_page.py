@@ -57,6 +57,7 @@ class ConvertPage(ConvertLayout):
         self._layers: dict[str, int] = {}  # of a source, by its path
         self._pressed = False  # a button of the running conversion, which stops since
         self._asked: tuple[Choice, bool] | None = None
+        self._checked: ConvertJob | None = None  # what was looked at last
         self._plan: PlanResult | None = None
         self._checker, self._planner = JobRunner(self), JobRunner(self)
         self._checker.happened.connect(self._on_check)
@@ -218,6 +219,8 @@ class ConvertPage(ConvertLayout):
         """What a button beside a check offers."""
         if name == "fix-out":
             self.target_card.ask_out()
+        elif name == "fix-resume":
+            self.resume()
         elif name == "fix-smaller":
             self._smaller()
         elif name == "fix-chat":
@@ -245,7 +248,15 @@ class ConvertPage(ConvertLayout):
     def _check(self) -> None:
         """Check the choice of now; the other sizes are estimated afterwards."""
         self._show_state(State.CHECKING)
+        self._checked = self.job()
         self._ask(self._choice, self._out)
+
+    def _check_again(self) -> None:
+        """What lies at the target has changed, if one is chosen."""
+        if self._source:
+            self._check()
+        else:
+            self._show_state(self.state)
 
     def _ask(self, choice: Choice, out: str | None) -> None:
         self._asked = (choice, out is not None)
@@ -256,6 +267,7 @@ class ConvertPage(ConvertLayout):
                 out=out,
                 method=str(self._settings["method"]),
                 report=bool(self._settings["report"]),
+                wanted=None if out is None else self.job(),
                 **choice.fields(),
             )
         )
@@ -419,9 +431,9 @@ class ConvertPage(ConvertLayout):
         def undo() -> None:
             if not take_back(thing):
                 self._shell.say(partial(tr, "undo-failed", path=folder))
-            self._show_state(self.state)
+            self._check_again()
 
-        self._show_state(self.state)
+        self._check_again()
         text = partial(tr, "deleted", name=Path(folder).name)
         self._shell.say(text, "undo" if thing.can_return else "", undo)
 
@@ -431,6 +443,8 @@ class ConvertPage(ConvertLayout):
         """The page has just been shown."""
         self.setFocus()
         self._offer_resume()
+        if self._checked is not None and self._checked != self.job():  # settings of another page
+            self._check()
 
     def shut_down(self) -> None:
         """Ask all jobs to stop; `idle` tells when they have."""

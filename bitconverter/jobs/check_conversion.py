@@ -7,7 +7,7 @@ from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.convert_layers import read_calibration, windows_used
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.opening import open_engine
-from bitconverter.jobs.preflight import Checked, CheckItem, PreflightReport
+from bitconverter.jobs.preflight import Checked, CheckItem, PreflightReport, with_other_work
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,8 @@ class CheckConversionJob:
         open_engine(job.threads, job.cpu)
         ctx.cancel.check()
         bad = _bad_text(ctx, job, checked) if checked.report.ok and job.calibration else None
-        if bad is None:
-            return checked.report
-        return replace(checked.report, items=(*checked.report.items, bad), ok=False)
+        report = with_other_work(checked.report, job)
+        return report if bad is None else replace(report, items=(*report.items, bad), ok=False)
 
 
 def _bad_text(ctx: Context, job: ConvertJob, checked: Checked) -> CheckItem | None:

@@ -159,38 +159,50 @@ def run_job(
 
 
 def _claim(work_dir: Path, job: Job) -> None:
-    """A work folder belongs to one job; going on with other parameters is refused.
-
-    Fields that cannot change the result have the metadata {"identity": False} and may differ.
-    """
-    assert dataclasses.is_dataclass(job) and not isinstance(job, type)
-    parameters = {
-        f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.metadata.get("identity", True)
-    }
-    mine = json.loads(json.dumps({"job": type(job).__name__, **parameters}, default=str))
+    """A work folder belongs to one job; going on with other parameters is refused."""
     path = work_dir / "job.json"
     try:
         if not path.exists():
             work_dir.mkdir(parents=True, exist_ok=True)
-            write_json(path, mine)
+            write_json(path, _identity(job))
             return
-        theirs = path.read_bytes()
+        taken = other_work(work_dir, job)
     except OSError as error:
         raise UserError(
             "folder-unwritable",
             f"{work_dir} cannot be written: {error.strerror or error}. Choose another output folder.",
             folder=str(work_dir),
         ) from error
-    differ = _differences(theirs, mine)
-    if differ is not None:
+    if taken is not None:
         with contextlib.suppress(OSError):  # one that somebody works in shall not be removed: says so itself
             FolderLock(work_dir).release()
-        raise UserError(
-            "work-folder-taken",
-            f"{work_dir} holds unfinished work with other settings (there -> now: {differ}). "
-            "Choose another output folder, use the same settings to go on, or remove that folder.",
-            folder=str(work_dir), differ=differ,
-        )  # fmt: skip
+        raise taken
+
+
+def other_work(work_dir: Path, job: Job) -> UserError | None:
+    """Why `job` cannot go on in `work_dir`, which holds the work of another one; None if it can, or could begin there.
+
+    Fields that cannot change the result have the metadata {"identity": False} and may differ. Raises OSError.
+    """
+    path = work_dir / "job.json"
+    differ = _differences(path.read_bytes(), _identity(job)) if path.exists() else None
+    if differ is None:
+        return None
+    return UserError(
+        "work-folder-taken",
+        f"{work_dir} holds unfinished work with other settings (there -> now: {differ}). "
+        "Choose another output folder, use the same settings to go on, or remove that folder.",
+        folder=str(work_dir), differ=differ,
+    )  # fmt: skip
+
+
+def _identity(job: Job) -> dict[str, Any]:
+    assert dataclasses.is_dataclass(job) and not isinstance(job, type)
+    parameters = {
+        f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.metadata.get("identity", True)
+    }
+    values: dict[str, Any] = json.loads(json.dumps({"job": type(job).__name__, **parameters}, default=str))
+    return values
 
 
 def _differences(text: bytes, parameters: dict[str, Any]) -> str | None:

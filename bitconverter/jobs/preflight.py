@@ -5,7 +5,7 @@ import math
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import WINDOW, windows_used
 from bitconverter.jobs.convert_work import size_on_disk
-from bitconverter.jobs.job import Context
+from bitconverter.jobs.job import Context, Job, other_work
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.scratch import temporary_folder
 from bitconverter.model.budget import Fit, Wish, check_wish, left_over, overhead_bytes, planned
@@ -64,7 +64,8 @@ class Checked:
 
 @dataclass(frozen=True)
 class PreflightJob:
-    """Check a source and, if given, a target folder. Reads headers only and changes nothing."""
+    """Check a source and, if given, a target folder; `wanted`: the conversion that is meant, whether it could go on
+    with what is unfinished there. Reads headers only and changes nothing."""
 
     source: str
     out: str | None = None
@@ -80,6 +81,7 @@ class PreflightJob:
     calibration_windows: int | None = None
     polish: int | None = None
     report: bool = False
+    wanted: Job | None = None
 
     @property
     def work_dir(self) -> Path | None:
@@ -87,7 +89,22 @@ class PreflightJob:
 
     def run(self, ctx: Context) -> PreflightReport:
         ctx.cancel.check()
-        return check(self.source, self.out, wish_of(self), work_of(self), self.need_tokenizer).report
+        report = check(self.source, self.out, wish_of(self), work_of(self), self.need_tokenizer).report
+        return report if self.wanted is None else with_other_work(report, self.wanted)
+
+
+def with_other_work(report: PreflightReport, job: Job) -> PreflightReport:
+    """With an error where the work folder of `job` holds other unfinished work."""
+    taken = None
+    if job.work_dir is not None:
+        with contextlib.suppress(OSError):  # the target's own check tells that
+            taken = other_work(job.work_dir, job)
+    if taken is None:
+        return report
+    others = (item for item in report.items if item.code != "unfinished")
+    return replace(
+        report, ok=False, items=(*others, CheckItem(taken.code, "error", str(taken), taken.fields))
+    )
 
 
 @dataclass(frozen=True)

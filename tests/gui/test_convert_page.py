@@ -497,6 +497,29 @@ def test_a_taken_output_has_its_fix_beside_it(page, qtbot, source, tmp_path):
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
 
 
+def test_a_folder_with_other_unfinished_work_is_told_before(window, page, qtbot, larger, settings):
+    _choose(page, qtbot, larger)
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    out = page._out
+    window.show_page("settings")
+    settings["method"] = "full"
+    window.show_page("convert")
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    assert not page.convert_button.isEnabled()
+    checks = page.source_card.checks
+    assert [button.property("fix") for button in checks.fixes][:2] == ["fix-resume", "fix-out"]
+    page.discard_button.click()
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    window.toast._button.click()
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    checks.fixes[0].click()
+    assert page.queue.current.job.out == out and page.queue.current.job.method == "fast"
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.queue.last.state is Work.DONE and page.state is State.READY
+
+
 def test_a_missing_shard_is_named(page, qtbot, source):
     (source / "model.safetensors").unlink()
     (source / "model.safetensors.index.json").write_text(

@@ -143,6 +143,7 @@ def test_stopped_work_can_be_discarded_and_the_form_is_as_before(page, qtbot, pa
     out = page.queue.current.job.out
     page.run_card.stop_button.click()
     page.discard_button.click()
+    over(page, qtbot)  # what lies at the target is looked at again
     assert not Path(out + ".partial").exists() and can_be_pressed(page) == {"convert"}
 
 

@@ -22,9 +22,11 @@ from bitconverter.format import weight_file
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.size_text import at_least
+from bitconverter.jobs.check_conversion import CheckConversionJob
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.convert_work import SPARE_BYTES
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
+from bitconverter.jobs.preflight import PreflightJob
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
 
@@ -338,6 +340,13 @@ def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     told.write_bytes(kept[:-5])
     assert failure(source, out).fields["differ"] == "job.json damaged -> ConvertJob"
     told.write_bytes(kept)
+    for planes, ok in ((2, False), (3, True)):  # the checks before tell it too
+        job = ConvertJob(str(source), str(out), planes=planes, threads=planes)
+        for check in (PreflightJob(str(source), str(out), planes, wanted=job), CheckConversionJob(job)):
+            last = run_job(check, lambda _: None, Cancel())
+            assert isinstance(last, Finished) and last.result.ok is ok
+            codes = {item.code for item in last.result.items}
+            assert ("work-folder-taken" in codes, "unfinished" in codes) == (not ok, ok)
     edit_tensors(source, lambda tensors: tensors["model.norm.weight"].fill(2))
     assert failure(source, out).code == "source-changed"
 

@@ -140,6 +140,7 @@ TEXTS: Texts = {
     "unfinished-text": ("A conversion stopped before its end. Resume goes on where it stopped.", "変換が途中で止まっています。「続きから再開」で、止まったところから進みます。"),
     "log-converting": ("Converting {name} into {out}", "{name} を {out} に変換します"),
     "fix-out": ("Other folder…", "別の保存先…"),
+    "fix-resume": ("Resume it", "続きから再開"),
     "fix-smaller": ("Smaller size", "小さくする"),
     "fix-chat": ("Open in the chat", "会話で開く"),
     "fix-again": ("Check again", "もう一度確認"),
