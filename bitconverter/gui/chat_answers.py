@@ -309,7 +309,7 @@ class ChatAnswers(ChatContext):
             widget.finish()
         self._show_state(State.READY)
         if isinstance(event, Failed):
-            self.complain(event.error, can_drop=len(self.log.turns) > 1 and not self.log.chat.drop_oldest)
+            self.complain(event.error, can_drop=self._dropping_helps(event.error))
         elif node.ending == "context" and isinstance(event, Finished):
             self.complain("end-context")
         elif running.expected is not None and isinstance(event, Finished):
@@ -319,6 +319,14 @@ class ChatAnswers(ChatContext):
         after, self._after_stop = self._after_stop, None
         if after is not None:
             after()
+
+    def _dropping_helps(self, error: Exception) -> bool:
+        """Whether the conversation would fit without its oldest messages, which are not left out yet."""
+        fields = getattr(error, "fields", {})
+        least, available = fields.get("least"), fields.get("available")
+        if least is None or available is None or self.log.chat.drop_oldest:
+            return False
+        return bool(least < available)
 
     def _show_both(self, *nodes: Node) -> None:
         texts = {bool(node.numbers and node.numbers.soul): node.text for node in nodes}

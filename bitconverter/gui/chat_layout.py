@@ -159,7 +159,8 @@ class ChatLayout(FollowsContents, QWidget):
             self.notice.show_warning(tr("context-full-title"), tr(problem))
         elif isinstance(problem, UserError) and problem.code == "context-full" and "needed" in fields:
             key = "context-full-text" if can_drop else "context-full-alone-text"
-            text = tr(key, needed=fields["needed"], available=fields.get("available", "?"))
+            needed = fields["needed"] if can_drop else fields.get("least", fields["needed"])
+            text = tr(key, needed=needed, available=fields.get("available", "?"))
             self.notice.show_warning(tr("context-full-title"), text)
         else:
             self.notice.show_error(error_text(problem))
@@ -171,7 +172,7 @@ class ChatLayout(FollowsContents, QWidget):
             self.template_button.setVisible(code in TEMPLATE_PROBLEMS)
             return
         self.drop_button.setVisible(can_drop)
-        self.new_chat_button.show()
+        self.new_chat_button.setVisible(can_drop or isinstance(problem, str))  # else it is the message alone
 
     def _name_buttons(self) -> None:
         self.drop_button.setText(tr("context-drop-oldest"))

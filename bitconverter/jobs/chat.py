@@ -237,7 +237,8 @@ class AnswerJob:
 
     `continues`: the last message is the assistant's, and the answer is what follows it. `drop_oldest`: a
     conversation that is too long is told without its oldest turns (see ChatSession.fit), with
-    Note("left-out", messages=how many); otherwise it fails with UserError("context-full").
+    Note("left-out", messages=how many); otherwise it fails with UserError("context-full"), which says how many tokens
+    are `needed`, are `available`, and would be needed at `least` without all older turns.
     `with_soul`: put the chat's soul on, or take it off, before; None: as it is.
     Emits Progress(unit="token") while a long prompt is read. A cancel leaves the session usable.
     """
@@ -302,7 +303,13 @@ class AnswerJob:
                 f"message{longer}.",
                 needed=needed,
                 available=available,
+                least=self._least(),
             )
+
+    def _least(self) -> int:
+        """Tokens of what stays when all older turns are left out."""
+        messages, _ = self.chat.fit(self.messages, self.chat.n_ctx, self.continues)
+        return len(self.chat.prompt(messages, self.continues))
 
     def _read(self, session: Session, prompt: list[int], ctx: Context) -> int:
         """Brings the session to the end of the prompt; returns how much of it was there already."""

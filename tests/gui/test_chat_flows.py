@@ -422,6 +422,15 @@ def test_a_full_context_is_a_choice(page, qtbot):
     assert page.log.turns[-1].numbers.prompt_tokens < 4096
 
 
+def test_what_cannot_help_is_not_offered_for_a_message_that_is_too_long(page, qtbot):
+    _ask(page, qtbot, "one")
+    page.composer.set_text("z" * 9000)
+    page.send()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.composer.text() == "z" * 9000 and "This message needs 90" in page.notice.text()
+    assert not page.drop_button.isVisible() and not page.new_chat_button.isVisible()
+
+
 def test_documents_go_along_and_are_counted_and_kept(page, qtbot, tmp_path):
     document = docx.Document()
     document.add_paragraph("議題は予算です。")

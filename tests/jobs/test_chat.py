@@ -133,7 +133,7 @@ def test_a_conversation_that_does_not_fit_is_refused_before_work(folder: Path) -
     with pytest.raises(UserError, match="Start a new chat") as caught:
         finished(chat, (Message("user", "x" * 40),))
     assert caught.value.code == "context-full"
-    assert caught.value.fields == {"needed": needed, "available": 20}
+    assert caught.value.fields == {"needed": needed, "available": 20, "least": needed}
     assert "longer context (up to 128)" in str(caught.value)
     with pytest.raises(UserError, match="this model holds at most 128") as caught:
         finished(chat, (Message("user", "x" * 200),))
@@ -382,6 +382,7 @@ def test_too_long_a_talk_loses_its_oldest_turns_only_when_asked_to(folder: Path)
     talk = _long_talk(10)
     last, _ = answer(chat, talk)
     assert isinstance(last, Failed) and getattr(last.error, "code", "") == "context-full"
+    assert last.error.fields["least"] == chat.count_tokens((talk[0], talk[-1])) < 100
     notes: list[Note] = []
     job = AnswerJob(chat, talk, replace(GREEDY, max_tokens=4), drop_oldest=True)
     last = run_job(job, lambda e: notes.append(e) if isinstance(e, Note) else None, Cancel())
@@ -397,8 +398,10 @@ def test_too_long_a_talk_loses_its_oldest_turns_only_when_asked_to(folder: Path)
 def test_a_last_question_that_is_too_long_by_itself_is_still_refused(folder: Path) -> None:
     chat = load(folder, n_ctx=50)
     talk = (*_long_talk(2)[:-1], Message("user", "x" * 80))
-    last = run_job(AnswerJob(chat, talk, GREEDY, drop_oldest=True), lambda event: None, Cancel())
-    assert isinstance(last, Failed) and getattr(last.error, "code", "") == "context-full"
+    for drop in (True, False):
+        last = run_job(AnswerJob(chat, talk, GREEDY, drop_oldest=drop), lambda event: None, Cancel())
+        assert isinstance(last, Failed) and getattr(last.error, "code", "") == "context-full"
+        assert last.error.fields["least"] == chat.count_tokens((talk[0], talk[-1])) > 50
 
 
 def test_a_prompt_is_shown_as_it_is_sent(folder: Path) -> None:
