@@ -18,12 +18,13 @@ from bitconverter.jobs.opening import model_folder, open_engine
 from bitconverter.jobs.placement import Sessions, choose_device
 from bitconverter.jobs.souls import soul_for
 from bitconverter.jobs.template_words import OWN_TEMPLATE, TEMPLATES
+from bitconverter.model.architecture import model_info
 from bitconverter.model.chat_template import ChatTemplate
 from bitconverter.model.known_templates import Ending, ending_of, template_for
 from bitconverter.model.soul import put_on
 from bitconverter.model.stop_text import StopText
 from bitconverter.model.text_stream import TextStream
-from bitconverter.model.tokenizer import Tokenizer
+from bitconverter.model.tokenizer import Tokenizer, read_json
 
 __all__ = [
     "OWN_TEMPLATE",
@@ -130,12 +131,15 @@ class LoadChatJob:
         self.device.check()
         with ExitStack() as resources:
             folder = resources.enter_context(model_folder(self.model, ctx))
+            model_info(
+                read_json(folder / "config.json")
+            )  # for another kind of model all the rest is no matter
             tokenizer = Tokenizer(folder)
             TextStream(tokenizer)  # refuses a tokenizer that it cannot stream, before the weights are opened
-            template = template_for(self.template, tokenizer)
             ctx.cancel.check()
             model = Model(open_engine(self.threads, self.cpu), folder)
             tokenizer.check_fits(model.info.vocab_size)
+            template = template_for(self.template, tokenizer)  # can be chosen, where nothing else is wrong
             self._check_context(model.info.max_positions)
             soul = soul_for(Path(self.soul), folder, ctx) if self.soul else None
             sessions = Sessions(self.n_ctx or usual_context(model), self.kv)

@@ -94,7 +94,7 @@ class GgufSource:
         try:
             return build_config(self._file)
         except UserError as error:
-            self.problems.append(CheckItem("architecture", "error", str(error), error.fields))
+            self.problems.append(CheckItem(error.code, "error", str(error), error.fields))
             return {"model_type": str(self._file.metadata.get("general.architecture", ""))}
 
     def _tensor(self, name: str, stored: str) -> SourceTensor:

@@ -1,16 +1,16 @@
 """Everything that can be known to be wrong with a source before its weights are read: headers only, in seconds."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tokenizers import Tokenizer
 
-from bitconverter.engine import EngineError, ModelInfo, check_config
+from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import WEIGHT_DTYPES
 from bitconverter.model import bitnet, names
+from bitconverter.model.architecture import model_info
 from bitconverter.model.source import CheckItem, Source, SourceTensor
 from bitconverter.model.tokenizer import read_json, rows_needed
 
@@ -81,12 +81,11 @@ def _quantization(source: Source) -> CheckItem | None:
 
 def _architecture(config: Mapping[str, Any]) -> tuple[ModelInfo | None, CheckItem]:
     try:
-        info = check_config(json.dumps(config).encode("utf-8"))
-    except EngineError as error:
-        return None, _error("architecture", str(error), architectures=config.get("architectures"))
-    return info, _ok(
-        "architecture", f"Architecture: {info.family}, {info.n_layers} layers.", family=info.family
-    )
+        info = model_info(config)
+    except UserError as error:
+        return None, _error(error.code, str(error), **error.fields)
+    text = f"Architecture: {info.family}, {info.n_layers} layers."
+    return info, _ok("architecture", text, family=info.family, layers=info.n_layers)
 
 
 def _tensors(source: Source, info: ModelInfo) -> list[CheckItem]:

@@ -52,6 +52,20 @@ def say(page: ChatPage, qtbot, text: str = "hello"):
     return page.log.turns[-1]
 
 
+def test_where_more_than_the_template_is_wrong_that_is_said_instead(window, settings, qtbot, bare):
+    settings["language"] = "ja"
+    window.apply_setting("language")
+    config = (bare / "config.json").read_text(encoding="utf-8")
+    (bare / "config.json").write_text(config.replace('"llama"', '"bert"'), encoding="utf-8")
+    page = refused(window, qtbot, bare)
+    assert "「bert」という種類" in page.notice.text() and "is not supported" not in page.notice.text()
+    assert not page.template_button.isVisible()
+    (bare / "config.json").write_text(config, encoding="utf-8")
+    (bare / "model.safetensors").unlink()
+    page = refused(window, qtbot, bare)
+    assert not page.template_button.isVisible()
+
+
 def test_a_model_without_a_template_talks_after_a_choice_also_at_the_next_start(
     window, settings, qtbot, bare
 ):

@@ -12,6 +12,7 @@ import tokenizers
 from reference.converted import write_converted
 from talking import ASK, GREEDY, TEMPLATE, VOCAB, answer, finished, greedy_tokens, load, make_folder
 
+from bitconverter.engine import EngineError
 from bitconverter.format.errors import UserError
 from bitconverter.jobs.chat import (
     AnswerJob,
@@ -322,6 +323,19 @@ def test_a_folder_that_cannot_chat_says_what_is_missing(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         load(model)
     assert caught.value.code == "no-chat-template"
+    config = (model / "config.json").read_text(encoding="utf-8")
+    (model / "config.json").write_text(
+        json.dumps({**json.loads(config), "model_type": "bert"}), encoding="utf-8"
+    )
+    with pytest.raises(UserError, match="bert") as caught:  # a template would not help
+        load(model)
+    assert caught.value.code == "model-type" and caught.value.fields == {"model_type": "bert"}
+    (model / "config.json").write_text(config, encoding="utf-8")
+    weights = model / "model.safetensors"
+    weights.rename(tmp_path / "weights")
+    with pytest.raises(EngineError, match="safetensors"):
+        load(model)
+    (tmp_path / "weights").rename(weights)
     (model / "tokenizer.json").unlink()
     with pytest.raises(UserError) as caught:
         load(model)

@@ -173,6 +173,26 @@ def test_a_good_source_is_told_in_numbers(source: Path, tmp_path: Path) -> None:
     assert warnings == {"chat-template", "licence"}
 
 
+@pytest.mark.parametrize(
+    ("changes", "code", "fields"),
+    [
+        ({"model_type": "bert"}, "model-type", {"model_type": "bert"}),
+        ({"architectures": ["LlamaModel"]}, "model-task", {"architecture": "LlamaModel"}),
+        ({"num_experts": 8}, "architecture", None),
+        ({"model_type": None}, "architecture", None),
+        ({"model_type": ["bert"]}, "architecture", None),
+        ({"architectures": [5]}, "architecture", None),
+    ],
+)
+def test_why_a_model_is_not_run_has_a_code(
+    changes: dict[str, Any], code: str, fields: dict[str, Any] | None, source: Path
+) -> None:
+    edit_config(source, **changes)
+    (item,) = [item for item in report(source).items if item.level == "error"]
+    assert item.code == code and item.message.endswith(".")
+    assert item.fields == ({"why": item.message.rstrip(".")} if fields is None else fields)
+
+
 def test_many_missing_tensors_are_counted_not_listed(source: Path) -> None:
     edit_tensors(source, lambda tensors: [tensors.pop(name) for name in list(tensors)[3:]])
     found = errors(report(source))

@@ -59,6 +59,9 @@ ERRORS_JA: dict[str, str] = {
     "safetensors-short": "{file} が不完全です（{size} バイト、必要なのは {needed} バイト）。もう一度ダウンロードしてください。",
     "safetensors-broken": "{file} を使えません（{why}）。もう一度ダウンロードしてください。",
     "damaged-file": "{file} を使えません。元のモデルからもう一度コピーしてください。",
+    "model-type": "「{model_type}」という種類のモデルには対応していません。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。別のモデルを選んでください。",
+    "model-task": "{architecture} は文章を書くモデルではありません。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 の …ForCausalLM です。別のモデルを選んでください。",
+    "architecture": "このモデルには対応していません（{why}）。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。別のモデルを選んでください。",
     "no-model": "{folder} というフォルダーはありません。モデルのフォルダーを選んでください。",
     "model-missing": "{path} がありません。モデルの場所を確認してください。",
     "weights-missing": "{file} の重みがありません（リンク先にファイルがありません）。もう一度ダウンロードしてください。",
@@ -237,8 +240,7 @@ IMPORT_WHYS_JA = {
 
 # a check's code and level in Japanese, tried with its fields; what is not here is shown in English
 CHECKS_JA: dict[str, tuple[str, ...]] = {
-    "architecture-ok": ("構造: {family}",),
-    "architecture-error": ("このモデルには対応していません（{message}）。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
+    "architecture-ok": ("構造: {family}、{layers} 層",),
     "source-unreadable-error": ("{path} を読めません（{why}）。",),
     "already-converted-error": ("このモデルは変換済みです。元になったフォルダーを選んでください。",),
     "quantized-source-error": ("このモデルの重みはすでに量子化されています（{method}）。bf16、f16、f32 の元のモデルを選んでください。使えるのは Llama、Mistral、Qwen2、Qwen3、SmolLM2 です。",),
