@@ -171,8 +171,9 @@ class MaterialCard(QWidget):
         if result.mended:
             self.summary.setText(self.summary.text() + " " + tr("material-mended", count=result.mended))
         good = "good" if not result.rejected else "careful" if result.used else "bad"
-        set_property(self.badge, "role", good)
-        self.badge.setText(tr(f"material-is-{good}"))
+        few = result.used > 0 and result.entries < 2  # one to learn from, and one to check with
+        set_property(self.badge, "role", "careful" if few else good)
+        self.badge.setText(tr(f"material-is-{'few' if few else good}"))
         self.mend_button.setText(tr("material-mend", count=result.mendable))
         self.open_button.setText(tr("material-hide" if self._open else "material-look"))
         self._show_problems(result)

@@ -184,6 +184,14 @@ def test_bad_rows_are_named_in_japanese(page, window, qtbot, tmp_path):
     assert "教材.jsonl 25 行目: answer が文ではありません（リスト）" in texts
 
 
+def test_one_row_is_too_little_and_not_called_good(page, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, rows(1)))
+    assert page.material.badge.text() == "Too little" and page.material.badge.property("role") == "careful"
+    assert "too little" in page.summary.whole_text() and not page.train_button.isEnabled()
+    read(page, qtbot, write(tmp_path, rows(3).partition("\n")[2], "more.jsonl"))
+    assert page.material.badge.text() == "Good"
+
+
 def test_the_preview_marks_what_is_learned(page, qtbot, tmp_path):
     read(page, qtbot, write(tmp_path, rows()))
     preview = page.material.preview

@@ -41,6 +41,7 @@ TEXTS: Texts = {
     "material-some": ("{count} row: {used} can be used, {rejected} cannot", "{count} rows: {used} can be used, {rejected} cannot", "{count} 行 → 使える {used} / 要修正 {rejected}"),
     "material-mended": ("({count} was put right)", "({count} were put right)", "（うち {count} 行は直しました）"),
     "material-is-good": ("Good", "良好"),
+    "material-is-few": ("Too little", "少なすぎます"),
     "material-is-careful": ("Look here", "要確認"),
     "material-is-bad": ("Nothing to use", "使えません"),
     "material-look": ("What is wrong", "どこがだめか見る"),
