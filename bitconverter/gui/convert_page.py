@@ -98,7 +98,9 @@ class ConvertPage(ConvertLayout):
         known = report is None or report.out_bytes > 0  # else it is no model, and there is nothing to choose
         self.target_card.setVisible(chosen and known)
         self.footer.setVisible(chosen)
-        self.convert_button.setEnabled(state is State.READY and not self._queued())
+        queued = self._queued()
+        self.convert_button.setEnabled(state is State.READY and not queued)
+        self.convert_button.setToolTip(tr("already-queued-tip") if queued else "")
         self._texts.set(self.convert_button.setText, "add-to-queue" if self.queue.items else "convert")
         self.console.setVisible(bool(self.console.text()))
         self._summarise()

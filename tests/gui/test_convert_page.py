@@ -306,12 +306,24 @@ def test_a_paused_conversion_resumes_to_the_same_bytes(page, qtbot, larger):
     out = item.job.out
     assert Path(out + ".partial").is_dir() and not Path(out).exists()
     assert not page.convert_button.isEnabled() and Path(out).name in page.summary.text()
-    assert "already" in page.summary.text()
+    assert "Already" in page.summary.text() and "another size" in page.convert_button.toolTip()
     page.run_card.resume_button.click()
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
-    assert page.queue.last is item and item.state is Work.DONE
+    assert page.queue.last is item and item.state is Work.DONE and not page.convert_button.toolTip()
     _convert(page, qtbot)  # the whole way, into the next free name
     assert _weights(out) == _weights(out + "-2")
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_that_it_is_in_the_list_already_is_said_uncut(window, page, qtbot, source, settings, language):
+    settings["language"] = language
+    window.apply_setting("language")
+    window.resize(*LEAST_SIZE)
+    _choose(page, qtbot, source.rename(source.with_name("SmolLM2-1")))
+    page.queue._running = object()  # as if one ran: it waits
+    page.convert_button.click()
+    assert page.summary.text() == page.summary.whole_text() and "SmolLM2-1-ternary-4gb" in page.summary.text()
+    page.queue._running = None
 
 
 def test_stop_and_keep_leaves_the_work_and_starts_the_next(page, qtbot, larger, source):
