@@ -6,7 +6,7 @@ from bitconverter.model.plan import TensorPlan
 from bitconverter.model.source import Source
 
 # How long they take beside the calibrated rounding of the linear matrices (measured, docs/MODEL.md).
-WRITING, MEASURING, POLISHING = 0.2, 0.35, 2.5
+WRITING, MEASURING, POLISHING = 0.3, 0.35, 2.5
 REPORTING = {
     "full": 0.07,
     "diag": 0.25,

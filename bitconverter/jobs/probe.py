@@ -51,7 +51,7 @@ PLANES = 2
 INT8_ROWS = 4096
 MEMORY_BYTES = 128 * 1024 * 1024  # read to learn the memory's speed: more than a cache holds
 REPEATS, ENOUGH = 4, 1.0  # times a piece is run at most; seconds after which it is not run again
-TOGETHER_COST = 2.0  # times what a token costs in a window, where a few texts have a token each
+TOGETHER_COST = 2.25  # times what a token costs in a window, where a few texts have a token each
 TOKEN_REPEATS = 100  # of a single token through a layer, which takes microseconds
 
 
