@@ -317,6 +317,7 @@ NOTES = {
     "check": "{level}: {message}",
     "calibration": "calibrating on {tokens} tokens of {files}",
     "own-chat": "the model itself wrote {conversations} conversations for it",
+    "text-changed": "the calibration text is not what it was when this conversion began: it rounds all again",
     "own-chat-large": "without conversations by the model itself: it is too large to write them on this computer",
     "own-chat-skipped": "without conversations by the model itself: {why}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",

@@ -10,12 +10,12 @@ Notes: "check" (code, level, message: a warning of the preflight), "resumed" (te
 "skipped-tensor" (tensor: not needed), "verified" (file_bytes: the engine opens the result), "verified-tables-only"
 (file_bytes, limit: the result does not fit into this process's limit of address space, so it was not mapped);
 "calibration" (tokens, files: the text), "own-chat" (conversations: so many the source wrote for it),
-"own-chat-large", "own-chat-skipped" (why: it wrote none), "more-damping" (matrix, damping: its inputs depend on each
-other), "dead-inputs" (matrix, inputs: so many are always zero), "blas-threads" (jobs/calibrate.py), "ternary"
-(matrices: so many are ternary already and kept exactly); "polished" (kl_before, kl_after: on text that it was not
-trained on), "polish-no-gain" (the same: it was not used), "polish-left-out" (matrices: so many are ternary
-already and must stay exact); "report-skipped" (why: the two models cannot be compared here), "source-damaged"
-(vocabulary: jobs/quality_report.py).
+"own-chat-large", "own-chat-skipped" (why: it wrote none), "text-changed" (all is rounded again), "more-damping"
+(matrix, damping: its inputs depend on each other), "dead-inputs" (matrix, inputs: so many are always zero),
+"blas-threads" (jobs/calibrate.py), "ternary" (matrices: so many are ternary already and kept exactly); "polished"
+(kl_before, kl_after: on text that it was not trained on), "polish-no-gain" (the same: it was not used),
+"polish-left-out" (matrices: so many are ternary already and must stay exact); "report-skipped" (why: the two models
+cannot be compared here), "source-damaged" (vocabulary: jobs/quality_report.py).
 Metrics of the errors: jobs/rounding_errors.py.
 Metric("polish_kl", step, value): of the windows of each step of the polish, before it.
 """
@@ -187,6 +187,8 @@ class ConvertJob:
         chat = self._own_chat(ctx, checked, fingerprint, engine, stages) if writes else []
         if calibrated:
             text = self._text(ctx, checked, windows, self.seed, chat)
+            if not work.keep_to_text(text.sha256):
+                ctx.emit(Note("text-changed"))
         measured: Measured | None = None
         if measures and text is not None:
             measured = Measured(
@@ -222,7 +224,7 @@ class ConvertJob:
             )
             polished = convert_polish.train(
                 ctx, work.path, rounded, reader, engine, lesson.ids,
-                identity=fingerprint, seed=self.seed, steps=steps, tell=stages.polishing,
+                identity=f"{fingerprint} {lesson.sha256}", seed=self.seed, steps=steps, tell=stages.polishing,
             )  # fmt: skip
             give_back()
             records = convert_polish.write(ctx, work.model / WEIGHTS, rounded, polished)

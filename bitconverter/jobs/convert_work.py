@@ -24,6 +24,7 @@ from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
 ROUNDED = "rounded.safetensors"  # the weight file of a conversion that is polished afterwards
+TEXT = "text.json"  # the hash of the calibration text
 SHARE = "share.json"  # how far it is, for the shelf
 STATES = (
     "calibration.state",
@@ -31,6 +32,7 @@ STATES = (
     "polish.json",
     "sensitivity.json",
     "own_chat.json",
+    TEXT,
     SHARE,
 )  # of stages that go on after a stop
 SPARE_BYTES = 16 * 1024 * 1024  # of free disk wanted beyond the next tensor
@@ -116,6 +118,20 @@ class WorkFolder:
             self._journal.cut(len(records) - 1)
         if not records:
             self._journal.append(began)
+
+    def keep_to_text(self, sha256: str) -> bool:
+        """The calibration text has this hash, after claim(). Whether what is committed was made with it; what was made
+        with another one is not committed any more (written again by another kind of computer it may differ)."""
+        path = self.path / TEXT
+        known = None
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
+            known = sensitivity_state.load_sealed(path)["text"]
+        if known != sha256:
+            sensitivity_state.save_sealed(path, {"text": sha256})
+        if known in (sha256, None) or not self.records:
+            return True
+        self._journal.cut(1)
+        return False
 
     def open(self, plan: tuple[TensorPlan, ...], cancel: Cancel, apart: bool) -> WeightFile:
         """The weight file behind its last commit, after claim(); everything uncommitted is thrown away.

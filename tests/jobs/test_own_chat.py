@@ -233,6 +233,46 @@ def test_stopped_on_the_way_it_ends_in_the_same_bytes(item: str, source: Path, t
         assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
+@pytest.mark.parametrize("polish", [0, 3])
+def test_a_text_that_has_changed_begins_the_rounding_again(
+    polish: int, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the chat is lost and another kind of computer writes it again: no result is of two texts."""
+    cancel, out = Cancel(), tmp_path / "out"
+    settings = {**FULL, "polish": polish}
+
+    def stop_at(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == ("polish" if polish else "layer 1"):
+            cancel.request()
+
+    last = run_job(ConvertJob(str(source), str(out), **settings), stop_at, cancel)
+    assert isinstance(last, Stopped), last
+    (tmp_path / "out.partial" / own_chat.NAME).unlink()
+    monkeypatch.setattr(own_chat, "ANSWER", 7)
+    last, events = convert(source, out, polish=polish)
+    assert isinstance(last, Finished) and last.result.resumed_tensors == 0, last
+    assert Note("text-changed") in events
+    last, events = convert(source, tmp_path / "whole", polish=polish)
+    assert isinstance(last, Finished) and Note("text-changed") not in events
+    for name in ("model.safetensors", "manifest.json"):
+        assert (out / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}"])
+def test_without_a_hash_of_the_text_it_goes_on(content: bytes | None, source: Path, tmp_path: Path) -> None:
+    cancel, out = Cancel(), tmp_path / "out"
+
+    def stop_at(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == "layer 1":
+            cancel.request()
+
+    run_job(ConvertJob(str(source), str(out), **FULL), stop_at, cancel)
+    path = tmp_path / "out.partial" / "text.json"
+    path.unlink() if content is None else path.write_bytes(content)
+    last, _ = convert(source, out)
+    assert isinstance(last, Finished) and last.result.resumed_tensors > 0, last
+
+
 # ---- texts side by side ----
 
 

@@ -76,6 +76,7 @@ TEXTS: Texts = {
     ),
     "note-calibration": ("Calibrating on {tokens} tokens of {files}", "{files} の {tokens} トークンで校正します"),
     "note-own-chat": ("The model itself wrote {conversations} conversations to calibrate on.", "校正用の会話を、モデル自身が {conversations} 件書きました。"),
+    "note-text-changed": ("The calibration text is not what it was when this conversion began: it rounds all again.", "校正用の文章が変換を始めたときと違うため、すべて丸め直します。"),
     "note-own-chat-large": ("Calibrating without conversations by the model itself: it is too large to write them on this computer.", "このモデルは大きく、このパソコンでは会話を書かせられないため、モデル自身が書いた会話なしで校正します。"),
     "note-own-chat-skipped": ("Calibrating without conversations by the model itself: {why}", "モデル自身が書いた会話なしで校正します: {why}"),
     "note-more-damping": (
