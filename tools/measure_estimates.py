@@ -113,7 +113,7 @@ def measure(args: argparse.Namespace, source: Path, place: Path, preset: str, me
     polish = args.polish if method == "full" else None
     job = ConvertJob(
         str(source), out, method=method, preset=preset, threads=args.threads, report=True,
-        calibration_windows=args.windows, polish=polish,
+        calibration_windows=args.windows, polish=polish, own_chat=method == "full",
     )  # fmt: skip
     preflight = PreflightJob(
         str(source), out, method=method, preset=preset, calibration_windows=args.windows, polish=polish

@@ -33,7 +33,7 @@ def convert(args: argparse.Namespace) -> int:
     job = ConvertJob(
         args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
         need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
-        own_chat=not args.no_own_chat, **wish,
+        own_chat=wish["method"] == "full" and not args.calibration and not args.no_own_chat, **wish,
     )  # fmt: skip
     if args.check:
         report: PreflightReport = run(CheckConversionJob(job), progress_line(args))

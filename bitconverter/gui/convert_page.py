@@ -346,7 +346,8 @@ class ConvertPage(ConvertLayout):
         settings = self._settings
         return ConvertJob(
             source=self._source, out=self._out, threads=int(settings["threads"]),
-            method=settings["method"], report=settings["report"], **self._choice.fields(),
+            method=settings["method"], report=settings["report"], own_chat=settings["method"] == "full",
+            **self._choice.fields(),
         )  # fmt: skip
 
     def convert(self) -> None:

@@ -91,7 +91,7 @@ class ConvertJob:
     of weights, a KV cache of `fit_context` tokens kept as `fit_kv`, and work space) and `preset` (a name in
     model/budget.py, which says what each means). `calibration`: UTF-8 text files (none: the text that comes with the
     program), `calibration_windows` windows of 512 tokens are used (None: convert_layers.windows_used()).
-    `own_chat`: without calibration files the method full lets the source write dialogue for the text
+    `own_chat`: with the method full and without calibration files the source writes dialogue for the text
     (jobs/own_chat.py).
     `report`: at the end measure the result against the source on built-in text.
     `polish`: how many steps the scales and norms are trained at the end of method full (0: not; None: polish.STEPS for
@@ -111,7 +111,7 @@ class ConvertJob:
     calibration: tuple[str, ...] = ()
     calibration_windows: int | None = None
     polish: int | None = None
-    own_chat: bool = True
+    own_chat: bool = False
     size: int | None = None
     fit_bytes: int | None = None
     fit_context: int = 4096
@@ -173,21 +173,21 @@ class ConvertJob:
             and can_chat(source)
         )
         if writes:
-            fingerprint += " and chat of its own"
+            fingerprint += f" {own_chat.asking(source)}"
         work.claim(fingerprint)
         reader = LayerReader(source, info, engine, ctx.cancel)
         steps = self._polish_steps(ctx, plan, source)
         wish = resolved(wish_of(self))
         measures = self.method == "full" and text is not None
         stages = Stages(
-            ctx, plan, source, method=self.method, writing=writes, measured=measures, polished=steps > 0,
+            ctx, plan, source, method=self.method, writing=writes, measured=measures, polished=steps / polish.STEPS,
             report_text=amounts(checked.report.parameters).text if self.report else 0,
         )  # fmt: skip
         work.follow(lambda: stages.share)
-        chat = self._own_chat(ctx, checked, fingerprint, engine, stages) if writes else []
+        chat = self._own_chat(ctx, checked, fingerprint, engine, stages, bool(work.records)) if writes else []
         if calibrated:
             text = self._text(ctx, checked, windows, self.seed, chat)
-            if not work.keep_to_text(text.sha256):
+            if writes and not work.keep_to_text(text.sha256):  # without, the claim knows the text
                 ctx.emit(Note("text-changed"))
         measured: Measured | None = None
         if measures and text is not None:
@@ -308,11 +308,13 @@ class ConvertJob:
         return steps
 
     def _own_chat(
-        self, ctx: Context, checked: Checked, fingerprint: str, engine: Engine, stages: Stages
+        self, ctx: Context, checked: Checked, fingerprint: str, engine: Engine, stages: Stages, needed: bool
     ) -> list[Conversation]:
         assert checked.source is not None
         count = own_chat.conversations_of(checked.source, checked.report.parameters)
-        own = OwnChat(ctx, self.work_dir, fingerprint, str(checked.source.path), engine, self.seed, count)
+        own = OwnChat(
+            ctx, self.work_dir, fingerprint, str(checked.source.path), engine, self.seed, count, needed
+        )
         written = own.conversations(stages.writing)
         give_back()
         stages.begin_measuring()

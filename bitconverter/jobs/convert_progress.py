@@ -22,12 +22,12 @@ OTHERS = {
 
 class Stages:
     """Emits Progress; its items are "own chat", "sensitivity", "layer K" or a tensor's name, "polish", and those of the
-    quality report, of which each text has `report_text` tokens (0: there is none). `spans`: how much each tensor of
-    the plan counts in the rounding."""
+    quality report, of which each text has `report_text` tokens (0: there is none). `polished`: how much of
+    the usual polish there is. `spans`: how much each tensor of the plan counts in the rounding."""
 
     def __init__(
         self, ctx: Context, plan: tuple[TensorPlan, ...], source: Source, *,
-        method: str, writing: bool, measured: bool, polished: bool, report_text: int,
+        method: str, writing: bool, measured: bool, polished: float, report_text: int,
     ) -> None:  # fmt: skip
         linear = sum(source.tensors[tensor.name].bytes for tensor in plan if tensor.linear)
         self._ctx = ctx
@@ -39,7 +39,7 @@ class Stages:
             for tensor, size in zip(plan, sizes, strict=True)
         ]
         self._rounding = sum(self.spans)
-        self._polishing = int(POLISHING * linear) if polished else 0
+        self._polishing = int(POLISHING * polished * linear)
         self._reporting = int(REPORTING[method] * report_text / REPORT_TEXT * linear)
         self._before = self._writing + self._measuring
         self._total = self._before + self._rounding + self._polishing + self._reporting

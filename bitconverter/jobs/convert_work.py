@@ -121,17 +121,19 @@ class WorkFolder:
 
     def keep_to_text(self, sha256: str) -> bool:
         """The calibration text has this hash, after claim(). Whether what is committed was made with it; what was made
-        with another one is not committed any more (written again by another kind of computer it may differ)."""
+        with another one, or nobody knows with which, is not committed any more (written again by another kind of
+        computer it may differ)."""
         path = self.path / TEXT
         known = None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             known = sensitivity_state.load_sealed(path)["text"]
-        if known != sha256:
-            sensitivity_state.save_sealed(path, {"text": sha256})
-        if known in (sha256, None) or not self.records:
+        if known == sha256:
             return True
-        self._journal.cut(1)
-        return False
+        stale = bool(self.records)
+        if stale:
+            self._journal.cut(1)  # before the new hash is there: a process may be killed between the two
+        sensitivity_state.save_sealed(path, {"text": sha256})
+        return not stale
 
     def open(self, plan: tuple[TensorPlan, ...], cancel: Cancel, apart: bool) -> WeightFile:
         """The weight file behind its last commit, after claim(); everything uncommitted is thrown away.

@@ -7,6 +7,7 @@ of its own. `own_chat.json` in the work folder keeps what is written, so that a 
 is calibrated on the same text, whatever the computer is like by then.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ import psutil
 
 from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Sampler, Session
 from bitconverter.format.errors import UserError
-from bitconverter.jobs.continuation import continuations
+from bitconverter.jobs.continuation import WRITTEN_COST, continuations
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.opening import check_unpacking, model_folder
 from bitconverter.jobs.sensitivity_state import load_sealed, save_sealed
@@ -33,6 +34,7 @@ TOGETHER, LEAST = 28, 8  # conversations: side by side at most; fewer than so ma
 CONTEXT, ANSWER = 512, 200  # tokens: of a conversation at most, of an answer at most
 BATCH = 32  # tokens of a question at a time
 SECOND_QUESTION_EACH = 3  # conversations
+FIRST_SHARE = 0.67  # of the time: the answers to the first questions
 SAMPLER = Sampler(temperature=0.8, top_p=0.95, top_k=0, min_p=0.0)
 TOO_LARGE = "large"  # why there are none
 SEED_STEP = 1009  # between the seeds of two conversions
@@ -45,9 +47,18 @@ SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
 def can_chat(source: Source) -> bool:
     """Whether it has a chat template that can be used; the preflight tells of one that cannot."""
     try:
-        return source.chat_template() is not None
+        template = source.chat_template()
+        return template is not None and bool(template.render([_message("user", "?")], now=TODAY).strip())
     except UserError:
         return False
+
+
+def asking(source: Source) -> str:
+    """What the text that the source writes depends on besides the source and the calibration text: a fingerprint."""
+    template = source.chat_template()
+    assert template is not None  # can_chat()
+    asked = template.render([_message("user", "?")], add_generation_prompt=True, now=TODAY)
+    return hashlib.sha256(f"{asked} {_questions()}".encode()).hexdigest()
 
 
 def conversations_of(source: Source, parameters: int) -> int:
@@ -72,7 +83,8 @@ def own_chat_bytes(info: ModelInfo) -> int:
 @dataclass(frozen=True)
 class OwnChat:
     """By the model at `path`, kept in the folder `work`; `identity` says of what and how. `count` conversations, if
-    none were begun (conversations_of())."""
+    none were begun (conversations_of()). `needed`: something is rounded already on what there is, so that why there is
+    none stays; else it is tried again."""
 
     ctx: Context
     work: Path
@@ -81,6 +93,7 @@ class OwnChat:
     engine: Engine
     seed: int
     count: int
+    needed: bool = False
 
     def conversations(self, tell: Callable[[float], None]) -> list[Conversation]:
         """What is there of them already, and the rest, which the source writes. `tell` hears how much is done, 0 to 1.
@@ -100,14 +113,17 @@ class OwnChat:
         except (UserError, EngineError, MemoryError) as error:
             done, why = [], str(error) or type(error).__name__
             self._save(count, done, why)
+        answered = [talk for talk in done if all(message["content"].strip() for message in talk)]
+        if done and not answered:
+            why = "it answers nothing"
         if why == TOO_LARGE:
             self.ctx.emit(Note("own-chat-large"))
         elif why:
             self.ctx.emit(Note("own-chat-skipped", {"why": why}))
         else:
-            self.ctx.emit(Note("own-chat", {"conversations": len(done)}))
+            self.ctx.emit(Note("own-chat", {"conversations": len(answered)}))
         tell(1.0)
-        return done
+        return answered
 
     def _write(
         self, writer: "_Writer", count: int, done: list[Conversation], tell: Callable[[float], None]
@@ -126,7 +142,7 @@ class OwnChat:
         """(how many there shall be, those that are there, why there are none)."""
         try:
             state = load_sealed(self.work / NAME)
-            if state["identity"] == self.identity:
+            if state["identity"] == self.identity and (self.needed or not state["why"]):
                 return int(state["count"]), list(state["conversations"]), str(state["why"])
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             pass
@@ -154,32 +170,35 @@ class _Writer:
     def write(self, numbers: Sequence[int], tell: Callable[[float], None]) -> list[Conversation]:
         """The conversations of these numbers, at most TOGETHER. Raises Cancelled, UserError of the template."""
         talks: list[Conversation] = [[_message("user", self._asked[k])] for k in numbers]
-        self._answers(talks, numbers, 0, lambda part: tell(part / 2))
+        self._answers(talks, numbers, 0, lambda part: tell(FIRST_SHARE * part))
         again = [i for i, k in enumerate(numbers) if k % SECOND_QUESTION_EACH == 0]
         for i in again:
             question = self._asked_next[numbers[i] // SECOND_QUESTION_EACH % len(self._asked_next)]
             talks[i].append(_message("user", question))
         more = [talks[i] for i in again]
-        self._answers(more, [numbers[i] for i in again], 1, lambda part: tell(0.5 + part / 2))
+        self._answers(
+            more, [numbers[i] for i in again], 1, lambda part: tell(FIRST_SHARE + (1 - FIRST_SHARE) * part)
+        )
         return talks
 
     def _answers(
         self, talks: list[Conversation], numbers: Sequence[int], turn: int, tell: Callable[[float], None]
     ) -> None:
         """Puts the model's answer behind each."""
-        steps = 0
-
-        def step() -> None:
-            nonlocal steps
-            steps += 1
-            tell(steps / self._answer)
-
         prompts = [
             self._tokenizer.encode(
                 self._template.render(talk, add_generation_prompt=True, now=TODAY), add_special_tokens=False
             )
             for talk in talks
         ]
+        whole = sum(map(len, prompts)) + WRITTEN_COST * self._answer * len(prompts)
+        done = 0.0
+
+        def step(cost: float) -> None:
+            nonlocal done
+            done += cost
+            tell(done / whole)
+
         samplers = [replace(SAMPLER, seed=(self._seed * SEED_STEP + 2 * k + turn) % 2**64) for k in numbers]
         made = continuations(
             self._sessions[: len(talks)], prompts, samplers, self._tokenizer.eos_ids, self._answer,

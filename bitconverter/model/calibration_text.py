@@ -101,13 +101,16 @@ def _default_texts(folder: Path, own_chat: Sequence[Conversation]) -> list[tuple
 
 
 def _written(folder: Path, conversations: list[Conversation]) -> str:
-    """As the model's chat template writes them, or plainly for a model without one (that can be used)."""
+    """As the model's chat template writes them, or plainly for a model without one (that can be used, and writes)."""
     try:
         template = load_chat_template(folder)
-        return "\n".join(_rendered(template, conversation) for conversation in conversations)
+        text = "\n".join(_rendered(template, conversation) for conversation in conversations)
     except UserError:
-        lines = [f"{m['role'].title()}: {m['content']}" for c in conversations for m in c]
-        return "\n\n".join(lines)
+        text = ""
+    if text.strip():
+        return text
+    lines = [f"{m['role'].title()}: {m['content']}" for c in conversations for m in c]
+    return "\n\n".join(lines)
 
 
 def _rendered(template: ChatTemplate, conversation: Conversation) -> str:

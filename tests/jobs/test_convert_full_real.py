@@ -42,7 +42,6 @@ def test_two_planes_stay_as_close_as_recorded(smollm2: Path, text: Path, tmp_pat
         method="full",
         calibration_windows=4,
         polish=0,
-        own_chat=False,
     )
     last = run_job(job, lambda _: None, Cancel())
     assert isinstance(last, Finished), last

@@ -22,7 +22,7 @@ def stages(tmp_path: Path, events: list[Event], method: str) -> tuple[Stages, li
     assert checked.source is not None
     made = Stages(
         Context(events.append, Cancel()), checked.plan, checked.source,
-        method=method, writing=method == "full", measured=method == "full", polished=False, report_text=0,
+        method=method, writing=method == "full", measured=method == "full", polished=0.0, report_text=0,
     )  # fmt: skip
     return made, [tensor.linear for tensor in checked.plan]
 

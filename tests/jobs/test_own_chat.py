@@ -11,18 +11,26 @@ from typing import Any, NamedTuple
 import gguf
 import pytest
 from model_folders import golden_copy, write_bpe, write_gguf
-from talking import TEMPLATE, make_folder
+from talking import TEMPLATE, VOCAB, make_folder
 
 from bitconverter.engine import Cancelled, Engine, Model, Session
-from bitconverter.jobs import own_chat
+from bitconverter.format.errors import UserError
+from bitconverter.jobs import own_chat, sensitivity_state
 from bitconverter.jobs.continuation import GREEDY, continuation, continuations
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import Cancel, Context, Event, Finished, Note, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Note, Progress, Stopped, run_job
 from bitconverter.jobs.own_chat import OwnChat, conversations_of
 from bitconverter.model.calibration_text import Conversation
 from bitconverter.model.source import open_source
 
-FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6, "polish": 0, "planes": 2, "threads": 1}
+FULL: dict[str, Any] = {
+    "method": "full",
+    "calibration_windows": 6,
+    "polish": 0,
+    "planes": 2,
+    "threads": 1,
+    "own_chat": True,
+}
 
 
 @pytest.fixture
@@ -57,7 +65,14 @@ class Talk(NamedTuple):
         ctx = Context([].append if events is None else events.append, more.pop("cancel", Cancel()))
         engine = Engine(threads=self.threads)
         return OwnChat(
-            ctx, self.work, self.identity, str(self.source), engine, self.seed, self.count
+            ctx,
+            self.work,
+            self.identity,
+            str(self.source),
+            engine,
+            self.seed,
+            self.count,
+            more.pop("needed", False),
         ).conversations(tell)
 
 
@@ -208,6 +223,17 @@ def test_a_gguf_is_unpacked_for_it(tmp_path: Path) -> None:
     assert calibration(tmp_path / "out")["own_chat"] == 56
 
 
+def stop_in_layer_1(source: Path, out: Path) -> None:
+    cancel = Cancel()
+
+    def stop_at(event: Event) -> None:
+        if isinstance(event, Progress) and event.item == "layer 1":
+            cancel.request()
+
+    last = run_job(ConvertJob(str(source), str(out), **FULL), stop_at, cancel)
+    assert isinstance(last, Stopped), last
+
+
 def test_a_model_without_a_template_writes_none(tmp_path: Path) -> None:
     source = make_folder(tmp_path / "base", template=None)
     last, events = convert(source, tmp_path / "out")
@@ -259,18 +285,81 @@ def test_a_text_that_has_changed_begins_the_rounding_again(
 
 
 @pytest.mark.parametrize("content", [None, b"", b"{}"])
-def test_without_a_hash_of_the_text_it_goes_on(content: bytes | None, source: Path, tmp_path: Path) -> None:
-    cancel, out = Cancel(), tmp_path / "out"
-
-    def stop_at(event: Event) -> None:
-        if isinstance(event, Progress) and event.item == "layer 1":
-            cancel.request()
-
-    run_job(ConvertJob(str(source), str(out), **FULL), stop_at, cancel)
+def test_without_a_hash_of_the_text_nobody_knows_what_is_committed(
+    content: bytes | None, source: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    stop_in_layer_1(source, out)
     path = tmp_path / "out.partial" / "text.json"
     path.unlink() if content is None else path.write_bytes(content)
+    last, events = convert(source, out)
+    assert isinstance(last, Finished) and last.result.resumed_tensors == 0, last
+    assert Note("text-changed") in events
+
+
+def test_killed_between_the_journal_and_the_hash_two_texts_are_not_mixed(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    stop_in_layer_1(source, out)
+    (tmp_path / "out.partial" / own_chat.NAME).unlink()
+    monkeypatch.setattr(own_chat, "ANSWER", 7)
+
+    def killed(path: Path, value: Any) -> None:
+        if path.name == "text.json":
+            raise KeyboardInterrupt
+        save(path, value)
+
+    save = sensitivity_state.save_sealed
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(sensitivity_state, "save_sealed", killed)
+        convert(source, out)
     last, _ = convert(source, out)
-    assert isinstance(last, Finished) and last.result.resumed_tensors > 0, last
+    assert isinstance(last, Finished), last
+    convert(source, tmp_path / "whole")
+    assert (out / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+
+
+def test_another_template_is_another_source(source: Path, tmp_path: Path) -> None:
+    """Of its part behind a question, which no text but the source's own shows."""
+    out = tmp_path / "out"
+    stop_in_layer_1(source, out)
+    config = source / "tokenizer_config.json"
+    config.write_text(
+        config.read_text(encoding="utf-8").replace("a:{% endif", "A:{% endif"), encoding="utf-8"
+    )
+    last, _ = convert(source, out)
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "source-changed"
+
+
+def test_what_hindered_it_is_tried_again_while_nothing_is_rounded(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(path: str) -> None:
+        raise UserError("unpacking", "no room")
+
+    talk = Talk(source, tmp_path / "w")
+    with monkeypatch.context() as patched:
+        patched.setattr(own_chat, "check_unpacking", full)
+        assert talk.written() == []
+    assert talk.written(needed=True) == []
+    assert len(talk.written()) == 10
+
+
+def test_empty_answers_are_left_out(source: Path, tmp_path: Path) -> None:
+    generation = source / "generation_config.json"
+    generation.write_text(json.dumps({"eos_token_id": list(range(VOCAB))}), encoding="utf-8")
+    events: list[Event] = []
+    assert Talk(source, tmp_path / "w").written(events) == []
+    assert [event.code for event in events if isinstance(event, Note)] == ["own-chat-skipped"]
+
+
+def test_a_template_that_writes_nothing_is_none(tmp_path: Path) -> None:
+    source = make_folder(tmp_path / "empty", template="{# nothing #}")
+    last, events = convert(source, tmp_path / "out")
+    assert isinstance(last, Finished), last
+    assert not [event for event in events if isinstance(event, Note) and event.code.startswith("own-chat")]
 
 
 # ---- texts side by side ----
