@@ -49,8 +49,12 @@ def convert(job: ConvertJob, teller: Teller) -> None:
     teller.end(run_job(job, tell, Cancel()))
 
 
+TEMPLATE = "{% for m in messages %}{{ m['role'] }}: {{ m['content'] }}\n{% endfor %}"
+
+
 def make_source(folder: Path, teller: Teller) -> None:
     write_model(folder)
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")  # so that it writes its own chat
     teller.say("end", 0)
 
 
@@ -63,7 +67,7 @@ def stage(told: list[Told]) -> str:
         return "layers"
     return (
         items[-1]
-        if items[-1] in ("sensitivity", "polish")
+        if items[-1] in ("own chat", "sensitivity", "polish")
         else "tensors"
         if "." in items[-1]
         else "report and end"
@@ -154,11 +158,18 @@ def main() -> None:
             to_its_end(live(make_source, source))
         full = ConvertJob(
             str(source), str(folder / "full"), method="full", bits=3.25, calibration_windows=8, polish=6,
-            report=True, threads=1,
+            report=True, threads=1, own_chat=True,
         )  # fmt: skip
         all_tried = [
-            Tried("fast", replace(full, out=str(folder / "fast"), method="fast", bits=None, polish=None)),
-            Tried("diag", replace(full, out=str(folder / "diag"), method="diag", polish=None)),
+            Tried(
+                "fast",
+                replace(
+                    full, out=str(folder / "fast"), method="fast", bits=None, polish=None, own_chat=False
+                ),
+            ),
+            Tried(
+                "diag", replace(full, out=str(folder / "diag"), method="diag", polish=None, own_chat=False)
+            ),
             Tried("full", full),
         ]
         left = args.kills
