@@ -138,8 +138,8 @@ class ChatLayout(FollowsContents, QWidget):
 
     @property
     def can_undo(self) -> bool:
-        """Whether what was said last can be taken back."""
-        return self._undo is not None
+        """Whether the line that is there offers to take back what it says."""
+        return self._undo is not None and not self.toast.isHidden()
 
     def undo(self) -> None:
         """Take back what the last line was about."""
