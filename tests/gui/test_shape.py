@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QAbstractEventDispatcher, Qt
+from PySide6.QtCore import QAbstractEventDispatcher, QPoint, Qt
 from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtWidgets import (
     QApplication,
@@ -175,6 +175,35 @@ def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(
     page.hide_notice()
     assert not problems, "\n".join(problems)
     assert (window.width(), window.height()) == SMALL
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_an_error_in_the_chat_can_be_read_in_the_smallest_window(scaled, qtbot, language, scale):
+    """Where there is no room for all of it, it is scrolled; it goes with the notice."""
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    window.show_page("chat")
+    page = window.chat
+    for text in ("What happened.", "What happened, and why it did. " * 12):
+        page.complain(UserError("device-broken", text))
+        _settle()
+        notice, area = page.notice, page._notice_area
+        words = [part for part in notice.findChildren(QLabel) if part.isVisible()]
+        assert len(words) == 3 and text.strip() in notice.text()
+        for part in words:
+            assert part.height() >= part.heightForWidth(part.width()), part.text()
+            assert notice.rect().contains(part.geometry())
+        button = page.processor_button
+        assert button.height() >= button.sizeHint().height() and notice.rect().contains(button.geometry())
+        assert page.rect().contains(page.composer.geometry().translated(page.foot.mapTo(page, QPoint())))
+        assert area.geometry().bottom() < page.composer.y() and area.viewport().height() >= 40
+        bar = area.verticalScrollBar()
+        assert notice.height() - area.viewport().height() == bar.maximum()  # all of it can be scrolled to
+        assert scale > 100 or bar.maximum() == 0
+        assert _too_wide(window) + _clipped(window) == []
+    page.hide_notice()
+    assert area.isHidden() and not notice.isVisible()
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
