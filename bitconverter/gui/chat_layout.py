@@ -20,7 +20,7 @@ from bitconverter.gui.dropping import chat_takes, dropped_model, is_model, local
 from bitconverter.gui.flow import FollowsContents
 from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
-from bitconverter.gui.notice import Notice
+from bitconverter.gui.notice import Notice, NoticeArea
 from bitconverter.gui.prompt_preview import PromptPreview
 from bitconverter.gui.sampling_drawer import LARGE, SamplingDrawer
 from bitconverter.gui.sampling_drawer import WIDTH as DRAWER_WIDTH
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 ROOM_FOR_DRAWER = 780
 ROOM_FOR_HISTORY = 720
 ROOM_FOR_BOTH = 1000
+LEAST_MIDDLE = 24  # of what is above the notice and the input
 TEMPLATE_PROBLEMS = (
     "no-chat-template", "chat-template-broken", "template-unknown", "template-unreadable", "template-broken",
 )  # fmt: skip
@@ -81,14 +82,15 @@ class ChatLayout(FollowsContents, QWidget):
             self.notice.buttons.insertWidget(place, button)
             button.hide()
         self._middle = QStackedWidget()
-        self._middle.setMinimumHeight(24)  # else the taller start squeezes the notice below it
+        self._middle.setMinimumHeight(LEAST_MIDDLE)  # else the taller start squeezes the notice below it
         self._middle.addWidget(self.start)
         self._middle.addWidget(self.view)
         bottom = QWidget()
         bottom.setMaximumWidth(WIDTH)
         self._under = QVBoxLayout(bottom)
         self._under.setSpacing(10)
-        self._under.addWidget(self.notice)
+        self._notice_area = NoticeArea(self.notice)
+        self._under.addWidget(self._notice_area)
         self._under.addWidget(self.composer)
         line = QHBoxLayout()
         line.addStretch(1)
@@ -138,8 +140,8 @@ class ChatLayout(FollowsContents, QWidget):
 
     @property
     def can_undo(self) -> bool:
-        """Whether what was said last can be taken back."""
-        return self._undo is not None
+        """Whether the line that is there offers to take back what it says."""
+        return self._undo is not None and not self.toast.isHidden()
 
     def undo(self) -> None:
         """Take back what the last line was about."""
@@ -247,6 +249,9 @@ class ChatLayout(FollowsContents, QWidget):
         if rooms != self._room:
             self._room, self._asked = rooms, ""
         self._place_sides()
+        edges = self._under.contentsMargins()
+        below = edges.top() + self._under.spacing() + self.composer.sizeHint().height() + edges.bottom()
+        self._notice_area.give_room(self.height() - self.bar.sizeHint().height() - LEAST_MIDDLE - below)
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -44,11 +44,12 @@ class FollowsContents(FollowsRoom):
 
 
 class WrappedRow(FollowsContents, QWidget):
-    """A row that goes on in the next line where there is no room for all of its parts."""
+    """A row that goes on in the next line where there is no room for all of its parts. `centred`: each line is in the
+    middle, not at the left."""
 
-    def __init__(self, spacing: int) -> None:
+    def __init__(self, spacing: int, centred: bool = False) -> None:
         super().__init__()
-        self._spacing = spacing
+        self._spacing, self._centred = spacing, centred
         self._parts: list[QWidget] = []
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Preferred)
         policy.setHeightForWidth(True)
@@ -90,12 +91,19 @@ class WrappedRow(FollowsContents, QWidget):
         result: list[tuple[QWidget, QRect]] = []
         top = 0
         for line in self._lines(width):
-            left, height = 0, max(part.sizeHint().height() for part in line)
+            left, height = self._left(line, width), max(part.sizeHint().height() for part in line)
             for part in line:
                 result.append((part, QRect(left, top, part.sizeHint().width(), height)))
                 left += part.sizeHint().width() + self._spacing
             top += height + self._spacing
         return result
+
+    def _left(self, line: list[QWidget], width: int | None) -> int:
+        """Where the first part of a line is."""
+        if not self._centred or width is None:
+            return 0
+        needed = sum(part.sizeHint().width() for part in line) + self._spacing * (len(line) - 1)
+        return max(width - needed, 0) // 2
 
     def _lines(self, width: int | None) -> list[list[QWidget]]:
         lines: list[list[QWidget]] = []

@@ -5,10 +5,11 @@ from typing import Any
 import pyqtgraph
 from PySide6.QtCore import QEvent, Qt
 from PySide6.QtGui import QFont
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.artwork import qcolor
+from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import label
@@ -42,16 +43,14 @@ class LossPlot(QWidget):
         self.raw, self.smooth, self.check = (self.plot.plot() for _ in range(3))
         self.best = self.plot.plot()
         self._words = {name: label("small") for name in ("raw", "smooth", "check", "best")}
-        legend = QHBoxLayout()
-        legend.setSpacing(Space.LARGE)
+        legend = WrappedRow(Space.LARGE)
         for word in self._words.values():
             word.setTextFormat(Qt.TextFormat.RichText)  # our own words and colours alone
-            legend.addWidget(word)
-        legend.addStretch()
+            legend.add(word)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(Space.TINY)
-        layout.addLayout(legend)
+        layout.addWidget(legend)
         layout.addWidget(self.plot)
         self.retranslate()
 

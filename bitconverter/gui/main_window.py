@@ -58,6 +58,7 @@ MOVES = {
     Qt.Key.Key_Home: QAbstractSlider.SliderAction.SliderToMinimum,
     Qt.Key.Key_End: QAbstractSlider.SliderAction.SliderToMaximum,
 }
+TAKES_BACK = ("undo", "cancel")  # what a line at the bottom offers when it is to take something back
 FRAME = (16, 48)  # around the window, about: a title bar, and borders to draw at
 
 
@@ -73,6 +74,7 @@ class MainWindow(QMainWindow):
         self._texts = Texts()
         self._closing = False
         self._then: Callable[[], None] | None = None
+        self._offered = ""  # the word of the button that does it
         self.close_dialog: CloseDialog | None = None
         self.palette_dialog: CommandPalette | None = None
         self.setWindowTitle(tr("app-name"))
@@ -271,7 +273,7 @@ class MainWindow(QMainWindow):
             self.show_page("train")
             self.train.add_material([drop.path])
         else:
-            self.toast.show_text(lambda: f"{Path(drop.path).name}: {drop_text(drop)}")
+            self._say(lambda: f"{Path(drop.path).name}: {drop_text(drop)}")
 
     def _new_chat(self) -> None:
         self.show_page("chat")
@@ -302,8 +304,8 @@ class MainWindow(QMainWindow):
 
     # ---- what is said at the bottom
 
-    def _say(self, text: Callable[[], str], action: str, then: Callable[[], None] | None) -> None:
-        self._then = then
+    def _say(self, text: Callable[[], str], action: str = "", then: Callable[[], None] | None = None) -> None:
+        self._then, self._offered = then, action
         self.toast.show_text(text, action)
 
     def say_it_was_cut_off(self, faulted: bool) -> None:
@@ -318,12 +320,12 @@ class MainWindow(QMainWindow):
             then()
 
     def _undo_last(self) -> None:
-        """The chat has a line of its own; the window's comes first while it offers something."""
-        offers = self.toast.isVisible() and self._then is not None
-        if self.page_name == "chat" and self.chat.can_undo and not offers:
-            self.chat.undo()
-        else:
+        """Only what a line that is still there takes back: with the line, the offer has gone. The chat has a line of
+        its own; the window's comes first."""
+        if self.toast.isVisible() and self._then is not None and self._offered in TAKES_BACK:
             self._act_on_toast()
+        elif self.page_name == "chat" and self.chat.can_undo:
+            self.chat.undo()
 
     # ---- settings
 
@@ -369,13 +371,13 @@ class MainWindow(QMainWindow):
         at = TEXT_SCALES.index(100) if step == 0 else min(max(at + step, 0), len(TEXT_SCALES) - 1)
         self._settings["text_scale"] = TEXT_SCALES[at]
         self.shell.setting_changed.emit("text_scale")
-        self.toast.show_text(partial(tr, "text-size", percent=TEXT_SCALES[at]))
+        self._say(partial(tr, "text-size", percent=TEXT_SCALES[at]))
 
     def _save_settings(self) -> bool:
         try:
             self._settings.save()
         except OSError as error:
-            self.toast.show_text(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
+            self._say(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
             return False
         return True
 
@@ -440,7 +442,7 @@ class MainWindow(QMainWindow):
         self.windowHandle().installEventFilter(self)
         problems, self._settings.problems = self._settings.problems, []
         if problems:
-            self.toast.show_text(partial(tr, "settings-damaged", names=", ".join(problems)))
+            self._say(partial(tr, "settings-damaged", names=", ".join(problems)))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         """Sees when the system has put the window on the screen; Qt paints it at that event."""
@@ -500,7 +502,7 @@ class MainWindow(QMainWindow):
             return
         self._closing = True
         self.setWindowTitle(f"{tr('app-name')} - {tr('closing')}")
-        self.toast.show_text(partial(tr, "closing"))
+        self._say(partial(tr, "closing"))
         for page in self.pages:
             page.shut_down()
 

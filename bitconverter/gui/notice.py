@@ -1,8 +1,8 @@
 """A box that says what happened, why, and what to do, with the details to copy."""
 
-from PySide6.QtCore import QEvent, QSize, Qt
-from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout
+from PySide6.QtCore import QEvent, QObject, QSize, Qt
+from PySide6.QtGui import QGuiApplication, QResizeEvent
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout
 
 from bitconverter.gui.flow import FollowsContents, below_width, beside_or_below
 from bitconverter.gui.messages import ErrorText, tr
@@ -99,3 +99,54 @@ class Notice(FollowsContents, QFrame):
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self._details)
+
+
+class NoticeArea(QScrollArea):
+    """A notice that is as high as its words, and is scrolled where there is less room than that. There while the notice
+    is."""
+
+    LEAST = 60  # pixels
+
+    def __init__(self, notice: Notice) -> None:
+        super().__init__()
+        self._notice, self._room = notice, self.LEAST
+        self.setWidgetResizable(True)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        hidden = notice.isHidden()
+        self.setWidget(notice)  # which shows it
+        self.viewport().setAutoFillBackground(False)
+        notice.setHidden(hidden)
+        self.setHidden(hidden)
+
+    def give_room(self, height: int) -> None:
+        """So many pixels it may be high."""
+        self._room = max(height, self.LEAST)
+        self._fit()
+
+    def minimumSizeHint(self) -> QSize:
+        """As narrow as the notice and what scrolls it."""
+        width = self._notice.minimumSizeHint().width() + self.verticalScrollBar().sizeHint().width()
+        return QSize(width, super().minimumSizeHint().height())
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
+        """The notice wants another size, comes or goes."""
+        done = super().eventFilter(watched, event)
+        if watched is self._notice:
+            if event.type() == QEvent.Type.ShowToParent:
+                self.verticalScrollBar().setValue(0)
+                self.show()
+                self._fit()
+            elif event.type() == QEvent.Type.HideToParent:
+                self.hide()
+            elif event.type() == QEvent.Type.LayoutRequest:
+                self._fit()
+        return done
+
+    def resizeEvent(self, event: QResizeEvent) -> None:
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setFixedHeight(min(max(self._notice.heightForWidth(self.width()), 1), self._room))
+        self.updateGeometry()

@@ -1,10 +1,10 @@
 """A training at work: its curves, where it is, the time left, and what to do."""
 
-from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFrame, QGridLayout, QProgressBar, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QProgressBar, QWidget
 
 from bitconverter.gui.device_text import steps_badge
-from bitconverter.gui.flow import FollowsRoom, beside_or_below
+from bitconverter.gui.flow import FollowsRoom, WrappedRow, beside_or_below
 from bitconverter.gui.loss_plot import LossPlot
 from bitconverter.gui.messages import ErrorText, time_left, tr
 from bitconverter.gui.notice import Notice
@@ -57,7 +57,6 @@ class TrainCard(FollowsRoom, QFrame):
         self.pin_button = Button("quiet", "pin")
         head, foot, self._line = row(), row(), row(Space.SMALL)
         head.addWidget(self.title, 1)
-        head.addWidget(self.device)
         head.addWidget(self._percent)
         foot.addWidget(self.text, 1)
         foot.addWidget(self.eta)
@@ -72,6 +71,7 @@ class TrainCard(FollowsRoom, QFrame):
         self._texts.set(self.pin_button.setToolTip, "pin-now-tip")
         self._line.addStretch()
         inner.addLayout(head)
+        inner.addWidget(self.device, 0, Qt.AlignmentFlag.AlignLeft)
         inner.addWidget(self._build_numbers())
         inner.addWidget(self.plot)
         inner.addWidget(self.bar)
@@ -80,18 +80,14 @@ class TrainCard(FollowsRoom, QFrame):
         inner.addLayout(self._line)
 
     def _build_numbers(self) -> QWidget:
-        result = QWidget()
-        grid = QGridLayout(result)
-        grid.setContentsMargins(0, 0, 0, 0)
-        grid.setHorizontalSpacing(Space.WIDE)
-        grid.setVerticalSpacing(1)
-        self.numbers = {}
-        for position, key in enumerate(("now-before", "now-best", "now-best-step")):
-            name, number = label("small"), label("number", selectable=True)
+        result, self.numbers = WrappedRow(Space.WIDE), {}
+        for key in ("now-before", "now-best", "now-best-step"):
+            name, number, pair = label("small"), label("number", selectable=True), QWidget()
             self._texts.set(name.setText, key)
-            grid.addWidget(number, 0, position)
-            grid.addWidget(name, 1, position)
-            grid.setColumnStretch(position, 1)
+            lines = column(pair, 0, 1)
+            lines.addWidget(number)
+            lines.addWidget(name)
+            result.add(pair)
             self.numbers[key] = number
         return result
 

@@ -271,6 +271,7 @@ class TrainPage(TrainForm):
         if self._activity is not None:
             self._shell.activities.turn(self._activity, Work.PAUSED)
         self._log("log-paused")
+        self._recall_curves()
         self._show()
 
     def _log(self, key: str, **fields: Any) -> None:
@@ -290,6 +291,7 @@ class TrainPage(TrainForm):
             self.card.show_paused(problem)
             remember(self._settings, self._job, self._material, paused=True)
             self.to_save.emit()
+            self._recall_curves()
         else:
             self._over(Work.FAILED)
             self.state = State.FORM
@@ -335,6 +337,11 @@ class TrainPage(TrainForm):
         self._recaller.start(SavedCurvesJob(str(job.work_dir)))
         self._activity = self._shell.activities.begin("train", Path(job.out).stem, "train")
         self._shell.activities.turn(self._activity, Work.PAUSED)
+
+    def _recall_curves(self) -> None:
+        """Those of before, where it ended before they were told again."""
+        if self._job is not None and not self.card.plot.losses and is_work_folder(str(self._job.work_dir)):
+            self._recaller.start(SavedCurvesJob(str(self._job.work_dir)))
 
     def _on_recalled(self, event: Event) -> None:
         """What cannot be read is found out when it goes on."""

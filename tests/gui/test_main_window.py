@@ -694,6 +694,31 @@ def test_that_a_model_is_missing_is_not_said_any_more_when_one_is_opened(window,
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
 
 
+@pytest.mark.parametrize("page", ["shelf", "chat"])
+def test_the_shortcut_takes_back_only_what_a_line_that_is_there_offers(window, qtbot, page):
+    """Not what a line offered that has gone or was followed by another one; going on with something is no undo."""
+    window.show_page(page)
+    window.activateWindow()
+    done = []
+    window.shell.say(lambda: "deleted", "undo", lambda: done.append("undo"))
+    window.toast.dismiss()  # its time was over
+    _press(window, qtbot, "undo-last")
+    window.shell.say(lambda: "deleted", "undo", lambda: done.append("undo"))
+    _press(window, qtbot, "text-usual")
+    _press(window, qtbot, "undo-last")
+    window.chat.say(lambda: "deleted", lambda: done.append("chat"))
+    window.chat.toast.dismiss()
+    _press(window, qtbot, "undo-last")
+    window.shell.say(lambda: "stopped", "resume", lambda: done.append("resume"))
+    _press(window, qtbot, "undo-last")
+    assert done == [] and window.toast.isVisible()
+    window.toast._button.click()
+    for action in ("undo", "cancel"):
+        window.shell.say(lambda: "a line", action, lambda action=action: done.append(action))
+        _press(window, qtbot, "undo-last")
+    assert done == ["resume", "undo", "cancel"] and not window.toast.isVisible()
+
+
 @pytest.mark.parametrize("width", [760, 1180])
 def test_a_long_line_at_the_bottom_stays_inside_a_narrow_window(window, width):
     window.resize(width, 500)

@@ -1,5 +1,6 @@
 """The window at its smallest, at 200 % text, and never blocked: on every page, in both languages."""
 
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from PySide6.QtCore import QAbstractEventDispatcher, Qt
+from PySide6.QtCore import QAbstractEventDispatcher, QPoint, Qt
 from PySide6.QtGui import QFont, QFontMetrics
 from PySide6.QtWidgets import (
     QApplication,
@@ -26,12 +27,14 @@ from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.main_window import LEAST_SIZE
+from bitconverter.gui.messages import error_text
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.widgets import Button, ElidedButton
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Failed, Progress
-from bitconverter.jobs.prepare import Preview
+from bitconverter.jobs.job import Failed, Note, Progress
+from bitconverter.jobs.placement import Placed
+from bitconverter.jobs.prepare import PrepareResult, Preview, Rejected
 from bitconverter.jobs.runs import RunDiff
 from bitconverter.store.run_store import UNFINISHED, Run
 
@@ -175,6 +178,35 @@ def test_a_chat_and_what_is_beside_it_are_whole_at_1024_x_640(
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_an_error_in_the_chat_can_be_read_in_the_smallest_window(scaled, qtbot, language, scale):
+    """Where there is no room for all of it, it is scrolled; it goes with the notice."""
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    window.show_page("chat")
+    page = window.chat
+    for text in ("What happened.", "What happened, and why it did. " * 12):
+        page.complain(UserError("device-broken", text))
+        _settle()
+        notice, area = page.notice, page._notice_area
+        words = [part for part in notice.findChildren(QLabel) if part.isVisible()]
+        assert len(words) == 3 and text.strip() in notice.text()
+        for part in words:
+            assert part.height() >= part.heightForWidth(part.width()), part.text()
+            assert notice.rect().contains(part.geometry())
+        button = page.processor_button
+        assert button.height() >= button.sizeHint().height() and notice.rect().contains(button.geometry())
+        assert page.rect().contains(page.composer.geometry().translated(page.foot.mapTo(page, QPoint())))
+        assert area.geometry().bottom() < page.composer.y() and area.viewport().height() >= 40
+        bar = area.verticalScrollBar()
+        assert notice.height() - area.viewport().height() == bar.maximum()  # all of it can be scrolled to
+        assert scale > 100 or bar.maximum() == 0
+        assert _too_wide(window) + _clipped(window) == []
+    page.hide_notice()
+    assert area.isHidden() and not notice.isVisible()
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_model, tmp_path):
     window = scaled(language, 200)
     page = window.convert
@@ -264,6 +296,66 @@ def test_a_training_and_the_pinned_states_of_another_are_whole_at_1024_x_640(sca
         assert page.card.pin_button.isVisible() and page.run_list.pins.go_on_button.isVisible()
         problems += _too_wide(window) + _clipped(window)
     assert not problems, "\n".join(problems)
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_a_training_and_its_curves_are_whole_in_the_smallest_window(scaled, qtbot, language, scale):
+    """At work, paused, stopped by a fault, and over."""
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    window.show_page("train")
+    page, name = window.train, "a soul with a rather long name, 長い名前のソウル"
+    losses, checks = [(1, 2.5), (2, 2.0), (99_999, 1.5)], [(0, 2.5), (99_999, 1.5)]
+    told = Placed(device="NVIDIA A2", layers=14, all_layers=36, needs=5 << 30, room=4 << 30).told()
+    told |= {"where": "cuda:0", "code": "train-some-layers", "bytes": 3 << 30}
+    page.card.begin(name, 100_000)
+    page.card.show_device(Note("train-device", told))
+    problem = error_text(UserError("device-broken", "What happened."))
+    problems = []
+    for show in (
+        lambda: page.card.show_phase("running"), lambda: page.card.show_progress(99_999, 100_000, "step", 3900.0),
+        lambda: page.card.show_paused(None), lambda: page.card.show_paused(problem),
+        lambda: page.card.show_paused(None, "interrupted"),
+    ):  # fmt: skip
+        show()
+        page.card.show_curves(losses, checks)
+        _settle()
+        problems += _too_wide(window) + _clipped(window)
+    page.card.show_phase("")
+    page.taught.show_taught(Taught(name, name, 3.5, 2.5, 40, 100, 70.0))
+    page.taught.show_curves(losses, checks)
+    _settle()
+    problems += _too_wide(window) + _clipped(window)
+    assert not problems, "\n".join(problems)
+    assert (window.width(), window.height()) == LEAST_SIZE
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+@pytest.mark.parametrize("scale", [100, 150, 200])
+def test_what_a_training_needs_is_whole_in_the_smallest_window(scaled, qtbot, language, scale):
+    """No model yet, and a lesson whose rows cannot all, or none of them, be used."""
+    window = scaled(language, scale)
+    window.resize(*LEAST_SIZE)
+    window.show_page("train")
+    page = window.train
+    qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
+    assert page.convert_button.isVisible()
+    _settle()
+    problems = _too_wide(window) + _clipped(window)
+    page.material.show_paths(["a.jsonl"])
+    bad = Rejected("a.jsonl", 7, "answer", "no-answer", "it has no answer", "give it one", False)
+    lesson = PrepareResult(
+        "", "", 2400, 1200, 1200, 0, 1200, 90_000, 30_000, 1200, 60, 0, 1200, 99, True, (), (), (bad,), ()
+    )
+    for used in (0, 1, 1200):
+        page.material.show_result(dataclasses.replace(lesson, rows=used + 1200, used=used, entries=used))
+        for _ in range(2):
+            _settle()
+            problems += _too_wide(window) + _clipped(window)
+            page.material.open_button.click()
+    assert not problems, "\n".join(problems)
+    assert (window.width(), window.height()) == LEAST_SIZE
 
 
 @pytest.mark.parametrize("language", ["en", "ja"])

@@ -701,6 +701,33 @@ def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, 
         again.stop_and_wait()
 
 
+def test_resumed_after_a_restart_and_paused_at_once_it_is_shown_as_it_was(
+    page, window, settings, qtbot, tmp_path
+):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 3)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    before = page.card
+    window.stop_and_wait()
+    again = MainWindow(settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    try:
+        card = again.train.card
+        qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+        again.train.resume()
+        again.train.pause()
+        qtbot.waitUntil(lambda: again.train.state is State.PAUSED and not again.train.busy, timeout=LONG)
+        assert card.plot.losses == before.plot.losses and card.plot.checks == before.plot.checks
+        assert card.text.whole_text() == before.text.whole_text()
+        assert card.numbers["now-best"].text() == before.numbers["now-best"].text()
+        assert card.keep_button.isEnabled() and card.pin_button.isEnabled()
+    finally:
+        again.stop_and_wait()
+
+
 def test_paused_while_it_looks_what_was_forgotten_it_says_the_step(page, qtbot, tmp_path):
     page.card.begin("tea", 12)
     page._on_train(Progress(12, 12, "step"))
