@@ -58,6 +58,7 @@ class ConvertPage(ConvertLayout):
         self._pressed = False  # a button of the running conversion, which stops since
         self._asked: tuple[Choice, bool] | None = None
         self._checked: ConvertJob | None = None  # what was looked at last
+        self._spared = False  # that look, what lies in the work folder: it was the queue's
         self._plan: PlanResult | None = None
         self._checker, self._planner = JobRunner(self), JobRunner(self)
         self._checker.happened.connect(self._on_check)
@@ -117,6 +118,9 @@ class ConvertPage(ConvertLayout):
             self.area.verticalScrollBar().setValue(0)
         self.run_card.show_item(item, self._layers.get(item.job.source, 0) if item else 0)
         self._show_state(self.state)
+        queued = self._queued()
+        if (self._spared and not queued) or (self.state is State.BLOCKED and queued and not self._spared):
+            self._check_again()  # what lies in the work folder is, or is no more, the queue's own
         if item is not None and item.ending:  # no button can have the focus for now
             self._pressed = self._pressed or pressed
         elif pressed or self._pressed:  # that button went away: the keyboard goes on at the one that comes
@@ -250,7 +254,7 @@ class ConvertPage(ConvertLayout):
     def _check(self) -> None:
         """Check the choice of now; the other sizes are estimated afterwards."""
         self._show_state(State.CHECKING)
-        self._checked = self.job()
+        self._checked, self._spared = self.job(), self._queued()
         self._ask(self._choice, self._out)
 
     def _check_again(self) -> None:
@@ -269,7 +273,7 @@ class ConvertPage(ConvertLayout):
                 out=out,
                 method=str(self._settings["method"]),
                 report=bool(self._settings["report"]),
-                wanted=None if out is None else self.job(),
+                wanted=None if out is None or self._spared else self.job(),
                 **choice.fields(),
             )
         )

@@ -133,7 +133,7 @@ def facts(entry: ShelfEntry) -> list[str]:
         return [tr("shelf-missing"), entry.path]
     if entry.damaged:
         return [tr("shelf-damaged"), entry.damaged]
-    result = [tr(f"kind-of-{entry.kind}")]
+    result = [tr(f"conversion-{entry.work}" if entry.work else f"kind-of-{entry.kind}")]
     if entry.kind == UNFINISHED:
         return [*result, f"{entry.share:.0%}".replace("%", " %"), format_size(entry.bytes)]
     if entry.kind == SOUL:

@@ -31,7 +31,8 @@ class ShelfEntry:
     """One model, or a soul. `source`: the name of the original of a conversion, its path for an unfinished one, the
     name of the converted model of a soul. Numbers are 0
     where nothing says them, `perplexity` and `kl` None; `share` 0..1 of an unfinished conversion; `changed`: when,
-    in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used."""
+    in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used;
+    `work`: where an unfinished one stands that is not left alone: "running", "waiting" or "paused"."""
 
     path: str
     name: str
@@ -49,6 +50,7 @@ class ShelfEntry:
     changed: float = 0.0
     there: bool = True
     damaged: str = ""
+    work: str = ""
 
 
 @dataclass(frozen=True)

@@ -593,3 +593,27 @@ def test_the_keyboard_stays_at_the_buttons(window, page, qtbot, larger):
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert page.queue.current.state is Work.PAUSED
     assert window.focusWidget() is page.run_card.resume_button
+
+
+def _fixes(checks):
+    return [button.property("fix") for button in checks.fixes]
+
+
+def test_what_the_queue_holds_is_no_other_unfinished_work(window, page, qtbot, larger, settings):
+    _pause(page, qtbot, larger)
+    window.show_page("settings")
+    settings["method"] = "full"
+    window.show_page("convert")
+    qtbot.waitUntil(lambda: page.state is not State.CHECKING and not page.busy, timeout=LONG)
+    checks = page.source_card.checks
+    assert page.state is State.READY and "fix-resume" not in _fixes(checks)
+    assert "Already" in page.summary.text() and not page.convert_button.isEnabled()
+    page.run_card.stop_button.click()
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    assert page.unfinished.isVisible()
+    assert _fixes(checks)[0] == "fix-resume"
+    checks.fixes[0].click()
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+    assert "fix-resume" not in _fixes(checks)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.queue.last.state is Work.DONE

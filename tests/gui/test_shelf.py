@@ -11,6 +11,7 @@ from PySide6.QtCore import QLocale
 
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.soul_file import Soul, soul_bytes
+from bitconverter.gui.activity import Work
 from bitconverter.gui.shelf_delegate import depth
 from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, parents
 from bitconverter.gui.trash import foreign_in
@@ -320,3 +321,30 @@ def test_a_folder_with_more_than_a_model_is_never_deleted(window, page, place, t
             assert foreign_in(str(source)) == ""
     assert foreign_in(os.path.abspath(os.sep)) == ""
     assert foreign_in(str(source)) is None and foreign_in(str(place / "small 小")) is None
+
+
+def test_what_is_in_the_queue_is_shown_there_and_not_resumed(window, page, place, qtbot, halves):
+    half = halves[0]
+    settings = json.loads((half / "job.json").read_text(encoding="utf-8"))
+    queue, job = window.convert.queue, ConvertJob(source=settings["source"], out=str(place / "half"))
+    queue._running = object()  # as if another one ran: it waits
+    item = queue.add(job)
+    for state, words in (("waiting", "in the queue"), ("running", "Converting"), ("paused", "Paused")):
+        window.shell.activities.turn(item.activity, Work(state))
+        page.scan()
+        _wait(page, qtbot)
+        page.choose(str(half))
+        assert words in page.facts.text()
+        assert [name for name, button in page.buttons.items() if button.isVisible()] == ["show", "folder"]
+        assert page.leftovers.text.text().startswith("1 unfinished")
+    page.act("delete")
+    page._delete(page.current())
+    assert half.exists()
+    page.buttons["show"].click()
+    assert window.page_name == "convert"
+    queue._running = None
+    queue.remove(item)
+    window.show_page("shelf")
+    _wait(page, qtbot)
+    page.choose(str(half))
+    assert page.buttons["resume"].isVisible() and not page.buttons["show"].isVisible()
