@@ -21,7 +21,7 @@ from bitconverter.gui.size_choice import CUSTOM, MOST_BITS, PRESETS, Choice
 from bitconverter.gui.source_card import facts_text, remember_folder
 from bitconverter.gui.target_card import default_out
 from bitconverter.gui.trash import move_to_trash, take_back
-from bitconverter.gui.unfinished import is_ours, unfinished_job
+from bitconverter.gui.unfinished import is_ours, unfinished_job, why_not_resumed
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
 from bitconverter.jobs.plan import PlanChoice, PlanJob, PlanResult
@@ -129,7 +129,7 @@ class ConvertPage(ConvertLayout):
 
     def _focus_for(self, item: QueueItem | None) -> None:
         if item is None:
-            self.resume_button.setFocus()
+            (self.discard_button if self.resume_button.isHidden() else self.resume_button).setFocus()
         elif item.state is Work.RUNNING:
             self.run_card.pause_button.setFocus()
         elif item.state is Work.PAUSED:
@@ -152,12 +152,12 @@ class ConvertPage(ConvertLayout):
     def _offer_resume(self) -> None:
         """A stopped conversion into the folder of now, unless the queue has it."""
         job = self._unfinished()
-        if job is None or self._queued():
+        text = tr("unfinished-text") if job is not None else why_not_resumed(self._out)
+        if not text or self._queued():
             self.unfinished.clear()
         else:
-            self.unfinished.show_warning(
-                tr("unfinished-title", name=Path(job.out).name), tr("unfinished-text")
-            )
+            self.resume_button.setVisible(job is not None)
+            self.unfinished.show_warning(tr("unfinished-title", name=Path(self._out).name), text)
 
     def _queued(self) -> bool:
         """Whether the queue has a conversion into the folder of now."""
@@ -227,6 +227,8 @@ class ConvertPage(ConvertLayout):
             self.target_card.ask_out()
         elif name == "fix-resume":
             self.resume()
+        elif name == "fix-discard":
+            self.discard()
         elif name == "fix-smaller":
             self._smaller()
         elif name == "fix-chat":
@@ -298,6 +300,7 @@ class ConvertPage(ConvertLayout):
         self.target_card.sizes.show_report(choice, report)
         if not chosen:
             return
+        self.source_card.checks.can_resume = self._unfinished() is not None
         self.source_card.show_report(report)
         self.target_card.show_report(report)
         bad = sum(item.level == "error" for item in report.items)
@@ -365,6 +368,9 @@ class ConvertPage(ConvertLayout):
         job = unfinished_job(out, self._settings["threads"])
         if job is not None:
             self._add(job)
+        elif why_not_resumed(out):  # the page tells it of the folder of now
+            self._set_out(out)
+            self._check_again()
 
     def resume(self) -> None:
         """Go on with the stopped conversion of the output folder."""

@@ -344,6 +344,11 @@ class ShelfPage(ScrolledPage):
         activity = self.shell.queued.get(entry.path) if entry.kind == UNFINISHED else None
         if activity is not None:
             return replace(entry, work=activity.state.value, damaged="")
+        if entry.kind == UNFINISHED and entry.there:
+            from bitconverter.gui.unfinished import why_not_resumed
+
+            why = why_not_resumed(entry.path.removesuffix(".partial"))
+            return replace(entry, damaged=why or entry.damaged)
         return self._as_verified(entry)
 
     def _as_verified(self, entry: ShelfEntry) -> ShelfEntry:

@@ -116,7 +116,7 @@ def entry_of(path: Path) -> ShelfEntry:
             return _unfinished(path, changed)
         return _folder(path, changed)
     except (OSError, ValueError, RecursionError, UserError) as error:
-        kind = FILES.get(path.suffix.lower(), ORIGINAL)
+        kind = FILES.get(path.suffix.lower(), UNFINISHED if path.name.endswith(".partial") else ORIGINAL)
         return ShelfEntry(str(path), path.name if kind == ORIGINAL else path.stem, kind, damaged=str(error))
 
 
