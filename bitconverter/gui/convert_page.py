@@ -268,7 +268,6 @@ class ConvertPage(ConvertLayout):
 
     def _ask(self, choice: Choice, out: str | None) -> None:
         self._asked = (choice, out is not None)
-        self._tried.add(choice)
         self._checker.start(
             PreflightJob(
                 source=self._source,
@@ -283,6 +282,8 @@ class ConvertPage(ConvertLayout):
     def _on_check(self, event: Event) -> None:
         assert self._asked is not None
         choice, chosen = self._asked
+        if isinstance(event, Finished | Failed):
+            self._tried.add(choice)
         if isinstance(event, Finished):
             self._know(choice, event.result, chosen)
         elif isinstance(event, Failed) and chosen:

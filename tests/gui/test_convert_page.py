@@ -666,3 +666,13 @@ def test_with_an_empty_form_it_is_told_too_what_cannot_be_resumed(page, tmp_path
     page.resume_into(str(tmp_path / "x"))
     assert page.unfinished.isVisible() and page.discard_button.isVisible()
     assert not page.resume_button.isVisible() and page.state is State.EMPTY
+
+
+def test_every_size_is_known_when_another_one_is_clicked_at_once(page, qtbot, source):
+    page.choose_source(str(source))
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)  # the others are being estimated
+    assert page._checker.busy
+    page.target_card.sizes.cards["best"].click()
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    cards = page.target_card.sizes.cards
+    assert [name for name, card in cards.items() if "B" not in card.size_label.text()] == []
