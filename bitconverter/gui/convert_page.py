@@ -420,7 +420,7 @@ class ConvertPage(ConvertLayout):
         self._log("log-stopped")
         if item.state is Work.STOPPED and item.job.out != self._out:  # else the page offers to resume it
             text = partial(tr, "stopped-kept", name=item.name)
-            self._shell.say(text, "resume", lambda: self.resume_into(item.job.out))
+            self._shell.say(text, "resume", lambda: self._add(item.job, item.expected))
 
     def _remove(self, item: QueueItem) -> None:
         """Out of the queue; undo puts it at the end."""

@@ -140,6 +140,7 @@ class ConvertQueue(QObject):
         item = self.current
         if item is not None and self._running is None:
             self._drop(item, Work.STOPPED)
+            self.happened.emit(item, Stopped())
             self._next()
         else:
             self._end("stop")

@@ -676,3 +676,18 @@ def test_every_size_is_known_when_another_one_is_clicked_at_once(page, qtbot, so
     qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
     cards = page.target_card.sizes.cards
     assert [name for name, card in cards.items() if "B" not in card.size_label.text()] == []
+
+
+def test_a_paused_one_that_is_stopped_can_be_resumed_while_the_form_is_about_another(
+    window, page, qtbot, larger, source
+):
+    _pause(page, qtbot, larger)
+    paused = page.queue.current
+    _choose(page, qtbot, source)
+    page.run_card.stop_button.click()
+    assert page.queue.items == [] and paused.state is Work.STOPPED and not page.unfinished.isVisible()
+    assert window.toast.isVisible() and paused.name in window.toast._text.text()
+    window.toast._button.click()
+    assert page.queue.current.job == paused.job and page.queue.current.state is Work.RUNNING
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.queue.last.state is Work.DONE
