@@ -227,10 +227,17 @@ class ShelfPage(ScrolledPage):
 
     def _on_scan(self, event: Event) -> None:
         if isinstance(event, Finished):
+            self._forget_refusal()
             self.show_entries(with_missing(event.result, self.entries))
             self._memory.save(self.entries)
         elif isinstance(event, Failed):
             self.notice.show_error(error_text(event.error))
+
+    def _forget_refusal(self) -> None:
+        """What Verify has said of files that are others now, or gone."""
+        for path, (stamp, problem) in self._found.items():
+            if stamp != stamp_of(path) and self.notice.shows(problem.now()):
+                self.notice.clear()
 
     def show_entries(self, entries: list[ShelfEntry]) -> None:
         """Show `entries`, and keep what is chosen."""

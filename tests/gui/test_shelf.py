@@ -101,10 +101,12 @@ def test_what_verify_found_damaged_is_not_offered_until_its_files_are_others(
     settings["language"] = "ja"
     window.apply_setting("language")
     assert "変換" in page.current().damaged
+    assert page.notice.isVisible()
     weights.write_bytes(whole)
     page.scan()
     _wait(page, qtbot)
     assert not page.current().damaged and page.buttons["chat"].isVisible()
+    assert not page.notice.isVisible()
 
 
 def test_a_model_that_was_cut_short_is_not_offered_as_one_that_runs(page, place, qtbot):
