@@ -355,7 +355,7 @@ class ShelfPage(ScrolledPage):
             from bitconverter.gui.unfinished import why_not_resumed
 
             why = why_not_resumed(entry.path.removesuffix(".partial"))
-            return replace(entry, damaged=why or entry.damaged)
+            return replace(entry, damaged=why, code="") if why else entry
         return self._as_verified(entry)
 
     def _as_verified(self, entry: ShelfEntry) -> ShelfEntry:
@@ -363,7 +363,7 @@ class ShelfPage(ScrolledPage):
         stamp, problem = self._found.get(entry.path, ((), None))
         if problem is None or not entry.there or stamp != stamp_of(entry.path):
             return entry
-        return replace(entry, damaged=problem.now().text)
+        return replace(entry, damaged=problem.now().text, code="")
 
     def _delete(self, entry: ShelfEntry) -> None:
         self.notice.clear()

@@ -122,6 +122,25 @@ def test_a_model_that_was_cut_short_is_not_offered_as_one_that_runs(page, place,
         assert not page.buttons["chat"].isVisible() and page.buttons["delete"].isVisible()
 
 
+def test_why_a_model_cannot_be_used_is_said_in_japanese_too(window, page, place, qtbot, settings):
+    weights = place / "small 小" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    (place / "junk.gguf").write_bytes(b"no such thing" * 9)
+    (place / "junk.soul").write_bytes(b"x" * 100)
+    (place / "original 元" / "config.json").write_text("{", encoding="utf-8")
+    page.scan()
+    qtbot.waitUntil(lambda: not page.busy and len(page.entries) == 4, timeout=LONG)
+    for language, words in (("en", "again"), ("ja", "もう一度")):
+        settings["language"] = language
+        window.apply_setting("language")
+        for name in ("small 小", "junk.gguf", "junk.soul", "original 元"):
+            assert page.choose(str(place / name)) and page.current().damaged
+            assert words in page.facts.text(), page.facts.text()
+    page.show_entries(page._memory.load())  # as at the next start
+    page.choose(str(weights.parent))
+    assert "もう一度" in page.facts.text()
+
+
 def test_delete_goes_to_the_bin_and_undo_takes_it_back(window, page, place, qtbot):
     path = place / "small 小"
     weights = (path / "model.safetensors").read_bytes()
