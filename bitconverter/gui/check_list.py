@@ -20,6 +20,7 @@ _ORDER = {"error": 0, "warning": 1, "ok": 2}
 FIXES = {
     "output": ("fix-out",), "output-exists": ("fix-out",), "disk": ("fix-out", "fix-smaller"),
     "work-folder-taken": ("fix-resume", "fix-out"),
+    "work-folder-damaged": ("fix-discard", "fix-out"), "work-folder-version": ("fix-discard", "fix-out"),
     "already-converted": ("fix-chat",), "shards": ("fix-folder", "fix-again"), "index": ("fix-folder", "fix-again"),
     "tokenizer": ("fix-folder", "fix-again"), "tokenizer-mismatch": ("fix-folder", "fix-again"),
     "damaged-file": ("fix-folder", "fix-again"),
@@ -37,6 +38,7 @@ class CheckList(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self._items: tuple[CheckItem, ...] = ()
+        self.can_resume = True  # what lies in the work folder; else it can only be discarded
         self.tab_after: QWidget | None = None  # the control that the keyboard comes from
         self.fixes: list[Button] = []
         self._lines = QGridLayout(self)
@@ -96,4 +98,7 @@ class CheckList(QWidget):
     def _fixes_of(self, item: "CheckItem") -> tuple[str, ...]:
         if item.level == "ok":
             return ()
-        return FIXES.get(item.code, OTHER_FIXES if item.level == "error" else ())
+        fixes = FIXES.get(item.code, OTHER_FIXES if item.level == "error" else ())
+        if self.can_resume:
+            return fixes
+        return tuple("fix-discard" if name == "fix-resume" else name for name in fixes)

@@ -21,7 +21,7 @@ from bitconverter.gui.size_choice import CUSTOM, MOST_BITS, PRESETS, Choice
 from bitconverter.gui.source_card import facts_text, remember_folder
 from bitconverter.gui.target_card import default_out
 from bitconverter.gui.trash import move_to_trash, take_back
-from bitconverter.gui.unfinished import is_ours, unfinished_job
+from bitconverter.gui.unfinished import is_ours, unfinished_job, why_not_resumed
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Event, Failed, Finished, Note, Stopped
 from bitconverter.jobs.plan import PlanChoice, PlanJob, PlanResult
@@ -58,6 +58,7 @@ class ConvertPage(ConvertLayout):
         self._pressed = False  # a button of the running conversion, which stops since
         self._asked: tuple[Choice, bool] | None = None
         self._checked: ConvertJob | None = None  # what was looked at last
+        self._spared = False  # that look, what lies in the work folder: it was the queue's
         self._plan: PlanResult | None = None
         self._checker, self._planner = JobRunner(self), JobRunner(self)
         self._checker.happened.connect(self._on_check)
@@ -117,6 +118,9 @@ class ConvertPage(ConvertLayout):
             self.area.verticalScrollBar().setValue(0)
         self.run_card.show_item(item, self._layers.get(item.job.source, 0) if item else 0)
         self._show_state(self.state)
+        queued = self._queued()
+        if (self._spared and not queued) or (self.state is State.BLOCKED and queued and not self._spared):
+            self._check_again()  # what lies in the work folder is, or is no more, the queue's own
         if item is not None and item.ending:  # no button can have the focus for now
             self._pressed = self._pressed or pressed
         elif pressed or self._pressed:  # that button went away: the keyboard goes on at the one that comes
@@ -125,7 +129,7 @@ class ConvertPage(ConvertLayout):
 
     def _focus_for(self, item: QueueItem | None) -> None:
         if item is None:
-            self.resume_button.setFocus()
+            (self.discard_button if self.resume_button.isHidden() else self.resume_button).setFocus()
         elif item.state is Work.RUNNING:
             self.run_card.pause_button.setFocus()
         elif item.state is Work.PAUSED:
@@ -148,12 +152,12 @@ class ConvertPage(ConvertLayout):
     def _offer_resume(self) -> None:
         """A stopped conversion into the folder of now, unless the queue has it."""
         job = self._unfinished()
-        if job is None or self._queued():
+        text = tr("unfinished-text") if job is not None else why_not_resumed(self._out)
+        if not text or self._queued():
             self.unfinished.clear()
         else:
-            self.unfinished.show_warning(
-                tr("unfinished-title", name=Path(job.out).name), tr("unfinished-text")
-            )
+            self.resume_button.setVisible(job is not None)
+            self.unfinished.show_warning(tr("unfinished-title", name=Path(self._out).name), text)
 
     def _queued(self) -> bool:
         """Whether the queue has a conversion into the folder of now."""
@@ -223,6 +227,8 @@ class ConvertPage(ConvertLayout):
             self.target_card.ask_out()
         elif name == "fix-resume":
             self.resume()
+        elif name == "fix-discard":
+            self.discard()
         elif name == "fix-smaller":
             self._smaller()
         elif name == "fix-chat":
@@ -250,7 +256,7 @@ class ConvertPage(ConvertLayout):
     def _check(self) -> None:
         """Check the choice of now; the other sizes are estimated afterwards."""
         self._show_state(State.CHECKING)
-        self._checked = self.job()
+        self._checked, self._spared = self.job(), self._queued()
         self._ask(self._choice, self._out)
 
     def _check_again(self) -> None:
@@ -262,14 +268,13 @@ class ConvertPage(ConvertLayout):
 
     def _ask(self, choice: Choice, out: str | None) -> None:
         self._asked = (choice, out is not None)
-        self._tried.add(choice)
         self._checker.start(
             PreflightJob(
                 source=self._source,
                 out=out,
                 method=str(self._settings["method"]),
                 report=bool(self._settings["report"]),
-                wanted=None if out is None else self.job(),
+                wanted=None if out is None or self._spared else self.job(),
                 **choice.fields(),
             )
         )
@@ -277,6 +282,8 @@ class ConvertPage(ConvertLayout):
     def _on_check(self, event: Event) -> None:
         assert self._asked is not None
         choice, chosen = self._asked
+        if isinstance(event, Finished | Failed):
+            self._tried.add(choice)
         if isinstance(event, Finished):
             self._know(choice, event.result, chosen)
         elif isinstance(event, Failed) and chosen:
@@ -294,6 +301,7 @@ class ConvertPage(ConvertLayout):
         self.target_card.sizes.show_report(choice, report)
         if not chosen:
             return
+        self.source_card.checks.can_resume = self._unfinished() is not None
         self.source_card.show_report(report)
         self.target_card.show_report(report)
         bad = sum(item.level == "error" for item in report.items)
@@ -362,6 +370,9 @@ class ConvertPage(ConvertLayout):
         job = unfinished_job(out, self._settings["threads"])
         if job is not None:
             self._add(job)
+        elif why_not_resumed(out):  # the page tells it of the folder of now
+            self._set_out(out)
+            self._check_again()
 
     def resume(self) -> None:
         """Go on with the stopped conversion of the output folder."""
@@ -410,7 +421,7 @@ class ConvertPage(ConvertLayout):
         self._log("log-stopped")
         if item.state is Work.STOPPED and item.job.out != self._out:  # else the page offers to resume it
             text = partial(tr, "stopped-kept", name=item.name)
-            self._shell.say(text, "resume", lambda: self.resume_into(item.job.out))
+            self._shell.say(text, "resume", lambda: self._add(item.job, item.expected))
 
     def _remove(self, item: QueueItem) -> None:
         """Out of the queue; undo puts it at the end."""

@@ -97,6 +97,7 @@ class ConvertQueue(QObject):
             else:
                 item.why = "interrupted" if state == "running" else ""
                 self._shell.activities.turn(item.activity, Work.PAUSED)
+        self._tell()
 
     @property
     def current(self) -> QueueItem | None:
@@ -139,6 +140,7 @@ class ConvertQueue(QObject):
         item = self.current
         if item is not None and self._running is None:
             self._drop(item, Work.STOPPED)
+            self.happened.emit(item, Stopped())
             self._next()
         else:
             self._end("stop")
@@ -251,7 +253,11 @@ class ConvertQueue(QObject):
         self.items.remove(item)
         self._shell.activities.turn(item.activity, state)
 
+    def _tell(self) -> None:
+        self._shell.queued = {str(item.job.work_dir): item.activity for item in self.items}
+
     def _save(self) -> None:
+        self._tell()
         states = [(item.job, item.state.value) for item in self.items if item.state in LIVE]
         try:
             save_queue(self._path, states)

@@ -1,8 +1,5 @@
 """The line on the shelf about unfinished conversions: how many, how large, and one button that clears them away."""
 
-from collections.abc import Collection
-from pathlib import Path
-
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout
 
@@ -31,12 +28,10 @@ class Leftovers(QFrame):
         line.addWidget(self.button)
         self.hide()
 
-    def show_entries(self, entries: list[ShelfEntry], at_work: Collection[str] = ()) -> None:
-        """Show what of `entries` was begun and not finished; those whose names are `at_work` will be."""
+    def show_entries(self, entries: list[ShelfEntry]) -> None:
+        """Show what of `entries` was begun and not finished; those in the queue will be."""
         self.entries = [
-            entry
-            for entry in entries
-            if entry.kind == UNFINISHED and entry.there and Path(entry.path).stem not in at_work
+            entry for entry in entries if entry.kind == UNFINISHED and entry.there and not entry.work
         ]
         size = format_size(sum(entry.bytes for entry in self.entries))
         self.text.setText(tr("leftovers", count=len(self.entries), size=size))

@@ -144,6 +144,13 @@ def _user_sentence(error: UserError) -> str:
     return filled if filled is not None else str(error)
 
 
+def damage_text(message: str, code: str, fields: Any) -> str:
+    """Why a model cannot be used: the `code` and `fields` of a UserError, whose own words are `message`."""
+    error = UserError(code, message)
+    error.fields = fields if isinstance(fields, dict) else {}
+    return _user_sentence(error)
+
+
 def _filled(template: str, fields: dict[str, Any]) -> str | None:
     """None when the template needs a field that is not there."""
     try:

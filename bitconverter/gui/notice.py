@@ -77,6 +77,10 @@ class Notice(FollowsContents, QFrame):
         self.copy_button.hide()
         self.code.hide()
 
+    def shows(self, error: ErrorText) -> bool:
+        """Whether it says this error."""
+        return self._error is not None and self._error == error and not self.isHidden()
+
     def clear(self) -> None:
         """Nothing to say any more."""
         self._title.clear()

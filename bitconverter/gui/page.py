@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from bitconverter import paths
-from bitconverter.gui.activity import Activities, Work
+from bitconverter.gui.activity import Activities, Activity, Work
 from bitconverter.gui.job_history import JobHistory
 from bitconverter.settings import Settings
 
@@ -33,6 +33,7 @@ class Shell(QObject):
         super().__init__(parent)
         self.settings = settings
         self.activities = Activities()
+        self.queued: dict[str, Activity] = {}  # the work folders of the conversions in the queue
         self.history = JobHistory(self.activities, paths.jobs_file(), self)
         self.history.said.connect(self.say)
 

@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QAbstractItemView, QStyle, QStyledItemDelegate, QS
 
 from bitconverter.gui import artwork, theme
 from bitconverter.gui.messages import tr
-from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, fit_text
+from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, fit_text, why_damaged
 from bitconverter.gui.tokens import Radius, Space
 from bitconverter.jobs.shelf import CONVERTED, GGUF, SOUL, UNFINISHED, ShelfEntry
 
@@ -90,7 +90,7 @@ class ShelfDelegate(QStyledItemDelegate):
         if not isinstance(entry, ShelfEntry):
             return False
         found = fit_of(entry)
-        lines = [entry.path, fit_text(found) if found else "", entry.damaged]
+        lines = [entry.path, fit_text(found) if found else "", why_damaged(entry)]
         QToolTip.showText(event.globalPos(), "\n".join(line for line in lines if line), view)
         return True
 

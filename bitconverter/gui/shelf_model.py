@@ -11,7 +11,7 @@ from typing import Any
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 
-from bitconverter.gui.messages import format_count, format_size, tr
+from bitconverter.gui.messages import damage_text, format_count, format_size, tr
 from bitconverter.gui.palette import matches
 from bitconverter.jobs.hardware import Fit, fit
 from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
@@ -132,8 +132,8 @@ def facts(entry: ShelfEntry) -> list[str]:
     if not entry.there:
         return [tr("shelf-missing"), entry.path]
     if entry.damaged:
-        return [tr("shelf-damaged"), entry.damaged]
-    result = [tr(f"kind-of-{entry.kind}")]
+        return [tr("shelf-damaged"), why_damaged(entry)]
+    result = [tr(f"conversion-{entry.work}" if entry.work else f"kind-of-{entry.kind}")]
     if entry.kind == UNFINISHED:
         return [*result, f"{entry.share:.0%}".replace("%", " %"), format_size(entry.bytes)]
     if entry.kind == SOUL:
@@ -150,6 +150,11 @@ def facts(entry: ShelfEntry) -> list[str]:
     if (change := perplexity_change(entry)) is not None:
         result.append(tr("perplexity-change", change=f"{change:+.1%}".replace("%", " %")))
     return result
+
+
+def why_damaged(entry: ShelfEntry) -> str:
+    """Why it cannot be used, in the language in use."""
+    return damage_text(entry.damaged, entry.code, entry.fields)
 
 
 def perplexity_change(entry: ShelfEntry) -> float | None:
@@ -192,7 +197,7 @@ class ShelfMemory:
 
     def save(self, entries: Iterable[ShelfEntry]) -> None:
         """Keep `entries`. It is only a memory: where it cannot be written, it is not."""
-        text = json.dumps([dataclasses.asdict(entry) for entry in entries], ensure_ascii=False)
+        text = json.dumps([dataclasses.asdict(entry) for entry in entries], ensure_ascii=False, default=str)
         with contextlib.suppress(OSError, UnicodeEncodeError):
             self._path.parent.mkdir(parents=True, exist_ok=True)
             temporary = self._path.with_suffix(".tmp")

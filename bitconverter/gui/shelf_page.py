@@ -59,6 +59,7 @@ from bitconverter.settings import storable
 
 ACTIONS = (
     ("chat", "chat-with-it", "chat"), ("convert", "convert", "convert"), ("resume", "resume", "play"),
+    ("show", "show", "go-on"),
     ("verify", "verify", "shield"), ("folder", "open-folder", "external"), ("delete", "delete-model", "trash"),
 )  # fmt: skip
 POSSIBLE = {
@@ -68,11 +69,14 @@ POSSIBLE = {
     UNFINISHED: ("resume", "folder", "delete"),
     SOUL: ("chat", "folder", "delete"),
 }
+IN_QUEUE = ("show", "folder")  # of an unfinished one that the queue holds
 WITH_DAMAGE = ("verify", "folder", "delete")  # what is still possible with a damaged one
 MAKERS = ("convert", "train")  # the kinds of jobs whose results stand on the shelf
 
 
 def _possible(entry: ShelfEntry) -> tuple[str, ...]:
+    if entry.work:
+        return IN_QUEUE
     actions = POSSIBLE[entry.kind] if entry.there else ()
     return tuple(action for action in actions if not entry.damaged or action in WITH_DAMAGE)
 
@@ -223,10 +227,17 @@ class ShelfPage(ScrolledPage):
 
     def _on_scan(self, event: Event) -> None:
         if isinstance(event, Finished):
+            self._forget_refusal()
             self.show_entries(with_missing(event.result, self.entries))
             self._memory.save(self.entries)
         elif isinstance(event, Failed):
             self.notice.show_error(error_text(event.error))
+
+    def _forget_refusal(self) -> None:
+        """What Verify has said of files that are others now, or gone."""
+        for path, (stamp, problem) in self._found.items():
+            if stamp != stamp_of(path) and self.notice.shows(problem.now()):
+                self.notice.clear()
 
     def show_entries(self, entries: list[ShelfEntry]) -> None:
         """Show `entries`, and keep what is chosen."""
@@ -235,15 +246,15 @@ class ShelfPage(ScrolledPage):
 
     def _show(self) -> None:
         chosen = self.current()
-        self.model.show(map(self._as_verified, self.entries), self.search.text(), self.order.currentData())
+        known = [self._as_known(entry) for entry in self.entries]
+        self.model.show(known, self.search.text(), self.order.currentData())
         self.tree.expandAll()
         self.empty.setVisible(not self.entries)
         found = self.model.rowCount() > 0
         self.tree.setVisible(found)
         self.nothing.setVisible(bool(self.entries) and not found)
         self.finder.setVisible(bool(self.entries))
-        converting = [entry.name for entry in self.shell.activities.running if entry.kind == "convert"]
-        self.leftovers.show_entries(self.entries, converting)
+        self.leftovers.show_entries(known)
         if chosen is not None:
             self.choose(chosen.path)
         self._show_details()
@@ -285,7 +296,7 @@ class ShelfPage(ScrolledPage):
     def _activated(self, _index: QModelIndex) -> None:
         entry = self.current()
         if entry is not None and entry.there:
-            self.act(POSSIBLE[entry.kind][0])
+            self.act(IN_QUEUE[0] if entry.work else POSSIBLE[entry.kind][0])
 
     def act(self, action: str) -> None:
         """Do `action` with the marked model, if that is possible with it."""
@@ -300,6 +311,8 @@ class ShelfPage(ScrolledPage):
             self.shell.source_wanted.emit(entry.path)
         elif action == "resume":
             self.shell.resume_wanted.emit(entry.path.removesuffix(".partial"))
+        elif action == "show":
+            self.shell.page_wanted.emit("convert")
         elif action == "verify":
             self._verify(entry)
         elif action == "folder":
@@ -333,16 +346,28 @@ class ShelfPage(ScrolledPage):
                 self._found[path] = stamp, problem
         self._show()
 
+    def _as_known(self, entry: ShelfEntry) -> ShelfEntry:
+        """With what the window knows of it."""
+        activity = self.shell.queued.get(entry.path) if entry.kind == UNFINISHED else None
+        if activity is not None:
+            return replace(entry, work=activity.state.value, damaged="")
+        if entry.kind == UNFINISHED and entry.there:
+            from bitconverter.gui.unfinished import why_not_resumed
+
+            why = why_not_resumed(entry.path.removesuffix(".partial"))
+            return replace(entry, damaged=why, code="") if why else entry
+        return self._as_verified(entry)
+
     def _as_verified(self, entry: ShelfEntry) -> ShelfEntry:
         """What Verify has found holds as long as the files are the same."""
         stamp, problem = self._found.get(entry.path, ((), None))
         if problem is None or not entry.there or stamp != stamp_of(entry.path):
             return entry
-        return replace(entry, damaged=problem.now().text)
+        return replace(entry, damaged=problem.now().text, code="")
 
     def _delete(self, entry: ShelfEntry) -> None:
         self.notice.clear()
-        if entry.kind == UNFINISHED and at_work(entry.path):
+        if entry.kind == UNFINISHED and self._at_work(entry):
             self.notice.show_warning(tr("delete-at-work-title"), tr("delete-at-work", name=entry.name))
             return
         foreign = foreign_in(entry.path)
@@ -364,12 +389,16 @@ class ShelfPage(ScrolledPage):
         else:
             self.shell.say(text)
 
+    def _at_work(self, entry: ShelfEntry) -> bool:
+        """Of this window's queue, or of another program."""
+        return entry.path in self.shell.queued or at_work(entry.path)
+
     def _discard_all(self) -> None:
         """What was begun and not finished goes to the bin, but for what is at work or holds more than that."""
         self.notice.clear()
         gone: list[tuple[Trashed, ShelfEntry]] = []
         for entry in self.leftovers.entries:
-            if at_work(entry.path) or foreign_in(entry.path) is not None:
+            if self._at_work(entry) or foreign_in(entry.path) is not None:
                 continue
             thing = move_to_trash(entry.path)
             if thing is not None:

@@ -1,17 +1,46 @@
-"""Finding a conversion that was stopped: its work folder holds the parameters it was started with."""
+"""Finding a conversion that was stopped: its work folder holds the parameters it was started with, and it goes on only
+with the same ones."""
 
 import dataclasses
 import json
 import os
+from typing import Any
 
+from bitconverter.gui.messages import tr
 from bitconverter.jobs.convert import ConvertJob
+from bitconverter.jobs.job import other_work
 from bitconverter.jobs.job_fields import job_of
 from bitconverter.jobs.preflight import partial_folder
 
 
 def unfinished_job(out: str, threads: int) -> ConvertJob | None:
-    """The stopped conversion into `out`, ready to go on; None when there is none that can be read.
+    """The stopped conversion into `out`, ready to go on; None when there is none that can.
     `threads` is used unless the work folder fixes it: the result does not depend on it."""
+    job = job_of(ConvertJob, {"threads": threads, **(_begun_with(out) or {})})
+    if job is None:
+        return None
+    job = dataclasses.replace(job, out=out)
+    try:
+        return None if other_work(job.work_dir, job) else job
+    except OSError:
+        return None
+
+
+def why_not_resumed(out: str) -> str:
+    """Why the stopped conversion into `out` cannot go on, in the language in use; "" where it can, or where none is."""
+    if not out or not is_ours(str(partial_folder(out))) or unfinished_job(out, 0) is not None:
+        return ""
+    values = _begun_with(out)
+    if values is None:
+        return tr("unfinished-damaged")
+    place = values.get("out")
+    if isinstance(place, str) and place != out and job_of(ConvertJob, values) is not None:
+        return tr("unfinished-moved", place=place)
+    return tr("unfinished-version")
+
+
+def _begun_with(out: str) -> dict[str, Any] | None:
+    """The fields of the conversion into `out` as its work folder has them; None where it has none to be read."""
     path = partial_folder(out) / "job.json" if out else None
     if path is None or not os.path.isfile(path):
         return None
@@ -21,8 +50,7 @@ def unfinished_job(out: str, threads: int) -> ConvertJob | None:
         return None
     if not isinstance(values, dict) or values.pop("job", None) != ConvertJob.__name__:
         return None
-    job = job_of(ConvertJob, {"threads": threads, **values})
-    return None if job is None else dataclasses.replace(job, out=out)
+    return values
 
 
 def is_ours(folder: str) -> bool:

@@ -185,9 +185,27 @@ def other_work(work_dir: Path, job: Job) -> UserError | None:
     Fields that cannot change the result have the metadata {"identity": False} and may differ. Raises OSError.
     """
     path = work_dir / "job.json"
-    differ = _differences(path.read_bytes(), _identity(job)) if path.exists() else None
-    if differ is None:
+    if not path.exists():
         return None
+    now = _identity(job)
+    there = _read_identity(path)
+    if there == now:
+        return None
+    differ = _differences(there, now)
+    if there is None:
+        return UserError(
+            "work-folder-damaged",
+            f"{work_dir} holds unfinished work that cannot go on: what it was begun with is damaged (job.json). "
+            "Choose another output folder, or remove that folder.",
+            folder=str(work_dir), differ=differ,
+        )  # fmt: skip
+    if there.keys() != now.keys():
+        return UserError(
+            "work-folder-version",
+            f"{work_dir} holds unfinished work of another version of this program, which cannot go on "
+            f"(there -> now: {differ}). Choose another output folder, or remove that folder.",
+            folder=str(work_dir), differ=differ,
+        )  # fmt: skip
     return UserError(
         "work-folder-taken",
         f"{work_dir} holds unfinished work with other settings (there -> now: {differ}). "
@@ -205,15 +223,18 @@ def _identity(job: Job) -> dict[str, Any]:
     return values
 
 
-def _differences(text: bytes, parameters: dict[str, Any]) -> str | None:
-    """What the job.json in `text` has differently, in words; None: nothing."""
+def _read_identity(path: Path) -> dict[str, Any] | None:
+    """What a job.json says; None where it is damaged."""
     try:
-        theirs = json.loads(text)
-    except ValueError:
-        theirs = None
-    if theirs == parameters:
+        values = json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
         return None
-    if not isinstance(theirs, dict):
+    return values if isinstance(values, dict) else None
+
+
+def _differences(theirs: dict[str, Any] | None, parameters: dict[str, Any]) -> str:
+    """What a job.json has differently, in words."""
+    if theirs is None:
         return f"job.json damaged -> {parameters['job']}"
     # "-": of a version of the program that has no such setting
     pairs = ((name, theirs.get(name, "-"), parameters.get(name, "-")) for name in {**theirs, **parameters})

@@ -8,7 +8,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,9 @@ class ShelfEntry:
     """One model, or a soul. `source`: the name of the original of a conversion, its path for an unfinished one, the
     name of the converted model of a soul. Numbers are 0
     where nothing says them, `perplexity` and `kl` None; `share` 0..1 of an unfinished conversion; `changed`: when,
-    in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used."""
+    in seconds since 1970; `there` False: the drive or folder is missing now; `damaged`: why it cannot be used;
+    `code` and `fields` of that, as of a UserError, where it is known;
+    `work`: where an unfinished one stands that is not left alone: "running", "waiting" or "paused"."""
 
     path: str
     name: str
@@ -49,6 +51,9 @@ class ShelfEntry:
     changed: float = 0.0
     there: bool = True
     damaged: str = ""
+    code: str = ""
+    fields: dict[str, Any] = field(default_factory=dict)
+    work: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,8 +119,9 @@ def entry_of(path: Path) -> ShelfEntry:
             return _unfinished(path, changed)
         return _folder(path, changed)
     except (OSError, ValueError, RecursionError, UserError) as error:
-        kind = FILES.get(path.suffix.lower(), ORIGINAL)
-        return ShelfEntry(str(path), path.name if kind == ORIGINAL else path.stem, kind, damaged=str(error))
+        kind = FILES.get(path.suffix.lower(), UNFINISHED if path.name.endswith(".partial") else ORIGINAL)
+        entry = ShelfEntry(str(path), path.name if kind == ORIGINAL else path.stem, kind)
+        return _with_damage(entry, error)
 
 
 def _folder(path: Path, changed: float) -> ShelfEntry:
@@ -131,13 +137,14 @@ def _folder(path: Path, changed: float) -> ShelfEntry:
     manifest = _object(path / "manifest.json") if (path / "manifest.json").is_file() else {}
     totals, source = _part(manifest, "totals"), _part(manifest, "source")
     quality = _part(_part(manifest, "report"), "all")
-    return ShelfEntry(
+    entry = ShelfEntry(
         str(path), name, CONVERTED, size, family, int(_number(totals.get("parameters")) or 0),
         _number(totals.get("bits_per_weight")) or 0.0, str(source.get("name", "")),
         int(_number(source.get("bytes")) or 0), _number(quality.get("perplexity")),
         _number(quality.get("source_perplexity")), _number(quality.get("kl")), changed=changed,
-        damaged=_damage(weights),
     )  # fmt: skip
+    damage = _damage(weights)
+    return entry if damage is None else _with_damage(entry, damage)
 
 
 def _gguf(path: Path, changed: float) -> ShelfEntry:
@@ -145,7 +152,11 @@ def _gguf(path: Path, changed: float) -> ShelfEntry:
     with open(path, "rb") as file:
         start = file.read(GGUF_START)
     if len(start) < GGUF_START or not start.startswith(b"GGUF"):
-        raise ValueError(f"{path.name} does not begin as a GGUF file does")
+        raise UserError(
+            "gguf-start",
+            f"{path.name} does not begin as a GGUF file does. Download it again.",
+            file=path.name,
+        )
     return ShelfEntry(str(path), path.stem, GGUF, path.stat().st_size, changed=changed)
 
 
@@ -155,7 +166,7 @@ def _soul(path: Path, changed: float) -> ShelfEntry:
 
     metadata = _header(path).metadata
     if any(metadata.get(key) != value for key, value in SOUL_FORMAT.items()):
-        raise ValueError(f"{path.name} is not a soul of this version")
+        raise UserError("soul-version", f"{path.name} is not a soul of this version.", file=path.name)
     source = metadata.get("base_name", "")
     return ShelfEntry(str(path), path.stem, SOUL, path.stat().st_size, source=source, changed=changed)
 
@@ -183,7 +194,7 @@ def _share(work: Path, source: Path) -> float:
     """As the conversion has told it; else how many of the source's matrices are committed, by the journal's lines."""
     from bitconverter.jobs.convert_work import SHARE  # imports the engine
 
-    with contextlib.suppress(OSError, ValueError, RecursionError):
+    with contextlib.suppress(OSError, UserError):
         told = _number(_object(work / SHARE).get("share"))
         if told is not None and 0 <= told <= 1:
             return told
@@ -201,14 +212,20 @@ def _parameters(weights: Iterable[Path]) -> int:
     return sum(math.prod(tensor.shape) for file in weights for tensor in _header(file).tensors.values())
 
 
-def _damage(weights: Iterable[Path]) -> str:
+def _with_damage(entry: ShelfEntry, error: Exception) -> ShelfEntry:
+    if isinstance(error, UserError):
+        return replace(entry, damaged=str(error), code=error.code, fields=error.fields)
+    return replace(entry, damaged=str(error))
+
+
+def _damage(weights: Iterable[Path]) -> UserError | None:
     """Why these cannot be used, by their headers: those know how long a file is to be."""
     try:
         for file in weights:
             _header(file)
     except UserError as error:
-        return str(error)
-    return ""
+        return error
+    return None
 
 
 def _header(file: Path) -> "SafetensorsFile":
@@ -238,9 +255,13 @@ def at_work(path: str) -> bool:
 
 
 def _object(path: Path) -> dict[str, Any]:
-    value = json.loads(path.read_text(encoding="utf-8-sig"))
+    """Raises UserError("json-damaged"); OSError."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, RecursionError):
+        value = None
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} does not hold a JSON object")
+        raise UserError("json-damaged", f"{path.name} is damaged. Copy or download it again.", file=path.name)
     return value
 
 

@@ -593,3 +593,101 @@ def test_the_keyboard_stays_at_the_buttons(window, page, qtbot, larger):
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert page.queue.current.state is Work.PAUSED
     assert window.focusWidget() is page.run_card.resume_button
+
+
+def _fixes(checks):
+    return [button.property("fix") for button in checks.fixes]
+
+
+def test_what_the_queue_holds_is_no_other_unfinished_work(window, page, qtbot, larger, settings):
+    _pause(page, qtbot, larger)
+    window.show_page("settings")
+    settings["method"] = "full"
+    window.show_page("convert")
+    qtbot.waitUntil(lambda: page.state is not State.CHECKING and not page.busy, timeout=LONG)
+    checks = page.source_card.checks
+    assert page.state is State.READY and "fix-resume" not in _fixes(checks)
+    assert "Already" in page.summary.text() and not page.convert_button.isEnabled()
+    page.run_card.stop_button.click()
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    assert page.unfinished.isVisible()
+    assert _fixes(checks)[0] == "fix-resume"
+    checks.fixes[0].click()
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)
+    assert "fix-resume" not in _fixes(checks)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.queue.last.state is Work.DONE
+
+
+@pytest.mark.parametrize("how", ["cut", "older", "newer", "moved"])
+def test_what_cannot_be_resumed_is_not_offered_to_be_but_discarded(
+    window, page, qtbot, larger, tmp_path, monkeypatch, how
+):
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    _choose(page, qtbot, larger)
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    out, told = page._out, Path(page._out + ".partial") / "job.json"
+    values = json.loads(told.read_text(encoding="utf-8"))
+    if how == "older":
+        del values["own_chat"]
+    elif how == "newer":
+        values["surprise"] = 1
+    elif how == "moved":
+        values["out"] = str(tmp_path / "before")
+    text = json.dumps(values)
+    told.write_text(text[:-9] if how == "cut" else text, encoding="utf-8")
+    assert unfinished_job(out, 0) is None
+    page.fix("fix-again")
+    page._out_changed(out)
+    qtbot.waitUntil(lambda: page.state is State.BLOCKED and not page.busy, timeout=LONG)
+    why = {"cut": "damaged", "moved": str(tmp_path / "before")}.get(how, "another version")
+    assert why in page.unfinished.text() and "cannot be resumed" in page.unfinished.text()
+    assert page.discard_button.isVisible() and not page.resume_button.isVisible()
+    bad = [item for item in page._reports[page._choice].items if item.level == "error"]
+    assert len(bad) == 1 and why in bad[0].message
+    assert _fixes(page.source_card.checks)[:2] == ["fix-discard", "fix-out"]
+    window.show_page("shelf")
+    shelf = window.pages["shelf"]
+    qtbot.waitUntil(lambda: not shelf.busy, timeout=LONG)
+    assert shelf.choose(out + ".partial") and why in shelf.facts.text()
+    assert [name for name, button in shelf.buttons.items() if button.isVisible()] == ["folder", "delete"]
+    window.shell.resume_wanted.emit(out)
+    assert page.queue.items == [] and page.unfinished.isVisible()
+    page.fix("fix-discard")
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    assert not page.unfinished.isVisible() and not told.exists()
+
+
+def test_with_an_empty_form_it_is_told_too_what_cannot_be_resumed(page, tmp_path):
+    Path(tmp_path / "x.partial").mkdir()
+    (tmp_path / "x.partial" / "job.json").write_text("{", encoding="utf-8")
+    page.resume_into(str(tmp_path / "x"))
+    assert page.unfinished.isVisible() and page.discard_button.isVisible()
+    assert not page.resume_button.isVisible() and page.state is State.EMPTY
+
+
+def test_every_size_is_known_when_another_one_is_clicked_at_once(page, qtbot, source):
+    page.choose_source(str(source))
+    qtbot.waitUntil(lambda: page.state is State.READY, timeout=LONG)  # the others are being estimated
+    assert page._checker.busy
+    page.target_card.sizes.cards["best"].click()
+    qtbot.waitUntil(lambda: page.state is State.READY and not page.busy, timeout=LONG)
+    cards = page.target_card.sizes.cards
+    assert [name for name, card in cards.items() if "B" not in card.size_label.text()] == []
+
+
+def test_a_paused_one_that_is_stopped_can_be_resumed_while_the_form_is_about_another(
+    window, page, qtbot, larger, source
+):
+    _pause(page, qtbot, larger)
+    paused = page.queue.current
+    _choose(page, qtbot, source)
+    page.run_card.stop_button.click()
+    assert page.queue.items == [] and paused.state is Work.STOPPED and not page.unfinished.isVisible()
+    assert window.toast.isVisible() and paused.name in window.toast._text.text()
+    window.toast._button.click()
+    assert page.queue.current.job == paused.job and page.queue.current.state is Work.RUNNING
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.queue.last.state is Work.DONE

@@ -11,6 +11,7 @@ from PySide6.QtCore import QLocale
 
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.soul_file import Soul, soul_bytes
+from bitconverter.gui.activity import Work
 from bitconverter.gui.shelf_delegate import depth
 from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, parents
 from bitconverter.gui.trash import foreign_in
@@ -100,10 +101,12 @@ def test_what_verify_found_damaged_is_not_offered_until_its_files_are_others(
     settings["language"] = "ja"
     window.apply_setting("language")
     assert "変換" in page.current().damaged
+    assert page.notice.isVisible()
     weights.write_bytes(whole)
     page.scan()
     _wait(page, qtbot)
     assert not page.current().damaged and page.buttons["chat"].isVisible()
+    assert not page.notice.isVisible()
 
 
 def test_a_model_that_was_cut_short_is_not_offered_as_one_that_runs(page, place, qtbot):
@@ -117,6 +120,25 @@ def test_a_model_that_was_cut_short_is_not_offered_as_one_that_runs(page, place,
         page.choose(str(broken))
         assert page.current().damaged and fit_of(page.current()) is None
         assert not page.buttons["chat"].isVisible() and page.buttons["delete"].isVisible()
+
+
+def test_why_a_model_cannot_be_used_is_said_in_japanese_too(window, page, place, qtbot, settings):
+    weights = place / "small 小" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    (place / "junk.gguf").write_bytes(b"no such thing" * 9)
+    (place / "junk.soul").write_bytes(b"x" * 100)
+    (place / "original 元" / "config.json").write_text("{", encoding="utf-8")
+    page.scan()
+    qtbot.waitUntil(lambda: not page.busy and len(page.entries) == 4, timeout=LONG)
+    for language, words in (("en", "again"), ("ja", "もう一度")):
+        settings["language"] = language
+        window.apply_setting("language")
+        for name in ("small 小", "junk.gguf", "junk.soul", "original 元"):
+            assert page.choose(str(place / name)) and page.current().damaged
+            assert words in page.facts.text(), page.facts.text()
+    page.show_entries(page._memory.load())  # as at the next start
+    page.choose(str(weights.parent))
+    assert "もう一度" in page.facts.text()
 
 
 def test_delete_goes_to_the_bin_and_undo_takes_it_back(window, page, place, qtbot):
@@ -320,3 +342,30 @@ def test_a_folder_with_more_than_a_model_is_never_deleted(window, page, place, t
             assert foreign_in(str(source)) == ""
     assert foreign_in(os.path.abspath(os.sep)) == ""
     assert foreign_in(str(source)) is None and foreign_in(str(place / "small 小")) is None
+
+
+def test_what_is_in_the_queue_is_shown_there_and_not_resumed(window, page, place, qtbot, halves):
+    half = halves[0]
+    settings = json.loads((half / "job.json").read_text(encoding="utf-8"))
+    queue, job = window.convert.queue, ConvertJob(source=settings["source"], out=str(place / "half"))
+    queue._running = object()  # as if another one ran: it waits
+    item = queue.add(job)
+    for state, words in (("waiting", "in the queue"), ("running", "Converting"), ("paused", "Paused")):
+        window.shell.activities.turn(item.activity, Work(state))
+        page.scan()
+        _wait(page, qtbot)
+        page.choose(str(half))
+        assert words in page.facts.text()
+        assert [name for name, button in page.buttons.items() if button.isVisible()] == ["show", "folder"]
+        assert page.leftovers.text.text().startswith("1 unfinished")
+    page.act("delete")
+    page._delete(page.current())
+    assert half.exists()
+    page.buttons["show"].click()
+    assert window.page_name == "convert"
+    queue._running = None
+    queue.remove(item)
+    window.show_page("shelf")
+    _wait(page, qtbot)
+    page.choose(str(half))
+    assert page.buttons["resume"].isVisible() and not page.buttons["show"].isVisible()

@@ -339,6 +339,12 @@ def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     kept = told.read_bytes()
     told.write_bytes(kept[:-5])
     assert failure(source, out).fields["differ"] == "job.json damaged -> ConvertJob"
+    assert failure(source, out).code == "work-folder-damaged"
+    values = json.loads(kept)
+    del values["own_chat"]  # as before there was such a field
+    told.write_text(json.dumps(values), encoding="utf-8")
+    error = failure(source, out)
+    assert (error.code, error.fields["differ"]) == ("work-folder-version", "own-chat - -> True")
     told.write_bytes(kept)
     for planes, ok in ((2, False), (3, True)):  # the checks before tell it too
         job = ConvertJob(str(source), str(out), planes=planes, threads=planes)
