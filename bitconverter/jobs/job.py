@@ -182,13 +182,16 @@ def _claim(work_dir: Path, job: Job) -> None:
 def other_work(work_dir: Path, job: Job) -> UserError | None:
     """Why `job` cannot go on in `work_dir`, which holds the work of another one; None if it can, or could begin there.
 
-    Fields that cannot change the result have the metadata {"identity": False} and may differ. Raises OSError.
+    Fields that cannot change the result have the metadata {"identity": False} and may differ. A version of the program
+    without a field did what its default does. Raises OSError.
     """
     path = work_dir / "job.json"
     if not path.exists():
         return None
     now = _identity(job)
     there = _read_identity(path)
+    if there is not None and there.get("job") == now["job"]:
+        there = _usual(job) | there
     if there == now:
         return None
     differ = _differences(there, now)
@@ -215,12 +218,24 @@ def other_work(work_dir: Path, job: Job) -> UserError | None:
 
 
 def _identity(job: Job) -> dict[str, Any]:
+    names = [f.name for f in _identity_fields(job)]
+    return _as_json({"job": type(job).__name__, **{name: getattr(job, name) for name in names}})
+
+
+def _usual(job: Job) -> dict[str, Any]:
+    """What fields are by default, of those that have one."""
+    fields = [f for f in _identity_fields(job) if f.default is not dataclasses.MISSING]
+    return _as_json({f.name: f.default for f in fields})
+
+
+def _identity_fields(job: Job) -> list["dataclasses.Field[Any]"]:
     assert dataclasses.is_dataclass(job) and not isinstance(job, type)
-    parameters = {
-        f.name: getattr(job, f.name) for f in dataclasses.fields(job) if f.metadata.get("identity", True)
-    }
-    values: dict[str, Any] = json.loads(json.dumps({"job": type(job).__name__, **parameters}, default=str))
-    return values
+    return [f for f in dataclasses.fields(job) if f.metadata.get("identity", True)]
+
+
+def _as_json(values: dict[str, Any]) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads(json.dumps(values, default=str))
+    return result
 
 
 def _read_identity(path: Path) -> dict[str, Any] | None:

@@ -619,7 +619,21 @@ def test_what_the_queue_holds_is_no_other_unfinished_work(window, page, qtbot, l
     assert page.queue.last.state is Work.DONE
 
 
-@pytest.mark.parametrize("how", ["cut", "older", "newer", "moved"])
+def test_what_an_earlier_version_began_can_be_resumed(page, qtbot, larger, tmp_path, monkeypatch):
+    """It had not every setting of now, and did what they are by default."""
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    _choose(page, qtbot, larger)
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    told = Path(page._out + ".partial") / "job.json"
+    values = json.loads(told.read_text(encoding="utf-8"))
+    del values["own_chat"]
+    told.write_text(json.dumps(values), encoding="utf-8")
+    assert unfinished_job(page._out, 0) is not None
+
+
+@pytest.mark.parametrize("how", ["cut", "newer", "moved"])
 def test_what_cannot_be_resumed_is_not_offered_to_be_but_discarded(
     window, page, qtbot, larger, tmp_path, monkeypatch, how
 ):
@@ -630,9 +644,7 @@ def test_what_cannot_be_resumed_is_not_offered_to_be_but_discarded(
     qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
     out, told = page._out, Path(page._out + ".partial") / "job.json"
     values = json.loads(told.read_text(encoding="utf-8"))
-    if how == "older":
-        del values["own_chat"]
-    elif how == "newer":
+    if how == "newer":
         values["surprise"] = 1
     elif how == "moved":
         values["out"] = str(tmp_path / "before")

@@ -341,10 +341,15 @@ def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     assert failure(source, out).fields["differ"] == "job.json damaged -> ConvertJob"
     assert failure(source, out).code == "work-folder-damaged"
     values = json.loads(kept)
-    del values["own_chat"]  # as before there was such a field
-    told.write_text(json.dumps(values), encoding="utf-8")
+    told.write_text(json.dumps({**values, "surprise": 1}), encoding="utf-8")  # of a later version
     error = failure(source, out)
-    assert (error.code, error.fields["differ"]) == ("work-folder-version", "own-chat - -> True")
+    assert (error.code, error.fields["differ"]) == ("work-folder-version", "surprise 1 -> -")
+    del values["own_chat"]  # as before there was such a field: it is what it is by default
+    told.write_text(json.dumps(values), encoding="utf-8")
+    assert failure(source, out, own_chat=True).fields["differ"] == "own-chat False -> True"
+    job = ConvertJob(str(source), str(out))
+    last = run_job(PreflightJob(str(source), str(out), wanted=job), lambda _: None, Cancel())
+    assert isinstance(last, Finished) and last.result.ok
     told.write_bytes(kept)
     for planes, ok in ((2, False), (3, True)):  # the checks before tell it too
         job = ConvertJob(str(source), str(out), planes=planes, threads=planes)
