@@ -45,7 +45,7 @@ BLOCKED = 0.050  # seconds of work of the GUI thread in one go
 
 def _settle() -> None:
     """Layouts inside layouts take a round of the event loop each."""
-    for _ in range(5):
+    for _ in range(20):
         QApplication.processEvents()
 
 
