@@ -3,7 +3,7 @@
 import json
 import shutil
 import sqlite3
-from contextlib import closing
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -676,20 +676,28 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
         again.stop_and_wait()
 
 
-def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, tmp_path):
+@contextmanager
+def paused_and_reopened(page, window, settings, qtbot, tmp_path):
+    """The window of the next start, after a training was paused at its third step or a few later."""
     start(page, qtbot, tmp_path, 5000)
     until_steps(page, qtbot, 3)
     page.pause()
     qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
-    before = page.card
     window.stop_and_wait()
     again = MainWindow(settings)
     qtbot.addWidget(again)
     again.show_page("train")
     again.show()
     try:
-        card = again.train.card
         qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+        yield again
+    finally:
+        again.stop_and_wait()
+
+
+def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, tmp_path):
+    with paused_and_reopened(page, window, settings, qtbot, tmp_path) as again:
+        before, card = page.card, again.train.card
         assert "Paused" in card.title.whole_text() and not card.notice.isVisible()
         assert card.plot.losses == before.plot.losses and card.plot.checks == before.plot.checks
         assert card.text.whole_text() == before.text.whole_text() == f"Step {len(card.plot.losses)} of 5000"
@@ -697,26 +705,13 @@ def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, 
         assert card.keep_button.isEnabled() and card.pin_button.isEnabled()
         qtbot.mouseClick(card.keep_button, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
-    finally:
-        again.stop_and_wait()
 
 
 def test_resumed_after_a_restart_and_paused_at_once_it_is_shown_as_it_was(
     page, window, settings, qtbot, tmp_path
 ):
-    start(page, qtbot, tmp_path, 5000)
-    until_steps(page, qtbot, 3)
-    page.pause()
-    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
-    before = page.card
-    window.stop_and_wait()
-    again = MainWindow(settings)
-    qtbot.addWidget(again)
-    again.show_page("train")
-    again.show()
-    try:
-        card = again.train.card
-        qtbot.waitUntil(lambda: not again.train.busy, timeout=LONG)
+    with paused_and_reopened(page, window, settings, qtbot, tmp_path) as again:
+        before, card = page.card, again.train.card
         again.train.resume()
         again.train.pause()
         qtbot.waitUntil(lambda: again.train.state is State.PAUSED and not again.train.busy, timeout=LONG)
@@ -724,8 +719,6 @@ def test_resumed_after_a_restart_and_paused_at_once_it_is_shown_as_it_was(
         assert card.text.whole_text() == before.text.whole_text()
         assert card.numbers["now-best"].text() == before.numbers["now-best"].text()
         assert card.keep_button.isEnabled() and card.pin_button.isEnabled()
-    finally:
-        again.stop_and_wait()
 
 
 def test_paused_while_it_looks_what_was_forgotten_it_says_the_step(page, qtbot, tmp_path):
