@@ -163,8 +163,6 @@ class ConvertJob:
         engine = open_engine(self.threads, self.cpu)
         calibrated = self.method != "fast" and any(tensor.form == PLANES for tensor in plan)
         windows = windows_used(info, self.method, self.calibration_windows)
-        text = self._text(ctx, checked, windows, self.seed, quiet=True) if calibrated else None
-        fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         writes = (
             calibrated
             and self.method == "full"
@@ -172,6 +170,8 @@ class ConvertJob:
             and not self.calibration
             and can_chat(source)
         )
+        text = self._text(ctx, checked, windows, self.seed, quiet=writes) if calibrated else None
+        fingerprint = source.fingerprint() + (f" {text.sha256}" if text else "")
         if writes:
             fingerprint += f" {own_chat.asking(source)}"
         work.claim(fingerprint)
@@ -184,10 +184,11 @@ class ConvertJob:
             report_text=amounts(checked.report.parameters).text if self.report else 0,
         )  # fmt: skip
         work.follow(lambda: stages.share)
-        chat = self._own_chat(ctx, checked, fingerprint, engine, stages, bool(work.records)) if writes else []
-        if calibrated:
+        chat: list[Conversation] = []
+        if writes:
+            chat = self._own_chat(ctx, checked, fingerprint, engine, stages, bool(work.records))
             text = self._text(ctx, checked, windows, self.seed, chat)
-            if writes and not work.keep_to_text(text.sha256):  # without, the claim knows the text
+            if not work.keep_to_text(text.sha256):  # the claim knows only the text without the chat
                 ctx.emit(Note("text-changed"))
         measured: Measured | None = None
         if measures and text is not None:

@@ -22,7 +22,7 @@ from bitconverter.jobs.continuation import WRITTEN_COST, continuations
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.opening import check_unpacking, model_folder
 from bitconverter.jobs.sensitivity_state import load_sealed, save_sealed
-from bitconverter.model.budget import session_bytes
+from bitconverter.model.budget import SYSTEM, session_bytes
 from bitconverter.model.calibration_text import TODAY, Conversation
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.source import Source
@@ -41,7 +41,6 @@ SEED_STEP = 1009  # between the seeds of two conversions
 TOKENS = 270  # of a conversation, about
 KV = "int8"  # the cache
 WORK = 1e13  # source weights multiplied, at most: fewer conversations of a large model
-SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
 
 
 def can_chat(source: Source) -> bool:

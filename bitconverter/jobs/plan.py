@@ -19,6 +19,7 @@ from bitconverter.model import ternary
 from bitconverter.model.budget import (
     PRESETS,
     PROGRAM,
+    SYSTEM,
     Wish,
     overhead_bytes,
     planned,
@@ -32,7 +33,6 @@ CONTEXT = 4096  # tokens of the chat whose memory is told
 AVERAGES = tuple(round(2.0 + 0.2 * step, 1) for step in range(23))  # bits, to four planes
 BITS_OF_A_PLANE = 1.6  # a byte holds five
 REPORT_PROMPT = 50  # tokens of a question of the report, about, with what the chat template adds
-SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
 
 
 @dataclass(frozen=True)
@@ -126,11 +126,13 @@ class PlanJob:
         window = calibration_window(info)
         tokens, measured = self._windows(info) * window, self._measured(info) * window
         speeds = probe(ctx, source, info, engine, self.cpu, tokens, measured)
+        parameters = checked.report.parameters
+        chats = own_chat.conversations_of(source, parameters) if own_chat.can_chat(source) else 0
         give_back()  # else the conversion begins with what this has left over
         memory = psutil.virtual_memory().total
 
         def choice(preset: str, wish: Wish) -> PlanChoice:
-            return self._choice(preset, wish, source, info, speeds, memory, exact, zeros)
+            return self._choice(preset, wish, source, info, speeds, memory, exact, zeros, chats)
 
         choices = tuple(choice(name, wish) for name, wish in PRESETS.items())
         averages = (choice("", Wish(bits=bits)) for bits in AVERAGES)
@@ -148,7 +150,7 @@ class PlanJob:
 
     def _choice(
         self, preset: str, wish: Wish, source: Source, info: ModelInfo, speeds: Speeds, memory: int,
-        exact: frozenset[str], zeros: frozenset[str],
+        exact: frozenset[str], zeros: frozenset[str], chats: int,
     ) -> PlanChoice:  # fmt: skip
         sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
         try:
@@ -166,7 +168,6 @@ class PlanJob:
         )
         report = _report_seconds(speeds, _weights(plan), source.total_bytes, speed)
         polished = polish.steps_for(plan, "full", None, zeros) > 0
-        chats = own_chat.conversations_of(source, _weights(plan)) if own_chat.can_chat(source) else 0
         head = info.vocab_size * info.hidden_size
         writing = speeds.writing(chats * own_chat.TOKENS, source.total_bytes, head / _weights(linear))
         full = writing + self._seconds_full(info, polished, speeds) if rounded else speeds.seconds("fast", 0)

@@ -36,6 +36,7 @@ THREADS = 16  # whose work space is counted
 PANEL_ROWS, DENSE_ROWS = 80, 32  # rows that a thread has decoded at a time, as int8 and as f32
 ATTENTION_BLOCK = 256  # positions whose softmax is taken together (native/src/attention.c)
 PROGRAM = 150 * 1024 * 1024  # bytes: the window, Python, the tokenizer
+SYSTEM = 2 * 1024**3  # bytes of memory left to the system and other programs
 GB = 10**9
 LEFT_OVER = 1.01  # times what the result takes; whole matrices do not come closer
 

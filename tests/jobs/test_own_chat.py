@@ -20,6 +20,7 @@ from bitconverter.jobs.continuation import GREEDY, continuation, continuations
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Note, Progress, Stopped, run_job
 from bitconverter.jobs.own_chat import OwnChat, conversations_of
+from bitconverter.model.budget import SYSTEM
 from bitconverter.model.calibration_text import Conversation
 from bitconverter.model.source import open_source
 
@@ -149,7 +150,7 @@ def test_how_many_depends_on_size_and_memory(source: Path, monkeypatch: pytest.M
     assert conversations_of(opened, 7 * 10**9) == 0
 
     class Memory:
-        total = own_chat.SYSTEM + opened.total_bytes
+        total = SYSTEM + opened.total_bytes
 
     monkeypatch.setattr(own_chat.psutil, "virtual_memory", Memory)
     assert conversations_of(opened, 10**8) == 56
