@@ -30,9 +30,11 @@ def convert(args: argparse.Namespace) -> int:
         "calibration_windows": args.calibration_windows, "polish": args.polish,
         "report": not args.no_report and not args.no_tokenizer,
     }  # fmt: skip
+    # absolute: the window goes on with it in another folder
+    source, *calibration = (str(Path(path).absolute()) for path in (args.source, *args.calibration))
     job = ConvertJob(
-        args.source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
-        need_tokenizer=not args.no_tokenizer, calibration=tuple(args.calibration),
+        source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
+        need_tokenizer=not args.no_tokenizer, calibration=tuple(calibration),
         own_chat=wish["method"] == "full" and not args.calibration and not args.no_own_chat, **wish,
     )  # fmt: skip
     if args.check:

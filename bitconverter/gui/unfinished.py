@@ -1,7 +1,6 @@
 """Finding a conversion that was stopped: its work folder holds the parameters it was started with, and it goes on only
 with the same ones."""
 
-import dataclasses
 import json
 import os
 from typing import Any
@@ -16,10 +15,9 @@ from bitconverter.jobs.preflight import partial_folder
 def unfinished_job(out: str, threads: int) -> ConvertJob | None:
     """The stopped conversion into `out`, ready to go on; None when there is none that can.
     `threads` is used unless the work folder fixes it: the result does not depend on it."""
-    job = job_of(ConvertJob, {"threads": threads, **(_begun_with(out) or {})})
+    job = job_of(ConvertJob, {"threads": threads, **(_begun_with(out) or {}), "out": out})
     if job is None:
         return None
-    job = dataclasses.replace(job, out=out)
     try:
         return None if other_work(job.work_dir, job) else job
     except OSError:
@@ -30,13 +28,7 @@ def why_not_resumed(out: str) -> str:
     """Why the stopped conversion into `out` cannot go on, in the language in use; "" where it can, or where none is."""
     if not out or not is_ours(str(partial_folder(out))) or unfinished_job(out, 0) is not None:
         return ""
-    values = _begun_with(out)
-    if values is None:
-        return tr("unfinished-damaged")
-    place = values.get("out")
-    if isinstance(place, str) and place != out and job_of(ConvertJob, values) is not None:
-        return tr("unfinished-moved", place=place)
-    return tr("unfinished-version")
+    return tr("unfinished-damaged" if _begun_with(out) is None else "unfinished-version")
 
 
 def _begun_with(out: str) -> dict[str, Any] | None:

@@ -100,7 +100,7 @@ class ConvertJob:
     """
 
     source: str
-    out: str
+    out: str = field(metadata={"identity": False})  # the work folder is found by it, and may be moved
     planes: int = 3
     seed: int = 0
     threads: int = field(default=0, metadata={"identity": False})

@@ -15,6 +15,7 @@ import numpy.typing as npt
 from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
+from bitconverter.jobs.eco import on_cores
 from bitconverter.jobs.job import Context, Event, Metric, Note
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
@@ -71,7 +72,8 @@ class TrainingEstimate:
 @dataclass(frozen=True)
 class EstimateTrainingJob:
     """`prepare` says what the lesson is made of (its `out` is not used), `train` with which settings (its out and steps
-    are not used, nor its lesson). `prepare` None: the lesson of `train`, whatever that takes."""
+    are not used, nor its lesson; more layers than the model has are all of them). `prepare` None: the lesson of `train`
+    and its settings as they are, refused where the training refuses them."""
 
     prepare: PrepareJob | None
     train: TrainJob
@@ -82,7 +84,8 @@ class EstimateTrainingJob:
 
     def run(self, ctx: Context) -> TrainingEstimate:
         """Raises what the two jobs raise, "train-memory" for the whole of it as well; Cancelled."""
-        with scratch_folder() as place:
+        # the cores of the training: it is no faster than on them, and refused where they cannot be had
+        with on_cores(self.train.cores), scratch_folder() as place:
             if self.prepare is None:
                 # refused is what the training refuses, and under the name that the user gave it
                 sample, windows, learned = self._of_lesson(ctx)
@@ -97,7 +100,7 @@ class EstimateTrainingJob:
             try:
                 found = self._measure(ctx, part, learned, share, self.train.layers)
             except UserError as error:
-                if error.code != "train-layers":
+                if error.code != "train-layers" or self.prepare is None:
                     raise
                 found = self._measure(ctx, part, learned, share, int(error.fields["most"]))
             check_memory(found.memory)
@@ -141,7 +144,7 @@ class EstimateTrainingJob:
         batch = self.train.batch
         if (
             self.prepare is not None
-        ):  # then the training gets the batch that is told here: no window twice in a step
+        ):  # the training gets the batch that is told here: no window twice in a step
             batch = min(batch, windows)
         out = str(lesson.with_name(f"tried-{layers}.soul"))
         job = dataclasses.replace(

@@ -191,7 +191,8 @@ def other_work(work_dir: Path, job: Job) -> UserError | None:
     now = _identity(job)
     there = _read_identity(path)
     if there is not None and there.get("job") == now["job"]:
-        there = _usual(job) | there
+        # an earlier version may have kept what does not count
+        there = _usual(job) | {name: value for name, value in there.items() if name not in _free(job)}
     if there == now:
         return None
     differ = _differences(there, now)
@@ -226,6 +227,12 @@ def _usual(job: Job) -> dict[str, Any]:
     """What fields are by default, of those that have one."""
     fields = [f for f in _identity_fields(job) if f.default is not dataclasses.MISSING]
     return _as_json({f.name: f.default for f in fields})
+
+
+def _free(job: Job) -> set[str]:
+    """The fields that may differ."""
+    assert dataclasses.is_dataclass(job)
+    return {f.name for f in dataclasses.fields(job)} - {f.name for f in _identity_fields(job)}
 
 
 def _identity_fields(job: Job) -> list["dataclasses.Field[Any]"]:

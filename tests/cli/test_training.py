@@ -226,6 +226,33 @@ def test_a_check_refuses_what_the_training_would_in_the_same_words(
     assert capsys.readouterr().err == checked
 
 
+@pytest.mark.parametrize(
+    ("setting", "says"),
+    [
+        (["--layers", "99"], "99 layers cannot be trained"),
+        (["--layers", "1", "--cores", "9999"], "Core 9999 cannot be used"),
+    ],
+)
+def test_a_check_refuses_the_settings_that_the_training_would(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], setting: list[str], says: str
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(_rows(), encoding="utf-8")
+    words = [
+        "train",
+        str(model),
+        str(tmp_path / "rows.jsonl"),
+        str(tmp_path / "a.soul"),
+        "--window",
+        "24",
+        *setting,
+    ]
+    assert main([*words, "--check"]) == 1
+    checked = capsys.readouterr().err
+    assert says in checked
+    assert main(words) == 1
+    assert capsys.readouterr().err == checked
+
+
 def test_a_check_takes_what_the_training_takes(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -255,7 +282,15 @@ def test_a_check_refuses_a_setting_that_the_training_refuses(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "lesson.txt").write_text("abcdefgh " * 100, encoding="utf-8")
-    words = ["train", str(model), str(tmp_path / "lesson.txt"), str(tmp_path / "a.soul"), "--check"]
+    words = [
+        "train",
+        str(model),
+        str(tmp_path / "lesson.txt"),
+        str(tmp_path / "a.soul"),
+        "--layers",
+        "2",
+        "--check",
+    ]
     assert main([*words, "--window", "0"]) == 1
     assert "window is 0, must be 2 to 1048576" in capsys.readouterr().err
     assert main([*words, "--window", "100000"]) == 0  # as much as the model can hold: 128

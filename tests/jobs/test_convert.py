@@ -325,6 +325,17 @@ def test_temporary_files_of_a_killed_process_get_into_no_result(source: Path, tm
     assert not (tmp_path / "out.partial").exists()
 
 
+def test_a_work_folder_that_was_moved_goes_on(source: Path, tmp_path: Path) -> None:
+    stop_early(source, tmp_path / "out")
+    told = tmp_path / "out.partial" / "job.json"
+    values = json.loads(told.read_text(encoding="utf-8"))
+    told.write_text(json.dumps({**values, "out": "as an earlier version kept it"}), encoding="utf-8")
+    (tmp_path / "out.partial").rename(tmp_path / "moved.partial")
+    assert convert(source, tmp_path / "moved")[0].resumed_tensors > 0
+    convert(source, tmp_path / "whole")
+    assert hashes(tmp_path / "moved") == hashes(tmp_path / "whole")
+
+
 def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     source: Path, tmp_path: Path
 ) -> None:

@@ -142,7 +142,6 @@ TEXTS: Texts = {
     "unfinished-text": ("A conversion stopped before its end. Resume goes on where it stopped.", "変換が途中で止まっています。「続きから再開」で、止まったところから進みます。"),
     "unfinished-damaged": ("It cannot be resumed: what it was begun with is damaged (job.json). Discard it, or choose another folder.", "始めたときの設定の記録（job.json）が壊れていて、続きから再開できません。破棄するか、別の保存先を選んでください。"),
     "unfinished-version": ("It cannot be resumed: another version of this program began it. Discard it, or choose another folder.", "このプログラムの別の版で始めた変換なので、続きから再開できません。破棄するか、別の保存先を選んでください。"),
-    "unfinished-moved": ("It cannot be resumed here: it was begun as {place} and goes on only under that name. Discard it, or choose another folder.", "{place} という保存先で始めた変換で、その名前でしか続きから再開できません。破棄するか、別の保存先を選んでください。"),
     "log-converting": ("Converting {name} into {out}", "{name} を {out} に変換します"),
     "fix-out": ("Other folder…", "別の保存先…"),
     "fix-resume": ("Resume it", "続きから再開"),
