@@ -111,7 +111,7 @@ class ChatLayout(FollowsContents, QWidget):
         page.setSpacing(0)
         page.addWidget(self.bar)
         page.addLayout(body, 1)
-        self.toast, self.foot = Toast(self, above=bottom), bottom
+        self.toast, self.foot = Toast(self, bottom), bottom
         # no focus proxy: Qt would leave out of the Tab order what precedes it
         self.keyboard_home = self.composer.edit
         self._place_sides()

@@ -192,8 +192,9 @@ class MainWindow(QMainWindow):
         self._settings["page"] = name
         self.pages.setCurrentWidget(self.pages[name])
         self.rail.show_chosen(name)
-        # its part with buttons, which the line at the bottom may not cover
-        self.toast.stand_above(getattr(self.pages[name], "foot", None))
+        # its part with buttons, and a line of its own, which the line at the bottom may not cover
+        parts = (getattr(self.pages[name], part, None) for part in ("foot", "toast"))
+        self.toast.stand_above(*(part for part in parts if part is not None))
 
     def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
         """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after

@@ -259,15 +259,15 @@ MOVES = (QEvent.Type.Resize, QEvent.Type.Move, QEvent.Type.Show, QEvent.Type.Hid
 
 class Toast(QFrame):
     """A short line at the bottom of its parent that offers one action and goes away by itself. `above`: what it stands
-    above, however tall that grows."""
+    above, however tall that grows: the highest of what is visible."""
 
     action = Signal()
     MILLISECONDS = 10_000
     FROM_BOTTOM = 150  # pixels, where nothing is named to stand above
 
-    def __init__(self, parent: QWidget, above: QWidget | None = None) -> None:
+    def __init__(self, parent: QWidget, *above: QWidget) -> None:
         super().__init__(parent)
-        self._above: QWidget | None = None
+        self._above: tuple[QWidget, ...] = ()
         self.setObjectName("toast")
         self._say: Callable[[], str] = str
         self._action = ""
@@ -284,15 +284,15 @@ class Toast(QFrame):
         self._timer.timeout.connect(self.hide)
         self.hide()
         parent.installEventFilter(self)
-        self.stand_above(above)
+        self.stand_above(*above)
 
-    def stand_above(self, above: QWidget | None) -> None:
-        """What it stands above from now on, None for nothing."""
-        if self._above is not None:
-            self._above.removeEventFilter(self)
+    def stand_above(self, *above: QWidget) -> None:
+        """What it stands above from now on."""
+        for part in self._above:
+            part.removeEventFilter(self)
         self._above = above
-        if above is not None:
-            above.installEventFilter(self)
+        for part in above:
+            part.installEventFilter(self)
         if not self.isHidden():
             self._place()
 
@@ -323,9 +323,9 @@ class Toast(QFrame):
         self._fit_into(parent.width() - 2 * Space.WIDE)
         self.adjustSize()
         bottom = parent.height() - self.FROM_BOTTOM
-        if self._above is not None and self._above.isVisible():
-            top = self._above.mapTo(parent, QPoint(0, 0)).y() - Space.SMALL
-            bottom = min(top, parent.height() - Space.PAGE)  # it may be scrolled away
+        tops = [part.mapTo(parent, QPoint(0, 0)).y() for part in self._above if part.isVisible()]
+        if tops:
+            bottom = min(min(tops) - Space.SMALL, parent.height() - Space.PAGE)  # it may be scrolled away
         self.move((parent.width() - self.width()) // 2, max(bottom - self.height(), 0))
 
     def _fit_into(self, width: int) -> None:

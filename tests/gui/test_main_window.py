@@ -682,6 +682,9 @@ def test_a_line_at_the_bottom_covers_no_button_of_what_it_is_about(window, chat_
     qtbot.waitUntil(lambda: not window.busy, timeout=LONG)
     QApplication.processEvents()
     assert window.toast.isVisible() and window.chat.notice.isVisible() and not covered(window.chat.notice)
+    window.chat.toast.show_text(partial(tr, "deleted", name="a message"), "undo")
+    QApplication.processEvents()
+    assert window.toast.isVisible() and not covered(window.chat.toast)
 
 
 def test_that_a_model_is_missing_is_not_said_any_more_when_one_is_opened(window, chat_model, qtbot):
