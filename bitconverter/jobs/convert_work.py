@@ -18,6 +18,7 @@ from bitconverter.format.atomic import is_temporary, sync_folder
 from bitconverter.format.errors import UserError
 from bitconverter.format.journal import Journal
 from bitconverter.format.lock import FolderLock
+from bitconverter.format.sealed import load_sealed, save_sealed
 from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
 from bitconverter.jobs import sensitivity_state
 from bitconverter.model.plan import TensorPlan, stored_parts
@@ -126,13 +127,13 @@ class WorkFolder:
         path = self.path / TEXT
         known = None
         with contextlib.suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
-            known = sensitivity_state.load_sealed(path)["text"]
+            known = load_sealed(path)["text"]
         if known == sha256:
             return True
         stale = bool(self.records)
         if stale:
             self._journal.cut(1)  # before the new hash is there: a process may be killed between the two
-        sensitivity_state.save_sealed(path, {"text": sha256})
+        save_sealed(path, {"text": sha256})
         return not stale
 
     def open(self, plan: tuple[TensorPlan, ...], cancel: Cancel, apart: bool) -> WeightFile:

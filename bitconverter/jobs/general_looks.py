@@ -8,7 +8,7 @@ one that is damaged, or of something else, counts as none.
 from pathlib import Path
 from typing import Any
 
-from bitconverter.jobs.sensitivity_state import load_sealed, save_sealed
+from bitconverter.format.sealed import load_sealed, save_sealed
 
 NAME = "general.json"
 LOOKS = ("before", "after")
@@ -26,7 +26,7 @@ class GeneralLooks:
             found = [[float(value) for value in told[look]] for look in LOOKS]
             if told["key"] == key:
                 self.before, self.after = found
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (OSError, ValueError, KeyError, TypeError):
             pass
 
     def save(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bitconverter.engine import Engine, single_threaded_blas
+from bitconverter.format.sealed import load_sealed, save_sealed
 from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.layer_reader import LayerReader
@@ -67,12 +68,12 @@ class Measured:
             found = Sensitivity(
                 self._reader, self._engine, self._seed, self._ctx.cancel, pool, self._state()
             ).measure(self._ids, tell)
-        sensitivity_state.save_sealed(self._folder / NAME, {"identity": self._identity, "matrices": found})
+        save_sealed(self._folder / NAME, {"identity": self._identity, "matrices": found})
         return found
 
     def _load(self) -> dict[str, float] | None:
         try:
-            value = sensitivity_state.load_sealed(self._folder / NAME)
+            value = load_sealed(self._folder / NAME)
             if value["identity"] != self._identity:
                 return None
             return {str(name): float(number) for name, number in value["matrices"].items()}

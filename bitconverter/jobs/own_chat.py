@@ -18,10 +18,10 @@ import psutil
 
 from bitconverter.engine import Cancelled, Engine, EngineError, Model, ModelInfo, Sampler, Session
 from bitconverter.format.errors import UserError
+from bitconverter.format.sealed import load_sealed, save_sealed
 from bitconverter.jobs.continuation import WRITTEN_COST, continuations
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.opening import check_unpacking, model_folder
-from bitconverter.jobs.sensitivity_state import load_sealed, save_sealed
 from bitconverter.model.budget import SYSTEM, session_bytes
 from bitconverter.model.calibration_text import TODAY, Conversation
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template

@@ -6,16 +6,13 @@ that is killed at any moment does one layer again at most. What is damaged count
 states again (jobs/measured.py), so they stay until it is done.
 """
 
-import hashlib
-import json
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.format.atomic import write_json
+from bitconverter.format.sealed import load_sealed, save_sealed
 from bitconverter.jobs import calibration_state
 
 F32 = npt.NDArray[np.float32]
@@ -98,20 +95,3 @@ def remove(work: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
     else:
         folder.unlink(missing_ok=True)
-
-
-def save_sealed(path: Path, value: dict[str, Any]) -> None:
-    """`value` with its SHA-256, so that a changed digit is seen."""
-    write_json(path, {**value, "sha256": _digest(value)})
-
-
-def load_sealed(path: Path) -> dict[str, Any]:
-    """What save_sealed() wrote. Raises OSError, ValueError (also for what was changed), KeyError, TypeError."""
-    value = dict(json.loads(path.read_text(encoding="utf-8")))
-    if value.pop("sha256") != _digest(value):
-        raise ValueError(f"{path} is not what was written")
-    return value
-
-
-def _digest(value: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode("utf-8")).hexdigest()

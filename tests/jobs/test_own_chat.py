@@ -15,7 +15,7 @@ from talking import TEMPLATE, VOCAB, make_folder
 
 from bitconverter.engine import Cancelled, Engine, Model, Session
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import own_chat, sensitivity_state
+from bitconverter.jobs import convert_work, own_chat
 from bitconverter.jobs.continuation import GREEDY, continuation, continuations
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Note, Progress, Stopped, run_job
@@ -311,9 +311,9 @@ def test_killed_between_the_journal_and_the_hash_two_texts_are_not_mixed(
             raise KeyboardInterrupt
         save(path, value)
 
-    save = sensitivity_state.save_sealed
+    save = convert_work.save_sealed
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(sensitivity_state, "save_sealed", killed)
+        patched.setattr(convert_work, "save_sealed", killed)
         convert(source, out)
     last, _ = convert(source, out)
     assert isinstance(last, Finished), last
