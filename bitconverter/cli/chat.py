@@ -10,6 +10,7 @@ from bitconverter.cli.results import as_json
 from bitconverter.cli.running import Ended, run
 from bitconverter.cli.terminal import ProgressLine
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
+from bitconverter.jobs.summarise import SummariseJob
 
 
 def chat(args: argparse.Namespace) -> int:
@@ -53,7 +54,8 @@ def _one_shot(args: argparse.Namespace, loaded: ChatSession, line: ProgressLine)
 
 
 class _Conversation:
-    """Messages so far; a stopped answer stays in it as far as it came."""
+    """Messages so far; a stopped answer stays in it as far as it came. `summary`: of a conversation before them, which
+    goes along with the next message; "" without."""
 
     def __init__(self, args: argparse.Namespace, loaded: ChatSession, line: ProgressLine) -> None:
         self.args = args
@@ -61,6 +63,7 @@ class _Conversation:
         self.line = line
         self.interactive = sys.stdin.isatty()
         self.messages: tuple[Message, ...] = _system(args)
+        self.summary = ""
 
     def loop(self) -> int:
         if self.interactive:
@@ -84,12 +87,26 @@ class _Conversation:
 
     def _command(self, text: str) -> None:
         if text == "/reset":
-            self.messages = _system(self.args)
+            self.messages, self.summary = _system(self.args), ""
             self.line.say(texts.CHAT_RESET)
+        elif text == "/summary":
+            self._summarise()
         elif text == "/help":
             self.line.say(texts.CHAT_HELP)
         else:
             self.line.say(texts.CHAT_UNKNOWN.format(command=text.split()[0], help=texts.CHAT_HELP))
+
+    def _summarise(self) -> None:
+        """The conversation begins again, with what was said so far in short."""
+        if len(self.messages) == len(_system(self.args)):
+            self.line.say(texts.CHAT_NOTHING)
+            return
+        try:
+            self.summary = run(SummariseJob(self.chat, self.messages), self.line)
+        except Ended:
+            return
+        self.messages = _system(self.args)
+        self.line.say(f"{self.summary}\n{texts.CHAT_SUMMARISED}")
 
     def _answer(self, text: str) -> int:
         pieces: list[str] = []
@@ -99,13 +116,14 @@ class _Conversation:
             if not self.args.json:
                 _write(piece)
 
-        asked = (*self.messages, Message("user", text))
+        before = f"{self.summary}\n\n" if self.summary else ""
+        asked = (*self.messages, Message("user", before + text))
         try:
             answer: Answer = run(AnswerJob(self.chat, asked, sampling(self.args)), self.line, show)
         except Ended as ended:
             _write("\n" if pieces and not self.args.json else "")
             if ended.status == STOPPED:
-                self.messages = (*asked, Message("assistant", "".join(pieces)))
+                self.messages, self.summary = (*asked, Message("assistant", "".join(pieces))), ""
                 self.line.say(texts.CHAT_STOPPED)
             return ended.status
         if self.args.json:
@@ -113,7 +131,7 @@ class _Conversation:
         else:
             _write("\n")
             self.line.say(_stats(answer))
-        self.messages = (*asked, Message("assistant", answer.text))
+        self.messages, self.summary = (*asked, Message("assistant", answer.text)), ""
         return DONE
 
 

@@ -58,6 +58,7 @@ class ChatLayout(FollowsContents, QWidget):
         self._room: tuple[bool, ...] = ()
         self._asked = ""  # "history" or "drawer": what was opened by hand last
         self._problem: Exception | str | None = None
+        self._can_drop = False
         self._undo: Callable[[], None] | None = None
         self.preview: PromptPreview | None = None
         self.two_answers: TwoAnswers | None = None
@@ -69,13 +70,15 @@ class ChatLayout(FollowsContents, QWidget):
         self.bar, self.start, self.view = ModelBar(self._settings), ChatStart(self._settings), ChatView()
         self.notice, self.composer, self.drawer = Notice(), Composer(), SamplingDrawer(self._settings)
         self.drop_button, self.new_chat_button = Button("primary"), Button("", "plus")
+        self.summarise_button = Button()
         self.smaller_button = Button("primary")  # opens the model that was refused, with a context that fits
         self.processor_button = Button("primary")  # opens the model that the chosen card did not take
         self.template_button = Button(
             "primary", "chevron-down"
         )  # for the model whose template is missing or bad
         self._ways_out = (
-            self.drop_button, self.new_chat_button, self.smaller_button, self.processor_button, self.template_button,
+            self.drop_button, self.summarise_button, self.new_chat_button,
+            self.smaller_button, self.processor_button, self.template_button,
         )  # fmt: skip
         self._name_buttons()
         for place, button in enumerate(self._ways_out):
@@ -172,12 +175,21 @@ class ChatLayout(FollowsContents, QWidget):
             code = str(getattr(problem, "code", ""))
             self.processor_button.setVisible(code.startswith("device-"))
             self.template_button.setVisible(code in TEMPLATE_PROBLEMS)
-            return
+            if not code.startswith("summary-"):
+                return
+        self._offer_ways_out(problem, can_drop)
+
+    def _offer_ways_out(self, problem: Exception | str, can_drop: bool) -> None:
+        """Of a full context; where it is the message alone that is too long, none of them helps."""
+        no_summary = isinstance(problem, UserError) and problem.code.startswith("summary-")
+        helps = can_drop or isinstance(problem, str)
         self.drop_button.setVisible(can_drop)
-        self.new_chat_button.setVisible(can_drop or isinstance(problem, str))  # else it is the message alone
+        self.summarise_button.setVisible(helps and not no_summary)
+        self.new_chat_button.setVisible(helps or no_summary)
 
     def _name_buttons(self) -> None:
         self.drop_button.setText(tr("context-drop-oldest"))
+        self.summarise_button.setText(tr("context-summarise"))
         self.new_chat_button.setText(tr("new-chat"))
         self.processor_button.setText(tr("open-on-processor"))
         self.template_button.setText(tr("choose-template"))

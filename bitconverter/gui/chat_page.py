@@ -10,8 +10,8 @@ from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QMenu
 
 from bitconverter.gui.chat_context import State
-from bitconverter.gui.chat_keeping import ChatKeeping
 from bitconverter.gui.chat_souls import remember, remembered
+from bitconverter.gui.chat_summary import ChatSummary
 from bitconverter.gui.choose import choose_file, choose_files, choose_folder
 from bitconverter.gui.document_reader import DocumentReader
 from bitconverter.gui.dropping import is_soul
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["ChatPage", "State"]
 
 
-class ChatPage(ChatKeeping):
+class ChatPage(ChatSummary):
     """Emits `convert_requested` to go to that page, `idle` when no job runs any more."""
 
     convert_requested = Signal()

@@ -77,6 +77,12 @@ class Notice(FollowsContents, QFrame):
         self.copy_button.hide()
         self.code.hide()
 
+    def show_working(self, title: str, text: str) -> None:
+        """Something that is being done, and what has come of it so far."""
+        self._show("info", title, text)
+        self.copy_button.hide()
+        self.code.hide()
+
     def shows(self, error: ErrorText) -> bool:
         """Whether it says this error."""
         return self._error is not None and self._error == error and not self.isHidden()
@@ -94,7 +100,7 @@ class Notice(FollowsContents, QFrame):
     def _show(self, level: str, title: str, text: str) -> None:
         self._error = None
         set_property(self, "role", f"{level}-box")
-        self._icon.show_icon(level, level)
+        self._icon.show_icon(level, "accent" if level == "info" else level)
         self._title.setText(title)
         self._text.setText(text)
         self._text.setVisible(bool(text))
@@ -152,5 +158,7 @@ class NoticeArea(QScrollArea):
         self._fit()
 
     def _fit(self) -> None:
-        self.setFixedHeight(min(max(self._notice.heightForWidth(self.width()), 1), self._room))
+        height = max(self._notice.heightForWidth(self.width()), 1)
+        self._notice.setMinimumHeight(height)  # by itself it wants room for wrapped lines also where they are not
+        self.setFixedHeight(min(height, self._room))
         self.updateGeometry()

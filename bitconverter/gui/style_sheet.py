@@ -40,6 +40,7 @@ QFrame[role="card"] {{ background: {c.surface}; border: 1px solid {c.border}; bo
 QFrame[role="drop"] {{ background: {c.surface}; border: 2px dashed {c.strong_border}; border-radius: {Radius.DROP}px; }}
 QFrame[role="drop"][hot="true"] {{ background: {c.accent_soft}; border-color: {c.accent}; }}
 QFrame[role="error-box"] {{ background: {c.error_soft}; border: 1px solid {c.error}; border-radius: 10px; }}
+QFrame[role="info-box"] {{ background: {c.accent_soft}; border: 1px solid {c.accent}; border-radius: 10px; }}
 QFrame[role="warning-box"] {{ background: {c.warning_soft}; border: 1px solid {c.warning};
   border-radius: 10px; }}
 QFrame[role="line"] {{ background: {c.border}; border: 0; max-height: 1px; min-height: 1px; }}

@@ -323,10 +323,14 @@ class Toast(QFrame):
         self._fit_into(parent.width() - 2 * Space.WIDE)
         self.adjustSize()
         bottom = parent.height() - self.FROM_BOTTOM
-        tops = [part.mapTo(parent, QPoint(0, 0)).y() for part in self._above if part.isVisible()]
-        if tops:
+        middle = parent.width() // 2
+        parts = [part for part in self._above if part.isVisible()]
+        if parts:
+            tops = [part.mapTo(parent, QPoint(0, 0)).y() for part in parts]
             bottom = min(min(tops) - Space.SMALL, parent.height() - Space.PAGE)  # it may be scrolled away
-        self.move((parent.width() - self.width()) // 2, max(bottom - self.height(), 0))
+            middle = parts[0].mapTo(parent, parts[0].rect().center()).x()
+        left = min(middle - self.width() // 2, parent.width() - Space.WIDE - self.width())
+        self.move(max(left, Space.WIDE), max(bottom - self.height(), 0))
 
     def _fit_into(self, width: int) -> None:
         """On one line where there is room for it, else on several."""

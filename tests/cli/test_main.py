@@ -356,6 +356,28 @@ def test_every_line_of_standard_input_is_a_message(
     assert "/dance" in streams.err
 
 
+def test_a_conversation_goes_on_in_short(
+    smollm2: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import io
+
+    lines = "/summary\nMy name is Ada.\n/summary\nWhat is my name?\nAnd yours?\n"
+    monkeypatch.setattr(sys, "stdin", io.StringIO(lines))
+    words = ["chat", str(smollm2), "--max-tokens", "4", "--temperature", "0", "--context", "1024", "--json"]
+    assert main(words) == 0
+    streams = capsys.readouterr()
+    assert streams.err.count(texts.CHAT_NOTHING) == 1 and streams.err.count(texts.CHAT_SUMMARISED) == 1
+    short = streams.err[
+        streams.err.index("Our conversation so far") : streams.err.index(texts.CHAT_SUMMARISED)
+    ]
+    assert "User: My name is Ada." in short
+    first, second, third = (json.loads(line)["prompt_tokens"] for line in streams.out.splitlines())
+    with_short = (
+        second - first
+    )  # the summary went along with the question behind it, and stays before the next
+    assert with_short > 30 and second < third < second + with_short
+
+
 def test_every_answer_to_a_line_is_one_json_object(
     small: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

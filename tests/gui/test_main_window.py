@@ -685,6 +685,10 @@ def test_a_line_at_the_bottom_covers_no_button_of_what_it_is_about(window, chat_
     window.chat.toast.show_text(partial(tr, "deleted", name="a message"), "undo")
     QApplication.processEvents()
     assert window.toast.isVisible() and not covered(window.chat.toast)
+    for line in (window.toast, window.chat.toast):  # in the middle of what it stands above
+        parts = (window.chat.foot, line)
+        middles = [part.mapTo(window, part.rect().center()).x() for part in parts]
+        assert abs(middles[0] - middles[1]) <= 1
 
 
 def test_that_a_model_is_missing_is_not_said_any_more_when_one_is_opened(window, chat_model, qtbot):

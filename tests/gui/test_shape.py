@@ -206,6 +206,20 @@ def test_an_error_in_the_chat_can_be_read_in_the_smallest_window(scaled, qtbot, 
     assert area.isHidden() and not notice.isVisible()
 
 
+def test_a_notice_of_the_chat_is_not_scrolled_where_there_is_room(scaled):
+    """However long its words are, and whether they had more lines before."""
+    window = scaled("en", 100)
+    window.show_page("chat")
+    page = window.chat
+    for letters in range(20, 160, 4):
+        for width in (LEAST_SIZE[0], 1280):
+            window.resize(width, 800)
+            page.notice.show_warning("What happened", "x " * (letters // 2))
+            _settle()
+            bar = page._notice_area.verticalScrollBar()
+            assert (bar.maximum(), page.notice.height()) == (0, page._notice_area.height()), (letters, width)
+
+
 @pytest.mark.parametrize("language", ["en", "ja"])
 def test_a_conversion_at_200_percent_is_whole(scaled, qtbot, language, chat_model, tmp_path):
     window = scaled(language, 200)

@@ -162,15 +162,17 @@ TEXTS: Texts = {
     "empty-answer": ("(The model answered nothing.)", "（モデルは何も答えませんでした。）"),
     "shortened": ("({count} letters in all; the model gets all of them)", "（全 {count} 文字。モデルには全文が渡ります）"),
     "end-length": ("Cut at the longest answer that is set (Max tokens).", "設定した最大トークン数で打ち切りました。"),
-    "end-context": ("The context is full, so the answer ends here. Start a new chat.", "文脈がいっぱいになり、ここで終わりました。新しい会話を始めてください。"),
+    "end-context": ("The context is full, so the answer ends here. Go on in a new chat, with a summary of this one or without.", "文脈がいっぱいになり、ここで終わりました。要約を付けるか付けずに、新しい会話で続けてください。"),
     "end-stopped": ("Stopped.", "停止しました。"),
     "end-interrupted": ("The program ended here. Nothing before was lost.", "ここでプログラムが終了しました。ここまでの文は残っています。"),
     "context-full-title": ("The context is full", "文脈がいっぱいです"),
     "context-full-text": (
         "This conversation needs {needed} tokens, and {available} are there. Choose: leave out the oldest "
-        "messages, start a new chat, or shorten your message, which is back in the input.",
+        "messages, go on in a new chat with a summary of this one, start a new chat without, or shorten your message, "
+        "which is back in the input.",
         "この会話には {needed} トークン必要ですが、使えるのは {available} トークンです。"
-        "古いメッセージを省く、新しい会話を始める、入力欄に戻したメッセージを短くする、のどれかを選んでください。",
+        "古いメッセージを省く、この会話の要約を付けて新しい会話で続ける、要約なしで新しい会話を始める、"
+        "入力欄に戻したメッセージを短くする、のどれかを選んでください。",
     ),
     "context-full-alone-text": (
         "This message needs {needed} tokens, and {available} are there. Shorten it, or attach less; "
@@ -179,4 +181,11 @@ TEXTS: Texts = {
         "入力欄に戻したので、短くするか、添付を減らしてください。",
     ),
     "context-drop-oldest": ("Leave out oldest", "古いメッセージを省いて続ける"),
+    "context-summarise": ("Summarise", "要約して続ける"),
+    "summarising": ("Summarising the conversation, {percent} %", "会話を要約しています（{percent} %）"),
+    "summarised": (
+        "This new chat goes on with a summary of the other one, which stays in the list.",
+        "元の会話の要約を付けた新しい会話です。元の会話は一覧に残っています。",
+    ),
+    "summary-name": ("summary of {title}", "「{title}」の要約"),
 }  # fmt: skip
