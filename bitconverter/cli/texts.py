@@ -50,8 +50,8 @@ HELP = {
     "chat": (
         "talk to a model",
         "Answers are streamed as they are made. Without --prompt every line that you enter is a message; "
-        "/reset forgets the conversation, /summary goes on with it in short, /quit or Ctrl-D ends, Ctrl-C stops the answer. Standard input need not "
-        "be a terminal: then each of its lines is a message. With --json each answer is one JSON object, "
+        "/reset forgets the conversation, /summary goes on with it in short, /quit or Ctrl-D ends, Ctrl-C stops the "
+        "answer. Standard input need not be a terminal: then each of its lines is a message. With --json each answer is one JSON object, "
         "printed when it is whole.",
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)\n"
@@ -434,7 +434,7 @@ AGAIN_TO_FORCE = "stopping ... (Ctrl-C again ends at once)"
 OUTPUT_FAILED = "the output cannot be written: {reason}"
 UNEXPECTED = "this should not have happened; please report it with the lines above"
 
-CHAT_HELP = "/reset  forget the conversation     /summary  go on with it in short     /quit  end     Ctrl-C  stop the answer"
+CHAT_HELP = "/reset  forget the conversation   /summary  go on with it in short   /quit  end   Ctrl-C  stop the answer"
 CHAT_START = "{name} ({family}, context {n_ctx}) on {device}. {help}"
 CHAT_TEMPLATE = "The conversation is written with the chat template {template}."
 CHAT_RESET = "(forgotten)"
