@@ -259,8 +259,8 @@ OPTIONS = {
     "each of the MLP, which takes much memory and can hold facts (default %(default)s)",
     "train_rank": "lora: the rank of an addition (default %(default)s)",
     "train_targets": "lora: the matrices of a layer that get one (default q v)",
-    "train_rate": "how far a step goes (default: 0.01 for gains, with mezo 0.1; 0.001 for lora; 0.0005 for delta, with "
-    "mezo 0.000001, with --by-spread 0.00001)",
+    "train_rate": "how far a step goes (default: 0.01 for gains, with mezo 0.03, or 0.1 with "
+    "--labels; 0.001 for lora; 0.0005 for delta, with mezo 0.000001, with --by-spread 0.00001)",
     "train_clip": "exact: the largest norm of a gradient (default 1); mezo: the largest slope (default 100)",
     "train_epsilon": "mezo: how far to look to both sides (default: 0.04 for gains, 0.02 for lora, 0.001 for delta)",
     "train_one_sided": "mezo: look to one side of each direction, and once for all where it is: of use with several "

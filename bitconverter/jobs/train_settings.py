@@ -8,8 +8,9 @@ from bitconverter.jobs.device_word import CPU
 MOST_SAMPLES = 3
 RATES = {
     ("exact", "gain"): 1e-2, ("exact", "lora"): 1e-3, ("exact", "delta"): 5e-4,
-    ("mezo", "gain"): 0.1, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
+    ("mezo", "gain"): 0.03, ("mezo", "lora"): 1e-3, ("mezo", "delta"): 1e-6,
 }  # fmt: skip
+LABEL_RATE = 0.1  # of mezo and gain, where the loss is over a few words: it is far smoother than over all
 EPSILONS = {"gain": 4e-2, "lora": 2e-2, "delta": 1e-3}
 SPREAD_RATES = {"gain": 0.1, "lora": 1e-3, "delta": 1e-5}  # with by_spread, where slopes are of the size 1
 CLIPS = {"exact": 1.0, "mezo": 100.0}
@@ -96,6 +97,8 @@ class TrainSettings:
 def usual_rate(job: TrainSettings) -> float:
     if job.engine == "mezo" and job.by_spread:
         return SPREAD_RATES[job.adapter]
+    if job.engine == "mezo" and job.adapter == "gain" and job.labels:
+        return LABEL_RATE
     return RATES[job.engine, job.adapter]
 
 

@@ -1,5 +1,6 @@
 """Training by forward passes alone: it learns, its step log gives the same soul again, broken off it is the same."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from bitconverter.jobs import learners
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
+from bitconverter.jobs.train_settings import usual_rate
 from bitconverter.model.block_trainer import Score
 
 ROWS = "\n".join(f'{{"prompt": "the number {n} is", "answer": "o"}}' for n in range(40))
@@ -145,3 +147,10 @@ def test_a_plateau_ends_the_run(model: Path, tmp_path: Path) -> None:
     result = finish(make_job(model, tmp_path, rate=0.0, patience=3), events)
     assert Note("train-plateau", {"step": 12, "checks": 3}) in events
     assert result.steps == 12 and result.best_step == 0  # type: ignore[attr-defined]
+
+
+def test_the_usual_rate_of_gains_is_smaller_where_the_loss_is_over_all_words() -> None:
+    """With 0.1 a lesson of 35 answers forgot more than it learned (two seeds, SmolLM2-135M at 3.25 bits)."""
+    job = TrainJob("model", "lesson", "out", engine="mezo")
+    assert usual_rate(job) == 0.03 and usual_rate(replace(job, labels=(" yes", " no"))) == 0.1
+    assert usual_rate(replace(job, engine="exact")) == 0.01
