@@ -226,6 +226,14 @@ def test_a_row_that_is_not_finite_is_named(engine: Engine) -> None:
             gptq_block(engine, w, u, scales, q_max=4, q=np.zeros(w.shape, np.int8))
 
 
+def test_a_row_whose_errors_alone_overflow_is_named(engine: Engine) -> None:
+    """Those of the last column change no other column."""
+    u, w = np.diag(np.array([1, 1e-39], np.float32)), np.zeros((18, 2), np.float32)
+    w[16, 1] = 0.4
+    with pytest.raises(InvalidError, match="row 16"):
+        gptq_block(engine, w, u, np.ones(18, np.float32), q_max=4, q=np.zeros(w.shape, np.int8))
+
+
 def test_misuse_is_a_sentence(engine: Engine) -> None:
     w, _, u, scales = problem(6, 12)
     q = np.zeros(w.shape, np.int8)

@@ -53,6 +53,69 @@ def test_the_fit_is_as_good_as_theory_allows(engine: Engine, planes: int) -> Non
     assert np.array_equal(scales, scales.astype(np.float16).astype(np.float32))
 
 
+GAUSS_STEP = {1: 1.224, 2: 0.534, 3: 0.221, 4: 0.088}  # of a step, over the deviation
+
+
+def plain_fit(row: np.ndarray, n_planes: int) -> float:
+    """The scale that the search of docs/FORMAT.md 1.2 finds: 13 steps around the middle, 9 around the best of them,
+    then at most 3 times the best scale of the integers that the last one gives."""
+    q_max = (3**n_planes - 1) // 2
+
+    def try_at(step: np.float32) -> tuple[float, np.float32]:
+        q = np.rint(np.clip(row * (np.float32(1) / step), -q_max, q_max)).astype(np.float64)
+        wq, qq = float(q @ row), float(q @ q)
+        return (wq * wq / qq, np.float32(wq / qq)) if wq > 0 and qq > 0 else (0.0, np.float32(0))
+
+    def steps(centre: np.float32, count: int, parts: int) -> list[np.float32]:
+        return [centre * np.exp2(np.float32(i / parts)) for i in range(-count, count + 1)]
+
+    deviation = np.float32(np.sqrt(np.mean(row.astype(np.float64) ** 2)))
+    coarse = [(*try_at(step), step) for step in steps(deviation * np.float32(GAUSS_STEP[n_planes]), 6, 5)]
+    gain, scale, centre = max(coarse, key=lambda found: found[0])
+    fine = [try_at(step) for step in steps(centre, 4, 25)]
+    gain, scale = max([(gain, scale), *fine], key=lambda found: found[0])
+    for _ in range(3):
+        more, better = try_at(scale)
+        if not more > gain:
+            break
+        gain, scale = more, better
+    return float(scale)
+
+
+@pytest.mark.parametrize("planes", [1, 2, 3, 4])
+@pytest.mark.parametrize("tail", [1.5, 4.0, 100.0])  # degrees of freedom of Student's t: few far out, or none
+def test_every_scale_is_the_one_that_the_whole_search_finds(engine: Engine, planes: int, tail: float) -> None:
+    rows = np.random.default_rng(6).standard_t(tail, (20, 200)).astype(np.float32)
+    w = rotate(engine, rows, seed=4, inverse=True)
+    _, scales, _ = quantize_planes(engine, w, seed=4, n_planes=planes, exact_scales=True)
+    want = [plain_fit(row, planes) for row in rotate(engine, w, seed=4)]
+    np.testing.assert_allclose(scales, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("planes", [1, 4])
+@pytest.mark.parametrize("exact", [False, True])
+def test_a_row_too_large_for_its_scale_counts_as_zero(engine: Engine, planes: int, exact: bool) -> None:
+    """A scale that f16 cannot hold, or whose search overflows, leaves no NaN in the errors."""
+    w = gaussian(5, 64)
+    w[2] = 0
+    w[2, 9] = 1e38 if exact else 1e8
+    packed, scales, (error, square) = quantize_planes(engine, w, seed=0, n_planes=planes, exact_scales=exact)
+    assert np.isfinite(scales).all() and np.isfinite([error, square]).all()
+    if not scales[2]:
+        assert error == pytest.approx(square, rel=1e-6)
+        assert not planes_unpack(engine, packed, 5)[2].any()
+    assert exact or not scales[2]
+
+
+def test_a_row_too_small_to_divide_by_its_scale_is_zero(engine: Engine) -> None:
+    w = gaussian(5, 64)
+    w[3] = 1e-40
+    packed, _, _ = quantize_planes(engine, w, seed=0, n_planes=2, exact_scales=True)
+    assert not planes_unpack(engine, packed, 5)[3].any()
+    codes, _, _ = quantize_int8(engine, w, seed=0)
+    assert not codes[3].any() and codes[4].any()
+
+
 def test_packing_is_what_the_format_says(engine: Engine) -> None:
     w = gaussian(12, 40)
     packed, scales, _ = quantize_planes(engine, w, seed=0, n_planes=2)
@@ -109,6 +172,7 @@ def test_int8_is_within_half_a_step(engine: Engine) -> None:
     codes, scales, _ = quantize_int8(engine, w, seed=5)
     rotated = rotate(engine, w, seed=5)
     assert np.abs(rotated - scales[:, None] * codes).max() <= scales.max() * 0.5001
+    assert (np.abs(codes).max(axis=1) == 127).all()
     whole = quantize_int8(engine, w, seed=5)
     parts = [quantize_int8(engine, w[i : i + 10], seed=5) for i in (0, 10, 20)]
     np.testing.assert_array_equal(np.concatenate([p[0] for p in parts]), whole[0])

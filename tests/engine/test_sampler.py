@@ -147,3 +147,23 @@ def test_greedy_finds_the_largest_anywhere(size: int) -> None:
         logits[place] = np.inf
         with pytest.raises(InvalidError, match=f"token {place} "):
             sample(logits, Sampler(temperature=0))
+
+
+def test_a_token_that_is_there_thrice_is_penalised_once() -> None:
+    logits = np.array([2.0, 1.5], np.float32)  # 2 / 1.2 is above 1.5, and 2 / 1.2 / 1.2 is not
+    assert sample(logits, Sampler(temperature=0, repeat_penalty=1.2), [0, 0, 0]) == 0
+
+
+def test_tokens_that_no_logit_is_of_are_ignored_in_the_history() -> None:
+    logits = np.array([2.0, 1.5], np.float32)
+    assert sample(logits, Sampler(temperature=0, repeat_penalty=9.0), [2, -1, 2**31 - 1]) == 0
+
+
+def test_top_p_ends_with_the_token_that_reaches_it_exactly() -> None:
+    counts = draws(np.zeros(4, np.float32), with_(top_p=0.5), 200)
+    assert set(np.flatnonzero(counts)) == {0, 1}
+
+
+def test_min_p_keeps_what_is_exactly_as_likely_as_it_asks() -> None:
+    counts = draws(np.zeros(3, np.float32), with_(min_p=1.0), 200)
+    assert set(np.flatnonzero(counts)) == {0, 1, 2}
