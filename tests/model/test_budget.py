@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -149,3 +150,16 @@ def test_source_bytes_of_dense_tensors_count() -> None:
         - overhead_bytes(list(planned(SMALL_INFO, Wish(), {})), {})
         == 10**6
     )
+
+
+@pytest.mark.parametrize("info", [SMALL_INFO, LARGE_INFO], ids=["135M", "8B"])
+def test_three_hundredths_more_than_all_planes_take_are_said_too(info: ModelInfo) -> None:
+    whole = planned(info, Wish(planes=4), {})
+    for wish in (Wish(bits=1.03 * bits_of(whole)), Wish(size=round(1.03 * file_bytes(whole)))):
+        assert left_over(wish, planned(info, wish, {}), {})
+
+
+def test_a_presets_context_is_cut_to_the_models_positions() -> None:
+    short = replace(LARGE_INFO, max_positions=512)
+    cut = planned(short, Wish(fit=Fit(4 * GB, 512)), {})
+    assert planned(short, Wish(preset="4gb"), {}) == cut != planned(LARGE_INFO, Wish(preset="4gb"), {})

@@ -173,3 +173,39 @@ def test_a_cancel_is_heard(pool: ThreadPoolExecutor) -> None:
     cancel.request()
     with pytest.raises(Cancelled):
         fit(w, found, 2, pool, cancel)
+
+
+def a_tile(w: np.ndarray, found: Curvature, limit: int) -> calibrated_fit._Tile:
+    return calibrated_fit._Tile(w, found, limit, f16, Engine(threads=1), Cancel())
+
+
+def test_the_cost_at_a_new_scale_is_the_one_that_the_errors_have_there(pool: ThreadPoolExecutor) -> None:
+    w, found = case(20, 64, pool)
+    scales = f16(np.full(20, 0.5))
+    q = np.clip(np.rint(w / 0.8), -4, 4).astype(np.int8)  # of another scale
+    e = w - scales[:, None] * q
+    h = found.blocks[0].h.astype(np.float64)
+    sums = np.stack([((a @ h) * b).sum(axis=1) for a, b in ((e, e), (e, q), (q.astype(float), q))], axis=1)
+    better, cost = a_tile(w, found, 4)._rescale(scales, sums)
+    np.testing.assert_allclose(cost, costs(w, q, better, found), rtol=1e-4)
+    assert (cost < 0.9 * sums[:, 0]).all()
+
+
+@pytest.mark.parametrize("larger_costs, best", [(1.0, "larger"), (2.0, "smaller")])
+def test_of_a_larger_and_a_smaller_scale_that_both_help_the_better_one_is_kept(
+    larger_costs: float, best: str, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    w, found = case(3, 16, pool)
+    tile = a_tile(w, found, 4)
+
+    def gptq(rows: np.ndarray, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        near = np.abs(scales - 1) < 0.1  # the first on either side
+        found = np.where(scales > 1, larger_costs, 3.0 - larger_costs)
+        cost = np.where(scales == 1, 9.0, np.where(near, found, 99.0))
+        return np.repeat(np.rint(100 * scales)[:, None], 16, axis=1).astype(np.int8), cost
+
+    monkeypatch.setattr(tile, "_gptq", gptq)
+    scales, q, cost = tile._search(np.ones(3, np.float32))
+    expected = f16(np.array({"larger": 1.06, "smaller": 1 / 1.06}[best]))
+    assert (scales == expected).all() and (cost == 1).all()
+    assert (q == np.rint(100 * expected)).all()

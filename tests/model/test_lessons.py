@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tokenizers
+from tokenizers import processors
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
@@ -278,3 +281,41 @@ def test_damaged_letters_and_what_is_no_text_are_named(tokenizer: Tokenizer, tmp
     with pytest.raises(UserError) as raised:
         read_lessons(str(tmp_path / "b.txt"), tokenizer, 8, Cancel())
     assert raised.value.code == "lesson-binary"
+
+
+def test_an_example_may_fill_its_window_and_have_one_token_behind_it(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    end = bool(tokenizer.eos_ids)  # behind the answer
+    full = json.dumps({"prompt": "a" * (16 - end), "answer": "b"}) + "\n"
+    lessons = read(tmp_path / "a.jsonl", full * 2, tokenizer)
+    assert lessons.tokens.shape == (2, 16) and (lessons.targets[:, -1] >= 0).all()
+    with pytest.raises(UserError, match=r"18 tokens.* a window holds 17"):
+        read(tmp_path / "a.jsonl", full + full.replace("aa", "aaa", 1), tokenizer)
+
+
+@pytest.mark.parametrize("share", [0.9, 1.0])
+def test_a_split_leaves_one_to_learn_from(share: float) -> None:
+    tokens = np.arange(4, dtype=np.int32).reshape(2, 2)
+    learn, check = Lessons(tokens, tokens).split(share, 0)
+    assert len(learn.tokens) == len(check.tokens) == 1
+
+
+def test_what_begins_every_text_begins_the_examples_and_no_plain_text(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "with a beginning"
+    shutil.copytree(tiny_model, folder)
+    raw = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
+    bos = raw.token_to_id("z")  # the model has no row for one more
+    raw.post_processor = processors.TemplateProcessing(single=["z", "$A"], special_tokens=[("z", bos)])
+    raw.save(str(folder / "tokenizer.json"))
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "z"}', encoding="utf-8")
+    tokenizer = Tokenizer(folder)
+    assert tokenizer.bos_id == bos
+    lessons = read(tmp_path / "a.jsonl", '{"prompt": "ab", "answer": "c"}\n' * 2, tokenizer)
+    start = [bos, *tokenizer.encode("ab", add_special_tokens=False)]
+    assert lessons.tokens[0, :3].tolist() == start
+    assert np.flatnonzero(lessons.targets[0] >= 0)[0] == len(start) - 1
+    plain = read(tmp_path / "a.txt", "a b c d e f g h i", tokenizer, 4)
+    assert bos not in plain.tokens
