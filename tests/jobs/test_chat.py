@@ -22,8 +22,10 @@ from bitconverter.jobs.chat import (
     Prompt,
     PromptJob,
     Sampling,
+    template_for,
 )
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, Token, run_job
+from bitconverter.model.known_templates import Ending
 from bitconverter.model.text_stream import TextStream
 
 
@@ -427,3 +429,26 @@ def test_a_prompt_is_shown_as_it_is_sent(folder: Path) -> None:
     assert isinstance(last, Finished)
     assert last.result.left_out and last.result.tokens <= 75 and "question 0" not in last.result.text
     assert run_job(PromptJob(chat, ()), lambda event: None, Cancel()).result.tokens == 0
+
+
+def test_what_was_held_back_is_said_when_no_stop_word_followed(folder: Path, chat: ChatSession) -> None:
+    whole = finished(chat).text
+    template = template_for(chat.template, chat.tokenizer)
+    chat.use_template(chat.template, template, Ending(text=whole[-1] + "never said"))
+    assert finished(chat).text == whole
+
+
+def test_a_prompt_that_fills_the_context_leaves_no_room_for_an_answer(folder: Path) -> None:
+    chat = load(folder, n_ctx=30)
+    full = (Message("user", "x" * (30 - len("u:\na:"))),)
+    assert chat.count_tokens(full) == 30
+    with pytest.raises(UserError) as caught:
+        finished(chat, full)
+    assert caught.value.code == "context-full" and caught.value.fields["needed"] == 30
+
+
+def test_the_speed_counts_what_was_computed_in_its_time(chat: ChatSession) -> None:
+    """The first token is there when the prompt has been read."""
+    result = finished(chat)
+    assert result.tokens_per_second == pytest.approx((result.tokens - 1) / result.decode_seconds)
+    assert finished(chat, sampling=replace(GREEDY, max_tokens=1)).tokens_per_second == 0

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from model_folders import edit_config, golden_copy, read_config
 
-from bitconverter.engine import Engine, Model, Session
+from bitconverter.engine import Engine, Model, OutOfMemoryError, Session
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import chat_memory
 from bitconverter.jobs.chat import LoadChatJob
@@ -114,3 +114,17 @@ def test_memory_that_the_system_refuses_is_told_with_what_was_needed_and_free(fo
     assert (kind, code) == ("Failed", "memory-refused")
     assert fields["needed"] == needed(folder, context) and fields["free"] > 0
     assert 0 < fields["fits"] < context
+
+
+def test_after_a_refusal_half_the_memory_or_less_is_offered(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*args: object, **more: object) -> Session:
+        raise OutOfMemoryError("no")
+
+    monkeypatch.setattr(chat_memory, "Session", refuse)
+    last, _ = load(folder)
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    fits = last.error.fields["fits"]
+    assert last.error.code == "memory-refused"
+    assert needed(folder, fits) <= needed(folder, CONTEXT) // 2 < needed(folder, 2 * fits)

@@ -65,3 +65,17 @@ def test_what_a_killed_process_left_is_not_used_and_goes(tmp_path: Path) -> None
     assert names(tmp_path) == ["mine.txt", "step-00000001"]
     kept.remove()
     assert names(tmp_path) == ["mine.txt"]
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_no_file_outside_is_read_whatever_the_record_says(absolute: bool, tmp_path: Path) -> None:
+    kept = Checkpoints(tmp_path / "c")
+    kept.save(3, {"a": b"12345"}, best=True)
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"12345")
+    done = kept.place(3) / DONE
+    record = json.loads(done.read_text(encoding="utf-8"))
+    name = str(outside) if absolute else "../../outside"
+    record["files"][name] = record["files"]["a"]
+    done.write_text(json.dumps(record), encoding="utf-8")
+    assert kept.load(3) is None

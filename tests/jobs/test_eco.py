@@ -97,6 +97,22 @@ def test_only_the_jobs_own_threads_give_way(model: Path, tmp_path: Path) -> None
     assert os.getpriority(os.PRIO_PROCESS, threading.get_native_id()) == usual
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the priority is the process's")
+def test_who_gives_way_more_already_goes_on_doing_so() -> None:
+    seen: list[int] = []
+
+    def work() -> None:
+        me = threading.get_native_id()
+        os.setpriority(os.PRIO_PROCESS, me, 19)
+        with eco.low_priority():
+            seen.append(os.getpriority(os.PRIO_PROCESS, me))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [19]
+
+
 def test_it_waits_for_mains_and_ends_in_the_same_bytes(
     model: Path, tmp_path: Path, supply: list[bool]
 ) -> None:
@@ -274,6 +290,7 @@ def sensor(current: float | None, high: float | None = None) -> SimpleNamespace:
         ({"coretemp": [sensor(70.0, 100.0)]}, Heat(70.0, 90.0)),
         ({"coretemp": [sensor(70.0, 0.0), sensor(None)]}, Heat(70.0, 90.0)),
         ({"acpitz": [sensor(48.0, 105.0)]}, Heat(48.0, 90.0)),
+        ({"coretemp": [sensor(85.0, 100.0), sensor(79.0, 75.0)]}, Heat(79.0, 75.0)),  # this one is too hot
     ],
 )
 def test_the_heat_is_that_of_the_processor(

@@ -10,7 +10,7 @@ from model_folders import golden_copy
 from bitconverter.engine import Cancel, Cancelled, Engine, check_config
 from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.layer_reader import LayerReader
-from bitconverter.jobs.sensitivity import Sensitivity
+from bitconverter.jobs.sensitivity import MOST_WINDOWS, Sensitivity, windows_for
 from bitconverter.jobs.sensitivity_state import MeasuringState
 from bitconverter.model.source import open_source
 
@@ -106,3 +106,10 @@ def test_another_text_begins_anew_and_removing_leaves_nothing(source: Path, tmp_
     assert other.input(1) is None
     sensitivity_state.remove(tmp_path)
     assert not (tmp_path / sensitivity_state.FOLDER).exists()
+
+
+def test_the_windows_are_taken_from_all_over_the_text() -> None:
+    ids = np.repeat(np.arange(40, dtype=np.int32)[:, None], 8, axis=1)
+    taken = windows_for(2, 64, ids)[:, 0].tolist()
+    assert len(taken) == MOST_WINDOWS
+    assert taken == [40 * k // MOST_WINDOWS for k in range(MOST_WINDOWS)]

@@ -323,3 +323,36 @@ def test_what_is_there_is_not_overwritten(job: TrainJob, tiny_model: Path, tmp_p
     assert Path(job.out).read_text(encoding="utf-8") == "mine"
     Path(job.out).unlink()
     assert error_of(make_job(tiny_model, tmp_path)).code == "train-dense"
+
+
+@pytest.mark.parametrize("above, jumps", [(2.9, False), (3.1, True)])
+def test_a_loss_three_nats_above_the_first_one_is_a_jump(
+    job: TrainJob, monkeypatch: pytest.MonkeyPatch, above: float, jumps: bool
+) -> None:
+    real: Callable[..., Step] = BlockTrainer.step
+    losses: list[float] = []
+
+    def step(self: BlockTrainer, *args: object) -> Step:
+        good = real(self, *args)
+        losses.append(good.loss if len(losses) != 4 else losses[0] + above)
+        return dataclasses.replace(good, loss=losses[-1])
+
+    monkeypatch.setattr(BlockTrainer, "step", step)
+    events: list[Event] = []
+    finish(job, events)
+    assert [e.fields["step"] for e in events if isinstance(e, Note) and e.code == "train-slower"] == [
+        4
+    ] * jumps
+
+
+def test_the_rate_rises_over_no_more_than_half_of_the_steps(job: TrainJob) -> None:
+    half = read_after(dataclasses.replace(job, warmup=4, out=job.out.replace("魂", "half")))
+    longer = read_after(dataclasses.replace(job, warmup=1000, out=job.out.replace("魂", "longer")))
+    none = read_after(dataclasses.replace(job, warmup=0, out=job.out.replace("魂", "none")))
+    assert half == longer != none
+
+
+def read_after(job: TrainJob) -> dict[str, list[float]]:
+    """What it has learned."""
+    finish(job)
+    return {name: gain.tolist() for name, gain in read_soul(Path(job.out)).gains.items()}
