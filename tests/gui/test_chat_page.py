@@ -9,12 +9,14 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from bitconverter.gui import theme
+from bitconverter.gui.chat_log import TITLE_LETTERS, title_of
 from bitconverter.gui.chat_message import AssistantMessage, UserMessage
 from bitconverter.gui.chat_page import State
 from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.jobs.chat import Answer
-from bitconverter.jobs.job import Finished, Stopped, Token
-from bitconverter.store.records import Attachment
+from bitconverter.jobs.errors import UserError
+from bitconverter.jobs.job import Failed, Finished, Stopped, Token
+from bitconverter.store.records import Attachment, Node
 
 LONG = 60_000  # milliseconds; a bound for a broken program, not a promise
 
@@ -365,3 +367,18 @@ def test_answers_and_the_input_follow_the_text_size(window, settings, qtbot, cha
         sizes[scale] = {float(size) for size in found if float(size) > 3}  # less is a gap
         assert edit.height() == edit.fontMetrics().lineSpacing() + 18  # one whole line
     assert len(sizes[100]) >= 4 and sizes[200] == {2 * size for size in sizes[100]}
+
+
+@pytest.mark.parametrize("end", [Stopped(), Failed(UserError("no-message", "Nothing was said."))])
+def test_what_is_typed_meanwhile_stays_below_the_question_that_is_given_back(page, monkeypatch, end):
+    monkeypatch.setattr(page._runner, "start", lambda job: None)
+    page._send_text("why?")
+    page.composer.set_text("and then?")
+    page._on_event(end)
+    assert page.log.turns == [] and page.composer.text() == "why?\nand then?"
+
+
+def test_a_title_that_is_cut_between_two_words_ends_with_the_first(qapp):
+    words = "a" * (TITLE_LETTERS - 2)
+    assert title_of(Node("user", f"{words} and more")) == words + "…"
+    assert title_of(Node("user", f"{words} b")) == f"{words} b"

@@ -4,10 +4,12 @@ import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PySide6.QtCore import Qt
 
+from bitconverter.gui import convert_queue
 from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_page import ConvertPage, State
 from bitconverter.gui.layer_strip import LayerStrip, error_color
@@ -702,3 +704,29 @@ def test_a_paused_one_that_is_stopped_can_be_resumed_while_the_form_is_about_ano
     assert page.queue.current.job == paused.job and page.queue.current.state is Work.RUNNING
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert page.queue.last.state is Work.DONE
+
+
+def test_the_running_one_is_not_taken_out_of_the_queue(page, tmp_path, monkeypatch):
+    queue = page.queue
+    monkeypatch.setattr(queue._runner, "start", lambda job: None)
+    running, waiting = (queue.add(ConvertJob(source="x", out=str(tmp_path / name))) for name in "ab")
+    queue.remove(running)
+    assert queue.items == [running, waiting] and running.state is Work.RUNNING
+    queue.remove(waiting)
+    assert queue.items == [running]
+    queue._on_event(Stopped())
+
+
+def test_the_time_of_a_resumed_conversion_is_that_of_all_its_runs(page, tmp_path, monkeypatch):
+    queue, now = page.queue, [100.0]
+    monkeypatch.setattr(queue._runner, "start", lambda job: None)
+    monkeypatch.setattr(convert_queue, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    item = queue.add(ConvertJob(source="x", out=str(tmp_path / "a")))
+    for seconds in (30.0, 12.0):
+        queue.resume(item)
+        now[0] += seconds
+        queue.pause()
+        queue._on_event(Stopped())
+        assert item.state is Work.PAUSED
+        now[0] += 1000.0  # of a break
+    assert item.seconds == 42.0

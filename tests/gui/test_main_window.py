@@ -27,7 +27,7 @@ from PySide6.QtWidgets import (
 from window_checks import contrast, nameless
 
 from bitconverter.gui import about_page, awake, theme
-from bitconverter.gui.activity import Work
+from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.history_model import Row
@@ -775,3 +775,22 @@ def test_a_line_about_the_chat_covers_nothing_of_what_is_typed(window):
     window.resize(900, 500)
     QApplication.processEvents()
     assert not covered()
+
+
+def test_the_tray_tells_of_an_end_unless_the_user_ended_the_program_there(window, monkeypatch):
+    told, tray = [], window.tray
+    icon = SimpleNamespace(
+        isVisible=lambda: True, setToolTip=lambda text: None, hide=lambda: None,
+        showMessage=lambda title, text: told.append(title),
+    )  # fmt: skip
+    monkeypatch.setattr(tray, "icon", icon)  # the screenless platform has none that is seen
+    monkeypatch.setattr(window, "stop_and_close", lambda: None)
+    entry = Activity("convert", "m", "convert")
+    for state in (Work.RUNNING, Work.PAUSED, Work.DONE):
+        entry.state = state
+        tray.show_state(entry)
+    assert len(told) == 2
+    tray._quit.trigger()
+    entry.state = Work.PAUSED  # what its job becomes
+    tray.show_state(entry)
+    assert len(told) == 2

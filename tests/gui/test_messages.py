@@ -326,14 +326,31 @@ def test_the_time_left_is_not_said_when_there_is_none():
 
 @pytest.mark.parametrize(
     ("count", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1 KB"), (269_060_552, "269 MB"), (16_060_000_000, "16.1 GB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1 KB"),
+        (999_499, "999 KB"),
+        (999_500, "1 MB"),
+        (269_060_552, "269 MB"),
+        (16_060_000_000, "16.1 GB"),
+    ],
 )
 def test_sizes_are_said_with_three_digits(count, text):
     assert messages.format_size(count) == text
 
 
 @pytest.mark.parametrize(
-    ("seconds", "text"), [(1.23, "1.2 s"), (59, "59 s"), (150, "2 min"), (3900, "1 h 5 min")]
+    ("seconds", "text"),
+    [
+        (1.23, "1.2 s"),
+        (59, "59 s"),
+        (75, "75 s"),
+        (89, "89 s"),
+        (90, "2 min"),
+        (150, "2 min"),
+        (3900, "1 h 5 min"),
+    ],
 )
 def test_durations_are_said_as_people_do(seconds, text):
     assert messages.format_duration(seconds) == text

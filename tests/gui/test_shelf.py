@@ -11,13 +11,14 @@ from PySide6.QtCore import QLocale
 
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.soul_file import Soul, soul_bytes
+from bitconverter.gui import trash
 from bitconverter.gui.activity import Work
 from bitconverter.gui.shelf_delegate import depth
 from bitconverter.gui.shelf_model import ENTRY, facts, fit_of, parents
 from bitconverter.gui.trash import foreign_in
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Finished, Progress, run_job
-from bitconverter.jobs.shelf import CONVERTED, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
+from bitconverter.jobs.shelf import CONVERTED, GGUF, ORIGINAL, SOUL, UNFINISHED, ShelfEntry
 
 LONG = 300_000
 SOUL_OF_SMALL = Soul({"model.layers.0.mlp.up_proj": np.ones(8, np.float32)}, "small 小", "0" * 64, {})
@@ -369,3 +370,21 @@ def test_what_is_in_the_queue_is_shown_there_and_not_resumed(window, page, place
     _wait(page, qtbot)
     page.choose(str(half))
     assert page.buttons["resume"].isVisible() and not page.buttons["show"].isVisible()
+
+
+def test_a_gguf_needs_the_memory_of_what_it_is_unpacked_to():
+    size = 3_000_000_000
+    needed = {
+        kind: fit_of(ShelfEntry(path="/m", name="m", kind=kind, bytes=size)).needed
+        for kind in (GGUF, ORIGINAL)
+    }
+    assert needed[GGUF] - needed[ORIGINAL] == size
+
+
+def test_a_folder_with_more_files_than_are_looked_at_is_not_deleted(tmp_path, monkeypatch):
+    monkeypatch.setattr(trash, "MOST_LOOKED_AT", 3)
+    for name in "abc":
+        (tmp_path / f"{name}.json").write_text("{}", encoding="utf-8")
+    assert foreign_in(str(tmp_path)) is None
+    (tmp_path / "d.json").write_text("{}", encoding="utf-8")
+    assert foreign_in(str(tmp_path))
