@@ -33,7 +33,7 @@ from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import MezoLearner
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_checks import check, check_due, on_plateau
+from bitconverter.jobs.train_checks import check, check_due, looked_at, on_plateau
 from bitconverter.jobs.train_forgetting import look_for_forgetting
 from bitconverter.jobs.train_preparation import place, write_prefix
 from bitconverter.jobs.train_result import TrainResult, aside_path, log_path
@@ -74,7 +74,7 @@ class TrainRun:
         try:
             while True:
                 if check_due(work):
-                    work.save(best=check(work))
+                    work.save(best=check(work, work.save))
                     for prompt in self.job.samples:
                         self._answer(prompt)
                 while (question := self.ctx.questions.take()) is not None:
@@ -92,6 +92,18 @@ class TrainRun:
             work.save()
             raise
         work.save()
+
+    def look_now(self) -> None:
+        """Look at the state as it is, which then ends the run, so that it counts too. Nothing of that is saved: a run
+        that goes on after all is checked where it always is, and ends in the same bytes."""
+        work = self.work
+        if looked_at(work):
+            return
+        work.wait_no_more()
+        self.place()
+        write_prefix(work)
+        work.trainer.set_parameters(self.state.parameters)
+        check(work, lambda: None)
 
     def _step(self) -> None:
         state, work = self.state, self.work
