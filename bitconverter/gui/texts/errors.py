@@ -103,7 +103,7 @@ ERRORS_JA: dict[str, str] = {
     "folder-unwritable": "{folder} に書き込めません。別の保存先を選んでください。",
     "gguf-broken": "{file} を使えません（{why}）。もう一度ダウンロードするか、別のファイルを選んでください。",
     "gguf-start": "{file} は GGUF ファイルの始まり方をしていません。もう一度ダウンロードしてください。",
-    "soul-version": "{file} はこの版で使えるソウルではありません。",
+    "soul-newer": "{path} は新しい版のプログラムで作られたソウルです（形式 {version}、このプログラムで読めるのは {known} まで）。使うには、このプログラムを更新してください。",
     "json-damaged": "{file} が壊れています。もう一度コピーかダウンロードをしてください。",
     "gguf-short": "{file} が不完全です（{size} バイト、必要なのは {needed} バイト）。もう一度ダウンロードしてください。",
     "gguf-type": "GGUF の {type} 形式の重みは読めません。別の量子化のファイルを選んでください。",
