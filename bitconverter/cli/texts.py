@@ -51,8 +51,8 @@ HELP = {
         "talk to a model",
         "Answers are streamed as they are made. Without --prompt every line that you enter is a message; "
         "/reset forgets the conversation, /summary goes on with it in short, /quit or Ctrl-D ends, Ctrl-C stops the "
-        "answer. Standard input need not be a terminal: then each of its lines is a message. With --json each answer is one JSON object, "
-        "printed when it is whole.",
+        "answer. Standard input need not be a terminal: then each of its lines is a message. With --json each answer is "
+        "one JSON object, printed when it is whole.",
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)\n"
         "  bitconverter chat small --device cuda:0 --gpu-memory 4GB",

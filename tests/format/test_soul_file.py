@@ -190,7 +190,7 @@ def test_the_hash_is_what_the_format_says(tmp_path: Path) -> None:
 def test_a_soul_of_a_newer_version_says_so(tmp_path: Path) -> None:
     for version in ("2", "99", "9" * 5000):
         with pytest.raises(
-            FormatError, match="newer version of this program .* Update this program"
+            FormatError, match=r"newer version of this program .* Update this program"
         ) as caught:
             read_soul(stored(tmp_path, {"format_version": version}, a_gain=ONES))
         assert caught.value.code == "soul-newer"

@@ -86,6 +86,11 @@ def test_souls_of_others_are_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"魂\.soul\.aside.*bitconverter adopt .*魂\.soul") as raised:
         load(place / "base", soul=str(tmp_path / "魂.soul"))
     assert raised.value.code == "soul-aside"
+    with pytest.raises(
+        UserError, match=r"魂\.soul\.aside was set aside.*bitconverter adopt .*魂\.soul"
+    ) as raised:
+        load(place / "base", soul=str(tmp_path / "魂.soul.aside"))
+    assert raised.value.code == "soul-is-aside"
     assert code("trained", place / "a.soul") == "soul-base"
     base = weights_hash((place / "base").glob("*.safetensors"))
     for name in (

@@ -175,6 +175,7 @@ ERRORS_JA: dict[str, str] = {
     "layers-direct": "{model} には、変換前から三値だった行列（direct planes）があります。このようなモデルはまだ学習できません。別のモデルを選んでください。",
     "soul-missing": "{path} がありません。ソウルの場所を確認してください。",
     "soul-aside": "{path} はありません。ほかのことを忘れすぎるため、学習のときに {aside} として取り置かれました。それでも使うには、次のコマンドを実行してください: bitconverter adopt {path}",
+    "soul-is-aside": "{path} は、ほかのことを忘れすぎるため、学習のときに取り置かれたものです。このままでは使えません。それでも使うには、次のコマンドを実行してください: bitconverter adopt {kept}",
     "soul-base": "{soul} は {model} ではなく、別のモデル（{base}）で学習したものです。学習に使った変換済みモデルを選んでください。",
     "soul-base-missing": "{soul} はモデル「{base}」で学習したものですが、その重みを持つモデルが見つかりません。変換済みモデルのフォルダーを棚に加えるか、ソウルと同じ場所に置いて、もう一度開いてください。",
     "merge-shards": "{model} に model.safetensors がありません。1 つのファイルにまとまったモデルだけを結合できます。",
