@@ -51,8 +51,8 @@ HELP = {
         "talk to a model",
         "Answers are streamed as they are made. Without --prompt every line that you enter is a message; "
         "/reset forgets the conversation, /summary goes on with it in short, /quit or Ctrl-D ends, Ctrl-C stops the "
-        "answer. Standard input need not be a terminal: then each of its lines is a message. With --json each answer is "
-        "one JSON object, printed when it is whole.",
+        "answer. Standard input need not be a terminal: then each of its lines is a message. With --json each answer "
+        "is one JSON object, printed when it is whole.",
         'examples:\n  bitconverter chat small\n  bitconverter chat small --prompt "What is the capital of France?"\n'
         "  bitconverter chat small --prompt - --temperature 0 < question.txt   (all of it is one message)\n"
         "  bitconverter chat small --device cuda:0 --gpu-memory 4GB",
@@ -240,7 +240,7 @@ OPTIONS = {
     "prepare_seed": "of what is held back to check with (default %(default)s)",
     "prepare_preview": "show the first N rows as the model will see them, what is learned between \u00ab and \u00bb; "
     "write nothing",
-    "prepare_held": "the share that is held back to check with (default %(default)s)",
+    "prepare_held": "the share that is held back to check with (default %(default)s); with 0 the training chooses some",
     "prepare_plain": "join prompt and answer as they are, without the model's chat template",
     "prepare_system": "the instruction placed before conversations that have none",
     "prepare_fix": "put right what can be put right by itself (numbers as texts, Python's quotes, turns without an "
@@ -391,8 +391,17 @@ PREPARED_TEMPLATE = "rows go through the model's chat template"
 PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat template"
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
-PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"
+PREPARED_NO_HELD = "training holds back some all the same, a tenth of its windows and at least one, to see whether it gets better"
+PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul{window}"
+PREPARED_CONVERT = """\
+only converted models are trained, and {model} is none: convert it, then use what was prepared here
+  bitconverter convert {quoted_model} SMALL
+  bitconverter train SMALL {quoted_out} NAME.soul{window}"""
 PREPARED_FEW = "training needs at least 2 examples, one to learn from and one to check with: add more"
+PREPARED_SHORT = (
+    "training needs at least 2 windows, one to learn from and one to check with, and this gives {windows} of at most "
+    "{tokens} tokens: add more text, or prepare it with a smaller --window"
+)
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
 PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"

@@ -23,8 +23,11 @@ from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_result import TrainResult
+from bitconverter.jobs.train_settings import TrainSettings
 from bitconverter.jobs.train_state import ASIDE
 from bitconverter.store.run_store import Run
+
+USUAL_WINDOW = TrainSettings.window
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -102,10 +105,22 @@ def _prepare_text(result: PrepareResult, args: argparse.Namespace) -> str:
         lines.append(texts.PREPARED_MENDABLE.format(mendable=result.mendable))
     if result.rejects:
         lines.append(texts.PREPARED_REJECTS.format(rejects=result.rejects))
-    quoted = {"quoted_model": shlex.quote(args.model), "quoted_out": shlex.quote(args.out)}
-    few = result.entries == 1 and not result.texts  # `train` wants one to learn from and one to check with
-    end = texts.PREPARED_LOOKED if not result.out else texts.PREPARED_FEW if few else texts.PREPARED_NEXT
-    return "\n".join([*lines, end.format(out=args.out, **quoted)])
+    if result.windows >= 2 and result.held in (0, result.entries):
+        lines.append(texts.PREPARED_NO_HELD)
+    return "\n".join([*lines, _what_next(result, args)])
+
+
+def _what_next(result: PrepareResult, args: argparse.Namespace) -> str:
+    """What to do with the pack: a command that works, or what is missing."""
+    if not result.out:
+        return texts.PREPARED_LOOKED.format(out=args.out)
+    if result.windows < 2:  # `train` wants one to learn from and one to check with
+        few = texts.PREPARED_SHORT if result.texts or args.pack else texts.PREPARED_FEW
+        return few.format(windows=result.windows, tokens=args.window)
+    return (texts.PREPARED_NEXT if result.converted else texts.PREPARED_CONVERT).format(
+        model=args.model, quoted_model=shlex.quote(args.model), quoted_out=shlex.quote(args.out),
+        window="" if args.window == USUAL_WINDOW else f" --window {args.window}",
+    )  # fmt: skip
 
 
 def _preview_lines(shown: Preview) -> list[str]:
