@@ -257,7 +257,7 @@ OPTIONS = {
     "train_engine": "how to learn: by exact gradients, or by forward passes alone (default %(default)s)",
     "train_adapter": "what learns: the gain of every row, low-rank additions to --targets, or a whole matrix added to "
     "each of the MLP, which takes much memory and can hold facts (default %(default)s)",
-    "train_rank": "lora: the rank of an addition (default %(default)s)",
+    "train_rank": "lora: the rank of an addition (default 8)",
     "train_targets": "lora: the matrices of a layer that get one (default q v)",
     "train_rate": "how far a step goes (default: 0.01 for gains, with mezo 0.1; 0.001 for lora; 0.0005 for delta, with "
     "mezo 0.000001, with --by-spread 0.00001)",
@@ -267,8 +267,8 @@ OPTIONS = {
     "directions, which then cost half",
     "train_by_spread": "mezo: --one-sided, with steps of a size that the spread of the losses gives (FZOO): for "
     "several --directions",
-    "train_directions": "mezo: directions to look along in a step (default %(default)s)",
-    "train_objective": "mezo: make the loss small, or more examples right in every token (default %(default)s)",
+    "train_directions": "mezo: directions to look along in a step (default 1)",
+    "train_objective": "mezo: make the loss small, or more examples right in every token (default loss)",
     "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
     "train_check": "only try a few steps and tell how long the training would take and how much memory, then end",
     "train_patience": "end after so many of the ten checks without a gain, 0: never (default %(default)s)",
@@ -288,7 +288,7 @@ OPTIONS = {
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, with or without .aside",
-    "train_decay": "how strongly the gains are pulled back (default %(default)s)",
+    "train_decay": "exact: how strongly the gains are pulled back (default 0)",
     "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
     "only to tell them apart is learned",
     "text": "a UTF-8 text file",
@@ -405,6 +405,7 @@ PREPARED_SHORT = (
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
 PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"
+TRAIN_UNUSED = "{option} belongs to --{of} {needed} and does nothing with --{of} {now}: leave one of them out"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAIN_CHECKED = """\

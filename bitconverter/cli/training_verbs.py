@@ -13,6 +13,7 @@ from bitconverter.cli import DONE, WRONG_USE, device_text, texts
 from bitconverter.cli.results import print_result, progress_line, run_and_print
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import as_table, duration, size
+from bitconverter.cli.training_options import fill_in, without_effect
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.merge import MergeJob, MergeResult
@@ -39,6 +40,11 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    unused = without_effect(args)
+    if unused is not None:
+        print(f"bitconverter: {unused}", file=sys.stderr)
+        return WRONG_USE
+    fill_in(args)
     # absolute: what is pinned of it is gone on from in any folder
     model, lesson = (str(Path(path).absolute()) for path in (args.model, args.lesson))
     job = TrainJob(

@@ -103,6 +103,41 @@ def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[
     assert main(["runs", "diff", "1", "9"]) == 1 and "There is no training 9" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--objective", "accuracy"], "--objective belongs to --engine mezo and does nothing with --engine exact"),
+        (["--epsilon", "0.1"], "--epsilon belongs to --engine mezo"),
+        (["--directions", "8"], "--directions belongs to --engine mezo"),
+        (["--one-sided"], "--one-sided belongs to --engine mezo"),
+        (["--by-spread"], "--by-spread belongs to --engine mezo"),
+        (["--decay", "0.1", "--engine", "mezo"], "--decay belongs to --engine exact and does nothing with --engine mezo"),
+        (["--rank", "64"], "--rank belongs to --adapter lora and does nothing with --adapter gain"),
+        (["--targets", "k", "--adapter", "delta"], "--targets belongs to --adapter lora"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    for more in ([], ["--check"]):
+        assert main(["train", str(model), "lesson.txt", str(tmp_path / "a.soul"), *words, *more]) == 2
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_usual_stays_what_it_is(train, tmp_path: Path) -> None:
+    for name, words in (
+        ("a", ["--objective", "loss"]), ("b", ["--engine", "mezo", "--directions", "2"]),
+        ("c", ["--adapter", "lora", "--targets", "q"]),
+    ):  # fmt: skip
+        train(f"{name}.soul", "--steps", "1", *words, "--forget-limit", "0")
+    with closing(sqlite3.connect(paths.runs_file())) as file:
+        told = [json.loads(text) for (text,) in file.execute("SELECT settings FROM run ORDER BY id")]
+    assert [(run["objective"], run["directions"], run["decay"], run["rank"], run["targets"]) for run in told] == [
+        ("loss", 1, 0.0, 8, ["q", "v"]), ("loss", 2, 0.0, 8, ["q", "v"]), ("loss", 1, 0.0, 8, ["q"]),
+    ]  # fmt: skip
+
+
 def test_a_state_is_pinned_gone_on_from_and_let_go(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
