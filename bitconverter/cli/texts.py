@@ -391,7 +391,9 @@ PREPARED_TEMPLATE = "rows go through the model's chat template"
 PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat template"
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
-PREPARED_NO_HELD = "training holds back some all the same, a tenth of its windows and at least one, to see whether it gets better"
+PREPARED_NO_HELD = (
+    "training holds back some all the same, a tenth of its windows, to see whether it gets better"
+)
 PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul{window}"
 PREPARED_CONVERT = """\
 only converted models are trained, and {model} is none: convert it, then use what was prepared here
@@ -405,6 +407,7 @@ PREPARED_SHORT = (
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
 PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"
+STEPS_MADE = "made"  # how many, where not all that were asked for were made
 TRAIN_UNUSED = "{option} belongs to --{of} {needed} and does nothing with --{of} {now}: leave one of them out"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"

@@ -192,7 +192,12 @@ def _diff_text(diff: RunDiff) -> str:
     rows += [("started", _when(diff.first.started), _when(diff.second.started))]
     rows += [("outcome", diff.first.outcome, diff.second.outcome)]
     rows += [("on", _devices(diff.first), _devices(diff.second))]
-    rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *diff.numbers)]
+    # how many steps were made is told where they are others than were asked for
+    made = [texts.STEPS_MADE if name == "steps" else name for name, _, _ in diff.numbers]
+    numbers = [(name, a, b) for name, (_, a, b) in zip(made, diff.numbers, strict=True)]
+    asked = {(a, b) for name, a, b in diff.settings if name == "steps"}
+    numbers = [row for row in numbers if row[0] != texts.STEPS_MADE or row[1:] not in asked]
+    rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *numbers)]
     return as_table(rows, right=set())
 
 

@@ -16,12 +16,12 @@ from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
 from bitconverter.jobs.eco import on_cores
-from bitconverter.jobs.job import Context, Event, Metric, Note
+from bitconverter.jobs.job import Context, Event, Metric, Note, other_work
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.taught_model import TaughtModel
-from bitconverter.jobs.train import TrainJob, check_settings
+from bitconverter.jobs.train import TrainJob, check_place, check_settings
 from bitconverter.jobs.train_checks import CHECKS, checks_of
 from bitconverter.jobs.train_lesson import CHECK_TOKENS, TrainLesson
 from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
@@ -119,6 +119,9 @@ class EstimateTrainingJob:
         """The same of the lesson of `train`, read as the training reads it."""
         job, folder = self.train, Path(self.train.model)
         check_settings(job)
+        if taken := other_work(job.work_dir, job):
+            raise taken
+        check_place(job)
         positions = Model(open_engine(job.threads, job.cpu), folder).info.max_positions
         tokenizer = Tokenizer(folder)
         labels = label_tokens(tokenizer, job.labels)

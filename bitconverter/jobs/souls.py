@@ -9,8 +9,14 @@ from bitconverter.jobs.job import Context
 
 
 def opened_soul(path: Path, even_aside: bool = False) -> Soul:
-    """`even_aside`: also one that was set aside, under the name that it has since. Raises UserError: "soul-missing",
-    "soul-aside", "soul-is-aside", "soul-broken", "soul-newer"."""
+    """`even_aside`: also one that was set aside, under the name that it has since. Raises UserError: "soul-folder",
+    "soul-missing", "soul-aside", "soul-is-aside", "soul-broken", "soul-newer"."""
+    if path.is_dir():
+        raise UserError(
+            "soul-folder",
+            f"{path} is a folder, and a soul is a file: the NAME.soul that `train` wrote.",
+            path=str(path),
+        )
     if not path.is_file():
         aside = Path(f"{path}{ASIDE}")
         if aside.is_file():
