@@ -416,6 +416,7 @@ before the first step  about {before}
 a step                 about {step}, {steps} steps: in all about {whole}
 checks, general text   about {looks} of that
 memory                 about {memory} beside the model, {free} are free
+disk                   about {disk} while it trains, {disk_free} are free
 material               {windows} windows to learn from; beyond {useful} steps it is mostly learned by heart"""
 TRAINED = """\
 {out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s

@@ -141,7 +141,8 @@ def _checked_text(found: TrainingEstimate, steps: int) -> str:
     return texts.TRAIN_CHECKED.format(
         before=duration(found.before), step=f"{found.step:.2f} s", steps=steps,
         whole=duration(found.seconds(steps)), looks=duration(found.looks(steps)),
-        memory=size(found.memory), free=size(found.free), windows=found.windows, useful=found.useful,
+        memory=size(found.memory), free=size(found.free), disk=size(found.room.needed if found.room else 0),
+        disk_free=size(found.room.free if found.room else 0), windows=found.windows, useful=found.useful,
     )  # fmt: skip
 
 

@@ -30,10 +30,10 @@ ADAPTERS = ("gain", "lora", "delta")
 @dataclass(frozen=True)
 class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
-        """Raises UserError: "train-setting", "soul-name", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
-        "pin-steps", "train-disk-full", those of choose_training_device(), of read_lessons() and of
-        the tokenizer; EngineError; Cancelled."""
+        """Raises UserError: "train-setting", "soul-name", "output-exists", "work-folder-busy", "train-layers",
+        "train-dense", "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other",
+        "pin-settings", "pin-steps", "train-room", "train-room-elsewhere", "train-disk-full", those of
+        choose_training_device(), of read_lessons() and of the tokenizer; EngineError; Cancelled."""
         with (
             _work_folder(self.work_dir),
             on_cores(self.cores),
@@ -51,6 +51,7 @@ class TrainJob(TrainSettings):
         check_place(self)
         resumed = train_state.present(self.work_dir)
         run = TrainRun(self, ctx)
+        run.room().check()
         run.place()
         before = _reached(run)
         record = RunRecord(self, ctx, resumed)
@@ -158,9 +159,14 @@ def _work_folder(path: Path) -> Iterator[None]:
 def _disk_full(error: OSError, work_folder: Path) -> UserError:
     """What is saved stays, and the training can go on from it later."""
     file, reason = error.filename or str(work_folder), error.strerror or str(error)
+    saved = (
+        "it goes on from what is saved of it"
+        if train_state.present(work_folder)
+        else "nothing of it is saved yet"
+    )
     return UserError(
         "train-disk-full",
-        f"{file} could not be written: {reason}. Make room and start it again: it goes on from what is saved of it.",
+        f"{file} could not be written: {reason}. Make room and start it again: {saved}.",
         file=file, reason=reason,
     )  # fmt: skip
 

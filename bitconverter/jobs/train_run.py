@@ -39,6 +39,7 @@ from bitconverter.jobs.train_preparation import place, write_prefix
 from bitconverter.jobs.train_result import TrainResult, aside_path, log_path
 from bitconverter.jobs.train_settings import TrainSettings, epsilon_of, usual_rate
 from bitconverter.jobs.train_work import TrainWork
+from bitconverter.jobs.training_disk import Room, room_for
 from bitconverter.model.adamw import Schedule
 
 JUMP = 3.0  # nats above the loss at the start: not learning any more
@@ -53,6 +54,12 @@ class TrainRun:
         rate = usual_rate(job) if job.rate is None else job.rate
         self.schedule = Schedule(rate, job.steps, min(job.warmup, job.steps // 2))
         self.forgetting: Forgetting | None = None
+
+    def room(self) -> Room:
+        """On the disk of the soul. Raises OSError."""
+        work = self.work
+        tokens = int(work.lesson.lengths.sum())
+        return room_for(self.job, work.trainer.size, tokens, work.stack.info.hidden_size)
 
     def place(self) -> None:
         """Find out whether there is memory, and on what it is to run. Raises what train_preparation.place() does."""

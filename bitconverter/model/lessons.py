@@ -61,9 +61,9 @@ def read_lessons(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
 ) -> Lessons:
     """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path,
-    line, encoding), "lesson-empty", "lesson-zero" (path, line), "lesson-unprepared" (path, kind, command), "lesson-row" (path, line, reason), "lesson-short",
-    "lesson-few-examples", "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer",
-    "pack-window"."""
+    line, encoding), "lesson-empty", "lesson-zero" (path, line), "lesson-unprepared" (path, kind, command), "lesson-row"
+    (path, line, reason), "lesson-short", "lesson-few-examples", "lesson-label" (labels need examples); of a pack
+    "pack-broken", "pack-tokenizer", "pack-window"."""
     if path.lower().endswith(".u32"):
         return _packed(path, tokenizer, window, cancel, labels or {})
     refuse_unprepared(path, tokenizer, labels or {})
