@@ -188,21 +188,19 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--adapter", choices=("gain", "lora", "delta"), default="gain", help=texts.OPTIONS["train_adapter"]
     )
-    parser.add_argument("--rank", type=_natural, default=8, metavar="N", help=texts.OPTIONS["train_rank"])
-    parser.add_argument(
-        "--targets", nargs="+", choices=MATRICES, default=("q", "v"), help=texts.OPTIONS["train_targets"]
-    )
+    # no defaults for what belongs to one engine or adapter: given beside another one, it is refused
+    parser.add_argument("--rank", type=_natural, metavar="N", help=texts.OPTIONS["train_rank"])
+    parser.add_argument("--targets", nargs="+", choices=MATRICES, help=texts.OPTIONS["train_targets"])
     parser.add_argument("--rate", type=float, metavar="X", help=texts.OPTIONS["train_rate"])
-    parser.add_argument("--decay", type=float, default=0.0, metavar="X", help=texts.OPTIONS["train_decay"])
+    parser.add_argument("--decay", type=float, metavar="X", help=texts.OPTIONS["train_decay"])
     parser.add_argument("--clip", type=float, metavar="X", help=texts.OPTIONS["train_clip"])
     parser.add_argument("--epsilon", type=float, metavar="X", help=texts.OPTIONS["train_epsilon"])
     parser.add_argument("--one-sided", action="store_true", help=texts.OPTIONS["train_one_sided"])
     parser.add_argument("--by-spread", action="store_true", help=texts.OPTIONS["train_by_spread"])
-    parser.add_argument(
-        "--objective", choices=("loss", "accuracy"), default="loss", help=texts.OPTIONS["train_objective"]
-    )
+    parser.add_argument("--objective", choices=("loss", "accuracy"), help=texts.OPTIONS["train_objective"])
     parser.add_argument("--check", action="store_true", help=texts.OPTIONS["train_check"])
-    for name, default in (("directions", 1), ("warmup", 3), ("patience", 0)):
+    parser.add_argument("--directions", type=_natural, metavar="N", help=texts.OPTIONS["train_directions"])
+    for name, default in (("warmup", 3), ("patience", 0)):
         text = texts.OPTIONS["train_" + name]
         parser.add_argument(f"--{name}", type=_natural, default=default, metavar="N", help=text)
     parser.add_argument("--labels", nargs="+", default=(), metavar="WORD", help=texts.OPTIONS["train_labels"])

@@ -240,7 +240,7 @@ OPTIONS = {
     "prepare_seed": "of what is held back to check with (default %(default)s)",
     "prepare_preview": "show the first N rows as the model will see them, what is learned between \u00ab and \u00bb; "
     "write nothing",
-    "prepare_held": "the share that is held back to check with (default %(default)s)",
+    "prepare_held": "the share that is held back to check with (default %(default)s); with 0 the training chooses some",
     "prepare_plain": "join prompt and answer as they are, without the model's chat template",
     "prepare_system": "the instruction placed before conversations that have none",
     "prepare_fix": "put right what can be put right by itself (numbers as texts, Python's quotes, turns without an "
@@ -257,7 +257,7 @@ OPTIONS = {
     "train_engine": "how to learn: by exact gradients, or by forward passes alone (default %(default)s)",
     "train_adapter": "what learns: the gain of every row, low-rank additions to --targets, or a whole matrix added to "
     "each of the MLP, which takes much memory and can hold facts (default %(default)s)",
-    "train_rank": "lora: the rank of an addition (default %(default)s)",
+    "train_rank": "lora: the rank of an addition (default 8)",
     "train_targets": "lora: the matrices of a layer that get one (default q v)",
     "train_rate": "how far a step goes (default: 0.01 for gains, with mezo 0.03, or 0.1 with "
     "--labels; 0.001 for lora; 0.0005 for delta, with mezo 0.000001, with --by-spread 0.00001)",
@@ -267,8 +267,8 @@ OPTIONS = {
     "directions, which then cost half",
     "train_by_spread": "mezo: --one-sided, with steps of a size that the spread of the losses gives (FZOO): for "
     "several --directions",
-    "train_directions": "mezo: directions to look along in a step (default %(default)s)",
-    "train_objective": "mezo: make the loss small, or more examples right in every token (default %(default)s)",
+    "train_directions": "mezo: directions to look along in a step (default 1)",
+    "train_objective": "mezo: make the loss small, or more examples right in every token (default loss)",
     "train_warmup": "steps over which the rate rises at the beginning (default %(default)s)",
     "train_check": "only try a few steps and tell how long the training would take and how much memory, then end",
     "train_patience": "end after so many of the ten checks without a gain, 0: never (default %(default)s)",
@@ -288,7 +288,7 @@ OPTIONS = {
     "train_cores": "run on these processor cores alone, numbers separated by commas, from 0 on (default: on any)",
     "train_sample": "a question to answer at every check, so that the change can be read; up to three times",
     "soul_aside": "the name that the soul was to have, with or without .aside",
-    "train_decay": "how strongly the gains are pulled back (default %(default)s)",
+    "train_decay": "exact: how strongly the gains are pulled back (default 0)",
     "train_labels": "the words that the answers of the examples are, each one token, often with a space before it: "
     "only to tell them apart is learned",
     "text": "a UTF-8 text file",
@@ -391,11 +391,24 @@ PREPARED_TEMPLATE = "rows go through the model's chat template"
 PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat template"
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
-PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul"
+PREPARED_NO_HELD = (
+    "training holds back some all the same, a tenth of its windows, to see whether it gets better"
+)
+PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul{window}"
+PREPARED_CONVERT = """\
+only converted models are trained, and {model} is none: convert it, then use what was prepared here
+  bitconverter convert {quoted_model} SMALL
+  bitconverter train SMALL {quoted_out} NAME.soul{window}"""
 PREPARED_FEW = "training needs at least 2 examples, one to learn from and one to check with: add more"
+PREPARED_SHORT = (
+    "training needs at least 2 windows, one to learn from and one to check with, and this gives {windows} of at most "
+    "{tokens} tokens: add more text, or prepare it with a smaller --window"
+)
 PREPARED_LOOKED = "nothing was written: leave out --preview to write {out}"
 PREVIEW_HEAD = "--- {where}: {tokens} tokens, {learned} learned"
 PREVIEW_LEARNED = "\u00ab{text}\u00bb"
+STEPS_MADE = "made"  # how many, where not all that were asked for were made
+TRAIN_UNUSED = "{option} belongs to --{of} {needed} and does nothing with --{of} {now}: leave one of them out"
 TRAIN_CHECK = "step {step}: {value:.4f} nats per token on what is held back"
 TRAIN_RIGHT = "step {step}: {value:.1%} of it right"
 TRAIN_CHECKED = """\
@@ -403,6 +416,7 @@ before the first step  about {before}
 a step                 about {step}, {steps} steps: in all about {whole}
 checks, general text   about {looks} of that
 memory                 about {memory} beside the model, {free} are free
+disk                   about {disk} while it trains, {disk_free} are free
 material               {windows} windows to learn from; beyond {useful} steps it is mostly learned by heart"""
 TRAINED = """\
 {out}: {parameters} parameters, best after step {best_step} of {steps}, {seconds:.1f} s

@@ -13,6 +13,7 @@ from bitconverter.cli import DONE, WRONG_USE, device_text, texts
 from bitconverter.cli.results import print_result, progress_line, run_and_print
 from bitconverter.cli.running import run
 from bitconverter.cli.terminal import as_table, duration, size
+from bitconverter.cli.training_options import fill_in, without_effect
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.merge import MergeJob, MergeResult
@@ -23,8 +24,11 @@ from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_result import TrainResult
+from bitconverter.jobs.train_settings import TrainSettings
 from bitconverter.jobs.train_state import ASIDE
 from bitconverter.store.run_store import Run
+
+USUAL_WINDOW = TrainSettings.window
 
 
 def prepare(args: argparse.Namespace) -> int:
@@ -36,6 +40,11 @@ def prepare(args: argparse.Namespace) -> int:
 
 
 def train(args: argparse.Namespace) -> int:
+    unused = without_effect(args)
+    if unused is not None:
+        print(f"bitconverter: {unused}", file=sys.stderr)
+        return WRONG_USE
+    fill_in(args)
     # absolute: what is pinned of it is gone on from in any folder
     model, lesson = (str(Path(path).absolute()) for path in (args.model, args.lesson))
     job = TrainJob(
@@ -102,10 +111,22 @@ def _prepare_text(result: PrepareResult, args: argparse.Namespace) -> str:
         lines.append(texts.PREPARED_MENDABLE.format(mendable=result.mendable))
     if result.rejects:
         lines.append(texts.PREPARED_REJECTS.format(rejects=result.rejects))
-    quoted = {"quoted_model": shlex.quote(args.model), "quoted_out": shlex.quote(args.out)}
-    few = result.entries == 1 and not result.texts  # `train` wants one to learn from and one to check with
-    end = texts.PREPARED_LOOKED if not result.out else texts.PREPARED_FEW if few else texts.PREPARED_NEXT
-    return "\n".join([*lines, end.format(out=args.out, **quoted)])
+    if result.windows >= 2 and result.held in (0, result.entries):
+        lines.append(texts.PREPARED_NO_HELD)
+    return "\n".join([*lines, _what_next(result, args)])
+
+
+def _what_next(result: PrepareResult, args: argparse.Namespace) -> str:
+    """What to do with the pack: a command that works, or what is missing."""
+    if not result.out:
+        return texts.PREPARED_LOOKED.format(out=args.out)
+    if result.windows < 2:  # `train` wants one to learn from and one to check with
+        few = texts.PREPARED_SHORT if result.texts or args.pack else texts.PREPARED_FEW
+        return few.format(windows=result.windows, tokens=args.window)
+    return (texts.PREPARED_NEXT if result.converted else texts.PREPARED_CONVERT).format(
+        model=args.model, quoted_model=shlex.quote(args.model), quoted_out=shlex.quote(args.out),
+        window="" if args.window == USUAL_WINDOW else f" --window {args.window}",
+    )  # fmt: skip
 
 
 def _preview_lines(shown: Preview) -> list[str]:
@@ -120,7 +141,8 @@ def _checked_text(found: TrainingEstimate, steps: int) -> str:
     return texts.TRAIN_CHECKED.format(
         before=duration(found.before), step=f"{found.step:.2f} s", steps=steps,
         whole=duration(found.seconds(steps)), looks=duration(found.looks(steps)),
-        memory=size(found.memory), free=size(found.free), windows=found.windows, useful=found.useful,
+        memory=size(found.memory), free=size(found.free), disk=size(found.room.needed if found.room else 0),
+        disk_free=size(found.room.free if found.room else 0), windows=found.windows, useful=found.useful,
     )  # fmt: skip
 
 
@@ -171,7 +193,12 @@ def _diff_text(diff: RunDiff) -> str:
     rows += [("started", _when(diff.first.started), _when(diff.second.started))]
     rows += [("outcome", diff.first.outcome, diff.second.outcome)]
     rows += [("on", _devices(diff.first), _devices(diff.second))]
-    rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *diff.numbers)]
+    # how many steps were made is told where they are others than were asked for
+    made = [texts.STEPS_MADE if name == "steps" else name for name, _, _ in diff.numbers]
+    numbers = [(name, a, b) for name, (_, a, b) in zip(made, diff.numbers, strict=True)]
+    asked = {(a, b) for name, a, b in diff.settings if name == "steps"}
+    numbers = [row for row in numbers if row[0] != texts.STEPS_MADE or row[1:] not in asked]
+    rows += [(name, _short(a), _short(b)) for name, a, b in (*diff.settings, *numbers)]
     return as_table(rows, right=set())
 
 

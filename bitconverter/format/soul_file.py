@@ -1,8 +1,9 @@
 """A soul: what training adds to a converted model, in one small file (docs/FORMAT.md section 4)."""
 
 import hashlib
+import json
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,8 @@ from bitconverter.format.safetensors_file import (
 F32 = npt.NDArray[np.float32]
 U8 = npt.NDArray[np.uint8]
 
-FORMAT = {"format": "bitconverter-soul", "format_version": "1"}
+VERSION = 1
+FORMAT = {"format": "bitconverter-soul", "format_version": str(VERSION)}
 ASIDE = ".aside"  # behind the name of a soul that was set aside
 GAIN, LORA_A, LORA_B = ".gain", ".lora_a", ".lora_b"
 DELTA, DELTA_SCALES = ".delta_planes", ".delta_scales"
@@ -31,6 +33,7 @@ SPACE = 4096  # the header is padded to a multiple of this
 MOST_HEADER = 1 << 20
 MOST_RANK = 256
 MOST_PLANES = 4
+CONTENT = "content_sha256"  # a soul written before there was one has none
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -101,6 +104,7 @@ def soul_bytes(soul: Soul) -> bytes:
             offset += array.nbytes
         return placed
 
+    metadata[CONTENT] = _content_sha256(metadata, entries(0), map(as_bytes, arrays.values()))
     longest = header_bytes(entries(10**12), MOST_HEADER, metadata).rstrip(b" ")
     space = -(-len(longest) // SPACE) * SPACE
     return header_bytes(entries(space), space, metadata) + b"".join(as_bytes(a) for a in arrays.values())
@@ -110,18 +114,58 @@ def read_soul(path: Path) -> Soul:
     """Raises FormatError saying what is wrong with the file; OSError if it cannot be read at all."""
     file = SafetensorsFile(path)
     metadata = file.metadata
-    for key, value in FORMAT.items():
-        if metadata.get(key) != value:
-            raise _broken(path, f"its {key} is {str(metadata.get(key))[:60]!r}, must be {value!r}")
+    check_format(path, metadata)
     kind = metadata.get("adapter", "")
     if kind not in _READERS:
         raise _broken(path, f"its adapter is {kind[:60]!r}, must be {' or '.join(map(repr, _READERS))}")
     base = metadata.get("base_sha256", "")
     if not _SHA256.fullmatch(base):
         raise _broken(path, "it does not say which model it belongs to")
+    entries = sorted(file.tensors.values(), key=lambda entry: entry.name)
+    content = metadata.pop(CONTENT, None)
+    if content is not None and content != _content_sha256(metadata, entries, _pieces(path, entries)):
+        raise _broken(path, "its content is not what was written")
     adapters = _READERS[kind](path, file)
     notes = {key.removeprefix("note."): text for key, text in metadata.items() if key.startswith("note.")}
     return Soul(adapters.gains, metadata.get("base_name", ""), base, notes, adapters.lora, adapters.delta)
+
+
+def check_format(path: Path, metadata: dict[str, str]) -> None:
+    """Raises FormatError for a file that is no soul, or one of a newer version of this program."""
+    version = metadata.get("format_version", "")
+    if metadata.get("format") == FORMAT["format"] and version.isdecimal() and int(version[:9]) > VERSION:
+        raise FormatError(
+            "soul-newer",
+            f"{path} was made by a newer version of this program (format {version[:9]}, this one knows {VERSION}). "
+            "Update this program to use it.",
+            path=str(path), version=version[:9], known=VERSION,
+        )  # fmt: skip
+    for key, value in FORMAT.items():
+        if metadata.get(key) != value:
+            raise _broken(path, f"its {key} is {str(metadata.get(key))[:60]!r}, must be {value!r}")
+
+
+def _content_sha256(
+    metadata: dict[str, str], entries: list[TensorEntry], pieces: Iterable[bytes | memoryview]
+) -> str:
+    """Over a line of JSON with all other metadata and what the tensors are, and the tensors' bytes, in the order of
+    their names."""
+    tensors = [[entry.name, entry.dtype, list(entry.shape)] for entry in entries]
+    told = {"metadata": metadata, "tensors": tensors}
+    line = json.dumps(told, ensure_ascii=True, sort_keys=True, separators=(",", ":"))
+    sha = hashlib.sha256(line.encode() + b"\n")
+    for piece in pieces:
+        sha.update(piece)
+    return sha.hexdigest()
+
+
+def _pieces(path: Path, entries: Iterable[TensorEntry]) -> Iterator[bytes | memoryview]:
+    """The tensors' bytes, one after the other."""
+    with open(path, "rb") as file:
+        for entry in entries:
+            file.seek(entry.offset)
+            for at in range(0, entry.bytes, PIECE):
+                yield file.read(min(PIECE, entry.bytes - at))
 
 
 def _read_gains(path: Path, file: SafetensorsFile) -> Adapters:

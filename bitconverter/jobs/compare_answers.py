@@ -58,7 +58,8 @@ class CompareAnswersJob:
         which = _rows(pack, self.most)
         asked = [_question(pack, number) for number in which]
         folder = Path(self.model)
-        soul = soul_for(Path(self.soul), folder, ctx)
+        # it is what shows whether one that was set aside is worth keeping
+        soul = soul_for(Path(self.soul), folder, ctx, even_aside=True)
         window = max(map(len, asked), default=1) + self.tokens
         model = TaughtModel(open_engine(self.threads, "auto"), folder, tokenizer, window)
         before = self._answers(model, asked, folder.name, ctx)

@@ -21,6 +21,7 @@ from bitconverter.format.lock import FolderLock
 from bitconverter.format.sealed import load_sealed, save_sealed
 from bitconverter.format.weight_file import Part, WeightFile, disk_full, header_space
 from bitconverter.jobs import sensitivity_state
+from bitconverter.jobs.room import size_on_disk as size_on_disk  # for the front ends
 from bitconverter.model.plan import TensorPlan, stored_parts
 
 WEIGHTS = "model.safetensors"
@@ -199,13 +200,3 @@ class WorkFolder:
             self._journal.cut(1 + good)
             weights = WeightFile(path, space, [part for parts in committed[:good] for part in parts])
         return weights
-
-
-def size_on_disk(folder: Path) -> int:
-    """Bytes of all files of an unfinished conversion, which come and go meanwhile."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):
-                total += os.stat(os.path.join(place, name)).st_size
-    return total

@@ -16,14 +16,15 @@ from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
 from bitconverter.jobs.eco import on_cores
-from bitconverter.jobs.job import Context, Event, Metric, Note
+from bitconverter.jobs.job import Context, Event, Metric, Note, other_work
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
 from bitconverter.jobs.taught_model import TaughtModel
-from bitconverter.jobs.train import TrainJob, check_settings
+from bitconverter.jobs.train import TrainJob, check_place, check_settings
 from bitconverter.jobs.train_checks import CHECKS, checks_of
 from bitconverter.jobs.train_lesson import CHECK_TOKENS, TrainLesson
+from bitconverter.jobs.training_disk import Room, room_for
 from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
 from bitconverter.model.lesson_pack import pack_windows
 from bitconverter.model.lessons import label_tokens
@@ -41,7 +42,8 @@ class TrainingEstimate:
     """`before`: seconds until the first step; `step`: seconds of one; `check`: of a look at what is held back;
     `general`: of both looks at the general text behind the last step. `windows` are learned from; `useful`: so many
     steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for. `memory`: bytes that it
-    is expected to take beside the model, `free`: bytes that are free now."""
+    is expected to take beside the model, `free`: bytes that are free now. `room`: the same of the disk that the
+    soul comes to, None where that is not known."""
 
     before: float
     step: float
@@ -53,6 +55,7 @@ class TrainingEstimate:
     free: int
     check: float = 0.0
     general: float = 0.0
+    room: Room | None = None
 
     def seconds(self, steps: int) -> float:
         """Of a whole training."""
@@ -88,15 +91,16 @@ class EstimateTrainingJob:
         with on_cores(self.train.cores), scratch_folder() as place:
             if self.prepare is None:
                 # refused is what the training refuses, and under the name that the user gave it
-                sample, windows, learned = self._of_lesson(ctx)
+                sample, windows, learned, stored = self._of_lesson(ctx)
             else:
                 sample, windows, learned = self._of_prepared(ctx, self.prepare, place)
+                stored = None
             part = place / "part.u32"
             tried = len(pack_windows(sample, self.train.window).tokens)
             write_pack(part, sample)
             window = min(self.train.window, sample.window)
             checks = min(windows - learned, max(1, CHECK_TOKENS // window))
-            share = _Share(windows, tried, window, checks)
+            share = _Share(windows, tried, window, checks, stored)
             try:
                 found = self._measure(ctx, part, learned, share, self.train.layers)
             except UserError as error:
@@ -104,6 +108,8 @@ class EstimateTrainingJob:
                     raise
                 found = self._measure(ctx, part, learned, share, int(error.fields["most"]))
             check_memory(found.memory)
+            if found.room is not None:
+                found.room.check()
             return found
 
     def _of_prepared(self, ctx: Context, prepare: PrepareJob, place: Path) -> tuple[Pack, int, int]:
@@ -115,31 +121,36 @@ class EstimateTrainingJob:
         windows = pack_windows(pack, self.train.window)
         return _sample(pack), len(windows.tokens), max(1, int((~windows.held).sum()))
 
-    def _of_lesson(self, ctx: Context) -> tuple[Pack, int, int]:
-        """The same of the lesson of `train`, read as the training reads it."""
+    def _of_lesson(self, ctx: Context) -> tuple[Pack, int, int, tuple[int, int]]:
+        """The same of the lesson of `train`, read as the training reads it; and [tokens, hidden] of what comes into the
+        layers that learn."""
         job, folder = self.train, Path(self.train.model)
         check_settings(job)
-        positions = Model(open_engine(job.threads, job.cpu), folder).info.max_positions
+        if taken := other_work(job.work_dir, job):
+            raise taken
+        check_place(job)
+        info = Model(open_engine(job.threads, job.cpu), folder).info
         tokenizer = Tokenizer(folder)
         labels = label_tokens(tokenizer, job.labels)
-        lesson = TrainLesson(job, tokenizer, labels, positions, ctx.cancel)
-        return _sample_of_windows(lesson, tokenizer.sha256), len(lesson), lesson.n_learn
+        lesson = TrainLesson(job, tokenizer, labels, info.max_positions, ctx.cancel)
+        stored = int(lesson.lengths.sum()), info.hidden_size
+        return _sample_of_windows(lesson, tokenizer.sha256), len(lesson), lesson.n_learn, stored
 
     def _measure(
         self, ctx: Context, lesson: Path, windows: int, share: "_Share", layers: int
     ) -> TrainingEstimate:
         """Try it on the part of the lesson in the file `lesson`."""
         moments: list[tuple[str, float]] = []
-        memory, checked = 0, 1
+        memory, checked, parameters = 0, 1, 0
 
         def listen(event: Event) -> None:
-            nonlocal memory, checked
+            nonlocal memory, checked, parameters
             if isinstance(event, Metric) and event.name in ("loss", "validation"):
                 moments.append((event.name, time.monotonic()))
             elif isinstance(event, Metric) and event.name == "memory":
                 memory = round(event.value) + share.more_bytes
             elif isinstance(event, Note) and event.code == "train-began":
-                checked = event.fields["checks"]
+                checked, parameters = event.fields["checks"], event.fields["parameters"]
 
         batch = self.train.batch
         if (
@@ -172,9 +183,10 @@ class EstimateTrainingJob:
 
         useful = max(LEAST_STEPS, math.ceil(MOST_PASSES * windows / batch))
         before = (moments[0][1] - began) * share.times
+        room = None if share.stored is None else room_for(self.train, parameters, *share.stored)
         return TrainingEstimate(
             before, usual("loss"), windows, batch, useful, layers, memory, free_bytes(),
-            usual("validation") * share.checks / checked, self._general(ctx),
+            usual("validation") * share.checks / checked, self._general(ctx), room,
         )  # fmt: skip
 
     def _general(self, ctx: Context) -> float:
@@ -187,12 +199,14 @@ class EstimateTrainingJob:
 
 @dataclass(frozen=True)
 class _Share:
-    """`tried` of `windows` windows of `window` tokens were tried. `checks`: windows of a look at what is held back."""
+    """`tried` of `windows` windows of `window` tokens were tried. `checks`: windows of a look at what is held back.
+    `stored`: [tokens, hidden] of all hidden states into the layers that learn, None where that is not known."""
 
     windows: int
     tried: int
     window: int
     checks: int
+    stored: tuple[int, int] | None
 
     @property
     def times(self) -> float:

@@ -9,16 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import psutil
-
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import WINDOW, windows_used
-from bitconverter.jobs.convert_work import size_on_disk
 from bitconverter.jobs.job import Context, Job, other_work
 from bitconverter.jobs.polish import steps_for
+from bitconverter.jobs.room import nearest_folder, real_path, roomier_drives, size_on_disk
 from bitconverter.jobs.scratch import temporary_folder
 from bitconverter.model.budget import Fit, Wish, check_wish, left_over, overhead_bytes, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
@@ -208,10 +206,10 @@ def _unreadable(source: str, error: UserError | OSError) -> CheckItem:
 
 def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem], int | None]:
     try:
-        problem = _bad_target(_real(source), out)
+        problem = _bad_target(real_path(source), out)
         if problem is not None:
             return [problem], None
-        place = _nearest_folder(out)
+        place = nearest_folder(out)
         with tempfile.TemporaryFile(dir=place):
             pass
         free = shutil.disk_usage(place).free
@@ -226,7 +224,7 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
     fields: dict[str, Any] = {"free": free, "needed": needed}
     if free < needed:
         text = f"Too little space in {place}: about {at_least(needed)} are needed, {at_most(free)} are free."
-        others = _roomier_drives(place, needed)
+        others = roomier_drives(place, needed)
         if others:
             fields["others"] = others
             text += f" There is room on {others}."
@@ -247,7 +245,7 @@ def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[
     place, unpacked = temporary_folder(), expanded_bytes(source.tensors.values(), source.config)
     try:
         free = shutil.disk_usage(place).free
-        same = place.stat().st_dev == _nearest_folder(out).stat().st_dev
+        same = place.stat().st_dev == nearest_folder(out).stat().st_dev
     except OSError:  # told when it is tried
         return 0, []
     left = free - needed if same else free
@@ -261,21 +259,8 @@ def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[
     return (unpacked if same else 0), []
 
 
-def _roomier_drives(place: Path, needed: int) -> str:
-    """The other drives with so many bytes free, the roomiest first, as words; "" where there is none."""
-    found: dict[int, tuple[int, str]] = {place.stat().st_dev: (0, "")}
-    for drive in psutil.disk_partitions():
-        if "ro" in drive.opts.split(",") or not drive.fstype:  # not to be written, or no disc in it
-            continue
-        with contextlib.suppress(OSError):
-            device = os.stat(drive.mountpoint).st_dev
-            found.setdefault(device, (shutil.disk_usage(drive.mountpoint).free, drive.mountpoint))
-    rooms = sorted((room for room in found.values() if room[0] >= needed), reverse=True)
-    return ", ".join(f"{mount} ({at_most(free)})" for free, mount in rooms[:3])
-
-
 def _bad_target(source: Path, out: Path) -> CheckItem | None:
-    full = _real(out)
+    full = real_path(out)
     why, code = "", "output"
     fields = {"out": str(out)}
     if full == source:
@@ -297,20 +282,6 @@ def _bad_target(source: Path, out: Path) -> CheckItem | None:
     if not why:
         return None
     return CheckItem(code, "error", f"{why} Choose another output folder.", fields)
-
-
-def _real(path: Path) -> Path:
-    """Links followed; unlike Path.resolve this takes links that lead to themselves."""
-    return Path(os.path.realpath(path))
-
-
-def _nearest_folder(path: Path) -> Path:
-    place = _real(path).parent
-    while not place.exists():
-        place = place.parent
-    if not place.is_dir():
-        raise NotADirectoryError(20, f"{place} is not a folder")
-    return place
 
 
 def _size_of_work(out: str) -> int:

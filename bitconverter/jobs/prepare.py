@@ -6,6 +6,7 @@ Every row is used or rejected, and every rejected one is named with its file, li
 import dataclasses
 import hashlib
 import itertools
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, 
 from bitconverter.jobs.reject_file import check_replaceable, reject_line
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.lesson_encoder import Encoded, LessonEncoder
-from bitconverter.model.lesson_pack import PackBuilder
+from bitconverter.model.lesson_pack import PackBuilder, count_windows
 from bitconverter.model.lesson_preview import Preview, preview
 from bitconverter.model.lesson_shapes import Document, shape_of
 from bitconverter.model.tokenizer import Tokenizer
@@ -70,7 +71,9 @@ class PrepareResult:
     """Counts over all files: rows = used + rejected. `out` and `rejects` are "" where nothing was written; `problems`
     holds the first MOST_LISTED rejected rows; `learned` of `tokens` are learned; `held` of `entries` are held back;
     `longest`: the tokens of the longest example; `templated`: rows went through the model's chat template; `labels`:
-    the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ()."""
+    the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ();
+    `windows`: of the wanted size, or the model's if that is less, which training will have of it; `converted`: the
+    model is one that can be trained."""
 
     out: str
     rejects: str
@@ -91,6 +94,8 @@ class PrepareResult:
     files: tuple[FileReport, ...]
     problems: tuple[Rejected, ...]
     previews: tuple[Preview, ...]
+    windows: int = 0
+    converted: bool = True
 
 
 @dataclass(frozen=True)
@@ -354,6 +359,7 @@ class _Preparation:
             texts=len(rows) - len(examples), examples=len(examples), longest=max(examples, default=0),
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
+            windows=0 if pack is None else count_windows(pack, self.window), converted=_converted(Path(job.model)),
         )  # fmt: skip
 
     def _write(self, pack: Pack | None, inputs: list[Input]) -> str:
@@ -400,6 +406,15 @@ def _positions(folder: Path) -> int | None:
         return int(check_config((folder / "config.json").read_bytes()).max_positions)
     except (OSError, EngineError):
         return None
+
+
+def _converted(folder: Path) -> bool:
+    """As its config.json says."""
+    try:
+        told = json.loads((folder / "config.json").read_bytes())["quantization_config"]["quant_method"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        return False
+    return bool(told == "ternary_planes")
 
 
 def _template(folder: Path, style: str) -> ChatTemplate | None:

@@ -10,7 +10,7 @@ from bitconverter.format.step_log import StepLog, read_log
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.learners import AdapterKind
 from bitconverter.jobs.opening import open_engine
-from bitconverter.jobs.train_result import output_exists
+from bitconverter.jobs.train_result import check_soul_name, output_exists
 from bitconverter.model.block_trainer import F64
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.mezo import Mezo
@@ -39,8 +39,9 @@ class ReplayJob:
 
     def run(self, ctx: Context) -> ReplayResult:
         """Raises UserError: "steps-missing", "steps-broken", "steps-base" (it belongs to another model),
-        "output-exists", "train-layers", "train-dense"; EngineError; Cancelled."""
+        "soul-name", "output-exists", "train-layers", "train-dense"; EngineError; Cancelled."""
         source, path, out = Path(self.model), Path(self.log), Path(self.out)
+        check_soul_name(self.out)
         if out.exists():
             raise output_exists(str(out))
         if not path.is_file():

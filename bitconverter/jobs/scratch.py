@@ -23,6 +23,7 @@ from bitconverter.jobs.job import Context
 PREFIX = "bitconverter-scratch-"
 _NAME = re.compile(re.escape(PREFIX) + "[a-z0-9_]{8}")
 _CONTENT = {"lock", "files"}
+FULL = ("disk-full", "train-disk-full", "train-room", "train-room-elsewhere")
 _TRIES = 100  # new names; each is lost only to a sweep between its making and its locking
 
 
@@ -53,7 +54,7 @@ def scratch_folder(beside: Path | None = None) -> Iterator[Path]:
         files.mkdir()
         yield files
     except UserError as error:
-        if error.code in ("disk-full", "train-disk-full") and str(folder) in str(error):
+        if error.code in FULL and str(folder) in str(error):
             raise _full(parent, beside is None) from error
         raise
     finally:

@@ -162,11 +162,10 @@ def _gguf(path: Path, changed: float) -> ShelfEntry:
 
 def _soul(path: Path, changed: float) -> ShelfEntry:
     """By its header; the gains themselves are read when it is used."""
-    from bitconverter.format.soul_file import FORMAT as SOUL_FORMAT
+    from bitconverter.format.soul_file import check_format
 
     metadata = _header(path).metadata
-    if any(metadata.get(key) != value for key, value in SOUL_FORMAT.items()):
-        raise UserError("soul-version", f"{path.name} is not a soul of this version.", file=path.name)
+    check_format(path, metadata)
     source = metadata.get("base_name", "")
     return ShelfEntry(str(path), path.stem, SOUL, path.stat().st_size, source=source, changed=changed)
 

@@ -19,7 +19,7 @@ from bitconverter.jobs.eco import low_priority, on_cores
 from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.runs import RunRecord, record_of_killed
-from bitconverter.jobs.train_result import TrainResult, aside_path, log_path, output_exists
+from bitconverter.jobs.train_result import TrainResult, aside_path, check_soul_name, log_path, output_exists
 from bitconverter.jobs.train_run import TrainRun
 from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, TrainSettings
 
@@ -30,10 +30,10 @@ ADAPTERS = ("gain", "lora", "delta")
 @dataclass(frozen=True)
 class TrainJob(TrainSettings):
     def run(self, ctx: Context) -> TrainResult:
-        """Raises UserError: "train-setting", "output-exists", "work-folder-busy", "train-layers", "train-dense",
-        "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other", "pin-settings",
-        "pin-steps", "train-disk-full", those of choose_training_device(), of read_lessons() and of
-        the tokenizer; EngineError; Cancelled."""
+        """Raises UserError: "train-setting", "soul-name", "output-exists", "work-folder-busy", "train-layers",
+        "train-dense", "train-diverged", "train-memory", "lesson-changed", "no-such-core", "pin-damaged", "pin-other",
+        "pin-settings", "pin-steps", "train-room", "train-room-elsewhere", "train-disk-full", those of
+        choose_training_device(), of read_lessons() and of the tokenizer; EngineError; Cancelled."""
         with (
             _work_folder(self.work_dir),
             on_cores(self.cores),
@@ -48,9 +48,10 @@ class TrainJob(TrainSettings):
             record_of_killed(self, ctx, ending)
             return ending.result
         check_settings(self)
-        _check_place(self)
+        check_place(self)
         resumed = train_state.present(self.work_dir)
         run = TrainRun(self, ctx)
+        run.room().check()
         run.place()
         before = _reached(run)
         record = RunRecord(self, ctx, resumed)
@@ -118,11 +119,12 @@ def check_settings(job: TrainJob) -> None:
         raise _setting("seed", job.seed, "0 to 2^53 - 1")
 
 
-def _check_place(job: TrainJob) -> None:
-    """Raises UserError("output-exists") where something would be overwritten."""
+def check_place(job: TrainJob) -> None:
+    """Raises UserError: "soul-name"; "output-exists" where something would be overwritten."""
     begun = train_state.checkpoints(job.work_dir).steps()
     if begun and begun[0] > 0:  # it may be killed behind the writing of its soul
         return
+    check_soul_name(job.out)
     for path in (Path(job.out), log_path(job.out), aside_path(job.out)):
         if path.exists():
             raise output_exists(str(path))
@@ -157,9 +159,14 @@ def _work_folder(path: Path) -> Iterator[None]:
 def _disk_full(error: OSError, work_folder: Path) -> UserError:
     """What is saved stays, and the training can go on from it later."""
     file, reason = error.filename or str(work_folder), error.strerror or str(error)
+    saved = (
+        "it goes on from what is saved of it"
+        if train_state.present(work_folder)
+        else "nothing of it is saved yet"
+    )
     return UserError(
         "train-disk-full",
-        f"{file} could not be written: {reason}. Make room and start it again: it goes on from what is saved of it.",
+        f"{file} could not be written: {reason}. Make room and start it again: {saved}.",
         file=file, reason=reason,
     )  # fmt: skip
 

@@ -1,6 +1,7 @@
 """The looks at the windows held back: when, what they find, and when nothing gets better any more."""
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -16,9 +17,15 @@ CHECKS = (
 def check_due(work: TrainWork) -> bool:
     """Whether the state as it is now is to be looked at."""
     state, steps = work.state, work.job.steps
-    if state.checks and state.checks[-1][0] == state.step:
+    if looked_at(work):
         return False
     return state.step % _every(steps) == 0 or state.step == steps
+
+
+def looked_at(work: TrainWork) -> bool:
+    """Whether the last look was at the state as it is now."""
+    state = work.state
+    return bool(state.checks) and state.checks[-1][0] == state.step
 
 
 def checks_of(steps: int) -> int:
@@ -30,12 +37,13 @@ def _every(steps: int) -> int:
     return max(1, steps // CHECKS)
 
 
-def check(work: TrainWork) -> bool:
-    """The loss on the windows held back; whether it is the lowest so far, whose parameters are kept."""
+def check(work: TrainWork, save: Callable[[], None]) -> bool:
+    """The loss on the windows held back; whether it is the lowest so far, whose parameters are kept. `save` is called
+    where there is time to save how far the look is."""
     state, windows = work.state, len(work.lesson)
     sums = _begun(work)
     while sums.next < windows:
-        work.give_way(work.save)
+        work.give_way(save)
         part = np.arange(sums.next, min(sums.next + work.together, windows))
         score = work.trainer.score(work.batch(part), work.cancel)
         sums = state.checking = Checking(
@@ -43,7 +51,7 @@ def check(work: TrainWork) -> bool:
             sums.right + score.right, sums.windows + score.windows,
         )  # fmt: skip
         if work.save_due():
-            work.save()
+            save()
     state.checking = None
     value, accuracy = sums.loss / max(1, sums.tokens), sums.right / max(1, sums.windows)
     better = value < state.best_loss or not state.checks

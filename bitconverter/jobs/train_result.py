@@ -8,6 +8,8 @@ from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_state import ASIDE
 
+SOUL = ".soul"
+
 
 @dataclass(frozen=True)
 class TrainResult:
@@ -39,6 +41,16 @@ def log_path(soul: str) -> Path:
 def aside_path(soul: str) -> Path:
     """Where a soul lies that was set aside."""
     return Path(soul + ASIDE)
+
+
+def check_soul_name(path: str) -> None:
+    """Raises UserError("soul-name") for one that neither the shelf nor the window would take for a soul."""
+    if not path.lower().endswith(SOUL):
+        raise UserError(
+            "soul-name",
+            f"{path} does not end in {SOUL}, so it would not be taken for a soul. Call it {path}{SOUL}.",
+            path=path, better=path + SOUL,
+        )  # fmt: skip
 
 
 def output_exists(path: str) -> UserError:

@@ -33,12 +33,13 @@ from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import MezoLearner
 from bitconverter.jobs.taught_model import Forgetting
-from bitconverter.jobs.train_checks import check, check_due, on_plateau
+from bitconverter.jobs.train_checks import check, check_due, looked_at, on_plateau
 from bitconverter.jobs.train_forgetting import look_for_forgetting
 from bitconverter.jobs.train_preparation import place, write_prefix
 from bitconverter.jobs.train_result import TrainResult, aside_path, log_path
 from bitconverter.jobs.train_settings import TrainSettings, epsilon_of, usual_rate
 from bitconverter.jobs.train_work import TrainWork
+from bitconverter.jobs.training_disk import Room, room_for
 from bitconverter.model.adamw import Schedule
 
 JUMP = 3.0  # nats above the loss at the start: not learning any more
@@ -53,6 +54,12 @@ class TrainRun:
         rate = usual_rate(job) if job.rate is None else job.rate
         self.schedule = Schedule(rate, job.steps, min(job.warmup, job.steps // 2))
         self.forgetting: Forgetting | None = None
+
+    def room(self) -> Room:
+        """On the disk of the soul. Raises OSError."""
+        work = self.work
+        tokens = int(work.lesson.lengths.sum())
+        return room_for(self.job, work.trainer.size, tokens, work.stack.info.hidden_size)
 
     def place(self) -> None:
         """Find out whether there is memory, and on what it is to run. Raises what train_preparation.place() does."""
@@ -74,7 +81,7 @@ class TrainRun:
         try:
             while True:
                 if check_due(work):
-                    work.save(best=check(work))
+                    work.save(best=check(work, work.save))
                     for prompt in self.job.samples:
                         self._answer(prompt)
                 while (question := self.ctx.questions.take()) is not None:
@@ -92,6 +99,18 @@ class TrainRun:
             work.save()
             raise
         work.save()
+
+    def look_now(self) -> None:
+        """Look at the state as it is, which then ends the run, so that it counts too. Nothing of that is saved: a run
+        that goes on after all is checked where it always is, and ends in the same bytes."""
+        work = self.work
+        if looked_at(work):
+            return
+        work.wait_no_more()
+        self.place()
+        write_prefix(work)
+        work.trainer.set_parameters(self.state.parameters)
+        check(work, lambda: None)
 
     def _step(self) -> None:
         state, work = self.state, self.work

@@ -61,13 +61,14 @@ def read_lessons(
     path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
 ) -> Lessons:
     """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path,
-    line, encoding), "lesson-unprepared" (path, kind, command), "lesson-row" (path, line, reason), "lesson-short",
-    "lesson-few-examples", "lesson-label" (labels need examples); of a pack "pack-broken", "pack-tokenizer",
-    "pack-window"."""
+    line, encoding), "lesson-empty", "lesson-zero" (path, line), "lesson-unprepared" (path, kind, command), "lesson-row"
+    (path, line, reason), "lesson-short", "lesson-few-examples", "lesson-label" (labels need examples); of a pack
+    "pack-broken", "pack-tokenizer", "pack-window"."""
     if path.lower().endswith(".u32"):
         return _packed(path, tokenizer, window, cancel, labels or {})
     refuse_unprepared(path, tokenizer, labels or {})
     found = _decoded(path)
+    _check_letters(path, found.text)
     text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     rows = None
     if path.lower().endswith(".jsonl"):
@@ -101,6 +102,18 @@ def _decoded(path: str) -> Decoded:
             path=path, line=line, encoding=found.encoding,
         )  # fmt: skip
     return found
+
+
+def _check_letters(path: str, text: str) -> None:
+    if not text.strip():
+        raise UserError("lesson-empty", f"{path} is empty: there is nothing in it to learn.", path=path)
+    if "\0" in text:  # a model would learn to write it
+        line = text[: text.index("\0")].count("\n") + 1
+        raise UserError(
+            "lesson-zero",
+            f"{path}, line {line} holds a zero byte, which is no letter. Remove it, or save the file as text again.",
+            path=path, line=line,
+        )  # fmt: skip
 
 
 def _enough(path: str, lessons: Lessons, window: int, examples: bool) -> Lessons:

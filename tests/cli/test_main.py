@@ -722,3 +722,40 @@ def test_prepare_does_not_send_one_example_to_train(
         rows.write_text("\n".join(lines), encoding="utf-8")
         assert main(["prepare", str(small), str(rows), str(rows.with_suffix(".u32"))]) == 0
         assert said in capsys.readouterr().out
+
+
+def test_what_prepare_recommends_works(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def said(model: Path, tokens: int, *words: str) -> list[str]:
+        Path("a.txt").write_text("a" * tokens, encoding="utf-8")
+        Path("a.u32").unlink(missing_ok=True)
+        assert main(["prepare", str(model), "a.txt", "a.u32", *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    def train(command: str) -> int:
+        words = shlex.split(command)[1:]
+        words[words.index("NAME.soul")] = "n.soul"
+        Path("n.soul").unlink(missing_ok=True)
+        status = main([*words, "--layers", "1", "--steps", "1", "--forget-limit", "0"])
+        capsys.readouterr()
+        return status
+
+    for tokens in (48, 20):
+        assert "this gives 1 of at most 48 tokens" in said(small, tokens, "--window", "48")[-1]
+    enough = said(small, 200, "--window", "48")[-1]
+    assert enough.startswith("use it:  ") and enough.endswith(" --window 48")
+    assert train(enough.removeprefix("use it:")) == 0
+    none_held = said(small, 200, "--window", "48", "--held", "0")
+    assert " 0 of " in none_held[-3] and "holds back some all the same" in none_held[-2]
+    assert "all the same" not in "".join(said(small, 200, "--window", "48"))
+    dense = tmp_path / "dense"
+    shutil.copytree(small, dense)
+    config = json.loads((dense / "config.json").read_text(encoding="utf-8"))
+    del config["quantization_config"]
+    (dense / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    lines = said(dense, 200, "--window", "48")
+    assert "only converted models are trained" in lines[-3] and "bitconverter convert " in lines[-2]
+    assert train(lines[-1].strip().replace("SMALL", shlex.quote(str(small)))) == 0

@@ -99,8 +99,44 @@ def test_trainings_are_listed_and_compared(train, capsys: pytest.CaptureFixture[
     }
     assert told["rate"] == ["0.001", "0.002"] and told["steps"] == ["2", "3"] and "layers" not in told
     assert told["on"] == ["cpu", "cpu"]
+    assert main(["runs", "diff", "1", "2"]) == 0 and capsys.readouterr().out.count("steps") == 1
     assert main(["runs", "diff", "1"]) == 2 and "two trainings" in capsys.readouterr().err
     assert main(["runs", "diff", "1", "9"]) == 1 and "There is no training 9" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (["--objective", "accuracy"], "--objective belongs to --engine mezo and does nothing with --engine exact"),
+        (["--epsilon", "0.1"], "--epsilon belongs to --engine mezo"),
+        (["--directions", "8"], "--directions belongs to --engine mezo"),
+        (["--one-sided"], "--one-sided belongs to --engine mezo"),
+        (["--by-spread"], "--by-spread belongs to --engine mezo"),
+        (["--decay", "0.1", "--engine", "mezo"], "--decay belongs to --engine exact"),
+        (["--rank", "64"], "--rank belongs to --adapter lora and does nothing with --adapter gain"),
+        (["--targets", "k", "--adapter", "delta"], "--targets belongs to --adapter lora"),
+    ],
+)  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], said: str
+) -> None:
+    for more in ([], ["--check"]):
+        assert main(["train", str(model), "lesson.txt", str(tmp_path / "a.soul"), *words, *more]) == 2
+        assert said in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_usual_stays_what_it_is(train, tmp_path: Path) -> None:
+    for name, words in (
+        ("a", ["--objective", "loss"]), ("b", ["--engine", "mezo", "--directions", "2"]),
+        ("c", ["--adapter", "lora", "--targets", "q"]),
+    ):  # fmt: skip
+        train(f"{name}.soul", "--steps", "1", *words, "--forget-limit", "0")
+    with closing(sqlite3.connect(paths.runs_file())) as file:
+        told = [json.loads(text) for (text,) in file.execute("SELECT settings FROM run ORDER BY id")]
+    assert [(run["objective"], run["directions"], run["decay"], run["rank"], run["targets"]) for run in told] == [
+        ("loss", 1, 0.0, 8, ["q", "v"]), ("loss", 2, 0.0, 8, ["q", "v"]), ("loss", 1, 0.0, 8, ["q"]),
+    ]  # fmt: skip
 
 
 def test_a_state_is_pinned_gone_on_from_and_let_go(
@@ -207,7 +243,8 @@ def _rows(*lines: str) -> str:
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("empty.txt", "", "empty.txt gives 0 window(s) of 24 tokens"),
+        ("empty.txt", "", "empty.txt is empty"),
+        ("zero.txt", "abc\n" * 99 + "a\0b\n", "zero.txt, line 100 holds a zero byte"),
         ("short.txt", "hi", "short.txt gives 0 window(s) of 24 tokens"),
         ("bad.jsonl", _rows('{"prompt": "x"}'), "bad.jsonl, line 31 cannot be learned: it has no answer."),
         ("table.csv", "prompt,answer\nq,a\nr,b\n", "table.csv cannot be learned as it is: it is a table."),
@@ -251,6 +288,32 @@ def test_a_check_refuses_the_settings_that_the_training_would(
     assert says in checked
     assert main(words) == 1
     assert capsys.readouterr().err == checked
+
+
+def test_a_check_looks_at_the_place_of_the_soul_as_the_training_does(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "rows.jsonl").write_text(_rows(), encoding="utf-8")
+    (tmp_path / "there.soul").touch()
+    begun = tmp_path / "begun.soul.partial"
+    begun.mkdir()
+    (begun / "job.json").write_text('{"job": "TrainJob"}', encoding="utf-8")
+    for name, says in (
+        ("there.soul", "is there already"), ("noext", "Call it "), ("begun.soul", "holds unfinished work"),
+    ):  # fmt: skip
+        words = [
+            "train", str(model), str(tmp_path / "rows.jsonl"), str(tmp_path / name), "--window", "24", "--layers", "1",
+        ]  # fmt: skip
+        assert main([*words, "--check"]) == 1
+        checked = capsys.readouterr().err
+        assert says in checked
+        assert main(words) == 1
+        assert capsys.readouterr().err == checked
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "begun.soul.partial",
+        "rows.jsonl",
+        "there.soul",
+    ]
 
 
 def test_a_check_takes_what_the_training_takes(

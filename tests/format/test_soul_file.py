@@ -1,5 +1,7 @@
 """The soul file: what is written is read, and everything else is refused with a reason."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,10 @@ ONES = np.ones(2, np.float32)
     "metadata, tensors, reason",
     [
         ({"format": "other"}, {"a_gain": ONES}, "format is 'other'"),
-        ({"format_version": "2"}, {"a_gain": ONES}, "format_version is '2'"),
+        ({"format_version": "0"}, {"a_gain": ONES}, "format_version is '0'"),
+        ({"format_version": "next"}, {"a_gain": ONES}, "format_version is 'next'"),
+        ({"content_sha256": "ab" * 32}, {"a_gain": ONES}, "not what was written"),
+        ({"content_sha256": ""}, {"a_gain": ONES}, "not what was written"),
         ({"adapter": "planes"}, {"a_gain": ONES}, "adapter is 'planes'"),
         ({"adapter": "lora"}, {"a_gain": ONES}, "not a part of a low-rank"),
         ({"base_sha256": "xyz"}, {"a_gain": ONES}, "which model"),
@@ -138,6 +143,59 @@ def test_added_matrices_that_cannot_be_are_refused(
         read_soul(path)
 
 
+LORA = Soul({}, "base", "ab" * 32, {}, {"a": (A, B)})
+ADDED = Soul({}, "base", "ab" * 32, {}, {}, {"a": (P, S)})
+
+
+def same(one: Soul, other: Soul) -> bool:
+    return soul_bytes(one) == soul_bytes(other)
+
+
+@pytest.mark.parametrize("soul", [SOUL, LORA, ADDED], ids=["gain", "lora", "delta"])
+def test_no_flipped_bit_changes_what_is_read(tmp_path: Path, soul: Soul) -> None:
+    """It is refused, but for a flip in the name of the hash itself, which leaves the rest as it was."""
+    data, path = soul_bytes(soul), tmp_path / "c.soul"
+    text = len(data[: data.index(b"}} ")]) + 2
+    refused = 0
+    for place in (*range(text), *range(4096, len(data))):
+        for bit in (0, 3, 7):
+            flipped = bytearray(data)
+            flipped[place] ^= 1 << bit
+            path.write_bytes(flipped)
+            try:
+                assert same(read_soul(path), soul)
+            except FormatError:
+                refused += 1
+    assert 3 * (text + len(data) - 4096) - refused <= 3 * len("content_sha256")
+
+
+def test_a_soul_without_a_hash_is_read_as_before(tmp_path: Path) -> None:
+    path = stored(tmp_path, {"base_name": "モデル", "note.lesson": "本.txt"}, b_gain=GAINS["b"])
+    assert same(read_soul(path), Soul({"b": GAINS["b"]}, "モデル", "ab" * 32, {"lesson": "本.txt"}))
+
+
+def test_the_hash_is_what_the_format_says(tmp_path: Path) -> None:
+    path = tmp_path / "a.soul"
+    path.write_bytes(soul_bytes(SOUL))
+    data = path.read_bytes()
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    metadata = header.pop("__metadata__")
+    told = metadata.pop("content_sha256")
+    tensors = [[name, header[name]["dtype"], header[name]["shape"]] for name in sorted(header)]
+    line = json.dumps({"metadata": metadata, "tensors": tensors}, sort_keys=True, separators=(",", ":"))
+    parts = [load_file(path)[name].tobytes() for name in sorted(header)]
+    assert told == hashlib.sha256(line.encode() + b"\n" + b"".join(parts)).hexdigest()
+
+
+def test_a_soul_of_a_newer_version_says_so(tmp_path: Path) -> None:
+    for version in ("2", "99", "9" * 5000):
+        with pytest.raises(
+            FormatError, match=r"newer version of this program .* Update this program"
+        ) as caught:
+            read_soul(stored(tmp_path, {"format_version": version}, a_gain=ONES))
+        assert caught.value.code == "soul-newer"
+
+
 def test_a_cut_file_is_refused(tmp_path: Path) -> None:
     data, path = soul_bytes(SOUL), tmp_path / "c.soul"
     for length in (0, 7, 100, len(data) - 1):
@@ -149,6 +207,4 @@ def test_a_cut_file_is_refused(tmp_path: Path) -> None:
 def test_the_hash_is_of_all_files_in_order(tmp_path: Path) -> None:
     for name, data in (("2", b"b"), ("1", b"a")):
         (tmp_path / name).write_bytes(data)
-    import hashlib
-
     assert weights_hash(tmp_path.iterdir()) == hashlib.sha256(b"ab").hexdigest()

@@ -82,10 +82,16 @@ def test_souls_of_others_are_refused(place: Path, tmp_path: Path) -> None:
         return raised.value.code
 
     assert code("base", tmp_path / "none.soul") == "soul-missing"
+    assert code("base", tmp_path) == "soul-folder"
     (tmp_path / "魂.soul.aside").write_bytes((place / "a.soul").read_bytes())
     with pytest.raises(UserError, match=r"魂\.soul\.aside.*bitconverter adopt .*魂\.soul") as raised:
         load(place / "base", soul=str(tmp_path / "魂.soul"))
     assert raised.value.code == "soul-aside"
+    with pytest.raises(
+        UserError, match=r"魂\.soul\.aside was set aside.*bitconverter adopt .*魂\.soul"
+    ) as raised:
+        load(place / "base", soul=str(tmp_path / "魂.soul.aside"))
+    assert raised.value.code == "soul-is-aside"
     assert code("trained", place / "a.soul") == "soul-base"
     base = weights_hash((place / "base").glob("*.safetensors"))
     for name in (

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -72,6 +73,12 @@ def test_held_back_questions_are_answered_by_both(model: Path, tmp_path: Path) -
 def test_a_text_is_continued(model: Path, tmp_path: Path) -> None:
     found = finish(taught(model, tmp_path, "tea and rain. " * 60, "a.txt"))
     assert isinstance(found, tuple) and all("tea" in answer.prompt for answer in found)
+
+
+def test_what_was_set_aside_is_compared_before_anybody_keeps_it(model: Path, tmp_path: Path) -> None:
+    job = taught(model, tmp_path, "tea and rain. " * 60, "a.txt")
+    aside = Path(job.soul).rename(job.soul + ".aside")
+    assert isinstance(finish(replace(job, soul=str(aside))), tuple)
 
 
 def test_a_japanese_text_is_cut_between_characters(tiny_model: Path, tmp_path: Path) -> None:

@@ -113,7 +113,9 @@ def test_a_training_that_was_stopped_is_kept_as_it_is(model: Path, tmp_path: Pat
             cancel.request()
 
     assert isinstance(run_job(train, emit, cancel), Stopped)
-    result = finish(KeepTrainingJob(train))
+    events: list[Event] = []
+    result = finish(KeepTrainingJob(train), events)
+    checks += [event.value for event in events if isinstance(event, Metric) and event.name == "validation"]
     assert result.before == checks[0] and result.after == min(checks)  # type: ignore[attr-defined]
     assert read_soul(Path(train.out)).base_name == model.name
     assert not train.work_dir.exists()

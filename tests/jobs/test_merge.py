@@ -116,6 +116,7 @@ def test_what_is_missing_or_in_the_way_is_said(trained: Path, tmp_path: Path) ->
     assert error_of(MergeJob(model, str(tmp_path / "no.soul"), str(out))).code == "soul-missing"
     shutil.copyfile(soul, tmp_path / "no.soul.aside")
     assert error_of(MergeJob(model, str(tmp_path / "no.soul"), str(out))).code == "soul-aside"
+    assert error_of(MergeJob(model, str(tmp_path / "no.soul.aside"), str(out))).code == "soul-is-aside"
     assert error_of(MergeJob(str(tmp_path), soul, str(out))).code == "merge-shards"
     out.mkdir()
     (out / "mine").touch()

@@ -14,7 +14,7 @@ from reference.converted import write_converted
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import train_ending, train_state
+from bitconverter.jobs import train_ending, train_state, train_work
 from bitconverter.jobs.job import Context, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import RunsJob
@@ -22,6 +22,7 @@ from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_lesson import TrainLesson
 from bitconverter.jobs.train_result import TrainResult
 from bitconverter.jobs.train_run import TrainRun
+from bitconverter.model.block_trainer import BlockTrainer
 
 _watchers: list[Callable[[], None]] = []
 FILE_EVENTS = ("open", "os.remove", "os.rename", "os.rmdir", "os.mkdir", "sqlite3.connect")
@@ -161,6 +162,64 @@ def test_killed_while_it_is_kept_early(
         assert more or Path(job.out).read_bytes() == kept
         ends.append(there)
     assert True in ends and False in ends
+
+
+@pytest.mark.parametrize("engine", ["exact", "mezo"])
+def test_what_was_learned_since_the_last_check_is_kept(model: Path, tmp_path: Path, engine: str) -> None:
+    """The first check behind step 0 would have come after step 10."""
+    job = a_job(model, tmp_path / "a", steps=100, engine=engine)
+    stop_at(job, 6)
+    events: list[Event] = []
+    last = run_job(KeepTrainingJob(job), events.append, Cancel())
+    assert isinstance(last, Finished), last
+    assert (last.result.steps, last.result.best_step) == (6, 6) and last.result.after < last.result.before
+    assert Note("train-no-gain") not in events
+    assert any((event.name, event.step) == ("validation", 6) for event in events if isinstance(event, Metric))
+
+
+def test_a_last_state_that_is_worse_is_not_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = a_job(model, tmp_path / "a", steps=20)
+    stop_at(job, 5)  # checked after step 4
+    real = BlockTrainer.score
+    monkeypatch.setattr(
+        BlockTrainer, "score", lambda *words: dataclasses.replace(found := real(*words), loss=9 * found.loss)
+    )
+    last = run_job(KeepTrainingJob(job), lambda _: None, Cancel())
+    assert isinstance(last, Finished), last
+    assert (last.result.steps, last.result.best_step) == (5, 4) and last.result.after < last.result.before
+
+
+def test_killed_in_the_look_at_what_is_to_be_kept(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same command ends in the same bytes, and a training that goes on instead in those of one never stopped."""
+    whole = a_job(model, tmp_path / "whole", steps=24)
+    assert isinstance(run_job(whole, lambda _: None, Cancel()), Finished)
+    ends = {}
+    for name in ("kept", "killed", "resumed"):
+        job = a_job(model, tmp_path / name, steps=24)
+        monkeypatch.setattr(train_work, "RUN_TOKENS", 24)
+        monkeypatch.setattr(train_work, "SAVE_SECONDS", 0.0)
+        stop_at(job, 5)
+        if name != "kept":
+            cancel = Cancel()
+            real = BlockTrainer.score
+
+            def score(*words: Any, real: Any = real, cancel: Cancel = cancel) -> Any:
+                found = real(*words)
+                cancel.request()
+                return found
+
+            with monkeypatch.context() as patched:
+                patched.setattr(BlockTrainer, "score", score)
+                assert isinstance(run_job(KeepTrainingJob(job), lambda _: None, cancel), Stopped)
+        last = run_job(job if name == "resumed" else KeepTrainingJob(job), lambda _: None, Cancel())
+        assert isinstance(last, Finished), last
+        ends[name] = Path(job.out).read_bytes()
+    assert ends["kept"] == ends["killed"]
+    assert ends["resumed"] == Path(whole.out).read_bytes()
 
 
 def test_an_ending_of_another_training_is_not_believed(

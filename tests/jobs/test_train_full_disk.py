@@ -71,6 +71,7 @@ def test_the_file_is_named_and_the_training_goes_on(
     )
     assert done.stdout.startswith("train-disk-full "), done
     assert f"{file} could not be written" in done.stdout and "Make room" in done.stdout
+    assert ("nothing of it is saved yet" in done.stdout) == (file == "state.npz")
     events: list = []
     assert finish(job, events) == whole
     went_on = any(isinstance(event, Note) and event.code == "resumed-training" for event in events)

@@ -101,10 +101,8 @@ def test_a_bad_row_is_named(tokenizer: Tokenizer, tmp_path: Path, line: str, rea
 
 def test_too_little_is_said(tokenizer: Tokenizer, tmp_path: Path) -> None:
     for name, text in (
-        ("a.txt", ""),
         ("a.txt", "a b c"),
         ("a.jsonl", '{"prompt": "a", "answer": "b"}'),
-        ("b.jsonl", ""),
     ):
         with pytest.raises(UserError, match="at least 2") as raised:
             read(tmp_path / name, text, tokenizer)
@@ -281,6 +279,16 @@ def test_damaged_letters_and_what_is_no_text_are_named(tokenizer: Tokenizer, tmp
     with pytest.raises(UserError) as raised:
         read_lessons(str(tmp_path / "b.txt"), tokenizer, 8, Cancel())
     assert raised.value.code == "lesson-binary"
+    for name in ("c.txt", "c.jsonl"):
+        for data in (b"", b" \r\n\n", b"\xef\xbb\xbf"):
+            (tmp_path / name).write_bytes(data)
+            with pytest.raises(UserError, match="is empty") as raised:
+                read_lessons(str(tmp_path / name), tokenizer, 8, Cancel())
+            assert raised.value.code == "lesson-empty"
+    (tmp_path / "c.txt").write_bytes(b"tea and rain\n" * 9 + b"rain\0and tea\n" + b"tea and rain\n" * 90)
+    with pytest.raises(UserError, match="line 10 holds a zero byte") as raised:
+        read_lessons(str(tmp_path / "c.txt"), tokenizer, 8, Cancel())
+    assert raised.value.code == "lesson-zero"
 
 
 def test_an_example_may_fill_its_window_and_have_one_token_behind_it(
