@@ -93,7 +93,7 @@ class TrainPage(TrainForm):
         """Begin what the form says: first the pack is written, then the model learns from it."""
         if not self._usable or not self._steps():
             return
-        self._estimator.drop()
+        self._drop_estimate()
         folder = Path(self._settings["output_folder"] or Path(self.model).parent)
         out = free_soul(folder / f"{Path(self.model).name}-{self.aims.choice}")
         self._job = self._train_job(f"{out}.u32", f"{out}.soul", self._steps())
@@ -109,7 +109,7 @@ class TrainPage(TrainForm):
         if self.state in (State.WORKING, State.PAUSED):
             self._shell.say(partial(tr, "train-busy"))
             return
-        self._estimator.drop()
+        self._drop_estimate()
         self._job, self._material = self._surrounded(job), None
         self.taught.show_taught(None)
         self.samples.clear()

@@ -21,6 +21,7 @@ from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.messages import format_size
 from bitconverter.gui.taught_view import Taught, verdict
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
@@ -261,14 +262,15 @@ def test_an_estimate_gives_steps_and_times(page, qtbot, tmp_path, monkeypatch):
 def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainPage, "ESTIMATES", True)
     read(page, qtbot, write(tmp_path, rows()))
-    assert "Memory: about" in page.memory.text() and set(page.estimates) == {"exact"}
+    assert "Memory: about" in page.memory.text() and {job.engine for job in page.estimates} == {"exact"}
     choose_steps(page, 8)
     assert page._train_job("p.u32", "out.soul", 8).patience == 5
     assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
     page.engine.setCurrentIndex(page.engine.findData("mezo"))
     assert page.about_mezo.isVisible() and page.rate.value() == 0.1
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
-    assert set(page.estimates) == {"exact", "mezo"} and "about" in page.strengths.cards["custom"].fact.text()
+    assert {job.engine for job in page.estimates} == {"exact", "mezo"}
+    assert "about" in page.strengths.cards["custom"].fact.text()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
     assert page.engine.currentText() == "試行（MeZO）" and "メモリー" in page.memory.text()
@@ -282,6 +284,40 @@ def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkey
     assert page._job.engine == "exact"
     page.keep()
     qtbot.waitUntil(lambda: page.state is not State.WORKING and not page.busy, timeout=LONG)
+
+
+def test_the_time_told_is_that_of_the_numbers_that_are_chosen(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    read(page, qtbot, write(tmp_path, rows()))
+    card, told = page.strengths.cards["custom"], page.estimate
+    assert told.layers == page.layers.maximum() == 2 == page.layers.value()  # all that this model has
+    qtbot_click(card)
+    page.layers.setValue(1)
+    assert card.fact.text() == "Measuring…" and not page.memory.isVisible()
+    assert "Trying a few steps" in page.honest.text()
+    page.rate.setValue(0.02)  # changes neither time nor memory
+    qtbot.waitUntil(lambda: "about" in card.fact.text() and not page.busy, timeout=LONG)
+    own = next(found for job, found in page.estimates.items() if job.layers == 1)
+    assert page.estimate is told and own.layers == 1 and own.memory < told.memory
+    assert format_size(own.memory) in page.memory.text() and page.memory.isVisible()
+    page.layers.setValue(2)  # known already
+    assert "about" in card.fact.text() and not page.busy
+    page.layers.setValue(1)
+    qtbot_click(page.strengths.cards["short"])
+    assert format_size(told.memory) in page.memory.text()
+    read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
+    assert page.estimate.layers == 2  # what is left in the fields is not what an evening learns with
+
+
+def test_after_a_training_the_times_are_told_again(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    page.add_material([write(tmp_path, rows())])
+    qtbot.waitUntil(lambda: page.result is not None, timeout=LONG)
+    choose_steps(page, 2)
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    qtbot.waitUntil(lambda: page.estimate is not None and not page.busy, timeout=LONG)
 
 
 def test_too_little_memory_is_said_with_numbers(page, qtbot, tmp_path, monkeypatch):

@@ -79,6 +79,7 @@ TEXTS: Texts = {
     "strength-custom-text": ("Steps, layers and rate.", "ステップ数、層、学習率"),
     "strength-fact": ("{steps} steps · about {time}", "{steps} ステップ · 約{time}"),
     "strength-time": ("about {time}", "約{time}"),
+    "strength-measuring": ("Measuring…", "測定中…"),
     "strength-trying": ("Trying a few steps on this PC to see how long it takes…", "所要時間を知るため、このPCで数ステップだけ試しています…"),
     "strength-enough": (
         "This material is small: after {steps} steps (about {time}) it has been seen 20 times, and more would only be learning by heart.",
