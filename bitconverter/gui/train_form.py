@@ -71,13 +71,15 @@ class TrainForm(TrainLayout):
         self.material.removed.connect(self._remove)
         self.material.sample.connect(self.take_sample)
         self.material.mend_wanted.connect(self._mend_rows)
-        self.models.activated.connect(lambda _: self._model_changed())
+        self.models.activated.connect(lambda _: self._model_chosen())
         self.model_button.clicked.connect(self._ask_model)
         self.convert_button.clicked.connect(lambda: shell.page_wanted.emit("convert"))
         self.aims.changed.connect(self._choose_aim)
-        self.strengths.changed.connect(lambda _: self._show())
-        for field in (self.steps, self.rate):
-            field.valueChanged.connect(lambda _: self._show())
+        self.strengths.choose(self._settings["train_strength"])
+        self.steps.setValue(self._settings["train_steps"])
+        self.strengths.changed.connect(lambda _: self._strength_changed())
+        self.steps.valueChanged.connect(lambda _: self._strength_changed())
+        self.rate.valueChanged.connect(lambda _: self._show())
         self.layers.valueChanged.connect(lambda _: self._numbers_changed())
         self.engine.currentIndexChanged.connect(lambda _: self._engine_changed())
         self._show_models()
@@ -93,10 +95,10 @@ class TrainForm(TrainLayout):
     # ---- the model that learns
 
     def _show_models(self, chosen: str = "") -> None:
-        """The converted models that are known, the newest first."""
+        """The converted models that are known, the newest first; the one that was taught last is chosen."""
         known = dict.fromkeys([*existing_models(self._settings), *self._settings["shelf_models"]])
         folders = [folder for folder in known if is_converted(Path(folder))]
-        chosen = chosen or self.model
+        chosen = chosen or self.model or self._settings["train_model"]
         if chosen and chosen not in folders and is_converted(Path(chosen)):
             folders.insert(0, chosen)
         self.models.clear()
@@ -120,13 +122,25 @@ class TrainForm(TrainLayout):
             self._shell.say(partial(tr, "train-not-converted", name=Path(folder).name))
             return
         self._show_models(folder)
-        self._model_changed()
+        self._model_chosen()
 
     def _ask_model(self) -> None:
         path = choose_folder(self, tr("train-model-title"), start_folder(self._settings))
         if path:
             remember_folder(self._settings, path)
             self.choose_model(str(Path(path)))
+
+    def _model_chosen(self) -> None:
+        """By the user: it is remembered, here and on the shelf."""
+        if storable(self.model):
+            self._settings["train_model"] = self.model
+        self._remember_things(self.model)
+        self._model_changed()
+
+    def _remember_things(self, *paths: str) -> None:
+        """Models and souls that the shelf shows from now on."""
+        self._settings.add_shelf_models(*map(os.path.abspath, paths))
+        self._shell.to_save.emit()
 
     def _model_changed(self) -> None:
         self.layers.setMaximum(MOST_LAYERS)
@@ -217,6 +231,11 @@ class TrainForm(TrainLayout):
     def own_estimate(self) -> TrainingEstimate | None:
         """Of the expert's numbers."""
         return self.estimates.get(self._tried(custom=True))
+
+    def _strength_changed(self) -> None:
+        self._settings["train_strength"] = self.strengths.choice
+        self._settings["train_steps"] = self.steps.value()
+        self._show()
 
     def _engine_changed(self) -> None:
         self.rate.setValue(RATES[self.engine.currentData(), "gain"])

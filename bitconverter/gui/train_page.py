@@ -236,6 +236,8 @@ class TrainPage(TrainForm):
         if self._activity is not None:
             seconds = self._activity.ended - self._activity.started
         self._activity = None
+        if not result.set_aside:
+            self._remember_things(result.out)
         self.taught.show_taught(
             Taught(
                 result.out,

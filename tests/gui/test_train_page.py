@@ -22,6 +22,7 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import format_size
+from bitconverter.gui.shelf_model import places_to_scan
 from bitconverter.gui.taught_view import Taught, verdict
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
@@ -31,6 +32,7 @@ from bitconverter.jobs.job import Metric, Note, Progress
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
+from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment
 
 LONG = 120_000
@@ -708,6 +710,48 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
         qtbot.mouseClick(again.train.card.resume_button, Qt.MouseButton.LeftButton)
         until_steps(again.train, qtbot, 1)
         assert again.train.card.plot.losses[0][0] == 1 and again.train.card.plot.checks[0][0] == 0
+    finally:
+        again.stop_and_wait()
+
+
+def test_what_was_chosen_is_there_at_the_next_start(page, window, settings, converted, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 7)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    soul, model = page.taught.taught.soul, page.model
+    settings["output_folder"] = ""  # the soul is found all the same
+    window.stop_and_wait()
+    kept = Settings(settings.path)
+    kept["output_folder"] = ""
+    assert {model, soul} <= set(places_to_scan(kept, []))
+    again = MainWindow(kept)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    form = again.train
+    try:
+        assert form.model == model and not form.no_model.isVisible()
+        assert form.strengths.choice == "custom" and form.steps.value() == 7
+        form.add_material([write(tmp_path, rows(), "b.jsonl")])
+        qtbot.waitUntil(lambda: not form.busy, timeout=LONG)
+        assert "in 7 steps" in form.summary.whole_text()
+    finally:
+        again.stop_and_wait()
+
+
+def test_of_several_models_the_last_one_taught_is_chosen_again(
+    page, window, settings, converted, qtbot, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(converted, other)
+    page.choose_model(str(other))
+    page.models.setCurrentIndex(page.models.findData(str(converted)))
+    page.models.activated.emit(page.models.currentIndex())
+    window.stop_and_wait()
+    again = MainWindow(Settings(settings.path))
+    qtbot.addWidget(again)
+    again.show_page("train")
+    try:
+        assert again.train.model == str(converted) and again.train.models.findData(str(other)) >= 0
     finally:
         again.stop_and_wait()
 
