@@ -182,8 +182,11 @@ class TrainForm(TrainLayout):
         self._read()
 
     def _prepare_job(self, out: str = "", previews: int = 0) -> PrepareJob:
+        """Of what was found to be of use."""
+        apart = {each.path for each in self.result.apart} if self.result else set()
+        used = tuple(path for path in self.paths if str(Path(path)) not in apart)
         return PrepareJob(
-            self.model, tuple(self.paths), out, window=WINDOW, mend=self._mend, preview=previews
+            self.model, used, out, window=WINDOW, mend=self._mend, preview=previews, apart=self.result is None
         )
 
     def _read(self) -> None:

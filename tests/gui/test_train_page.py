@@ -227,6 +227,53 @@ def test_what_cannot_be_read_is_said(page, qtbot, tmp_path):
     assert page.summary.text() == "This material cannot be read"
 
 
+def words_of(page):
+    return [label.text() for line in page.material.rows for label in line.findChildren(QLabel)]
+
+
+def test_a_file_that_is_of_no_use_is_set_apart_with_its_reason(page, window, qtbot, tmp_path):
+    good, pdf = write(tmp_path, rows()), write(tmp_path, "%PDF-1.7", "x.pdf")
+    (tmp_path / "b.txt").write_bytes(bytes(range(256)) * 20)
+    read(page, qtbot, good, pdf, str(tmp_path / "b.txt"))
+    assert not page.material.notice.isVisible() and page.result.used == 24
+    words = words_of(page)
+    assert any("x.pdf is none of the files" in text for text in words) and words.count("Not used") == 2
+    assert any("b.txt is no text" in text for text in words)
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert words_of(page).count("使いません") == 2
+    choose_steps(page, 2)
+    page.train()
+    assert page._material.inputs == (good,)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    page.material.removed.emit(good)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert "x.pdf" in page.material.notice.text() and not page.train_button.isEnabled()
+
+
+def test_a_pack_is_told_apart_from_what_the_window_learns_from(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 2)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    page.material.removed.emit(page.paths[0])
+    read(page, qtbot, page.taught.taught.lesson if page.taught.taught else page._job.lesson)
+    assert "Choose the files that it was made of" in page.material.notice.text()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    qtbot.waitUntil(lambda: "もとのファイルを選んで" in page.material.notice.text())
+
+
+def test_an_empty_file_is_not_called_good(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, "", "empty.jsonl"))
+    badge = page.material.badge
+    assert badge.text() == "Nothing to use" and badge.property("role") == "bad"
+    assert page.material.summary.text() == "There is nothing in it" and not page.train_button.isEnabled()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert page.material.summary.text() == "中身がありません"
+
+
 def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):
     read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
     assert page.aims.choice == "style"

@@ -38,6 +38,8 @@ TEXTS: Texts = {
     "material-reading": ("Reading…", "読んでいます…"),
     "material-file": ("{used} of {count} row", "{used} of {count} rows", "{count} 行中 {used} 行"),
     "material-all": ("{count} row, and it can be used", "{count} rows, and all can be used", "{count} 行すべて使えます"),
+    "material-empty": ("There is nothing in it", "中身がありません"),
+    "material-apart": ("Not used", "使いません"),
     "material-some": ("{count} row: {used} can be used, {rejected} cannot", "{count} rows: {used} can be used, {rejected} cannot", "{count} 行 → 使える {used} / 要修正 {rejected}"),
     "material-mended": ("({count} was put right)", "({count} were put right)", "（うち {count} 行は直しました）"),
     "material-is-good": ("Good", "良好"),
