@@ -232,6 +232,7 @@ class TrainPage(TrainForm):
         self._over(Work.DONE)
         self.state = State.DONE
         self.samples.show_live(False)
+        self.samples.show_kept(result.best_step)
         seconds = result.seconds
         if self._activity is not None:
             seconds = self._activity.ended - self._activity.started

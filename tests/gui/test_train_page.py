@@ -513,13 +513,39 @@ def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_
     last = steps[-1]  # fewer than 400 where it stands still
     assert steps[0] == 0 < last <= 400 and steps == sorted(steps)
     texts = [label.text() for label in view.boxes[0].findChildren(QLabel)]
-    assert texts[0] == "the number 3" and texts[1] == "after step 0" and f"after step {last}" in texts
+    best = page.taught.taught.best_step
+    assert texts[0] == "the number 3" and f"after step {best}: this state was kept" in texts
+    assert any(text.startswith(f"after step {last}") for text in texts)
     assert not view.question.isVisible() and view.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert f"{last} ステップのあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert f"{best} ステップのあと（この状態を残しました）" in [
+        label.text() for label in view.boxes[0].findChildren(QLabel)
+    ]
     page._again()
     assert view.answers == {} and not view.isVisible()
+
+
+def test_the_answer_of_the_state_that_was_kept_is_among_those_shown(page, window, qtbot, tmp_path):
+    view = page.samples
+    for step in range(0, 33, 4):
+        view.add(step, "tea?", f"answer {step}")
+    view.add(6, "asked between?", "yes")
+    said = [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert "answer 12" not in said and {"answer 0", "answer 24", "answer 28", "answer 32"} <= set(said)
+    view.show_kept(12)
+    said = [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert said[1:5] == ["after step 0", "answer 0", "after step 12: this state was kept", "answer 12"]
+    assert said[5:] == ["after step 28", "answer 28", "after step 32", "answer 32"]
+    assert [label.text() for label in view.boxes[1].findChildren(QLabel)][1] == "after step 6"
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "12 ステップのあと（この状態を残しました）" in [
+        label.text() for label in view.boxes[0].findChildren(QLabel)
+    ]
+    view.clear()
+    view.add(12, "tea?", "another training")
+    assert "残しました" not in view.boxes[0].findChildren(QLabel)[1].text()
 
 
 def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_path):

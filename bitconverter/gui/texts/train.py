@@ -99,6 +99,7 @@ TEXTS: Texts = {
     "samples-try": ("Try now", "今すぐ試す"),
     "samples-waiting": ("After this step…", "このステップのあと…"),
     "samples-step": ("after step {step}", "{step} ステップのあと"),
+    "samples-kept": ("after step {step}: this state was kept", "{step} ステップのあと（この状態を残しました）"),
     "custom-steps": ("Steps", "ステップ数"),
     "custom-steps-tip": ("How often it looks at a handful of rows and changes a little", "数行ずつ見ては少し変わる、その回数"),
     "custom-layers": ("Layers", "層の数"),
