@@ -26,7 +26,8 @@ LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
 @dataclass(frozen=True)
 class Taught:
     """What a training gave: losses on what was held back, its steps and the best one; `lesson`: its pack.
-    `forgetting`: None if it was not looked at. `set_aside`: it has forgotten too much to be a soul like any other."""
+    `forgetting`: None if it was not looked at. `set_aside`: it has forgotten too much to be a soul like any other.
+    `made`: files that the window made for this training alone."""
 
     soul: str
     model: str
@@ -38,6 +39,7 @@ class Taught:
     lesson: str = ""
     forgetting: Forgetting | None = None
     set_aside: bool = False
+    made: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:

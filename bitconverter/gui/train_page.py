@@ -14,6 +14,7 @@ from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.pin_actions import PinActions
+from bitconverter.gui.soul_files import made_for, remove, without_pins
 from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_form import State, TrainForm
@@ -49,6 +50,7 @@ class TrainPage(TrainForm):
         super().__init__(shell)
         self._job: TrainJob | None = None
         self._material: PrepareJob | None = None  # makes its lesson, until it has a work folder
+        self._made_now = False  # its lesson was made since it was started here
         self._activity: Activity | None = None
         self._ending = ""  # what Stopped will mean: "pause", "keep", or "" at closing
         self._trainer = JobRunner(self)
@@ -56,6 +58,7 @@ class TrainPage(TrainForm):
         self.soul_actions = TaughtActions(self.taught, shell, self)
         self.soul_actions.gone.connect(self._again)
         self.soul_actions.back.connect(self._soul_is_back)
+        self.soul_actions.moved.connect(self._soul_moved)
         self.pin_actions = PinActions(shell, free_soul, self)
         self.pin_actions.changed.connect(self._show_runs)
         self.pin_actions.ready.connect(self._go_on)
@@ -100,7 +103,7 @@ class TrainPage(TrainForm):
         self.taught.show_taught(None)
         self.samples.clear()
         self._log("log-preparing", rows=self.result.used if self.result else 0)
-        self._material = self._prepare_job(self._job.lesson)
+        self._material, self._made_now = self._prepare_job(self._job.lesson), False
         self._begin()
         self._trainer.start(self._material)
 
@@ -194,6 +197,7 @@ class TrainPage(TrainForm):
                 self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):
             assert self._job is not None
+            self._made_now = True
             if self._ending:  # paused before it began
                 self._paused()
             else:
@@ -251,6 +255,7 @@ class TrainPage(TrainForm):
                 job.lesson,
                 result.forgetting,
                 result.set_aside,
+                made_for(job),
             )
         )
         self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)
@@ -297,6 +302,8 @@ class TrainPage(TrainForm):
             self._recall_curves()
         else:
             self._over(Work.FAILED)
+            if self._job is not None and self._made_now:  # else the next one could not have its name
+                remove(without_pins(self._job.out, made_for(self._job)))
             self.state = State.FORM
             self.problem.show_error(problem)
         self._show()
@@ -316,12 +323,16 @@ class TrainPage(TrainForm):
             return
         folder = str(job.work_dir)
         thing = move_to_trash(folder) if is_work_folder(folder) else None
+        others = [move_to_trash(path) for path in without_pins(job.out, made_for(job))]
         self._over(Work.STOPPED)
         self._activity, self._job, self.state = None, None, State.FORM
         self._show()
 
         def undo() -> None:
             if thing is not None and take_back(thing) and self.state is State.FORM:
+                for other in others:
+                    if other is not None:
+                        take_back(other)
                 remember(self._settings, job, paused=True)
                 self._take_up()
                 self._show()
@@ -356,6 +367,10 @@ class TrainPage(TrainForm):
             self.state = State.DONE
             self.taught.show_taught(taught)
             self._show()
+
+    def _soul_moved(self, soul: str) -> None:
+        self._remember_things(soul)
+        self._show_runs()
 
     # ---- the trainings of before
 

@@ -455,6 +455,70 @@ def test_a_soul_is_named_and_taken_back(page, window, qtbot, tmp_path, bin_folde
     assert (souls / "お茶_ 屋.soul").is_file() and page.taught.isVisible()
 
 
+def test_what_belongs_to_a_soul_goes_with_its_name_and_into_the_bin(
+    page, window, settings, qtbot, tmp_path, bin_folder
+):
+    read(page, qtbot, write(tmp_path, rows() + '\n{"prompt": "a"}'))
+    choose_steps(page, 4)
+    page.engine.setCurrentIndex(page.engine.findData("mezo"))
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    souls = tmp_path / "souls"
+    for name in ("renamed.soul", "x"):
+        page.taught.name.setText(name)
+        page.taught.name.editingFinished.emit()
+        qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (souls / "x.soul").is_file() and (souls / "x.soul.steps").is_file()
+    assert not list(souls.glob("renamed*")) and str(souls / "x.soul") in settings["shelf_models"]
+    assert page.run_list.table.topLevelItem(0).text(2) == "x"
+    page.taught.name.setText(".soul")
+    page.taught.name.editingFinished.emit()
+    assert (souls / "x.soul").is_file() and page.taught.name.text() == "x"
+    before = sorted(souls.iterdir())
+    assert [path.suffix for path in before].count(".u32") == 1 and len(before) == 4
+    qtbot.mouseClick(page.taught.undo_button, Qt.MouseButton.LeftButton)
+    assert list(souls.iterdir()) == [] and page.state is State.FORM
+    window._act_on_toast()
+    assert sorted(souls.iterdir()) == before and page.taught.isVisible()
+
+
+def test_a_name_that_is_taken_beside_the_soul_changes_nothing(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    soul = Path(page.taught.taught.soul)
+    Path(f"{soul}.pinned").mkdir()
+    (soul.with_name("taken.soul.pinned")).mkdir()
+    page.taught.name.setText("taken")
+    page.taught.name.editingFinished.emit()
+    assert (
+        soul.is_file()
+        and Path(f"{soul}.pinned").is_dir()
+        and "could not be called" in window.toast._text.text()
+    )
+
+
+def test_pinned_states_keep_their_material_and_follow_the_name(page, window, qtbot, tmp_path, bin_folder):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 3)
+    page.pin()
+    qtbot.waitUntil(lambda: not page.pin_actions.runner.busy, timeout=LONG)
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    page.taught.name.setText("tea")
+    page.taught.name.editingFinished.emit()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    souls = tmp_path / "souls"
+    (step,) = pins_of(str(souls / "tea.soul")).steps()
+    assert page.run_list.table.topLevelItem(0).text(5) == str(step)
+    qtbot.mouseClick(page.taught.undo_button, Qt.MouseButton.LeftButton)
+    assert not (souls / "tea.soul").exists() and list(souls.glob("*.u32"))
+    page.run_list.table.topLevelItem(0).setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    page.run_list.pins.last.setValue(step + 2)
+    qtbot.mouseClick(page.run_list.pins.go_on_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+
+
 def test_what_has_forgotten_too_much_is_set_aside(page, window, qtbot, tmp_path, monkeypatch):
     found = iter((2.0, 2.5))
     monkeypatch.setattr(TaughtModel, "general_loss", lambda *_: next(found))
@@ -667,11 +731,17 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
     until_steps(page, qtbot, 2)
     window.shell.pause_all()
     qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
-    work = page._job.work_dir
+    work, pack = page._job.work_dir, Path(page._job.lesson)
+    assert pack.is_file()
     qtbot.mouseClick(page.card.discard_button, Qt.MouseButton.LeftButton)
-    assert not work.exists() and page.state is State.FORM and recall(window.shell.settings) is None
+    assert (
+        not work.exists()
+        and not pack.exists()
+        and page.state is State.FORM
+        and recall(window.shell.settings) is None
+    )
     window._act_on_toast()
-    assert work.is_dir() and page.state is State.PAUSED
+    assert work.is_dir() and pack.is_file() and page.state is State.PAUSED
 
 
 def test_what_stands_still_or_jumps_is_said(page, window, qtbot):
@@ -894,7 +964,7 @@ def test_a_failure_says_its_sentence_and_gives_the_form_back(page, window, qtbot
     page.layers.setValue(1)
     page.train()
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
-    assert page.taught.taught.soul.endswith("-answers-2.soul")  # the pack of the first one is still there
+    assert page.taught.taught.soul.endswith("-answers.soul")  # nothing of the first one is in its way
 
 
 def test_files_are_dropped_on_the_page(page, window, qtbot, tmp_path):
