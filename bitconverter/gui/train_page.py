@@ -237,9 +237,6 @@ class TrainPage(TrainForm):
         self.state = State.DONE
         self.samples.show_live(False)
         self.samples.show_kept(result.best_step)
-        seconds = result.seconds
-        if self._activity is not None:
-            seconds = self._activity.ended - self._activity.started
         self._activity = None
         if not result.set_aside:
             self._remember_things(result.out)
@@ -251,7 +248,7 @@ class TrainPage(TrainForm):
                 result.after,
                 result.best_step,
                 result.steps,
-                seconds,
+                result.seconds,
                 job.lesson,
                 result.forgetting,
                 result.set_aside,
