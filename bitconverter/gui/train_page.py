@@ -50,6 +50,7 @@ class TrainPage(TrainForm):
         super().__init__(shell)
         self._job: TrainJob | None = None
         self._material: PrepareJob | None = None  # makes its lesson, until it has a work folder
+        self._jumped = False  # its loss did
         self._made_now = False  # its lesson was made since it was started here
         self._activity: Activity | None = None
         self._ending = ""  # what Stopped will mean: "pause", "keep", or "" at closing
@@ -104,6 +105,7 @@ class TrainPage(TrainForm):
         self.samples.clear()
         self._log("log-preparing", rows=self.result.used if self.result else 0)
         self._material, self._made_now = self._prepare_job(self._job.lesson), False
+        self._jumped = False
         self._begin()
         self._trainer.start(self._material)
 
@@ -113,7 +115,7 @@ class TrainPage(TrainForm):
             self._shell.say(partial(tr, "train-busy"))
             return
         self._drop_estimate()
-        self._job, self._material = self._surrounded(job), None
+        self._job, self._material, self._jumped = self._surrounded(job), None, False
         self.taught.show_taught(None)
         self.samples.clear()
         self._begin()
@@ -191,6 +193,7 @@ class TrainPage(TrainForm):
             if event.code == "train-device":
                 self.card.show_device(event)
                 self._has_work_folder()
+            self._jumped |= event.code in ("train-slower", "train-gave-up")
             if event.code == "train-slower":
                 self.card.show_slower(event)
             if event.code == "sample-failed":
@@ -253,6 +256,7 @@ class TrainPage(TrainForm):
                 result.forgetting,
                 result.set_aside,
                 made_for(job),
+                self._jumped,
             )
         )
         self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)

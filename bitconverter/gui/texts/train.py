@@ -23,8 +23,8 @@ TEXTS: Texts = {
     "train-busy": ("A training is under way. Finish or discard it first.", "学習の途中です。終えるか破棄してからにしてください。"),
     "material-title": ("Drop texts or examples here", "教材をここにドロップ"),
     "material-text": (
-        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also exported chats.",
-        "文体の手本になる文章（.txt、.md）か、質問と答えの組（.jsonl、.json、.csv、.tsv、会話の書き出し）。文字コードは自動で見分けます。",
+        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also conversations as OpenAI's \"messages\" or ShareGPT's \"conversations\". What ChatGPT or LINE export must be brought into one of these forms first.",
+        "文体の手本になる文章（.txt、.md）か、質問と答えの組（.jsonl、.json、.csv、.tsv。OpenAI の messages や ShareGPT の conversations の形の会話も使えます）。ChatGPT や LINE から書き出したものは、先にこれらの形に直してください。文字コードは自動で見分けます。",
     ),
     "material-files": ("Choose files…", "ファイルを選ぶ…"),
     "material-folder": ("Folder…", "フォルダー…"),
@@ -144,6 +144,10 @@ TEXTS: Texts = {
     "taught-none-text": (
         "On rows it had not seen the model was best as it was. More or clearer rows help most; a smaller rate may.",
         "見たことのない行では、元のままがいちばん良い結果でした。行を増やすか、より明確な行にするのが一番です。学習率を下げる手もあります。",
+    ),
+    "taught-jumped-text": (
+        "On rows it had not seen the model was best as it was, and the loss jumped: a smaller rate helps most (under “My own numbers”). Damaged or unclear rows may be the cause too.",
+        "見たことのない行では、元のままがいちばん良い結果でした。途中で損失が跳ね上がったため、「自分で決める」で学習率を下げるのが一番です。おかしな行や不明確な行が原因のこともあります。",
     ),
     "taught-little": ("A little was learned", "少し身につきました"),
     "taught-little-text": ("Its error on rows it had not seen is {share} smaller. You will hardly notice.", "見たことのない行での誤差が {share} 減りました。違いはほとんど感じられないでしょう。"),
