@@ -1,8 +1,10 @@
 """The train page on the real engine and a tiny model: from files to a soul, and every way out between."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +26,7 @@ from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import format_size
 from bitconverter.gui.shelf_model import places_to_scan
 from bitconverter.gui.taught_view import Taught, verdict
+from bitconverter.gui.texts.train import TEXTS
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
@@ -32,8 +35,10 @@ from bitconverter.jobs.job import Metric, Note, Progress
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
+from bitconverter.model.lesson_shapes import TURNS
 from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment
+from bitconverter.store.run_store import Run
 
 LONG = 120_000
 TEMPLATE = (
@@ -225,6 +230,13 @@ def test_what_cannot_be_read_is_said(page, qtbot, tmp_path):
     read(page, qtbot, str(tmp_path / "a.txt"))
     assert "a.txt is no text" in page.material.notice.text() and not page.train_button.isEnabled()
     assert page.summary.text() == "This material cannot be read"
+
+
+def test_the_drop_area_names_only_chats_that_can_be_learned():
+    for text in TEXTS["material-text"]:
+        assert all(name in text for name in ("messages", "OpenAI", "conversations", "ShareGPT"))
+        assert "exported" not in text and "書き出し）" not in text
+    assert {"messages", "conversations"} <= set(TURNS)
 
 
 def words_of(page):
@@ -661,6 +673,36 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
         again.stop_and_wait()
 
 
+def left_of_text(image, left: int, right: int, top: int, bottom: int) -> int:
+    """The first column in which something is written, from `left`."""
+    ground = image.pixelColor(left + 4, (top + bottom) // 2).lightness()
+    return next(
+        x - left
+        for x in range(left + 3, right)
+        if any(abs(image.pixelColor(x, y).lightness() - ground) > 60 for y in range(top + 6, bottom - 6))
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_heads_of_a_table_stand_in_line_with_their_cells(window, settings, qtbot, language):
+    settings["language"] = language
+    window.apply_setting("language")
+    window.show_page("train")
+    found = window.train.run_list
+    found.show_runs((Run(2, 0, 1, "done", "/a/tea.soul", {}, {"before": 3.8, "after": 2.4}, pinned=(4,)),))
+    qtbot.waitUntil(found.table.isVisible)
+    table, header = found.table, found.table.header()
+    image, heads = table.viewport().grab().toImage(), header.grab().toImage()
+    item = table.visualItemRect(table.topLevelItem(0))
+    for column in range(1, 6):
+        left, width = header.sectionViewportPosition(column), header.sectionSize(column)
+        head = left_of_text(heads, left, left + width, 0, header.height())
+        cell = left_of_text(image, left, left + width, item.top(), item.bottom())
+        assert abs(head - cell) <= 3, (column, head, cell)
+        room = width - header.fontMetrics().horizontalAdvance(table.headerItem().text(column))
+        assert room >= 20  # on both sides
+
+
 def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp_path):
     start(page, qtbot, tmp_path, 40)
     until_steps(page, qtbot, 3)
@@ -676,6 +718,20 @@ def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp
     assert [step for step, _ in page.card.plot.losses] == list(range(1, 41)) and done < 40
     assert page.card.plot.checks[0][0] == 0 and page.taught.plot.losses == page.card.plot.losses
     assert len(window.activities.entries) == 1
+
+
+def test_the_time_told_is_one_and_counts_what_was_before_a_pause(page, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 1)
+    began = time.monotonic()
+    until_steps(page, qtbot, 20)
+    worked = time.monotonic() - began
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    told = page.run_list.runs[0].numbers["seconds"]
+    assert page.taught.taught.seconds == told >= worked
 
 
 def test_paused_before_it_began_it_goes_on_from_the_files(page, qtbot, tmp_path):
@@ -1020,6 +1076,28 @@ def test_the_words_beside_the_curves_are_whole(window, settings, qtbot, language
     QApplication.processEvents()
     axis = plot.plot.getAxis("left")
     assert axis.label.boundingRect().width() <= axis.size().height()
+
+
+def test_where_the_loss_jumped_a_smaller_rate_is_named_first(page, window, qtbot):
+    soul = Taught("a.soul", "m", 3.0, 3.0, 0, 5, 1.0)
+    page.taught.show_taught(soul)
+    assert "More or clearer rows help most" in page.taught.words.text()
+    page.taught.show_taught(dataclasses.replace(soul, jumped=True))
+    assert "the loss jumped: a smaller rate helps most" in page.taught.words.text()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "学習率を下げるのが一番" in page.taught.words.text()
+
+
+def test_a_jump_of_the_loss_is_remembered_until_the_end(page, qtbot, tmp_path, monkeypatch):
+    start(page, qtbot, tmp_path, 4)
+    page._on_train(Note("train-slower", {"step": 2, "rate": 0.005}))
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert page.taught.taught.jumped
+    page._again()
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert not page.taught.taught.jumped
 
 
 @pytest.mark.parametrize(
