@@ -97,7 +97,6 @@ class TrainPage(TrainForm):
         """Begin what the form says: first the pack is written, then the model learns from it."""
         if not self._usable or not self._steps():
             return
-        self._drop_estimate()
         folder = Path(self._settings["output_folder"] or Path(self.model).parent)
         out = free_soul(folder / f"{Path(self.model).name}-{self.aims.choice}")
         self._job = self._train_job(f"{out}.u32", f"{out}.soul", self._steps())
@@ -114,7 +113,6 @@ class TrainPage(TrainForm):
         if self.state in (State.WORKING, State.PAUSED):
             self._shell.say(partial(tr, "train-busy"))
             return
-        self._drop_estimate()
         self._job, self._material, self._jumped = self._surrounded(job), None, False
         self.taught.show_taught(None)
         self.samples.clear()
@@ -139,6 +137,7 @@ class TrainPage(TrainForm):
         name = Path(self._job.out).stem
         self.state, self._ending = State.WORKING, ""
         self.problem.clear()
+        self._drop_estimate()
         self._recaller.drop()
         self.card.begin(name, self._job.steps)
         activities = self._shell.activities
@@ -307,7 +306,7 @@ class TrainPage(TrainForm):
                 remove(without_pins(self._job.out, made_for(self._job)))
             self.state = State.FORM
             self.problem.show_error(problem)
-        self._show()
+        self._estimate_next()
 
     def _over(self, state: Work) -> None:
         """Nothing is under way any more."""
@@ -327,7 +326,7 @@ class TrainPage(TrainForm):
         others = [move_to_trash(path) for path in without_pins(job.out, made_for(job))]
         self._over(Work.STOPPED)
         self._activity, self._job, self.state = None, None, State.FORM
-        self._show()
+        self._estimate_next()
 
         def undo() -> None:
             if thing is not None and take_back(thing) and self.state is State.FORM:
@@ -406,7 +405,7 @@ class TrainPage(TrainForm):
         if self.model != before:
             self._model_changed()
         self._show_runs()
-        self._show()
+        self._estimate_next()  # settings may be others
 
     def escape(self) -> None:
         """Esc was pressed while the page is shown."""

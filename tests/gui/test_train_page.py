@@ -381,6 +381,26 @@ def test_after_a_training_the_times_are_told_again(page, qtbot, tmp_path, monkey
     qtbot.waitUntil(lambda: page.estimate is not None and not page.busy, timeout=LONG)
 
 
+def test_after_discarding_and_with_other_settings_the_times_are_told_again(
+    page, window, qtbot, tmp_path, monkeypatch, bin_folder
+):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    page.add_material([write(tmp_path, rows())])
+    qtbot.waitUntil(lambda: page.result is not None, timeout=LONG)
+    choose_steps(page, 5000)
+    page.train()
+    until_steps(page, qtbot, 2)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    page.discard()
+    qtbot.waitUntil(lambda: page.own_estimate is not None and not page.busy, timeout=10_000)
+    window.show_page("settings")
+    window.shell.settings["threads"] = 1
+    assert page.estimate is None
+    window.show_page("train")
+    qtbot.waitUntil(lambda: page.own_estimate is not None and not page.busy, timeout=10_000)
+
+
 def test_too_little_memory_is_said_with_numbers(page, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainPage, "ESTIMATES", True)
     free = SimpleNamespace(available=20_000_000, total=2**34)
