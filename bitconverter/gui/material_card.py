@@ -5,7 +5,6 @@ from pathlib import Path
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 
-from bitconverter.format.errors import UserError
 from bitconverter.gui.choose import choose_files, choose_folder
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.lesson_preview import LessonPreview
@@ -25,7 +24,7 @@ from bitconverter.gui.widgets import (
     row,
     set_property,
 )
-from bitconverter.jobs.prepare import PrepareResult, Rejected
+from bitconverter.jobs.prepare import Apart, PrepareResult, Rejected
 from bitconverter.settings import Settings
 
 MOST_SHOWN = 50  # rejected rows in the list; the file beside the pack has all
@@ -185,37 +184,37 @@ class MaterialCard(QWidget):
         for line in self.rows:
             line.hide()
             line.deleteLater()
-        apart = {each.path: each.error for each in self._result.apart} if self._result else {}
+        apart = {each.path: each for each in self._result.apart} if self._result else {}
         self.rows = [self._file_line(path, apart.get(str(Path(path)))) for path in self._paths]
         for line in self.rows:
             self._lines.addWidget(line)
 
-    def _file_line(self, path: str, error: UserError | None) -> QWidget:
-        """`error`: why it is not used."""
+    def _file_line(self, path: str, apart: Apart | None) -> QWidget:
+        """`apart`: it is not used, and why."""
         result = QWidget()
         inner, line = column(result, 0, 0), row(Space.SMALL)
         inner.addLayout(line)
         name = ElidedLabel()
         name.set_text(Path(path).name)
         name.setToolTip(path)
-        icon = ("warning", "warning") if error else ("folder" if Path(path).is_dir() else "clip", "muted")
+        icon = ("warning", "warning") if apart else ("folder" if Path(path).is_dir() else "clip", "muted")
         line.addWidget(IconLabel(*icon, 16))
         line.addWidget(name, 1)
-        line.addWidget(self._file_fact(path, error))
+        line.addWidget(self._file_fact(path, apart))
         out = IconButton("close")
         out.set_text(tr("material-remove", name=Path(path).name))
         out.clicked.connect(lambda: self.removed.emit(path))
         line.addWidget(out)
-        if error is not None:
+        if apart is not None:
             why = label("small", wrap=True, selectable=True)
-            why.setText(error_text(error).text)
+            why.setText(error_text(apart.error).text)
             inner.addWidget(why)
         return result
 
-    def _file_fact(self, path: str, error: UserError | None) -> QLabel:
+    def _file_fact(self, path: str, apart: Apart | None) -> QLabel:
         """Of a file: its rows and its encoding, where that is not the usual one."""
         result = label("small")
-        if error is not None:
+        if apart is not None:
             result.setText(tr("material-apart"))
             return result
         found = [f for f in self._result.files if f.name == Path(path).name] if self._result else []
