@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QLabel, QVBoxLayout, QWidget
 from bitconverter.gui.choose import choose_files, choose_folder
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.lesson_preview import LessonPreview
-from bitconverter.gui.messages import ErrorText, row_text, row_where, tr
+from bitconverter.gui.messages import ErrorText, error_text, row_text, row_where, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.source_card import start_folder
 from bitconverter.gui.tokens import Space
@@ -24,7 +24,7 @@ from bitconverter.gui.widgets import (
     row,
     set_property,
 )
-from bitconverter.jobs.prepare import PrepareResult, Rejected
+from bitconverter.jobs.prepare import Apart, PrepareResult, Rejected
 from bitconverter.settings import Settings
 
 MOST_SHOWN = 50  # rejected rows in the list; the file beside the pack has all
@@ -162,7 +162,9 @@ class MaterialCard(QWidget):
             waiting = tr("material-reading" if self._read else "train-needs-model")
             self.summary.setText("" if self.notice.text() else waiting)
             return
-        if result.rejected:
+        if not result.rows:
+            self.summary.setText(tr("material-empty"))
+        elif result.rejected:
             self.summary.setText(
                 tr("material-some", count=result.rows, used=result.used, rejected=result.rejected)
             )
@@ -170,7 +172,7 @@ class MaterialCard(QWidget):
             self.summary.setText(tr("material-all", count=result.used))
         if result.mended:
             self.summary.setText(self.summary.text() + " " + tr("material-mended", count=result.mended))
-        good = "good" if not result.rejected else "careful" if result.used else "bad"
+        good = "bad" if not result.used else "careful" if result.rejected else "good"
         few = result.used > 0 and result.entries < 2  # one to learn from, and one to check with
         set_property(self.badge, "role", "careful" if few else good)
         self.badge.setText(tr(f"material-is-{'few' if few else good}"))
@@ -182,30 +184,39 @@ class MaterialCard(QWidget):
         for line in self.rows:
             line.hide()
             line.deleteLater()
-        self.rows = [self._file_line(path) for path in self._paths]
+        apart = {each.path: each for each in self._result.apart} if self._result else {}
+        self.rows = [self._file_line(path, apart.get(str(Path(path)))) for path in self._paths]
         for line in self.rows:
             self._lines.addWidget(line)
 
-    def _file_line(self, path: str) -> QWidget:
+    def _file_line(self, path: str, apart: Apart | None) -> QWidget:
+        """`apart`: it is not used, and why."""
         result = QWidget()
-        line = QHBoxLayout(result)
-        line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(Space.SMALL)
+        inner, line = column(result, 0, 0), row(Space.SMALL)
+        inner.addLayout(line)
         name = ElidedLabel()
         name.set_text(Path(path).name)
         name.setToolTip(path)
-        line.addWidget(IconLabel("folder" if Path(path).is_dir() else "clip", "muted", 16))
+        icon = ("warning", "warning") if apart else ("folder" if Path(path).is_dir() else "clip", "muted")
+        line.addWidget(IconLabel(*icon, 16))
         line.addWidget(name, 1)
-        line.addWidget(self._file_fact(path))
+        line.addWidget(self._file_fact(path, apart))
         out = IconButton("close")
         out.set_text(tr("material-remove", name=Path(path).name))
         out.clicked.connect(lambda: self.removed.emit(path))
         line.addWidget(out)
+        if apart is not None:
+            why = label("small", wrap=True, selectable=True)
+            why.setText(error_text(apart.error).text)
+            inner.addWidget(why)
         return result
 
-    def _file_fact(self, path: str) -> QLabel:
+    def _file_fact(self, path: str, apart: Apart | None) -> QLabel:
         """Of a file: its rows and its encoding, where that is not the usual one."""
         result = label("small")
+        if apart is not None:
+            result.setText(tr("material-apart"))
+            return result
         found = [f for f in self._result.files if f.name == Path(path).name] if self._result else []
         if len(found) == 1:
             text = tr("material-file", used=found[0].used, count=found[0].rows)

@@ -7,7 +7,7 @@ from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
 
-SHOWN = 4  # answers to a question: the first and the newest
+SHOWN = 4  # answers to a question: the first, that of the state that was kept, and the newest
 LONGEST = 500  # characters of a question
 
 
@@ -22,6 +22,7 @@ class SamplesView(QFrame):
         self._texts = Texts()
         self.answers: dict[str, list[tuple[int, str]]] = {}
         self._live, self._waiting = False, False
+        self._kept: int | None = None
         title = label("heading")
         self._texts.set(title.setText, "samples-now")
         self.question, self.ask_button = QLineEdit(), Button("", "chat")
@@ -53,7 +54,12 @@ class SamplesView(QFrame):
     def clear(self) -> None:
         """No answers yet."""
         self.answers.clear()
-        self._waiting = False
+        self._waiting, self._kept = False, None
+        self._show_answers()
+
+    def show_kept(self, step: int) -> None:
+        """The state after `step` is the one that the soul has."""
+        self._kept = step
         self._show_answers()
 
     def add(self, step: int, question: str, answer: str) -> None:
@@ -83,7 +89,7 @@ class SamplesView(QFrame):
         for box in self.boxes:
             box.hide()
             box.deleteLater()
-        self.boxes = [_box(question, found) for question, found in self.answers.items()]
+        self.boxes = [_box(question, found, self._kept) for question, found in self.answers.items()]
         for box in self.boxes:
             self._list.addWidget(box)
         self._show()
@@ -94,18 +100,25 @@ class SamplesView(QFrame):
         self._show_answers()
 
 
-def _box(question: str, found: list[tuple[int, str]]) -> QFrame:
+def _box(question: str, found: list[tuple[int, str]], kept: int | None) -> QFrame:
     """A question and how its answer changed."""
     box = frame("missing")
     inner = column(box, Space.MEDIUM, Space.TINY)
     asked = label("strong", wrap=True, selectable=True)
     asked.setText(question)
     inner.addWidget(asked)
-    kept = found if len(found) <= SHOWN else [found[0], *found[1 - SHOWN :]]
-    for step, answer in kept:
+    for step, answer in _shown(found, kept):
         when, text = label("small"), label(wrap=True, selectable=True)
-        when.setText(tr("samples-step", step=step))
+        when.setText(tr("samples-kept" if step == kept else "samples-step", step=step))
         text.setText(answer or "–")
         inner.addWidget(when)
         inner.addWidget(text)
     return box
+
+
+def _shown(found: list[tuple[int, str]], kept: int | None) -> list[tuple[int, str]]:
+    """At most SHOWN of them, in order."""
+    of_kept = [place for place, (step, _) in enumerate(found) if step == kept]
+    first = list(dict.fromkeys([0, *of_kept[-1:]]))
+    newest = [place for place in range(len(found)) if place not in first][len(first) - SHOWN :]
+    return [found[place] for place in sorted([*first, *newest])]

@@ -195,6 +195,9 @@ QListView::item, QTreeView::item {{ border-radius: {Radius.FIELD}px; padding: 6p
 QListView::item:selected, QTreeView::item:selected {{ background: {c.accent_soft}; color: {c.text}; }}
 QListView::item:hover:!selected {{ background: {c.raised}; }}
 QTreeView {{ show-decoration-selected: 0; }}
+QHeaderView {{ background: transparent; border: 0; }}
+QHeaderView::section {{ background: transparent; color: {c.muted}; border: 0; border-bottom: 1px solid {c.border};
+  padding: 4px 10px 4px 13px; }}
 QTreeView::branch, QTreeView::branch:selected {{ background: transparent; }}
 QFrame#status {{ background: {c.rail}; border: 0; border-top: 1px solid {c.border}; }}
 QFrame#status QProgressBar {{ min-height: 6px; max-height: 6px; border-radius: 3px; }}

@@ -26,7 +26,8 @@ LITTLE, MUCH = 0.03, 0.15  # share of the loss that went away
 @dataclass(frozen=True)
 class Taught:
     """What a training gave: losses on what was held back, its steps and the best one; `lesson`: its pack.
-    `forgetting`: None if it was not looked at. `set_aside`: it has forgotten too much to be a soul like any other."""
+    `forgetting`: None if it was not looked at. `set_aside`: it has forgotten too much to be a soul like any other.
+    `made`: files that the window made for this training alone. `jumped`: the loss did, and the rate was halved."""
 
     soul: str
     model: str
@@ -38,6 +39,8 @@ class Taught:
     lesson: str = ""
     forgetting: Forgetting | None = None
     set_aside: bool = False
+    made: tuple[str, ...] = ()
+    jumped: bool = False
 
     @property
     def name(self) -> str:
@@ -199,7 +202,8 @@ class TaughtView(QFrame):
         share = (
             f"{max(0.0, 1 - taught.after / taught.before):.0%}".replace("%", " %") if taught.before else "0 %"
         )
-        self.words.setText(tr(f"taught-{found}-text", share=share))
+        words = "jumped" if found == "none" and taught.jumped else found
+        self.words.setText(tr(f"taught-{words}-text", share=share))
         texts = (
             f"{taught.before:.3f}", f"{taught.after:.3f}", f"{taught.best_step} / {taught.steps}",
             format_duration(taught.seconds),

@@ -7,6 +7,8 @@ from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
 
+from PySide6.QtCore import QTimer
+
 from bitconverter import paths
 from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.dropping import is_converted
@@ -15,13 +17,13 @@ from bitconverter.gui.messages import error_text, format_duration, format_size, 
 from bitconverter.gui.model_bar import existing_models
 from bitconverter.gui.page import Shell
 from bitconverter.gui.source_card import remember_folder, start_folder
-from bitconverter.gui.train_layout import TrainLayout
+from bitconverter.gui.train_layout import MOST_LAYERS, TrainLayout
 from bitconverter.jobs.eco import some_cores
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_settings import RATES
+from bitconverter.jobs.train_settings import RATES, TrainSettings
 from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need
@@ -29,6 +31,7 @@ PATIENCE = 5  # of the ten looks at what is held back: after so many without a g
 SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
 PREVIEWS = 20
 FEW_ROWS = 50
+TYPING = 600  # milliseconds behind the last change of a number, before it is tried
 
 
 class State(Enum):
@@ -42,7 +45,7 @@ class State(Enum):
 
 class TrainForm(TrainLayout):
     """`paths`: what was chosen; `result`: what was found in it, None while that is not known; `estimates`: how long it
-    would take, by the engine, of those that were tried."""
+    would take, by the training that was tried (_tried())."""
 
     ESTIMATES = True  # tries some steps for each material, which takes its time; most tests do without
 
@@ -52,9 +55,13 @@ class TrainForm(TrainLayout):
         self.state = State.FORM
         self.paths: list[str] = []
         self.result: PrepareResult | None = None
-        self.estimates: dict[str, TrainingEstimate] = {}
-        self._trying = ""  # the engine that is being tried
-        self._untried: set[str] = set()  # those that gave no estimate
+        self.estimates: dict[TrainJob, TrainingEstimate] = {}
+        self._trying: TrainJob | None = None  # is being tried
+        self._untried: set[TrainJob] = set()  # those that gave no estimate
+        self._soon = QTimer(self)
+        self._soon.setSingleShot(True)
+        self._soon.setInterval(TYPING)
+        self._soon.timeout.connect(self._estimate_next)
         self._mend = False
         self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._reader, self._estimator = JobRunner(self), JobRunner(self)
@@ -64,13 +71,16 @@ class TrainForm(TrainLayout):
         self.material.removed.connect(self._remove)
         self.material.sample.connect(self.take_sample)
         self.material.mend_wanted.connect(self._mend_rows)
-        self.models.activated.connect(lambda _: self._model_changed())
+        self.models.activated.connect(lambda _: self._model_chosen())
         self.model_button.clicked.connect(self._ask_model)
         self.convert_button.clicked.connect(lambda: shell.page_wanted.emit("convert"))
         self.aims.changed.connect(self._choose_aim)
-        self.strengths.changed.connect(lambda _: self._show())
-        for field in (self.steps, self.layers, self.rate):
-            field.valueChanged.connect(lambda _: self._show())
+        self.strengths.choose(self._settings["train_strength"])
+        self.steps.setValue(self._settings["train_steps"])
+        self.strengths.changed.connect(lambda _: self._strength_changed())
+        self.steps.valueChanged.connect(lambda _: self._strength_changed())
+        self.rate.valueChanged.connect(lambda _: self._show())
+        self.layers.valueChanged.connect(lambda _: self._numbers_changed())
         self.engine.currentIndexChanged.connect(lambda _: self._engine_changed())
         self._show_models()
 
@@ -79,15 +89,16 @@ class TrainForm(TrainLayout):
         self.taught.show_taught(None)
         self.samples.clear()
         self.state, self._aim_chosen = State.FORM, False
+        self._estimate_next()
         self._show()
 
     # ---- the model that learns
 
     def _show_models(self, chosen: str = "") -> None:
-        """The converted models that are known, the newest first."""
+        """The converted models that are known, the newest first; the one that was taught last is chosen."""
         known = dict.fromkeys([*existing_models(self._settings), *self._settings["shelf_models"]])
         folders = [folder for folder in known if is_converted(Path(folder))]
-        chosen = chosen or self.model
+        chosen = chosen or self.model or self._settings["train_model"]
         if chosen and chosen not in folders and is_converted(Path(chosen)):
             folders.insert(0, chosen)
         self.models.clear()
@@ -111,7 +122,7 @@ class TrainForm(TrainLayout):
             self._shell.say(partial(tr, "train-not-converted", name=Path(folder).name))
             return
         self._show_models(folder)
-        self._model_changed()
+        self._model_chosen()
 
     def _ask_model(self) -> None:
         path = choose_folder(self, tr("train-model-title"), start_folder(self._settings))
@@ -119,7 +130,20 @@ class TrainForm(TrainLayout):
             remember_folder(self._settings, path)
             self.choose_model(str(Path(path)))
 
+    def _model_chosen(self) -> None:
+        """By the user: it is remembered, here and on the shelf."""
+        if storable(self.model):
+            self._settings["train_model"] = self.model
+        self._remember_things(self.model)
+        self._model_changed()
+
+    def _remember_things(self, *paths: str) -> None:
+        """Models and souls that the shelf shows from now on."""
+        self._settings.add_shelf_models(*map(os.path.abspath, paths))
+        self._shell.to_save.emit()
+
     def _model_changed(self) -> None:
+        self.layers.setMaximum(MOST_LAYERS)
         self._read()
 
     # ---- material
@@ -158,8 +182,11 @@ class TrainForm(TrainLayout):
         self._read()
 
     def _prepare_job(self, out: str = "", previews: int = 0) -> PrepareJob:
+        """Of what was found to be of use."""
+        apart = {each.path for each in self.result.apart} if self.result else set()
+        used = tuple(path for path in self.paths if str(Path(path)) not in apart)
         return PrepareJob(
-            self.model, tuple(self.paths), out, window=WINDOW, mend=self._mend, preview=previews
+            self.model, used, out, window=WINDOW, mend=self._mend, preview=previews, apart=self.result is None
         )
 
     def _read(self) -> None:
@@ -167,7 +194,7 @@ class TrainForm(TrainLayout):
         self.result = None
         self.estimates.clear()
         self._untried.clear()
-        self._estimator.drop()
+        self._drop_estimate()
         self.problem.clear()
         self.material.show_paths(self.paths, bool(self.model))
         if self.paths and self.model:
@@ -190,37 +217,77 @@ class TrainForm(TrainLayout):
             self.material.show_error(error_text(event.error))
         self._show()
 
+    def _tried(self, custom: bool) -> TrainJob:
+        """The training as it is tried, of the own numbers or of the usual ones: all of it that changes time or memory,
+        and nothing else."""
+        job = self._surrounded(self._job_of("", "", 1, custom))
+        return dataclasses.replace(
+            job, rate=None, batch=TrainSettings.batch, samples=(), history="", eco=False, away=0.0
+        )
+
     @property
     def estimate(self) -> TrainingEstimate | None:
-        """Of exact gradients, which all but the expert's numbers use."""
-        return self.estimates.get("exact")
+        """Of the usual numbers, which all but the expert's use."""
+        return self.estimates.get(self._tried(custom=False))
+
+    @property
+    def own_estimate(self) -> TrainingEstimate | None:
+        """Of the expert's numbers."""
+        return self.estimates.get(self._tried(custom=True))
+
+    def _strength_changed(self) -> None:
+        self._settings["train_strength"] = self.strengths.choice
+        self._settings["train_steps"] = self.steps.value()
+        self._show()
 
     def _engine_changed(self) -> None:
         self.rate.setValue(RATES[self.engine.currentData(), "gain"])
-        if not self._estimator.busy:  # else it is the next
-            self._estimate_next()
+        self.problem.clear()
+        self._estimate_next()
+
+    def _numbers_changed(self) -> None:
+        """They are tried when nothing more is typed."""
+        if self.state is State.FORM:
+            self.problem.clear()
+            self._soon.start()
         self._show()
+
+    def _drop_estimate(self) -> None:
+        self._soon.stop()
+        self._trying = None
+        self._estimator.drop()
+
+    def _left(self) -> list[TrainJob]:
+        """What is to be tried and is not yet."""
+        if not (self._usable and self.ESTIMATES and self.state is State.FORM):
+            return []
+        wanted = dict.fromkeys([self._tried(custom=False), self._tried(custom=True)])
+        return [job for job in wanted if job not in self.estimates and job not in self._untried]
 
     def _estimate_next(self) -> None:
         """Try what is chosen and not tried yet."""
-        wanted = dict.fromkeys(["exact", self.engine.currentData()])
-        left = [engine for engine in wanted if engine not in self.estimates and engine not in self._untried]
-        if not (left and self._usable and self.ESTIMATES):
-            return
-        self._trying = left[0]
-        job = dataclasses.replace(self._train_job("", "", 1), engine=self._trying, rate=None)
-        self._estimator.start(EstimateTrainingJob(self._prepare_job(), job))
+        left = self._left()
+        if self._trying is not None and self._trying not in left:
+            self._drop_estimate()
+        if left and self._trying is None:
+            self._trying = left[0]
+            self._estimator.start(EstimateTrainingJob(self._prepare_job(), self._trying))
+        self._show()
 
     def _on_estimate(self, event: Event) -> None:
+        tried = self._trying
+        if tried is None or not isinstance(event, Finished | Failed):
+            return
+        self._trying = None
         if isinstance(event, Finished):
-            self.estimates[self._trying] = event.result
-            self.layers.setMaximum(max(1, event.result.layers) if event.result.layers < 6 else 1000)
-        elif isinstance(event, Failed):
-            self._untried.add(self._trying)
+            found = event.result
+            self.estimates[tried] = self.estimates[dataclasses.replace(tried, layers=found.layers)] = found
+            if found.layers < tried.layers:  # the model has no more
+                self.layers.setMaximum(found.layers)
+        else:
+            self._untried.add(tried)
             self.problem.show_error(error_text(event.error))
-        if isinstance(event, Finished | Failed):
-            self._estimate_next()
-        self._show()
+        self._estimate_next()
 
     @property
     def _usable(self) -> bool:
@@ -244,7 +311,7 @@ class TrainForm(TrainLayout):
 
     def _choose_aim(self, _name: str) -> None:
         self._aim_chosen = True
-        self._show()
+        self._estimate_next()
 
     def _show_advice(self) -> None:
         if self.result is None:
@@ -268,19 +335,24 @@ class TrainForm(TrainLayout):
             cards[name].show_fact(
                 tr("strength-fact", steps=steps, time=format_duration(found.seconds(steps))) if found else ""
             )
-        own = self.estimates.get(self.engine.currentData())
+        own, left = self.own_estimate, self._left()
+        measuring = tr("strength-measuring") if self._tried(custom=True) in left else ""
         cards["custom"].show_fact(
-            tr("strength-time", time=format_duration(own.seconds(self.steps.value()))) if own else ""
+            tr("strength-time", time=format_duration(own.seconds(self.steps.value()))) if own else measuring
         )
         self.about_mezo.setVisible(self.engine.currentData() == "mezo")
-        memory = own if self.strengths.choice == "custom" else found
-        self.memory.setVisible(memory is not None)
-        if memory is not None:
-            sizes = {"needed": format_size(memory.memory), "free": format_size(memory.free)}
-            self.memory.setText(tr("strength-memory", **sizes))
+        custom = self.strengths.choice == "custom"
+        self._show_measured(own if custom else found, self._tried(custom) in left)
+
+    def _show_measured(self, found: TrainingEstimate | None, trying: bool) -> None:
+        """What was found of the chosen strength; None: nothing yet, and `trying`: something will be."""
+        self.memory.setVisible(found is not None)
         if found is None:
-            self.honest.setText(tr("strength-trying") if self._estimator.busy else "")
-        elif found.seconds(found.useful) <= SECONDS["short"]:
+            self.honest.setText(tr("strength-trying") if trying else "")
+            return
+        sizes = {"needed": format_size(found.memory), "free": format_size(found.free)}
+        self.memory.setText(tr("strength-memory", **sizes))
+        if found.seconds(found.useful) <= SECONDS["short"]:
             self.honest.setText(
                 tr("strength-enough", steps=found.useful, time=format_duration(found.seconds(found.useful)))
             )
@@ -306,17 +378,25 @@ class TrainForm(TrainLayout):
         return self.estimate.steps_in(SECONDS[self.strengths.choice]) if self.estimate else 0
 
     def _train_job(self, pack: str, out: str, steps: int) -> TrainJob:
-        custom = self.strengths.choice == "custom"
-        found, result = self.estimate, self.result
-        layers = self.layers.value() if custom or found is None else found.layers
-        job = TrainJob(self.model, pack, out, layers=layers, steps=steps, window=WINDOW, patience=PATIENCE)
+        """The training that the form says."""
+        found, custom = self.estimate, self.strengths.choice == "custom"
+        job = self._job_of(pack, out, steps, custom)
         if found is not None:
             job = dataclasses.replace(job, batch=found.batch)
-        if custom:
-            job = dataclasses.replace(job, rate=self.rate.value(), engine=self.engine.currentData())
-        if self.aims.choice == "sort" and result is not None:
-            job = dataclasses.replace(job, labels=result.labels)
+            if not custom:
+                job = dataclasses.replace(job, layers=found.layers)
         return self._surrounded(job)
+
+    def _job_of(self, pack: str, out: str, steps: int, custom: bool) -> TrainJob:
+        """`custom`: with the expert's numbers."""
+        job = TrainJob(self.model, pack, out, steps=steps, window=WINDOW, patience=PATIENCE)
+        if custom:
+            job = dataclasses.replace(
+                job, layers=self.layers.value(), rate=self.rate.value(), engine=self.engine.currentData()
+            )
+        if self.aims.choice == "sort" and self.result is not None:
+            job = dataclasses.replace(job, labels=self.result.labels)
+        return job
 
     def _surrounded(self, job: TrainJob) -> TrainJob:
         """With what the page says and what does not change the result."""

@@ -36,7 +36,7 @@ from bitconverter.gui.widgets import (
     label,
     row,
 )
-from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, RATES
+from bitconverter.jobs.train_settings import CLIPS, MOST_SAMPLES, RATES, TrainSettings
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ if TYPE_CHECKING:
 
 AIMS = {"style": "aim-style", "answers": "aim-answers", "sort": "aim-sort"}
 STRENGTHS = {"short": "strength-short", "night": "strength-night", "custom": "strength-custom"}
+MOST_LAYERS = 1000  # before it is known how many the model has
 
 
 class TrainLayout(QWidget):
@@ -161,8 +162,8 @@ class TrainLayout(QWidget):
         self.steps, self.layers, self.rate = QSpinBox(), QSpinBox(), QDoubleSpinBox()
         self.steps.setRange(1, 1_000_000)
         self.steps.setValue(100)
-        self.layers.setRange(1, 1000)
-        self.layers.setValue(6)
+        self.layers.setRange(1, MOST_LAYERS)
+        self.layers.setValue(TrainSettings.layers)
         self.rate.setDecimals(5)
         self.rate.setRange(0.00001, 1.0)
         self.rate.setSingleStep(0.001)

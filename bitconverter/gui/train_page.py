@@ -14,6 +14,7 @@ from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, note_text, tr
 from bitconverter.gui.page import Shell
 from bitconverter.gui.pin_actions import PinActions
+from bitconverter.gui.soul_files import made_for, remove, without_pins
 from bitconverter.gui.taught_actions import TaughtActions
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.train_form import State, TrainForm
@@ -49,6 +50,8 @@ class TrainPage(TrainForm):
         super().__init__(shell)
         self._job: TrainJob | None = None
         self._material: PrepareJob | None = None  # makes its lesson, until it has a work folder
+        self._jumped = False  # its loss did
+        self._made_now = False  # its lesson was made since it was started here
         self._activity: Activity | None = None
         self._ending = ""  # what Stopped will mean: "pause", "keep", or "" at closing
         self._trainer = JobRunner(self)
@@ -56,6 +59,7 @@ class TrainPage(TrainForm):
         self.soul_actions = TaughtActions(self.taught, shell, self)
         self.soul_actions.gone.connect(self._again)
         self.soul_actions.back.connect(self._soul_is_back)
+        self.soul_actions.moved.connect(self._soul_moved)
         self.pin_actions = PinActions(shell, free_soul, self)
         self.pin_actions.changed.connect(self._show_runs)
         self.pin_actions.ready.connect(self._go_on)
@@ -93,14 +97,14 @@ class TrainPage(TrainForm):
         """Begin what the form says: first the pack is written, then the model learns from it."""
         if not self._usable or not self._steps():
             return
-        self._estimator.drop()
         folder = Path(self._settings["output_folder"] or Path(self.model).parent)
         out = free_soul(folder / f"{Path(self.model).name}-{self.aims.choice}")
         self._job = self._train_job(f"{out}.u32", f"{out}.soul", self._steps())
         self.taught.show_taught(None)
         self.samples.clear()
         self._log("log-preparing", rows=self.result.used if self.result else 0)
-        self._material = self._prepare_job(self._job.lesson)
+        self._material, self._made_now = self._prepare_job(self._job.lesson), False
+        self._jumped = False
         self._begin()
         self._trainer.start(self._material)
 
@@ -109,8 +113,7 @@ class TrainPage(TrainForm):
         if self.state in (State.WORKING, State.PAUSED):
             self._shell.say(partial(tr, "train-busy"))
             return
-        self._estimator.drop()
-        self._job, self._material = self._surrounded(job), None
+        self._job, self._material, self._jumped = self._surrounded(job), None, False
         self.taught.show_taught(None)
         self.samples.clear()
         self._begin()
@@ -134,6 +137,7 @@ class TrainPage(TrainForm):
         name = Path(self._job.out).stem
         self.state, self._ending = State.WORKING, ""
         self.problem.clear()
+        self._drop_estimate()
         self._recaller.drop()
         self.card.begin(name, self._job.steps)
         activities = self._shell.activities
@@ -188,12 +192,14 @@ class TrainPage(TrainForm):
             if event.code == "train-device":
                 self.card.show_device(event)
                 self._has_work_folder()
+            self._jumped |= event.code in ("train-slower", "train-gave-up")
             if event.code == "train-slower":
                 self.card.show_slower(event)
             if event.code == "sample-failed":
                 self.samples.unlock()
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):
             assert self._job is not None
+            self._made_now = True
             if self._ending:  # paused before it began
                 self._paused()
             else:
@@ -232,10 +238,10 @@ class TrainPage(TrainForm):
         self._over(Work.DONE)
         self.state = State.DONE
         self.samples.show_live(False)
-        seconds = result.seconds
-        if self._activity is not None:
-            seconds = self._activity.ended - self._activity.started
+        self.samples.show_kept(result.best_step)
         self._activity = None
+        if not result.set_aside:
+            self._remember_things(result.out)
         self.taught.show_taught(
             Taught(
                 result.out,
@@ -244,10 +250,12 @@ class TrainPage(TrainForm):
                 result.after,
                 result.best_step,
                 result.steps,
-                seconds,
+                result.seconds,
                 job.lesson,
                 result.forgetting,
                 result.set_aside,
+                made_for(job),
+                self._jumped,
             )
         )
         self.taught.show_curves(self.card.plot.losses, self.card.plot.checks)
@@ -294,9 +302,11 @@ class TrainPage(TrainForm):
             self._recall_curves()
         else:
             self._over(Work.FAILED)
+            if self._job is not None and self._made_now:  # else the next one could not have its name
+                remove(without_pins(self._job.out, made_for(self._job)))
             self.state = State.FORM
             self.problem.show_error(problem)
-        self._show()
+        self._estimate_next()
 
     def _over(self, state: Work) -> None:
         """Nothing is under way any more."""
@@ -313,12 +323,16 @@ class TrainPage(TrainForm):
             return
         folder = str(job.work_dir)
         thing = move_to_trash(folder) if is_work_folder(folder) else None
+        others = [move_to_trash(path) for path in without_pins(job.out, made_for(job))]
         self._over(Work.STOPPED)
         self._activity, self._job, self.state = None, None, State.FORM
-        self._show()
+        self._estimate_next()
 
         def undo() -> None:
             if thing is not None and take_back(thing) and self.state is State.FORM:
+                for other in others:
+                    if other is not None:
+                        take_back(other)
                 remember(self._settings, job, paused=True)
                 self._take_up()
                 self._show()
@@ -354,6 +368,10 @@ class TrainPage(TrainForm):
             self.taught.show_taught(taught)
             self._show()
 
+    def _soul_moved(self, soul: str) -> None:
+        self._remember_things(soul)
+        self._show_runs()
+
     # ---- the trainings of before
 
     def _show_runs(self) -> None:
@@ -387,7 +405,7 @@ class TrainPage(TrainForm):
         if self.model != before:
             self._model_changed()
         self._show_runs()
-        self._show()
+        self._estimate_next()  # settings may be others
 
     def escape(self) -> None:
         """Esc was pressed while the page is shown."""

@@ -67,13 +67,22 @@ class FileReport:
 
 
 @dataclass(frozen=True)
+class Apart:
+    """A file or folder that was named and is of no use, and why."""
+
+    path: str
+    error: UserError
+
+
+@dataclass(frozen=True)
 class PrepareResult:
     """Counts over all files: rows = used + rejected. `out` and `rejects` are "" where nothing was written; `problems`
     holds the first MOST_LISTED rejected rows; `learned` of `tokens` are learned; `held` of `entries` are held back;
     `longest`: the tokens of the longest example; `templated`: rows went through the model's chat template; `labels`:
     the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ();
     `windows`: of the wanted size, or the model's if that is less, which training will have of it; `converted`: the
-    model is one that can be trained."""
+    model is one that can be trained; `apart`: what was named and is of no use
+    (PrepareJob.apart)."""
 
     out: str
     rejects: str
@@ -96,6 +105,7 @@ class PrepareResult:
     previews: tuple[Preview, ...]
     windows: int = 0
     converted: bool = True
+    apart: tuple[Apart, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,7 +114,8 @@ class PrepareJob:
     have so many tokens and one more; `share` of the entries is held back, drawn by `seed`. `style`: "chat" puts rows
     through the model's chat template, "plain" joins prompt and answer as they are, "auto" is "chat" where the model
     has a template. `system` is set before conversations that have none. `mend`: put right what can be put right by
-    itself. `together`: examples share windows. `preview`: so many rows as the model will see them.
+    itself. `together`: examples share windows. `preview`: so many rows as the model will see them. `apart`: a file that
+    is of no use is named in the result, and the others are used; only where there are no others its error is raised.
     """
 
     model: str
@@ -119,6 +130,7 @@ class PrepareJob:
     together: bool = False
     preview: int = 0
     licence: str = ""
+    apart: bool = False
 
     @property
     def work_dir(self) -> None:
@@ -186,11 +198,12 @@ class _Preparation:
         self.files: list[FileReport] = []
         self._lines: list[bytes] = []  # of the file of rejected rows
         self._seen: dict[bytes, tuple[str, Where]] = {}
+        self._apart: dict[str, UserError] = {}
         self._mendable = 0
         self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
 
     def run(self) -> PrepareResult:
-        inputs, left_out = find_inputs(self.job.inputs)
+        inputs, left_out = find_inputs(self.job.inputs, self._apart if self.job.apart else None)
         if self.job.out:  # before the work, and again before it is written
             check_replaceable(self.job.rejects, [entry.path for entry in inputs])
         if left_out:
@@ -200,8 +213,15 @@ class _Preparation:
         total, done = sum(entry.size for entry in inputs), 0
         for number, entry in enumerate(inputs):
             self.ctx.emit(Progress(done, max(1, total), "byte", entry.name))
-            self._file(number, entry)
+            try:
+                self._file(number, entry)
+            except UserError as error:  # before its first row
+                if not self.job.apart:
+                    raise
+                self._apart[str(entry.path)] = error
             done += entry.size
+        if self._apart and not self.files:
+            raise next(iter(self._apart.values()))
         self.ctx.emit(Progress(max(1, total), max(1, total), "byte"))
         return self._finish(inputs)
 
@@ -360,6 +380,7 @@ class _Preparation:
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
             windows=0 if pack is None else count_windows(pack, self.window), converted=_converted(Path(job.model)),
+            apart=tuple(Apart(path, error) for path, error in self._apart.items()),
         )  # fmt: skip
 
     def _write(self, pack: Pack | None, inputs: list[Input]) -> str:

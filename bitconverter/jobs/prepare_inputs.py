@@ -27,8 +27,9 @@ class Input:
     searched: bool = False
 
 
-def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
-    """(the files in order, how many others in the folders were left out).
+def find_inputs(named: Sequence[str], apart: dict[str, UserError] | None = None) -> tuple[list[Input], int]:
+    """(the files in order, how many others in the folders were left out). With `apart` what is of no use goes in
+    there, by its path, and nothing is raised.
 
     Raises UserError: "lesson-file-missing", "lesson-kind", "lesson-folder-empty", "lesson-large", "lesson-pack".
     """
@@ -36,11 +37,14 @@ def find_inputs(named: Sequence[str]) -> tuple[list[Input], int]:
     left_out = 0
     for text in named:
         path = Path(text)
-        if path.is_dir():
-            inside, others = _in_folder(path)
-            left_out += others
-        else:
-            inside = [_named(path)]
+        try:
+            inside, others = _in_folder(path) if path.is_dir() else ([_named(path)], 0)
+        except UserError as error:
+            if apart is None:
+                raise
+            apart[str(path)] = error
+            continue
+        left_out += others
         for entry in inside:
             found.setdefault(entry.path.absolute(), entry)
     return list(found.values()), left_out
@@ -73,8 +77,8 @@ def _named(path: Path) -> Input:
     if path.suffix.lower() == RAW and not raw:
         raise UserError(
             "lesson-pack",
-            f"{path} is a pack already: give it to train as it is. To add to it, prepare the files that it was made "
-            "of together with the new ones.",
+            f"{path} is a pack already, which only `bitconverter train` takes as it is. Choose the files that it was "
+            "made of, also to add others to them.",
             path=str(path),
         )
     if path.suffix.lower() not in (*KINDS, RAW):

@@ -53,6 +53,7 @@ class Beginning:
             raise damaged(path)
         if state.key != self.key:
             raise of_another(path)
+        state.seconds = 0.0  # of another training
         self._tell_going_on("began-at-pin", state)
         return state
 

@@ -15,7 +15,8 @@ SOUL = ".soul"
 class TrainResult:
     """Losses in nats per learned token on the windows held back, before and at the best step, and the share of these
     windows that are right in every token. `out`: where the soul lies. `log`: the step log, if there is one (engine
-    "mezo"). `forgetting`: None if it was not looked at; `set_aside`: it has forgotten too much."""
+    "mezo"). `seconds`: of work, pauses not counted. `forgetting`: None if it was not looked at; `set_aside`: it has
+    forgotten too much."""
 
     out: str
     log: str | None

@@ -207,12 +207,14 @@ class TrainRun:
             self.ctx.emit(Note("train-forgot", {**vars(self.forgetting), "path": str(self._soul_path)}))
 
     def result(self, seconds: float) -> TrainResult:
+        """`seconds`: of this process."""
         state, work = self.state, self.work
         accuracy = {step: right for step, _, right in state.checks}
         log = str(log_path(self.job.out)) if self.job.engine == "mezo" else None
         return TrainResult(
             str(self._soul_path), log, state.step, state.best_step, state.checks[0][1], state.best_loss, accuracy[0],
-            accuracy[state.best_step], work.trainer.size, work.lesson.learned_tokens(state.step), seconds,
+            accuracy[state.best_step], work.trainer.size, work.lesson.learned_tokens(state.step),
+            work.before + seconds,
             self.forgetting, self._set_aside, work.placed,
         )  # fmt: skip
 

@@ -46,7 +46,7 @@ class State:
     """After `step` steps of the run that `key` names (model, lesson, program). losses: [step, loss] of every step;
     checks: [step, validation loss, accuracy]. `best`: the parameters of the lowest validation loss, at `best_step`.
     `slower`: how often the rate was halved. `devices`: on what it ran, one after the other. `checking`: the look at
-    what is held back that is under way after this step."""
+    what is held back that is under way after this step. `seconds`: of the work until then, whatever was between."""
 
     key: str
     parameters: F64
@@ -59,6 +59,7 @@ class State:
     checks: list[tuple[int, float, float]] = field(default_factory=list)
     devices: list[RanOn] = field(default_factory=list)
     checking: Checking | None = None
+    seconds: float = 0.0
 
     def file(self, learner: dict[str, Any]) -> bytes:
         """With the arrays that the learner keeps."""
@@ -74,6 +75,7 @@ class State:
             checks=np.array(self.checks, np.float64).reshape(-1, 3),
             devices=np.array(json.dumps([asdict(device) for device in self.devices])),
             checking=np.array(astuple(self.checking) if self.checking else (), np.float64),
+            seconds=np.array(self.seconds, np.float64),
             **{f"learner.{name}": array for name, array in learner.items()},
         )
         return buffer.getvalue()
@@ -95,6 +97,7 @@ def parse(data: bytes, size: int) -> tuple[State, dict[str, Any]]:
         state.losses = [(int(a), float(b)) for a, b in arrays["losses"]]
         state.checks = [(int(a), float(b), float(c)) for a, b, c in arrays["checks"]]
         state.devices = ran_on_list(str(arrays.get("devices", "[]")))  # pinned states of before have none
+        state.seconds = float(arrays.get("seconds", 0.0))
         if "checking" in arrays and arrays["checking"].size:
             at, loss, *counts = arrays["checking"]
             state.checking = Checking(int(at), float(loss), *map(int, counts))

@@ -38,7 +38,8 @@ RUN_WORK = 2 << 40
 
 
 class TrainWork:
-    """`together`: windows at a time, outside of steps. `placed`: on what the steps run, known once it was chosen."""
+    """`together`: windows at a time, outside of steps. `before`: seconds of work before this process. `placed`: on what
+    the steps run, known once it was chosen."""
 
     def __init__(self, job: TrainSettings, ctx: Context) -> None:
         self.job, self.ctx, self.cancel = job, ctx, ctx.cancel
@@ -60,7 +61,8 @@ class TrainWork:
         self.prefix = Prefix(job.work_dir, key, self.lesson.lengths, info.hidden_size, self.together)
         self.checkpoints = train_state.checkpoints(job.work_dir)
         self.state = Beginning(job, ctx, self.key, self.checkpoints, self.trainer, self.learner).state()
-        self._saved_at = time.monotonic()
+        self.before = self.state.seconds
+        self._began = self._saved_at = time.monotonic()
         self.asking = Asking(self.stack, tokenizer, job.lesson)
         self.manners = Manners(job.eco, 60 * job.away, Probes())
         self.asked = Device(job.device, job.gpu_memory, job.gpu_layers)
@@ -79,6 +81,7 @@ class TrainWork:
 
     def save(self, best: bool = False) -> None:
         """The state, as one more checkpoint; `best`: it is the best one from now on."""
+        self.state.seconds = self.before + time.monotonic() - self._began
         files = {train_state.STATE: self.state.file(self.learner.state())}
         self.checkpoints.save(self.state.step, files, best)
         self.saved_now()

@@ -109,6 +109,13 @@ class RunStore:
             (DONE, storable(soul), storable(aside), ASIDE),
         )
 
+    def renamed(self, old: str, new: str) -> None:
+        """The soul of the newest run of `old` is called `new` now."""
+        self._connection.execute(
+            "UPDATE run SET soul = ? WHERE id = (SELECT max(id) FROM run WHERE soul = ?)",
+            (storable(new), storable(old)),
+        )
+
     def withdraw(self, number: int) -> None:
         """Run `number` is none."""
         self._connection.execute("DELETE FROM run WHERE id = ?", (number,))

@@ -1,8 +1,10 @@
 """The train page on the real engine and a tiny model: from files to a soul, and every way out between."""
 
+import dataclasses
 import json
 import shutil
 import sqlite3
+import time
 from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -21,7 +23,10 @@ from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
 from bitconverter.gui.main_window import MainWindow
+from bitconverter.gui.messages import format_size
+from bitconverter.gui.shelf_model import places_to_scan
 from bitconverter.gui.taught_view import Taught, verdict
+from bitconverter.gui.texts.train import TEXTS
 from bitconverter.gui.train_page import State, TrainPage
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
@@ -30,7 +35,10 @@ from bitconverter.jobs.job import Metric, Note, Progress
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
+from bitconverter.model.lesson_shapes import TURNS
+from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment
+from bitconverter.store.run_store import Run
 
 LONG = 120_000
 TEMPLATE = (
@@ -224,6 +232,60 @@ def test_what_cannot_be_read_is_said(page, qtbot, tmp_path):
     assert page.summary.text() == "This material cannot be read"
 
 
+def test_the_drop_area_names_only_chats_that_can_be_learned():
+    for text in TEXTS["material-text"]:
+        assert all(name in text for name in ("messages", "OpenAI", "conversations", "ShareGPT"))
+        assert "exported" not in text and "書き出し）" not in text
+    assert {"messages", "conversations"} <= set(TURNS)
+
+
+def words_of(page):
+    return [label.text() for line in page.material.rows for label in line.findChildren(QLabel)]
+
+
+def test_a_file_that_is_of_no_use_is_set_apart_with_its_reason(page, window, qtbot, tmp_path):
+    good, pdf = write(tmp_path, rows()), write(tmp_path, "%PDF-1.7", "x.pdf")
+    (tmp_path / "b.txt").write_bytes(bytes(range(256)) * 20)
+    read(page, qtbot, good, pdf, str(tmp_path / "b.txt"))
+    assert not page.material.notice.isVisible() and page.result.used == 24
+    words = words_of(page)
+    assert any("x.pdf is none of the files" in text for text in words) and words.count("Not used") == 2
+    assert any("b.txt is no text" in text for text in words)
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert words_of(page).count("使いません") == 2
+    choose_steps(page, 2)
+    page.train()
+    assert page._material.inputs == (good,)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    page.material.removed.emit(good)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert "x.pdf" in page.material.notice.text() and not page.train_button.isEnabled()
+
+
+def test_a_pack_is_told_apart_from_what_the_window_learns_from(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 2)
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    page.material.removed.emit(page.paths[0])
+    read(page, qtbot, page.taught.taught.lesson if page.taught.taught else page._job.lesson)
+    assert "Choose the files that it was made of" in page.material.notice.text()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    qtbot.waitUntil(lambda: "もとのファイルを選んで" in page.material.notice.text())
+
+
+def test_an_empty_file_is_not_called_good(page, window, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, "", "empty.jsonl"))
+    badge = page.material.badge
+    assert badge.text() == "Nothing to use" and badge.property("role") == "bad"
+    assert page.material.summary.text() == "There is nothing in it" and not page.train_button.isEnabled()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert page.material.summary.text() == "中身がありません"
+
+
 def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):
     read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
     assert page.aims.choice == "style"
@@ -261,14 +323,15 @@ def test_an_estimate_gives_steps_and_times(page, qtbot, tmp_path, monkeypatch):
 def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkeypatch):
     monkeypatch.setattr(TrainPage, "ESTIMATES", True)
     read(page, qtbot, write(tmp_path, rows()))
-    assert "Memory: about" in page.memory.text() and set(page.estimates) == {"exact"}
+    assert "Memory: about" in page.memory.text() and {job.engine for job in page.estimates} == {"exact"}
     choose_steps(page, 8)
     assert page._train_job("p.u32", "out.soul", 8).patience == 5
     assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
     page.engine.setCurrentIndex(page.engine.findData("mezo"))
     assert page.about_mezo.isVisible() and page.rate.value() == 0.1
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
-    assert set(page.estimates) == {"exact", "mezo"} and "about" in page.strengths.cards["custom"].fact.text()
+    assert {job.engine for job in page.estimates} == {"exact", "mezo"}
+    assert "about" in page.strengths.cards["custom"].fact.text()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
     assert page.engine.currentText() == "試行（MeZO）" and "メモリー" in page.memory.text()
@@ -282,6 +345,60 @@ def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkey
     assert page._job.engine == "exact"
     page.keep()
     qtbot.waitUntil(lambda: page.state is not State.WORKING and not page.busy, timeout=LONG)
+
+
+def test_the_time_told_is_that_of_the_numbers_that_are_chosen(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    read(page, qtbot, write(tmp_path, rows()))
+    card, told = page.strengths.cards["custom"], page.estimate
+    assert told.layers == page.layers.maximum() == 2 == page.layers.value()  # all that this model has
+    qtbot_click(card)
+    page.layers.setValue(1)
+    assert card.fact.text() == "Measuring…" and not page.memory.isVisible()
+    assert "Trying a few steps" in page.honest.text()
+    page.rate.setValue(0.02)  # changes neither time nor memory
+    qtbot.waitUntil(lambda: "about" in card.fact.text() and not page.busy, timeout=LONG)
+    own = next(found for job, found in page.estimates.items() if job.layers == 1)
+    assert page.estimate is told and own.layers == 1 and own.memory < told.memory
+    assert format_size(own.memory) in page.memory.text() and page.memory.isVisible()
+    page.layers.setValue(2)  # known already
+    assert "about" in card.fact.text() and not page.busy
+    page.layers.setValue(1)
+    qtbot_click(page.strengths.cards["short"])
+    assert format_size(told.memory) in page.memory.text()
+    read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
+    assert page.estimate.layers == 2  # what is left in the fields is not what an evening learns with
+
+
+def test_after_a_training_the_times_are_told_again(page, qtbot, tmp_path, monkeypatch):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    page.add_material([write(tmp_path, rows())])
+    qtbot.waitUntil(lambda: page.result is not None, timeout=LONG)
+    choose_steps(page, 2)
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    page._again()
+    qtbot.waitUntil(lambda: page.estimate is not None and not page.busy, timeout=LONG)
+
+
+def test_after_discarding_and_with_other_settings_the_times_are_told_again(
+    page, window, qtbot, tmp_path, monkeypatch, bin_folder
+):
+    monkeypatch.setattr(TrainPage, "ESTIMATES", True)
+    page.add_material([write(tmp_path, rows())])
+    qtbot.waitUntil(lambda: page.result is not None, timeout=LONG)
+    choose_steps(page, 5000)
+    page.train()
+    until_steps(page, qtbot, 2)
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    page.discard()
+    qtbot.waitUntil(lambda: page.own_estimate is not None and not page.busy, timeout=10_000)
+    window.show_page("settings")
+    window.shell.settings["threads"] = 1
+    assert page.estimate is None
+    window.show_page("train")
+    qtbot.waitUntil(lambda: page.own_estimate is not None and not page.busy, timeout=10_000)
 
 
 def test_too_little_memory_is_said_with_numbers(page, qtbot, tmp_path, monkeypatch):
@@ -370,6 +487,70 @@ def test_a_soul_is_named_and_taken_back(page, window, qtbot, tmp_path, bin_folde
     assert (souls / "お茶_ 屋.soul").is_file() and page.taught.isVisible()
 
 
+def test_what_belongs_to_a_soul_goes_with_its_name_and_into_the_bin(
+    page, window, settings, qtbot, tmp_path, bin_folder
+):
+    read(page, qtbot, write(tmp_path, rows() + '\n{"prompt": "a"}'))
+    choose_steps(page, 4)
+    page.engine.setCurrentIndex(page.engine.findData("mezo"))
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    souls = tmp_path / "souls"
+    for name in ("renamed.soul", "x"):
+        page.taught.name.setText(name)
+        page.taught.name.editingFinished.emit()
+        qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert (souls / "x.soul").is_file() and (souls / "x.soul.steps").is_file()
+    assert not list(souls.glob("renamed*")) and str(souls / "x.soul") in settings["shelf_models"]
+    assert page.run_list.table.topLevelItem(0).text(2) == "x"
+    page.taught.name.setText(".soul")
+    page.taught.name.editingFinished.emit()
+    assert (souls / "x.soul").is_file() and page.taught.name.text() == "x"
+    before = sorted(souls.iterdir())
+    assert [path.suffix for path in before].count(".u32") == 1 and len(before) == 4
+    qtbot.mouseClick(page.taught.undo_button, Qt.MouseButton.LeftButton)
+    assert list(souls.iterdir()) == [] and page.state is State.FORM
+    window._act_on_toast()
+    assert sorted(souls.iterdir()) == before and page.taught.isVisible()
+
+
+def test_a_name_that_is_taken_beside_the_soul_changes_nothing(page, window, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 4)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    soul = Path(page.taught.taught.soul)
+    Path(f"{soul}.pinned").mkdir()
+    (soul.with_name("taken.soul.pinned")).mkdir()
+    page.taught.name.setText("taken")
+    page.taught.name.editingFinished.emit()
+    assert (
+        soul.is_file()
+        and Path(f"{soul}.pinned").is_dir()
+        and "could not be called" in window.toast._text.text()
+    )
+
+
+def test_pinned_states_keep_their_material_and_follow_the_name(page, window, qtbot, tmp_path, bin_folder):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 3)
+    page.pin()
+    qtbot.waitUntil(lambda: not page.pin_actions.runner.busy, timeout=LONG)
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    page.taught.name.setText("tea")
+    page.taught.name.editingFinished.emit()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    souls = tmp_path / "souls"
+    (step,) = pins_of(str(souls / "tea.soul")).steps()
+    assert page.run_list.table.topLevelItem(0).text(5) == str(step)
+    qtbot.mouseClick(page.taught.undo_button, Qt.MouseButton.LeftButton)
+    assert not (souls / "tea.soul").exists() and list(souls.glob("*.u32"))
+    page.run_list.table.topLevelItem(0).setSelected(True)
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    page.run_list.pins.last.setValue(step + 2)
+    qtbot.mouseClick(page.run_list.pins.go_on_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+
+
 def test_what_has_forgotten_too_much_is_set_aside(page, window, qtbot, tmp_path, monkeypatch):
     found = iter((2.0, 2.5))
     monkeypatch.setattr(TaughtModel, "general_loss", lambda *_: next(found))
@@ -428,13 +609,39 @@ def test_questions_are_answered_on_the_way_and_at_once(page, window, qtbot, tmp_
     last = steps[-1]  # fewer than 400 where it stands still
     assert steps[0] == 0 < last <= 400 and steps == sorted(steps)
     texts = [label.text() for label in view.boxes[0].findChildren(QLabel)]
-    assert texts[0] == "the number 3" and texts[1] == "after step 0" and f"after step {last}" in texts
+    best = page.taught.taught.best_step
+    assert texts[0] == "the number 3" and f"after step {best}: this state was kept" in texts
+    assert any(text.startswith(f"after step {last}") for text in texts)
     assert not view.question.isVisible() and view.isVisible()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert f"{last} ステップのあと" in [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert f"{best} ステップのあと（この状態を残しました）" in [
+        label.text() for label in view.boxes[0].findChildren(QLabel)
+    ]
     page._again()
     assert view.answers == {} and not view.isVisible()
+
+
+def test_the_answer_of_the_state_that_was_kept_is_among_those_shown(page, window, qtbot, tmp_path):
+    view = page.samples
+    for step in range(0, 33, 4):
+        view.add(step, "tea?", f"answer {step}")
+    view.add(6, "asked between?", "yes")
+    said = [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert "answer 12" not in said and {"answer 0", "answer 24", "answer 28", "answer 32"} <= set(said)
+    view.show_kept(12)
+    said = [label.text() for label in view.boxes[0].findChildren(QLabel)]
+    assert said[1:5] == ["after step 0", "answer 0", "after step 12: this state was kept", "answer 12"]
+    assert said[5:] == ["after step 28", "answer 28", "after step 32", "answer 32"]
+    assert [label.text() for label in view.boxes[1].findChildren(QLabel)][1] == "after step 6"
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "12 ステップのあと（この状態を残しました）" in [
+        label.text() for label in view.boxes[0].findChildren(QLabel)
+    ]
+    view.clear()
+    view.add(12, "tea?", "another training")
+    assert "残しました" not in view.boxes[0].findChildren(QLabel)[1].text()
 
 
 def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_path):
@@ -486,6 +693,36 @@ def test_trainings_of_before_are_listed_and_compared(page, window, qtbot, tmp_pa
         again.stop_and_wait()
 
 
+def left_of_text(image, left: int, right: int, top: int, bottom: int) -> int:
+    """The first column in which something is written, from `left`."""
+    ground = image.pixelColor(left + 4, (top + bottom) // 2).lightness()
+    return next(
+        x - left
+        for x in range(left + 3, right)
+        if any(abs(image.pixelColor(x, y).lightness() - ground) > 60 for y in range(top + 6, bottom - 6))
+    )
+
+
+@pytest.mark.parametrize("language", ["en", "ja"])
+def test_the_heads_of_a_table_stand_in_line_with_their_cells(window, settings, qtbot, language):
+    settings["language"] = language
+    window.apply_setting("language")
+    window.show_page("train")
+    found = window.train.run_list
+    found.show_runs((Run(2, 0, 1, "done", "/a/tea.soul", {}, {"before": 3.8, "after": 2.4}, pinned=(4,)),))
+    qtbot.waitUntil(found.table.isVisible)
+    table, header = found.table, found.table.header()
+    image, heads = table.viewport().grab().toImage(), header.grab().toImage()
+    item = table.visualItemRect(table.topLevelItem(0))
+    for column in range(1, 6):
+        left, width = header.sectionViewportPosition(column), header.sectionSize(column)
+        head = left_of_text(heads, left, left + width, 0, header.height())
+        cell = left_of_text(image, left, left + width, item.top(), item.bottom())
+        assert abs(head - cell) <= 3, (column, head, cell)
+        room = width - header.fontMetrics().horizontalAdvance(table.headerItem().text(column))
+        assert room >= 20  # on both sides
+
+
 def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp_path):
     start(page, qtbot, tmp_path, 40)
     until_steps(page, qtbot, 3)
@@ -501,6 +738,20 @@ def test_pause_and_resume_keep_the_curve_and_the_result(page, window, qtbot, tmp
     assert [step for step, _ in page.card.plot.losses] == list(range(1, 41)) and done < 40
     assert page.card.plot.checks[0][0] == 0 and page.taught.plot.losses == page.card.plot.losses
     assert len(window.activities.entries) == 1
+
+
+def test_the_time_told_is_one_and_counts_what_was_before_a_pause(page, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 1)
+    began = time.monotonic()
+    until_steps(page, qtbot, 20)
+    worked = time.monotonic() - began
+    page.pause()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    told = page.run_list.runs[0].numbers["seconds"]
+    assert page.taught.taught.seconds == told >= worked
 
 
 def test_paused_before_it_began_it_goes_on_from_the_files(page, qtbot, tmp_path):
@@ -556,11 +807,17 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
     until_steps(page, qtbot, 2)
     window.shell.pause_all()
     qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
-    work = page._job.work_dir
+    work, pack = page._job.work_dir, Path(page._job.lesson)
+    assert pack.is_file()
     qtbot.mouseClick(page.card.discard_button, Qt.MouseButton.LeftButton)
-    assert not work.exists() and page.state is State.FORM and recall(window.shell.settings) is None
+    assert (
+        not work.exists()
+        and not pack.exists()
+        and page.state is State.FORM
+        and recall(window.shell.settings) is None
+    )
     window._act_on_toast()
-    assert work.is_dir() and page.state is State.PAUSED
+    assert work.is_dir() and pack.is_file() and page.state is State.PAUSED
 
 
 def test_what_stands_still_or_jumps_is_said(page, window, qtbot):
@@ -676,6 +933,48 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
         again.stop_and_wait()
 
 
+def test_what_was_chosen_is_there_at_the_next_start(page, window, settings, converted, qtbot, tmp_path):
+    start(page, qtbot, tmp_path, 7)
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    soul, model = page.taught.taught.soul, page.model
+    settings["output_folder"] = ""  # the soul is found all the same
+    window.stop_and_wait()
+    kept = Settings(settings.path)
+    kept["output_folder"] = ""
+    assert {model, soul} <= set(places_to_scan(kept, []))
+    again = MainWindow(kept)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    again.show()
+    form = again.train
+    try:
+        assert form.model == model and not form.no_model.isVisible()
+        assert form.strengths.choice == "custom" and form.steps.value() == 7
+        form.add_material([write(tmp_path, rows(), "b.jsonl")])
+        qtbot.waitUntil(lambda: not form.busy, timeout=LONG)
+        assert "in 7 steps" in form.summary.whole_text()
+    finally:
+        again.stop_and_wait()
+
+
+def test_of_several_models_the_last_one_taught_is_chosen_again(
+    page, window, settings, converted, qtbot, tmp_path
+):
+    other = tmp_path / "other"
+    shutil.copytree(converted, other)
+    page.choose_model(str(other))
+    page.models.setCurrentIndex(page.models.findData(str(converted)))
+    page.models.activated.emit(page.models.currentIndex())
+    window.stop_and_wait()
+    again = MainWindow(Settings(settings.path))
+    qtbot.addWidget(again)
+    again.show_page("train")
+    try:
+        assert again.train.model == str(converted) and again.train.models.findData(str(other)) >= 0
+    finally:
+        again.stop_and_wait()
+
+
 @contextmanager
 def paused_and_reopened(page, window, settings, qtbot, tmp_path):
     """The window of the next start, after a training was paused at its third step or a few later."""
@@ -741,7 +1040,7 @@ def test_a_failure_says_its_sentence_and_gives_the_form_back(page, window, qtbot
     page.layers.setValue(1)
     page.train()
     qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
-    assert page.taught.taught.soul.endswith("-answers-2.soul")  # the pack of the first one is still there
+    assert page.taught.taught.soul.endswith("-answers.soul")  # nothing of the first one is in its way
 
 
 def test_files_are_dropped_on_the_page(page, window, qtbot, tmp_path):
@@ -797,6 +1096,28 @@ def test_the_words_beside_the_curves_are_whole(window, settings, qtbot, language
     QApplication.processEvents()
     axis = plot.plot.getAxis("left")
     assert axis.label.boundingRect().width() <= axis.size().height()
+
+
+def test_where_the_loss_jumped_a_smaller_rate_is_named_first(page, window, qtbot):
+    soul = Taught("a.soul", "m", 3.0, 3.0, 0, 5, 1.0)
+    page.taught.show_taught(soul)
+    assert "More or clearer rows help most" in page.taught.words.text()
+    page.taught.show_taught(dataclasses.replace(soul, jumped=True))
+    assert "the loss jumped: a smaller rate helps most" in page.taught.words.text()
+    window.shell.settings["language"] = "ja"
+    window.apply_setting("language")
+    assert "学習率を下げるのが一番" in page.taught.words.text()
+
+
+def test_a_jump_of_the_loss_is_remembered_until_the_end(page, qtbot, tmp_path, monkeypatch):
+    start(page, qtbot, tmp_path, 4)
+    page._on_train(Note("train-slower", {"step": 2, "rate": 0.005}))
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert page.taught.taught.jumped
+    page._again()
+    page.train()
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    assert not page.taught.taught.jumped
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,24 @@ def test_raw_token_ids_are_imported_with_their_mask(model: Path, tmp_path: Path)
     assert error_of(PrepareJob(str(model), (str(out),))).code == "lesson-pack"
 
 
+def test_what_is_of_no_use_is_set_apart_where_that_is_wanted(model: Path, tmp_path: Path) -> None:
+    good = job_for(model, tmp_path, lines(GOOD))
+    named = {name: tmp_path / name for name in ("x.pdf", "binary.txt", "bad.u32", "none.txt", "empty")}
+    named["x.pdf"].write_bytes(b"%PDF-1.7")
+    named["binary.txt"].write_bytes(bytes(range(256)) * 20)
+    named["bad.u32"].write_bytes(np.array([10**6], "<u4").tobytes())
+    named["empty"].mkdir()
+    bad = tuple(map(str, named.values()))
+    result = finish(dataclasses.replace(good, inputs=(*bad, *good.inputs), apart=True))
+    assert result.used == 1 and {each.path for each in result.apart} == set(bad)
+    assert sorted(each.error.code for each in result.apart) == sorted(
+        ["lesson-kind", "lesson-binary", "raw-tokenizer", "lesson-file-missing", "lesson-folder-empty"]
+    )
+    assert read_pack(Path(good.out)).kinds.tolist() == [EXAMPLE]
+    assert error_of(dataclasses.replace(good, out="", inputs=bad, apart=True)).code == "lesson-kind"
+    assert error_of(dataclasses.replace(good, out="", inputs=(*good.inputs, *bad))).code == "lesson-kind"
+
+
 def test_what_cannot_begin_is_said(model: Path, tmp_path: Path) -> None:
     job = job_for(model, tmp_path, lines(GOOD))
     (tmp_path / "empty").mkdir()
@@ -340,7 +358,7 @@ def test_a_file_of_a_folder_that_is_no_text_costs_itself_alone(
     (tmp_path / "in" / "d.txt").write_text("gone before it is read", encoding="utf-8")
     found = prepare.find_inputs
 
-    def lose_one(named: Any) -> Any:
+    def lose_one(named: Any, *more: Any) -> Any:
         result = found(named)
         (tmp_path / "in" / "d.txt").unlink(missing_ok=True)
         return result

@@ -195,7 +195,7 @@ ERRORS_JA: dict[str, str] = {
     "lesson-file-missing": "{path} を読めません。場所を確認してください。",
     "lesson-kind": "{path} は教材にできる種類のファイルではありません。{kinds} のどれかで保存してください。",
     "lesson-large": "{path} は大きすぎます（{size} バイト、上限 {limit}）。いくつかのファイルに分けてください。",
-    "lesson-pack": "{path} はすでに準備済みの教材です。そのまま学習に使えます。足したいときは、元のファイルと新しいファイルをまとめて準備してください。",
+    "lesson-pack": "{path} は準備済みの教材で、このまま使えるのは bitconverter train だけです。ここでは、もとのファイルを選んでください（ほかのファイルを足すときも同じです）。",
     "lesson-packed": "{path} は名前に関係なく {kind} ファイルです。中のものを文章や表として保存し、それを選んでください。",
     "lesson-binary": "{path} は読める文章ではありません。UTF-8 で保存してもう一度試してください。",
     "lesson-folder-empty": "{folder} に教材にできるファイル（{kinds}）がありません。別のフォルダーを選んでください。",

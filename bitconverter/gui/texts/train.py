@@ -23,8 +23,8 @@ TEXTS: Texts = {
     "train-busy": ("A training is under way. Finish or discard it first.", "学習の途中です。終えるか破棄してからにしてください。"),
     "material-title": ("Drop texts or examples here", "教材をここにドロップ"),
     "material-text": (
-        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also exported chats.",
-        "文体の手本になる文章（.txt、.md）か、質問と答えの組（.jsonl、.json、.csv、.tsv、会話の書き出し）。文字コードは自動で見分けます。",
+        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also conversations as OpenAI's \"messages\" or ShareGPT's \"conversations\". What ChatGPT or LINE export must be brought into one of these forms first.",
+        "文体の手本になる文章（.txt、.md）か、質問と答えの組（.jsonl、.json、.csv、.tsv。OpenAI の messages や ShareGPT の conversations の形の会話も使えます）。ChatGPT や LINE から書き出したものは、先にこれらの形に直してください。文字コードは自動で見分けます。",
     ),
     "material-files": ("Choose files…", "ファイルを選ぶ…"),
     "material-folder": ("Folder…", "フォルダー…"),
@@ -38,6 +38,8 @@ TEXTS: Texts = {
     "material-reading": ("Reading…", "読んでいます…"),
     "material-file": ("{used} of {count} row", "{used} of {count} rows", "{count} 行中 {used} 行"),
     "material-all": ("{count} row, and it can be used", "{count} rows, and all can be used", "{count} 行すべて使えます"),
+    "material-empty": ("There is nothing in it", "中身がありません"),
+    "material-apart": ("Not used", "使いません"),
     "material-some": ("{count} row: {used} can be used, {rejected} cannot", "{count} rows: {used} can be used, {rejected} cannot", "{count} 行 → 使える {used} / 要修正 {rejected}"),
     "material-mended": ("({count} was put right)", "({count} were put right)", "（うち {count} 行は直しました）"),
     "material-is-good": ("Good", "良好"),
@@ -79,6 +81,7 @@ TEXTS: Texts = {
     "strength-custom-text": ("Steps, layers and rate.", "ステップ数、層、学習率"),
     "strength-fact": ("{steps} steps · about {time}", "{steps} ステップ · 約{time}"),
     "strength-time": ("about {time}", "約{time}"),
+    "strength-measuring": ("Measuring…", "測定中…"),
     "strength-trying": ("Trying a few steps on this PC to see how long it takes…", "所要時間を知るため、このPCで数ステップだけ試しています…"),
     "strength-enough": (
         "This material is small: after {steps} steps (about {time}) it has been seen 20 times, and more would only be learning by heart.",
@@ -96,6 +99,7 @@ TEXTS: Texts = {
     "samples-try": ("Try now", "今すぐ試す"),
     "samples-waiting": ("After this step…", "このステップのあと…"),
     "samples-step": ("after step {step}", "{step} ステップのあと"),
+    "samples-kept": ("after step {step}: this state was kept", "{step} ステップのあと（この状態を残しました）"),
     "custom-steps": ("Steps", "ステップ数"),
     "custom-steps-tip": ("How often it looks at a handful of rows and changes a little", "数行ずつ見ては少し変わる、その回数"),
     "custom-layers": ("Layers", "層の数"),
@@ -140,6 +144,10 @@ TEXTS: Texts = {
     "taught-none-text": (
         "On rows it had not seen the model was best as it was. More or clearer rows help most; a smaller rate may.",
         "見たことのない行では、元のままがいちばん良い結果でした。行を増やすか、より明確な行にするのが一番です。学習率を下げる手もあります。",
+    ),
+    "taught-jumped-text": (
+        "On rows it had not seen the model was best as it was, and the loss jumped: a smaller rate helps most (under “My own numbers”). Damaged or unclear rows may be the cause too.",
+        "見たことのない行では、元のままがいちばん良い結果でした。途中で損失が跳ね上がったため、「自分で決める」で学習率を下げるのが一番です。おかしな行や不明確な行が原因のこともあります。",
     ),
     "taught-little": ("A little was learned", "少し身につきました"),
     "taught-little-text": ("Its error on rows it had not seen is {share} smaller. You will hardly notice.", "見たことのない行での誤差が {share} 減りました。違いはほとんど感じられないでしょう。"),
