@@ -69,6 +69,47 @@ def test_cutting_and_padding_that_the_file_asks_for_are_off(folder: Path) -> Non
     assert len(Tokenizer(folder).encode("x" * 20, add_special_tokens=False)) == 20
 
 
+PLAIN = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+    "pre_tokenizer": None, "post_processor": None, "decoder": None,
+}  # fmt: skip
+BPE = {"type": "BPE", "vocab": {" ": 0, "a": 1, "b": 2, "ab": 3, "!": 4}, "merges": [["a", "b"]]}
+REGEX = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize("prefix", ["##", "abc", "\u00a9"])
+def test_a_tokenizer_over_which_the_library_panics_is_named(tmp_path: Path, prefix: str) -> None:
+    """The last one ended the process."""
+    model = BPE | {"continuing_subword_prefix": prefix}
+    if prefix == "\u00a9":
+        model |= {"vocab": {"a": 0, "\u00e9": 1, "a\u00e9": 2}, "merges": ["a \u00e9"]}
+    write(tmp_path, "tokenizer.json", PLAIN | {"model": model})
+    with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
+        Tokenizer(tmp_path)
+    assert caught.value.code == "damaged-file"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        {"pre_tokenizer": REGEX},
+        {"model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"a": 0}}},
+        {"decoder": {"type": "Strip", "content": " ", "start": 1, "stop": 1}},
+    ],
+)
+def test_a_text_over_which_the_library_panics_names_the_tokenizer(
+    tmp_path: Path, part: dict[str, Any]
+) -> None:
+    write(tmp_path, "tokenizer.json", PLAIN | {"model": BPE} | part)
+    tokenizer = Tokenizer(tmp_path)
+    with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
+        tokenizer.encode("a" * 40 + "!", add_special_tokens=True)
+        tokenizer.encode_plainly("a" * 40 + "!")
+        tokenizer.decode([0])
+    assert caught.value.code == "damaged-file"
+
+
 @pytest.mark.parametrize(
     "generation, config, named, expected",
     [

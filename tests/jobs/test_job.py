@@ -1,0 +1,36 @@
+"""What every job has in common: it ends with a last event, whatever happens in it."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from bitconverter.jobs.job import Cancel, Context, Event, Failed, run_job
+
+
+class _Panic(BaseException):
+    """As a library written in Rust raises it."""
+
+
+@dataclass(frozen=True)
+class _Raises:
+    error: BaseException
+    work_dir = None
+
+    def run(self, ctx: Context) -> None:
+        raise self.error
+
+
+def test_a_panic_of_a_library_is_a_failure() -> None:
+    events: list[Event] = []
+    last = run_job(_Raises(_Panic("index out of bounds")), events.append, Cancel())
+    assert isinstance(last, Failed) and events == [last]
+    assert "_Panic: index out of bounds" in str(last.error)
+    assert isinstance(last.error.__cause__, _Panic)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
+def test_what_ends_a_process_goes_on_behind_the_last_event(error: BaseException) -> None:
+    events: list[Event] = []
+    with pytest.raises(type(error)):
+        run_job(_Raises(error), events.append, Cancel())
+    assert [type(event) for event in events] == [Failed]
