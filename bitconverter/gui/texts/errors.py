@@ -57,6 +57,7 @@ ERRORS_JA: dict[str, str] = {
     "scratch-full": "一時ファイルを置く {folder} の空きが足りません（空き {free} バイト）。空きを作ってから、もう一度始めてください。",
     "disk-full": "{folder} のディスクがいっぱいです。空きを作ってから同じ変換を始めると、続きから進みます。",
     "weight-not-finite": "テンソル {tensor} に数値でない値（NaN や無限大）があり、元のモデルが壊れています。もう一度ダウンロードしてください。",
+    "weight-too-large": "テンソル {tensor} に大きすぎる値（3e38 付近）があり、元のモデルが壊れています。もう一度ダウンロードしてください。",
     "tensor-dtype": "{file} のテンソル {tensor} は {dtype} 形式です。読めるのは BF16、F16、F32 だけです。",
     "safetensors-short": "{file} が不完全です（{size} バイト、必要なのは {needed} バイト）。もう一度ダウンロードしてください。",
     "safetensors-broken": "{file} を使えません（{why}）。もう一度ダウンロードしてください。",
