@@ -119,10 +119,10 @@ class EstimateTrainingJob:
         """The same of the lesson of `train`, read as the training reads it."""
         job, folder = self.train, Path(self.train.model)
         check_settings(job)
-        positions = Model(open_engine(job.threads, job.cpu), folder).info.max_positions
+        info = Model(open_engine(job.threads, job.cpu), folder).info
         tokenizer = Tokenizer(folder)
         labels = label_tokens(tokenizer, job.labels)
-        lesson = TrainLesson(job, tokenizer, labels, positions, ctx.cancel)
+        lesson = TrainLesson(job, tokenizer, labels, info, ctx.cancel)
         return _sample_of_windows(lesson, tokenizer.sha256), len(lesson), lesson.n_learn
 
     def _measure(

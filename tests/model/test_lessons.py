@@ -10,7 +10,7 @@ import pytest
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.format.pack_file import write_pack
+from bitconverter.format.pack_file import read_pack, write_pack
 from bitconverter.format.row_problem import Mending
 from bitconverter.model.lesson_encoder import LessonEncoder
 from bitconverter.model.lesson_pack import PackBuilder
@@ -278,3 +278,16 @@ def test_damaged_letters_and_what_is_no_text_are_named(tokenizer: Tokenizer, tmp
     with pytest.raises(UserError) as raised:
         read_lessons(str(tmp_path / "b.txt"), tokenizer, 8, Cancel())
     assert raised.value.code == "lesson-binary"
+
+
+def test_a_pack_with_a_token_that_the_model_does_not_have_is_refused(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    path = packed(tmp_path, tokenizer, ROWS)
+    tokens = read_pack(Path(path)).tokens.copy()
+    tokens[5] = tokenizer.vocab_size
+    path = packed(tmp_path, tokenizer, ROWS, tokens=tokens)
+    with pytest.raises(UserError, match=r"a\.u32.*holds the token") as raised:
+        read_lessons(path, tokenizer, 32, Cancel())
+    assert raised.value.code == "pack-broken"
+    read_lessons(path, tokenizer, 32, Cancel(), vocab=tokenizer.vocab_size + 1)
