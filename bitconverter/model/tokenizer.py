@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import stat
 from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -33,7 +34,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises UserError("damaged-file") when it is not a JSON object.
     """
     try:
-        if path.stat().st_size > _SIZE_LIMIT:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe waits for ever
+            raise ValueError("it is no file")
+        if found.st_size > _SIZE_LIMIT:
             raise ValueError("it is too large to be what its name says")
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(value, dict):
@@ -59,7 +63,7 @@ def special_tokens(folder: Path) -> dict[str, str]:
         older = read_json(folder / "special_tokens_map.json")
         tokens.update({name: older[name] for name in _NAMED_TOKENS if name in older})
     texts = {name: t.get("content") if isinstance(t, dict) else t for name, t in tokens.items()}
-    return {name: text for name, text in texts.items() if isinstance(text, str)}
+    return {name: _whole_characters(text) for name, text in texts.items() if isinstance(text, str)}
 
 
 def open_tokenizer(data: bytes) -> tokenizers.Tokenizer:

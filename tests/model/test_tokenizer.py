@@ -1,6 +1,7 @@
 """A model folder's tokenizer: what is found, what is added, what is refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,17 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf{}")
     assert read_json(tmp_path / "config.json") == {}
+
+
+def test_half_a_character_in_a_named_token_is_no_token(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "\\ud800"}', encoding="utf-8")
+    tokenizer = Tokenizer(folder)
+    assert tokenizer.bos_id is None and tokenizer.special_tokens["bos_token"] == "\ufffd"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes in folders are of POSIX")
+def test_a_pipe_in_the_place_of_a_json_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokenizer_config.json")
+    with pytest.raises(UserError, match="it is no file") as caught:
+        read_json(tmp_path / "tokenizer_config.json")
+    assert caught.value.code == "damaged-file"
