@@ -155,6 +155,8 @@ def run_job(
         last = Finished(job.run(ctx))
     except Cancelled:
         last = Stopped()
+    except IsADirectoryError as error:
+        last = Failed(_folder_in_way(error))
     except Exception as error:  # the boundary: whoever started the job gets to see it
         last = Failed(error)
     except (KeyboardInterrupt, SystemExit) as error:
@@ -164,6 +166,19 @@ def run_job(
         last = Failed(_unexpected(error))
     ctx.emit(last)
     return last
+
+
+def _folder_in_way(error: IsADirectoryError) -> Exception:
+    """Files of ours have names that nobody gives a folder, but somebody may have done so."""
+    if not error.filename:
+        return error
+    told = UserError(
+        "folder-in-way",
+        f"{error.filename} is a folder, and a file must be there. Move the folder away, or choose another path.",
+        path=str(error.filename),
+    )
+    told.__cause__ = error
+    return told
 
 
 def _unexpected(error: BaseException) -> RuntimeError:

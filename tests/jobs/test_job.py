@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import pytest
 
+from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Cancel, Context, Event, Failed, run_job
 
 
@@ -26,6 +27,14 @@ def test_a_panic_of_a_library_is_a_failure() -> None:
     assert isinstance(last, Failed) and events == [last]
     assert "_Panic: index out of bounds" in str(last.error)
     assert isinstance(last.error.__cause__, _Panic)
+
+
+def test_a_folder_in_the_place_of_a_file_is_named() -> None:
+    last = run_job(
+        _Raises(IsADirectoryError(21, "Is a directory", "/x/journal.jsonl")), lambda _: None, Cancel()
+    )
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "folder-in-way" and "/x/journal.jsonl is a folder" in str(last.error)
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(3)])
