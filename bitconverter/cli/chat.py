@@ -8,7 +8,7 @@ from bitconverter.cli.arguments import asked_device
 from bitconverter.cli.device_text import where
 from bitconverter.cli.results import as_json
 from bitconverter.cli.running import Ended, run
-from bitconverter.cli.terminal import ProgressLine
+from bitconverter.cli.terminal import ProgressLine, visible
 from bitconverter.jobs.chat import Answer, AnswerJob, ChatSession, LoadChatJob, Message, Sampling
 from bitconverter.jobs.summarise import SummariseJob
 
@@ -161,7 +161,8 @@ def _system(args: argparse.Namespace) -> tuple[Message, ...]:
 
 
 def _write(text: str) -> None:
-    print(text, end="", flush=True)
+    # a file or another program gets the answer as it is
+    print(visible(text) if sys.stdout.isatty() else text, end="", flush=True)
 
 
 def _stats(answer: Answer) -> str:

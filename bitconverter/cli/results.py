@@ -9,7 +9,7 @@ from typing import Any
 
 from bitconverter.cli import DONE
 from bitconverter.cli.running import run
-from bitconverter.cli.terminal import ProgressLine
+from bitconverter.cli.terminal import ProgressLine, visible
 from bitconverter.jobs.job import Job
 
 
@@ -21,7 +21,7 @@ def run_and_print(args: argparse.Namespace, job: Job, text: Callable[[Any], str]
 
 def print_result(args: argparse.Namespace, result: Any, text: Callable[[Any], str]) -> None:
     """As --json asks for it, or in the words of `text`."""
-    print(as_json(result) if args.json else text(result), flush=True)
+    print(as_json(result) if args.json else visible(text(result)), flush=True)
 
 
 def progress_line(args: argparse.Namespace) -> ProgressLine:

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from bitconverter.cli import FAILED, STOPPED, device_text, texts
-from bitconverter.cli.terminal import ProgressLine, time_left
+from bitconverter.cli.terminal import ProgressLine, time_left, visible
 from bitconverter.jobs.errors import EngineError, UserError
 from bitconverter.jobs.job import (
     Cancel,
@@ -138,7 +138,7 @@ def describe_note(code: str, fields: dict[str, Any]) -> str:
 def report(error: Exception) -> None:
     """Say on standard error what went wrong: a sentence, or for our own mistakes the whole story."""
     if not isinstance(error, UserError | EngineError | OSError | MemoryError):
-        traceback.print_exception(error, file=sys.stderr)
+        print(visible("".join(traceback.format_exception(error))), end="", file=sys.stderr)
         print(f"bitconverter: {texts.UNEXPECTED}", file=sys.stderr)
         return
-    print(f"bitconverter: {error or type(error).__name__}", file=sys.stderr)
+    print(f"bitconverter: {visible(str(error)) or type(error).__name__}", file=sys.stderr)

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 SPARSE_SECONDS = 10.0  # between progress lines where there is no terminal
 LINE_SECONDS = 0.1
 _OR_CODE_PAGE = "or code page"
+# all but tabulator and line end: with them a name in a foreign file could tell the terminal what to do
+_CONTROLS = {code: f"\\x{code:02x}" for code in (*range(32), *range(127, 160)) if chr(code) not in "\t\n"}
 
 
 def make_streams_safe(windows: bool = sys.platform == "win32") -> None:
@@ -41,6 +43,11 @@ def _in_code_page(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeDecodeError)
     rest = error.object[error.start :]
     return rest.decode(locale.getencoding(), "replace"), len(error.object)
+
+
+def visible(text: str) -> str:
+    """With control characters, which escape sequences begin with, written as \\x1b."""
+    return text.translate(_CONTROLS)
 
 
 def size(n: int | float) -> str:
@@ -80,7 +87,7 @@ class ProgressLine:
         if self._quiet or now - self._last < (LINE_SECONDS if self._terminal else SPARSE_SECONDS):
             return
         self._last = now
-        text = describe(progress)
+        text = visible(describe(progress))
         if not self._terminal:
             print(text, file=self._stream, flush=True)
             return
@@ -101,7 +108,7 @@ class ProgressLine:
         """A line of its own on standard error."""
         if not self._quiet:
             self.clear()
-            print(text, file=self._stream, flush=True)
+            print(visible(text), file=self._stream, flush=True)
 
 
 def describe(progress: "Progress") -> str:

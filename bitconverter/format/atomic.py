@@ -1,5 +1,6 @@
 """Files that are whole or not there: a temporary name of their own, synced, renamed."""
 
+import errno
 import json
 import os
 import re
@@ -13,8 +14,9 @@ _TEMPORARY = re.compile(r"\.[0-9a-f]{16}\.bitconverter-tmp")
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """An open file that takes the place of `path` when the block ends, and is removed when the block fails.
+def replacing(path: Path, new: bool = False) -> Iterator[BinaryIO]:
+    """An open file that takes the place of `path` when the block ends, and is removed when the block fails. `new`:
+    nothing may be there by then, else FileExistsError.
 
     A process that is killed in the block leaves a file behind that is_temporary() knows by its name.
     """
@@ -24,11 +26,28 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        (_publish if new else os.replace)(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    """Rename to a free name: of two that do it at once, one fails."""
+    if os.name == "nt":
+        os.rename(temporary, path)
+        return
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        raise
+    except OSError:  # a drive without hard links: the check and the rename are not one step
+        if os.path.lexists(path):
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        os.replace(temporary, path)
+        return
+    temporary.unlink()
 
 
 @contextmanager

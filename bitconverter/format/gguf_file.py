@@ -62,6 +62,7 @@ class GgufFile:
                 raise self._broken(f"its header is damaged or cut off ({error})") from None
             start = -(-file.tell() // self._alignment()) * self._alignment()
         self.tensors = {name: self._tensor(name, *info, start) for name, info in infos.items()}
+        self._check_apart()
 
     def read_rows(self, name: str, start: int, stop: int, hasher: Any = None) -> np.ndarray:
         """Rows start..stop: uint16 for BF16, float16 for F16, float32 for all others: [stop - start, *shape[1:]].
@@ -176,6 +177,8 @@ class GgufFile:
             raise self._broken(
                 f"tensor {name} of type {quantization.name} has the impossible shape {list(shape)}"
             )
+        if offset % self._alignment():
+            raise self._broken(f"tensor {name} begins at byte {offset}, no multiple of {self._alignment()}")
         size = count // block * block_bytes
         if start + offset + size > self._size:
             raise FormatError(
@@ -185,6 +188,14 @@ class GgufFile:
                 file=self.path.name, tensor=name, size=self._size, needed=start + offset + size,
             )  # fmt: skip
         return GgufTensor(name, quantization.name, shape, start + offset, size)
+
+    def _check_apart(self) -> None:
+        """A damaged offset makes one tensor of another's bytes."""
+        before: GgufTensor | None = None
+        for tensor in sorted(self.tensors.values(), key=lambda tensor: tensor.offset):
+            if before is not None and tensor.offset < before.offset + before.bytes:
+                raise self._broken(f"tensors {before.name} and {tensor.name} overlap")
+            before = tensor
 
     def _broken(self, why: str) -> FormatError:
         return FormatError(

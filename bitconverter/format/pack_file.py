@@ -73,8 +73,8 @@ class Pack:
         return self.tokens[part], self.mask[part]
 
 
-def write_pack(path: Path, pack: Pack) -> None:
-    """Whole or not there; the bytes depend on the pack alone."""
+def write_pack(path: Path, pack: Pack, new: bool = False) -> None:
+    """Whole or not there; the bytes depend on the pack alone. `new`: raises FileExistsError rather than replace."""
     arrays = {name: np.ascontiguousarray(getattr(pack, name), numpy) for name, (_, numpy) in DTYPES.items()}
     metadata = {
         **FORMAT, "name": pack.name, "tokenizer_sha256": pack.tokenizer_sha256, "window": str(pack.window),
@@ -93,7 +93,7 @@ def write_pack(path: Path, pack: Pack) -> None:
 
     longest = header_bytes(entries(10**15), MOST_HEADER, metadata).rstrip(b" ")
     space = -(-len(longest) // SPACE) * SPACE
-    with replacing(path) as file:
+    with replacing(path, new) as file:
         file.write(header_bytes(entries(space), space, metadata))
         for array in arrays.values():
             file.write(as_bytes(array))

@@ -7,6 +7,7 @@ without a hole or an overlap.
 
 import json
 import os
+import stat
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,7 +47,12 @@ class SafetensorsFile:
     def __init__(self, path: Path) -> None:
         """Raises FormatError naming the file; OSError if it cannot be read at all."""
         self.path = path
-        size = path.stat().st_size
+        found = path.stat()
+        size = found.st_size
+        if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(
+            found.st_mode
+        ):  # opening a pipe waits for ever
+            raise _broken(path, "it is no file but a pipe or a device")
         with open(path, "rb") as file:
             start = file.read(8)
             if len(start) < 8:

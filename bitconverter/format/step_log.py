@@ -97,6 +97,8 @@ def _parsed(head: Any, body: bytes) -> StepLog:
         raise ValueError("its notes are none")
     if not all(isinstance(text, str) for text in (*base, *notes, *notes.values())):
         raise ValueError("a text in it is none")
+    for text in (*base, *notes, *notes.values()):
+        text.encode()  # a UnicodeEncodeError is a ValueError: half a character
     epsilon = float(head["epsilon"])
     if not 0 < epsilon < 10:
         raise ValueError(f"its epsilon is {epsilon}")

@@ -75,7 +75,7 @@ NO_ROOM = {
 }  # of an OSError: the disk, or the user's share of it
 _USER_TITLES = {
     "disk-full": "error-disk-title", "train-disk-full": "error-disk-title",
-    "scratch-full": "error-disk-title", "merge-full": "error-disk-title",
+    "scratch-full": "error-disk-title", "merge-full": "error-disk-title", "prepare-full": "error-disk-title",
     "memory-context": "error-memory-title", "memory-refused": "error-memory-title",
 }  # fmt: skip
 

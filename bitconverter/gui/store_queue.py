@@ -1,6 +1,5 @@
 """A store on a thread of its own: what is asked is done in order, and the window never waits."""
 
-import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -8,7 +7,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from PySide6.QtCore import QObject, Qt, Signal
 
-from bitconverter.jobs.errors import UserError
 from bitconverter.store.chat_store import ChatStore
 
 T = TypeVar("T")
@@ -28,7 +26,7 @@ S = TypeVar("S", bound=Store)
 
 class FileQueue(QObject, Generic[S]):
     """Emits `failed` with the error of a task, and `opened` once: with the path of a damaged file that was
-    set aside, with the UserError for which things are kept in memory only, or with None."""
+    set aside, with the error for which things are kept in memory only, or with None."""
 
     opened = Signal(object)
     failed = Signal(object)
@@ -65,7 +63,9 @@ class FileQueue(QObject, Generic[S]):
             self._store = self._make(self._path)
             self._store.empty_bin()
             said = self._store.set_aside
-        except (UserError, sqlite3.Error) as error:
+        except (
+            Exception
+        ) as error:  # whatever it is: without a store nothing would be kept, and nobody be told
             said = error
             if self._store is None:
                 self._store = self._make(None)

@@ -53,7 +53,7 @@ class TensorConverter:
         """Write the tensor's parts (not yet synced), yielding how much of it is done, 0 to 1.
 
         When it ends, `record` is the tensor's journal record. Raises UserError for a weight that is not a
-        finite number, Cancelled.
+        finite number or too large to be rounded, Cancelled.
         """
         yield 0.0
         sha = hashlib.sha256()
@@ -67,12 +67,17 @@ class TensorConverter:
                 parts, error, weight = yield from self._int8(plan, sha)
             else:
                 parts, error, weight = self._planes(plan, sha)
+            _need_sums(plan, error, weight)
             self.record |= {"n_planes": plan.n_planes, "squared_error": error, "squared_weight": weight}
         self.record |= {"source_sha256": sha.hexdigest(), "parts": [part.record() for part in parts]}
         yield 1.0
 
     def put(self, plan: TensorPlan, fitted: Fitted) -> None:
-        """Write a matrix that calibration has rounded; then `record` is its journal record."""
+        """Write a matrix that calibration has rounded; then `record` is its journal record.
+
+        Raises UserError("weight-too-large").
+        """
+        _need_sums(plan, fitted.squared_error, fitted.squared_weight)
         (planes_name, planes_shape), (scales_name, scales_shape) = stored_parts(plan)
         dtype = fitted.scales_dtype
         parts = [
@@ -169,6 +174,17 @@ class TensorConverter:
                 tensor=plan.name,
             )
         return values
+
+
+def _need_sums(plan: TensorPlan, error: float, weight: float) -> None:
+    """Finite weights may still be so large that what they are rotated to is not."""
+    if not (math.isfinite(error) and math.isfinite(weight)):
+        raise UserError(
+            "weight-too-large",
+            f"Tensor {plan.name} holds numbers that are too large to be rounded (near 3e38), so the source is damaged. "
+            "Download the model again.",
+            tensor=plan.name,
+        )
 
 
 def direct_planes(engine: Engine, values: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray, float]:

@@ -132,7 +132,7 @@ class EstimateTrainingJob:
         info = Model(open_engine(job.threads, job.cpu), folder).info
         tokenizer = Tokenizer(folder)
         labels = label_tokens(tokenizer, job.labels)
-        lesson = TrainLesson(job, tokenizer, labels, info.max_positions, ctx.cancel)
+        lesson = TrainLesson(job, tokenizer, labels, info, ctx.cancel)
         stored = int(lesson.lengths.sum()), info.hidden_size
         return _sample_of_windows(lesson, tokenizer.sha256), len(lesson), lesson.n_learn, stored
 

@@ -142,7 +142,10 @@ class Job(Protocol):
 def run_job(
     job: Job, emit: Callable[[Event], None], cancel: Cancel, questions: Questions | None = None
 ) -> Event:
-    """Run to exactly one last event (Finished, Failed or Stopped), emit it and return it. Never raises."""
+    """Run to exactly one last event (Finished, Failed or Stopped), emit it and return it.
+
+    Raises only KeyboardInterrupt and SystemExit, and these too behind a last event: somebody waits for it.
+    """
     ctx = Context(emit, cancel, questions=questions)
     last: Event
     try:
@@ -152,10 +155,36 @@ def run_job(
         last = Finished(job.run(ctx))
     except Cancelled:
         last = Stopped()
+    except IsADirectoryError as error:
+        last = Failed(_folder_in_way(error))
     except Exception as error:  # the boundary: whoever started the job gets to see it
         last = Failed(error)
+    except (KeyboardInterrupt, SystemExit) as error:
+        ctx.emit(Failed(_unexpected(error)))
+        raise
+    except BaseException as error:  # a library's that ends no process: a panic of one written in Rust
+        last = Failed(_unexpected(error))
     ctx.emit(last)
     return last
+
+
+def _folder_in_way(error: IsADirectoryError) -> Exception:
+    """Files of ours have names that nobody gives a folder, but somebody may have done so."""
+    if not error.filename:
+        return error
+    told = UserError(
+        "folder-in-way",
+        f"{error.filename} is a folder, and a file must be there. Move the folder away, or choose another path.",
+        path=str(error.filename),
+    )
+    told.__cause__ = error
+    return told
+
+
+def _unexpected(error: BaseException) -> RuntimeError:
+    unexpected = RuntimeError(f"{type(error).__name__}: {error}")
+    unexpected.__cause__ = error
+    return unexpected
 
 
 def _claim(work_dir: Path, job: Job) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,7 +146,7 @@ class PrepareJob:
         """Emits Progress (bytes), Note("row-rejected") for each of the first rejected rows, Note("file-read"),
         Note("files-left-out"), Note("lesson-no-end-token").
 
-        Raises UserError: "prepare-setting", "output-exists", "rejects-in-way", "prepare-nothing" (its
+        Raises UserError: "prepare-setting", "prepare-full", "output-exists", "rejects-in-way", "prepare-nothing" (its
         fields["rejects"]: where the rows are), "prepare-empty", those of find_inputs(), read_input(), of read_raw(), of
         the tokenizer and the template; Cancelled.
         """
@@ -165,11 +166,7 @@ class PrepareJob:
         if self.out and not Path(self.out).parent.is_dir():
             raise _unwritable(Path(self.out).parent, "there is no such folder")
         if self.out and Path(self.out).exists():
-            raise UserError(
-                "output-exists",
-                f"{self.out} is there already. Choose another name or remove it.",
-                path=self.out,
-            )
+            raise _exists(self.out)
 
 
 class Where(NamedTuple):
@@ -393,10 +390,12 @@ class _Preparation:
             else:
                 beside.unlink(missing_ok=True)  # of an earlier preparation under this name
             if pack is not None:
-                write_pack(out, pack)
+                write_pack(out, pack, new=True)  # another preparation may have come to its end meanwhile
+        except FileExistsError as error:
+            raise _exists(self.job.out) from error
         except OSError as error:
             if error.errno in FULL_ERRORS:
-                raise  # the front ends have words for that
+                raise _full(out.parent) from error
             raise _unwritable(out.parent, error.strerror or str(error)) from error
         return str(beside) if self._lines else ""
 
@@ -455,6 +454,23 @@ def _unwritable(folder: Path, why: str) -> UserError:
         f"{folder} cannot be written: {why}. Choose another output folder.",
         folder=str(folder),
     )
+
+
+def _exists(out: str) -> UserError:
+    return UserError(
+        "output-exists",
+        f"{out} is there already. Choose another name or remove it.",
+        path=out,
+    )
+
+
+def _full(folder: Path) -> UserError:
+    free = shutil.disk_usage(folder).free
+    return UserError(
+        "prepare-full",
+        f"The disk of {folder} is full ({free} bytes free). Make room and prepare the material again.",
+        folder=str(folder), free=free,
+    )  # fmt: skip
 
 
 def _nothing(rows: int, problems: list[Rejected], rejects: str) -> UserError:

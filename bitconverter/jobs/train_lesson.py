@@ -4,7 +4,7 @@ which the steps take them."""
 import numpy as np
 import numpy.typing as npt
 
-from bitconverter.engine import Cancel
+from bitconverter.engine import Cancel, ModelInfo
 from bitconverter.jobs.train_settings import TrainSettings
 from bitconverter.model.block_trainer import learned_lengths
 from bitconverter.model.lessons import read_lessons
@@ -21,11 +21,17 @@ class TrainLesson:
     that is learned. The order depends on the seed and the step alone."""
 
     def __init__(
-        self, job: TrainSettings, tokenizer: Tokenizer, labels: dict[str, int], positions: int, cancel: Cancel
+        self,
+        job: TrainSettings,
+        tokenizer: Tokenizer,
+        labels: dict[str, int],
+        info: ModelInfo,
+        cancel: Cancel,
     ) -> None:
-        """`positions`: what the model can hold. Raises what read_lessons() does."""
+        """`info`: of the model that is to learn it. Raises what read_lessons() does."""
         self._batch, self._seed = job.batch, job.seed
-        lessons = read_lessons(job.lesson, tokenizer, min(job.window, positions), cancel, labels)
+        window = min(job.window, info.max_positions)
+        lessons = read_lessons(job.lesson, tokenizer, window, cancel, labels, info.vocab_size)
         learn, check = lessons.split(HELD, job.seed)
         self.window = lessons.tokens.shape[1]
         check = check.take(np.arange(min(len(check.tokens), max(1, CHECK_TOKENS // self.window))))

@@ -49,7 +49,7 @@ class TrainWork:
         tokenizer = Tokenizer(folder)
         tokenizer.check_fits(info.vocab_size)
         labels = label_tokens(tokenizer, job.labels)
-        self.lesson = TrainLesson(job, tokenizer, labels, info.max_positions, self.cancel)
+        self.lesson = TrainLesson(job, tokenizer, labels, info, self.cancel)
         kind = AdapterKind(job.adapter, job.rank, job.targets)
         self.trainer = kind.trainer(self.stack, job.layers, self.lesson.window, tuple(labels.values()))
         self.learner = learner_of(job, self.trainer)

@@ -49,7 +49,7 @@ class ChatTemplate:
             if len(source) > SOURCE_LIMIT:
                 raise jinja2.sandbox.SecurityError(f"it has more than {SOURCE_LIMIT} characters")
             self._template = _Environment().from_string(source)
-        except (jinja2.TemplateError, RecursionError) as error:
+        except Exception as error:  # Python's compiler has its own: SyntaxError, ValueError, MemoryError
             raise self._broken(error) from error
 
     def render(
@@ -92,6 +92,8 @@ class ChatTemplate:
             ) from error
         except Exception as error:  # a foreign program: whatever it raises is its fault, told as such
             raise self._broken(error) from error
+        finally:
+            template_limits.ACCOUNT.close()
         return "".join(pieces)
 
     def _called(self) -> str:

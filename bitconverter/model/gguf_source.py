@@ -34,7 +34,7 @@ class GgufSource:
         self._refuse_split()
         self.problems: list[CheckItem] = []
         self.config = self._build_config()
-        self._stored = {hugging_face_name(name): name for name in self._file.tensors if name != ROPE_FREQS}
+        self._stored = self._by_our_names()
         self.tensors = {name: self._tensor(name, stored) for name, stored in self._stored.items()}
         self._check_types()
         self.total_bytes = sum(tensor.bytes for tensor in self.tensors.values())
@@ -89,6 +89,19 @@ class GgufSource:
                 "with llama.cpp's llama-gguf-split --merge, or choose the original model.",
                 file=self.path.name, parts=count,
             )  # fmt: skip
+
+    def _by_our_names(self) -> dict[str, str]:
+        stored: dict[str, str] = {}
+        for name in self._file.tensors:
+            ours = hugging_face_name(name)
+            if name != ROPE_FREQS and stored.setdefault(ours, name) != name:
+                why = f"its tensors {stored[ours]} and {name} are both {ours}"
+                raise UserError(
+                    "gguf-broken",
+                    f"{self.path.name} cannot be used: {why}. Download it again, or choose another file.",
+                    file=self.path.name, path=str(self.path), why=why,
+                )  # fmt: skip
+        return stored
 
     def _build_config(self) -> dict[str, Any]:
         try:

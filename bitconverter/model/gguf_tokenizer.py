@@ -12,6 +12,9 @@ from bitconverter.format.errors import UserError
 from bitconverter.model.gguf_pretokenizers import PRE_TOKENIZERS, PreTokenizer
 
 UNKNOWN, CONTROL, USER_DEFINED = 2, 3, 4  # tokenizer.ggml.token_type; 1 normal, 5 unused, 6 byte
+PIECE_LIMIT = (
+    1000  # letters of a piece with a score: of every cut of it is asked whether it is one; real ones have 16
+)
 SPACE = "\u2581"  # SentencePiece's mark for a space
 # Control tokens that end an answer in some model family, whether or not the file calls them EOS.
 END_TOKENS = {
@@ -59,6 +62,8 @@ class _Vocabulary:
         if not self.tokens or len(set(self.tokens)) != len(self.tokens):
             raise self._error("its tokenizer has no tokens, or one of them twice")
         self.types = self._list("token_type", int) if "tokenizer.ggml.token_type" in metadata else []
+        if len(self.types) > len(self.tokens):
+            raise self._error("its tokenizer has more token types than tokens")
         self.types += [1] * (len(self.tokens) - len(self.types))
         self.pre = self._pre_tokenizer() if self.model == "gpt2" else None
 
@@ -110,7 +115,8 @@ class _Vocabulary:
         value = self._get(f"{key}_token_id")
         if type(value) is int and 0 <= value < len(self.tokens):
             return value
-        return {"bos": 1, "eos": 2, "unknown": 0}.get(key) if self.model == "llama" else None
+        usual = {"bos": 1, "eos": 2, "unknown": 0}.get(key) if self.model == "llama" else None
+        return usual if usual is not None and usual < len(self.tokens) else None
 
     def adds(self, key: str) -> bool:
         """Whether "bos" or "eos" is added to plain text; the kind decides where the file is silent."""
@@ -172,6 +178,11 @@ class _Vocabulary:
             for k, token in enumerate(self.tokens)
             if self.types[k] not in (UNKNOWN, CONTROL)
         }
+        longest = max(map(len, pieces), default=0)
+        if longest > PIECE_LIMIT:
+            raise self._error(
+                f"its tokenizer has a token of {longest} letters; at most {PIECE_LIMIT} are read"
+            )
         unknown = self.special_id("unknown")
         return {
             "normalizer": {"type": "Sequence", "normalizers": [*prepend, escape]},

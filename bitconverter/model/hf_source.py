@@ -241,4 +241,9 @@ def lost_link(path: Path) -> str:
 
 
 def _plain_name(name: Any) -> bool:
-    return isinstance(name, str) and name not in ("", ".", "..") and not re.search(r"[/\\:\0]", name)
+    """\ud800 to \udfff: half a character, which no file name of a download holds."""
+    return (
+        isinstance(name, str)
+        and name not in ("", ".", "..")
+        and not re.search(r"[/\\:\0\ud800-\udfff]", name)
+    )

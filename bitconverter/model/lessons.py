@@ -58,14 +58,18 @@ class Lessons:
 
 
 def read_lessons(
-    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None
-) -> Lessons:
-    """`labels`: what label_tokens() gave. Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path,
-    line, encoding), "lesson-empty", "lesson-zero" (path, line), "lesson-unprepared" (path, kind, command), "lesson-row"
-    (path, line, reason), "lesson-short", "lesson-few-examples", "lesson-label" (labels need examples); of a pack
-    "pack-broken", "pack-tokenizer", "pack-window"."""
+    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int] | None = None,
+    vocab: int | None = None,
+) -> Lessons:  # fmt: skip
+    """`labels`: what label_tokens() gave. `vocab`: the model's rows (default: the tokenizer's tokens).
+
+    Raises UserError: "text-unreadable", "lesson-binary", "lesson-damaged" (path, line, encoding), "lesson-empty",
+    "lesson-zero" (path, line), "lesson-unprepared" (path, kind, command), "lesson-row" (path, line, reason),
+    "lesson-short", "lesson-few-examples", "lesson-label" (labels need examples); of a pack "pack-broken",
+    "pack-tokenizer", "pack-window".
+    """
     if path.lower().endswith(".u32"):
-        return _packed(path, tokenizer, window, cancel, labels or {})
+        return _packed(path, tokenizer, window, cancel, labels or {}, vocab or tokenizer.vocab_size)
     refuse_unprepared(path, tokenizer, labels or {})
     found = _decoded(path)
     _check_letters(path, found.text)
@@ -138,7 +142,7 @@ def _enough(path: str, lessons: Lessons, window: int, examples: bool) -> Lessons
 
 
 def _packed(
-    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int]
+    path: str, tokenizer: Tokenizer, window: int, cancel: Cancel, labels: Mapping[str, int], vocab: int
 ) -> Lessons:
     try:
         if looks_raw(Path(path)):
@@ -154,6 +158,13 @@ def _packed(
             f"{path} was prepared for a model with another tokenizer than {tokenizer.folder.name}. "
             "Prepare the material again with this model.",
             path=path, model=tokenizer.folder.name,
+        )  # fmt: skip
+    if int(pack.tokens.max()) >= vocab:
+        reason = f"it holds the token {int(pack.tokens.max())}, and the model has {vocab}"
+        raise UserError(
+            "pack-broken",
+            f"{path} is not a pack that can be used: {reason}. Prepare the material again.",
+            path=path, reason=reason,
         )  # fmt: skip
     examples = pack.kinds == EXAMPLE
     longest = int((pack.offsets[1:] - pack.offsets[:-1])[examples].max(initial=0)) - 1

@@ -4,15 +4,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer
-
 from bitconverter.engine import ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import WEIGHT_DTYPES
 from bitconverter.model import bitnet, names
 from bitconverter.model.architecture import model_info
 from bitconverter.model.source import CheckItem, Source, SourceTensor
-from bitconverter.model.tokenizer import read_json, rows_needed
+from bitconverter.model.tokenizer import open_tokenizer, read_json, rows_needed
 
 TOKENIZER_FILES = ("tokenizer_config.json", "special_tokens_map.json", "generation_config.json")
 READ_HERE = ("tokenizer.json", *TOKENIZER_FILES)  # whatever is wrong with them
@@ -180,9 +178,8 @@ def _tokenizer(side_files: dict[str, Any], info: ModelInfo | None, needed: bool)
             how = "Download it into the same folder."
         return [_error("tokenizer", f"tokenizer.json is missing, so the model could not read text. {how}")]
     try:
-        data = content if isinstance(content, bytes) else content.read_bytes()
-        tokenizer = Tokenizer.from_str(data.decode("utf-8-sig"))
-    except Exception as error:  # the library raises bare Exception
+        tokenizer = open_tokenizer(content if isinstance(content, bytes) else content.read_bytes())
+    except (OSError, ValueError) as error:
         return [_error("tokenizer", f"tokenizer.json cannot be used: {error}. Download it again.")]
     size = rows_needed(tokenizer)  # as Tokenizer.check_fits
     if info is not None and size > info.vocab_size:

@@ -3,6 +3,9 @@
 A template is a foreign program. Every operation that makes text or a list (operators, `~`, slices, literals,
 calls, filters, blocks, output) is asked beforehand how large its result can become, and what was made is
 charged to the account. template_sandbox.py sends every operation here.
+
+Comparing and hashing a list make nothing, but go through all that it holds, as often as it holds it, where no
+clock is looked at: what a template makes or passes on may hold only so much, and only so deep.
 """
 
 import re
@@ -24,16 +27,29 @@ VALUE_LIMIT = 16_000_000  # bytes of one text
 TOTAL_LIMIT = 64_000_000  # bytes that one rendering may make in all, whether it keeps them or not
 NUMBER_LIMIT = 1_000_000  # the largest number that may be multiplied with, or given to a function
 ELEMENT = 100  # bytes charged for an element of a list
+WEIGHT_LIMIT = 4_000_000  # steps of comparing one list with another
+DEPTH_LIMIT = 200  # of lists in lists
+_CONTAINERS = (list, tuple, Mapping, set, frozenset, KeysView, ValuesView, ItemsView)
 NESTED = 40  # bytes that one character inside a list can become: \U0001f600 at four bytes a letter
 
 
 class _Account(threading.local):
-    """What the rendering in this thread may still make, in bytes."""
+    """What the rendering in this thread may still make, in bytes, and what the lists in it weigh."""
 
     left = 0
 
+    def __init__(self) -> None:
+        self.weights: dict[
+            int, tuple[Any, int, int]
+        ] = {}  # by id; holds the list, so that the id stays its own
+
     def open(self) -> None:
         self.left = TOTAL_LIMIT
+        self.weights.clear()
+
+    def close(self) -> None:
+        self.left = 0
+        self.weights.clear()
 
     def check(self, size: int, limit: int = VALUE_LIMIT) -> None:
         if size > limit or size > self.left:
@@ -71,6 +87,36 @@ def text_size(value: Any, nested: int = NESTED, indent: int = 0) -> int:
     return size
 
 
+def weigh(*values: Any, level: int = 0) -> tuple[int, int]:
+    """At most how many steps it takes to compare a list of these with another, and how deep it is. A list is looked
+    through once: a template can change none."""
+    weight, depth = 1, 0
+    for value in values:
+        if isinstance(value, str):
+            weight += 1 + len(value) // 64
+        elif isinstance(value, int):
+            weight += 1 + value.bit_length() // 512
+        elif isinstance(value, _CONTAINERS):
+            inside = _weigh_inside(value, level + 1)
+            weight, depth = weight + inside[0], max(depth, 1 + inside[1])
+        else:
+            weight += 1
+        if weight > WEIGHT_LIMIT or level + depth > DEPTH_LIMIT:
+            raise SecurityError("its lists are too large or too deep to be compared")
+    return weight, depth
+
+
+def _weigh_inside(value: Any, level: int) -> tuple[int, int]:
+    known = ACCOUNT.weights.get(id(value))
+    if known is None:
+        if level > DEPTH_LIMIT:
+            raise SecurityError("its lists are too deep")
+        items = (part for pair in value.items() for part in pair) if isinstance(value, Mapping) else value
+        known = (value, *weigh(*items, level=level))
+        ACCOUNT.weights[id(value)] = known
+    return known[1:]
+
+
 def made(value: Any, given: tuple[Any, ...] = ()) -> Any:
     """Charge a result, unless it is one of the values `given`; returns it."""
     if any(value is one for one in given):
@@ -81,6 +127,7 @@ def made(value: Any, given: tuple[Any, ...] = ()) -> Any:
         raise SecurityError("a template cannot make bytes")
     elif isinstance(value, list | tuple | dict | set | frozenset):
         ACCOUNT.spend(ELEMENT * (len(value) + 1), TOTAL_LIMIT)
+        weigh(value)
     elif value is not None and not isinstance(value, int | float):
         ACCOUNT.spend(ELEMENT)
     return value
@@ -215,6 +262,10 @@ def _check_filter(name: str, args: list[Any], kwargs: dict[str, Any]) -> None:
     elif name in ("list", "batch", "slice", "reverse") and isinstance(value, Sized):
         numbers = max([0, *(n for n in options if isinstance(n, int))])
         ACCOUNT.check(ELEMENT * (len(value) + numbers), TOTAL_LIMIT)
+    if name in ("batch", "slice"):  # which fill up
+        numbers = max([0, *(n for n in options if isinstance(n, int))])
+        if numbers * weigh(*options)[0] > 4 * WEIGHT_LIMIT:
+            raise SecurityError("it makes lists that are too large to be compared")
 
 
 def _check_json(value: Any, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -240,6 +291,7 @@ def checked_filter(name: str, function: Callable[..., Any]) -> Callable[..., Any
         if not values:
             return function(*args, **kwargs)
         check_numbers((*values[1:], *kwargs.values()))
+        weigh(*values, *kwargs.values())
         _check_filter(name, values, kwargs)
         return made(function(*args[:skip], *values, **kwargs), (*values, *kwargs.values()))
 

@@ -21,6 +21,7 @@ from bitconverter.model.template_limits import (
     checked_filter,
     made,
     text_size,
+    weigh,
 )
 
 WIDTH_LIMIT = 10_000  # of one formatted field
@@ -146,6 +147,7 @@ class LimitedEnvironment(jinja2.sandbox.ImmutableSandboxedEnvironment):
 
     def call(__self, __context: jinja2.runtime.Context, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         check_numbers((*args, *kwargs.values()))
+        weigh(*args, *kwargs.values())  # a macro makes lists of them: varargs, kwargs
         owner = getattr(__obj, "__self__", None)
         values = list(args)
         if isinstance(owner, str):

@@ -2,8 +2,11 @@
 
 import hashlib
 import json
+import re
+import stat
 from codecs import BOM_UTF8
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -31,7 +34,10 @@ def read_json(path: Path) -> dict[str, Any]:
     Raises UserError("damaged-file") when it is not a JSON object.
     """
     try:
-        if path.stat().st_size > _SIZE_LIMIT:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):  # reading a pipe waits for ever
+            raise ValueError("it is no file")
+        if found.st_size > _SIZE_LIMIT:
             raise ValueError("it is too large to be what its name says")
         value = json.loads(path.read_text(encoding="utf-8-sig"))
         if not isinstance(value, dict):
@@ -57,7 +63,37 @@ def special_tokens(folder: Path) -> dict[str, str]:
         older = read_json(folder / "special_tokens_map.json")
         tokens.update({name: older[name] for name in _NAMED_TOKENS if name in older})
     texts = {name: t.get("content") if isinstance(t, dict) else t for name, t in tokens.items()}
-    return {name: text for name, text in texts.items() if isinstance(text, str)}
+    return {name: _whole_characters(text) for name, text in texts.items() if isinstance(text, str)}
+
+
+def open_tokenizer(data: bytes) -> tokenizers.Tokenizer:
+    """The library's tokenizer of a tokenizer.json's bytes. Raises ValueError, whatever the library does not like."""
+    with _as_value_error():
+        if re.search(rb'"continuing_subword_prefix"\s*:\s*"[^"]', data):
+            _check_prefix(json.loads(data.decode("utf-8-sig")))
+        return tokenizers.Tokenizer.from_buffer(data.removeprefix(BOM_UTF8))
+
+
+@contextmanager
+def _as_value_error() -> Iterator[None]:
+    """The library raises plain Exception, and where it panics a BaseException that nobody expects."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise ValueError(str(error)[:300] or type(error).__name__) from error
+
+
+def _check_prefix(file: dict[str, Any]) -> None:
+    """The library takes the prefix off every right half of a merge; where it is not there, that may end the process."""
+    model = file["model"]
+    if model.get("type", "BPE") != "BPE":
+        return
+    for merge in model["merges"]:
+        right = (merge.split(" ") if isinstance(merge, str) else merge)[-1]
+        if not right.startswith(model["continuing_subword_prefix"]):
+            raise ValueError(f"the merge {merge!r} lacks the prefix of its right half")
 
 
 def rows_needed(tokenizer: tokenizers.Tokenizer) -> int:
@@ -68,7 +104,10 @@ def rows_needed(tokenizer: tokenizers.Tokenizer) -> int:
 
 
 class Tokenizer:
-    """Text to ids and back. Immutable; safe to use from several threads."""
+    """Text to ids and back. Immutable; safe to use from several threads.
+
+    What turns text to ids or back raises UserError("damaged-file") where the tokenizer fails over it.
+    """
 
     def __init__(self, folder: Path) -> None:
         """Raises UserError("no-tokenizer" or "damaged-file") saying what to do."""
@@ -76,11 +115,11 @@ class Tokenizer:
         if not path.is_file():
             raise _missing(folder)
         try:
-            self._tokenizer = tokenizers.Tokenizer.from_buffer(path.read_bytes().removeprefix(BOM_UTF8))
-        except Exception as error:  # the library raises plain Exception for whatever it does not like
+            self._tokenizer = open_tokenizer(path.read_bytes())
+        except (OSError, ValueError) as error:
             raise UserError(
                 "damaged-file",
-                f"{path} is not a tokenizer that can be read ({str(error)[:300]}). "
+                f"{path} is not a tokenizer that can be read ({error}). "
                 "Copy tokenizer.json from the model's source again.",
                 file=str(path),
             ) from error
@@ -118,18 +157,34 @@ class Tokenizer:
     def encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """Ids of `text`. A chat template writes its own special tokens: encode its text without adding any."""
         # of the library's two ways only the batch lets other threads run meanwhile: the window, for one
-        (encoding,) = self._tokenizer.encode_batch(
-            [_whole_characters(text)], add_special_tokens=add_special_tokens
-        )
-        return list(encoding.ids)
+        with self._works():
+            (encoding,) = self._tokenizer.encode_batch(
+                [_whole_characters(text)], add_special_tokens=add_special_tokens
+            )
+            return list(encoding.ids)
 
     def encode_spans(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Ids of `text` without added ones, and for each the part of the text (start, stop) that it stands for.
 
         `text` must hold no lone surrogates: replacing them would shift the places.
         """
-        (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
-        return list(encoding.ids), list(encoding.offsets)
+        with self._works():
+            (encoding,) = self._tokenizer.encode_batch([text], add_special_tokens=False)
+            return list(encoding.ids), list(encoding.offsets)
+
+    @contextmanager
+    def _works(self) -> Iterator[None]:
+        try:
+            with _as_value_error():
+                yield
+        except ValueError as error:
+            path = self.folder / "tokenizer.json"
+            raise UserError(
+                "damaged-file",
+                f"{path} cannot turn a text into tokens or back ({error}). "
+                "Copy tokenizer.json from the model's source again.",
+                file=str(path),
+            ) from error
 
     @cached_property
     def _plain(self) -> tokenizers.Tokenizer:
@@ -139,8 +194,9 @@ class Tokenizer:
 
     def encode_plainly(self, text: str) -> list[int]:
         """Ids of a text in which the spelling of a special token (<s>, <|im_end|>) is nothing but letters."""
-        (encoding,) = self._plain.encode_batch([_whole_characters(text)], add_special_tokens=False)
-        return list(encoding.ids)
+        with self._works():
+            (encoding,) = self._plain.encode_batch([_whole_characters(text)], add_special_tokens=False)
+            return list(encoding.ids)
 
     def begin_ids(self) -> list[int]:
         """What the tokenizer puts before a text of its own accord: the begin token, or nothing."""
@@ -166,7 +222,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         """Text of `ids`; broken UTF-8 becomes U+FFFD."""
-        return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
+        with self._works():
+            return str(self._tokenizer.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def token(self, token_id: int) -> str | None:
         """The vocabulary's own spelling of one token, None when there is no such id."""

@@ -147,7 +147,10 @@ def _from_markdown(path: Path, text: str) -> tuple[Chat, list[Node]]:
     for index, match in enumerate(places):
         end = len(text)
         if index + 1 < len(places):  # the next message's heading is not this one's text
-            end = text.rindex("\n## ", match.end() - 1, places[index + 1].start())
+            following = places[index + 1].start()
+            end = text.rfind("\n## ", match.end() - 1, following)
+            if end < 0:
+                raise _refused(path, "a message has no heading", text.count("\n", 0, following) + 1)
         line = text.count("\n", 0, match.start()) + 1
         body = text[match.end() : end].removesuffix("\n")
         node = _node(path, {**_object(path, match[2], line), "content": body}, line)

@@ -47,12 +47,6 @@ class ChatStore:
             self._connection = open_memory(CHATS)
         else:
             self._connection, self.set_aside = open_file(path, CHATS)
-        with self._change() as db:
-            # what was being written when the program died is as complete as it will get
-            db.execute(
-                "UPDATE message SET ending = 'interrupted', folded = fold(text) "
-                "WHERE ending = '' AND deleted IS NULL"
-            )
 
     def close(self) -> None:
         """Let go of the file. Closing twice is fine."""

@@ -37,4 +37,8 @@ def fold(text: str) -> str:
     return unicodedata.normalize("NFKC", text).lower()
 
 
-CHATS = FileKind(0x42434854, MIGRATIONS, "chats", "Chats", {"fold": fold})  # "BCHT"
+# what was being written when the program died is as complete as it will get
+_INTERRUPT = (
+    "UPDATE message SET ending = 'interrupted', folded = fold(text) WHERE ending = '' AND deleted IS NULL"
+)
+CHATS = FileKind(0x42434854, MIGRATIONS, "chats", "Chats", {"fold": fold}, _INTERRUPT)  # "BCHT"

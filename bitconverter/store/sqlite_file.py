@@ -1,11 +1,15 @@
-"""Our SQLite files: opened, brought up to date, and set aside when they are damaged. docs/FORMAT.md section 3."""
+"""Our SQLite files: opened, brought up to date, and set aside when they are damaged. docs/FORMAT.md section 3.
+
+Whatever goes wrong in one is a sqlite3.Error, also where SQLite's own words quote a damaged file.
+"""
 
 import contextlib
 import os
 import sqlite3
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from bitconverter.format.errors import UserError
 
@@ -14,13 +18,68 @@ from bitconverter.format.errors import UserError
 class FileKind:
     """`migrations`: one script per version; a file of version n has had the first n. Never change one that was
     released. `code` begins the codes of its errors, `what` the sentence that it cannot be kept; `functions` of one
-    text are there for its scripts and queries."""
+    text are there for its scripts and queries; `opening` is a statement for each time that it is opened."""
 
     application_id: int
     migrations: tuple[str, ...]
     code: str
     what: str
     functions: Mapping[str, Callable[[str], str]] = field(default_factory=dict)
+    opening: str = ""
+
+
+class _Cursor(sqlite3.Cursor):
+    """One whose errors are those of SQLite even if their words are no UTF-8."""
+
+    def execute(self, *args: Any) -> "_Cursor":
+        with _sqlite_words():
+            super().execute(*args)
+        return self
+
+    def executemany(self, *args: Any) -> "_Cursor":
+        with _sqlite_words():
+            super().executemany(*args)
+        return self
+
+    def executescript(self, *args: Any) -> "_Cursor":
+        with _sqlite_words():
+            super().executescript(*args)
+        return self
+
+    def fetchone(self) -> Any:
+        with _sqlite_words():
+            return super().fetchone()
+
+    def fetchall(self) -> list[Any]:
+        with _sqlite_words():
+            return super().fetchall()
+
+    def __next__(self) -> Any:
+        with _sqlite_words():
+            return super().__next__()
+
+
+class _Connection(sqlite3.Connection):
+    """Its short cuts go by a _Cursor."""
+
+    def execute(self, *args: Any) -> _Cursor:
+        return self.cursor(_Cursor).execute(*args)
+
+    def executemany(self, *args: Any) -> _Cursor:
+        return self.cursor(_Cursor).executemany(*args)
+
+    def executescript(self, *args: Any) -> _Cursor:
+        return self.cursor(_Cursor).executescript(*args)
+
+
+@contextlib.contextmanager
+def _sqlite_words() -> Iterator[None]:
+    """Python fails over an error text that quotes the bytes of a damaged file."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        words = bytes(error.object).decode("utf-8", "replace")
+        raise sqlite3.DatabaseError(words) from error
 
 
 def open_file(path: Path, kind: FileKind) -> tuple[sqlite3.Connection, Path | None]:
@@ -49,11 +108,16 @@ def open_file(path: Path, kind: FileKind) -> tuple[sqlite3.Connection, Path | No
 
 def open_memory(kind: FileKind) -> sqlite3.Connection:
     """For this run only."""
-    return _prepare(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False), None, kind)
+    connection = sqlite3.connect(
+        ":memory:", isolation_level=None, check_same_thread=False, factory=_Connection
+    )
+    return _prepare(connection, None, kind)
 
 
 def _open_sound(path: Path, kind: FileKind) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=10)
+    connection = sqlite3.connect(
+        path, isolation_level=None, check_same_thread=False, timeout=10, factory=_Connection
+    )
     try:
         return _prepare(connection, path, kind)
     except BaseException:
@@ -69,6 +133,8 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, kind: FileKind) 
     empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
     if not empty and _number(connection, "application_id") != kind.application_id:
         raise sqlite3.DatabaseError("it is not such a file of this program")
+    if version < 0:
+        raise sqlite3.DatabaseError("it has no version that there is")
     if version > len(kind.migrations):
         raise UserError(
             f"{kind.code}-newer",
@@ -91,6 +157,7 @@ def _prepare(connection: sqlite3.Connection, path: Path | None, kind: FileKind) 
             f"BEGIN; {kind.migrations[number]} PRAGMA application_id={kind.application_id}; "
             f"PRAGMA user_version={number + 1}; COMMIT;"
         )
+    connection.execute(kind.opening)
     return connection
 
 

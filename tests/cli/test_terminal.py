@@ -1,5 +1,6 @@
 """What is written, on a terminal and elsewhere."""
 
+import argparse
 import io
 import locale
 import os
@@ -7,8 +8,18 @@ import sys
 
 import pytest
 
-from bitconverter.cli import terminal
-from bitconverter.cli.terminal import ProgressLine, as_table, describe, duration, make_streams_safe, size
+from bitconverter.cli import running, terminal
+from bitconverter.cli.results import print_result
+from bitconverter.cli.terminal import (
+    ProgressLine,
+    as_table,
+    describe,
+    duration,
+    make_streams_safe,
+    size,
+    visible,
+)
+from bitconverter.format.errors import UserError
 from bitconverter.jobs.job import Progress
 
 
@@ -115,3 +126,25 @@ def test_elsewhere_the_encoding_stays_and_nothing_crashes(
     make_streams_safe(windows=windows)
     print(sys.stdin.read() + "静", end="")
     assert said.getvalue() == b"\xe9??"
+
+
+EVIL = "evil\x1b]0;title\x07\x9b2J\r\x7f"
+
+
+def test_control_characters_of_foreign_names_are_shown_and_not_sent() -> None:
+    assert visible(EVIL) == r"evil\x1b]0;title\x07\x9b2J\x0d\x7f"
+    assert visible("日本語 é\tа\n") == "日本語 é\tа\n"
+    screen = Screen()
+    line = ProgressLine(screen)
+    line.say(EVIL)
+    line.show(Progress(1, 2, "byte", item=EVIL))
+    assert not set(screen.getvalue()) & set("\x1b\x07\x9b\x7f") and screen.getvalue().count(r"\x1b") == 2
+
+
+def test_control_characters_of_errors_and_results_are_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    running.report(UserError("x", EVIL))
+    running.report(RuntimeError(EVIL))
+    print_result(argparse.Namespace(json=False), None, lambda _: EVIL)
+    told = capsys.readouterr()
+    assert not set(told.out + told.err) & set("\x1b\x07\x9b\x7f\r")
+    assert r"\x1b]0;title" in told.out and told.err.count(r"\x1b]0;title") == 2

@@ -36,6 +36,20 @@ def test_what_a_killed_process_leaves_is_known_by_its_name(tmp_path: Path) -> No
         assert is_temporary(there)
 
 
+@pytest.mark.parametrize("links", [True, False])
+def test_a_new_file_takes_nobodys_place(tmp_path: Path, links: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_links(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    if not links:  # as on exFAT
+        monkeypatch.setattr(os, "link", no_links, raising=False)
+    with replacing(tmp_path / "x", new=True) as file:
+        file.write(b"first")
+    with pytest.raises(FileExistsError), replacing(tmp_path / "x", new=True) as file:
+        file.write(b"second")
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("x", b"first")]
+
+
 @pytest.mark.skipif(os.name == "nt", reason="permissions of POSIX")
 def test_the_permissions_are_those_of_any_new_file(tmp_path: Path) -> None:
     (tmp_path / "plain").write_bytes(b"")

@@ -1,6 +1,7 @@
 """Reading safetensors: the library's files read as the library does; hostile headers are refused."""
 
 import json
+import os
 import struct
 from pathlib import Path
 from typing import Any
@@ -167,3 +168,10 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
         SafetensorsFile(path)
     except FormatError as error:
         assert "bytes.safetensors" in str(error)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes in folders are of POSIX")
+def test_a_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.safetensors")
+    with pytest.raises(FormatError, match="no file but a pipe"):
+        SafetensorsFile(tmp_path / "a.safetensors")

@@ -59,6 +59,7 @@ def changed(**changes: Any) -> bytes:
         {"steps": 4}, {"steps": -1}, {"steps": 1e9}, {"steps": True},
         {"directions": 0}, {"best_step": 4}, {"epsilon": 0}, {"epsilon": "x"}, {"seed": -1}, {"layers": 0.5},
         {"notes": []}, {"notes": {"a": 1}}, {"base_name": None}, {"base_sha256": "drop"}, {"notes": "drop"},
+        {"base_name": "\ud800"}, {"notes": {"a": "\ud800"}}, {"notes": {"\ud800": "a"}},
     ],
 )  # fmt: skip
 def test_another_first_line_is_refused(changes: dict[str, Any], tmp_path: Path) -> None:

@@ -445,6 +445,15 @@ def test_a_weight_that_is_not_a_number_names_its_tensor(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"])
+def test_finite_weights_that_are_too_large_name_their_tensor(name: str, source: Path, tmp_path: Path) -> None:
+    """Rotated they are infinite; the result would be refused by everything that reads it."""
+    edit_tensors(source, lambda tensors: tensors[name][3].__setitem__(slice(None), 3e38))
+    error = failure(source, tmp_path / "out")
+    assert (error.code, error.fields["tensor"]) == ("weight-too-large", name)
+    assert not (tmp_path / "out").exists()
+
+
 def test_scales_that_f16_cannot_hold_are_f32(source: Path, tmp_path: Path) -> None:
     def edit(tensors: dict[str, np.ndarray]) -> None:
         tensors["model.layers.0.mlp.up_proj.weight"][3] *= 1e-7

@@ -408,6 +408,12 @@ def test_a_row_of_zeros_and_dead_inputs_are_no_trouble(source: Path, tmp_path: P
     assert logits is not None and np.isfinite(logits).all()
 
 
+def test_finite_weights_that_are_too_large_are_refused(source: Path, tmp_path: Path) -> None:
+    name = "model.layers.1.mlp.up_proj.weight"
+    edit_tensors(source, lambda tensors: tensors[name][3].__setitem__(slice(None), 3e38))
+    assert failure(source, tmp_path / "out").code in ("weight-too-large", "calibration-overflow")
+
+
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_weight_that_is_not_a_number_names_its_tensor(value: float, source: Path, tmp_path: Path) -> None:
     name = "model.layers.1.mlp.up_proj.weight"

@@ -101,6 +101,9 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], list[str]]] = {
     "an index of other folders": (
         lambda f: [shard(f, 2), write("model.safetensors.index.json", '{"weight_map": {"a": "../x"}}')(f)],
         ["model.safetensors.index.json is broken"]),
+    "an index with half a character": (
+        lambda f: [shard(f, 2), write("model.safetensors.index.json", '{"weight_map": {"a": "\\ud800"}}')(f)],
+        ["model.safetensors.index.json is broken"]),
     "a broken index": (
         lambda f: [shard(f, 2), write("model.safetensors.index.json", "{")(f)],
         ["model.safetensors.index.json is broken"]),

@@ -495,18 +495,27 @@ def test_a_place_that_cannot_be_written_is_named(
     assert last.error.code == "folder-unwritable" and str(tmp_path / "none") in str(last.error)
     assert not [event for event in events if isinstance(event, Note)]  # said before anything is read
 
-    def refuse(*_: object) -> None:
+    def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(prepare, "write_pack", refuse)
     assert error_of(job_for(model, tmp_path, lines(GOOD))).code == "folder-unwritable"
 
-    def fill(*_: object) -> None:
+    def fill(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(prepare, "write_pack", fill)
-    last = run_job(job_for(model, tmp_path, lines(GOOD)), lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, OSError)  # the front ends know a full disk
+    error = error_of(job_for(model, tmp_path, lines(GOOD)))
+    assert error.code == "prepare-full" and str(tmp_path) in str(error) and "Make room" in str(error)
+
+
+def test_a_pack_that_comes_while_rows_are_read_stays(model: Path, tmp_path: Path) -> None:
+    """Of another preparation with the same name, say."""
+    job = job_for(model, tmp_path, lines(GOOD))
+    last = run_job(job, lambda _: Path(job.out).write_bytes(b"mine"), Cancel())
+    assert isinstance(last, Failed) and isinstance(last.error, UserError)
+    assert last.error.code == "output-exists" and Path(job.out).read_bytes() == b"mine"
+    assert not [path for path in tmp_path.iterdir() if path.name.endswith("-tmp")]
 
 
 def test_where_nothing_can_be_learned_what_would_help_is_said(model: Path, tmp_path: Path) -> None:

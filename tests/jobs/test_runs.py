@@ -15,7 +15,7 @@ from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_run import TrainRun
 from bitconverter.store.ran_on import RanOn
-from bitconverter.store.run_store import Run
+from bitconverter.store.run_store import Run, open_runs
 
 
 @pytest.fixture(scope="module")
@@ -163,3 +163,16 @@ def test_a_list_that_cannot_be_kept_loses_no_training(model: Path, tmp_path: Pat
     assert Path(job.out).is_file()
     notes = [event for event in events if isinstance(event, Note) and event.code == "history-unavailable"]
     assert len(notes) == 1 and "cannot be kept" in notes[0].fields["reason"]
+
+
+def test_one_damaged_byte_in_the_list_loses_no_training(model: Path, tmp_path: Path) -> None:
+    job = make_job(model, tmp_path)
+    path = Path(job.history)
+    with open_runs(path) as store:
+        store._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"CREATE TABLE run(") + 2] = 0xC1  # SQLite's error text quotes it: no UTF-8
+    path.write_bytes(data)
+    finish(job)
+    assert Path(job.out).is_file() and path.with_name(path.name + ".bad").is_file()
+    assert [run.outcome for run in runs_of(job)] == ["done"]

@@ -4,6 +4,7 @@ The golden texts come from tools/make_golden_templates.py; tests/golden/template
 """
 
 import json
+import time
 import tracemalloc
 from datetime import datetime
 from pathlib import Path
@@ -135,8 +136,14 @@ def test_a_template_file_that_is_no_text_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "source", ["{% if %}", "{{ messages", "{% for x in y %}", "{% nonsense %}", "{{ 'a' | nofilter }}"]
-)
+    "source",
+    [
+        "{% if %}", "{{ messages", "{% for x in y %}", "{% nonsense %}", "{{ 'a' | nofilter }}",
+        # what only Python's own compiler refuses
+        "{% if messages %}" * 110 + "{% endif %}" * 110, "{% for i in messages %}" * 25 + "{% endfor %}" * 25,
+        "{% break %}", "{{ dict(a=1, a=2) }}", "{{ " + "9" * 5000 + " }}",
+    ],
+)  # fmt: skip
 def test_a_template_that_does_not_compile_is_refused(source: str) -> None:
     with pytest.raises(UserError) as caught:
         ChatTemplate(source)
@@ -185,6 +192,51 @@ def test_a_template_that_never_ends_is_stopped(source: str, monkeypatch: pytest.
     with pytest.raises(UserError, match="takes longer") as caught:
         ChatTemplate(source).render(HELLO)
     assert caught.value.code == "chat-template-broken"
+
+
+# ---- templates that compare what they hold very often ----
+
+DOUBLED = (
+    "{% set n = namespace(a=[1], b=[1], s=(1,), t=(1,)) %}{% for i in range(45) %}{% set n.a = [n.a, n.a] %}"
+    "{% set n.b = [n.b, n.b] %}{% set n.s = (n.s, n.s) %}{% set n.t = (n.t, n.t) %}{% endfor %}"
+)
+VARARGS = (
+    "{% macro m(left) %}{% if left %}{{ m(left - 1, varargs, varargs) }}{% else %}{{ {varargs: 1}|length }}{% endif %}"
+    "{% endmacro %}{{ m(45, 1) }}"
+)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        *(DOUBLED + "{{ " + test + " }}" for test in (
+            "n.a == n.b", "n.a in [n.b]", "{n.s: 1}|length", "n.s < n.t", "[n.s, n.t]|sort|length", "n.a is eq n.b",
+            "[n.a]|select('eq', n.b)|list|length", "[n.a].index(n.b)", "{}.get(n.s)",
+        )),
+        VARARGS,
+        "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(9) %}"
+        "{% for x in [1]|batch(99999, n.a) %}{% set n.a = x %}{% endfor %}"
+        "{% for x in [1]|batch(99999, n.b) %}{% set n.b = x %}{% endfor %}{% endfor %}{{ n.a == n.b }}",
+        "{% set s = 'a' * 900000 %}{% set t = 'a' * 900000 %}{{ [s] * 99999 == [t] * 99999 }}",
+        "{% set n = namespace(a=(1,)) %}{% for i in range(9999) %}{% set n.a = (n.a,) %}{% endfor %}"
+        "{{ {n.a: 1}|length }}",
+    ],
+)  # fmt: skip
+def test_a_template_cannot_compare_for_ever(source: str) -> None:
+    began = time.monotonic()
+    with pytest.raises(UserError, match="SecurityError") as caught:
+        ChatTemplate(source).render(HELLO)
+    assert caught.value.code == "chat-template-broken"
+    assert time.monotonic() - began < 4
+
+
+def test_lists_in_lists_of_ordinary_size_are_compared() -> None:
+    source = (
+        "{% set n = namespace(a=[1], b=[1]) %}{% for i in range(15) %}{% set n.a = [n.a, n.a] %}"
+        "{% set n.b = [n.b, n.b] %}{% endfor %}{{ n.a == n.b }} {{ messages == messages|list }}"
+        " {{ {(1, (2, 3)): 'x'}[(1, (2, 3))] }}"
+    )
+    assert ChatTemplate(source).render(HELLO) == "True True x"
 
 
 # ---- templates that want the memory ----

@@ -204,6 +204,41 @@ def test_cut_anywhere_it_is_refused_with_its_name(small: bytes, tmp_path: Path) 
             GgufFile(path)
 
 
+def moved(data: bytes, name: str, change: Any) -> bytes:
+    """With another offset of a tensor in the header: change(what it is)."""
+    at = data.index(name.encode()) + len(name)
+    (dims,) = struct.unpack_from("<I", data, at)
+    at += 4 + 8 * dims + 4
+    (offset,) = struct.unpack_from("<Q", data, at)
+    return data[:at] + struct.pack("<Q", change(offset)) + data[at + 8 :]
+
+
+def test_tensors_that_overlap_are_refused(small: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(moved(small, "blk.1.attn_q.weight", lambda offset: offset + 32))
+    with pytest.raises(FormatError, match=r"m\.gguf.*overlap") as caught:
+        GgufFile(tmp_path / "m.gguf")
+    assert caught.value.code == "gguf-broken"
+
+
+def test_a_tensor_that_is_not_aligned_is_refused(small: bytes, tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(moved(small, "blk.1.attn_q.weight", lambda offset: offset - 1))
+    with pytest.raises(FormatError, match=r"blk\.1\.attn_q\.weight begins at byte"):
+        GgufFile(tmp_path / "m.gguf")
+
+
+def test_two_names_of_one_tensor_are_refused(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "m.gguf", "llama")
+    for name in ("output_norm.weight", "model.norm.weight"):
+        writer.add_tensor(name, np.zeros(32, np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    with pytest.raises(UserError, match=r"output_norm.weight and model.norm.weight are both") as caught:
+        GgufSource(tmp_path / "m.gguf")
+    assert caught.value.code == "gguf-broken"
+
+
 @given(position=st.integers(0, 5000), value=st.integers(0, 2**64 - 1))
 def test_damaged_anywhere_it_is_read_or_refused(
     small: bytes, tmp_path_factory: pytest.TempPathFactory, position: int, value: int

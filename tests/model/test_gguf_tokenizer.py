@@ -197,6 +197,20 @@ def test_sentence_piece_knows_its_special_tokens_by_default() -> None:
     assert generation == {"bos_token_id": 1, "eos_token_id": 2}
 
 
+def test_a_piece_of_a_million_letters_is_refused_at_once() -> None:
+    """Every cut of it would be looked at, with a copy of it each."""
+    metadata = sentence_piece()
+    metadata["tokenizer.ggml.tokens"][-1] = "a" * 2_000_000
+    with pytest.raises(UserError, match="a token of 2000000 letters") as caught:
+        tokenizer_files(metadata, "m.gguf")
+    assert caught.value.code == "gguf-tokenizer"
+
+
+def test_a_sentence_piece_vocabulary_without_the_usual_special_tokens_has_none() -> None:
+    _, config, generation = rebuilt(sentence_piece(tokens=["a"], token_type=[1], scores=[0.0]))
+    assert config.get("bos_token") is None and config.get("eos_token") is None and generation == {}
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -207,6 +221,7 @@ def test_sentence_piece_knows_its_special_tokens_by_default() -> None:
         ({"tokens": ["a", "a"]}, "twice"),
         ({"tokens": "abc"}, "tokens is missing or of the wrong type"),
         ({"token_type": ["x"]}, "token_type is missing or of the wrong type"),
+        ({"token_type": [3] * 9999}, "more token types than tokens"),
         ({"merges": ["zz qq"]}, "not all tokens"),
         ({"merges": [5]}, "merges is missing or of the wrong type"),
     ],

@@ -13,7 +13,7 @@ from tokenizers import processors
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.format.pack_file import write_pack
+from bitconverter.format.pack_file import read_pack, write_pack
 from bitconverter.format.row_problem import Mending
 from bitconverter.model.lesson_encoder import LessonEncoder
 from bitconverter.model.lesson_pack import PackBuilder
@@ -327,3 +327,16 @@ def test_what_begins_every_text_begins_the_examples_and_no_plain_text(
     assert np.flatnonzero(lessons.targets[0] >= 0)[0] == len(start) - 1
     plain = read(tmp_path / "a.txt", "a b c d e f g h i", tokenizer, 4)
     assert bos not in plain.tokens
+
+
+def test_a_pack_with_a_token_that_the_model_does_not_have_is_refused(
+    tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    path = packed(tmp_path, tokenizer, ROWS)
+    tokens = read_pack(Path(path)).tokens.copy()
+    tokens[5] = tokenizer.vocab_size
+    path = packed(tmp_path, tokenizer, ROWS, tokens=tokens)
+    with pytest.raises(UserError, match=r"a\.u32.*holds the token") as raised:
+        read_lessons(path, tokenizer, 32, Cancel())
+    assert raised.value.code == "pack-broken"
+    read_lessons(path, tokenizer, 32, Cancel(), vocab=tokenizer.vocab_size + 1)

@@ -1,6 +1,7 @@
 """A model folder's tokenizer: what is found, what is added, what is refused."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,47 @@ def test_cutting_and_padding_that_the_file_asks_for_are_off(folder: Path) -> Non
     raw.enable_padding(length=64)
     raw.save(str(folder / "tokenizer.json"))
     assert len(Tokenizer(folder).encode("x" * 20, add_special_tokens=False)) == 20
+
+
+PLAIN = {
+    "version": "1.0", "truncation": None, "padding": None, "added_tokens": [], "normalizer": None,
+    "pre_tokenizer": None, "post_processor": None, "decoder": None,
+}  # fmt: skip
+BPE = {"type": "BPE", "vocab": {" ": 0, "a": 1, "b": 2, "ab": 3, "!": 4}, "merges": [["a", "b"]]}
+REGEX = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+
+
+@pytest.mark.parametrize("prefix", ["##", "abc", "\u00a9"])
+def test_a_tokenizer_over_which_the_library_panics_is_named(tmp_path: Path, prefix: str) -> None:
+    """The last one ended the process."""
+    model = BPE | {"continuing_subword_prefix": prefix}
+    if prefix == "\u00a9":
+        model |= {"vocab": {"a": 0, "\u00e9": 1, "a\u00e9": 2}, "merges": ["a \u00e9"]}
+    write(tmp_path, "tokenizer.json", PLAIN | {"model": model})
+    with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
+        Tokenizer(tmp_path)
+    assert caught.value.code == "damaged-file"
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        {"pre_tokenizer": REGEX},
+        {"model": {"type": "WordLevel", "unk_token": "[UNK]", "vocab": {"a": 0}}},
+        {"decoder": {"type": "Strip", "content": " ", "start": 1, "stop": 1}},
+    ],
+)
+def test_a_text_over_which_the_library_panics_names_the_tokenizer(
+    tmp_path: Path, part: dict[str, Any]
+) -> None:
+    write(tmp_path, "tokenizer.json", PLAIN | {"model": BPE} | part)
+    tokenizer = Tokenizer(tmp_path)
+    with pytest.raises(UserError, match=r"tokenizer\.json") as caught:
+        tokenizer.encode("a" * 40 + "!", add_special_tokens=True)
+        tokenizer.encode_plainly("a" * 40 + "!")
+        tokenizer.decode([0])
+    assert caught.value.code == "damaged-file"
 
 
 @pytest.mark.parametrize(
@@ -168,3 +210,17 @@ def test_a_damaged_json_file_is_named(tmp_path: Path, content: bytes) -> None:
 def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_bytes(b"\xef\xbb\xbf{}")
     assert read_json(tmp_path / "config.json") == {}
+
+
+def test_half_a_character_in_a_named_token_is_no_token(folder: Path) -> None:
+    (folder / "tokenizer_config.json").write_text('{"bos_token": "\\ud800"}', encoding="utf-8")
+    tokenizer = Tokenizer(folder)
+    assert tokenizer.bos_id is None and tokenizer.special_tokens["bos_token"] == "\ufffd"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="pipes in folders are of POSIX")
+def test_a_pipe_in_the_place_of_a_json_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "tokenizer_config.json")
+    with pytest.raises(UserError, match="it is no file") as caught:
+        read_json(tmp_path / "tokenizer_config.json")
+    assert caught.value.code == "damaged-file"

@@ -102,6 +102,7 @@ def test_several_chats_and_other_programs_lines(tmp_path):
 
 
 HEAD = {"format": "bitconverter-chat", "version": 1, "messages": 1}
+MARKED = f'<!-- bitconverter-1: {json.dumps(HEAD)} -->\n<!-- bitconverter-1: {{"role": "user"}} -->\n'
 BAD = {
     "": "empty",
     "hello": "no JSON",
@@ -118,6 +119,7 @@ BAD = {
     '{"messages": []}': "nobody",
     "[" * 100_000: "no JSON",
     "<!DOCTYPE html><html>": "not one that this program",
+    MARKED + "hello\n" + MARKED.split("\n", 1)[1] + "x\n": "line 4 .* a message has no heading",
 }
 
 

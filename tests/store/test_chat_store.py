@@ -6,6 +6,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -250,6 +251,39 @@ def test_a_damaged_file_is_set_aside_and_kept(path, damage):
     third = ChatStore(path)
     assert third.set_aside == path.with_name("chats.sqlite3.bad2")
     third.close()
+
+
+def damage_schema(path: Path, place: bytes) -> None:
+    """One byte that is no UTF-8, in a name that SQLite's error text quotes."""
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    data = bytearray(path.read_bytes())
+    data[data.index(place) + 2] = 0xC1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "place", [b"CREATE TABLE chat", b"message_removed AFTER", b"INSERT INTO message_index"]
+)
+def test_one_damaged_byte_in_the_schema_is_damage_like_any(path, place):
+    store = ChatStore(path)
+    talk(store, "a", "b")
+    store.set_state("x", "y")
+    store._connection.execute("UPDATE message SET ending = ''")
+    store.close()
+    damage_schema(path, place)
+    again = ChatStore(path)
+    assert again.set_aside == path.with_name("chats.sqlite3.bad") and again.chats() == []
+    again.close()
+
+
+def test_a_file_of_a_version_that_there_is_not_is_damaged(path):
+    ChatStore(path).close()
+    with closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA user_version=-5")
+    store = ChatStore(path)
+    assert store.set_aside == path.with_name("chats.sqlite3.bad")
+    store.close()
 
 
 def test_a_file_of_a_newer_version_is_left_alone(path):
