@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -140,11 +140,11 @@ class PrepareJob:
             ("window", self.window, 2, 1 << 20), ("seed", self.seed, 0, 2**53 - 1), ("held", self.share, 0, 0.9),
         ):  # fmt: skip
             if not least <= value <= most:
-                raise _setting(name, value, f"{least} to {most}")
+                raise _setting(name, value, f"{least} to {most}", least=least, most=most)
         if self.style not in STYLES:
-            raise _setting("style", self.style, ", ".join(STYLES))
+            raise _setting("style", self.style, ", ".join(STYLES), known=STYLES)
         if self.out and not self.out.lower().endswith(RAW):
-            raise _setting("out", self.out, f"a name that ends in {RAW}")
+            raise _setting("out", self.out, f"a name that ends in {RAW}", ending=RAW)
         if self.out and not Path(self.out).parent.is_dir():
             raise _unwritable(Path(self.out).parent, "there is no such folder")
         if self.out and Path(self.out).exists():
@@ -437,9 +437,10 @@ def _nothing(rows: int, problems: list[Rejected], rejects: str) -> UserError:
     )  # fmt: skip
 
 
-def _setting(name: str, value: object, allowed: str) -> UserError:
+def _setting(name: str, value: object, allowed: str, **told: Any) -> UserError:
+    """`told`: what is allowed, for front ends that say it in their own words (gui/texts/errors.py, SETTINGS_JA)."""
     return UserError(
         "prepare-setting",
         f"{name} is {value}, must be {allowed}.",
-        name=name, value=value, allowed=allowed,
+        name=name, value=value, allowed=allowed, **told,
     )  # fmt: skip
