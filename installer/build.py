@@ -22,7 +22,6 @@ sys.path[:0] = [str(ROOT / "tools"), str(ROOT / "installer"), str(ROOT)]
 
 import devenv
 import lint_workflow
-from devenv import SetupError
 
 
 def windows() -> None:
@@ -110,30 +109,26 @@ VERBS = {
 }
 
 
+def work() -> None:
+    """The verb, in the developer's environment."""
+    devenv.need_venv()
+    devenv.need_packages(["run", "dev"])
+    if Path(sys.prefix).resolve() != devenv.VENV.resolve():  # the rest needs its packages
+        env = {
+            **devenv.environment(),
+            "QT_QPA_PLATFORM": os.environ.get("QT_QPA_PLATFORM", "offscreen"),
+        }
+        sys.exit(subprocess.call([str(devenv.PYTHON), __file__, *sys.argv[1:]], env=env))
+    VERBS[sys.argv[1]]()
+
+
 def main() -> int:
     verb, options = sys.argv[1:2], sys.argv[2:]
     known = [lint_workflow.WITHOUT] if verb in (["test"], ["check"]) else []
     if not verb or verb[0] not in VERBS or not set(options) <= set(known):
         print(__doc__)
         return 0 if sys.argv[1:] in (["--help"], ["-h"]) else 2
-    try:
-        devenv.need_venv()
-        devenv.need_packages(["run", "dev"])
-        if Path(sys.prefix).resolve() != devenv.VENV.resolve():  # the rest needs its packages
-            return subprocess.call(
-                [str(devenv.PYTHON), __file__, *sys.argv[1:]],
-                env={
-                    **devenv.environment(),
-                    "QT_QPA_PLATFORM": os.environ.get("QT_QPA_PLATFORM", "offscreen"),
-                },
-            )
-        VERBS[sys.argv[1]]()
-    except SetupError as error:
-        print(f"\ninstaller/build.py {sys.argv[1]}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return devenv.run_verb("installer/build.py", work)
 
 
 if __name__ == "__main__":

@@ -212,14 +212,7 @@ def main() -> int:
     if len(sys.argv) < 2 or sys.argv[1] not in VERBS:
         print(__doc__)
         return 0 if sys.argv[1:] in (["--help"], ["-h"], ["help"]) else 2
-    try:
-        VERBS[sys.argv[1]](sys.argv[2:])
-    except SetupError as error:
-        print(f"\ndev.py {sys.argv[1]}: {error}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    return devenv.run_verb("dev.py", lambda: VERBS[sys.argv[1]](sys.argv[2:]))
 
 
 if __name__ == "__main__":

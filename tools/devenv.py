@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -78,6 +78,18 @@ def environment() -> dict[str, str]:
     elif not shutil.which("make") and shutil.which("ninja", path=env["PATH"]):
         env.setdefault("CMAKE_GENERATOR", "Ninja")
     return env
+
+
+def run_verb(program: str, work: Callable[[], None]) -> int:
+    """The exit status of a verb: what went wrong is said in one line, without a traceback."""
+    try:
+        work()
+    except SetupError as error:
+        print(f"\n{program} {sys.argv[1]}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
 
 
 # ---- system packages ----

@@ -11,12 +11,11 @@ a random D, and the loss is the mean cross-entropy of every next token. Arrays, 
     dd.L.NAME                 the loss's gradient with respect to it
 """
 
-import sys
 from pathlib import Path
 
+import golden_additions
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
 FAMILIES = ("smollm2",)
 
@@ -35,10 +34,7 @@ class Added(torch.nn.Module):
 
 def gradients(folder: Path) -> dict[str, np.ndarray]:
     """The arrays above."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float64, attn_implementation="eager"
-    ).eval()
-    tokens = torch.from_numpy(np.load(folder / "tokens.npy").astype(np.int64))[None]
+    model = golden_additions.opened(folder)
     rng, added = np.random.default_rng(8), {}
     for i, layer in enumerate(model.model.layers):
         for name in ("gate", "up", "down"):
@@ -46,25 +42,11 @@ def gradients(folder: Path) -> dict[str, np.ndarray]:
             d = (rng.standard_normal(linear.weight.shape) * 0.1).astype(np.float32)
             added[f"{i}.{name}"] = module = Added(linear, d)
             setattr(layer.mlp, name + "_proj", module)
-    logits = model(tokens).logits[0, :-1]
-    loss = torch.nn.functional.cross_entropy(logits, tokens[0, 1:])
-    loss.backward()
-    result = {"loss": loss.detach().numpy()}
-    for name, module in added.items():
-        result[f"d.{name}"] = module.d.detach().numpy().astype(np.float32)
-        result[f"dd.{name}"] = module.d.grad.numpy().astype(np.float32)
-    return result
+    return golden_additions.gradients(folder, model, added, ("d",))
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parents[1] / "tests" / "golden"
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else here
-    torch.set_num_threads(1)
-    for name in FAMILIES:
-        arrays = gradients(root / name)
-        path = root / name / "delta.npz"
-        np.savez_compressed(path, allow_pickle=False, **arrays)
-        print(f"{name:14} {path.stat().st_size / 1000:5.0f} kB, loss {arrays['loss']:.4f}")
+    golden_additions.write(FAMILIES, "delta.npz", gradients)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ random A and B of rank 3, and the loss is the mean cross-entropy of every next t
     da.L.NAME, db.L.NAME      the loss's gradients with respect to them
 """
 
-import sys
 from pathlib import Path
 
+import golden_additions
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM
 
 FAMILIES = ("qwen2-window", "qwen3", "smollm2")
 RANK = 3
@@ -38,10 +37,7 @@ class Added(torch.nn.Module):
 
 def gradients(folder: Path) -> dict[str, np.ndarray]:
     """The arrays above."""
-    model = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.float64, attn_implementation="eager"
-    ).eval()
-    tokens = torch.from_numpy(np.load(folder / "tokens.npy").astype(np.int64))[None]
+    model = golden_additions.opened(folder)
     rng, added = np.random.default_rng(8), {}
     for i, layer in enumerate(model.model.layers):
         for name, linear in list(layer.named_modules()):
@@ -52,26 +48,11 @@ def gradients(folder: Path) -> dict[str, np.ndarray]:
                 parent, short = name.rsplit(".", 1)
                 added[f"{i}.{short.removesuffix('_proj')}"] = module = Added(linear, a, b)
                 setattr(layer.get_submodule(parent), short, module)
-    logits = model(tokens).logits[0, :-1]
-    loss = torch.nn.functional.cross_entropy(logits, tokens[0, 1:])
-    loss.backward()
-    result = {"loss": loss.detach().numpy()}
-    for name, module in added.items():
-        for short, parameter in (("a", module.a), ("b", module.b)):
-            result[f"{short}.{name}"] = parameter.detach().numpy().astype(np.float32)
-            result[f"d{short}.{name}"] = parameter.grad.numpy().astype(np.float32)
-    return result
+    return golden_additions.gradients(folder, model, added, ("a", "b"))
 
 
 def main() -> None:
-    here = Path(__file__).resolve().parents[1] / "tests" / "golden"
-    root = Path(sys.argv[1]) if len(sys.argv) > 1 else here
-    torch.set_num_threads(1)
-    for name in FAMILIES:
-        arrays = gradients(root / name)
-        path = root / name / "lora.npz"
-        np.savez_compressed(path, allow_pickle=False, **arrays)
-        print(f"{name:14} {path.stat().st_size / 1000:5.0f} kB, loss {arrays['loss']:.4f}")
+    golden_additions.write(FAMILIES, "lora.npz", gradients)
 
 
 if __name__ == "__main__":

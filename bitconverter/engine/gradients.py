@@ -29,7 +29,6 @@ class BlockGradients:
         token_squares  f32 [tokens]   += sum over rows of dy^2
         dy             f32 [tokens, rows]  overwritten
         lora           f64 [rank, cols] and [rank, rows]  +=: of a and b of Block.set_lora(), where there is one
-
         delta          f32 [rows, cols]  +=: of that of Block.set_delta()
 
     by norm name (attn_norm, mlp_norm; q_norm, k_norm where the family has them), and by input (CAPTURES):

@@ -127,7 +127,7 @@ def planes_matmul(
     seed: int,
     x: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """y f32 [tokens, rows] = W x as the model runs it: x f32 [tokens, cols] is rotated, then rounded to
+    """For tests: y f32 [tokens, rows] = W x as the model runs it: x f32 [tokens, cols] is rotated, then rounded to
     int8 with one scale per token."""
     packed = np.ascontiguousarray(planes, dtype=np.uint8)
     gains = np.ascontiguousarray(scales, dtype=np.float32)

@@ -95,7 +95,3 @@ class ChatContext(ChatLayout):
         self.view.show_left_out(prompt.left_out)
         if self.preview is not None:
             self.preview.show_prompt(prompt)
-
-    def session_size(self) -> int:
-        """Tokens that the context of the open model holds; 0 without one."""
-        return 0 if self._session is None else int(self._session.n_ctx)

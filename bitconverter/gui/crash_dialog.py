@@ -9,12 +9,12 @@ from types import TracebackType
 import PySide6
 from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from bitconverter import __version__
 from bitconverter.gui import theme
 from bitconverter.gui.messages import tr
-from bitconverter.gui.widgets import Button, label, row
+from bitconverter.gui.widgets import Button, dialog_column, label, row
 
 
 class CrashDialog(QDialog):
@@ -39,9 +39,7 @@ class CrashDialog(QDialog):
         foot.addWidget(copy)
         foot.addStretch()
         foot.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(24, 22, 24, 18)
-        layout.setSpacing(14)
+        layout = dialog_column(self)
         layout.addWidget(text)
         layout.addWidget(self.view, 1)
         layout.addLayout(foot)

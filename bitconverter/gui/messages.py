@@ -17,7 +17,7 @@ from PySide6.QtCore import QLocale
 from bitconverter import __version__
 from bitconverter.gui.texts import MESSAGES
 from bitconverter.gui.texts.device import CARD_WHYS_JA
-from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA
+from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA, SETTINGS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
 from bitconverter.jobs.errors import MODEL_FILE_ERRORS, UserError
@@ -140,6 +140,8 @@ def _user_sentence(error: UserError) -> str:
     fields = {**error.fields, **_row_fields(error.fields)}
     if error.code == "import-format":
         fields |= _import_fields(error.fields)
+    if error.code in ("train-setting", "prepare-setting"):
+        fields |= _setting_fields(error.fields)
     filled = None if template is None else _filled(template, fields)
     return filled if filled is not None else str(error)
 
@@ -164,6 +166,23 @@ def _import_fields(fields: dict[str, Any]) -> dict[str, str]:
     why = str(fields.get("why", ""))
     said = next((words for begin, words in IMPORT_WHYS_JA.items() if why.startswith(begin)), why)
     return {"where": f"{fields['line']} 行目: " if fields.get("line") else "", "why": said}
+
+
+def _setting_fields(fields: dict[str, Any]) -> dict[str, str]:
+    """Which setting of a training is refused and what is allowed, in Japanese; a name without a message stays."""
+    told = {name: f"{fields[name]:g}" for name in ("least", "most") if isinstance(fields.get(name), float)}
+    told |= {
+        name: tr(f"run-{fields[name]}") if f"run-{fields[name]}" in MESSAGES else fields[name]
+        for name in ("name", "beside")
+        if name in fields
+    }
+    if "known" in fields:
+        told["known"] = "、".join(fields["known"])
+    said = (_filled(template, {**fields, **told}) for template in SETTINGS_JA)
+    return {
+        **told,
+        "allowed": next((words for words in said if words is not None), str(fields.get("allowed", ""))),
+    }
 
 
 def _row_fields(fields: dict[str, Any]) -> dict[str, str]:

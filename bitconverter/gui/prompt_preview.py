@@ -3,12 +3,12 @@
 from typing import TYPE_CHECKING
 
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from bitconverter.gui import theme
 from bitconverter.gui.messages import tr
 from bitconverter.gui.template_choice import template_name
-from bitconverter.gui.widgets import Button, label, row
+from bitconverter.gui.widgets import Button, dialog_column, label, row
 from bitconverter.jobs.template_words import OWN_TEMPLATE
 
 if TYPE_CHECKING:
@@ -33,9 +33,7 @@ class PromptPreview(QDialog):
         foot.addWidget(self.copy_button)
         foot.addStretch()
         foot.addWidget(self.close_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(24, 20, 24, 18)
-        layout.setSpacing(12)
+        layout = dialog_column(self)
         layout.addWidget(self._title)
         layout.addWidget(self._text)
         layout.addWidget(self.view, 1)

@@ -15,11 +15,11 @@ from bitconverter.jobs.job import Note
 
 STANDS_STILL = 3  # checks without a better one: it may be ended
 MARGIN = 20
-PHASES = ("preparing", "running", "pausing", "paused", "stopping")
 
 
 class TrainCard(FollowsRoom, QFrame):
-    """Emits what its buttons ask for. `phase` is one of PHASES, or "" while there is nothing to show."""
+    """Emits what its buttons ask for. `phase`: "preparing", "running", "pausing", "paused" or "stopping", or "" while
+    there is nothing to show."""
 
     pause = Signal()
     resume = Signal()
@@ -104,7 +104,7 @@ class TrainCard(FollowsRoom, QFrame):
         self.show_phase("preparing")
 
     def show_phase(self, phase: str) -> None:
-        """One of PHASES, or "" for nothing."""
+        """See `phase` above."""
         self.phase = phase
         self.setVisible(bool(phase))
         if not phase:

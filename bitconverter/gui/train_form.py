@@ -23,7 +23,7 @@ from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEst
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.prepare import PrepareJob, PrepareResult
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_settings import RATES, TrainSettings
+from bitconverter.jobs.train_settings import TrainSettings, usual_rate
 from bitconverter.settings import storable
 
 WINDOW = 512  # tokens; examples take no more than they need
@@ -241,7 +241,7 @@ class TrainForm(TrainLayout):
         self._show()
 
     def _engine_changed(self) -> None:
-        self.rate.setValue(RATES[self.engine.currentData(), "gain"])
+        self.rate.setValue(usual_rate(self._job_of("", "", 1, custom=True)))
         self.problem.clear()
         self._estimate_next()
 

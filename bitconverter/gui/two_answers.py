@@ -6,7 +6,7 @@ from PySide6.QtWidgets import QDialog, QHBoxLayout, QScrollArea, QVBoxLayout, QW
 from bitconverter.gui.answer_text import AnswerText
 from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import Button, label, row
+from bitconverter.gui.widgets import Button, dialog_column, label, row
 
 
 class TwoAnswers(QDialog):
@@ -35,9 +35,7 @@ class TwoAnswers(QDialog):
         foot = row()
         foot.addStretch()
         foot.addWidget(self.close_button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(24, 20, 24, 18)
-        layout.setSpacing(12)
+        layout = dialog_column(self)
         layout.addWidget(self._title)
         layout.addWidget(self._text)
         layout.addLayout(sides, 1)

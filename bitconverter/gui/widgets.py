@@ -75,6 +75,14 @@ def column(parent: QWidget, margin: int = 20, spacing: int = 10) -> QVBoxLayout:
     return result
 
 
+def dialog_column(parent: QWidget) -> QVBoxLayout:
+    """The vertical layout of a dialog."""
+    result = QVBoxLayout(parent)
+    result.setContentsMargins(24, 20, 24, 18)
+    result.setSpacing(12)
+    return result
+
+
 def row(spacing: int = 10) -> QHBoxLayout:
     """A horizontal layout without margins."""
     result = QHBoxLayout()

@@ -106,7 +106,7 @@ def answer_room(n_ctx: int, max_tokens: int) -> int:
 class LoadChatJob:
     """Opens a model folder (original or converted) or a .gguf file for a conversation: a ChatSession.
 
-    `soul`: the file that training wrote for this model, "" for none; ChatSession.use_soul() switches it. `template`:
+    `soul`: the file that training wrote for this model, "" for none; AnswerJob.with_soul switches it. `template`:
     OWN_TEMPLATE, a name or a file, see template_for(); UseTemplateJob switches it.
     n_ctx 0: what the model can hold, at most 4,096 positions. kv: f16, int8, int4 or f32. Emits Note("no-end-token")
     when nothing says how the model ends an answer, Note("template-no-end", mark) when the chosen template does, but

@@ -124,15 +124,9 @@ class ChatSession:
         finally:
             self._lock.release()
 
-    def use_soul(self, on: bool) -> None:
-        """With the soul that it was loaded with, or the model as it is: the next answer reads its conversation anew.
-
-        Raises UserError: "chat-busy", "chat-closed"."""
-        with self.exclusive() as session:
-            self.switch_soul(session, on)
-
     def switch_soul(self, session: Session, on: bool) -> None:
-        """use_soul() for one who holds the session."""
+        """With the soul that it was loaded with, or the model as it is: the next answer reads its conversation anew.
+        `session`: what exclusive() gave."""
         if self._soul is None or on == self.soul_is_on:
             return
         (put_on if on else take_off)(session.model, self._soul)

@@ -20,6 +20,7 @@ from bitconverter.format.atomic import sync_folder, write_json
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 from bitconverter.format.safetensors_file import SafetensorsFile, TensorEntry
+from bitconverter.format.size_text import at_most
 from bitconverter.format.soul_file import Soul
 from bitconverter.format.weight_file import FULL_ERRORS, WeightFile, header_space
 from bitconverter.jobs.job import Context, Progress
@@ -101,8 +102,8 @@ def _telling_of_a_full_disk(folder: Path, out: str) -> Iterator[None]:
         free = shutil.disk_usage(folder).free
         raise UserError(
             "merge-full",
-            f"The disk of {out} is full ({free} bytes free). Make room and merge again.",
-            folder=out, free=free,
+            f"The disk of {out} is full ({at_most(free)} free). Make room and merge again.",
+            folder=out, free=free, free_size=at_most(free),
         ) from error  # fmt: skip
 
 

@@ -71,7 +71,7 @@ def check_unpacking(path: str) -> None:
             "unpacking",
             f"The .gguf file has to be unpacked into {place} for a while, for which {at_least(needed)} have to be "
             f"free; {at_most(free)} are.",
-            place=place, needed=needed, free=free,
+            place=place, needed=needed, free=free, needed_size=at_least(needed), free_size=at_most(free),
         )  # fmt: skip
 
 

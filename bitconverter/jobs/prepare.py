@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_raw, write_pack
 from bitconverter.format.row_problem import Mending, RowProblem
+from bitconverter.format.size_text import at_most
 from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
@@ -158,11 +159,11 @@ class PrepareJob:
             ("window", self.window, 2, 1 << 20), ("seed", self.seed, 0, 2**53 - 1), ("held", self.share, 0, 0.9),
         ):  # fmt: skip
             if not least <= value <= most:
-                raise _setting(name, value, f"{least} to {most}")
+                raise _setting(name, value, f"{least} to {most}", least=least, most=most)
         if self.style not in STYLES:
-            raise _setting("style", self.style, ", ".join(STYLES))
+            raise _setting("style", self.style, ", ".join(STYLES), known=STYLES)
         if self.out and not self.out.lower().endswith(RAW):
-            raise _setting("out", self.out, f"a name that ends in {RAW}")
+            raise _setting("out", self.out, f"a name that ends in {RAW}", ending=RAW)
         if self.out and not Path(self.out).parent.is_dir():
             raise _unwritable(Path(self.out).parent, "there is no such folder")
         if self.out and Path(self.out).exists():
@@ -468,8 +469,8 @@ def _full(folder: Path) -> UserError:
     free = shutil.disk_usage(folder).free
     return UserError(
         "prepare-full",
-        f"The disk of {folder} is full ({free} bytes free). Make room and prepare the material again.",
-        folder=str(folder), free=free,
+        f"The disk of {folder} is full ({at_most(free)} free). Make room and prepare the material again.",
+        folder=str(folder), free=free, free_size=at_most(free),
     )  # fmt: skip
 
 
@@ -489,9 +490,10 @@ def _nothing(rows: int, problems: list[Rejected], rejects: str) -> UserError:
     )  # fmt: skip
 
 
-def _setting(name: str, value: object, allowed: str) -> UserError:
+def _setting(name: str, value: object, allowed: str, **told: Any) -> UserError:
+    """`told`: what is allowed, for front ends that say it in their own words (gui/texts/errors.py, SETTINGS_JA)."""
     return UserError(
         "prepare-setting",
         f"{name} is {value}, must be {allowed}.",
-        name=name, value=value, allowed=allowed,
+        name=name, value=value, allowed=allowed, **told,
     )  # fmt: skip

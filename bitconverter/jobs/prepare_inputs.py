@@ -9,6 +9,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import KINDS
 from bitconverter.format.pack_file import looks_raw
 from bitconverter.format.row_problem import RowProblem
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import Decoded, read_any_text
 
 RAW = ".u32"
@@ -91,8 +92,9 @@ def _named(path: Path) -> Input:
     if size > FILE_LIMIT:
         raise UserError(
             "lesson-large",
-            f"{path} has {size} bytes, and at most {FILE_LIMIT} of one file can be read. Divide it into several.",
-            path=str(path), size=size, limit=FILE_LIMIT,
+            f"{path} has {at_least(size)}, and at most {at_most(FILE_LIMIT)} of one file can be read. Divide it into "
+            "several.",
+            path=str(path), size=size, limit=FILE_LIMIT, size_text=at_least(size), limit_text=at_most(FILE_LIMIT),
         )  # fmt: skip
     return Input(path, path.name, size)
 

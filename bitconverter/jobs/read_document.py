@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from bitconverter.engine import Cancelled
 from bitconverter.format.errors import UserError
+from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
 
@@ -72,10 +73,13 @@ def _read(path: Path) -> bytes:
         if size > FILE_LIMIT:
             raise UserError(
                 "document-large",
-                f"{path.name} has {size} bytes; at most {FILE_LIMIT} can be attached. Attach a part of it.",
+                f"{path.name} has {at_least(size)}; at most {at_most(FILE_LIMIT)} can be attached. Attach a part "
+                "of it.",
                 file=path.name,
                 size=size,
                 limit=FILE_LIMIT,
+                size_text=at_least(size),
+                limit_text=at_most(FILE_LIMIT),
             )
         return path.read_bytes()
     except OSError as error:

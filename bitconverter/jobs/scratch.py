@@ -18,6 +18,7 @@ from pathlib import Path
 from bitconverter.format.atomic import is_temporary
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
+from bitconverter.format.size_text import at_most
 from bitconverter.jobs.job import Context
 
 PREFIX = "bitconverter-scratch-"
@@ -66,9 +67,9 @@ def _full(parent: Path, temporary: bool) -> UserError:
     elsewhere = ", or name a folder with more room in the variable TMPDIR," if temporary else ""
     return UserError(
         "scratch-full",
-        f"There is too little room in {parent} for files that are needed for a while ({free} bytes are free). "
+        f"There is too little room in {parent} for files that are needed for a while ({at_most(free)} are free). "
         f"Make room there{elsewhere} and start again.",
-        folder=str(parent), free=free,
+        folder=str(parent), free=free, free_size=at_most(free),
     )  # fmt: skip
 
 

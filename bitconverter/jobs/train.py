@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bitconverter.engine import MATRICES, Cancelled
 from bitconverter.format.errors import UserError
@@ -87,7 +88,7 @@ def check_settings(job: TrainJob) -> None:
     ]
     for name, value, known in words:
         if value not in known:
-            raise _setting(name, value, " or ".join(known))
+            raise _setting(name, value, " or ".join(known), known=known)
     whole = {
         "steps": (job.steps, 1, 10**6),
         "batch": (job.batch, 1, 4096),
@@ -101,22 +102,24 @@ def check_settings(job: TrainJob) -> None:
     }
     for name, (number, least, most) in whole.items():
         if not least <= number <= most:
-            raise _setting(name, number, f"{least} to {most}")
+            raise _setting(name, number, f"{least} to {most}", least=least, most=most)
     real = {
         "rate": (job.rate, 1.0), "decay": (job.decay, 10.0), "clip": (job.clip, 1e6),
         "forget_limit": (job.forget_limit, 100.0), "away": (job.away, 10_000.0),
     }  # fmt: skip
     for name, (size, top) in real.items():
         if size is not None and not 0 <= size <= top:
-            raise _setting(name, size, f"0 to {top:g}")
+            raise _setting(name, size, f"0 to {top:g}", least=0, most=top)
     if job.epsilon is not None and not 1e-6 <= job.epsilon <= 1:
-        raise _setting("epsilon", job.epsilon, "1e-6 to 1")
+        raise _setting("epsilon", job.epsilon, "1e-6 to 1", least=1e-6, most=1)
     if job.by_spread and job.directions < 2:
-        raise _setting("directions", job.directions, "2 to 1024 with by_spread")
+        raise _setting(
+            "directions", job.directions, "2 to 1024 with by_spread", least=2, most=1024, beside="by_spread"
+        )
     if len(job.labels) == 1:
-        raise _setting("labels", job.labels[0], "two or more words, or none")
+        raise _setting("labels", job.labels[0], "two or more words, or none", words=2)
     if not 0 <= job.seed < 2**53:
-        raise _setting("seed", job.seed, "0 to 2^53 - 1")
+        raise _setting("seed", job.seed, "0 to 2^53 - 1", least=0, most=2**53 - 1)
 
 
 def check_place(job: TrainJob) -> None:
@@ -171,7 +174,10 @@ def _disk_full(error: OSError, work_folder: Path) -> UserError:
     )  # fmt: skip
 
 
-def _setting(name: str, value: float | str, allowed: str) -> UserError:
+def _setting(name: str, value: float | str, allowed: str, **told: Any) -> UserError:
+    """`told`: what is allowed, for front ends that say it in their own words (gui/texts/errors.py, SETTINGS_JA)."""
     return UserError(
-        "train-setting", f"{name} is {value}, must be {allowed}.", name=name, value=value, allowed=allowed
-    )
+        "train-setting",
+        f"{name} is {value}, must be {allowed}.",
+        name=name, value=value, allowed=allowed, **told,
+    )  # fmt: skip

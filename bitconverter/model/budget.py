@@ -31,7 +31,7 @@ KV_SCALE_BYTES = {
     "int8": 4,
     "int4": 4,
 }  # of each head and position, for keys and for values
-BATCH = 256  # tokens that the engine works on at a time (native/src/session.c)
+BATCH = 256  # tokens that the engine works on at a time (native/src/linear.h, BC_DEFAULT_BATCH)
 THREADS = 16  # whose work space is counted
 PANEL_ROWS, DENSE_ROWS = 80, 32  # rows that a thread has decoded at a time, as int8 and as f32
 ATTENTION_BLOCK = 256  # positions whose softmax is taken together (native/src/attention.c)
@@ -214,5 +214,5 @@ def _too_small(wish: Wish, given: int, least: int) -> UserError:
         f"A {what} of {at_least(given)} is too small for this model: even with one plane everywhere it takes "
         f"{at_least(least)}. Give at least that"
         + ("." if wish.fit is None else ", a shorter context, or another kind of KV cache."),
-        given=given, least=least,
+        given=given, least=least, given_size=at_least(given), least_size=at_least(least),
     )  # fmt: skip

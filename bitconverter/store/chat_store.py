@@ -102,13 +102,6 @@ class ChatStore:
         """Out of the bin."""
         self._mark("chat", chat_ids, None)
 
-    def erase_chats(self, chat_ids: Sequence[int]) -> None:
-        """For good: only what is in the bin."""
-        with self._change() as db:
-            db.executemany(
-                "DELETE FROM chat WHERE id = ? AND deleted IS NOT NULL", [(each,) for each in chat_ids]
-            )
-
     def empty_bin(self, older_than: int | None = None) -> None:
         """Remove for good what was deleted before `older_than` (milliseconds; default: BIN_DAYS ago)."""
         limit = now() - BIN_DAYS * DAY if older_than is None else older_than

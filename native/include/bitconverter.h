@@ -315,7 +315,7 @@ BC_API int bc_quantize_int8(bc_engine *engine, const void *weights, int32_t dtyp
 BC_API int bc_planes_unpack(bc_engine *engine, const uint8_t *planes, int32_t n_planes,
                             int64_t rows, int64_t cols, int8_t *q, bc_error *err);
 
-/* y f32 [tokens, rows] = (W x): one ternary layer as the model runs it (x f32
+/* For tests: y f32 [tokens, rows] = (W x): one ternary layer as the model runs it (x f32
  * [tokens, cols] is rotated, then rounded to int8 with one scale per token). */
 BC_API int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scales,
                             int32_t n_planes, int64_t rows, int64_t cols, uint64_t seed,

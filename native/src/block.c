@@ -9,7 +9,7 @@
 #include "error.h"
 #include "planes.h"
 
-enum { N_MATRICES = BC_N_MATRICES, BATCH = 256 };
+enum { N_MATRICES = BC_N_MATRICES };
 
 static const char *const NAMES[N_MATRICES] = { "q_proj",    "k_proj",  "v_proj",   "o_proj",
                                                "gate_proj", "up_proj", "down_proj" };
@@ -241,7 +241,7 @@ static int run_windows(bc_block *b, const float *x, float *out, int32_t windows,
 {
     if (windows < 0) return bc_fail(err, BC_ERR_INVALID, "windows is %d", windows);
     int status = bc_block_check(b, err);
-    const bc_session_params params = { b->window, BATCH, BC_KV_F32 };
+    const bc_session_params params = { b->window, BC_DEFAULT_BATCH, BC_KV_F32 };
     if (status == BC_OK && !b->session)
         status = bc_session_open(&b->session, &b->model, &params, err);
     if (status != BC_OK) return status;

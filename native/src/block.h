@@ -4,6 +4,8 @@
 
 #include "session.h"
 
+enum { BC_BLOCK_TOKENS = 1024 }; /* of a group of windows, unless one window is longer */
+
 struct bc_block {
     bc_model model;      /* owns its config, nothing else */
     bc_layer layer;      /* all borrowed */

@@ -12,8 +12,6 @@
 #include "gradient_sums.h"
 #include "lora.h"
 
-enum { GROUP_TOKENS = 1024 };
-
 /* What one call works on. */
 struct back_call {
     bc_block *b;
@@ -465,7 +463,7 @@ static int group_windows(const bc_block *b, int32_t windows, const int32_t *leng
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths ? lengths[i] : b->window;
     const int64_t needed = (tokens + b->window - 1) / b->window;
-    const int most = GROUP_TOKENS / b->window > 1 ? GROUP_TOKENS / b->window : 1;
+    const int most = BC_BLOCK_TOKENS / b->window > 1 ? BC_BLOCK_TOKENS / b->window : 1;
     return needed < most ? (int)needed : most;
 }
 

@@ -9,8 +9,6 @@
 #include "error.h"
 #include "platform.h"
 
-enum { BATCH = 256, LEAST_WIDTH = 64 };
-
 void bc_block_back_free(bc_block_back *w)
 {
     if (!w) return;
@@ -67,7 +65,7 @@ static size_t widest_of(const bc_config *c)
     size_t widest = (size_t)c->n_heads * (size_t)c->head_dim;
     widest = widest > (size_t)c->hidden ? widest : (size_t)c->hidden;
     widest = widest > (size_t)c->intermediate ? widest : (size_t)c->intermediate;
-    return widest > LEAST_WIDTH ? widest : LEAST_WIDTH;
+    return widest > BC_LEAST_WIDTH ? widest : BC_LEAST_WIDTH;
 }
 
 static void take_batch(bc_block_back *w, const bc_config *c, bc_engine *engine, int *failed)
@@ -136,7 +134,8 @@ int bc_block_back_ready(bc_block *b, int n_windows, bc_error *err)
                                   .qk_norm = c->qk_norm,
                                   .window = b->window,
                                   .n_windows = n_windows };
-            w->n_batch = n_windows * b->window < BATCH ? n_windows * b->window : BATCH;
+            w->n_batch =
+                n_windows * b->window < BC_DEFAULT_BATCH ? n_windows * b->window : BC_DEFAULT_BATCH;
             take_group(w, b, &failed);
             take_batch(w, c, engine, &failed);
         }

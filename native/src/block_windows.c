@@ -14,8 +14,6 @@
 #include "error.h"
 #include "platform.h"
 
-enum { GROUP_TOKENS = 1024, BATCH = 256, LEAST_WIDTH = 64 };
-
 /* Kept in the engine. */
 typedef struct bc_block_space {
     int hidden, mlp, q_cols, width, head_dim, window, tokens,
@@ -63,7 +61,7 @@ static int allocate(bc_block_space *w, const bc_block *b)
     const size_t threads = (size_t)bc_pool_size(b->model.engine->pool);
     int failed = 0, widest = w->hidden > w->mlp ? w->hidden : w->mlp;
     widest = widest > w->q_cols ? widest : w->q_cols;
-    widest = widest > LEAST_WIDTH ? widest : LEAST_WIDTH;
+    widest = widest > BC_LEAST_WIDTH ? widest : BC_LEAST_WIDTH;
     w->qkv = take(tokens * (size_t)w->width, &failed);
     w->attention = take(tokens * (size_t)w->q_cols, &failed);
     w->inv_freq = take(half, &failed);
@@ -104,7 +102,7 @@ static int space_ready(bc_block *b, int tokens, bc_error *err)
         if (w) {
             *w = like;
             w->tokens = tokens;
-            w->n_batch = tokens < BATCH ? tokens : BATCH;
+            w->n_batch = tokens < BC_DEFAULT_BATCH ? tokens : BC_DEFAULT_BATCH;
         }
         if (!w || allocate(w, b)) {
             bc_block_space_free(w);
@@ -365,7 +363,7 @@ int bc_block_windows(bc_block *b, float *x, const int32_t *lengths, int32_t wind
     if (status != BC_OK || windows == 0) return status;
     int64_t tokens = 0;
     for (int32_t i = 0; i < windows; i++) tokens += lengths[i];
-    const int most = b->window > GROUP_TOKENS ? b->window : GROUP_TOKENS;
+    const int most = b->window > BC_BLOCK_TOKENS ? b->window : BC_BLOCK_TOKENS;
     status = space_ready(b, tokens < most ? (int)tokens : most, err);
     if (status != BC_OK) return status;
     struct windows_call call = {

@@ -11,7 +11,7 @@
 #include "platform.h"
 #include "random.h"
 
-enum { CHUNK_LOGITS = 8 << 20, MAX_CHUNK = 256, MIN_CHUNK = 12, LEAST_WIDTH = 64 };
+enum { CHUNK_LOGITS = 8 << 20, MAX_CHUNK = 256, MIN_CHUNK = 12 };
 enum { MAX_HIDDEN = 1 << 20, MAX_VOCAB = 1 << 24 };
 
 /* A head made ready to run. */
@@ -104,7 +104,7 @@ static int head_open(running_head *h, const struct head_work *w, const bc_head *
     h->x = take(chunk * hidden, &failed);
     h->h = take(chunk * hidden, &failed);
     h->logits = take(chunk * (size_t)of->vocab, &failed);
-    const int64_t widest = of->hidden > LEAST_WIDTH ? of->hidden : LEAST_WIDTH;
+    const int64_t widest = of->hidden > BC_LEAST_WIDTH ? of->hidden : BC_LEAST_WIDTH;
     if (failed || bc_linear_space_init(&h->space, w->engine, w->chunk, widest, NULL) != BC_OK)
         return bc_fail(err, BC_ERR_NOMEM, "no memory for the logits of %d tokens", w->chunk);
     h->space.cancel = w->cancel;

@@ -5,6 +5,9 @@
 #include "engine.h"
 #include "model.h"
 
+/* Tokens of a batch that share each decoded tile of a matrix, and columns that a space has room for at least. */
+enum { BC_DEFAULT_BATCH = 256, BC_LEAST_WIDTH = 64 };
+
 /* Rotated int8 activations of a batch: what planes and int8 matrices multiply. */
 typedef struct bc_activations {
     int8_t *a;      /* [n_batch, stride], zero-padded */

@@ -3,8 +3,6 @@
 #include "linear.h"
 #include "planes.h"
 
-enum { BATCH = 256 };
-
 static int check(const bc_engine *engine, const uint8_t *planes, const float *scales,
                  int32_t n_planes, int64_t rows, int64_t cols, const float *x, int64_t tokens,
                  const float *y, bc_error *err)
@@ -30,7 +28,7 @@ int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scal
     status = bc_rotation_init(&rotation, cols, seed, err);
     if (status != BC_OK) return status;
     bc_linear_space space;
-    status = bc_linear_space_init(&space, engine, BATCH, cols, err);
+    status = bc_linear_space_init(&space, engine, BC_DEFAULT_BATCH, cols, err);
     if (status == BC_OK) {
         const bc_weight w = {
             .kind = BC_WEIGHT_PLANES,
@@ -42,8 +40,8 @@ int bc_planes_matmul(bc_engine *engine, const uint8_t *planes, const float *scal
             .plane_stride = (size_t)((rows + BC_GROUP_ROWS - 1) / BC_GROUP_ROWS) * (size_t)cols,
             .scales = (float *)(uintptr_t)scales, /* only read */
         };
-        for (int64_t t = 0; t < tokens; t += BATCH) {
-            const int n = (int)(tokens - t < BATCH ? tokens - t : BATCH);
+        for (int64_t t = 0; t < tokens; t += BC_DEFAULT_BATCH) {
+            const int n = (int)(tokens - t < BC_DEFAULT_BATCH ? tokens - t : BC_DEFAULT_BATCH);
             const bc_product product = { &w, y + t * rows, (size_t)rows };
             bc_activations_prepare(&space, &w, x + t * cols, (size_t)cols, n);
             bc_linear(&space, &product, 1, x + t * cols, (size_t)cols, n);

@@ -59,7 +59,7 @@ struct bc_session {
     bc_capture capture;      /* all NULL except under block.c */
 };
 
-enum { BC_DEFAULT_BATCH = 256, BC_MAX_BATCH = 4096 };
+enum { BC_MAX_BATCH = 4096 };
 int32_t bc_default_ctx(const bc_model *model);
 /* Refuses a context or a batch that no session of the model can have; 0 is a default. */
 int bc_check_sizes(const bc_model *model, int32_t n_ctx, int32_t n_batch, bc_error *err);

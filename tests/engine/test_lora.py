@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from golden_blocks import GOLDEN, SEED, filled, prefix_of
+from golden_blocks import GOLDEN, SEED, added_gradients, close, filled, prefix_of, states
 from reference.converted import write_converted
 from reference.model import ReferenceModel
 from safetensors.numpy import save_file
@@ -14,11 +14,9 @@ from bitconverter.engine import (
     Block,
     BlockGradients,
     Engine,
-    Head,
     InvalidError,
     Model,
     Session,
-    head_cross_entropy,
 )
 
 TORCH = sorted(path.parent.name for path in GOLDEN.glob("*/lora.npz"))
@@ -43,42 +41,16 @@ def additions(
     return made
 
 
-def states(block: Block, windows: int) -> tuple[np.ndarray, np.ndarray]:
-    x, dy = (
-        np.random.default_rng(1).standard_normal((2, windows, WINDOW, block.hidden_size)).astype(np.float32)
-    )
-    return x, dy
-
-
-def close(got: np.ndarray, want: np.ndarray, tolerance: float) -> None:
-    assert got.shape == want.shape
-    assert np.abs(got - want).max() <= tolerance * np.sqrt((want**2).mean())
-
-
 @pytest.mark.parametrize("family", TORCH)
 def test_whole_models_have_the_gradients_that_torch_gives(engine: Engine, family: str) -> None:
-    folder = GOLDEN / family
-    model, want = ReferenceModel(folder), np.load(folder / "lora.npz")
-    tokens, layers = np.load(folder / "tokens.npy"), model.config["num_hidden_layers"]
-    blocks = [filled(engine, folder, layer, len(tokens)) for layer in range(layers)]
-    for layer, block in enumerate(blocks):
+    want = np.load(GOLDEN / family / "lora.npz")
+
+    def put(block: Block, layer: int) -> None:
         for name in MATRICES:
             block.set_lora(name, want[f"a.{layer}.{name}"], want[f"b.{layer}.{name}"])
-    states = [model.embed.rows(tokens)[None].astype(np.float32)]
-    for block in blocks:
-        states.append(states[-1].copy())
-        block.forward(states[-1], capture=())
-    assert model.head.dense is not None
-    head = Head(model.tensors["model.norm.weight"], model.head.dense, model.config["rms_norm_eps"])
-    targets = np.append(tokens[1:], -1).astype(np.int32)
-    weights = np.full(len(tokens), 1 / (len(tokens) - 1), np.float32)
-    run = head_cross_entropy(engine, head, states[-1][0], targets, weights)
-    assert run.loss.sum() / (len(tokens) - 1) == pytest.approx(float(want["loss"]), abs=1e-5)
-    assert run.dh is not None
-    dy = run.dh[None].copy()
-    for layer in reversed(range(layers)):
-        to = blocks[layer].gradients(("lora",))
-        blocks[layer].backward(states[layer], dy, to)
+
+    found = added_gradients(engine, GOLDEN / family, float(want["loss"]), put, "lora")
+    for layer, to in enumerate(found):
         for name in MATRICES:
             for short, got in zip("ab", to.lora[name], strict=True):
                 close(got, want[f"d{short}.{layer}.{name}"], 1e-3)
@@ -92,7 +64,7 @@ def test_torch_covers_what_matters() -> None:
 def test_it_is_the_matrix_with_the_product_added(engine: Engine, family: str) -> None:
     """Forwards, backwards and over windows of different lengths; taken off, nothing is left."""
     block, merged = (filled(engine, GOLDEN / family, 0, WINDOW) for _ in range(2))
-    x, dy = states(block, 3)
+    x, dy = states(block, 3, WINDOW)
     plain = x.copy()
     block.forward(plain, capture=())
     model = ReferenceModel(GOLDEN / family)
@@ -120,7 +92,7 @@ def test_it_is_the_matrix_with_the_product_added(engine: Engine, family: str) ->
 def test_the_gradient_is_the_slope(engine: Engine) -> None:
     block = filled(engine, GOLDEN / "smollm2", 1, WINDOW)
     made = additions(block)
-    x, dy = states(block, 2)
+    x, dy = states(block, 2, WINDOW)
     to = block.gradients(("lora",))
     block.backward(x, dy.copy(), to)
     rng = np.random.default_rng(9)
@@ -147,7 +119,7 @@ def test_over_planes_too_and_threads_do_not_change_a_bit(tmp_path: Path) -> None
     for threads in (1, 3):
         block = filled(Engine(threads), folder, 0, WINDOW)
         additions(block, ("q", "o", "down"))
-        x, dy = states(block, 4)
+        x, dy = states(block, 4, WINDOW)
         to = block.gradients(("lora", "bias"))
         block.backward(x, dy, to)
         block.forward(x, capture=())
@@ -213,7 +185,7 @@ def test_misuse_is_a_sentence(engine: Engine) -> None:
         model.set_lora(9, "q", a, b)
     with pytest.raises(InvalidError, match="'x' is not one of"):
         model.set_lora(0, "x", a, b)
-    x, dy = states(block, 1)
+    x, dy = states(block, 1, WINDOW)
     block.set_lora("q", a, b)
     gradients = block.gradients(("lora",))
     with pytest.raises(InvalidError, match="its gain has no gradient"):

@@ -264,7 +264,6 @@ def test_a_damaged_list_is_set_aside_and_that_is_said(window, qtbot):
 def test_the_list_has_a_bound(window, settings, qtbot):
     for number in range(MOST + 3):
         window.activities.turn(window.activities.begin("convert", str(number), "convert"), Work.STOPPED)
-        time.sleep(0.002)  # which ended first is known by the millisecond
     window.stop_and_wait()
     with restarted(settings, qtbot) as later:
         qtbot.waitUntil(lambda: len(over(later)) == MOST, timeout=LONG)

@@ -121,7 +121,7 @@ def test_a_model_too_large_for_the_memory_of_now_opens_with_a_smaller_context(
     assert f"{fits:,}" in page.smaller_button.text() and 0 < fits < 4096
     page.smaller_button.click()
     qtbot.waitUntil(lambda: page.state is ChatState.READY, timeout=LONG)
-    assert page.session_size() == fits and not page.notice.isVisible()
+    assert page._session.n_ctx == fits and not page.notice.isVisible()
     assert not page.smaller_button.isVisible()
 
 

@@ -30,9 +30,9 @@ def load(folder: Path, soul: str = "") -> ChatSession:
     return chat
 
 
-def finished(chat: ChatSession) -> Answer:
-    asked = (Message("user", "hello there"),)
-    answer: Answer = outcome(AnswerJob(chat, asked, Sampling(temperature=0, max_tokens=24, seed=0)))
+def finished(chat: ChatSession, with_soul: bool | None = None) -> Answer:
+    asked, greedy = (Message("user", "hello there"),), Sampling(temperature=0, max_tokens=24, seed=0)
+    answer: Answer = outcome(AnswerJob(chat, asked, greedy, with_soul=with_soul))
     return answer
 
 
@@ -60,19 +60,15 @@ def test_it_answers_as_the_trained_model_and_switches(place: Path) -> None:
     plain = finished(load(place / "base")).text
     assert chat.soul_is_on and trained != plain
     assert finished(chat).text == trained
-    chat.use_soul(False)
-    assert finished(chat).text == plain
-    chat.use_soul(False)
-    assert finished(chat).cached_tokens > 0  # nothing was changed, so the context was kept
-    chat.use_soul(True)
-    again = finished(chat)
+    assert finished(chat, with_soul=False).text == plain
+    assert finished(chat, with_soul=False).cached_tokens > 0  # nothing was changed, so the context was kept
+    again = finished(chat, with_soul=True)
     assert again.text == trained and again.cached_tokens == 0
 
 
 def test_a_chat_without_a_soul_has_none_to_switch_on(place: Path) -> None:
     chat = load(place / "base")
-    chat.use_soul(True)
-    assert not chat.soul_is_on
+    assert finished(chat, with_soul=True).text and not chat.soul_is_on
 
 
 def test_souls_of_others_are_refused(place: Path, tmp_path: Path) -> None:

@@ -4,21 +4,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from learned_additions import TEXT, finish, gradient_is_the_slope, merge_refuses, same_together_and_alone
 from reference.converted import write_converted
 
 from bitconverter.engine import Engine, Model, Session, logits_score
-from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Stopped, run_job
-from bitconverter.jobs.merge import MergeJob
+from bitconverter.jobs.job import Cancel, Event, Metric, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.delta_trainer import DELTA_PLANES, DeltaTrainer
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.soul import put_on, take_off
 from bitconverter.model.tokenizer import Tokenizer
-
-TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 
 
 @pytest.fixture(scope="module")
@@ -35,12 +32,6 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "layers": 2, "steps": 12, "batch": 4, "window": 24, "rate": 0.02, "threads": 2, "adapter": "delta",
     }  # fmt: skip
     return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
-
-
-def finish(job: Job) -> object:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
 
 
 def test_it_learns_and_the_model_with_the_soul_has_learned(model: Path, tmp_path: Path) -> None:
@@ -90,42 +81,14 @@ def test_by_forward_passes_it_replays(model: Path, tmp_path: Path) -> None:
 def test_together_or_one_by_one_the_forward_passes_end_in_the_same_bytes(
     model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    changes: dict[str, object] = {
-        "engine": "mezo",
-        "rate": 0.001,
-        "epsilon": 0.01,
-        "directions": 3,
-        "forget_limit": 0.0,
-    }
-    together, alone = (make_job(model, tmp_path / name, **changes) for name in ("together", "alone"))
-    finish(together)
-    monkeypatch.setattr(DeltaTrainer, "most_together", lambda *_: 1)
-    finish(alone)
-    for ending in ("", ".steps"):
-        assert Path(alone.out + ending).read_bytes() == Path(together.out + ending).read_bytes()
+    same_together_and_alone(
+        lambda name, **changes: make_job(model, tmp_path / name, **changes), DeltaTrainer, monkeypatch
+    )
 
 
 def test_merge_refuses_it_with_a_reason(model: Path, tmp_path: Path) -> None:
-    job = make_job(model, tmp_path, steps=2)
-    finish(job)
-    last = run_job(MergeJob(str(model), job.out, str(tmp_path / "merged")), lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError)
-    assert last.error.code == "merge-delta" and "--soul" in str(last.error)
-    assert not (tmp_path / "merged").exists()
+    merge_refuses(model, make_job(model, tmp_path, steps=2), "merge-delta", tmp_path / "merged")
 
 
 def test_the_gradient_is_the_slope(model: Path) -> None:
-    """Wide enough to step over the rounding of activations to int8."""
-    trainer = DeltaTrainer(LayerStack(Engine(2), model), 2, 24)
-    rng = np.random.default_rng(1)
-    tokens = rng.integers(0, 100, (60, 25)).astype(np.int32)
-    batch = trainer.batch(np.ascontiguousarray(tokens[:, :-1]), np.ascontiguousarray(tokens[:, 1:]))
-    start = trainer.start(0) + rng.normal(0, 0.05, trainer.size)
-    trainer.set_parameters(start)
-    gradient = trainer.step(batch).gradient
-    direction, ends = gradient / np.linalg.norm(gradient), []
-    for size in (0.1, -0.1):
-        trainer.set_parameters(start + size * direction)
-        score = trainer.score(batch)
-        ends.append(score.loss / score.tokens)
-    assert (ends[0] - ends[1]) / 0.2 == pytest.approx(np.linalg.norm(gradient), rel=0.05)
+    gradient_is_the_slope(DeltaTrainer(LayerStack(Engine(2), model), 2, 24))

@@ -87,6 +87,20 @@ def test_every_verb_is_explained_and_an_unknown_one_ends_with_2() -> None:
     assert "setup" in done.stdout
 
 
+def test_what_stops_a_verb_is_one_line_and_a_status(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused() -> None:
+        raise devenv.SetupError("no compiler")
+
+    def broken_off() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sys, "argv", ["dev.py", "build"])
+    assert [devenv.run_verb("dev.py", work) for work in (refused, broken_off, lambda: None)] == [1, 130, 0]
+    assert capsys.readouterr().err == "\ndev.py build: no compiler\n"
+
+
 def test_the_makefile_knows_only_verbs() -> None:
     text = (ROOT / "Makefile").read_text(encoding="utf-8")
     targets = text.split(".PHONY:")[1].split()

@@ -45,7 +45,7 @@ TEXTS: Texts = {
     "set-train_eco": ("Train considerately", "学習は控えめに"),
     "set-train_eco-tip": (
         "Training runs at low priority, so that other programs stay quick, and waits while the PC runs on its battery. It also waits while the processor is too hot (on Windows the temperature is not read).",
-        "学習を低い優先度で行い、ほかのソフトの動きを妨げません。バッテリーで動いている間は待ちます。プロセッサーが熱すぎるときも待ちます（Windowsでは温度を調べないため、熱による休止はありません）。",
+        "学習を低い優先度で行い、ほかのプログラムの動きを妨げません。バッテリーで動いている間は待ちます。プロセッサーが熱すぎるときも待ちます（Windowsでは温度を調べないため、熱による休止はありません）。",
     ),
     "set-train_away": ("When to train", "学習する時間"),
     "set-train_away-tip": ("Training can wait until nobody uses the PC, and go on by itself.", "PCが使われていない間だけ学習し、使い始めると自動で休むようにできます。"),
@@ -54,7 +54,7 @@ TEXTS: Texts = {
     "set-train_away-10": ("After 10 minutes away", "10分間触れなかったら"),
     "set-train_away-30": ("After 30 minutes away", "30分間触れなかったら"),
     "set-train_cores": ("Cores for training", "学習に使うコア数"),
-    "set-train_cores-tip": ("Fewer leave more for other programs, and take longer.", "減らすとほかのソフトに余裕ができますが、時間は長くなります。"),
+    "set-train_cores-tip": ("Fewer leave more for other programs, and take longer.", "減らすとほかのプログラムに余裕ができますが、時間は長くなります。"),
     "set-keep_awake": ("Keep the PC awake", "スリープさせない"),
     "set-keep_awake-tip": ("While a job runs, the PC does not go to sleep. The display may.", "作業中はPCをスリープさせません。画面は消えることがあります。"),
     "set-when_finished": ("When all jobs are done", "すべての作業が終わったら"),

@@ -23,7 +23,7 @@ TEXTS: Texts = {
     "train-busy": ("A training is under way. Finish or discard it first.", "学習の途中です。終えるか破棄してからにしてください。"),
     "material-title": ("Drop texts or examples here", "教材をここにドロップ"),
     "material-text": (
-        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also conversations as OpenAI's \"messages\" or ShareGPT's \"conversations\". What ChatGPT or LINE export must be brought into one of these forms first.",
+        "Texts (.txt, .md) whose manner you like, or questions with the answers you would like: .jsonl, .json, .csv, .tsv, also conversations as OpenAI's \"messages\" or ShareGPT's \"conversations\". What ChatGPT or LINE export must be brought into one of these forms first. Their encoding is recognised.",
         "文体の手本になる文章（.txt、.md）か、質問と答えの組（.jsonl、.json、.csv、.tsv。OpenAI の messages や ShareGPT の conversations の形の会話も使えます）。ChatGPT や LINE から書き出したものは、先にこれらの形に直してください。文字コードは自動で見分けます。",
     ),
     "material-files": ("Choose files…", "ファイルを選ぶ…"),
@@ -136,7 +136,7 @@ TEXTS: Texts = {
     "curves": ("Curves of the loss", "損失のグラフ"),
     "curve-raw": ("loss", "損失"),
     "curve-smooth": ("loss, smoothed", "損失（平滑）"),
-    "curve-check": ("on what is held back", "検証（学習に使わない行）"),
+    "curve-check": ("on what is held back", "確認用の行（学習に使わない）"),
     "curve-best": ("best so far", "最良"),
     "curve-step": ("step", "ステップ"),
     "curve-nats": ("nats per token, lower is better", "ナット/トークン（低いほど良い）"),
