@@ -327,8 +327,9 @@ def test_the_way_of_learning_can_be_chosen(page, window, qtbot, tmp_path, monkey
     choose_steps(page, 8)
     assert page._train_job("p.u32", "out.soul", 8).patience == 5
     assert page.rate.value() == 0.03 and not page.about_mezo.isVisible()
+    page.rate.setValue(0.02)
     page.engine.setCurrentIndex(page.engine.findData("mezo"))
-    assert page.about_mezo.isVisible() and page.rate.value() == 0.1
+    assert page.about_mezo.isVisible() and page.rate.value() == 0.03
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
     assert {job.engine for job in page.estimates} == {"exact", "mezo"}
     assert "about" in page.strengths.cards["custom"].fact.text()
