@@ -47,7 +47,7 @@ class Conversion:
     def __init__(self, job: ConvertSettings, ctx: Context, work: WorkFolder) -> None:
         """Understands what there is to do, and claims `work` for it.
 
-        Raises what understand(), open_engine() and ConversionText() do, and UserError("source-changed").
+        Raises what understand(), open_engine() and ConversionText() do; UserError "source-changed", "journal-lost".
         """
         self.job, self.ctx, self.work = job, ctx, work
         self.subject = understand(job, ctx)

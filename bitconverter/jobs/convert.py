@@ -49,10 +49,10 @@ class ConvertResult:
 class ConvertJob(ConvertSettings):
     def run(self, ctx: Context) -> ConvertResult:
         """Raises UserError: "preflight" (fields["items"]: all checks), "output-exists", "output-came",
-        "work-folder-busy", "source-changed", "weight-not-finite", "disk-full", "bits", "size-small", "fit-small",
-        "fit", "preset", "method", "calibration-unused", "polish-unused", "bitnet-not-ternary", "calibration-short",
-        "text-unreadable", "text-encoding", "calibration-overflow"; Cancelled.
-        """  # fmt: skip
+        "work-folder-busy", "source-changed", "journal-lost", "weight-not-finite", "disk-full", "bits", "size-small",
+        "fit-small", "fit", "preset", "bitnet-not-ternary", "calibration-short", "text-unreadable", "text-encoding",
+        "calibration-overflow", those of check_settings(); Cancelled.
+        """
         started = time.monotonic()
         resumed = 0
         try:
