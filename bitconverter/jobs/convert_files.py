@@ -8,7 +8,10 @@ from typing import Any
 
 from bitconverter import __version__
 from bitconverter.format.atomic import write_bytes, write_json, write_text
+from bitconverter.jobs.convert_settings import ConvertSettings
+from bitconverter.jobs.convert_text import ConversionText
 from bitconverter.jobs.model_card import matrices_of, model_card
+from bitconverter.jobs.polish import WINDOWS, Polished
 from bitconverter.model.plan import DENSE, TensorPlan
 from bitconverter.model.source import Source
 
@@ -68,6 +71,39 @@ def write_documents(
     if report is not None:
         manifest["report"] = report
     write_json(folder / "manifest.json", manifest)
+
+
+def parameters_of(
+    job: ConvertSettings, text: ConversionText, polished: Polished | None, steps: int
+) -> dict[str, Any]:
+    """What the manifest says of how it was made; `steps`: of the polish, if it was of use."""
+    parameters = {**_chosen(job), "seed": job.seed, "method": job.method}
+    if text.whole is not None:
+        parameters["calibration"] = {
+            "files": list(text.whole.sources), "windows": text.whole.ids.shape[0], "window": text.whole.ids.shape[1],
+            "sha256": text.whole.sha256,
+        }  # fmt: skip
+        if text.conversations:
+            parameters["calibration"]["own_chat"] = text.conversations
+    if polished is not None:
+        parameters["polish"] = {
+            "steps": steps, "windows": WINDOWS,
+            "kl_before": polished.kl_before, "kl_after": polished.kl_after,
+        }  # fmt: skip
+    return parameters
+
+
+def _chosen(job: ConvertSettings) -> dict[str, Any]:
+    """The wish for a size, as it was given."""
+    if job.preset is not None:
+        return {"preset": job.preset}
+    if job.fit_bytes is not None:
+        return {"fit": {"bytes": job.fit_bytes, "context": job.fit_context, "kv": job.fit_kv}}
+    if job.size is not None:
+        return {"size": job.size}
+    if job.bits is None:
+        return {"planes": job.planes}
+    return {"bits": job.bits if math.isfinite(job.bits) else None}  # JSON has no infinity
 
 
 def totals_of(folder: Path) -> dict[str, Any]:

@@ -158,41 +158,84 @@ def check(
         source = open_source(source_path)
         items, info, side_files = check_source(source, need_tokenizer)
     except (UserError, OSError) as error:
-        bad = [_unreadable(source_path, error)]
-        if out is not None:  # is told now too, not after the source is put right
-            bad += [
-                item for item in _check_target(Path(source_path), Path(out), 0)[0] if item.level == "error"
-            ]
-        name = Path(source_path).name
-        return Checked(PreflightReport(tuple(bad), False, name, "", "", 0, 0, 0, 0.0, None, 0))
-    sizes = {name: tensor.bytes for name, tensor in source.tensors.items()}
-    plan = list(planned(info, wish, sizes)) if info else []
-    linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
-    layer_bytes = estimated_bytes([t for t in plan if t.linear], {})
-    out_bytes = other_bytes = 0
-    if plan:
-        out_bytes = overhead_bytes(plan, sizes) + layer_bytes
-        other_bytes = sum(_size(content) for content in side_files.values()) + OTHER_FILES
-        if (over := left_over(wish, plan, sizes)) is not None:
-            items.append(CheckItem("left-over", "warning", *over))
+        return Checked(_unreadable_report(source_path, out, error))
+    read = {name: tensor.bytes for name, tensor in source.tensors.items()}
+    plan = list(planned(info, wish, read)) if info else []
+    if plan and (over := left_over(wish, plan, read)) is not None:
+        items.append(CheckItem("left-over", "warning", *over))
+    sizes = _sizes(plan, read, side_files)
+    on_the_way = work.bytes(plan, info, sizes.weights, out is not None and _is_rounded(out)) if info else 0
+    needed = _needed(out, sizes.all + on_the_way)
     free: int | None = None
-    rounded = out is not None and measured.states_gone(partial_folder(out))
-    all_bytes = out_bytes + other_bytes + (work.bytes(plan, info, out_bytes, rounded) if info else 0)
-    needed = math.ceil(all_bytes * SPACE_FACTOR)
     if out is not None:
-        needed = max(0, math.ceil((all_bytes - _size_of_work(out)) * SPACE_FACTOR))
-        more, free = _check_target(source.path, Path(out), needed)
+        more, free, needed = _check_room(source, Path(out), needed, work.report and info is not None)
         items += more
-        if work.report and info and free is not None:
-            unpacked, more = _check_unpacking(source, Path(out), needed)
-            needed += unpacked
-            items += more
     report = PreflightReport(
-        tuple(items), not any(item.level == "error" for item in items), source.name, source.kind,
-        info.family if info else "", sum(math.prod(t.shape) for t in plan), source.total_bytes, out_bytes,
-        8 * layer_bytes / linear if linear else 0.0, free, needed, info.n_layers if info else 0,
-    )  # fmt: skip
+        items=tuple(items),
+        ok=not any(item.level == "error" for item in items),
+        name=source.name,
+        kind=source.kind,
+        family=info.family if info else "",
+        parameters=sum(math.prod(t.shape) for t in plan),
+        source_bytes=source.total_bytes,
+        out_bytes=sizes.weights,
+        bits_per_weight=sizes.bits_per_weight,
+        free_bytes=free,
+        needed_bytes=needed,
+        layers=info.n_layers if info else 0,
+    )
     return Checked(report, source, info, tuple(plan), side_files)
+
+
+def _unreadable_report(source: str, out: str | None, error: UserError | OSError) -> PreflightReport:
+    """On a source that cannot be opened, and on the target: that is told now too, not after the source is put right."""
+    items = [_unreadable(source, error)]
+    if out is not None:
+        items += [item for item in _check_target(Path(source), Path(out), 0)[0] if item.level == "error"]
+    return PreflightReport(
+        items=tuple(items),
+        ok=False,
+        name=Path(source).name,
+        kind="",
+        family="",
+        parameters=0,
+        source_bytes=0,
+        out_bytes=0,
+        bits_per_weight=0.0,
+        free_bytes=None,
+        needed_bytes=0,
+    )
+
+
+@dataclass(frozen=True)
+class _Sizes:
+    """Bytes of the result: of its weight file at most, of everything; 0 where there is no plan."""
+
+    weights: int
+    all: int
+    bits_per_weight: float
+
+
+def _sizes(plan: list[TensorPlan], read: dict[str, int], side_files: dict[str, Any]) -> _Sizes:
+    """`read`: the bytes of the source's tensors."""
+    if not plan:
+        return _Sizes(0, 0, 0.0)
+    linear = sum(math.prod(tensor.shape) for tensor in plan if tensor.linear)
+    layers = estimated_bytes([tensor for tensor in plan if tensor.linear], {})
+    weights = overhead_bytes(plan, read) + layers
+    others = sum(_size(content) for content in side_files.values()) + OTHER_FILES
+    return _Sizes(weights, weights + others, 8 * layers / linear if linear else 0.0)
+
+
+def _needed(out: str | None, size: int) -> int:
+    """Free bytes wanted for so many, of which an unfinished conversion to `out` has written some."""
+    begun = 0 if out is None else _size_of_work(out)
+    return max(0, math.ceil((size - begun) * SPACE_FACTOR))
+
+
+def _is_rounded(out: str) -> bool:
+    """Whether an unfinished conversion to `out` has all its tensors."""
+    return measured.states_gone(partial_folder(out))
 
 
 def _unreadable(source: str, error: UserError | OSError) -> CheckItem:
@@ -233,6 +276,18 @@ def _check_target(source: Path, out: Path, needed: int) -> tuple[list[CheckItem]
         CheckItem("disk", "ok", f"About {at_least(needed)} are needed, {at_most(free)} are free.", fields)
     )
     return items, free
+
+
+def _check_room(
+    source: Source, out: Path, needed: int, compares: bool
+) -> tuple[list[CheckItem], int | None, int]:
+    """The items of the target, the bytes that are free there, and `needed` with what a quality report (`compares`)
+    takes of them for a while."""
+    items, free = _check_target(source.path, out, needed)
+    if not compares or free is None:
+        return items, free, needed
+    unpacked, more = _check_unpacking(source, out, needed)
+    return [*items, *more], free, needed + unpacked
 
 
 def _check_unpacking(source: Source, out: Path, needed: int) -> tuple[int, list[CheckItem]]:
