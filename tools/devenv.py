@@ -80,7 +80,7 @@ def environment() -> dict[str, str]:
     return env
 
 
-def run_verb(program: str, work: Callable[[], None]) -> int:
+def run_verb(program: str, work: Callable[[], object]) -> int:
     """The exit status of a verb: what went wrong is said in one line, without a traceback."""
     try:
         work()
