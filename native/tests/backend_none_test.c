@@ -6,6 +6,7 @@
 
 #include "backend.h"
 #include "platform.h"
+#include "test_os.h"
 
 static int failed(const char *what, const bc_error *err)
 {
@@ -17,7 +18,7 @@ int main(int argc, char **argv)
 {
     bc_error err = { 0 };
     if (argc != 2) return failed("usage: backend_none_test LIBRARY", &err);
-    void *library = bc_library_open(argv[1]);
+    void *library = bc_library_open(test_arguments(argc, argv)[1]);
     if (!library) return failed("the library cannot be loaded", &err);
     void *symbol = bc_library_symbol(library, BC_BACKEND_SYMBOL);
     if (!symbol) return failed("it has no " BC_BACKEND_SYMBOL, &err);
