@@ -106,7 +106,7 @@ def wheel() -> Path:
     """The Windows wheel, in dist/windows."""
     say("the wheel for Windows")
     _remove_wheels(DIST)
-    env = devenv.environment() | {"CMAKE_ARGS": f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAIN}"}
+    env = devenv.environment() | {"CMAKE_TOOLCHAIN_FILE": str(TOOLCHAIN)}  # CMAKE_ARGS ends at a space
     run([PYTHON, "-m", "pip", "wheel", "--quiet", "--no-deps", "-w", DIST, ROOT], quiet=True, env=env)
     (made,) = DIST.glob("bitconverter-*.whl")
     # scikit-build-core names the wheel for the system that builds; what is in it is for Windows.
