@@ -122,6 +122,11 @@ class _Conversation:
             answer: Answer = run(AnswerJob(self.chat, asked, sampling(self.args)), self.line, show)
         except Ended as ended:
             _write("\n" if pieces and not self.args.json else "")
+            if (
+                len(self.messages) > len(_system(self.args))
+                and getattr(ended.error, "code", "") == "context-full"
+            ):
+                self.line.say(texts.CHAT_FULL)
             if ended.status == STOPPED:
                 self.messages, self.summary = (*asked, Message("assistant", "".join(pieces))), ""
                 self.line.say(texts.CHAT_STOPPED)

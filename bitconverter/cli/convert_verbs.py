@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 import shlex
 from dataclasses import asdict
 from pathlib import Path
@@ -31,7 +32,7 @@ def convert(args: argparse.Namespace) -> int:
         "report": not args.no_report and not args.no_tokenizer,
     }  # fmt: skip
     # absolute: the window goes on with it in another folder
-    source, *calibration = (str(Path(path).absolute()) for path in (args.source, *args.calibration))
+    source, *calibration = map(os.path.abspath, (args.source, *args.calibration))
     job = ConvertJob(
         source, args.out, seed=args.seed, threads=args.threads, cpu=args.cpu_mask,
         need_tokenizer=not args.no_tokenizer, calibration=tuple(calibration),

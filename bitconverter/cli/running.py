@@ -33,9 +33,9 @@ POLL_SECONDS = 0.1  # Windows does not wake a waiting thread for Ctrl-C
 class Ended(Exception):
     """A job did not finish; what there is to say has been said. `status` is the process's exit status."""
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, error: Exception | None = None) -> None:
         super().__init__(status)
-        self.status = status
+        self.status, self.error = status, error
 
 
 def run(job: Job, line: ProgressLine, on_token: Callable[[str], None] | None = None) -> Any:
@@ -59,7 +59,7 @@ def run(job: Job, line: ProgressLine, on_token: Callable[[str], None] | None = N
         return last.result
     if isinstance(last, Failed):
         report(last.error)
-        raise Ended(FAILED)
+        raise Ended(FAILED, last.error)
     raise Ended(STOPPED)
 
 

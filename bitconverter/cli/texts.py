@@ -452,6 +452,7 @@ CHAT_HELP = "/reset  forget the conversation   /summary  go on with it in short 
 CHAT_START = "{name} ({family}, context {n_ctx}) on {device}. {help}"
 CHAT_TEMPLATE = "The conversation is written with the chat template {template}."
 CHAT_RESET = "(forgotten)"
+CHAT_FULL = "/summary goes on with the conversation in short"
 CHAT_NOTHING = "there is no conversation to summarise yet"
 CHAT_SUMMARISED = "(the conversation goes on with this in place of what was said)"
 CHAT_UNKNOWN = "there is no command {command}; {help}"

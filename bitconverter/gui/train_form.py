@@ -63,6 +63,7 @@ class TrainForm(TrainLayout):
         self._soon.setInterval(TYPING)
         self._soon.timeout.connect(self._estimate_next)
         self._mend = False
+        self._usual_rate = self.rate.value()
         self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._reader, self._estimator = JobRunner(self), JobRunner(self)
         self._reader.happened.connect(self._on_read)
@@ -212,6 +213,7 @@ class TrainForm(TrainLayout):
                 self.aims.choose(
                     "sort" if event.result.labels else "answers" if event.result.examples else "style"
                 )
+            self._follow_rate()
             self._estimate_next()
         elif isinstance(event, Failed):
             self.material.show_error(error_text(event.error))
@@ -241,9 +243,16 @@ class TrainForm(TrainLayout):
         self._show()
 
     def _engine_changed(self) -> None:
-        self.rate.setValue(usual_rate(self._job_of("", "", 1, custom=True)))
+        self._follow_rate(anew=True)
         self.problem.clear()
         self._estimate_next()
+
+    def _follow_rate(self, anew: bool = False) -> None:
+        """The usual one of what is to be learned, unless the user has chosen another (`anew`: then too)."""
+        usual = usual_rate(self._job_of("", "", 1, custom=True))
+        if anew or self.rate.value() == self._usual_rate:
+            self.rate.setValue(usual)
+        self._usual_rate = usual
 
     def _numbers_changed(self) -> None:
         """They are tried when nothing more is typed."""
@@ -311,6 +320,7 @@ class TrainForm(TrainLayout):
 
     def _choose_aim(self, _name: str) -> None:
         self._aim_chosen = True
+        self._follow_rate()
         self._estimate_next()
 
     def _show_advice(self) -> None:

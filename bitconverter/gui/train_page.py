@@ -329,10 +329,16 @@ class TrainPage(TrainForm):
         self._estimate_next()
 
         def undo() -> None:
-            if thing is not None and take_back(thing) and self.state is State.FORM:
-                for other in others:
-                    if other is not None:
-                        take_back(other)
+            if self.state in (
+                State.WORKING,
+                State.PAUSED,
+            ):  # it could not be shown; all of it stays in the bin
+                self._shell.say(partial(tr, "train-busy"))
+                return
+            if self.state is State.DONE:
+                self._again()
+            # the folder last: with it the training is back, and it goes on from the others
+            if all(take_back(other) for other in others if other is not None) and thing and take_back(thing):
                 remember(self._settings, job, paused=True)
                 self._take_up()
                 self._show()
@@ -433,13 +439,12 @@ class TrainPage(TrainForm):
         self._show()
 
 
+TAKEN = (".soul", ".u32", ".soul.partial", ".soul.aside", ".soul.pinned", ".soul.steps", ".rejected.jsonl")
+
+
 def free_soul(path: Path) -> str:
-    """`path`, or with a number behind it, such that neither a soul, a pack, a work folder nor a pinned state of that
-    name is there."""
+    """`path`, or with a number behind it, such that nothing of a training of that name is there."""
     result, number = str(path), 2
-    while any(
-        os.path.exists(result + ending)
-        for ending in (".soul", ".u32", ".soul.partial", ".soul.aside", ".soul.pinned", ".rejected.jsonl")
-    ):
+    while any(os.path.exists(result + ending) for ending in TAKEN):
         result, number = f"{path}-{number}", number + 1
     return result

@@ -16,7 +16,8 @@ def unfinished_job(out: str, threads: int) -> ConvertJob | None:
     """The stopped conversion into `out`, ready to go on; None when there is none that can.
     `threads` is used unless the work folder fixes it: the result does not depend on it."""
     job = job_of(ConvertJob, {"threads": threads, **(_begun_with(out) or {}), "out": out})
-    if job is None:
+    # begun by an earlier version in a folder that nothing tells
+    if job is None or not all(map(os.path.isabs, (job.source, *job.calibration))):
         return None
     try:
         return None if other_work(job.work_dir, job) else job

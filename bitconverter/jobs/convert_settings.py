@@ -31,7 +31,7 @@ class ConvertSettings:
     `threads` (0: one per core) does not change the result, so it may differ when a conversion is continued.
     """
 
-    source: str
+    source: str = field(metadata={"path": True})
     out: str = field(metadata={"identity": False})  # the work folder is found by it, and may be moved
     planes: int = 3
     seed: int = 0
@@ -40,7 +40,7 @@ class ConvertSettings:
     need_tokenizer: bool = True
     method: str = "fast"
     bits: float | None = None
-    calibration: tuple[str, ...] = ()
+    calibration: tuple[str, ...] = field(default=(), metadata={"path": True})
     calibration_windows: int | None = None
     polish: int | None = None
     own_chat: bool = False

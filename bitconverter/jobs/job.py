@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import json
+import os
 import queue
 import time
 from collections.abc import Callable
@@ -211,17 +212,19 @@ def _claim(work_dir: Path, job: Job) -> None:
 def other_work(work_dir: Path, job: Job) -> UserError | None:
     """Why `job` cannot go on in `work_dir`, which holds the work of another one; None if it can, or could begin there.
 
-    Fields that cannot change the result have the metadata {"identity": False} and may differ. A version of the program
+    Fields that cannot change the result have the metadata {"identity": False} and may differ; those with {"path": True}
+    are the same however they are spelt. A version of the program
     without a field did what its default does. Raises OSError.
     """
     path = work_dir / "job.json"
     if not path.exists():
         return None
-    now = _identity(job)
+    now = _with_whole_paths(job, _identity(job))
     there = _read_identity(path)
     if there is not None and there.get("job") == now["job"]:
         # an earlier version may have kept what does not count
         there = _usual(job) | {name: value for name, value in there.items() if name not in _free(job)}
+        there = _with_whole_paths(job, there)
     if there == now:
         return None
     differ = _differences(there, now)
@@ -256,6 +259,18 @@ def _usual(job: Job) -> dict[str, Any]:
     """What fields are by default, of those that have one."""
     fields = [f for f in _identity_fields(job) if f.default is not dataclasses.MISSING]
     return _as_json({f.name: f.default for f in fields})
+
+
+def _with_whole_paths(job: Job, values: dict[str, Any]) -> dict[str, Any]:
+    """Paths from here on, where they begin nowhere; an earlier version kept them as they were typed."""
+    paths = {f.name for f in _identity_fields(job) if f.metadata.get("path")}
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, list):
+            return [whole(each) for each in value]
+        return os.path.abspath(value) if isinstance(value, str) else value
+
+    return {name: whole(value) if name in paths else value for name, value in values.items()}
 
 
 def _free(job: Job) -> set[str]:

@@ -313,9 +313,10 @@ class _Preparation:
         key = hashlib.blake2b(
             np.array(encoded.ids, "<u4").tobytes() + bytes(encoded.learned), digest_size=16
         ).digest()
-        file, first = self._seen.setdefault(key, (path, where))
-        if (file, first) == (path, where):
+        if key not in self._seen:
+            self._seen[key] = path, where
             return None
+        file, first = self._seen[key]
         if first.place:
             return RowProblem("same-as-in-list", path=file, other=first.place)
         return RowProblem("same-as", path=file, other=first.line)

@@ -22,6 +22,7 @@ SPARE = 32  # tokens: pieces side by side may have a few more than each for itse
 SAMPLING = Sampling(temperature=0.3, top_p=0.9, top_k=40, repeat_penalty=1.05, seed=0)
 SENTENCE_END = re.compile(r"[.!?](?=\s)|[。！？]")
 KANA = re.compile("[\u3041-\u30ff]")
+JAPANESE_SHARE = 0.25  # of a text's letters are kana, at least; of usual ones a half
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ JAPANESE = _Words(
 class SummariseJob:
     """`messages` in short: a text to go on with in a new conversation, at most about a third of the context.
 
-    Emits Progress(unit="token") and, of the last part, Token. Raises UserError: "summary-empty",
-    "summary-small", those of AnswerJob;
-    Cancelled, which leaves the session usable.
+    Emits Progress(unit="token") and, of the last part, Token. Raises UserError: "summary-empty", "summary-small", those
+    of AnswerJob; Cancelled, which leaves the session usable.
     """
 
     chat: ChatSession
@@ -72,7 +72,7 @@ class SummariseJob:
 
     def run(self, ctx: Context) -> str:
         said = [message for message in self.messages if message.role != "system" and message.content.strip()]
-        words = JAPANESE if any(KANA.search(message.content) for message in said) else ENGLISH
+        words = JAPANESE if _japanese(said) else ENGLISH
         lines = [_line(message, words) for message in said]
         parts = self._parts(lines, words)
         lengths = [self._tokens(part) for part in parts]
@@ -139,6 +139,12 @@ class SummariseJob:
 
     def _tokens(self, text: str) -> int:
         return len(self.chat.tokenizer.encode(text, add_special_tokens=False))
+
+
+def _japanese(said: Sequence[Message]) -> bool:
+    """Whether the user writes Japanese: a word of it here and there, or from the model, does not make a text so."""
+    text = "".join(message.content for message in said if message.role == "user")
+    return len(KANA.findall(text)) > JAPANESE_SHARE * sum(map(str.isalpha, text))
 
 
 def _line(message: Message, words: _Words) -> str:

@@ -22,7 +22,7 @@ from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.train_begin import Beginning
 from bitconverter.jobs.train_lesson import TrainLesson
 from bitconverter.jobs.train_prefix import Prefix
-from bitconverter.jobs.train_settings import TrainSettings
+from bitconverter.jobs.train_settings import TrainSettings, usual_rate
 from bitconverter.model.block_trainer import Batch
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.lessons import label_tokens
@@ -55,7 +55,9 @@ class TrainWork:
         self.learner = learner_of(job, self.trainer)
         self.base_sha256 = weights_hash(folder.glob("*.safetensors"), self.cancel.check)
         tokens, targets = self.lesson.tokens, self.lesson.targets
-        self.key = train_state.run_key(tokens, targets, tokens.shape, self.base_sha256, __version__)
+        self.key = train_state.run_key(
+            tokens, targets, tokens.shape, self.base_sha256, __version__, *_usual(job)
+        )
         self.together = max(1, run_tokens(info) // self.lesson.window)
         key = f"{self.key} {self.trainer.trained.start}"
         self.prefix = Prefix(job.work_dir, key, self.lesson.lengths, info.hidden_size, self.together)
@@ -112,3 +114,9 @@ def run_tokens(info: ModelInfo) -> int:
     """At most so many tokens go through a model at a time outside of steps, in whole windows."""
     fitting = RUN_WORK // max(1, info.linear_weights) // LEAST_RUN * LEAST_RUN
     return min(RUN_TOKENS, max(LEAST_RUN, fitting))
+
+
+def _usual(job: TrainSettings) -> list[float]:
+    """What is usual here and was another number in an earlier version: what that began is not gone on with at this."""
+    changed = job.engine == "mezo" and job.adapter == "gain" and not job.labels and not job.by_spread
+    return [usual_rate(job)] if changed and job.rate is None else []

@@ -634,6 +634,12 @@ def test_what_an_earlier_version_began_can_be_resumed(page, qtbot, larger, tmp_p
     values["out"] = "named from the folder that it was begun in"
     told.write_text(json.dumps(values), encoding="utf-8")
     assert unfinished_job(page._out, 0) is not None
+    for part in (
+        {"source": "named from there"},
+        {"calibration": ["a.txt"]},
+    ):  # where it was begun, nothing tells
+        told.write_text(json.dumps(values | part), encoding="utf-8")
+        assert unfinished_job(page._out, 0) is None
 
 
 @pytest.mark.parametrize("how", ["cut", "newer"])

@@ -27,7 +27,7 @@ from bitconverter.gui.messages import format_size
 from bitconverter.gui.shelf_model import places_to_scan
 from bitconverter.gui.taught_view import Taught, verdict
 from bitconverter.gui.texts.train import TEXTS
-from bitconverter.gui.train_page import State, TrainPage
+from bitconverter.gui.train_page import State, TrainPage, free_soul
 from bitconverter.gui.trash import Trashed
 from bitconverter.gui.unfinished_training import KEY, recall, remember
 from bitconverter.jobs import eco
@@ -819,6 +819,49 @@ def test_a_discarded_training_can_be_taken_back(page, window, qtbot, tmp_path, b
     )
     window._act_on_toast()
     assert work.is_dir() and pack.is_file() and page.state is State.PAUSED
+
+
+def test_while_another_training_runs_a_discarded_one_stays_whole_in_the_bin(
+    page, window, qtbot, tmp_path, bin_folder
+):
+    start(page, qtbot, tmp_path, 5000)
+    until_steps(page, qtbot, 2)
+    window.shell.pause_all()
+    qtbot.waitUntil(lambda: page.state is State.PAUSED and not page.busy, timeout=LONG)
+    work, pack = page._job.work_dir, Path(page._job.lesson)
+    page.discard()
+    back = window._then
+    page.aims.cards["style"].click()
+    page.train()
+    until_steps(page, qtbot, 2)
+    back()
+    assert not work.exists() and not pack.exists() and page.state is State.WORKING
+    assert "under way" in window.toast._text.text()
+    page.keep()
+    qtbot.waitUntil(lambda: page.state is State.DONE and not page.busy, timeout=LONG)
+    back()  # with that one done there is room for it
+    assert work.is_dir() and pack.is_file() and page.state is State.PAUSED
+
+
+def test_the_rate_follows_what_is_to_be_learned_until_it_is_chosen(page, qtbot, tmp_path):
+    same = "".join(
+        json.dumps({"prompt": f"is {k} even", "answer": "o" if k % 2 else "e"}) + "\n" for k in range(40)
+    )
+    read(page, qtbot, write(tmp_path, same))
+    assert page.result.labels and page.aims.choice == "sort"
+    page.engine.setCurrentIndex(page.engine.findData("mezo"))
+    assert page.rate.value() == 0.1
+    page.aims.cards["answers"].click()
+    assert page.rate.value() == 0.03
+    page.rate.setValue(0.05)
+    page.aims.cards["sort"].click()
+    assert page.rate.value() == 0.05
+
+
+def test_a_name_is_free_where_nothing_of_a_training_has_it(tmp_path):
+    assert free_soul(tmp_path / "a") == str(tmp_path / "a")
+    (tmp_path / "a.soul.steps").write_bytes(b"")
+    assert free_soul(tmp_path / "a") == str(tmp_path / "a-2")
 
 
 def test_what_stands_still_or_jumps_is_said(page, window, qtbot):

@@ -336,6 +336,23 @@ def test_a_work_folder_that_was_moved_goes_on(source: Path, tmp_path: Path) -> N
     assert hashes(tmp_path / "moved") == hashes(tmp_path / "whole")
 
 
+def test_what_was_begun_under_a_relative_name_goes_on_there(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As versions kept it that did not make it absolute."""
+    out = tmp_path / "out"
+    stop_early(source, out)
+    told = tmp_path / "out.partial" / "job.json"
+    values = json.loads(told.read_text(encoding="utf-8"))
+    monkeypatch.chdir(source.parent)
+    told.write_text(json.dumps({**values, "source": source.name}), encoding="utf-8")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert failure(source, out).code == "work-folder-taken"
+    monkeypatch.chdir(source.parent)
+    assert convert(source / ".." / source.name, out)[0].resumed_tensors > 0
+
+
 def test_other_settings_or_another_source_do_not_go_on_in_the_same_work_folder(
     source: Path, tmp_path: Path
 ) -> None:

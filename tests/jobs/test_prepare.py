@@ -530,3 +530,14 @@ def test_only_the_first_rejected_rows_are_listed_and_all_are_saved(
     result = finish(job_for(model, tmp_path, lines(GOOD, *["{"] * 20)))
     assert (result.rejected, len(result.problems)) == (20, 5)
     assert len(Path(result.rejects).read_text(encoding="utf-8").splitlines()) == 20
+
+
+def test_rows_are_told_twice_in_files_of_one_name_too(model: Path, tmp_path: Path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.jsonl").write_text(
+            lines(GOOD, {"prompt": folder, "answer": "c"}), encoding="utf-8"
+        )
+    inputs = (str(tmp_path / "a" / "x.jsonl"), str(tmp_path / "b" / "x.jsonl"))
+    result = finish(PrepareJob(str(model), inputs, str(tmp_path / "o.u32"), window=64))
+    assert (result.used, result.rejected) == (3, 1)

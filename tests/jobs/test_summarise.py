@@ -101,6 +101,17 @@ def test_a_japanese_conversation_is_summarised_in_japanese(chat: ChatSession, as
     assert text.startswith("これまでの会話の要約：") and text.endswith("アシスタント: はい。")
 
 
+def test_a_word_of_japanese_does_not_make_a_conversation_japanese(
+    chat: ChatSession, asked: list[str]
+) -> None:
+    said = (
+        Message("user", "What does こんにちは mean, and how is it said?"),
+        Message("assistant", "こんにちは。" * 9),
+    )
+    text, _ = shorten(chat, said)
+    assert "Summarise" in asked[0] and text.startswith("Our conversation so far")
+
+
 def test_a_stop_leaves_the_chat_usable(chat: ChatSession) -> None:
     before = finished(chat).text
     cancel = Cancel()

@@ -9,7 +9,7 @@ from reference.converted import write_converted
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul
 from bitconverter.format.step_log import log_bytes, read_log
-from bitconverter.jobs import learners
+from bitconverter.jobs import learners, train_settings
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
@@ -154,3 +154,22 @@ def test_the_usual_rate_of_gains_is_smaller_where_the_loss_is_over_all_words() -
     job = TrainJob("model", "lesson", "out", engine="mezo")
     assert usual_rate(job) == 0.03 and usual_rate(replace(job, labels=(" yes", " no"))) == 0.1
     assert usual_rate(replace(job, engine="exact")) == 0.01
+
+
+def test_a_training_with_the_usual_rate_of_before_is_not_gone_on_with_at_another(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = make_job(model, tmp_path, rate=None, labels=())
+    with monkeypatch.context() as before:
+        before.setitem(train_settings.RATES, ("mezo", "gain"), 0.1)
+        cancel = Cancel()
+
+        def stop(event: Event) -> None:
+            if isinstance(event, Metric) and event.name == "loss":
+                cancel.request()
+
+        assert isinstance(run_job(job, stop, cancel), Stopped)
+    assert error_of(job).code == "lesson-changed"
+    with monkeypatch.context() as before:
+        before.setitem(train_settings.RATES, ("mezo", "gain"), 0.1)
+        finish(job)
