@@ -9,15 +9,13 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-import tokenizers
 from cards import no_cards, pretend  # noqa: F401 - fixtures
-from tokenizers import decoders, models, pre_tokenizers
+from model_folders import GOLDEN, write_byte_tokenizer
 
 from bitconverter.jobs.job import Context
 
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")  # before anything imports PySide6
 
-GOLDEN = Path(__file__).parent / "golden"
 
 # No time limits: a busy machine is not an error. The same examples every time: a failure can be repeated.
 hypothesis.settings.register_profile("bitconverter", deadline=None, derandomize=True, print_blob=True)
@@ -51,17 +49,6 @@ def _no_card_unless_it_is_asked_for(request: pytest.FixtureRequest) -> None:
 def _every_progress_event_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether one is dropped depends on the clock; tests that act on one may not."""
     monkeypatch.setattr(Context, "PROGRESS_INTERVAL", 0.0)
-
-
-def write_byte_tokenizer(folder: Path, vocab: int = 256) -> None:
-    """A tokenizer of one token per byte, ids 0..255 (`vocab` of them), without special tokens."""
-    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c not in "\u0120\u010a", c))
-    alphabet = letters[:vocab]  # space and line end first, then ASCII; what does not fit is unknown
-    table = {character: number for number, character in enumerate(alphabet)}
-    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=table, merges=[], unk_token=alphabet[0]))
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.save(str(folder / "tokenizer.json"))
 
 
 @pytest.fixture(scope="session")

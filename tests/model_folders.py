@@ -7,11 +7,13 @@ from typing import Any
 
 import gguf
 import numpy as np
-from conftest import GOLDEN, write_byte_tokenizer
+import tokenizers
 from safetensors.numpy import save_file
+from tokenizers import decoders, models, pre_tokenizers
 
 from bitconverter.format.safetensors_file import SafetensorsFile
 
+GOLDEN = Path(__file__).parent / "golden"
 GGUF_NAMES = {
     "model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output",
     "input_layernorm": "attn_norm", "post_attention_layernorm": "ffn_norm",
@@ -181,3 +183,14 @@ def tensor_bytes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:
     """dtype and shape of every tensor of a file, padding left out."""
     tensors = SafetensorsFile(path).tensors
     return {n: (t.dtype, t.shape) for n, t in tensors.items() if not n.startswith("__pad__.")}
+
+
+def write_byte_tokenizer(folder: Path, vocab: int = 256) -> None:
+    """A tokenizer of one token per byte, ids 0..255 (`vocab` of them), without special tokens."""
+    letters = sorted(pre_tokenizers.ByteLevel.alphabet(), key=lambda c: (c not in "\u0120\u010a", c))
+    alphabet = letters[:vocab]  # space and line end first, then ASCII; what does not fit is unknown
+    table = {character: number for number, character in enumerate(alphabet)}
+    tokenizer = tokenizers.Tokenizer(models.BPE(vocab=table, merges=[], unk_token=alphabet[0]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.save(str(folder / "tokenizer.json"))

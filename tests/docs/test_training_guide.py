@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tokenizers
-from conftest import write_byte_tokenizer
-from model_folders import edit_config, edit_tensors
+from model_folders import edit_config, edit_tensors, write_byte_tokenizer
 
 from bitconverter import paths
 from bitconverter.cli.arguments import build_parser

@@ -7,15 +7,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from model_folders import edit_config, write_byte_tokenizer
 from PySide6.QtCore import QCoreApplication, QEvent
 from pytestqt.qtbot import QtBot
+from reference.converted import write_converted
 from safetensors.numpy import save_file
 
+from bitconverter.gui import pin_actions, taught_actions
+from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.app import prepare
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.convert_page import ConvertPage
 from bitconverter.gui.main_window import USUAL_SIZE, MainWindow
 from bitconverter.gui.store_queue import StoreQueue
+from bitconverter.gui.trash import Trashed
 from bitconverter.settings import Settings
 
 TEMPLATE = (
@@ -106,3 +111,34 @@ def larger_model(tmp_path_factory: pytest.TempPathFactory, chat_model: Path) -> 
             tensors[f"{at}.{name}_layernorm.weight"] = np.ones(hidden, np.float16)
     save_file(tensors, str(folder / "model.safetensors"), metadata={"format": "pt"})
     return folder
+
+
+@pytest.fixture(scope="module")
+def converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A converted model with a chat template, long enough for windows of 512 tokens."""
+    source = tmp_path_factory.mktemp("teach") / "source"
+    shutil.copytree(tiny_model, source)
+    edit_config(source, max_position_embeddings=4096)
+    folder = source.parent / "小さな 生徒 🙂"
+    write_converted(source, folder, 2, seed=3)
+    write_byte_tokenizer(
+        folder, json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    )
+    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def bin_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A bin of the test's own; take_back() finds things there."""
+    place = tmp_path / "bin"
+    place.mkdir()
+
+    def move(path: str) -> Trashed:
+        target = place / Path(path).name
+        shutil.move(path, target)
+        return Trashed(path, str(target))
+
+    for module in (train_page_module, taught_actions, pin_actions):
+        monkeypatch.setattr(module, "move_to_trash", move)
+    return place

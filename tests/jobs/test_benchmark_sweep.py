@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import write_byte_tokenizer
-from model_folders import edit_config
+from model_folders import edit_config, write_byte_tokenizer
 
 from bitconverter.cli.main import main
 from bitconverter.engine import Model, OutOfMemoryError, Session, check_config

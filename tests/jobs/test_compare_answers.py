@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import write_byte_tokenizer
-from model_folders import edit_config, edit_tensors
+from model_folders import edit_config, edit_tensors, write_byte_tokenizer
 from reference.converted import write_converted
 
 from bitconverter.format.errors import UserError

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tokenizers
-from conftest import write_byte_tokenizer
+from model_folders import write_byte_tokenizer
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, read_pack

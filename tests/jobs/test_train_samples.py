@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import write_byte_tokenizer
+from model_folders import write_byte_tokenizer
 from reference.converted import write_converted
 
 from bitconverter.engine import Cancel, Engine

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import write_byte_tokenizer
+from model_folders import write_byte_tokenizer
 
 from bitconverter.format.errors import UserError
 from bitconverter.model.calibration_text import MIX, CalibrationText, calibration_text

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 import tokenizers
-from conftest import GOLDEN, write_byte_tokenizer
+from conftest import GOLDEN
+from model_folders import write_byte_tokenizer
 
 from bitconverter.format.pack_file import EXAMPLE, TEXT
 from bitconverter.format.row_problem import Mending, RowProblem

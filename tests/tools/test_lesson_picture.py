@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from conftest import write_byte_tokenizer
+from model_folders import write_byte_tokenizer
 from PySide6.QtGui import QImage
 from reference.converted import write_converted
 
