@@ -3,7 +3,6 @@
 import math
 import re
 import shutil
-import stat
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import Any
 
 import pytest
 from model_folders import edit_config, write_byte_tokenizer
+from python_program import write_program
 
 from bitconverter.cli.main import main
 from bitconverter.engine import Model, OutOfMemoryError, Session, check_config
@@ -22,11 +22,11 @@ from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
 
 FOX = "The quick brown fox jumps over the lazy dog. "
-PEER = """#!{python}
+PEER = """\
 import json, sys
 words = sys.argv
-n = {{k: int(words[words.index(k) + 1]) for k in ("-t", "-p", "-n")}}
-print(json.dumps([{{"n_gen": 0, "samples_ts": [n["-p"] * 10.0]}}, {{"n_gen": n["-n"], "samples_ts": [n["-t"] * 3.0]}}]))
+n = {k: int(words[words.index(k) + 1]) for k in ("-t", "-p", "-n")}
+print(json.dumps([{"n_gen": 0, "samples_ts": [n["-p"] * 10.0]}, {"n_gen": n["-n"], "samples_ts": [n["-t"] * 3.0]}]))
 """
 
 
@@ -169,8 +169,7 @@ def test_a_peer_is_measured_in_the_same_rounds(
     tiny_model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     program, gguf = tmp_path / "llama-bench", tmp_path / "same.gguf"
-    program.write_text(PEER.format(python=sys.executable), encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    write_program(program, PEER)
     gguf.write_bytes(b"GGUF")
     words = ["--llama-bench", str(program), "--gguf", str(gguf), "--threads", "1", "--repeat", "1"]
     assert main(["benchmark", str(tiny_model), "--prompt-tokens", "16", *words, "--quiet"]) == 0
@@ -279,8 +278,7 @@ def test_more_texts_than_the_memory_holds_are_told_with_how_many_it_holds(
 def test_a_peer_that_tells_no_speeds_is_an_error(tiny_model: Path, tmp_path: Path, said: str) -> None:
     program, gguf = tmp_path / "llama-bench", tmp_path / "same.gguf"
     rows = f'[{{"n_gen": 0, "samples_ts": {said}}}, {{"n_gen": 1, "samples_ts": [3.0]}}]'
-    program.write_text(f"#!{sys.executable}\nprint('''{rows}''')\n", encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    write_program(program, f"print('''{rows}''')")
     gguf.write_bytes(b"GGUF")
     job = SweepJob(str(tiny_model), threads=1, rounds=1, llama_bench=str(program), gguf=str(gguf))
     last = run_job(job, lambda _: None, Cancel())

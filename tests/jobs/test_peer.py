@@ -1,12 +1,12 @@
 """Peer: what a llama-bench may print, how it is asked, and how it is stopped."""
 
 import os
-import stat
 import sys
 import threading
 from pathlib import Path
 
 import pytest
+from python_program import write_program
 
 from bitconverter.engine import Cancelled
 from bitconverter.jobs.errors import UserError
@@ -21,10 +21,7 @@ script = pytest.mark.skipif(
 
 def stand_in(folder: Path, code: str, name: str = "llama-bench") -> str:
     """A program that runs `code`."""
-    program = folder / name
-    program.write_text(f"#!{sys.executable}\n{code}\n", encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return str(program)
+    return write_program(folder / name, code)
 
 
 @pytest.fixture

@@ -1,12 +1,12 @@
 """compare_speed.py reads its peers as `benchmark` does, and writes what it prints."""
 
 import json
-import stat
 import sys
 from pathlib import Path
 
 import compare_speed
 import pytest
+from python_program import write_program
 
 
 @pytest.mark.skipif(
@@ -24,8 +24,7 @@ def test_a_peer_that_prints_more_than_json_is_compared(
     program, gguf, out = tmp_path / "llama-bench", tmp_path / "same.gguf", tmp_path / "out.json"
     rows = [{"n_gen": 0, "avg_ts": 20.0}] * (prompt > 0) + [{"n_gen": 2, "avg_ts": 10.0}]
     code = f"print('[1] core')\nprint('''{json.dumps(rows)}''')"
-    program.write_text(f"#!{sys.executable}\n{code}\n", encoding="utf-8")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    write_program(program, code)
     gguf.write_bytes(b"GGUF")
     words = ["--peer", "ik", str(program), str(gguf), "--threads", "1", "--rounds", "1"]
     words += ["--prompt", str(prompt), "--new", "2", "--json", str(out)]
