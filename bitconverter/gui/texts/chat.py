@@ -180,7 +180,7 @@ TEXTS: Texts = {
         "このメッセージには {needed} トークン必要ですが、使えるのは {available} トークンです。"
         "入力欄に戻したので、短くするか、添付を減らしてください。",
     ),
-    "context-drop-oldest": ("Leave out oldest", "古いメッセージを省いて続ける"),
+    "context-drop-oldest": ("Leave out oldest", "古いメッセージを省く"),
     "context-summarise": ("Summarise", "要約して続ける"),
     "summarising": ("Summarising the conversation, {percent} %", "会話を要約しています（{percent} %）"),
     "summarised": (
