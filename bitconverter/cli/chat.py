@@ -62,8 +62,19 @@ class _Conversation:
         self.chat = loaded
         self.line = line
         self.interactive = sys.stdin.isatty()
-        self.messages: tuple[Message, ...] = _system(args)
-        self.summary = ""
+        self._begin()
+
+    def _begin(self, summary: str = "") -> None:
+        self.messages: tuple[Message, ...] = _system(self.args)
+        self.summary = summary
+
+    @property
+    def _begun(self) -> bool:
+        return len(self.messages) > len(_system(self.args))
+
+    def _keep(self, asked: tuple[Message, ...], answer: str) -> None:
+        """The summary is in what was asked by now."""
+        self.messages, self.summary = (*asked, Message("assistant", answer)), ""
 
     def loop(self) -> int:
         if self.interactive:
@@ -87,7 +98,7 @@ class _Conversation:
 
     def _command(self, text: str) -> None:
         if text == "/reset":
-            self.messages, self.summary = _system(self.args), ""
+            self._begin()
             self.line.say(texts.CHAT_RESET)
         elif text == "/summary":
             self._summarise()
@@ -98,14 +109,13 @@ class _Conversation:
 
     def _summarise(self) -> None:
         """The conversation begins again, with what was said so far in short."""
-        if len(self.messages) == len(_system(self.args)):
+        if not self._begun:
             self.line.say(texts.CHAT_NOTHING)
             return
         try:
-            self.summary = run(SummariseJob(self.chat, self.messages), self.line)
+            self._begin(run(SummariseJob(self.chat, self.messages), self.line))
         except Ended:
             return
-        self.messages = _system(self.args)
         self.line.say(f"{self.summary}\n{texts.CHAT_SUMMARISED}")
 
     def _answer(self, text: str) -> int:
@@ -122,13 +132,10 @@ class _Conversation:
             answer: Answer = run(AnswerJob(self.chat, asked, sampling(self.args)), self.line, show)
         except Ended as ended:
             _write("\n" if pieces and not self.args.json else "")
-            if (
-                len(self.messages) > len(_system(self.args))
-                and getattr(ended.error, "code", "") == "context-full"
-            ):
+            if self._begun and getattr(ended.error, "code", "") == "context-full":
                 self.line.say(texts.CHAT_FULL)
             if ended.status == STOPPED:
-                self.messages, self.summary = (*asked, Message("assistant", "".join(pieces))), ""
+                self._keep(asked, "".join(pieces))
                 self.line.say(texts.CHAT_STOPPED)
             return ended.status
         if self.args.json:
@@ -136,7 +143,7 @@ class _Conversation:
         else:
             _write("\n")
             self.line.say(_stats(answer))
-        self.messages, self.summary = (*asked, Message("assistant", answer.text)), ""
+        self._keep(asked, answer.text)
         return DONE
 
 

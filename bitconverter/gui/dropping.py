@@ -1,12 +1,12 @@
 """What was dropped on the window, or named at its start: what kind of thing it is and what to do with it."""
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QMimeData
 
+from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.long_path import reachable
 
 ATTACHMENTS = (".txt", ".md", ".markdown", ".pdf", ".docx", ".log")
@@ -69,15 +69,6 @@ def _kind_of_folder(folder: Path) -> str:
     except OSError:
         return "folder"
     return "folder"
-
-
-def is_converted(folder: Path) -> bool:
-    """Whether config.json says that the weights are ternary planes."""
-    try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8-sig"))
-        return bool(config["quantization_config"]["quant_method"] == "ternary_planes")
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
 
 
 def standing_for(path: str) -> str:

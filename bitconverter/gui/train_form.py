@@ -11,13 +11,13 @@ from PySide6.QtCore import QTimer
 
 from bitconverter import paths
 from bitconverter.gui.choose import choose_folder
-from bitconverter.gui.dropping import is_converted
 from bitconverter.gui.job_worker import JobRunner
 from bitconverter.gui.messages import error_text, format_duration, format_size, language, tr
 from bitconverter.gui.model_bar import existing_models
 from bitconverter.gui.page import Shell
 from bitconverter.gui.source_card import remember_folder, start_folder
 from bitconverter.gui.train_layout import MOST_LAYERS, TrainLayout
+from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.eco import some_cores
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished

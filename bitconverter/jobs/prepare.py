@@ -6,7 +6,6 @@ Every row is used or rejected, and every rejected one is named with its file, li
 import dataclasses
 import hashlib
 import itertools
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_raw, write_p
 from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.format.size_text import at_most
 from bitconverter.format.weight_file import FULL_ERRORS
+from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.jobs.reject_file import check_replaceable, reject_line
@@ -378,7 +378,7 @@ class _Preparation:
             texts=len(rows) - len(examples), examples=len(examples), longest=max(examples, default=0),
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
-            windows=0 if pack is None else count_windows(pack, self.window), converted=_converted(Path(job.model)),
+            windows=0 if pack is None else count_windows(pack, self.window), converted=is_converted(Path(job.model)),
             apart=tuple(Apart(path, error) for path, error in self._apart.items()),
         )  # fmt: skip
 
@@ -428,15 +428,6 @@ def _positions(folder: Path) -> int | None:
         return int(check_config((folder / "config.json").read_bytes()).max_positions)
     except (OSError, EngineError):
         return None
-
-
-def _converted(folder: Path) -> bool:
-    """As its config.json says."""
-    try:
-        told = json.loads((folder / "config.json").read_bytes())["quantization_config"]["quant_method"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
-    return bool(told == "ternary_planes")
 
 
 def _template(folder: Path, style: str) -> ChatTemplate | None:
