@@ -316,6 +316,10 @@ class ChatAnswers(ChatContext):
             self.say(partial(tr, "repeated" if node.text == running.expected else "repeated-differs"))
         elif running.beside is not None and isinstance(event, Finished):
             self._show_both(node, running.beside)
+        self._do_after_stop()
+
+    def _do_after_stop(self) -> None:
+        """What was asked for while something was being written, which was stopped for it."""
         after, self._after_stop = self._after_stop, None
         if after is not None:
             after()

@@ -61,9 +61,7 @@ class ChatSummary(ChatKeeping):
             self.hide_notice()
             self._show_state(State.READY)
             self._end_summary(summary, event)
-            after, self._after_stop = self._after_stop, None
-            if after is not None:
-                after()
+            self._do_after_stop()
 
     def _end_summary(self, summary: _Summary, event: Finished | Failed | Stopped) -> None:
         if self.log.chat.id != summary.chat.id:  # it has been deleted meanwhile

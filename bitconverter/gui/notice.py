@@ -159,8 +159,7 @@ class NoticeArea(QScrollArea):
 
     def _fit(self) -> None:
         height = max(self._notice.heightForWidth(self.width()), 1)
-        self._notice.setMinimumHeight(
-            height
-        )  # by itself it wants room for wrapped lines also where they are not
+        # by itself it wants room for wrapped lines also where they are not
+        self._notice.setMinimumHeight(height)
         self.setFixedHeight(min(height, self._room))
         self.updateGeometry()

@@ -63,9 +63,7 @@ class FileQueue(QObject, Generic[S]):
             self._store = self._make(self._path)
             self._store.empty_bin()
             said = self._store.set_aside
-        except (
-            Exception
-        ) as error:  # whatever it is: without a store nothing would be kept, and nobody be told
+        except Exception as error:  # without a store nothing would be kept, and nobody be told
             said = error
             if self._store is None:
                 self._store = self._make(None)

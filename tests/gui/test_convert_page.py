@@ -66,6 +66,14 @@ def _at_first_progress(page, action):
     page.queue.happened.connect(act)
 
 
+def _stopped_early(page, qtbot, source):
+    """A conversion that was stopped, and kept, at its first progress."""
+    _choose(page, qtbot, source)
+    _at_first_progress(page, page.run_card.stop_button.click)
+    page.convert_button.click()
+    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+
+
 def _pause(page, qtbot, path):
     _choose(page, qtbot, path)
     _at_first_progress(page, page.run_card.pause_button.click)
@@ -462,10 +470,7 @@ def test_an_unfinished_conversion_of_another_day_is_offered_and_can_be_discarded
     page, qtbot, larger, settings, window, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    _choose(page, qtbot, larger)
-    _at_first_progress(page, page.run_card.stop_button.click)
-    page.convert_button.click()
-    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    _stopped_early(page, qtbot, larger)
     folder = Path(page._out + ".partial")
     assert page.unfinished.isVisible() and folder.is_dir()
     page.discard_button.click()
@@ -512,10 +517,7 @@ def test_a_taken_output_has_its_fix_beside_it(page, qtbot, source, tmp_path):
 
 
 def test_a_folder_with_other_unfinished_work_is_told_before(window, page, qtbot, larger, settings):
-    _choose(page, qtbot, larger)
-    _at_first_progress(page, page.run_card.stop_button.click)
-    page.convert_button.click()
-    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    _stopped_early(page, qtbot, larger)
     out = page._out
     window.show_page("settings")
     settings["method"] = "full"
@@ -624,10 +626,7 @@ def test_what_the_queue_holds_is_no_other_unfinished_work(window, page, qtbot, l
 def test_what_an_earlier_version_began_can_be_resumed(page, qtbot, larger, tmp_path, monkeypatch):
     """It had not every setting of now, and did what they are by default."""
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    _choose(page, qtbot, larger)
-    _at_first_progress(page, page.run_card.stop_button.click)
-    page.convert_button.click()
-    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    _stopped_early(page, qtbot, larger)
     told = Path(page._out + ".partial") / "job.json"
     values = json.loads(told.read_text(encoding="utf-8"))
     del values["own_chat"]
@@ -647,10 +646,7 @@ def test_what_cannot_be_resumed_is_not_offered_to_be_but_discarded(
     window, page, qtbot, larger, tmp_path, monkeypatch, how
 ):
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
-    _choose(page, qtbot, larger)
-    _at_first_progress(page, page.run_card.stop_button.click)
-    page.convert_button.click()
-    qtbot.waitUntil(lambda: not page.converting, timeout=LONG)
+    _stopped_early(page, qtbot, larger)
     out, told = page._out, Path(page._out + ".partial") / "job.json"
     values = json.loads(told.read_text(encoding="utf-8"))
     if how == "newer":
