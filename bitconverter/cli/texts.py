@@ -59,10 +59,10 @@ HELP = {
     ),
     "prepare": (
         "make texts, examples and conversations ready for training",
-        "Read INPUTs (files and folders of .txt, .md, .jsonl, .json, .csv, .tsv; a raw .u32 with its .mask) and write "
-        "them as token ids of MODEL's tokenizer into OUT.u32. Each row is used or rejected; rejected ones are named "
-        "with line and reason and saved as OUT.rejected.jsonl. Of examples and conversations only the answers are "
-        "learned, of texts everything.",
+        "Read INPUTs (files and folders of .txt, .md, .pdf, .docx, .jsonl, .json, .csv, .tsv; a raw .u32 with its "
+        ".mask) and write them as token ids of MODEL's tokenizer into OUT.u32. Each row is used or rejected; rejected "
+        "ones are named with line and reason and saved as OUT.rejected.jsonl. Of examples and conversations only the "
+        "answers are learned, of texts everything.",
         "examples:\n"
         "  bitconverter prepare small lessons.jsonl lessons.u32 --preview 3     (looks only, writes nothing)\n"
         "  bitconverter prepare small lessons.jsonl more.csv lessons.u32 --fix\n"

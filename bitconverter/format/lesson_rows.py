@@ -1,4 +1,4 @@
-"""The rows of a lesson file: .jsonl, .json, .csv, .tsv, and texts, which are one row each."""
+"""The rows of a lesson file: .jsonl, .json, .csv, .tsv, and texts and documents, which are one row each."""
 
 import ast
 import csv
@@ -16,8 +16,9 @@ from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.format.text_file import Decoded
 
 TEXTS = (".txt", ".md", ".markdown")
+DOCUMENTS = (".pdf", ".docx")  # whoever reads such a file finds its text (jobs/read_document.py)
 TABLES = (".csv", ".tsv")
-KINDS = (*TEXTS, ".jsonl", ".json", *TABLES)
+KINDS = (*TEXTS, *DOCUMENTS, ".jsonl", ".json", *TABLES)
 MOST_CELL = 50_000_000  # characters; the library's own limit is 131,072
 MOST_LITERAL = 1_000_000  # characters of a line that is read as Python
 MOST_OPENED = 100  # quotation marks that nothing closes: each costs a look at all that follows
@@ -58,7 +59,7 @@ def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
     """Every row of a file of one of KINDS, in order. A row with damaged letters is bad."""
     text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     suffix = path.suffix.lower()
-    if suffix in TEXTS:
+    if suffix in (*TEXTS, *DOCUMENTS):
         rows = _document(text)
     elif suffix in TABLES:
         rows = _table(text, suffix == ".tsv")

@@ -35,6 +35,13 @@ REASONS: dict[str, tuple[str, str]] = {
         "it is a {kind} file, whatever its name says",
         "save what is inside as text, or take it out of the folder",
     ),
+    "document-empty": (
+        "there is no text in it",
+        "if its pages are pictures (a scan), let a text recognition program make text of them first",
+    ),
+    "document-encrypted": ("it is locked with a password", "save a copy without one"),
+    "document-broken": ("it cannot be read ({found})", "open it in the program that made it and save it again"),
+    "document-long": ("it has more than {found} letters", "divide it into several files"),
     "file-gone": ("it cannot be read", "look whether it is still there and may be read"),
     "unknown-fields": (
         "its fields ({found}) are none that are known",

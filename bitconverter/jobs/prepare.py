@@ -255,7 +255,7 @@ class _Preparation:
     def _text(self, entry: Input) -> tuple[str, Iterator["_Outcome"]]:
         """(encoding, rows)"""
         try:
-            decoded = read_input(entry)
+            decoded = read_input(entry, self.ctx.cancel)
         except RowProblem as problem:
             return "", iter([(Where(1), None, problem, "", ())])
         return decoded.encoding, self._text_rows(read_rows(entry.path, decoded, self.job.mend))

@@ -5,16 +5,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.format.lesson_rows import KINDS
+from bitconverter.format.lesson_rows import DOCUMENTS, KINDS
 from bitconverter.format.pack_file import looks_raw
-from bitconverter.format.row_problem import RowProblem
+from bitconverter.format.row_problem import REASONS, RowProblem
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import Decoded, read_any_text
+from bitconverter.jobs.read_document import document_kind, document_text
 
 RAW = ".u32"
 REJECTED = ".rejected.jsonl"  # what an earlier preparation left beside its pack
 FILE_LIMIT = 1_000_000_000  # bytes of one file: it is held in memory, several times
+LETTER_LIMIT = 100_000_000  # of one document, which may promise any number of pages
 
 
 @dataclass(frozen=True)
@@ -51,11 +54,12 @@ def find_inputs(named: Sequence[str], apart: dict[str, UserError] | None = None)
     return list(found.values()), left_out
 
 
-def read_input(entry: Input) -> Decoded:
-    """The text of a file. Raises UserError("lesson-file-missing", "lesson-binary", "lesson-packed"), RowProblem instead
-    for a file that was found in a folder."""
+def read_input(entry: Input, cancel: Cancel) -> Decoded:
+    """The text of a file; encoding "": of a PDF or Word document. Raises UserError("lesson-file-missing",
+    "lesson-binary", "lesson-packed", "document-encrypted", "document-broken", "document-empty", "document-long"),
+    RowProblem instead for a file that was found in a folder."""
     try:
-        return read_any_text(entry.path)
+        return _document(entry.path, cancel) or read_any_text(entry.path)
     except OSError as error:
         if entry.searched:
             raise RowProblem("file-gone", line=1) from error
@@ -63,10 +67,21 @@ def read_input(entry: Input) -> Decoded:
     except UserError as error:
         if not entry.searched:
             raise
+        if error.code in REASONS:
+            found = error.fields.get("reason", error.fields.get("limit"))
+            raise RowProblem(error.code, line=1, found=found) from error
         packed = error.code == "lesson-packed"
         raise RowProblem(
             "packed-file" if packed else "no-text", line=1, kind=error.fields.get("kind", "")
         ) from error
+
+
+def _document(path: Path, cancel: Cancel) -> Decoded | None:
+    """None: its name promises none, or it is something else."""
+    if path.suffix.lower() not in DOCUMENTS:
+        return None
+    data = path.read_bytes()
+    return Decoded(document_text(path, data, cancel, LETTER_LIMIT), "") if document_kind(path, data) else None
 
 
 def _named(path: Path) -> Input:

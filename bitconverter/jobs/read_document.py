@@ -1,13 +1,13 @@
-"""The text of a document that goes along with a message: text in any encoding, Markdown, PDF, Word."""
+"""The text of a document: PDF, Word; of one that goes along with a message also text in any encoding, Markdown."""
 
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bitconverter.engine import Cancelled
+from bitconverter.engine import Cancel, Cancelled
 from bitconverter.format.errors import UserError
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import decode_text
@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 
 FILE_LIMIT = 100_000_000  # bytes
 TEXT_LIMIT = 2_000_000  # letters; a context of 128 Ki tokens holds about a quarter of that
+# What stands for letters in PDF files that do not tell their fonts' encoding: TeX's T1 and TS1 (Cork, 1990). Ligatures
+# are written out, and other control characters are none that anybody wrote.
+LETTERS: dict[int, str | None] = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160))) | {
+    0x10: "“", 0x11: "”", 0x12: "„", 0x13: "«", 0x14: "»", 0x15: "–", 0x16: "—", 0x1B: "ff", 0x1C: "fi", 0x1D: "fl",
+    0x1E: "ffi", 0x1F: "ffl", 0x88: "•", 0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl",
+}  # fmt: skip
 UNPACKED_LIMIT = 400_000_000  # bytes of a Word file's parts: a zip may promise anything
 
 
@@ -47,24 +53,51 @@ class ReadDocumentJob:
     def run(self, ctx: Context) -> Document:
         path = Path(self.path)
         data = _read(path)
-        encoding = ""
-        if data[:5] == b"%PDF-":
-            kind, text = "pdf", _pdf(path, data, ctx)
-        elif data[:4] == b"PK\x03\x04" and path.suffix.lower() == ".docx":
-            kind, text = "docx", _word(path, data, ctx)
+        kind, encoding = document_kind(path, data), ""
+        if kind:
+            text = document_text(
+                path, data, ctx.cancel, TEXT_LIMIT,
+                lambda page, pages: ctx.emit(Progress(page, pages, "page", path.name)),
+            )  # fmt: skip
         else:
             kind = "text"
             text, encoding = _plain(path, data)
-        text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
-        if not text.strip():
-            raise UserError(
-                "document-empty",
-                f"There is no text in {path.name}. If its pages are pictures (a scan), let a text recognition "
-                "program make text of them first.",
-                file=path.name,
-            )
-        _check_length(path, len(text))
-        return Document(path.name, text, kind, encoding)
+        _check_length(path, len(text), TEXT_LIMIT)
+        return Document(path.name, _tidy(path, text), kind, encoding)
+
+
+def document_kind(path: Path, data: bytes) -> str:
+    """ "pdf", "docx", or "": what begins otherwise. A zip file is a Word document by its name alone."""
+    if data[:5] == b"%PDF-":
+        return "pdf"
+    return "docx" if data[:4] == b"PK\x03\x04" and path.suffix.lower() == ".docx" else ""
+
+
+def document_text(
+    path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int, int], None] = lambda *_: None
+) -> str:
+    """The text of a file that document_kind() knows, at most `most` letters. `page` is called with the number of each
+    page of a PDF that was read, and with how many there are.
+
+    Raises UserError: document-encrypted, -broken, -empty, -long.
+    """
+    kind = document_kind(path, data)
+    text = _pdf(path, data, cancel, most, page) if kind == "pdf" else _word(path, data, cancel)
+    _check_length(path, len(text), most)
+    return _tidy(path, text)
+
+
+def _tidy(path: Path, text: str) -> str:
+    """With line ends of one kind, and none around it."""
+    text = text.replace("\r\n", "\n").replace("\r", "\n").strip("\n")
+    if not text.strip():
+        raise UserError(
+            "document-empty",
+            f"There is no text in {path.name}. If its pages are pictures (a scan), let a text recognition "
+            "program make text of them first.",
+            file=path.name,
+        )
+    return text
 
 
 def _read(path: Path) -> bytes:
@@ -90,13 +123,13 @@ def _read(path: Path) -> bytes:
         ) from error
 
 
-def _check_length(path: Path, letters: int) -> None:
-    if letters > TEXT_LIMIT:
+def _check_length(path: Path, letters: int, most: int) -> None:
+    if letters > most:
         raise UserError(
             "document-long",
-            f"{path.name} has more than {TEXT_LIMIT} letters, which no context holds. Attach a part of it.",
+            f"{path.name} has more than {most} letters, which is too much. Take a part of it.",
             file=path.name,
-            limit=TEXT_LIMIT,
+            limit=most,
         )
 
 
@@ -122,7 +155,7 @@ def _broken(path: Path, error: BaseException) -> UserError:
     )
 
 
-def _pdf(path: Path, data: bytes, ctx: Context) -> str:
+def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int, int], None]) -> str:
     import pypdf  # which, like docx, takes longer to import than the window to open
 
     pages: list[str] = []
@@ -132,24 +165,24 @@ def _pdf(path: Path, data: bytes, ctx: Context) -> str:
         if reader.is_encrypted and not reader.decrypt(""):
             raise UserError(
                 "document-encrypted",
-                f"{path.name} is locked with a password. Save a copy without one and attach that.",
+                f"{path.name} is locked with a password. Save a copy without one and take that.",
                 file=path.name,
             )
         total = len(reader.pages)
         for number in range(total):
-            ctx.cancel.check()
-            pages.append(reader.pages[number].extract_text().strip())
+            cancel.check()
+            pages.append(reader.pages[number].extract_text().translate(LETTERS).strip())
             letters += len(pages[-1])
-            _check_length(path, letters)
-            ctx.emit(Progress(number + 1, total, "page", path.name))
+            _check_length(path, letters, most)
+            page(number + 1, total)
     except (UserError, Cancelled):
         raise
     except Exception as error:  # the library raises whatever a damaged file leads it to
         raise _broken(path, error) from error
-    return "\n\n".join(page for page in pages if page)
+    return "\n\n".join(text for text in pages if text)
 
 
-def _word(path: Path, data: bytes, ctx: Context) -> str:
+def _word(path: Path, data: bytes, cancel: Cancel) -> str:
     import docx
 
     try:
@@ -157,7 +190,7 @@ def _word(path: Path, data: bytes, ctx: Context) -> str:
             if sum(part.file_size for part in parts.infolist()) > UNPACKED_LIMIT:
                 raise ValueError("it unpacks to more than any document has")
         document = docx.Document(io.BytesIO(data))
-        ctx.cancel.check()
+        cancel.check()
         return "\n".join(_paragraphs(document))
     except Cancelled:
         raise

@@ -2,8 +2,8 @@
 
 A .jsonl file holds one example a line, {"prompt": "...", "answer": "..."}: only the answer and the end-of-text token
 behind it are learned, and an example is a window of its own, filled up at its end. A .u32 is a pack that `prepare`
-made: it says itself what is learned and what is held back. Tables, .json, folders and other rows must be prepared. Any
-other file is plain text, cut into whole windows, of which every token is learned.
+made: it says itself what is learned and what is held back. Tables, .json, documents, folders and other rows must be
+prepared. Any other file is plain text, cut into whole windows, of which every token is learned.
 
 With labels, an example's answer is one of these words, each a single token, and it alone is learned.
 """

@@ -12,7 +12,10 @@ from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.model.lesson_shapes import TURNS, Conversation, shape_of
 from bitconverter.model.tokenizer import Tokenizer
 
-KINDS = {".json": "it is JSON, and not a row a line", ".csv": "it is a table", ".tsv": "it is a table"}
+KINDS = {
+    ".json": "it is JSON, and not a row a line", ".csv": "it is a table", ".tsv": "it is a table",
+    ".pdf": "it is a PDF document", ".docx": "it is a Word document",
+}  # fmt: skip
 _SHAPES = {
     "openai": "it holds conversations, as OpenAI writes them",
     "sharegpt": "it holds conversations, as ShareGPT writes them",
@@ -22,7 +25,7 @@ _SHAPES = {
 
 
 def refuse_unprepared(path: str, tokenizer: Tokenizer, labels: Mapping[str, int]) -> None:
-    """Raises UserError("lesson-unprepared") for a folder, a table and .json."""
+    """Raises UserError("lesson-unprepared") for a folder, a table, a PDF or Word document, and .json."""
     place, kind = Path(path), ""
     if place.is_dir():
         kind = "it is a folder"

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
+from documents import pdf
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from teaching import LONG, choose_steps, read, rows, start, train_page, until_steps, write
@@ -142,12 +143,12 @@ def words_of(page):
 
 
 def test_a_file_that_is_of_no_use_is_set_apart_with_its_reason(page, window, qtbot, tmp_path):
-    good, pdf = write(tmp_path, rows()), write(tmp_path, "%PDF-1.7", "x.pdf")
+    good, other = write(tmp_path, rows()), write(tmp_path, "%PDF-1.7", "x.exe")
     (tmp_path / "b.txt").write_bytes(bytes(range(256)) * 20)
-    read(page, qtbot, good, pdf, str(tmp_path / "b.txt"))
+    read(page, qtbot, good, other, str(tmp_path / "b.txt"))
     assert not page.material.notice.isVisible() and page.result.used == 24
     words = words_of(page)
-    assert any("x.pdf is none of the files" in text for text in words) and words.count("Not used") == 2
+    assert any("x.exe is none of the files" in text for text in words) and words.count("Not used") == 2
     assert any("b.txt is no text" in text for text in words)
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
@@ -159,7 +160,17 @@ def test_a_file_that_is_of_no_use_is_set_apart_with_its_reason(page, window, qtb
     page._again()
     page.material.removed.emit(good)
     qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
-    assert "x.pdf" in page.material.notice.text() and not page.train_button.isEnabled()
+    assert "x.exe" in page.material.notice.text() and not page.train_button.isEnabled()
+
+
+def test_a_pdf_is_material_like_a_text(page, qtbot, tmp_path):
+    (tmp_path / "本.pdf").write_bytes(pdf(*("a page of a book " * 30 for _ in range(3))))
+    (tmp_path / "scan.pdf").write_bytes(pdf(""))
+    read(page, qtbot, str(tmp_path / "本.pdf"), str(tmp_path / "scan.pdf"))
+    assert page.result.texts == 1
+    choose_steps(page, 1)
+    assert page.train_button.isEnabled()
+    assert any("scan.pdf" in text and "pictures" in text for text in words_of(page))
 
 
 def test_a_pack_is_told_apart_from_what_the_window_learns_from(page, window, qtbot, tmp_path):

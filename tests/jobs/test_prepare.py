@@ -286,17 +286,22 @@ def test_raw_token_ids_are_imported_with_their_mask(model: Path, tmp_path: Path)
 
 def test_what_is_of_no_use_is_set_apart_where_that_is_wanted(model: Path, tmp_path: Path) -> None:
     good = job_for(model, tmp_path, lines(GOOD))
-    named = {name: tmp_path / name for name in ("x.pdf", "binary.txt", "bad.u32", "none.txt", "empty")}
-    named["x.pdf"].write_bytes(b"%PDF-1.7")
+    named = {
+        name: tmp_path / name for name in ("x.exe", "binary.txt", "bad.u32", "none.txt", "empty", "cut.pdf")
+    }
+    named["x.exe"].write_bytes(b"MZ")
+    named["cut.pdf"].write_bytes(b"%PDF-1.7")
     named["binary.txt"].write_bytes(bytes(range(256)) * 20)
     named["bad.u32"].write_bytes(np.array([10**6], "<u4").tobytes())
     named["empty"].mkdir()
     bad = tuple(map(str, named.values()))
     result = finish(dataclasses.replace(good, inputs=(*bad, *good.inputs), apart=True))
     assert result.used == 1 and {each.path for each in result.apart} == set(bad)
-    assert sorted(each.error.code for each in result.apart) == sorted(
-        ["lesson-kind", "lesson-binary", "raw-tokenizer", "lesson-file-missing", "lesson-folder-empty"]
-    )
+    codes = {Path(each.path).name: each.error.code for each in result.apart}
+    assert codes == {
+        "x.exe": "lesson-kind", "binary.txt": "lesson-binary", "bad.u32": "raw-tokenizer",
+        "none.txt": "lesson-file-missing", "empty": "lesson-folder-empty", "cut.pdf": "document-broken",
+    }  # fmt: skip
     assert read_pack(Path(good.out)).kinds.tolist() == [EXAMPLE]
     assert error_of(dataclasses.replace(good, out="", inputs=bad, apart=True)).code == "lesson-kind"
     assert error_of(dataclasses.replace(good, out="", inputs=(*good.inputs, *bad))).code == "lesson-kind"

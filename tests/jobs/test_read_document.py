@@ -1,12 +1,11 @@
 """Documents as they come: encodings, PDF, Word, and files that only look like one."""
 
-import io
 import zipfile
 from pathlib import Path
 
 import docx
-import pypdf
 import pytest
+from documents import locked_pdf, pdf
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import read_document
@@ -22,32 +21,6 @@ def read(path: Path) -> Document:
         raise last.error
     assert isinstance(last, Finished)
     return last.result
-
-
-def pdf(*pages: str) -> bytes:
-    """A PDF with one line of text on each page."""
-    parts = [b"<</Type/Catalog/Pages 2 0 R>>"]
-    kids = " ".join(f"{4 + 2 * i} 0 R" for i in range(len(pages)))
-    parts.append(f"<</Type/Pages/Kids[{kids}]/Count {len(pages)}>>".encode())
-    parts.append(b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>")
-    for i, text in enumerate(pages):
-        line = f"BT /F1 12 Tf 72 700 Td ({text}) Tj ET".encode()
-        parts.append(
-            f"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents {5 + 2 * i} 0 R"
-            "/Resources<</Font<</F1 3 0 R>>>>>>".encode()
-        )
-        parts.append(b"<</Length %d>>stream\n%s\nendstream" % (len(line), line))
-    out, places = io.BytesIO(), []
-    out.write(b"%PDF-1.4\n")
-    for number, part in enumerate(parts, 1):
-        places.append(out.tell())
-        out.write(b"%d 0 obj%s endobj\n" % (number, part))
-    table = out.tell()
-    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1))
-    for place in places:
-        out.write(b"%010d 00000 n \n" % place)
-    out.write(b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF" % (len(parts) + 1, table))
-    return out.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -77,6 +50,13 @@ def test_the_pages_of_a_pdf(tmp_path):
     assert [event.done for event in pages] == [1, 2]
 
 
+def test_ligatures_and_control_characters_of_a_pdf_are_letters_or_nothing(tmp_path):
+    """As in R's NEWS.pdf, whose fonts do not say what their codes mean."""
+    path = tmp_path / "tex.pdf"
+    path.write_bytes(pdf(r"\034xed, o\033 and \020so\021\003"))
+    assert read(path).text == "fixed, off and “so”"
+
+
 def test_a_word_file_with_headings_and_a_table(tmp_path):
     document = docx.Document()
     document.add_heading("報告", 1)
@@ -88,16 +68,10 @@ def test_a_word_file_with_headings_and_a_table(tmp_path):
     assert read(path).text == "# 報告\n本文です。\n| りんご | 3 |"
 
 
-def _locked(path: Path) -> None:
-    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("secret")))
-    writer.encrypt("password", algorithm="RC4-128")
-    writer.write(path)
-
-
 WRONG = {
     "document-missing": ("gone.txt", lambda path: None),
     "document-binary": ("picture.txt", lambda path: path.write_bytes(bytes(range(256)) * 40)),
-    "document-encrypted": ("locked.pdf", _locked),
+    "document-encrypted": ("locked.pdf", lambda path: path.write_bytes(locked_pdf("secret"))),
     "document-empty": ("scan.pdf", lambda path: path.write_bytes(pdf(""))),
     "document-broken": ("cut.pdf", lambda path: path.write_bytes(pdf("x")[:60])),
     "document-large": ("large.txt", lambda path: path.write_bytes(b"a" * 2000)),

@@ -200,6 +200,8 @@ UNPREPARED = [
     ("rows.json", '[{"prompt": "q", "answer": "a"}]', "it is JSON, and not a row a line"),
     ("table.csv", "prompt,answer\nq,a\n", "it is a table"),
     ("table.TSV", "prompt\tanswer\nq\ta\n", "it is a table"),
+    ("paper.pdf", "%PDF-1.7", "it is a PDF document"),
+    ("report.docx", "PK", "it is a Word document"),
 ]  # fmt: skip
 
 
