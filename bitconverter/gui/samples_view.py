@@ -64,9 +64,24 @@ class SamplesView(QFrame):
 
     def add(self, step: int, question: str, answer: str) -> None:
         """One more answer."""
-        self.answers.setdefault(question, []).append((step, answer))
+        self._take(step, question, answer)
         self.unlock()
         self._show_answers()
+
+    def show_before(self, found: list[tuple[int, str, str]]) -> None:
+        """Steps, questions and answers of a training that goes on; what is shown already stays as it is."""
+        shown, self.answers = self.answers, {}
+        for step, question, answer in found:
+            self._take(step, question, answer)
+        for question, answers in shown.items():
+            for step, answer in answers:
+                self._take(step, question, answer)
+        self._show_answers()
+
+    def _take(self, step: int, question: str, answer: str) -> None:
+        """A second answer to a question after the same step is the same one, given again by a training that went on."""
+        others = [one for one in self.answers.get(question, []) if one[0] != step]
+        self.answers[question] = sorted([*others, (step, answer)], key=lambda one: one[0])
 
     def unlock(self) -> None:
         """What was asked has been dealt with."""

@@ -184,7 +184,7 @@ class TrainPage(TrainForm):
         elif isinstance(event, Note) and event.code == "train-sample":
             self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
         elif isinstance(event, Curves):
-            self.card.show_curves(event.points["loss"], event.points["validation"])
+            self._show_before(event)
         elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
             self.console.say(partial(note_text, event))
             if event.code in WAITS or event.code == "goes-on":
@@ -366,7 +366,11 @@ class TrainPage(TrainForm):
     def _on_recalled(self, event: Event) -> None:
         """What cannot be read is found out when it goes on."""
         if isinstance(event, Finished) and event.result is not None and self.state is State.PAUSED:
-            self.card.show_curves(event.result.points["loss"], event.result.points["validation"])
+            self._show_before(event.result)
+
+    def _show_before(self, curves: Curves) -> None:
+        self.card.show_curves(curves.points["loss"], curves.points["validation"])
+        self.samples.show_before(curves.samples)
 
     def _soul_is_back(self, taught: Taught) -> None:
         if self.state is State.FORM:

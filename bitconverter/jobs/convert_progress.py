@@ -58,7 +58,7 @@ class Stages:
     def begin_measuring(self) -> None:
         """The chat is there, perhaps since another run."""
         self._told = self._writing
-        self._begin_anew()
+        self._eta.skip(self._told)
 
     def measuring(self, part: float) -> None:
         """How much of the sensitivities is known, 0 to 1."""
@@ -67,7 +67,7 @@ class Stages:
     def begin_rounding(self, done: int) -> None:
         """So much, in `spans`, was rounded before, in another run."""
         self._told = self._before + done
-        self._begin_anew()
+        self._eta.skip(self._told)
 
     def rounding(self, done: int, item: str) -> None:
         """So much, in `spans`, is rounded."""
@@ -81,10 +81,6 @@ class Stages:
         """How much of the quality report is done, 0 to 1."""
         before = self._before + self._rounding + self._polishing
         self._tell(before + int(self._reporting * part), item)
-
-    def _begin_anew(self) -> None:
-        """What came at once says nothing of how long the rest will take."""
-        self._eta = Eta(self._told, self._total)
 
     def _tell(self, done: int, item: str) -> None:
         self._told = max(self._told, done)

@@ -44,9 +44,11 @@ class Metric:
 
 @dataclass(frozen=True)
 class Curves:
-    """What a job that goes on had measured before: (step, value) by the names of its Metrics."""
+    """What a job that goes on had measured before: (step, value) by the names of its Metrics; and what it had answered:
+    (step, question, answer)."""
 
     points: dict[str, list[tuple[int, float]]]
+    samples: list[tuple[int, str, str]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

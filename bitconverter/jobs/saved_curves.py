@@ -1,16 +1,17 @@
-"""The curves of a training that waits to go on, read from its work folder before it does."""
+"""The curves and answers of a training that waits to go on, read from its work folder before it does."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitconverter.jobs import train_state
+from bitconverter.jobs import sample_log, train_state
 from bitconverter.jobs.job import Context, Curves
 
 
 @dataclass(frozen=True)
 class SavedCurvesJob:
     """Those of the newest state that is saved in the work folder `folder`: Curves of "loss" and "validation", None
-    where there is no state. Nothing is changed, and the parameters are not read."""
+    where there is no state; answers to questions as far as there are any. Nothing is changed, and the parameters are
+    not read."""
 
     folder: str
 
@@ -24,5 +25,6 @@ class SavedCurvesJob:
             ctx.cancel.check()
             found = train_state.curves(saved.place(step) / train_state.STATE)
             if found is not None:
-                return Curves(dict(zip(("loss", "validation"), found, strict=True)))
+                samples = sample_log.read(Path(self.folder))
+                return Curves(dict(zip(("loss", "validation"), found, strict=True)), samples)
         return None

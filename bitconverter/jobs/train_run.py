@@ -29,6 +29,7 @@ from bitconverter.engine import Cancelled, EngineError
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import Soul, soul_bytes
 from bitconverter.format.step_log import StepLog, log_bytes
+from bitconverter.jobs import sample_log
 from bitconverter.jobs.eta import Eta
 from bitconverter.jobs.job import Context, Metric, Note, Progress
 from bitconverter.jobs.learners import MezoLearner
@@ -165,6 +166,7 @@ class TrainRun:
             reason = str(error) or type(error).__name__
             self.ctx.emit(Note("sample-failed", {"prompt": prompt, "reason": reason}))
         else:
+            sample_log.add(self.job.work_dir, (self.state.step, prompt, answer))
             self.ctx.emit(Note("train-sample", {"step": self.state.step, "prompt": prompt, "answer": answer}))
 
     # ---- the end ----

@@ -1,5 +1,6 @@
 """What a training run keeps in its work folder: checkpoints, the hidden states into the layers that learn
-(jobs/train_prefix.py), and the losses on the general text as far as they are known (jobs/general_looks.py)."""
+(jobs/train_prefix.py), the losses on the general text as far as they are known (jobs/general_looks.py), and what was
+answered (jobs/sample_log.py)."""
 
 import contextlib
 import hashlib
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from bitconverter.format.atomic import is_temporary
 from bitconverter.format.soul_file import ASIDE as ASIDE  # for the front ends
-from bitconverter.jobs import general_looks, train_prefix
+from bitconverter.jobs import general_looks, sample_log, train_prefix
 from bitconverter.jobs.checkpoints import Checkpoints
 from bitconverter.store.ran_on import RanOn, ran_on_list
 
@@ -159,3 +160,4 @@ def remove(work_dir: Path) -> None:
     _no_state_any_more(work_dir)
     train_prefix.remove(work_dir)
     general_looks.remove(work_dir)
+    sample_log.remove(work_dir)

@@ -583,6 +583,7 @@ def test_closed_in_the_middle_it_waits_at_the_next_start(page, window, settings,
 @contextmanager
 def paused_and_reopened(page, window, settings, qtbot, tmp_path):
     """The window of the next start, after a training was paused at its third step or a few later."""
+    page.questions[0].setText("the number 3")
     start(page, qtbot, tmp_path, 5000)
     until_steps(page, qtbot, 3)
     page.pause()
@@ -607,6 +608,7 @@ def test_paused_and_closed_it_is_shown_as_it_was(page, window, settings, qtbot, 
         assert card.text.whole_text() == before.text.whole_text() == f"Step {len(card.plot.losses)} of 5000"
         assert card.numbers["now-best"].text() == before.numbers["now-best"].text()
         assert card.keep_button.isEnabled() and card.pin_button.isEnabled()
+        assert page.samples.answers == again.train.samples.answers != {} and again.train.samples.isVisible()
         qtbot.mouseClick(card.keep_button, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
 
@@ -616,10 +618,12 @@ def test_resumed_after_a_restart_and_paused_at_once_it_is_shown_as_it_was(
 ):
     with paused_and_reopened(page, window, settings, qtbot, tmp_path) as again:
         before, card = page.card, again.train.card
+        again.train.samples.clear()  # as if they had not been read yet
         again.train.resume()
         again.train.pause()
         qtbot.waitUntil(lambda: again.train.state is State.PAUSED and not again.train.busy, timeout=LONG)
         assert card.plot.losses == before.plot.losses and card.plot.checks == before.plot.checks
+        assert page.samples.answers == again.train.samples.answers != {}
         assert card.text.whole_text() == before.text.whole_text()
         assert card.numbers["now-best"].text() == before.numbers["now-best"].text()
         assert card.keep_button.isEnabled() and card.pin_button.isEnabled()

@@ -10,10 +10,11 @@ from reference.converted import write_converted
 from bitconverter.engine import Cancel, Engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import read_pack
-from bitconverter.jobs import taught_model
+from bitconverter.jobs import sample_log, taught_model
 from bitconverter.jobs.asking import Asking
-from bitconverter.jobs.job import Event, Failed, Finished, Metric, Note, Questions, Stopped, run_job
+from bitconverter.jobs.job import Curves, Event, Failed, Finished, Metric, Note, Questions, Stopped, run_job
 from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.saved_curves import SavedCurvesJob
 from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.layer_stack import LayerStack
@@ -47,6 +48,13 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "forget_limit": 0.0,
     } | changes
     return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+
+
+def saved_samples(job: TrainJob) -> list[tuple[int, str, str]]:
+    """Read as the window does."""
+    last = run_job(SavedCurvesJob(str(job.work_dir)), lambda _: None, Cancel())
+    assert isinstance(last, Finished)
+    return last.result.samples
 
 
 def samples_in(events: list[Event]) -> list[tuple[int, str, str]]:
@@ -122,11 +130,38 @@ def test_stopped_at_a_sample_it_goes_on_to_the_same_bytes(model: Path, tmp_path:
             cancel.request()
 
     assert isinstance(run_job(job, emit, cancel), Stopped)
+    before = saved_samples(job)
+    assert [(step, prompt) for step, prompt, _ in before[:9]] == [(s, p) for s in range(3) for p in "abc"]
+    assert before[9][:2] == (3, "a")
     events: list[Event] = []
     other = make_job(model, tmp_path / "parts", samples=("d",))  # the questions may change
     assert isinstance(run_job(other, events.append, Cancel()), Finished)
     assert {prompt for _, prompt, _ in samples_in(events)} == {"d"}
+    assert [event.samples for event in events if isinstance(event, Curves)] == [before]
     assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+
+
+def test_answers_are_there_after_a_kill_and_once(model: Path, tmp_path: Path) -> None:
+    job, cancel = make_job(model, tmp_path, samples=("a",)), Cancel()
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 4:
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    before, path = saved_samples(job), job.work_dir / sample_log.NAME
+    assert [step for step, _, _ in before] == [0, 1, 2, 3]
+    half = json.dumps([4, "a", "cut off by a kill"])[:-3]  # and lines that nobody wrote
+    path.write_text(
+        path.read_text() + f'[1, "a", "again"]\n7\n[1, 2, 3]\n{"[" * 99999}\n{half}', encoding="utf-8"
+    )
+    again = [before[0], (1, "a", "again"), *before[2:]]
+    assert saved_samples(job) == again
+    sample_log.add(job.work_dir, (4, "a", "behind the one that was cut off"))
+    assert saved_samples(job) == [*again, (4, "a", "behind the one that was cut off")]
+    path.unlink()
+    assert saved_samples(job) == []
+    assert isinstance(run_job(job, lambda _: None, Cancel()), Finished) and not job.work_dir.exists()
 
 
 def test_more_questions_than_can_be_read_are_refused(model: Path, tmp_path: Path) -> None:
