@@ -181,29 +181,12 @@ class TrainPage(TrainForm):
             self.card.add_point(event.name, event.step, event.value)
             if event.name == "validation":
                 self._log("log-check", step=event.step, value=f"{event.value:.4f}")
-        elif isinstance(event, Note) and event.code == "train-sample":
-            self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
         elif isinstance(event, Curves):
             self._show_before(event)
-        elif isinstance(event, Note) and event.code not in ("row-rejected", "file-read"):
-            self.console.say(partial(note_text, event))
-            if event.code in WAITS or event.code == "goes-on":
-                self.card.show_waiting(event)
-            if event.code == "train-device":
-                self.card.show_device(event)
-                self._has_work_folder()
-            self._jumped |= event.code in ("train-slower", "train-gave-up")
-            if event.code == "train-slower":
-                self.card.show_slower(event)
-            if event.code == "sample-failed":
-                self.samples.unlock()
+        elif isinstance(event, Note):
+            self._on_note(event)
         elif isinstance(event, Finished) and isinstance(event.result, PrepareResult):
-            assert self._job is not None
-            self._made_now = True
-            if self._ending:  # paused before it began
-                self._paused()
-            else:
-                self._trainer.start(self._job)
+            self._prepared()
         elif isinstance(event, Finished):
             self._finished(event)
         elif isinstance(event, Stopped):
@@ -211,6 +194,33 @@ class TrainPage(TrainForm):
         elif isinstance(event, Failed):
             self._failed(event)
         self.console.setVisible(bool(self.console.text()))
+
+    def _on_note(self, event: Note) -> None:
+        if event.code == "train-sample":
+            self.samples.add(event.fields["step"], event.fields["prompt"], event.fields["answer"])
+            return
+        if event.code in ("row-rejected", "file-read"):  # the form has told it
+            return
+        self.console.say(partial(note_text, event))
+        if event.code in WAITS or event.code == "goes-on":
+            self.card.show_waiting(event)
+        elif event.code == "train-device":
+            self.card.show_device(event)
+            self._has_work_folder()
+        elif event.code == "train-slower":
+            self.card.show_slower(event)
+        elif event.code == "sample-failed":
+            self.samples.unlock()
+        self._jumped |= event.code in ("train-slower", "train-gave-up")
+
+    def _prepared(self) -> None:
+        """The pack is written."""
+        assert self._job is not None
+        self._made_now = True
+        if self._ending:  # paused before it began
+            self._paused()
+        else:
+            self._trainer.start(self._job)
 
     def _has_work_folder(self) -> None:
         """From now on that is what is gone on with."""
