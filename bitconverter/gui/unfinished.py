@@ -7,9 +7,9 @@ from typing import Any
 
 from bitconverter.gui.messages import tr
 from bitconverter.jobs.convert import ConvertJob
-from bitconverter.jobs.job import other_work
 from bitconverter.jobs.job_fields import job_of
 from bitconverter.jobs.preflight import partial_folder
+from bitconverter.jobs.work_owner import other_work
 
 
 def unfinished_job(out: str, threads: int) -> ConvertJob | None:

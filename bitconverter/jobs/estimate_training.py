@@ -16,7 +16,7 @@ from bitconverter.engine import Model
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
 from bitconverter.jobs.eco import on_cores
-from bitconverter.jobs.job import Context, Event, Metric, Note, other_work
+from bitconverter.jobs.job import Context, Event, Metric, Note
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
@@ -26,6 +26,7 @@ from bitconverter.jobs.train_checks import CHECKS, checks_of
 from bitconverter.jobs.train_lesson import CHECK_TOKENS, TrainLesson
 from bitconverter.jobs.training_disk import Room, room_for
 from bitconverter.jobs.training_memory import PER_TOKEN, check_memory, free_bytes
+from bitconverter.jobs.work_owner import other_work
 from bitconverter.model.lesson_pack import pack_windows
 from bitconverter.model.lessons import label_tokens
 from bitconverter.model.tokenizer import Tokenizer

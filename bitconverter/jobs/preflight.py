@@ -14,10 +14,11 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs import measured, sensitivity
 from bitconverter.jobs.convert_layers import WINDOW, windows_used
-from bitconverter.jobs.job import Context, Job, other_work
+from bitconverter.jobs.job import Context, Job
 from bitconverter.jobs.polish import steps_for
 from bitconverter.jobs.room import nearest_folder, real_path, roomier_drives, size_on_disk
 from bitconverter.jobs.scratch import temporary_folder
+from bitconverter.jobs.work_owner import other_work
 from bitconverter.model.budget import Fit, Wish, check_wish, left_over, overhead_bytes, planned
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
