@@ -107,7 +107,7 @@ def play(model: Path, place: Path, language: str, method: str, out: Path) -> Non
     """The whole story."""
     from PySide6.QtWidgets import QApplication
 
-    from bitconverter.gui.app import prepare
+    from bitconverter.gui.appearance import prepare
     from bitconverter.gui.chat_page import State as ChatState
     from bitconverter.gui.convert_page import State
     from bitconverter.gui.main_window import MainWindow

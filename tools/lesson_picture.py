@@ -24,7 +24,7 @@ from PySide6.QtWidgets import QApplication
 from screenshots import few_colors
 
 from bitconverter.gui import messages
-from bitconverter.gui.app import prepare as prepare_window
+from bitconverter.gui.appearance import prepare as prepare_window
 from bitconverter.gui.taught_view import Taught, TaughtView
 from bitconverter.jobs.benchmark import machine
 from bitconverter.jobs.compare_answers import CompareAnswersJob, Compared

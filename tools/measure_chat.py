@@ -17,7 +17,7 @@ os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 from PySide6.QtCore import QEvent, QEventLoop, QObject, QTimer
 from PySide6.QtWidgets import QApplication
 
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.chat_page import ChatPage, State
 from bitconverter.settings import Settings
 from bitconverter.store.records import Chat, Node

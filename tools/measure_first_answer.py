@@ -22,7 +22,7 @@ def walk(started: float, model: str) -> int:
     from PySide6.QtCore import QEventLoop, QTimer
     from PySide6.QtWidgets import QApplication, QPushButton
 
-    from bitconverter.gui.app import prepare
+    from bitconverter.gui.appearance import prepare
     from bitconverter.gui.chat_page import State
     from bitconverter.gui.main_window import MainWindow
     from bitconverter.settings import Settings

@@ -22,7 +22,7 @@ from PySide6.QtCore import QElapsedTimer, QEventLoop, Qt, QTimer
 from PySide6.QtGui import QImage, qRgb
 from PySide6.QtWidgets import QApplication
 
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State as ConvertState
 from bitconverter.gui.main_window import MainWindow

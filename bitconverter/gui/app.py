@@ -1,4 +1,4 @@
-"""The application: fonts, theme, language, error hooks, and the one window."""
+"""The application: error hooks, signals, and the one window."""
 
 import faulthandler
 import os
@@ -11,11 +11,10 @@ from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
 
 from bitconverter import __version__, paths
-from bitconverter.gui import artwork, messages, theme
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.job_worker import JobWorker
 from bitconverter.gui.main_window import MainWindow
-from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.single_instance import SingleInstance
 from bitconverter.jobs.scratch import SweepJob
 from bitconverter.settings import Settings
@@ -87,18 +86,6 @@ def screen_there(argv: list[str]) -> bool:
     if not sys.platform.startswith("linux") or "-platform" in argv:
         return True
     return any(os.environ.get(name) for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"))
-
-
-def prepare(app: QApplication, settings: Settings) -> None:
-    """Language, fonts, theme and icon: everything that is the application's and not the window's."""
-    messages.set_language(settings["language"])
-    translate_qt()
-    artwork.register_search_path()
-    app.setStyle("Fusion")
-    theme.set_scale(settings["text_scale"])
-    theme.use_fonts(app)
-    theme.apply(app, settings["theme"])
-    app.setWindowIcon(artwork.app_icon())
 
 
 def _close_on_signals(window: MainWindow) -> dict[signal.Signals, Any]:

@@ -135,7 +135,7 @@ def _own_folder() -> Iterator[Path]:
 
 def _start(app: QApplication, folder: Path) -> dict[str, Any]:
     """The window as at a first start: how long until it is painted, counted from the process's start."""
-    from bitconverter.gui.app import prepare
+    from bitconverter.gui.appearance import prepare
     from bitconverter.gui.main_window import MainWindow
 
     settings = Settings(folder / "first" / "settings.json")

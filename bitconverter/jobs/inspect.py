@@ -14,7 +14,7 @@ from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.manifest import Manifest, StoredTensor, read_manifest
 from bitconverter.model import names
 from bitconverter.model.hf_source import SINGLE
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 READ_PIECE = 4 << 20  # bytes; a cancel is seen between two pieces
 

@@ -11,7 +11,7 @@ from bitconverter.format.size_text import at_least, at_most
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.scratch import scratch_folder, temporary_folder
 from bitconverter.model.hf_source import CONFIG, INDEX, SINGLE, config_missing, lost_link
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 SPARE_BYTES = 64 * 1024 * 1024  # of the disk of temporary files, left to others
 MOST_THREADS = 256  # of the engine (native/src/engine.c)

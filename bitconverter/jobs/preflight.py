@@ -20,9 +20,10 @@ from bitconverter.jobs.room import nearest_folder, real_path, roomier_drives, si
 from bitconverter.jobs.scratch import temporary_folder
 from bitconverter.jobs.work_owner import other_work
 from bitconverter.model.budget import Fit, Wish, check_wish, left_over, overhead_bytes, planned
+from bitconverter.model.open_source import open_source
 from bitconverter.model.plan import TensorPlan, estimated_bytes
 from bitconverter.model.preflight import check_source
-from bitconverter.model.source import CheckItem, Source, open_source
+from bitconverter.model.source import CheckItem, Source
 
 __all__ = ["CheckItem", "Checked", "PreflightJob", "PreflightReport", "check", "partial_folder"]
 

@@ -1,21 +1,19 @@
-"""Whose a work folder is: job.json in it says what was begun there, and nothing else goes on with it."""
+"""Whose a work folder is: job.json in it says what was begun there, and nothing else goes on with it. A job is a
+dataclass here, no more."""
 
 import contextlib
 import dataclasses
 import json
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bitconverter.format.atomic import write_json
 from bitconverter.format.errors import UserError
 from bitconverter.format.lock import FolderLock
 
-if TYPE_CHECKING:
-    from bitconverter.jobs.job import Job
 
-
-def claim(work_dir: Path, job: "Job") -> None:
+def claim(work_dir: Path, job: object) -> None:
     """A work folder belongs to one job; going on with other parameters is refused."""
     path = work_dir / "job.json"
     try:
@@ -36,7 +34,7 @@ def claim(work_dir: Path, job: "Job") -> None:
         raise taken
 
 
-def other_work(work_dir: Path, job: "Job") -> UserError | None:
+def other_work(work_dir: Path, job: object) -> UserError | None:
     """Why `job` cannot go on in `work_dir`, which holds the work of another one; None if it can, or could begin there.
 
     Fields that cannot change the result have the metadata {"identity": False} and may differ; those with {"path": True}
@@ -78,18 +76,18 @@ def other_work(work_dir: Path, job: "Job") -> UserError | None:
     )
 
 
-def _identity(job: "Job") -> dict[str, Any]:
+def _identity(job: object) -> dict[str, Any]:
     names = [f.name for f in _identity_fields(job)]
     return _as_json({"job": type(job).__name__, **{name: getattr(job, name) for name in names}})
 
 
-def _usual(job: "Job") -> dict[str, Any]:
+def _usual(job: object) -> dict[str, Any]:
     """What fields are by default, of those that have one."""
     fields = [f for f in _identity_fields(job) if f.default is not dataclasses.MISSING]
     return _as_json({f.name: f.default for f in fields})
 
 
-def _with_whole_paths(job: "Job", values: dict[str, Any]) -> dict[str, Any]:
+def _with_whole_paths(job: object, values: dict[str, Any]) -> dict[str, Any]:
     """Paths from here on, where they begin nowhere; an earlier version kept them as they were typed."""
     paths = {f.name for f in _identity_fields(job) if f.metadata.get("path")}
 
@@ -101,13 +99,13 @@ def _with_whole_paths(job: "Job", values: dict[str, Any]) -> dict[str, Any]:
     return {name: whole(value) if name in paths else value for name, value in values.items()}
 
 
-def _free(job: "Job") -> set[str]:
+def _free(job: object) -> set[str]:
     """The fields that may differ."""
     assert dataclasses.is_dataclass(job)
     return {f.name for f in dataclasses.fields(job)} - {f.name for f in _identity_fields(job)}
 
 
-def _identity_fields(job: "Job") -> list["dataclasses.Field[Any]"]:
+def _identity_fields(job: object) -> list["dataclasses.Field[Any]"]:
     assert dataclasses.is_dataclass(job) and not isinstance(job, type)
     return [f for f in dataclasses.fields(job) if f.metadata.get("identity", True)]
 

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from bitconverter.format.errors import UserError
-
 if TYPE_CHECKING:
     from bitconverter.model.chat_template import ChatTemplate
 
@@ -83,35 +81,6 @@ class Source(Protocol):
     def chat_template(self) -> "ChatTemplate | None":
         """The source's (default) chat template, if it has one. Raises UserError when it cannot be used."""
         ...
-
-
-def open_source(path: str | Path) -> Source:
-    """A Hugging Face folder (or its config.json, or one of its .safetensors files) or a .gguf file.
-
-    Raises UserError when there is nothing to look at; defects of what is there are in `.problems`.
-    """
-    from bitconverter.model.hf_source import HfSource
-
-    path = Path(path)
-    if not path.exists():
-        raise UserError(
-            "source-missing", f"There is no {path}. Check the path of the source.", path=str(path)
-        )
-    if path.is_file() and path.suffix.lower() == ".gguf":
-        from bitconverter.model.gguf_source import GgufSource
-
-        return GgufSource(path)
-    if path.is_file():
-        known = path.name in ("config.json", "model.safetensors.index.json") or path.suffix == ".safetensors"
-        if not known:
-            raise UserError(
-                "source-kind",
-                f"{path} is neither a model folder nor a .gguf file. "
-                "Choose the folder that holds config.json and the .safetensors files.",
-                path=str(path),
-            )
-        path = path.parent
-    return HfSource(path)
 
 
 def fingerprint(config: dict[str, Any], tensors: Mapping[str, SourceTensor], files: Iterable[Path]) -> str:

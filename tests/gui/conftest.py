@@ -15,7 +15,7 @@ from safetensors.numpy import save_file
 
 from bitconverter.gui import pin_actions, taught_actions
 from bitconverter.gui import train_page as train_page_module
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.convert_page import ConvertPage
 from bitconverter.gui.main_window import USUAL_SIZE, MainWindow

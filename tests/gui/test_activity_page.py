@@ -187,7 +187,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from PySide6.QtWidgets import QApplication
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.settings import Settings

@@ -605,7 +605,7 @@ STREAMER = """
 import sys
 from PySide6.QtWidgets import QApplication
 from PySide6.QtCore import QTimer
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.settings import Settings
 app = QApplication([])

@@ -30,7 +30,7 @@ WINDOW = """
 import sys
 from pathlib import Path
 from PySide6.QtWidgets import QApplication
-from bitconverter.gui.app import prepare
+from bitconverter.gui.appearance import prepare
 from bitconverter.gui.convert_page import ConvertPage, State
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.jobs.job import Progress

@@ -152,7 +152,7 @@ def test_the_first_start_speaks_the_language_of_the_system(tmp_path, system, lan
         "app = QApplication([])\n"
         "from bitconverter import paths\n"
         "from bitconverter.gui import messages\n"
-        "from bitconverter.gui.app import prepare\n"
+        "from bitconverter.gui.appearance import prepare\n"
         "from bitconverter.settings import Settings\n"
         "prepare(app, Settings(paths.settings_file()))\n"
         "print(messages.language())"

@@ -23,7 +23,7 @@ from bitconverter.jobs import calibrate, calibration_state, sensitivity
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.model import curvature
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
 FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6, "polish": 0}

@@ -34,7 +34,7 @@ from bitconverter.jobs.preflight import PreflightJob, PreflightReport, Work, che
 from bitconverter.model import preflight as model_preflight
 from bitconverter.model.budget import Wish
 from bitconverter.model.gguf_source import expand
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 
 def report(source: Path, out: Path | None = None, planes: int = 2) -> PreflightReport:

@@ -16,8 +16,8 @@ from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.measured import Measured
 from bitconverter.jobs.sensitivity import Sensitivity
 from bitconverter.jobs.sensitivity_state import MeasuringState
+from bitconverter.model.open_source import open_source
 from bitconverter.model.output_curvature import HEADS, WIDE, OutputCurvature, output_moments
-from bitconverter.model.source import open_source
 
 WINDOWS, WINDOW = 3, 40
 

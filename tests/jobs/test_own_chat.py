@@ -22,7 +22,7 @@ from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Note
 from bitconverter.jobs.own_chat import OwnChat, conversations_of
 from bitconverter.model.budget import SYSTEM
 from bitconverter.model.calibration_text import Conversation
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 FULL: dict[str, Any] = {
     "method": "full",

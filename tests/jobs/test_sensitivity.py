@@ -12,7 +12,7 @@ from bitconverter.jobs import sensitivity_state
 from bitconverter.jobs.layer_reader import LayerReader
 from bitconverter.jobs.sensitivity import MOST_WINDOWS, Sensitivity, windows_for
 from bitconverter.jobs.sensitivity_state import MeasuringState
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 WINDOWS, WINDOW = 3, 40
 

@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 
 from bitconverter.format.errors import UserError
 from bitconverter.model.hf_source import HfSource
-from bitconverter.model.source import open_source
+from bitconverter.model.open_source import open_source
 
 
 @pytest.fixture
