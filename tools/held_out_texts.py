@@ -2,13 +2,15 @@
 
     apt-get install r-cran-janeaustenr postgresql-doc-15 python3.11-doc libpython3.11-stdlib
     python tools/held_out_texts.py OUT
+    apt-get install debian-reference-ja && python tools/held_out_texts.py OUT --japanese      japanese.txt too
 
 prose.txt: six novels of Jane Austen; docs.txt: PostgreSQL's and Python's documentation; code.txt: Python's standard
-library. Of every novel, page or module a piece, so that 8,192 tokens hold some of each. None of it is in the
-calibration text that comes with the program.
+library; japanese.txt: the Debian Reference. Of every novel, page, module or chapter a piece, so that 8,192 tokens hold
+some of each. None of it is in the calibration text that comes with the program.
 """
 
 import argparse
+import gzip
 import html.parser
 import re
 import subprocess
@@ -28,6 +30,9 @@ PAGES = (
 )
 LIBRARY = Path("/usr/lib/python3.11")
 MODULES = ("textwrap", "queue", "shelve", "fractions", "tempfile", "configparser", "difflib", "mailbox")
+REFERENCE = Path("/usr/share/debian-reference/debian-reference.ja.txt.gz")
+SHORTEST, JAPANESE = 120, 0.6  # characters of a paragraph, and how many of them are no ASCII
+PARAGRAPHS = 90
 PIECE = 7000  # characters of a page or a module
 SKIPPED = 1500  # of its beginning: menus, licences
 BUILT = "October 07, 2026"  # when the recorded text's package was built, which each page of Python's tells
@@ -76,16 +81,34 @@ def piece(text: str) -> str:
     return text[start : text.rfind("\n", start, start + PIECE)]
 
 
+def japanese(reference: str) -> str:
+    """Paragraphs from everywhere in it, each of them in one line."""
+    paragraphs = [
+        re.sub(r"\s*\n\s*", " ", re.sub(r"(?<=[^\x00-\x7f])\n\s*(?=[^\x00-\x7f])", "", paragraph)).strip()
+        for paragraph in reference.split("\n\n")
+    ]
+    prose = [
+        paragraph
+        for paragraph in paragraphs
+        if len(paragraph) > SHORTEST and sum(ord(c) > 0x3000 for c in paragraph) > JAPANESE * len(paragraph)
+    ]
+    return "\n\n".join(prose[:: max(1, len(prose) // PARAGRAPHS)])
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
-    out = parser.parse_args().out
+    parser.add_argument("--japanese", action="store_true", help="japanese.txt too")
+    arguments = parser.parse_args()
+    out = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     texts = {
         "prose": [novel(name) for name in NOVELS],
         "docs": [undated(piece(words_of(page))) for page in PAGES],
         "code": [piece((LIBRARY / f"{name}.py").read_text(encoding="utf-8")) for name in MODULES],
     }
+    if arguments.japanese:
+        texts["japanese"] = [japanese(gzip.decompress(REFERENCE.read_bytes()).decode("utf-8"))]
     for name, pieces in texts.items():
         (out / f"{name}.txt").write_text("\n\n".join(pieces) + "\n", encoding="utf-8")
     return 0
