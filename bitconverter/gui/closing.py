@@ -1,14 +1,19 @@
 """Closing while a job runs: the question, and going on in the tray."""
 
+from typing import TYPE_CHECKING
+
 from PySide6.QtCore import QObject
 from PySide6.QtGui import QGuiApplication, QShowEvent
-from PySide6.QtWidgets import QCheckBox, QDialog, QMainWindow, QMenu, QSystemTrayIcon, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QDialog, QMenu, QSystemTrayIcon, QVBoxLayout, QWidget
 
 from bitconverter.gui import artwork
 from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, label, row
+
+if TYPE_CHECKING:
+    from bitconverter.gui.window_life import WindowLife
 
 
 def tray_there() -> bool:
@@ -67,7 +72,7 @@ class CloseDialog(QDialog):
 class Tray(QObject):
     """The icon in the tray: there only while the window is hidden with a job at work."""
 
-    def __init__(self, window: QMainWindow) -> None:
+    def __init__(self, window: "WindowLife") -> None:
         super().__init__(window)
         self._window = window
         self._stopping = False
@@ -118,8 +123,8 @@ class Tray(QObject):
             self._show_window()
 
     def _show_window(self) -> None:
-        self._window.bring_to_front()  # type: ignore[attr-defined]
+        self._window.bring_to_front()
 
     def _stop(self) -> None:
         self._stopping = True
-        self._window.stop_and_close()  # type: ignore[attr-defined]
+        self._window.stop_and_close()

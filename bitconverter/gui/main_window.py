@@ -5,42 +5,24 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, Signal
-from PySide6.QtGui import (
-    QCloseEvent,
-    QDragEnterEvent,
-    QDragLeaveEvent,
-    QDropEvent,
-    QKeyEvent,
-    QShowEvent,
-    QWindow,
-)
-from PySide6.QtWidgets import (
-    QAbstractSlider,
-    QApplication,
-    QHBoxLayout,
-    QMainWindow,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QEvent, Qt, QTimer
+from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QKeyEvent
+from PySide6.QtWidgets import QAbstractSlider, QApplication, QHBoxLayout, QScrollArea, QVBoxLayout, QWidget
 
 from bitconverter.gui import messages, theme
 from bitconverter.gui.awake import Awake
-from bitconverter.gui.closing import CloseDialog, Tray, tray_there
 from bitconverter.gui.commands import Commands
 from bitconverter.gui.drop_overlay import DropOverlay, drop_text
 from bitconverter.gui.dropping import dropped_paths, offer
 from bitconverter.gui.messages import tr
-from bitconverter.gui.page import Shell
-from bitconverter.gui.page_stack import PageStack
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.palette import CommandPalette, Entry
 from bitconverter.gui.qt_words import translate_qt
 from bitconverter.gui.rail import Rail
 from bitconverter.gui.status_strip import StatusStrip
 from bitconverter.gui.tokens import TEXT_SCALES
-from bitconverter.gui.widgets import Texts, Toast
+from bitconverter.gui.widgets import Toast
+from bitconverter.gui.window_life import WindowLife
 from bitconverter.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,8 +30,6 @@ if TYPE_CHECKING:
     from bitconverter.gui.convert_page import ConvertPage
     from bitconverter.gui.train_page import TrainPage
 
-LEAST_SIZE = (760, 480)  # a screen of 1366 x 768 at 150 % has 911 x 512, less the task bar
-USUAL_SIZE = (1180, 780)
 MOVES = {
     Qt.Key.Key_Up: QAbstractSlider.SliderAction.SliderSingleStepSub,
     Qt.Key.Key_Down: QAbstractSlider.SliderAction.SliderSingleStepAdd,
@@ -59,38 +39,25 @@ MOVES = {
     Qt.Key.Key_End: QAbstractSlider.SliderAction.SliderToMaximum,
 }
 TAKES_BACK = ("undo", "cancel")  # what a line at the bottom offers when it is to take something back
-FRAME = (16, 48)  # around the window, about: a title bar, and borders to draw at
 
 
-class MainWindow(QMainWindow):
-    """Holds the pages; a page knows its jobs, the window knows neither jobs nor models. `appeared`: it is painted
-    for the first time, which is what a start is to come to soon; all else waits for that."""
-
-    appeared = Signal()
+class MainWindow(WindowLife):
+    """Holds the pages; a page knows its jobs, the window knows neither jobs nor models."""
 
     def __init__(self, settings: Settings) -> None:
-        super().__init__()
-        self._settings = settings
-        self._texts = Texts()
-        self._closing = False
+        super().__init__(settings)
         self._then: Callable[[], None] | None = None
         self._offered = ""  # the word of the button that does it
-        self.close_dialog: CloseDialog | None = None
         self.palette_dialog: CommandPalette | None = None
-        self.setWindowTitle(tr("app-name"))
-        self.setMinimumSize(*LEAST_SIZE)
         self.setAcceptDrops(True)
-        self.shell = Shell(settings, self)
         self.activities = self.shell.activities
         self.awake = Awake(self.shell)
-        self.pages = PageStack(PAGES, self.shell)
         self._rest = QTimer(self, interval=0)
         self._rest.timeout.connect(self._build_next_page)
-        self._appeared = self._entered = self._over = False
+        self._entered = self._over = False
         self.rail = Rail(PAGES)
         self.status = StatusStrip(self.activities)
         self._lay_out()
-        self.tray = Tray(self)
         self.commands = Commands(self)
         self._connect()
         self._add_commands()
@@ -127,7 +94,6 @@ class MainWindow(QMainWindow):
         shell.setting_changed.connect(self.apply_setting)
         shell.to_save.connect(self._save_settings)
         shell.said.connect(self._say)
-        shell.idle.connect(self._close_when_idle)
         self.activities.turned.connect(lambda _entry: self.rail.show_running(len(self.activities.running)))
         self.activities.turned.connect(self.tray.show_state)
         self.activities.progressed.connect(self.tray.show_progress)
@@ -196,16 +162,6 @@ class MainWindow(QMainWindow):
         parts = (getattr(self.pages[name], part, None) for part in ("foot", "toast"))
         self.toast.stand_above(*(part for part in parts if part is not None))
 
-    def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
-        """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after
-        the last to the rail: there the next Space does something else, or leaves the page. The page takes it."""
-        page = self.pages.currentWidget()
-        if before is None or now is None or now.window() is not self or not page.isAncestorOf(before):
-            return
-        if not (before.isVisible() and before.isEnabled()):
-            home: QWidget = getattr(page, "keyboard_home", page)
-            home.setFocus()
-
     def _begin(self) -> None:
         """What the first page begins by itself, and the other pages, so that nobody waits for them later."""
         if self._over:  # closed before it was told
@@ -223,6 +179,13 @@ class MainWindow(QMainWindow):
         self._rest.stop()
         if not self._closing:
             self.awake.prepare()
+
+    def stop_and_wait(self) -> None:
+        """Also what is none of the pages': building the rest of them, and keeping the PC awake."""
+        self._over = True
+        self._rest.stop()
+        super().stop_and_wait()
+        self.awake.let_go()
 
     def open_model(self, path: str) -> None:
         """Show the chat and open the model `path` there."""
@@ -330,10 +293,6 @@ class MainWindow(QMainWindow):
 
     # ---- settings
 
-    def open_settings(self) -> None:
-        """Show the settings."""
-        self.show_page("settings")
-
     def apply_setting(self, key: str) -> None:
         """Make the window follow the setting `key`, and keep it."""
         if key == "language":
@@ -374,17 +333,14 @@ class MainWindow(QMainWindow):
         self.shell.setting_changed.emit("text_scale")
         self._say(partial(tr, "text-size", percent=TEXT_SCALES[at]))
 
-    def _save_settings(self) -> bool:
+    def _save_settings(self) -> None:
         try:
             self._settings.save()
         except OSError as error:
             self._say(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
-            return False
-        return True
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
-        self._texts.refresh()
         self.rail.retranslate()
         self.activities.retranslate()
         self.status.retranslate()
@@ -413,13 +369,17 @@ class MainWindow(QMainWindow):
             self._take(path, page)
         event.acceptProposedAction()
 
-    # ---- opening and closing
+    # ---- the keyboard
 
-    def _restore(self) -> None:
-        geometry = QByteArray.fromBase64(self._settings["window_geometry"].encode())
-        if geometry.isEmpty() or not self.restoreGeometry(geometry):
-            room = self.screen().availableSize() - QSize(*FRAME)
-            self.resize(QSize(*USUAL_SIZE).boundedTo(room).expandedTo(self.minimumSize()))
+    def _keep_keyboard(self, before: QWidget | None, now: QWidget | None) -> None:
+        """Qt gives the keyboard to the next control when the one that has it goes away or is switched off, and after
+        the last to the rail: there the next Space does something else, or leaves the page. The page takes it."""
+        page = self.pages.currentWidget()
+        if before is None or now is None or now.window() is not self or not page.isAncestorOf(before):
+            return
+        if not (before.isVisible() and before.isEnabled()):
+            home: QWidget = getattr(page, "keyboard_home", page)
+            home.setFocus()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         """A page that is longer than the window moves with the keys for that also where nothing inside of it has the
@@ -429,100 +389,3 @@ class MainWindow(QMainWindow):
             area.verticalScrollBar().triggerAction(move)
         else:
             super().keyPressEvent(event)
-
-    def bring_to_front(self) -> None:
-        """Show the window, also out of the tray."""
-        self.tray.leave()
-        self.setWindowState(self.windowState() & ~Qt.WindowState.WindowMinimized)
-        self.show()
-        self.raise_()
-        self.activateWindow()
-
-    def showEvent(self, event: QShowEvent) -> None:
-        super().showEvent(event)
-        self.windowHandle().installEventFilter(self)
-        problems, self._settings.problems = self._settings.problems, []
-        if problems:
-            self._say(partial(tr, "settings-damaged", names=", ".join(problems)))
-
-    def eventFilter(self, watched: QObject, event: QEvent) -> bool:
-        """Sees when the system has put the window on the screen; Qt paints it at that event."""
-        if event.type() == QEvent.Type.Expose and isinstance(watched, QWindow) and watched.isExposed():
-            watched.removeEventFilter(self)
-            if not self._appeared:
-                self._appeared = True
-                QTimer.singleShot(0, self, self.appeared.emit)
-        return super().eventFilter(watched, event)
-
-    @property
-    def busy(self) -> bool:
-        """Whether a thread of a page is alive."""
-        return any(page.busy for page in self.pages)
-
-    def closeEvent(self, event: QCloseEvent) -> None:
-        if not self.busy:
-            self._finish()
-            event.accept()
-            return
-        event.ignore()
-        if self._closing:
-            return
-        choice = self._settings["close_action"]
-        if not self.shell.working or choice == "quit":
-            self.stop_and_close()
-        elif choice == "tray" and tray_there():
-            self.tray.enter()
-        else:
-            self._ask_how_to_close()
-
-    def _ask_how_to_close(self) -> None:
-        if self.close_dialog is not None:
-            return
-        dialog = CloseDialog(tray_there(), self)
-        self.close_dialog = dialog
-        dialog.finished.connect(self._closing_answered)
-        dialog.open()
-
-    def _closing_answered(self) -> None:
-        dialog, self.close_dialog = self.close_dialog, None
-        assert dialog is not None
-        dialog.deleteLater()
-        if dialog.choice and dialog.remember.isChecked():
-            self._settings["close_action"] = dialog.choice
-            self._save_settings()
-        if dialog.choice == "tray":
-            self.tray.enter()
-        elif dialog.choice == "quit":
-            self.stop_and_close()
-
-    def stop_and_close(self) -> None:
-        """Stop every job, which keeps what is finished, and close when the last has stopped."""
-        if not self.busy:  # ended while the question was open
-            self._closing = True
-            self.close()
-            return
-        self._closing = True
-        self.setWindowTitle(f"{tr('app-name')} - {tr('closing')}")
-        self._say(partial(tr, "closing"))
-        for page in self.pages:
-            page.shut_down()
-
-    def _close_when_idle(self) -> None:
-        if self._closing and not self.busy:
-            self.tray.leave()
-            self.close()
-
-    def stop_and_wait(self) -> None:
-        """Stop every job and block until all threads have ended; for the last moment of the program."""
-        self._over = True
-        self._rest.stop()
-        for page in self.pages:
-            page.stop_and_wait()
-        self.shell.history.close()
-        self.awake.let_go()
-
-    def _finish(self) -> None:
-        self.stop_and_wait()
-        self.tray.leave()
-        self._settings["window_geometry"] = bytes(self.saveGeometry().toBase64().data()).decode("ascii")
-        self._save_settings()

@@ -5,31 +5,18 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, QSize, Qt, QTimer, QUrl
+from PySide6.QtCore import QModelIndex, Qt, QTimer, QUrl
 from PySide6.QtGui import QDesktopServices, QKeySequence, QShortcut
-from PySide6.QtWidgets import (
-    QComboBox,
-    QFrame,
-    QLineEdit,
-    QMenu,
-    QTreeView,
-    QWidget,
-)
 
 from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_folder
-from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.leftovers import Leftovers
 from bitconverter.gui.messages import ErrorText, error_text, tr
-from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
-from bitconverter.gui.sections import ScrolledPage
-from bitconverter.gui.shelf_delegate import ShelfDelegate
+from bitconverter.gui.shelf_layout import ShelfLayout
 from bitconverter.gui.shelf_model import (
     ENTRY,
     ShelfMemory,
-    ShelfModel,
     Stamp,
     facts,
     fit_of,
@@ -40,9 +27,7 @@ from bitconverter.gui.shelf_model import (
     with_missing,
 )
 from bitconverter.gui.source_card import start_folder
-from bitconverter.gui.tokens import Space
 from bitconverter.gui.trash import Trashed, foreign_in, move_to_trash, take_back
-from bitconverter.gui.widgets import Button, ElidedLabel, column, frame, label, row
 from bitconverter.jobs.errors import FormatError, UserError
 from bitconverter.jobs.job import Event, Failed, Finished
 from bitconverter.jobs.shelf import (
@@ -57,11 +42,6 @@ from bitconverter.jobs.shelf import (
 )
 from bitconverter.settings import storable
 
-ACTIONS = (
-    ("chat", "chat-with-it", "chat"), ("convert", "convert", "convert"), ("resume", "resume", "play"),
-    ("show", "show", "go-on"),
-    ("verify", "verify", "shield"), ("folder", "open-folder", "external"), ("delete", "delete-model", "trash"),
-)  # fmt: skip
 POSSIBLE = {
     ORIGINAL: ("chat", "convert", "folder", "delete"),
     GGUF: ("chat", "convert", "folder", "delete"),
@@ -88,131 +68,42 @@ def _is_damage(error: BaseException) -> bool:
     return isinstance(error, UserError) and error.code == "verify-failed"
 
 
-class ShelfPage(ScrolledPage):
+class ShelfPage(ShelfLayout):
     """Scans when it is shown; `entries` is what it knows."""
 
     def __init__(self, shell: Shell) -> None:
-        super().__init__(shell, "shelf-title", "shelf-subtitle")
-        self.entries: list[ShelfEntry] = []
+        super().__init__(shell)
         self._memory = ShelfMemory(memory_file(shell.settings))
+        self.entries = self._memory.load()
         self._activity: Activity | None = None
-        self._found: dict[
-            str, tuple[Stamp, ErrorText]
-        ] = {}  # what Verify has against models as they were then
+        # what Verify has against models as they were then
+        self._found: dict[str, tuple[Stamp, ErrorText]] = {}
         self._verifying: tuple[str, Stamp] = ("", ())
         self._scanner, self._verifier = JobRunner(self), JobRunner(self)
+        self._again = QTimer(self, singleShot=True, interval=0)
+        self._connect()
+        self.retranslate()
+
+    def _connect(self) -> None:
         self._scanner.happened.connect(self._on_scan)
         self._verifier.happened.connect(self._on_verify)
         for runner in (self._scanner, self._verifier):
-            runner.idle.connect(shell.idle)
-        self._again = QTimer(self, singleShot=True, interval=0)
+            runner.idle.connect(self.shell.idle)
         self._again.timeout.connect(self.scan)
-        shell.activities.turned.connect(self._job_turned)
-        self._build_head()
-        self.notice = Notice()
-        self.body.addWidget(self.notice)
-        self.leftovers = Leftovers()
-        self.leftovers.discard_all.connect(self._discard_all)
-        self.body.addWidget(self.leftovers)
-        self.body.addWidget(self._build_empty(), 1)
-        self.body.addWidget(self._build_tree(), 1)
-        self.nothing = label("muted")
-        self.texts.set(self.nothing.setText, "shelf-nothing")
-        self.body.addWidget(self.nothing, 1, Qt.AlignmentFlag.AlignTop)
-        self.foot = self._build_details()
-        self.body.addWidget(self.foot)
-        self.show_entries(self._memory.load())
-        self.retranslate()
-
-    # ---- how it looks
-
-    def _build_head(self) -> None:
-        self.search, self.order = QLineEdit(), QComboBox()
-        self.search.setClearButtonEnabled(True)
-        self.search.setMinimumWidth(100)
-        self.texts.set(self.search.setPlaceholderText, "shelf-search")
-        self.texts.set(self.search.setAccessibleName, "shelf-search")
-        for order in ("recent", "name", "size"):
-            self.order.addItem("", order)
-        self.order.setCurrentIndex(self.order.findData(self.settings["shelf_order"]))
-        self.texts.set(self.order.setAccessibleName, "shelf-order")
-        self.folders_button, self.add_button = Button("", "folder"), Button("primary", "folder-plus")
-        self.texts.set(self.folders_button.setText, "shelf-folders")
-        self.texts.set(self.add_button.setText, "add-folder")
-        self.menu = QMenu(self)
-        self.menu.aboutToShow.connect(self._fill_menu)
-        self.folders_button.clicked.connect(
-            lambda: self.menu.popup(self.folders_button.mapToGlobal(self.folders_button.rect().bottomLeft()))
-        )
-        self.add_button.clicked.connect(self._ask_folder)
+        self.shell.activities.turned.connect(self._job_turned)
         self.search.textChanged.connect(lambda _: self._show())
         self.order.currentIndexChanged.connect(self._order_changed)
-        buttons = WrappedRow(Space.SMALL)
-        buttons.add(self.folders_button)
-        buttons.add(self.add_button)
-        self.head.addWidget(buttons)
-        line = row(Space.SMALL)
-        line.addWidget(self.search, 1)
-        line.addWidget(self.order)
-        self.finder = QWidget()
-        self.finder.setLayout(line)
-        self.body.addWidget(self.finder)
-
-    def _build_empty(self) -> QWidget:
-        self.empty = frame("drop")
-        inner = column(self.empty, Space.PAGE, Space.MEDIUM)
-        title, text = label("heading"), label("muted", wrap=True)
-        self.texts.set(title.setText, "shelf-empty")
-        self.texts.set(text.setText, "shelf-empty-text")
-        text.setAlignment(Qt.AlignmentFlag.AlignHCenter)
-        button = Button("primary", "folder-plus")
-        self.texts.set(button.setText, "add-folder")
-        button.clicked.connect(self._ask_folder)
-        inner.addStretch()
-        inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
-        inner.addWidget(text)
-        inner.addWidget(button, 0, Qt.AlignmentFlag.AlignHCenter)
-        inner.addStretch()
-        return self.empty
-
-    def _build_tree(self) -> QTreeView:
-        self.model = ShelfModel(self)
-        self.tree = QTreeView()
-        self.tree.setModel(self.model)
-        self.tree.setItemDelegate(ShelfDelegate(self.tree))
-        self.tree.setHeaderHidden(True)
-        self.tree.setMinimumHeight(220)
-        self.tree.setIndentation(0)  # the delegate draws it
-        self.tree.setRootIsDecorated(False)
-        self.tree.setItemsExpandable(False)  # a family is always seen whole
-        self.tree.setIconSize(QSize(24, 24))
-        self.tree.setMouseTracking(True)
-        self.tree.setUniformRowHeights(True)
-        self.texts.set(self.tree.setAccessibleName, "shelf-title")
+        self.menu.aboutToShow.connect(self._fill_menu)
+        for button in (self.add_button, self.first_button):
+            button.clicked.connect(self._ask_folder)
+        self.leftovers.discard_all.connect(self._discard_all)
         self.tree.selectionModel().currentChanged.connect(lambda *_: self._show_details())
         self.tree.activated.connect(self._activated)
         remove = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.tree)
         remove.setContext(Qt.ShortcutContext.WidgetShortcut)  # only with the keyboard in the list
         remove.activated.connect(lambda: self.act("delete"))
-        return self.tree
-
-    def _build_details(self) -> QFrame:
-        self.details = frame("card")
-        inner = column(self.details, Space.LARGE, Space.SMALL)
-        self.name, self.place = ElidedLabel("heading"), ElidedLabel("small")
-        self.facts, self.verdict = label("muted", wrap=True), label("muted", wrap=True)
-        self.buttons: dict[str, Button] = {}
-        line = WrappedRow(Space.SMALL)
-        for action, text, icon in ACTIONS:
-            button = Button("primary" if action in ("chat", "resume") else "", icon)
-            self.texts.set(button.setText, text)
+        for action, button in self.buttons.items():
             button.clicked.connect(lambda _=False, action=action: self.act(action))
-            self.buttons[action] = button
-            line.add(button)
-        for part in (self.name, self.place, self.facts, self.verdict):
-            inner.addWidget(part)
-        inner.addWidget(line)
-        return self.details
 
     # ---- what is there
 
@@ -507,7 +398,4 @@ class ShelfPage(ScrolledPage):
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         super().retranslate()
-        self.leftovers.retranslate()
-        for index in range(self.order.count()):
-            self.order.setItemText(index, tr(f"order-{self.order.itemData(index)}"))
         self._show()

@@ -18,9 +18,10 @@ from bitconverter.gui import train_page as train_page_module
 from bitconverter.gui.appearance import prepare
 from bitconverter.gui.chat_log import ChatLog
 from bitconverter.gui.convert_page import ConvertPage
-from bitconverter.gui.main_window import USUAL_SIZE, MainWindow
+from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.store_queue import StoreQueue
 from bitconverter.gui.trash import Trashed
+from bitconverter.gui.window_life import USUAL_SIZE
 from bitconverter.settings import Settings
 
 TEMPLATE = (

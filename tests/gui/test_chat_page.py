@@ -12,7 +12,7 @@ from bitconverter.gui import theme
 from bitconverter.gui.chat_log import TITLE_LETTERS, title_of
 from bitconverter.gui.chat_message import AssistantMessage, UserMessage
 from bitconverter.gui.chat_page import State
-from bitconverter.gui.main_window import LEAST_SIZE
+from bitconverter.gui.window_life import LEAST_SIZE
 from bitconverter.jobs.chat import Answer
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Failed, Finished, Stopped, Token

@@ -13,11 +13,11 @@ from bitconverter.gui import convert_queue
 from bitconverter.gui.activity import Work
 from bitconverter.gui.convert_page import ConvertPage, State
 from bitconverter.gui.layer_strip import LayerStrip, error_color
-from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.gui.page import Shell
 from bitconverter.gui.size_choice import PRESETS, STEPS, Choice
 from bitconverter.gui.target_card import default_out
 from bitconverter.gui.unfinished import is_ours, unfinished_job
+from bitconverter.gui.window_life import LEAST_SIZE
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.convert_work import WorkFolder
 from bitconverter.jobs.errors import UserError

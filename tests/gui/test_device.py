@@ -188,7 +188,7 @@ def test_the_welcome_says_why_a_card_is_not_used():
 
 
 def settings_page(window, qtbot):
-    window.open_settings()
+    window.show_page("settings")
     page = window.pages["settings"]
     qtbot.waitUntil(lambda: page._cards_known and not page.busy, timeout=LONG)
     return page

@@ -31,12 +31,13 @@ from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.crash_dialog import CrashHooks
 from bitconverter.gui.history_model import Row
-from bitconverter.gui.main_window import LEAST_SIZE, USUAL_SIZE, MainWindow
+from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import tr
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.style_sheet import style_sheet
 from bitconverter.gui.welcome_page import verdict
 from bitconverter.gui.widgets import Button, IconLabel
+from bitconverter.gui.window_life import LEAST_SIZE, USUAL_SIZE
 from bitconverter.jobs.job import Progress, Token
 from bitconverter.settings import Settings
 
@@ -98,7 +99,7 @@ def test_every_control_has_a_name_for_screen_readers(window, name, qtbot):
 
 
 def test_the_language_changes_at_once_and_back(window, settings):
-    window.open_settings()
+    window.show_page("settings")
     box = window.pages["settings"].rows["language"].field
     box.setCurrentIndex(box.findData("ja"))
     assert window.rail.buttons["convert"].text() == "変換"
@@ -111,7 +112,7 @@ def test_the_language_changes_at_once_and_back(window, settings):
 
 
 def test_the_theme_changes_at_once(window, qapp):
-    window.open_settings()
+    window.show_page("settings")
     box = window.pages["settings"].rows["theme"].field
     for name, colors in (("dark", theme.DARK), ("contrast", theme.CONTRAST), ("light", theme.LIGHT)):
         box.setCurrentIndex(box.findData(name))
@@ -174,7 +175,7 @@ def test_the_text_size_changes_with_the_keyboard_and_in_the_settings(window, set
     assert qapp.font().pointSizeF() == pytest.approx(usual * 1.1) and settings["text_scale"] == 110
     _press(window, qtbot, "text-usual")
     assert qapp.font().pointSizeF() == pytest.approx(usual)
-    window.open_settings()
+    window.show_page("settings")
     box = window.pages["settings"].rows["text_scale"].field
     assert box.currentData() == 100
     box.setCurrentIndex(box.findData(200))
@@ -358,7 +359,7 @@ def test_closing_during_a_conversion_asks_first(settings, larger_model, qtbot, t
 
 
 def test_going_on_in_the_tray_is_remembered(settings, larger_model, qtbot, tmp_path, monkeypatch, qapp):
-    monkeypatch.setattr("bitconverter.gui.main_window.tray_there", lambda: True)
+    monkeypatch.setattr("bitconverter.gui.window_life.tray_there", lambda: True)
     window = MainWindow(settings)
     qtbot.addWidget(window)
     window.show()
@@ -443,7 +444,7 @@ def test_the_palette_finds_and_runs_a_command(window, qtbot, settings):
 
 
 def test_the_settings_are_searched_in_the_language_of_now(window, settings):
-    window.open_settings()
+    window.show_page("settings")
     page = window.pages["settings"]
     page.search.setText("theme")
     assert page.rows["theme"].isVisible() and not page.rows["threads"].isVisible()
@@ -457,7 +458,7 @@ def test_the_settings_are_searched_in_the_language_of_now(window, settings):
 
 
 def test_reset_puts_the_settings_aside_and_undo_takes_them_back(window, settings):
-    window.open_settings()
+    window.show_page("settings")
     page = window.pages["settings"]
     page.rows["threads"].field.setValue(1)
     assert settings["threads"] == 1
@@ -622,7 +623,7 @@ def test_settings_from_a_foreign_hand_do_not_keep_the_window_from_opening(settin
     window.show()
     assert "temperature, top_k" in window.toast._text.text()
     assert window.chat.drawer.numbers["temperature"].value() == 0.7
-    window.open_settings()
+    window.show_page("settings")
     window.stop_and_wait()
 
 

@@ -26,11 +26,11 @@ from bitconverter.gui.activity import Work
 from bitconverter.gui.chat_page import State as ChatState
 from bitconverter.gui.convert_page import State
 from bitconverter.gui.flow import WrappedRow
-from bitconverter.gui.main_window import LEAST_SIZE
 from bitconverter.gui.messages import error_text
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.taught_view import Taught
 from bitconverter.gui.widgets import Button, ElidedButton
+from bitconverter.gui.window_life import LEAST_SIZE
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Failed, Note, Progress
 from bitconverter.jobs.placement import Placed
