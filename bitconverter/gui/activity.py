@@ -31,6 +31,11 @@ class Work(Enum):
 LIVE = (Work.WAITING, Work.RUNNING, Work.PAUSED)
 
 
+def _now() -> float:
+    """Seconds, in whole milliseconds as the store has them: what is told stays the same after a restart."""
+    return round(time.time(), 3)
+
+
 @dataclass
 class Activity:
     """One job. `kind` names its message "work-KIND"; `page` is where it is shown. `result`: the file or folder that it
@@ -43,7 +48,7 @@ class Activity:
     share: float = 0.0
     item: str = ""
     eta: float | None = None
-    started: float = field(default_factory=time.time)
+    started: float = field(default_factory=_now)
     ended: float = 0.0
     problem: ErrorText | None = None
     result: str = ""
@@ -145,14 +150,14 @@ class Activities(QAbstractListModel):
     def turn(self, entry: Activity, state: Work) -> None:
         """The job of `entry` is in another state."""
         if entry.state is Work.WAITING and state is Work.RUNNING and not entry.share:
-            entry.started = time.time()
+            entry.started = _now()
         entry.state = state
         entry.ended = 0.0 if state in LIVE else self._end()
         self._tell(entry, self.turned)
 
     def _end(self) -> float:
         """Now, or a little after the last end: the store counts milliseconds, and keeps the order by them."""
-        self._ended = max(time.time(), self._ended + 0.002)
+        self._ended = max(_now(), round(self._ended + 0.002, 3))
         return self._ended
 
     def retranslate(self) -> None:

@@ -56,15 +56,17 @@ class Part(QSortFilterProxyModel):
     def lessThan(self, left: Index, right: Index) -> bool:
         if self._over:
             return super().lessThan(left, right)
-        return _place(left.data(Activities.ENTRY)) < _place(right.data(Activities.ENTRY))
+        return _place(left) < _place(right)
 
     def filterAcceptsRow(self, row: int, parent: QModelIndex | QPersistentModelIndex) -> bool:
         entry: Activity = self.sourceModel().index(row, 0, parent).data(Activities.ENTRY)
         return (entry.state not in LIVE) == self._over
 
 
-def _place(entry: Activity) -> tuple[int, float]:
-    return (LIVE_ORDER.index(entry.state) if entry.state in LIVE_ORDER else 0, entry.started)
+def _place(index: Index) -> tuple[int, float, int]:
+    """Of two that began in the same millisecond the one above is the newer one."""
+    entry: Activity = index.data(Activities.ENTRY)
+    return LIVE_ORDER.index(entry.state) if entry.state in LIVE_ORDER else 0, entry.started, -index.row()
 
 
 class ActivityDelegate(QStyledItemDelegate):

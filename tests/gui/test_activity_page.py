@@ -60,6 +60,18 @@ def restarted(settings, qtbot) -> Iterator[MainWindow]:
         window.stop_and_wait()
 
 
+def test_times_are_those_that_the_store_keeps():
+    """The seconds that a job took, told with one decimal, were others after a restart once in two hundred times."""
+    activities = Activities()
+    for k in range(300):
+        entry = activities.begin("convert", str(k), "convert")
+        activities.turn(entry, Work.DONE)
+        assert [round(1000 * at) / 1000 for at in (entry.started, entry.ended)] == [
+            entry.started,
+            entry.ended,
+        ]
+
+
 def test_what_was_done_stopped_and_failed_is_there_after_a_restart(
     window, settings, qtbot, chat_model, tmp_path
 ):
