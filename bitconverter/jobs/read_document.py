@@ -12,18 +12,13 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
+from bitconverter.jobs.pdf_text import page_text
 
 if TYPE_CHECKING:
     from docx.document import Document as WordDocument
 
 FILE_LIMIT = 100_000_000  # bytes
 TEXT_LIMIT = 2_000_000  # letters; a context of 128 Ki tokens holds about a quarter of that
-# What stands for letters in PDF files that do not tell their fonts' encoding: TeX's T1 and TS1 (Cork, 1990). Ligatures
-# are written out, and other control characters are none that anybody wrote.
-LETTERS: dict[int, str | None] = dict.fromkeys((*range(9), *range(11, 32), *range(127, 160))) | {
-    0x10: "“", 0x11: "”", 0x12: "„", 0x13: "«", 0x14: "»", 0x15: "–", 0x16: "—", 0x1B: "ff", 0x1C: "fi", 0x1D: "fl",
-    0x1E: "ffi", 0x1F: "ffl", 0x88: "•", 0xFB00: "ff", 0xFB01: "fi", 0xFB02: "fl", 0xFB03: "ffi", 0xFB04: "ffl",
-}  # fmt: skip
 UNPACKED_LIMIT = 400_000_000  # bytes of a Word file's parts: a zip may promise anything
 
 
@@ -171,7 +166,7 @@ def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int
         total = len(reader.pages)
         for number in range(total):
             cancel.check()
-            pages.append(reader.pages[number].extract_text().translate(LETTERS).strip())
+            pages.append(page_text(reader.pages[number].extract_text()))
             letters += len(pages[-1])
             _check_length(path, letters, most)
             page(number + 1, total)
