@@ -44,7 +44,7 @@ FILES = {
     r"opengl32sw\.dll$": "20 MB of software OpenGL; widgets are painted without OpenGL",
     r"(^|/)(lib)?Qt6?(Qml|Quick|QmlModels|QmlMeta|QmlWorkerScript)[^/]*$": "QML",
     r"(^|/)(lib)?Qt6?OpenGL(Widgets)?\b[^/]*$": "OpenGL widgets",
-    r"(^|/)(lib)?Qt6?Pdf[^/]*$": "shows PDF pages; text is read by pypdf",
+    r"(^|/)(lib)?Qt6?Pdf[^/]*$": "shows PDF pages; text is read by pypdfium2",
     r"(^|/)(lib)?Qt6?VirtualKeyboard[^/]*$": "QML's keyboard",
     r"(^|/)(lib)?Qt6?(Sql|Test|Designer|Help|UiTools|PrintSupport|Concurrent|Xml)[^/]*$": "see the modules",
     r"(^|/)(lib)?Qt6?(WlShellIntegration|WaylandEglClientHwIntegration|WaylandCompositor|Eglfs)[^/]*$":

@@ -1,8 +1,9 @@
 """PDF files for tests."""
 
-import io
+import base64
+import zlib
 
-import pypdf
+from bitconverter.jobs.self_test_documents import pdf_of
 
 
 def pdf(*pages: str) -> bytes:
@@ -18,23 +19,20 @@ def pdf(*pages: str) -> bytes:
             "/Resources<</Font<</F1 3 0 R>>>>>>".encode()
         )
         parts.append(b"<</Length %d>>stream\n%s\nendstream" % (len(line), line))
-    out, places = io.BytesIO(), []
-    out.write(b"%PDF-1.4\n")
-    for number, part in enumerate(parts, 1):
-        places.append(out.tell())
-        out.write(b"%d 0 obj%s endobj\n" % (number, part))
-    table = out.tell()
-    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(parts) + 1))
-    for place in places:
-        out.write(b"%010d 00000 n \n" % place)
-    out.write(b"trailer<</Root 1 0 R/Size %d>>\nstartxref\n%d\n%%%%EOF" % (len(parts) + 1, table))
-    return out.getvalue()
+    return pdf_of(parts)
 
 
-def locked_pdf(*pages: str) -> bytes:
-    """The same, locked with a password."""
-    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf(*pages)))
-    writer.encrypt("password", algorithm="RC4-128")
-    out = io.BytesIO()
-    writer.write(out)
-    return out.getvalue()
+def locked_pdf() -> bytes:
+    """pdf("secret"), encrypted with a password (RC4, 128 bits) by pypdf's PdfWriter.encrypt()."""
+    return zlib.decompress(base64.b64decode(_LOCKED))
+
+
+_LOCKED = """
+eNqNU79v00AUHpHuL2C8JSPcT9/ZUpQhTaIiQK0SYEEdznfPwSjYlX1BLUz9H1hZEUuVsQMbcxEIEDOiE+Kf4OykaSQzcLYl3/e+973vnt71Dk
+eTO+yuQL1fV5+/IYYpLtPnqN9H5NHpMWCyZ7xZlHNEDs0caswDYYoGAwSFa4i8k9DyELmfuxo/xaLh4yNE9spl4THbSRX/TG0KVRCo60rkIbjc
+DMuToEXDoyjFcfhaxcIHYo3lmjmFulxWNphsFCchuv5hOLo2vX439eVO/QdQzP0zLHQTr30F5gX6+l1dvfk9Hl0Obp2vRquzP5evhz9XH398Oa
+oubr8fvf3w7tM+bcQ2/I1s1DlWYwWR2TL17bYBGSJDU0NrkuzD4iX43Jodc2pH5Qnm4XRYbG0yHoc2YckTmSjNkxCe5AsPFSYzbwpnKofIAe5L
+GqdCpzZj3JlYC6czHkuaCcvShGlDuUgUc+CkjZmSTsQgFSQqikApraMBIo9x3xitU24laGO5YynjYUkOzAoubSOZZhIiCIQoNjIIURr2KssyQx
+mNd3t+UkGGKNaIbhcO5USEM7zFWGhhGyluMCU7GOOig/GIdTAh4g4WOnOD+crkC6jaXs/yVxDskWlZhmldD9a9URi+fiI4N2CAcyqcolqy2Foh
+hZZRaqWjg/+hhLEdF7Y6PfZYXQ9l7U3l28YoHu5hb3wwQX8Bxwj4jA==
+"""

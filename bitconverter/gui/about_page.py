@@ -17,7 +17,7 @@ MINE = "BitConverter"
 # what pyproject.toml asks for; what these ask for themselves is found from their own metadata
 ROOTS = (
     "numpy", "cffi", "tokenizers", "gguf", "jinja2", "markdown-it-py", "Pygments", "psutil", "platformdirs",
-    "PySide6-Essentials", "wakepy", "charset-normalizer", "pypdf", "python-docx", "pyqtgraph",
+    "PySide6-Essentials", "wakepy", "charset-normalizer", "pypdfium2", "python-docx", "pyqtgraph",
 )  # fmt: skip
 LICENCE_FILES = ("licen", "copying", "notice", "authors")
 
@@ -83,7 +83,8 @@ def licence_of(name: str) -> str:
     lines = [f"{fields['Name']} {fields['Version']}", says if len(says) < 200 else ""]
     lines += [value for value in fields.get_all("Classifier") or [] if value.startswith("License")]
     for file in about.files or []:
-        if file.name.lower().startswith(LICENCE_FILES) and file.suffix in ("", ".txt", ".md", ".rst"):
+        named = file.name.lower().startswith(LICENCE_FILES) or "licenses" in file.parts
+        if named and file.suffix in ("", ".txt", ".md", ".rst", ".ijg"):
             try:
                 lines += ["", f"--- {file.name} ---", file.read_text(encoding="utf-8")]
             except (OSError, UnicodeDecodeError):

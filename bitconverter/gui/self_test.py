@@ -32,7 +32,7 @@ WAIT = 120.0  # seconds for one thing to happen; a bound for a broken program
 # What a start does without: the network, training; and what takes long to load before it is needed.
 NOT_AT_START = (
     "torch", "ssl", "http.client", "requests", "urllib3", "huggingface_hub",
-    "numpy", "tokenizers", "jinja2", "gguf", "yaml", "markdown_it", "pygments", "pypdf", "docx", "lxml", "PIL",
+    "numpy", "tokenizers", "jinja2", "gguf", "yaml", "markdown_it", "pygments", "pypdfium2", "docx", "lxml", "PIL",
     "charset_normalizer", "pyqtgraph", "wakepy",
 )  # fmt: skip
 
@@ -94,6 +94,7 @@ def main(out: str, make_app: Callable[[], QApplication]) -> int:
         from bitconverter.jobs import (
             self_test as parts,
         )  # after it: this imports all that a start does without
+        from bitconverter.jobs.self_test_documents import documents
 
         report.run("versions", lambda: {**parts.installation(), "qt": qVersion(), "pyside": pyside_version})
         report.run("engine", parts.engine)
@@ -103,6 +104,7 @@ def main(out: str, make_app: Callable[[], QApplication]) -> int:
             report.run("chat", lambda: parts.chat(model))
             report.run("window", lambda: _window(folder, model, target.with_suffix(".png")))
         report.run("database", lambda: parts.database(folder))
+        report.run("documents", lambda: documents(folder))
         report.run("long path", lambda: parts.files(folder))
         report.run("curves", _curves)
         report.run("file dialog", lambda: _file_dialog(folder))

@@ -151,27 +151,26 @@ def _broken(path: Path, error: BaseException) -> UserError:
 
 
 def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int, int], None]) -> str:
-    import pypdf  # which, like docx, takes longer to import than the window to open
+    from bitconverter.jobs.pdf_file import PdfFile  # its library takes a moment to load
 
     pages: list[str] = []
     letters = 0
     try:
-        reader = pypdf.PdfReader(io.BytesIO(data))
-        if reader.is_encrypted and not reader.decrypt(""):
-            raise UserError(
-                "document-encrypted",
-                f"{path.name} is locked with a password. Save a copy without one and take that.",
-                file=path.name,
-            )
-        total = len(reader.pages)
-        for number in range(total):
-            cancel.check()
-            pages.append(page_text(reader.pages[number].extract_text()))
-            letters += len(pages[-1])
-            _check_length(path, letters, most)
-            page(number + 1, total)
+        with PdfFile(data) as file:
+            for number in range(file.pages):
+                cancel.check()
+                pages.append(page_text(file.text(number)))
+                letters += len(pages[-1])
+                _check_length(path, letters, most)
+                page(number + 1, file.pages)
     except (UserError, Cancelled):
         raise
+    except PermissionError as error:
+        raise UserError(
+            "document-encrypted",
+            f"{path.name} is locked with a password. Save a copy without one and take that.",
+            file=path.name,
+        ) from error
     except Exception as error:  # the library raises whatever a damaged file leads it to
         raise _broken(path, error) from error
     return "\n\n".join(text for text in pages if text)

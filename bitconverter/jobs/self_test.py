@@ -47,7 +47,7 @@ PACKAGES = (
     "Pygments",
     "psutil",
     "platformdirs",
-    "pypdf",
+    "pypdfium2",
     "python-docx",
     "charset-normalizer",
     "PySide6-Essentials",

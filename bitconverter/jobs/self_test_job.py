@@ -17,6 +17,7 @@ from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.needing import DIFFICULT_NAME, need
 from bitconverter.jobs.scratch import scratch_folder
+from bitconverter.jobs.self_test_documents import documents
 
 TRIED = 1 << 20  # bytes written and read again
 
@@ -62,7 +63,8 @@ class SelfTestJob:
                 ("files", self._files), ("memory", _memory), ("engine", self_test.engine),
                 ("cards", self_test.graphics_cards), ("conversion", lambda: self_test.convert(place)),
                 ("chat", lambda: self_test.chat(str(place / "converted モデル 3"))),
-                ("database", lambda: self_test.database(place)), ("paths", lambda: self_test.files(place)),
+                ("database", lambda: self_test.database(place)), ("documents", lambda: documents(place)),
+                ("paths", lambda: self_test.files(place)),
             )  # fmt: skip
             for number, (code, step) in enumerate(steps):
                 ctx.cancel.check()

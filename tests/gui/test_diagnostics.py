@@ -19,7 +19,7 @@ from bitconverter.settings import SETTINGS
 
 LONG = 60_000
 NO_DRIVER = "there is no NVIDIA driver on this computer"
-CODES = ["files", "memory", "engine", "cards", "conversion", "chat", "database", "paths"]
+CODES = ["files", "memory", "engine", "cards", "conversion", "chat", "database", "documents", "paths"]
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ from bitconverter.jobs.needing import SelfTestFailed, need
 from bitconverter.jobs.self_test_model import SENTENCE, pieces
 
 PARTS = [
-    "start", "versions", "engine", "graphics cards", "convert", "chat", "window", "database", "long path", "curves",
-    "file dialog", "outside", "cleaned up",
+    "start", "versions", "engine", "graphics cards", "convert", "chat", "window", "database", "documents",
+    "long path", "curves", "file dialog", "outside", "cleaned up",
 ]  # fmt: skip
 
 

@@ -10,22 +10,31 @@ def lines(*texts: str) -> str:
 def test_a_paragraph_is_one_line_and_the_next_begins_anew() -> None:
     page = lines(
         "A Title",
-        "The first paragraph goes over several lines of the page, is hyphen-",
-        "ated at the end of one of them, and ends somewhere in the middle of",
-        "the third of them.",
+        "The first paragraph goes over several lines of the page and ends in a",
+        "short one.",
         "The second begins behind it, and has an inner hyphen in its half-done",
-        "sentence. It is a UTF-",
-        "",
-        "8 text.",
+        "sentence.",
     )
     assert page_text(page) == lines(
         "A Title",
-        "The first paragraph goes over several lines of the page, is hyphenated at the end of one of them, and ends "
-        "somewhere in the middle of the third of them.",
-        "The second begins behind it, and has an inner hyphen in its half-done sentence. It is a UTF-",
-        "",
-        "8 text.",
+        "The first paragraph goes over several lines of the page and ends in a short one.",
+        "The second begins behind it, and has an inner hyphen in its half-done sentence.",
     )
+
+
+def test_a_divided_word_is_one_again() -> None:
+    """Where a line ends with a hyphen the library puts a control character in the place of both."""
+    page = lines(
+        "This line is so long that its last word is hyphen\x02ated, as in UTF\x028 or a page num\x02"
+    )
+    assert (
+        page_text(page) == "This line is so long that its last word is hyphenated, as in UTF-8 or a page num-"
+    )
+    many = (
+        "A line of about the usual width, of which every one is divi\x02"
+        "ded and goes on in another that has nearly as many words"
+    )
+    assert page_text(lines(*[many] * 9, "end")) == " ".join([many.replace("\x02", "")] * 9 + ["end"])
 
 
 def test_japanese_is_joined_without_spaces() -> None:
@@ -64,8 +73,8 @@ def test_tables_and_poems_keep_their_lines() -> None:
 
 def test_letters_for_what_stands_for_them() -> None:
     assert page_text("\x1cxed, o\x1b, \ufb03\x03 and \x10so\x11\n") == "fixed, off, ffi and “so”"
-    soft = "An invisible hyphen ends this line, which is wide enough for it, and in\u00ad\nside of a word"
-    assert page_text(soft) == soft.replace("\u00ad\n", "")
+    assert page_text("a so\u00adft one\ta tab") == "a soft one a tab"
+    assert page_text("\u2f42\u5b57\u2f64") == "文字用"
 
 
 def test_a_page_without_words_is_empty() -> None:

@@ -62,7 +62,7 @@ def test_a_folder_of_documents_is_searched_and_each_bad_one_costs_itself_alone(
     folder = tmp_path / "資料"
     folder.mkdir()
     for name, data in {
-        "broken.pdf": pdf("x")[:60], "good.pdf": pdf("good"), "locked.pdf": locked_pdf("secret"),
+        "broken.pdf": pdf("x")[:60], "good.pdf": pdf("good"), "locked.pdf": locked_pdf(),
         "long.pdf": pdf("x" * 60), "scan.pdf": pdf(""), "text.pdf": b"only called so", "zip.pdf": b"PK\x03\x04..",
     }.items():  # fmt: skip
         (folder / name).write_bytes(data)
@@ -82,7 +82,7 @@ def test_a_folder_of_documents_is_searched_and_each_bad_one_costs_itself_alone(
     ("code", "data"),
     [
         ("document-broken", pdf("x")[:60]),
-        ("document-encrypted", locked_pdf("x")),
+        ("document-encrypted", locked_pdf()),
         ("document-empty", pdf("")),
     ],
 )

@@ -1,6 +1,7 @@
 """Documents as they come: encodings, PDF, Word, and files that only look like one."""
 
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import docx
@@ -11,6 +12,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.jobs import read_document
 from bitconverter.jobs.job import Cancel, Failed, Finished, Progress, run_job
 from bitconverter.jobs.read_document import Document, ReadDocumentJob
+from bitconverter.jobs.self_test_documents import japanese_pdf
 
 JAPANESE = "今日の会議の議事録\n一、予算について\n二、次回の日程\n"
 
@@ -50,6 +52,19 @@ def test_the_pages_of_a_pdf(tmp_path):
     assert [event.done for event in pages] == [1, 2]
 
 
+def test_japanese_without_a_table_of_unicode(tmp_path):
+    (tmp_path / "論文.pdf").write_bytes(japanese_pdf("吾輩は猫である。名前はまだ無い。"))
+    assert read(tmp_path / "論文.pdf").text == "吾輩は猫である。名前はまだ無い。"
+
+
+def test_pdf_files_are_read_in_several_threads(tmp_path):
+    """The library itself may be in one alone."""
+    (tmp_path / "a.pdf").write_bytes(pdf(*(f"page {k}" for k in range(60))))
+    with ThreadPoolExecutor(4) as threads:
+        texts = list(threads.map(lambda _: read(tmp_path / "a.pdf").text, range(8)))
+    assert set(texts) == {"\n\n".join(f"page {k}" for k in range(60))}
+
+
 def test_ligatures_and_control_characters_of_a_pdf_are_letters_or_nothing(tmp_path):
     """As in R's NEWS.pdf, whose fonts do not say what their codes mean."""
     path = tmp_path / "tex.pdf"
@@ -71,7 +86,7 @@ def test_a_word_file_with_headings_and_a_table(tmp_path):
 WRONG = {
     "document-missing": ("gone.txt", lambda path: None),
     "document-binary": ("picture.txt", lambda path: path.write_bytes(bytes(range(256)) * 40)),
-    "document-encrypted": ("locked.pdf", lambda path: path.write_bytes(locked_pdf("secret"))),
+    "document-encrypted": ("locked.pdf", lambda path: path.write_bytes(locked_pdf())),
     "document-empty": ("scan.pdf", lambda path: path.write_bytes(pdf(""))),
     "document-broken": ("cut.pdf", lambda path: path.write_bytes(pdf("x")[:60])),
     "document-large": ("large.txt", lambda path: path.write_bytes(b"a" * 2000)),

@@ -20,6 +20,8 @@ TEXTS: Texts = {
     "selftest-cards": ("Graphics cards", "グラフィックスカード"),
     "selftest-cards-ok": ("{cards} can be used", "{cards} を使えます"),
     "selftest-cards-none": ("none is used ({why}); the processor does everything", "使えるカードはありません（{why}）。プロセッサーで動作します"),
+    "selftest-documents": ("Documents", "文書"),
+    "selftest-documents-ok": ("PDF and Word files are read", "PDF と Word の文書を読めました"),
     "selftest-conversion": ("Conversion", "変換"),
     "selftest-conversion-ok": ("a small model was converted", "小さなモデルを変換できました"),
     "selftest-chat": ("Chat", "会話"),
