@@ -193,14 +193,17 @@ def _word(path: Path, data: bytes, cancel: Cancel) -> str:
 
 
 def _paragraphs(document: "WordDocument") -> Iterator[str]:
+    from docx.opc.constants import RELATIONSHIP_TYPE
     from docx.table import Table
 
+    # where a file has no styles the library would look for its own, which a frozen program does not have
+    styled = any(relation.reltype == RELATIONSHIP_TYPE.STYLES for relation in document.part.rels.values())
     for part in document.iter_inner_content():
         if isinstance(part, Table):
             for line in part.rows:
                 yield "| " + " | ".join(cell.text.replace("\n", " ") for cell in line.cells) + " |"
             yield ""
         else:
-            style = part.style.name if part.style is not None and part.style.name else ""
+            style = (part.style.name or "") if styled and part.style is not None else ""
             level = style.removeprefix("Heading ")
             yield "#" * int(level) + " " + part.text if level.isdecimal() and level != style else part.text

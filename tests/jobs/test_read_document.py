@@ -7,12 +7,13 @@ from pathlib import Path
 import docx
 import pytest
 from documents import locked_pdf, pdf
+from docx.parts.styles import StylesPart
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import read_document
 from bitconverter.jobs.job import Cancel, Failed, Finished, Progress, run_job
 from bitconverter.jobs.read_document import Document, ReadDocumentJob
-from bitconverter.jobs.self_test_documents import japanese_pdf
+from bitconverter.jobs.self_test_documents import japanese_pdf, word_file
 
 JAPANESE = "今日の会議の議事録\n一、予算について\n二、次回の日程\n"
 
@@ -81,6 +82,13 @@ def test_a_word_file_with_headings_and_a_table(tmp_path):
     path = tmp_path / "report.docx"
     document.save(str(path))
     assert read(path).text == "# 報告\n本文です。\n| りんご | 3 |"
+
+
+def test_a_word_file_without_styles_is_read_without_those_of_the_library(tmp_path, monkeypatch):
+    """The frozen program has none."""
+    monkeypatch.setattr(StylesPart, "default", lambda _package: pytest.fail("they were looked for"))
+    (tmp_path / "plain.docx").write_bytes(word_file("本文です。"))
+    assert read(tmp_path / "plain.docx").text == "本文です。"
 
 
 WRONG = {
