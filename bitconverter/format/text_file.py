@@ -11,6 +11,7 @@ LOOKED_AT = 200_000  # bytes that decide about an encoding that nothing in the f
 OTHERS = ["cp932", "euc_jp", "utf_16_le", "utf_16_be", "cp1252", "gb18030", "big5", "euc_kr", "cp1251"]
 PACKED = (  # what files begin with that are given for texts
     (b"PK\x03\x04", "ZIP"), (b"\x1f\x8b", "gzip"), (b"7z\xbc\xaf", "7-Zip"), (b"%PDF-", "PDF"), (b"PAR1", "Parquet"),
+    (b"{\\rtf", "RTF"), (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "Office 97"),
 )  # fmt: skip
 LETTERS_A_KANJI = (
     4  # of ASCII, at least, beside labels in kanji: Korean and Chinese texts are made of such bytes too
@@ -51,7 +52,11 @@ def read_text(path: str) -> str:
 
 def read_any_text(path: Path) -> Decoded:
     """A file in any encoding that decode_text() knows. Raises UserError("lesson-binary", "lesson-packed"); OSError."""
-    data = path.read_bytes()
+    return any_text(path, path.read_bytes())
+
+
+def any_text(path: Path, data: bytes) -> Decoded:
+    """The same of a file's bytes, without OSError."""
     kind = next((kind for begin, kind in PACKED if data.startswith(begin)), "")
     if kind:
         raise UserError(

@@ -4,9 +4,8 @@ import math
 import time
 
 LEAST_WHILE = 15.0  # seconds: how far back it looks at least
-SHARE = (
-    1 / 3
-)  # of the time since the beginning: work that goes in waves (a layer) shall not make the answer do so
+# Of the time since the beginning: work that goes in waves (a layer) shall not make the answer do so.
+SHARE = 1 / 3
 WARM_UP = 1.0  # seconds before a first guess
 
 

@@ -1,7 +1,10 @@
-"""The words of a PDF's page, as they were before they were set in lines of its width."""
+"""The words of a PDF's page, as they were before they were set in lines of its width.
+
+Two lines are joined only where that is nearly certain: what is joined wrongly (a table, a poem, code) cannot be read
+any more, and an end of a line too many harms little.
+"""
 
 import itertools
-import math
 import re
 import unicodedata
 
@@ -15,50 +18,76 @@ LETTERS: dict[int, str | None] = dict.fromkeys((*range(9), *range(11, 32), *rang
 }  # fmt: skip
 _HYPHEN = re.compile("[\x02\ufffe]")  # what the library makes of a hyphen and the end of a line behind it
 _MARK = "\ufdd0"  # the same, here
-FULL = 0.8  # of the width that nearly all lines keep to: one that is shorter has ended by itself
-NEARLY_ALL = 0.9
-NARROWEST = 40  # letters: shorter lines are a table's, or a poem's
-_ITEM = re.compile(r"\s*([•・■□●○◆▪*]|\(?\d+[.)])\s")
-_DASH, _ENDS = re.compile(r"\s*[–-]\s"), ".:;!?。．：；！？"
+MOST = 0.75  # of the lines are no wider than the usual width: a few are, with letters of other fonts
+FIT = 0.9  # of that width: a line ends there by itself if the next word would still have fitted
+LONG = 0.6  # of that width is a line at least whose next word did not fit
+NARROWEST = 40  # letters: shorter lines are a table's
+FEWEST_SMALL = 0.1  # of a page's lines begin with a small letter where sentences go over lines
+_LEADERS = re.compile(r"(\. ?){4}|…{2}|・{4}|·{4}")  # of a table of contents
+_ENDS = tuple(".:;!?。．：；！？」』")  # of a sentence
+_BEGINS = re.compile(  # a paragraph, an item of a list, a heading, a date, a line of code
+    r"[ \u3000•・■□●○◆▪*>①-⑳]|[–-]\s|\(?\w[.)]\s|[(（]?[0-9０-９]+[.)．）、]|\d+(\.\d+)+\s|\[\d+\]"
+    r"|第[0-9０-９一二三四五六七八九十]+[章節条項]|\d{1,4}[-/:年月]\d?|[\w.]+[(\[{]|[\w.]+ [-+*/]?= "
+)
+_COMPOUND = re.compile(r"\w-\w+$")
 
 
 def page_text(text: str) -> str:
     """What the library has found on a page: letters for what stands for them, and lines that only the width of the page
     has ended put together again."""
-    text = _HYPHEN.sub(f"{_MARK}\n", text).translate(LETTERS)
-    lines = [line.rstrip(" ") for line in text.strip().split("\n")]
-    widths = sorted(_width(line) for line in lines if line)
-    usual = widths[round(NEARLY_ALL * (len(widths) - 1))] if widths else 0
-    full = FULL * usual if usual >= NARROWEST else math.inf
-    together = lines[:1]
-    for before, line in itertools.pairwise(lines):
+    text = _HYPHEN.sub(f"{_MARK}\n", text.replace(_MARK, "")).translate(LETTERS)
+    lines = [line.rstrip(" ") for line in text.strip(" \n").split("\n")]
+    widths = [_width(line) for line in lines]
+    usual = _usual(lines, widths)
+    pieces = [lines[0]]
+    for (before, line), width in zip(itertools.pairwise(lines), widths, strict=False):
         if before.endswith(_MARK):
-            together[-1] = _unhyphenated(together[-1].removesuffix(_MARK), line)
-        elif line and _width(before) >= full and not _is_item(line, before):
-            together[-1] = _joined(together[-1], line.lstrip())
+            pieces[-1] = (
+                before.removesuffix(_MARK) if _is_divided(before, line) else before.replace(_MARK, "-")
+            )
+        elif usual and _goes_on(before, width, line, usual):
+            pieces.append("" if _is_wide(before[-1]) or _is_wide(line[0]) else " ")
         else:
-            together.append(line)
-    return "\n".join(together).replace(_MARK, "-")  # the page ends in the middle of a word
+            pieces.append("\n")
+        pieces.append(line)
+    return "".join(pieces).replace(_MARK, "-")  # the page ends in the middle of a word
 
 
-def _is_item(line: str, before: str) -> bool:
-    """Of a list. A dash begins one behind the end of a sentence."""
-    return bool(_ITEM.match(line) or (_DASH.match(line) and before.endswith(tuple(_ENDS))))
+def _usual(lines: list[str], widths: list[int]) -> float:
+    """The width that lines are broken at; 0 where no two belong together: of a table, or verse."""
+    written = sorted(width for width in widths if width)
+    if not written or written[round(MOST * (len(written) - 1))] < NARROWEST:
+        return 0
+    small = sum(line[:1].islower() for line in lines)
+    without_case = sum(_is_wide(line[0]) for line in lines if line)
+    if small + without_case < FEWEST_SMALL * len(written):
+        return 0
+    return written[round(MOST * (len(written) - 1))]
+
+
+def _goes_on(before: str, width: int, line: str, usual: float) -> bool:
+    """Whether `before` would have had the first word of `line` too, had it fitted."""
+    if not before or not line or _BEGINS.match(line) or _LEADERS.search(before):
+        return False
+    if before.endswith(_ENDS) and not line[0].islower():
+        return False
+    if before[-1].isdigit() and not (line[0].islower() or _is_wide(line[0])):  # columns of numbers
+        return False
+    word = 2 if _is_wide(line[0]) else 1 + line.find(" ") if " " in line else len(line)
+    return width >= LONG * usual and width + word > FIT * usual
 
 
 def _width(line: str) -> int:
     """In letters of half the width of a kanji."""
-    return sum(1 + _is_wide(letter) for letter in line)
+    return len(line) + sum(map(_is_wide, line)) if not line.isascii() else len(line)
 
 
 def _is_wide(letter: str) -> bool:
     return unicodedata.east_asian_width(letter) in "WF"
 
 
-def _joined(left: str, right: str) -> str:
-    return left + right if _is_wide(left[-1]) or _is_wide(right[0]) else f"{left} {right}"
-
-
-def _unhyphenated(left: str, right: str) -> str:
-    """A word that was divided is one again; a name or number keeps its hyphen."""
-    return left + right if left[-1:].islower() and right[:1].islower() else f"{left}-{right}"
+def _is_divided(before: str, line: str) -> bool:
+    """Whether a word was divided at the end of a line: a name, a number, or a compound that has a hyphen already keeps
+    the one that it has."""
+    left = before.removesuffix(_MARK)
+    return left[-1:].islower() and line[:1].islower() and not _COMPOUND.search(left[-60:])

@@ -11,7 +11,7 @@ from bitconverter.format.lesson_rows import DOCUMENTS, KINDS
 from bitconverter.format.pack_file import looks_raw
 from bitconverter.format.row_problem import REASONS, RowProblem
 from bitconverter.format.size_text import at_least, at_most
-from bitconverter.format.text_file import Decoded, read_any_text
+from bitconverter.format.text_file import Decoded, any_text, read_any_text
 from bitconverter.jobs.read_document import document_kind, document_text
 
 RAW = ".u32"
@@ -59,7 +59,11 @@ def read_input(entry: Input, cancel: Cancel) -> Decoded:
     "lesson-binary", "lesson-packed", "document-encrypted", "document-broken", "document-empty", "document-long"),
     RowProblem instead for a file that was found in a folder."""
     try:
-        return _document(entry.path, cancel) or read_any_text(entry.path)
+        return (
+            _document(entry.path, cancel)
+            if entry.path.suffix.lower() in DOCUMENTS
+            else read_any_text(entry.path)
+        )
     except OSError as error:
         if entry.searched:
             raise RowProblem("file-gone", line=1) from error
@@ -76,12 +80,12 @@ def read_input(entry: Input, cancel: Cancel) -> Decoded:
         ) from error
 
 
-def _document(path: Path, cancel: Cancel) -> Decoded | None:
-    """None: its name promises none, or it is something else."""
-    if path.suffix.lower() not in DOCUMENTS:
-        return None
+def _document(path: Path, cancel: Cancel) -> Decoded:
+    """A text that is only called a document is one all the same."""
     data = path.read_bytes()
-    return Decoded(document_text(path, data, cancel, LETTER_LIMIT), "") if document_kind(path, data) else None
+    if not document_kind(path, data):
+        return any_text(path, data)
+    return Decoded(document_text(path, data, cancel, LETTER_LIMIT), "")
 
 
 def _named(path: Path) -> Input:

@@ -1,11 +1,8 @@
 """The text of a document: PDF, Word; of one that goes along with a message also text in any encoding, Markdown."""
 
-import io
-import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from bitconverter.engine import Cancel, Cancelled
 from bitconverter.format.errors import UserError
@@ -14,12 +11,9 @@ from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
 from bitconverter.jobs.pdf_text import page_text
 
-if TYPE_CHECKING:
-    from docx.document import Document as WordDocument
-
 FILE_LIMIT = 100_000_000  # bytes
 TEXT_LIMIT = 2_000_000  # letters; a context of 128 Ki tokens holds about a quarter of that
-UNPACKED_LIMIT = 400_000_000  # bytes of a Word file's parts: a zip may promise anything
+HEADER = 1024  # bytes in which a PDF may begin
 
 
 @dataclass(frozen=True)
@@ -63,7 +57,7 @@ class ReadDocumentJob:
 
 def document_kind(path: Path, data: bytes) -> str:
     """ "pdf", "docx", or "": what begins otherwise. A zip file is a Word document by its name alone."""
-    if data[:5] == b"%PDF-":
+    if data[:5] == b"%PDF-" or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:HEADER]):
         return "pdf"
     return "docx" if data[:4] == b"PK\x03\x04" and path.suffix.lower() == ".docx" else ""
 
@@ -77,7 +71,7 @@ def document_text(
     Raises UserError: document-encrypted, -broken, -empty, -long.
     """
     kind = document_kind(path, data)
-    text = _pdf(path, data, cancel, most, page) if kind == "pdf" else _word(path, data, cancel)
+    text = _pdf(path, data, cancel, most, page) if kind == "pdf" else _word(path, data, cancel, most)
     _check_length(path, len(text), most)
     return _tidy(path, text)
 
@@ -159,9 +153,10 @@ def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int
         with PdfFile(data) as file:
             for number in range(file.pages):
                 cancel.check()
-                pages.append(page_text(file.text(number)))
-                letters += len(pages[-1])
-                _check_length(path, letters, most)
+                found = file.text(number)
+                letters += len(found)
+                _check_length(path, letters, most)  # before more is done with it
+                pages.append(page_text(found))
                 page(number + 1, file.pages)
     except (UserError, Cancelled):
         raise
@@ -176,34 +171,19 @@ def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int
     return "\n\n".join(text for text in pages if text)
 
 
-def _word(path: Path, data: bytes, cancel: Cancel) -> str:
-    import docx
+def _word(path: Path, data: bytes, cancel: Cancel, most: int) -> str:
+    from bitconverter.jobs.word_text import word_lines  # its library takes a moment to load
 
+    lines: list[str] = []
+    letters = 0
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as parts:
-            if sum(part.file_size for part in parts.infolist()) > UNPACKED_LIMIT:
-                raise ValueError("it unpacks to more than any document has")
-        document = docx.Document(io.BytesIO(data))
-        cancel.check()
-        return "\n".join(_paragraphs(document))
-    except Cancelled:
+        for line in word_lines(data):
+            cancel.check()
+            lines.append(line)
+            letters += len(line) + 1
+            _check_length(path, letters, most)
+    except (UserError, Cancelled):
         raise
     except Exception as error:  # zip, XML and missing parts each have their own
         raise _broken(path, error) from error
-
-
-def _paragraphs(document: "WordDocument") -> Iterator[str]:
-    from docx.opc.constants import RELATIONSHIP_TYPE
-    from docx.table import Table
-
-    # where a file has no styles the library would look for its own, which a frozen program does not have
-    styled = any(relation.reltype == RELATIONSHIP_TYPE.STYLES for relation in document.part.rels.values())
-    for part in document.iter_inner_content():
-        if isinstance(part, Table):
-            for line in part.rows:
-                yield "| " + " | ".join(cell.text.replace("\n", " ") for cell in line.cells) + " |"
-            yield ""
-        else:
-            style = (part.style.name or "") if styled and part.style is not None else ""
-            level = style.removeprefix("Heading ")
-            yield "#" * int(level) + " " + part.text if level.isdecimal() and level != style else part.text
+    return "\n".join(lines)

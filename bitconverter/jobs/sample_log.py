@@ -33,7 +33,7 @@ def read(folder: Path) -> list[Sample]:
             step, question, answer = json.loads(line)
         except (ValueError, TypeError, RecursionError):
             continue
-        if isinstance(step, int) and isinstance(question, str) and isinstance(answer, str):
+        if type(step) is int and isinstance(question, str) and isinstance(answer, str):
             found[step, question] = (step, question, answer)
     return list(found.values())
 

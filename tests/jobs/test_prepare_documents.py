@@ -64,6 +64,7 @@ def test_a_folder_of_documents_is_searched_and_each_bad_one_costs_itself_alone(
     for name, data in {
         "broken.pdf": pdf("x")[:60], "good.pdf": pdf("good"), "locked.pdf": locked_pdf(),
         "long.pdf": pdf("x" * 60), "scan.pdf": pdf(""), "text.pdf": b"only called so", "zip.pdf": b"PK\x03\x04..",
+        "mailed.pdf": b"\r\n\r\n" + pdf("behind an empty line"), "rich.docx": b"{\\rtf1 hello}",
     }.items():  # fmt: skip
         (folder / name).write_bytes(data)
     word(folder / "word.docx", "words")
@@ -73,8 +74,14 @@ def test_a_folder_of_documents_is_searched_and_each_bad_one_costs_itself_alone(
     assert {problem.file: problem.code for problem in result.problems} == {
         "broken.pdf": "document-broken", "locked.pdf": "document-encrypted", "long.pdf": "document-long",
         "none.docx": "document-broken", "scan.pdf": "document-empty", "zip.pdf": "packed-file",
+        "rich.docx": "packed-file",
     }  # fmt: skip
-    assert {file.name for file in result.files if file.used} == {"good.pdf", "text.pdf", "word.docx"}
+    assert {file.name for file in result.files if file.used} == {
+        "good.pdf",
+        "text.pdf",
+        "word.docx",
+        "mailed.pdf",
+    }
     assert all(problem.reason and problem.fix and "None" not in problem.reason for problem in result.problems)
 
 

@@ -153,7 +153,8 @@ def test_answers_are_there_after_a_kill_and_once(model: Path, tmp_path: Path) ->
     assert [step for step, _, _ in before] == [0, 1, 2, 3]
     half = json.dumps([4, "a", "cut off by a kill"])[:-3]  # and lines that nobody wrote
     path.write_text(
-        path.read_text() + f'[1, "a", "again"]\n7\n[1, 2, 3]\n{"[" * 99999}\n{half}', encoding="utf-8"
+        path.read_text() + f'[1, "a", "again"]\n7\n[1, 2, 3]\n[true, "a", "b"]\n{"[" * 99999}\n{half}',
+        encoding="utf-8",
     )
     again = [before[0], (1, "a", "again"), *before[2:]]
     assert saved_samples(job) == again
