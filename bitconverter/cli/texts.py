@@ -198,7 +198,7 @@ OPTIONS = {
     "calibration_windows": "how many windows of 512 tokens of it to use (default: 64; up to 128 for wide models with "
     "method full)",
     "polish": "train row scales and norms for so many steps at the end of method full (0: not; default: 48 for models "
-    "below a billion weights, else 0)",
+    "below two billion weights, else 0)",
     "no_own_chat": "do not let the model itself write dialogue to calibrate on (with method full and without "
     "--calibration files it does)",
     "seed": "of the random rotation; other seeds are as good (default 0)",

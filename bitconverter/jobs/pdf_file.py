@@ -2,6 +2,9 @@
 
 The library may be in one thread at a time, so each call of it holds a lock, and nothing is left to be closed by the
 garbage collector, which runs in any.
+
+What it needs of memory cannot be limited or asked beforehand: a file of some kilobytes whose forms show one another can
+take all there is. It runs in this process, so that ends the program.
 """
 
 import threading

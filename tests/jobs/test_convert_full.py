@@ -19,11 +19,12 @@ from model_folders import edit_tensors, golden_copy, write_gguf
 from bitconverter import engine
 from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
-from bitconverter.jobs import calibrate, calibration_state, sensitivity
+from bitconverter.jobs import calibrate, calibration_state, polish, sensitivity
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.model import curvature
 from bitconverter.model.open_source import open_source
+from bitconverter.model.plan import PLANES, TensorPlan
 
 FAMILIES = sorted(path.parent.name for path in GOLDEN.glob("*/logits.npy"))
 FULL: dict[str, Any] = {"method": "full", "calibration_windows": 6, "polish": 0}
@@ -447,3 +448,10 @@ def test_a_calibration_text_shorter_than_a_window_is_refused(source: Path, tmp_p
     error = failure(source, tmp_path / "out", calibration=(str(text),))
     assert error.code == "calibration-short"
     assert error.fields["tokens"] == 9
+
+
+@pytest.mark.parametrize("weights, steps", [(1.5e8, polish.STEPS), (1.8e9, polish.STEPS), (3.2e9, 0)])
+def test_what_is_not_too_large_is_polished_if_nothing_else_is_said(weights: float, steps: int) -> None:
+    plan = [TensorPlan("w", (1000, int(weights) // 1000), PLANES, 2)]
+    assert polish.steps_for(plan, "full", None) == steps
+    assert polish.steps_for(plan, "full", 7) == 7 and polish.steps_for(plan, "fast", None) == 0
