@@ -25,9 +25,7 @@ WINDOWS = 96  # of the calibration text, trained on again and again
 HELD_OUT = 4  # more windows, which tell whether it helped
 BATCH = 4  # windows in a step
 STEPS = 48  # by default
-BELOW = (
-    2 * 10**9
-)  # weights of a model: larger ones are polished on request (docs/MODEL.md says what it costs)
+BELOW = 2 * 10**9  # weights of a model: larger ones are polished on request
 WARM_UP = 4  # steps
 LAST_RATE = 0.1  # of the learning rate, at the end of a cosine
 BETA1, BETA2, EPSILON = 0.9, 0.95, 1e-8
