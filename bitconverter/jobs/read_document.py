@@ -181,7 +181,7 @@ def _word(path: Path, data: bytes, cancel: Cancel, most: int) -> str:
             cancel.check()
             lines.append(line)
             letters += len(line) + 1
-            _check_length(path, letters, most)
+            _check_length(path, letters - 1, most)  # no line end behind the last one
     except (UserError, Cancelled):
         raise
     except Exception as error:  # zip, XML and missing parts each have their own
