@@ -164,7 +164,7 @@ def test_a_file_that_is_of_no_use_is_set_apart_with_its_reason(page, window, qtb
 
 
 def test_a_pdf_is_material_like_a_text(page, qtbot, tmp_path):
-    (tmp_path / "本.pdf").write_bytes(pdf(*("a page of a book " * 30 for _ in range(3))))
+    (tmp_path / "本.pdf").write_bytes(pdf(*("a page of a book " * 5 for _ in range(20))))
     (tmp_path / "scan.pdf").write_bytes(pdf(""))
     read(page, qtbot, str(tmp_path / "本.pdf"), str(tmp_path / "scan.pdf"))
     assert page.result.texts == 1
