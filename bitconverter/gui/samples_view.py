@@ -69,13 +69,9 @@ class SamplesView(QFrame):
         self._show_answers()
 
     def show_before(self, found: list[tuple[int, str, str]]) -> None:
-        """Steps, questions and answers of a training that goes on; what is shown already stays as it is."""
-        shown, self.answers = self.answers, {}
-        for step, question, answer in found:
-            self._take(step, question, answer)
-        for question, answers in shown.items():
-            for step, answer in answers:
-                self._take(step, question, answer)
+        """Steps, questions and answers of a training that goes on."""
+        for sample in found:
+            self._take(*sample)
         self._show_answers()
 
     def _take(self, step: int, question: str, answer: str) -> None:

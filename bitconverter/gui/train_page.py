@@ -93,6 +93,10 @@ class TrainPage(TrainForm):
 
     # ---- the training
 
+    @property
+    def _under_way(self) -> bool:
+        return self.state in (State.WORKING, State.PAUSED)
+
     def train(self) -> None:
         """Begin what the form says: first the pack is written, then the model learns from it."""
         if not self._usable or not self._steps():
@@ -110,7 +114,7 @@ class TrainPage(TrainForm):
 
     def _go_on(self, job: TrainJob) -> None:
         """A training begins at a pinned state of another one."""
-        if self.state in (State.WORKING, State.PAUSED):
+        if self._under_way:
             self._shell.say(partial(tr, "train-busy"))
             return
         self._job, self._material, self._jumped = self._surrounded(job), None, False
@@ -121,7 +125,7 @@ class TrainPage(TrainForm):
 
     def pin(self) -> None:
         """Keep its newest saved state, whatever becomes of it."""
-        if self._job is not None and self.state in (State.WORKING, State.PAUSED):
+        if self._job is not None and self._under_way:
             self.pin_actions.pin(self._job.out)
 
     def resume(self) -> None:
@@ -339,10 +343,7 @@ class TrainPage(TrainForm):
         self._estimate_next()
 
         def undo() -> None:
-            if self.state in (
-                State.WORKING,
-                State.PAUSED,
-            ):  # it could not be shown; all of it stays in the bin
+            if self._under_way:  # it could not be shown; all of it stays in the bin
                 self._shell.say(partial(tr, "train-busy"))
                 return
             if self.state is State.DONE:

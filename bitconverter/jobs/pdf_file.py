@@ -8,8 +8,6 @@ take all there is. It runs in this process, so that ends the program.
 """
 
 import threading
-from types import TracebackType
-from typing import Self
 
 import pypdfium2
 import pypdfium2.raw
@@ -25,7 +23,7 @@ class PdfFile:
             try:
                 self._document = pypdfium2.PdfDocument(data)
             except pypdfium2.PdfiumError as error:
-                if getattr(error, "err_code", None) == pypdfium2.raw.FPDF_ERR_PASSWORD:
+                if error.err_code == pypdfium2.raw.FPDF_ERR_PASSWORD:
                     raise PermissionError(str(error)) from error
                 raise
             self.pages = len(self._document)
@@ -43,11 +41,6 @@ class PdfFile:
             finally:
                 page.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
         with _ONE_AT_A_TIME:
             self._document.close()

@@ -22,7 +22,7 @@ MOST = 0.75  # of the lines are no wider than the usual width: a few are, with l
 FIT = 0.9  # of that width: a line ends there by itself if the next word would still have fitted
 LONG = 0.6  # of that width is a line at least whose next word did not fit
 NARROWEST = 40  # letters: shorter lines are a table's
-FEWEST_SMALL = 0.1  # of a page's lines begin with a small letter where sentences go over lines
+FEWEST_SMALL = 0.1  # of a page's lines begin with a small or a wide letter where sentences go over lines
 _LEADERS = re.compile(r"(\. ?){4}|…{2}|・{4}|·{4}")  # of a table of contents
 _ENDS = tuple(".:;!?。．：；！？」』")  # of a sentence
 _BEGINS = re.compile(  # a paragraph, an item of a list, a heading, a date, a line of code
@@ -53,19 +53,15 @@ def page_text(text: str) -> str:
     return "".join(pieces).replace(_MARK, "-")  # the page ends in the middle of a word
 
 
-def _usual(lines: list[str], widths: list[int]) -> float:
+def _usual(lines: list[str], widths: list[int]) -> int:
     """The width that lines are broken at; 0 where no two belong together: of a table, or verse."""
     written = sorted(width for width in widths if width)
-    if not written or written[round(MOST * (len(written) - 1))] < NARROWEST:
-        return 0
-    small = sum(line[:1].islower() for line in lines)
-    without_case = sum(_is_wide(line[0]) for line in lines if line)
-    if small + without_case < FEWEST_SMALL * len(written):
-        return 0
-    return written[round(MOST * (len(written) - 1))]
+    usual = written[round(MOST * (len(written) - 1))] if written else 0
+    goes_on = sum(line[0].islower() or _is_wide(line[0]) for line in lines if line)
+    return usual if usual >= NARROWEST and goes_on >= FEWEST_SMALL * len(written) else 0
 
 
-def _goes_on(before: str, width: int, line: str, usual: float) -> bool:
+def _goes_on(before: str, width: int, line: str, usual: int) -> bool:
     """Whether `before` would have had the first word of `line` too, had it fitted."""
     if not before or not line or _BEGINS.match(line) or _LEADERS.search(before):
         return False
@@ -79,7 +75,7 @@ def _goes_on(before: str, width: int, line: str, usual: float) -> bool:
 
 def _width(line: str) -> int:
     """In letters of half the width of a kanji."""
-    return len(line) + sum(map(_is_wide, line)) if not line.isascii() else len(line)
+    return len(line) + (0 if line.isascii() else sum(map(_is_wide, line)))
 
 
 def _is_wide(letter: str) -> bool:

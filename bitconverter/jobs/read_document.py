@@ -1,6 +1,7 @@
 """The text of a document: PDF, Word; of one that goes along with a message also text in any encoding, Markdown."""
 
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,8 +52,7 @@ class ReadDocumentJob:
         else:
             kind = "text"
             text, encoding = _plain(path, data)
-        _check_length(path, len(text), TEXT_LIMIT)
-        return Document(path.name, _tidy(path, text), kind, encoding)
+        return Document(path.name, text, kind, encoding)
 
 
 def document_kind(path: Path, data: bytes) -> str:
@@ -123,7 +123,7 @@ def _check_length(path: Path, letters: int, most: int) -> None:
 
 
 def _plain(path: Path, data: bytes) -> tuple[str, str]:
-    """(text, its encoding)."""
+    """(text, at most TEXT_LIMIT letters; its encoding)."""
     found = decode_text(data)
     if found is None:
         raise UserError(
@@ -131,7 +131,8 @@ def _plain(path: Path, data: bytes) -> tuple[str, str]:
             f"{path.name} is no text that can be read. Text, Markdown, PDF and Word (.docx) files can be attached.",
             file=path.name,
         )
-    return found.text, found.encoding
+    _check_length(path, len(found.text), TEXT_LIMIT)
+    return _tidy(path, found.text), found.encoding
 
 
 def _broken(path: Path, error: BaseException) -> UserError:
@@ -150,7 +151,7 @@ def _pdf(path: Path, data: bytes, cancel: Cancel, most: int, page: Callable[[int
     pages: list[str] = []
     letters = 0
     try:
-        with PdfFile(data) as file:
+        with closing(PdfFile(data)) as file:
             for number in range(file.pages):
                 cancel.check()
                 found = file.text(number)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from bitconverter.jobs import sample_log, train_state
+from bitconverter.jobs import train_state
 from bitconverter.jobs.job import Context, Curves
 
 
@@ -25,6 +25,5 @@ class SavedCurvesJob:
             ctx.cancel.check()
             found = train_state.curves(saved.place(step) / train_state.STATE)
             if found is not None:
-                samples = sample_log.read(Path(self.folder))
-                return Curves(dict(zip(("loss", "validation"), found, strict=True)), samples)
+                return train_state.told(Path(self.folder), *found)
         return None

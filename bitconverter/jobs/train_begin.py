@@ -3,9 +3,9 @@
 from dataclasses import asdict, dataclass
 
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import sample_log, train_state
+from bitconverter.jobs import train_state
 from bitconverter.jobs.checkpoints import Checkpoints
-from bitconverter.jobs.job import Context, Curves, Note
+from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.learners import Learner
 from bitconverter.jobs.pinned import check_fits, damaged, of_another, read_pin
 from bitconverter.jobs.train_settings import TrainSettings
@@ -59,9 +59,7 @@ class Beginning:
 
     def _tell_going_on(self, code: str, state: State) -> None:
         self.ctx.emit(Note(code, {"step": state.step}))
-        checks = [(step, loss) for step, loss, _ in state.checks]
-        samples = sample_log.read(self.job.work_dir)
-        self.ctx.emit(Curves({"loss": list(state.losses), "validation": checks}, samples))
+        self.ctx.emit(train_state.told(self.job.work_dir, state.losses, state.checks))
 
     def _saved(self, step: int) -> State | None:
         files = self.checkpoints.load(step)

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from bitconverter.format.atomic import write_bytes
-from bitconverter.jobs import sample_log, train_state
-from bitconverter.jobs.job import Context, Curves
+from bitconverter.jobs import train_state
+from bitconverter.jobs.job import Context
 from bitconverter.jobs.placement import Placed
 from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_result import TrainResult, output_exists
@@ -66,8 +66,7 @@ def ended(work: Path, ctx: Context) -> Ending | None:
         (work / ENDING).unlink(missing_ok=True)
         return None
     if same_job and _sha256(Path(ending.result.out)) == files.get(Path(ending.result.out), "?"):
-        checks = [(step, loss) for step, loss, _ in ending.checks]
-        ctx.emit(Curves({"loss": ending.losses, "validation": checks}, sample_log.read(work)))
+        ctx.emit(train_state.told(work, ending.losses, ending.checks))
         return ending
     if train_state.present(work):
         for path, sha256 in files.items():  # the step log, which another ending makes anew

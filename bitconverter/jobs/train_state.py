@@ -8,6 +8,7 @@ import io
 import json
 import os
 import zipfile
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, astuple, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from bitconverter.format.atomic import is_temporary
 from bitconverter.format.soul_file import ASIDE as ASIDE  # for the front ends
 from bitconverter.jobs import general_looks, sample_log, train_prefix
 from bitconverter.jobs.checkpoints import Checkpoints
+from bitconverter.jobs.job import Curves
 from bitconverter.store.ran_on import RanOn, ran_on_list
 
 F32 = npt.NDArray[np.float32]
@@ -95,8 +97,7 @@ def parse(data: bytes, size: int) -> tuple[State, dict[str, Any]]:
             str(arrays["key"]), arrays["parameters"], arrays["best"], int(step), int(best_step), float(best_loss),
             int(slower),
         )  # fmt: skip
-        state.losses = [(int(a), float(b)) for a, b in arrays["losses"]]
-        state.checks = [(int(a), float(b), float(c)) for a, b, c in arrays["checks"]]
+        state.losses, state.checks = _losses(arrays), _checks(arrays)
         state.devices = ran_on_list(str(arrays.get("devices", "[]")))  # pinned states of before have none
         state.seconds = float(arrays.get("seconds", 0.0))
         if "checking" in arrays and arrays["checking"].size:
@@ -110,16 +111,30 @@ def parse(data: bytes, size: int) -> tuple[State, dict[str, Any]]:
     return state, learner
 
 
-def curves(path: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float]]] | None:
-    """The losses and the checks, without accuracy, in a state file; None if they cannot be read. The arrays that are
-    large stay where they are."""
+def curves(path: Path) -> tuple[list[tuple[int, float]], list[tuple[int, float, float]]] | None:
+    """The losses and the checks in a state file; None if they cannot be read. The arrays that are large stay where they
+    are."""
     try:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            losses = [(int(step), float(loss)) for step, loss in stored["losses"]]
-            checks = [(int(step), float(loss)) for step, loss, _ in stored["checks"]]
+            return _losses(stored), _checks(stored)
     except (ValueError, *BROKEN):
         return None
-    return losses, checks
+
+
+def _losses(arrays: Mapping[str, Any]) -> list[tuple[int, float]]:
+    return [(int(step), float(loss)) for step, loss in arrays["losses"]]
+
+
+def _checks(arrays: Mapping[str, Any]) -> list[tuple[int, float, float]]:
+    return [(int(step), float(loss), float(right)) for step, loss, right in arrays["checks"]]
+
+
+def told(
+    work_dir: Path, losses: Iterable[tuple[int, float]], checks: Iterable[tuple[int, float, float]]
+) -> Curves:
+    """What is shown of a training that goes on: its curves, without accuracy, and what it has answered."""
+    points = {"loss": list(losses), "validation": [(step, loss) for step, loss, _ in checks]}
+    return Curves(points, sample_log.read(work_dir))
 
 
 def run_key(*parts: Any) -> str:

@@ -15,15 +15,11 @@ from docx.oxml.ns import qn
 
 UNPACKED_LIMIT = 400_000_000  # bytes of all parts, pictures too: a zip may promise anything
 XML_LIMIT = 60_000_000  # bytes of the parts with words, which take ten times that in memory
-# What holds paragraphs, tables and words without being one: forms, tracked insertions, links, text boxes.
-_WRITTEN = {
-    qn("w:t"): None,
-    qn("w:tab"): "\t",
-    qn("w:br"): "\n",
-    qn("w:cr"): "\n",
-    qn("w:noBreakHyphen"): "-",
-}
-_LEFT_OUT = {
+P, TABLE, LINE, CELL, TEXT = (qn(f"w:{name}") for name in ("p", "tbl", "tr", "tc", "t"))
+STYLE, STYLE_NAME = f"{qn('w:pPr')}/{qn('w:pStyle')}", qn("w:val")
+SIGNS = {qn("w:tab"): "\t", qn("w:br"): "\n", qn("w:cr"): "\n", qn("w:noBreakHyphen"): "-"}
+# All else may hold paragraphs, tables and words: forms, tracked insertions, links, text boxes.
+LEFT_OUT = {
     qn("w:del"), qn("w:moveFrom"), qn("w:pPr"), qn("w:rPr"), qn("w:sectPr"),
     "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback",  # says the same again
 }  # fmt: skip
@@ -47,14 +43,14 @@ def word_lines(data: bytes) -> Iterator[str]:
 
 def _blocks(parent: Any, styles: dict[str, str]) -> Iterator[str]:
     for block in parent:
-        if block.tag == qn("w:p"):
+        if block.tag == P:
             yield _heading(block, styles) + "".join(_words(block))
-        elif block.tag == qn("w:tbl"):
-            for line in _inside(block, qn("w:tr")):
-                cells = (" ".join(_blocks(cell, {})).replace("\n", " ") for cell in _inside(line, qn("w:tc")))
+        elif block.tag == TABLE:
+            for line in _inside(block, LINE):
+                cells = (" ".join(_blocks(cell, {})).replace("\n", " ") for cell in _inside(line, CELL))
                 yield "| " + " | ".join(cells) + " |"
             yield ""
-        elif block.tag not in _LEFT_OUT:
+        elif block.tag not in LEFT_OUT:
             yield from _blocks(block, styles)
 
 
@@ -63,23 +59,25 @@ def _inside(parent: Any, tag: str) -> Iterator[Any]:
     for part in parent:
         if part.tag == tag:
             yield part
-        elif part.tag not in _LEFT_OUT:
+        elif part.tag not in LEFT_OUT:
             yield from _inside(part, tag)
 
 
 def _heading(paragraph: Any, styles: dict[str, str]) -> str:
     """ "## " for a heading of the second level, "" for all else."""
-    style = paragraph.find(f"{qn('w:pPr')}/{qn('w:pStyle')}")
-    name = "" if style is None else styles.get(style.get(qn("w:val"), ""), "")
+    style = paragraph.find(STYLE)
+    name = "" if style is None else styles.get(style.get(STYLE_NAME, ""), "")
     level = name.removeprefix("Heading ")
     return "#" * int(level) + " " if level != name and level.isdecimal() and len(level) == 1 else ""
 
 
 def _words(parent: Any) -> Iterator[str]:
     for part in parent:
-        if part.tag in _WRITTEN:
-            yield part.text or "" if part.tag == qn("w:t") else _WRITTEN[part.tag] or ""
-        elif part.tag not in _LEFT_OUT:
-            if part.tag == qn("w:p"):  # of a text box
+        if part.tag == TEXT:
+            yield part.text or ""
+        elif part.tag in SIGNS:
+            yield SIGNS[part.tag]
+        elif part.tag not in LEFT_OUT:
+            if part.tag == P:  # of a text box
                 yield "\n"
             yield from _words(part)

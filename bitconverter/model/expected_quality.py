@@ -4,10 +4,9 @@ KL divergence to the source (nats per token) of SmolLM2-135M-Instruct, on 24,528
 (docs/quality.json, made by tools/compare_quality.py; `fast` at 1, 3, 4 planes on other texts, 1.65 bits with polish by
 an earlier version of it). `full` and `polished` by the converter of 2026-11-29, but for `polished` at 1.65 bits; at 5.5
 without the chat that the source writes; where the polish was not measured anew (4.0, 4.5, 4.85 and 6.46) the point is
-without it. Between the points its logarithm is
-interpolated. Larger models lose less: the numbers are multiplied by (weights / 135 million)^SIZE_POWER, which is how
-llama.cpp's types compare between this model and Llama 3 8B (IQ3_S 0.33 and 0.11, IQ4_XS 0.10 and 0.036; llama.cpp's
-own table).
+without it. Between the points its logarithm is interpolated. Larger models lose less: the numbers are multiplied by
+(weights / 135 million)^SIZE_POWER, which is how llama.cpp's types compare between this model and Llama 3 8B (IQ3_S 0.33
+and 0.11, IQ4_XS 0.10 and 0.036; llama.cpp's own table).
 """
 
 import itertools
