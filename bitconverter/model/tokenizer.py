@@ -14,6 +14,7 @@ from typing import Any
 import tokenizers
 
 from bitconverter.format.errors import UserError
+from bitconverter.model.tokenizer_growth import check_growth
 
 _NAMED_TOKENS = (
     "bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token",
@@ -71,7 +72,9 @@ def open_tokenizer(data: bytes) -> tokenizers.Tokenizer:
     with _as_value_error():
         if re.search(rb'"continuing_subword_prefix"\s*:\s*"[^"]', data):
             _check_prefix(json.loads(data.decode("utf-8-sig")))
-        return tokenizers.Tokenizer.from_buffer(data.removeprefix(BOM_UTF8))
+        tokenizer = tokenizers.Tokenizer.from_buffer(data.removeprefix(BOM_UTF8))
+        check_growth(tokenizer)
+        return tokenizer
 
 
 @contextmanager
