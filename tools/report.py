@@ -1,4 +1,4 @@
-"""What a model costs and gives at each number of planes, as a Markdown table for the README.
+"""What a model costs and gives at each number of planes, as a Markdown table.
 
 Usage: python tools/report.py SOURCE TEXT WORK [--planes 1 2 3 4] [--methods fast full] [--max-tokens 20000]
 
