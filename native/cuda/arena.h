@@ -4,7 +4,7 @@
 #define BC_CUDA_ARENA_H
 
 #include "device.h"
-#include "stack.h"
+#include "matrix.h"
 
 typedef struct bc_arena {
     bc_device *device; /* NULL: count only */

@@ -40,6 +40,13 @@ typedef struct bc_launch {
     void *args; /* the kernel's argument struct */
 } bc_launch;
 
+/* Returns from the function that it is in, whose `err` it fills, when the driver refuses. */
+#define BC_CHECK(d, call, what)                                                                    \
+    do {                                                                                           \
+        const CUresult result_ = (d)->api.call;                                                    \
+        if (result_ != CUDA_SUCCESS) return bc_cuda_failed(&(d)->api, result_, what, err);         \
+    } while (0)
+
 int bc_device_count(int32_t *n, bc_error *err);
 int bc_device_describe(int32_t index, bc_device_info *info, bc_error *err);
 int bc_device_open(bc_device **out, int32_t index, bc_error *err);

@@ -169,17 +169,6 @@ static int one_token(const bc_gpu_space *s, const bc_gpu_product *products, int 
     return bc_device_start(s->device, &launch, err);
 }
 
-/* How many parts the columns are cut into so that every processor has work. */
-static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
-{
-    if (n > BC_JOIN_TOKENS || tiles * BC_GPU_TILE_ROWS > s->b->partial_stride) return 1;
-    const int steps = up(cols, BC_GPU_TILE_COLS);
-    int splits = up((int64_t)s->device->processors * GEMM_BLOCKS, tiles);
-    splits = splits < steps / 2 ? splits : steps / 2;
-    splits = splits < MOST_SPLITS ? splits : MOST_SPLITS;
-    return splits < 1 ? 1 : splits;
-}
-
 /* ---- few tokens, on cards whose planes are tiled ---- */
 
 static void share_steps(bc_linear_args *args, int warps, int teams)
@@ -264,8 +253,37 @@ static int plan_few(const bc_gpu_space *s, bc_linear_args *args, bc_launch *laun
     return plan_form(s, &DOZENS, args, 0, launch) || plan_form(s, &STREAMED, args, 0, launch);
 }
 
-/* One token whose vector is placed, prepared and multiplied in one kernel, where that leaves room for as many warps as it
- * wants, and these are enough for the vector. *done says whether. */
+/* One token prepared and multiplied in one kernel; 0: that leaves no room for the warps which the product wants, or the vector. */
+static int plan_one(const bc_gpu_space *s, bc_one_args *args, bc_launch *launch)
+{
+    const form one = one_token_form(s->device);
+    const bc_prepare_args *source = &args->source;
+    bc_linear_args alone = args->linear;
+    bc_launch apart;
+    const int vector = source->width * (int)sizeof(float) + alone.cols;
+    if (!plan_few(s, &alone, &apart) || !plan_form(s, &one, &args->linear, vector, launch))
+        return 0;
+    launch->args = args;
+    const int threads = (int)launch->threads;
+    const int wanted = least_of((int)apart.threads, BC_GPU_ONE_THREADS);
+    return threads * 4 >= wanted * 3 &&
+           (!source->norm || threads * BC_GPU_PREPARE_SHARE >= source->width);
+}
+
+/* What its blocks want besides where they come while others run. */
+static void plan_overlap(const bc_gpu_space *s, const bc_prepare_args *source, bc_launch *launch)
+{
+    const int threads = (int)launch->threads;
+    /* so much that they do not gather on a processor that has none */
+    const unsigned most_of = (unsigned)s->device->shared_bytes / 2 + SPREAD_SHARED;
+    if (launch->shared < most_of) launch->shared = most_of;
+    /* a warp more, which has the vector brought (one.cuh) */
+    if (threads + 32 <= BC_GPU_ONE_THREADS &&
+        source->width > LOADED_TURNS * BC_GPU_PREPARE_SHARE * threads)
+        launch->threads += 32;
+}
+
+/* One token whose vector is placed, in one kernel where that can be: *done says whether. */
 static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
                          const bc_gpu_matrix *like, const bc_linear_args *linear, int *done,
                          bc_error *err)
@@ -274,27 +292,11 @@ static int one_in_one_go(const bc_gpu_space *s, const bc_prepare_args *source,
     if (linear->n != 1 || !source->placed || source->y) return BC_OK;
     bc_one_args args = { .linear = *linear, .source = *source };
     args.source.plain = 0;
-    bc_linear_args alone = *linear;
     complete(&args.source, like, 0);
-    bc_launch launch, apart;
-    const form one = one_token_form(s->device);
-    if (!plan_few(s, &alone, &apart) ||
-        !plan_form(s, &one, &args.linear, args.source.width * (int)sizeof(float) + args.linear.cols,
-                   &launch))
-        return BC_OK;
-    const int threads = (int)launch.threads;
-    if (threads * 4 < least_of((int)apart.threads, BC_GPU_ONE_THREADS) * 3 ||
-        (args.source.norm && threads * BC_GPU_PREPARE_SHARE < args.source.width))
-        return BC_OK;
-    /* blocks that come while others run do not gather on a processor that has none */
-    const unsigned most_of = (unsigned)s->device->shared_bytes / 2 + SPREAD_SHARED;
-    if (s->device->overlaps && launch.shared < most_of) launch.shared = most_of;
-    /* a warp more, which has the vector brought (one.cuh) */
-    if (s->device->overlaps && threads + 32 <= BC_GPU_ONE_THREADS &&
-        args.source.width > LOADED_TURNS * BC_GPU_PREPARE_SHARE * threads)
-        launch.threads += 32;
+    bc_launch launch;
+    if (!plan_one(s, &args, &launch)) return BC_OK;
+    if (s->device->overlaps) plan_overlap(s, &args.source, &launch);
     *done = 1;
-    launch.args = &args;
     return bc_device_start(s->device, &launch, err);
 }
 
@@ -329,9 +331,11 @@ static int few_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int
     return status;
 }
 
+static int are_few(const bc_gpu_space *s, int n) { return n <= FEW_TOKENS && s->device->tiled; }
+
 int bc_gpu_adds(const bc_gpu_space *s, const bc_gpu_matrix *m, int n)
 {
-    return n <= FEW_TOKENS && s->device->tiled && m->of->kind == BC_WEIGHT_PLANES;
+    return are_few(s, n) && m->of->kind == BC_WEIGHT_PLANES;
 }
 
 static int all_planes(const bc_gpu_product *products, int count)
@@ -345,9 +349,8 @@ int bc_gpu_gated(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_pro
                  const bc_gpu_matrix *next, int n, int *done, bc_error *err)
 {
     const bc_gpu_matrix *gate = gate_up[0].matrix, *up_ = gate_up[1].matrix;
-    *done = n <= FEW_TOKENS && s->device->tiled && all_planes(gate_up, 2) &&
-            gate->of->n_planes == up_->of->n_planes && gate->rotation == up_->rotation &&
-            next->rotation;
+    *done = are_few(s, n) && all_planes(gate_up, 2) && gate->of->n_planes == up_->of->n_planes &&
+            gate->rotation == up_->rotation && next->rotation;
     if (!*done) return BC_OK;
     bc_linear_args args = linear_args(s, gate_up, 2, BC_WEIGHT_PLANES, TEAM_ROWS, n);
     args.count = 1; /* the tiles of the first are those of both */
@@ -385,20 +388,38 @@ static int few_codes(const bc_gpu_space *s, const bc_gpu_product *products, int 
     return bc_device_start(s->device, &launch, err);
 }
 
+/* ---- many tokens ---- */
+
+/* How many parts the columns are cut into so that every processor has work. */
+static int gemm_splits(const bc_gpu_space *s, int tiles, int cols, int n)
+{
+    if (n > BC_JOIN_TOKENS || tiles * BC_GPU_TILE_ROWS > s->b->partial_stride) return 1;
+    const int steps = up(cols, BC_GPU_TILE_COLS);
+    int splits = up((int64_t)s->device->processors * GEMM_BLOCKS, tiles);
+    splits = splits < steps / 2 ? splits : steps / 2;
+    splits = splits < MOST_SPLITS ? splits : MOST_SPLITS;
+    return splits < 1 ? 1 : splits;
+}
+
+/* With tiles of so many tokens. */
+static int gemm_kernel(int kind, int tokens)
+{
+    const int planes = kind == BC_WEIGHT_PLANES;
+    if (tokens == 32) return planes ? BC_K_bc_gemm_planes_32 : BC_K_bc_gemm_int8_32;
+    if (tokens == 64) return planes ? BC_K_bc_gemm_planes_64 : BC_K_bc_gemm_int8_64;
+    return planes ? BC_K_bc_gemm_planes_128 : BC_K_bc_gemm_int8_128;
+}
+
 static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, int count, int kind,
                        int n, bc_error *err)
 {
-    const int planes = kind == BC_WEIGHT_PLANES;
     bc_linear_args args = linear_args(s, products, count, kind, BC_GPU_TILE_ROWS, n);
     if (!args.count) return BC_OK;
     const int tiles = args.first[args.count];
     const int wide = tiles * up(n, 128) >= s->device->processors * 2;
     const int tokens = n <= 32 ? 32 : (n <= BC_JOIN_TOKENS || !wide ? 64 : 128);
     args.splits = gemm_splits(s, tiles, args.cols, n);
-    const int kernel32 = planes ? BC_K_bc_gemm_planes_32 : BC_K_bc_gemm_int8_32;
-    const int kernel64 = planes ? BC_K_bc_gemm_planes_64 : BC_K_bc_gemm_int8_64;
-    const int kernel128 = planes ? BC_K_bc_gemm_planes_128 : BC_K_bc_gemm_int8_128;
-    const bc_launch launch = { tokens == 32 ? kernel32 : (tokens == 64 ? kernel64 : kernel128),
+    const bc_launch launch = { gemm_kernel(kind, tokens),
                                (unsigned)tiles,
                                (unsigned)up(n, tokens),
                                (unsigned)args.splits,
@@ -408,18 +429,7 @@ static int many_tokens(const bc_gpu_space *s, const bc_gpu_product *products, in
     return bc_device_start(s->device, &launch, err);
 }
 
-static int integers(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
-                    bc_error *err)
-{
-    const int few = n <= FEW_TOKENS && s->device->tiled;
-    int status = few      ? few_tokens(s, products, count, n, err)
-                 : n == 1 ? one_token(s, products, count, BC_WEIGHT_PLANES, err)
-                          : many_tokens(s, products, count, BC_WEIGHT_PLANES, n, err);
-    if (status != BC_OK) return status;
-    if (n == 1) return one_token(s, products, count, BC_WEIGHT_INT8, err);
-    return few ? few_codes(s, products, count, n, err)
-               : many_tokens(s, products, count, BC_WEIGHT_INT8, n, err);
-}
+/* ---- dense matrices ---- */
 
 static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc_error *err)
 {
@@ -446,46 +456,81 @@ static int dense(const bc_gpu_space *s, const bc_gpu_product *product, int n, bc
 
 /* ---- matrices that share an input ---- */
 
-static int rotated_alike(const bc_gpu_matrix *a, const bc_gpu_matrix *b)
+static int multiply_planes(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
+                           bc_error *err)
 {
-    return a->rotation == b->rotation;
+    if (are_few(s, n)) return few_tokens(s, products, count, n, err);
+    if (n == 1) return one_token(s, products, count, BC_WEIGHT_PLANES, err);
+    return many_tokens(s, products, count, BC_WEIGHT_PLANES, n, err);
+}
+
+static int multiply_int8(const bc_gpu_space *s, const bc_gpu_product *products, int count, int n,
+                         bc_error *err)
+{
+    if (n == 1) return one_token(s, products, count, BC_WEIGHT_INT8, err);
+    if (are_few(s, n)) return few_codes(s, products, count, n, err);
+    return many_tokens(s, products, count, BC_WEIGHT_INT8, n, err);
+}
+
+/* Integers that are rotated alike: the input is prepared once for all of them. */
+static int multiply_run(const bc_gpu_space *s, const bc_prepare_args *source,
+                        const bc_gpu_product *products, int count, int n, bc_error *err)
+{
+    int status, done = 0;
+    if (n == 1 && s->device->tiled && all_planes(products, count)) {
+        const bc_linear_args args = linear_args(s, products, count, BC_WEIGHT_PLANES, TEAM_ROWS, n);
+        status = one_in_one_go(s, source, products[0].matrix, &args, &done, err);
+        if (done) return status;
+    }
+    status = bc_gpu_prepare(s, *source, products[0].matrix, 0, n, err);
+    if (status == BC_OK) status = multiply_planes(s, products, count, n, err);
+    return status == BC_OK ? multiply_int8(s, products, count, n, err) : status;
+}
+
+static int is_dense(const bc_gpu_product *p) { return p->matrix->of->kind == BC_WEIGHT_DENSE; }
+
+/* How many, from the first on, want the input as it does: dense ones have no rotation. */
+static int run_length(const bc_gpu_product *products, int count)
+{
+    int n = 1;
+    while (n < count && products[n].matrix->rotation == products[0].matrix->rotation) n++;
+    return n;
 }
 
 /* What of the source happens once, even when it is prepared again for another rotation. */
 static void added_already(bc_prepare_args *source) { source->y = 0; }
 
+static int dense_runs(const bc_gpu_space *s, bc_prepare_args *source,
+                      const bc_gpu_product *products, int count, int n, bc_error *err)
+{
+    int status = BC_OK;
+    for (int first = 0, last; first < count && status == BC_OK; first = last) {
+        last = first + run_length(products + first, count - first);
+        if (!is_dense(&products[first])) continue;
+        status = bc_gpu_prepare(s, *source, products[first].matrix, 1, n, err);
+        added_already(source);
+        for (int i = first; i < last && status == BC_OK; i++)
+            status = dense(s, &products[i], n, err);
+    }
+    return status;
+}
+
+static int integer_runs(const bc_gpu_space *s, bc_prepare_args *source,
+                        const bc_gpu_product *products, int count, int n, bc_error *err)
+{
+    int status = BC_OK;
+    for (int first = 0, last; first < count && status == BC_OK; first = last) {
+        last = first + run_length(products + first, count - first);
+        if (is_dense(&products[first])) continue;
+        status = multiply_run(s, source, products + first, last - first, n, err);
+        added_already(source);
+    }
+    return status;
+}
+
 int bc_gpu_linear(const bc_gpu_space *s, bc_prepare_args source, const bc_gpu_product *products,
                   int count, int n, bc_error *err)
 {
-    int status = BC_OK;
-    for (int i = 0; i < count && status == BC_OK; i++) {
-        if (products[i].matrix->of->kind != BC_WEIGHT_DENSE) continue;
-        if (i == 0 || products[i - 1].matrix->of->kind != BC_WEIGHT_DENSE) {
-            status = bc_gpu_prepare(s, source, products[i].matrix, 1, n, err);
-            added_already(&source);
-        }
-        if (status == BC_OK) status = dense(s, &products[i], n, err);
-    }
-    for (int first = 0, last = 0; first < count && status == BC_OK; first = last) {
-        if (products[first].matrix->of->kind == BC_WEIGHT_DENSE) {
-            last = first + 1;
-            continue;
-        }
-        bc_gpu_product run[MAX_PRODUCTS];
-        int length = 0;
-        for (last = first; last < count; last++) {
-            if (products[last].matrix->of->kind == BC_WEIGHT_DENSE) break;
-            if (!rotated_alike(products[first].matrix, products[last].matrix)) break;
-            run[length++] = products[last];
-        }
-        int done = 0;
-        if (n == 1 && s->device->tiled && all_planes(run, length)) {
-            const bc_linear_args args = linear_args(s, run, length, BC_WEIGHT_PLANES, TEAM_ROWS, n);
-            status = one_in_one_go(s, &source, run[0].matrix, &args, &done, err);
-        }
-        if (!done) status = bc_gpu_prepare(s, source, run[0].matrix, 0, n, err);
-        if (!done && status == BC_OK) status = integers(s, run, length, n, err);
-        added_already(&source);
-    }
-    return status;
+    const int status = dense_runs(s, &source, products, count, n, err);
+    return status == BC_OK ? integer_runs(s, &source, products, count, n, err) : status;
 }

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-#include "stack.h"
+#include "matrix.h"
 
 void bc_place_vector(float *to, const float *from, const bc_rotation *r, int signs)
 {

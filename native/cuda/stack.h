@@ -4,6 +4,7 @@
 
 #include "device.h"
 #include "kernels/params.h"
+#include "matrix.h"
 
 enum {
     BC_MAX_ROTATIONS = 6,
@@ -14,34 +15,11 @@ enum {
     BC_JOIN_TOKENS = 64 /* batches up to this size may split a matrix's columns */
 };
 
-/* What the elements of a vector do before the Hadamard transform, as the kernels want it (params.h): order and places are 0 where
- * they do nothing. */
-typedef struct bc_gpu_rotation {
-    const bc_rotation *of;
-    bc_ptr order;         /* [bc_gpu_width] where an element comes from, */
-    bc_ptr places, homes; /* and where it goes to, in order or placed (placed.h) */
-} bc_gpu_rotation;
-
-/* A matrix on the card, rows padded (params.h). */
-typedef struct bc_gpu_matrix {
-    const bc_weight *of;
-    bc_ptr data, scales, bias;
-    int64_t plane_stride;
-    int cols;
-    const bc_gpu_rotation *rotation; /* NULL when dense */
-} bc_gpu_matrix;
-
 typedef struct bc_gpu_layer {
     bc_ptr attn_norm, mlp_norm, q_norm, k_norm;
     bc_ptr attn_norm_placed, mlp_norm_placed; /* where the stack's single token is placed */
     bc_gpu_matrix matrix[BC_N_STACK_MATRICES];
 } bc_gpu_layer;
-
-/* Floats from row to row of vectors of n. bc_gpu_slot moves elements about in units of so many. */
-static inline int64_t bc_gpu_width(int64_t n)
-{
-    return (n + BC_GPU_VECTOR_PAD - 1) / BC_GPU_VECTOR_PAD * BC_GPU_VECTOR_PAD;
-}
 
 /* Whether vectors of `widest` elements are too wide for bc_prepare's shared memory, or its threads. */
 static inline int bc_gpu_wide(const bc_device *d, int64_t widest)

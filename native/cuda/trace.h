@@ -10,7 +10,7 @@ int bc_trace_begin(bc_device *d, bc_error *err);
 /* The kernels that ran since, those with most time first, and no longer; *n of at most BC_MOST_KERNEL_TIMES. */
 int bc_trace_end(bc_device *d, bc_kernel_time *times, int32_t *n, bc_error *err);
 
-/* Of device.c, while d->trace is there: around a launch. */
+/* Around a launch, while d->trace is there; and where a card is closed. */
 void bc_trace_before(bc_device *d, int kernel);
 void bc_trace_after(bc_device *d);
 void bc_trace_close(bc_device *d);

@@ -3,7 +3,6 @@
 #define BC_DEVICES_H
 
 #include "backend.h"
-#include "session.h"
 
 enum { BC_MAX_DEVICES = 16 };
 
@@ -37,9 +36,5 @@ static inline int bc_cpu_layers(const bc_model *m)
 {
     return m->placed ? m->placed->first : m->config.n_layers;
 }
-
-/* The placed layers over s->x of n tokens at s->places; the last `rows` of them give `out`, f32 [rows, vocab] where
- * the head is placed too, else the residual stream [rows, hidden]. NULL: all tokens' logits, each to its session's. */
-int bc_placed_forward(bc_session *s, int n, int rows, float *out, bc_error *err);
 
 #endif

@@ -2,6 +2,8 @@
 #ifndef BC_ERROR_H
 #define BC_ERROR_H
 
+#include <stddef.h>
+
 #include "bitconverter.h"
 
 #if defined(__GNUC__)
@@ -16,5 +18,12 @@ int bc_fail(bc_error *err, int code, const char *format, ...) BC_PRINTF(3, 4);
 
 /* The path as a sentence shows it: of a very long one the end, which names the file. */
 const char *bc_path_shown(const char *path);
+
+/* A short form of untrusted text that is safe inside an error sentence: cut at a character's
+ * end, control characters replaced. Returns buffer. */
+typedef struct bc_quote {
+    char text[84];
+} bc_quote;
+const char *bc_quoted(bc_quote *buffer, const char *text, size_t length);
 
 #endif

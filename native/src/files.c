@@ -6,6 +6,7 @@
 
 #include "error.h"
 #include "json.h"
+#include "sort.h"
 
 #define WEIGHTS "model.safetensors"
 #define INDEX "model.safetensors.index.json"

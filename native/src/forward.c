@@ -150,6 +150,59 @@ static int head_apart(bc_session *s, int n, bc_error *err)
     return BC_OK;
 }
 
+struct rows_work {
+    const bc_session *s;
+    float *out; /* NULL: each row to its token's session */
+    size_t width;
+    int32_t first;
+    const float *from;
+    int64_t stride;
+};
+
+static void copy_row(void *arg, int64_t i, int thread)
+{
+    (void)thread;
+    const struct rows_work *w = arg;
+    const int64_t row = w->first + i;
+    float *to = w->out ? w->out + (size_t)row * w->width : w->s->places[row].session->logits;
+    memcpy(to, w->from + i * w->stride, w->width * sizeof(float));
+}
+
+/* Logits of many tokens are tens of megabytes: all threads copy. */
+static void take_rows(void *arg, int32_t first, int32_t count, const float *from, int64_t stride)
+{
+    struct rows_work *w = arg;
+    w->first = first;
+    w->from = from;
+    w->stride = stride;
+    bc_pool_run(w->s->engine->pool, copy_row, w, count);
+}
+
+/* The placed layers over s->x of n tokens at s->places; the last `rows` of them give `out`, f32 [rows, vocab] where
+ * the head is placed too, else the residual stream [rows, hidden]. NULL: all tokens' logits, each to its session's. */
+static int placed_layers(bc_session *s, int n, int rows, float *out, bc_error *err)
+{
+    const bc_placed *placed = s->model->placed;
+    const bc_config *c = &s->model->config;
+    for (int t = 0; t < n; t++)
+        s->device_places[t] =
+            (bc_stack_place){ s->places[t].session->cache, s->places[t].position };
+    struct rows_work work = { .s = s,
+                              .out = out,
+                              .width = (size_t)(placed->head ? c->vocab : c->hidden) };
+    const bc_stack_batch batch = { .x = s->x,
+                                   .cos = s->cos,
+                                   .sin = s->sin,
+                                   .places = s->device_places,
+                                   .n = n,
+                                   .separate =
+                                       n > 1 && s->places[0].session != s->places[1].session,
+                                   .rows = rows,
+                                   .take = take_rows,
+                                   .arg = &work };
+    return placed->backend->stack_forward(placed->stack, &batch, err);
+}
+
 /* Which logits of a batch are wanted: none, the last token's, all, or all, each in its token's session. */
 enum wanted { NONE, LAST, ALL, APART };
 
@@ -169,7 +222,7 @@ static int run_batch(bc_session *s, const int32_t *tokens, int n, enum wanted wa
     if (s->model->placed && !bc_cancelled(s->cancel)) {
         const int head = s->model->placed->head;
         float *out = !head ? last : wanted == APART ? NULL : logits;
-        const int status = bc_placed_forward(s, n, n - first, out, err);
+        const int status = placed_layers(s, n, n - first, out, err);
         if (status != BC_OK || head) return status;
     }
     if (wanted == NONE) return BC_OK;

@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "json_scan.h"
+#include "sort.h"
 
 #define MAX_DEPTH 64
 #define MAX_NODES 1000000

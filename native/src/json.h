@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "bitconverter.h"
+#include "error.h"
 
 enum bc_json_type {
     BC_JSON_NULL,
@@ -61,22 +62,7 @@ static inline int bc_json_is(const bc_json_node *node, int type)
     return node && node->type == type;
 }
 
-/* -- shared by the readers of a model folder -- */
-
-/* A short form of untrusted text that is safe inside an error sentence: cut at a character's
- * end, control characters replaced. Returns buffer. */
-typedef struct bc_quote {
-    char text[84];
-} bc_quote;
-const char *bc_quoted(bc_quote *buffer, const char *text, size_t length);
-
-/* The same for the value of a node: a number, "string", true, an object ... */
+/* The value of a node, as short and safe as bc_quoted makes texts: a number, "string", true, an object ... */
 const char *bc_json_show(bc_quote *buffer, const bc_json_node *node);
-
-/* Stable merge sort of indices: n log n whatever the input (hostile files choose the keys).
- * compare is < 0, 0, > 0; scratch is [n]. */
-void bc_sort_indices(uint32_t *items, uint32_t *scratch, size_t n,
-                     int (*compare)(const void *context, uint32_t a, uint32_t b),
-                     const void *context);
 
 #endif

@@ -343,7 +343,7 @@ void bc_linear(bc_linear_space *s, const bc_product *products, int count, const 
 {
     run_products(s, products, count, x, x_stride, n, 0);
     add_deltas(s, products, count, x, x_stride, n);
-    bc_lora_forward(s, products, count, x, x_stride, n);
+    bc_lora_forward(s->engine, s->replica, products, count, x, x_stride, n);
 }
 
 void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count, const float *x,

@@ -4,6 +4,7 @@
 
 #include "engine.h"
 #include "model.h"
+#include "product.h"
 
 /* Tokens of a batch that share each decoded tile of a matrix, and columns that a space has room for at least. */
 enum { BC_DEFAULT_BATCH = 256, BC_LEAST_WIDTH = 64 };
@@ -49,12 +50,6 @@ typedef struct bc_token_step {
     void *arg;
 } bc_token_step;
 
-typedef struct bc_product {
-    const bc_weight *weight;
-    float *y; /* f32 [n, weight->rows], y_stride floats apart */
-    size_t y_stride;
-} bc_product;
-
 /* y = W x + bias, and what is added to W, for `count` (<= 3) matrices that share the input x f32 [n, cols], already prepared
  * where a matrix is planes or int8. */
 void bc_linear(bc_linear_space *s, const bc_product *products, int count, const float *x,
@@ -65,14 +60,6 @@ void bc_linear_shared(bc_linear_space *s, const bc_product *products, int count,
                       size_t x_stride, int n);
 void bc_linear_made(bc_linear_space *s, const bc_product *products, int count, const float *x,
                     size_t x_stride, int n, bc_token_step make);
-
-/* The tokens from `first` on, before `end`, that belong to one replica: where the next one's begin. */
-static inline int bc_replica_end(const int32_t *replica, int first, int end)
-{
-    int t = first + 1;
-    while (replica && t < end && replica[t] == replica[first]) t++;
-    return replica ? t : end;
-}
 
 /* Row `row` of a matrix as f32 [cols], in the unrotated basis (embedding look-up); scratch f32
  * [cols]. */

@@ -67,13 +67,13 @@ static void forward_tokens(void *arg, int64_t item, int thread)
     }
 }
 
-void bc_lora_forward(const bc_linear_space *s, const bc_product *products, int count,
-                     const float *x, size_t x_stride, int n)
+void bc_lora_forward(bc_engine *engine, const int32_t *replica, const bc_product *products,
+                     int count, const float *x, size_t x_stride, int n)
 {
-    struct forward_work w = { &s->engine->k, s->replica, products, x, x_stride, count, n };
+    struct forward_work w = { &engine->k, replica, products, x, x_stride, count, n };
     int any = 0;
     for (int i = 0; i < count; i++) any |= products[i].weight->lora.rank;
-    if (any) bc_pool_run(s->engine->pool, forward_tokens, &w, (n + GROUP - 1) / GROUP);
+    if (any) bc_pool_run(engine->pool, forward_tokens, &w, (n + GROUP - 1) / GROUP);
 }
 
 /* As many tokens backwards as KEPT has room for: u = A x and v = B' dy of each, f32 [tokens, rank]. */

@@ -2,11 +2,12 @@
 #ifndef BC_LORA_H
 #define BC_LORA_H
 
-#include "linear.h"
+#include "engine.h"
+#include "product.h"
 
-/* Adds them to the products' y where a weight has one, x f32 [n, cols]. */
-void bc_lora_forward(const bc_linear_space *s, const bc_product *products, int count,
-                     const float *x, size_t x_stride, int n);
+/* Adds them to the products' y where a weight has one, x f32 [n, cols]; `replica` as in bc_linear_space. */
+void bc_lora_forward(bc_engine *engine, const int32_t *replica, const bc_product *products,
+                     int count, const float *x, size_t x_stride, int n);
 
 /* One matrix backwards: dy f32 [n, rows], x and dx f32 [n, cols], dy_stride floats apart in dy. */
 typedef struct bc_lora_back {

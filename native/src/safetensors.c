@@ -7,6 +7,7 @@
 
 #include "error.h"
 #include "json.h"
+#include "sort.h"
 
 #define MAX_HEADER 100000000
 
