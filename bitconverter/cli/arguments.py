@@ -171,6 +171,7 @@ def _prepare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--plain", action="store_true", help=texts.OPTIONS["prepare_plain"])
     parser.add_argument("--system", "-s", default="", metavar="TEXT", help=texts.OPTIONS["prepare_system"])
     parser.add_argument("--fix", action="store_true", help=texts.OPTIONS["prepare_fix"])
+    parser.add_argument("--facts", action="store_true", help=texts.OPTIONS["prepare_facts"])
     parser.add_argument("--pack", action="store_true", help=texts.OPTIONS["prepare_pack"])
     parser.add_argument("--licence", default="", metavar="TEXT", help=texts.OPTIONS["prepare_licence"])
 

@@ -67,6 +67,7 @@ HELP = {
         "  bitconverter prepare small lessons.jsonl lessons.u32 --preview 3     (looks only, writes nothing)\n"
         "  bitconverter prepare small lessons.jsonl more.csv lessons.u32 --fix\n"
         "  bitconverter prepare small notes/ notes.u32\n"
+        "  bitconverter prepare small manual.pdf manual.u32 --facts\n"
         "  bitconverter train small lessons.u32 lessons.soul\n\n"
         'Rows: {"prompt", "answer"} (also question, input/output, ...), Alpaca {"instruction", "input", "output"},\n'
         'ShareGPT {"conversations"}, OpenAI {"messages"}, {"text"}. A table\'s first line names its columns. UTF-8,\n'
@@ -245,6 +246,9 @@ OPTIONS = {
     "prepare_system": "the instruction placed before conversations that have none",
     "prepare_fix": "put right what can be put right by itself (numbers as texts, Python's quotes, turns without an "
     "answer)",
+    "prepare_facts": "the model shall know what the texts say: it also learns requests that name what is in each "
+    "sentence and gap texts, and, so that it forgets less, general texts and its own answers to general questions; for "
+    "training with --adapter delta",
     "prepare_pack": "let examples share a window: faster, but they see each other",
     "prepare_licence": "the licence of the material, to be kept with it",
     "soul": "the file that `train` wrote",
@@ -320,6 +324,7 @@ NOTES = {
     "text-changed": "the calibration text is not what it was when this conversion began: it rounds all again",
     "own-chat-large": "without conversations by the model itself: it is too large to write them on this computer",
     "own-chat-skipped": "without conversations by the model itself: {why}",
+    "rehearsal-skipped": "without answers of the model itself, so that it may forget more: {why}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",
     "polish-no-gain": "polish: no gain (KL {kl_before:.4f} before, {kl_after:.4f} after), so it is not used",
@@ -389,16 +394,19 @@ PREPARED = """\
 {tokens} tokens, {learned} of them learned; {held} of {entries} entries are held back to check with"""
 PREPARED_TEMPLATE = "rows go through the model's chat template"
 PREPARED_PLAIN = "prompt and answer are joined as they are, without a chat template"
+PREPARED_FACTS = (
+    "beside the texts {dreams} requests for what they say, and {rehearsed} entries of what it knows anyhow"
+)
 PREPARED_MENDABLE = "{mendable} of the rejected rows would be used with --fix"
 PREPARED_REJECTS = "rejected rows: {rejects}"
 PREPARED_NO_HELD = (
     "training holds back some all the same, a tenth of its windows, to see whether it gets better"
 )
-PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul{window}"
+PREPARED_NEXT = "use it:  bitconverter train {quoted_model} {quoted_out} NAME.soul{options}"
 PREPARED_CONVERT = """\
 only converted models are trained, and {model} is none: convert it, then use what was prepared here
   bitconverter convert {quoted_model} SMALL
-  bitconverter train SMALL {quoted_out} NAME.soul{window}"""
+  bitconverter train SMALL {quoted_out} NAME.soul{options}"""
 PREPARED_FEW = "training needs at least 2 examples, one to learn from and one to check with: add more"
 PREPARED_SHORT = (
     "training needs at least 2 windows, one to learn from and one to check with, and this gives {windows} of at most "

@@ -16,6 +16,7 @@ from bitconverter.cli.terminal import as_table, duration, size
 from bitconverter.cli.training_options import fill_in, without_effect
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
+from bitconverter.jobs.lesson_facts import facts_steps
 from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.pins import GoOnJob, PinJob, UnpinJob
@@ -35,6 +36,7 @@ def prepare(args: argparse.Namespace) -> int:
     job = PrepareJob(
         args.model, tuple(args.inputs), "" if args.preview else args.out, args.window, args.held, args.seed,
         "plain" if args.plain else "auto", args.system, args.fix, args.pack, args.preview, args.licence,
+        facts=args.facts,
     )  # fmt: skip
     return run_and_print(args, job, lambda result: _prepare_text(result, args))
 
@@ -107,6 +109,8 @@ def _prepare_text(result: PrepareResult, args: argparse.Namespace) -> str:
     lines = [line for shown in result.previews for line in (*_preview_lines(shown), "")]
     lines.append(texts.PREPARED_TEMPLATE if result.templated else texts.PREPARED_PLAIN)
     lines.append(texts.PREPARED.format(**vars(result)))
+    if args.facts and result.texts:
+        lines.append(texts.PREPARED_FACTS.format(**vars(result)))
     if result.mendable:
         lines.append(texts.PREPARED_MENDABLE.format(mendable=result.mendable))
     if result.rejects:
@@ -123,9 +127,13 @@ def _what_next(result: PrepareResult, args: argparse.Namespace) -> str:
     if result.windows < 2:  # `train` wants one to learn from and one to check with
         few = texts.PREPARED_SHORT if result.texts or args.pack else texts.PREPARED_FEW
         return few.format(windows=result.windows, tokens=args.window)
+    options = "" if args.window == USUAL_WINDOW else f" --window {args.window}"
+    if result.dreams:
+        options += (
+            f" --adapter delta --steps {facts_steps(result.windows - result.held, TrainSettings.batch)}"
+        )
     return (texts.PREPARED_NEXT if result.converted else texts.PREPARED_CONVERT).format(
-        model=args.model, quoted_model=shlex.quote(args.model), quoted_out=shlex.quote(args.out),
-        window="" if args.window == USUAL_WINDOW else f" --window {args.window}",
+        model=args.model, quoted_model=shlex.quote(args.model), quoted_out=shlex.quote(args.out), options=options
     )  # fmt: skip
 
 

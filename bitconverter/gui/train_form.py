@@ -26,6 +26,7 @@ from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_settings import TrainSettings, usual_rate
 from bitconverter.settings import storable
 
+FACTS = "facts"  # of the aims: with dreams of the texts, in whole matrices
 WINDOW = 512  # tokens; examples take no more than they need
 PATIENCE = 5  # of the ten looks at what is held back: after so many without a gain there is none to come
 SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
@@ -62,7 +63,7 @@ class TrainForm(TrainLayout):
         self._soon.setSingleShot(True)
         self._soon.setInterval(TYPING)
         self._soon.timeout.connect(self._estimate_next)
-        self._mend = False
+        self._mend = self._dreams = False  # what the material was read with
         self._usual_rate = self.rate.value()
         self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._reader, self._estimator = JobRunner(self), JobRunner(self)
@@ -187,7 +188,14 @@ class TrainForm(TrainLayout):
         apart = {each.path for each in self.result.apart} if self.result else set()
         used = tuple(path for path in self.paths if str(Path(path)) not in apart)
         return PrepareJob(
-            self.model, used, out, window=WINDOW, mend=self._mend, preview=previews, apart=self.result is None
+            self.model,
+            used,
+            out,
+            window=WINDOW,
+            mend=self._mend,
+            preview=previews,
+            apart=self.result is None,
+            facts=self.aims.choice == FACTS,
         )
 
     def _read(self) -> None:
@@ -199,6 +207,7 @@ class TrainForm(TrainLayout):
         self.problem.clear()
         self.material.show_paths(self.paths, bool(self.model))
         if self.paths and self.model:
+            self._dreams = self.aims.choice == FACTS
             self._reader.start(self._prepare_job(previews=PREVIEWS))
         else:
             self._mend = self._mend and bool(self.paths)
@@ -318,9 +327,11 @@ class TrainForm(TrainLayout):
         self._show_strengths()
         self._summarise()
 
-    def _choose_aim(self, _name: str) -> None:
+    def _choose_aim(self, name: str) -> None:
         self._aim_chosen = True
         self._follow_rate()
+        if (name == FACTS) != self._dreams:  # the model will see other rows
+            self._read()
         self._estimate_next()
 
     def _show_advice(self) -> None:
@@ -332,6 +343,8 @@ class TrainForm(TrainLayout):
             parts = [tr("advice-answers-texts")]
         elif aim == "sort" and not result.labels:
             parts = [tr("advice-sort-no")]
+        elif aim == FACTS and not result.texts:
+            parts = [tr("advice-facts-rows")]
         else:
             parts = [tr(f"advice-{aim}", labels=words)]
         if result.examples and result.used < FEW_ROWS:
@@ -364,7 +377,12 @@ class TrainForm(TrainLayout):
         self.memory.setText(tr("strength-memory", **sizes))
         if found.seconds(found.useful) <= SECONDS["short"]:
             self.honest.setText(
-                tr("strength-enough", steps=found.useful, time=format_duration(found.seconds(found.useful)))
+                tr(
+                    "strength-enough",
+                    steps=found.useful,
+                    passes=found.passes,
+                    time=format_duration(found.seconds(found.useful)),
+                )
             )
         else:
             self.honest.setText(tr("strength-honest", seconds=f"{found.step:.2g}"))
@@ -406,6 +424,8 @@ class TrainForm(TrainLayout):
             )
         if self.aims.choice == "sort" and self.result is not None:
             job = dataclasses.replace(job, labels=self.result.labels)
+        if self.aims.choice == FACTS:
+            job = dataclasses.replace(job, adapter="delta")
         return job
 
     def _surrounded(self, job: TrainJob) -> TrainJob:

@@ -42,7 +42,7 @@ from bitconverter.settings import Settings
 if TYPE_CHECKING:
     from bitconverter.gui.train_card import TrainCard
 
-AIMS = {"style": "aim-style", "answers": "aim-answers", "sort": "aim-sort"}
+AIMS = {"style": "aim-style", "answers": "aim-answers", "sort": "aim-sort", "facts": "aim-facts"}
 STRENGTHS = {"short": "strength-short", "night": "strength-night", "custom": "strength-custom"}
 MOST_LAYERS = 1000  # before it is known how many the model has
 

@@ -45,7 +45,10 @@ def recall_material(settings: Settings) -> PrepareJob | None:
     inputs, mend = values.get(INPUTS), values.get(MEND)
     if not inputs or not isinstance(inputs, list) or not all(isinstance(path, str) for path in inputs):
         return None
-    return PrepareJob(job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True)
+    return PrepareJob(
+        job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True,
+        facts=job.adapter == "delta",
+    )  # fmt: skip
 
 
 def recall_paused(settings: Settings) -> bool:

@@ -17,6 +17,7 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, Pack, read_pack, write_pack
 from bitconverter.jobs.eco import on_cores
 from bitconverter.jobs.job import Context, Event, Metric, Note
+from bitconverter.jobs.lesson_facts import PASSES
 from bitconverter.jobs.opening import open_engine
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.scratch import scratch_folder
@@ -42,7 +43,7 @@ LOOKS = 2  # at the general text, without the soul and with it
 class TrainingEstimate:
     """`before`: seconds until the first step; `step`: seconds of one; `check`: of a look at what is held back;
     `general`: of both looks at the general text behind the last step. `windows` are learned from; `useful`: so many
-    steps are MOST_PASSES over the lesson; `layers`: of the model's, at most what was asked for. `memory`: bytes that it
+    steps are `passes` over the lesson; `layers`: of the model's, at most what was asked for. `memory`: bytes that it
     is expected to take beside the model, `free`: bytes that are free now. `room`: the same of the disk that the
     soul comes to, None where that is not known."""
 
@@ -57,6 +58,7 @@ class TrainingEstimate:
     check: float = 0.0
     general: float = 0.0
     room: Room | None = None
+    passes: int = MOST_PASSES
 
     def seconds(self, steps: int) -> float:
         """Of a whole training."""
@@ -182,12 +184,13 @@ class EstimateTrainingJob:
             pairs = itertools.pairwise(moments)
             return statistics.median(at - earlier for (_, earlier), (kind, at) in pairs if kind == name)
 
-        useful = max(LEAST_STEPS, math.ceil(MOST_PASSES * windows / batch))
+        passes = PASSES if self.prepare is not None and self.prepare.facts else MOST_PASSES
+        useful = max(LEAST_STEPS, math.ceil(passes * windows / batch))
         before = (moments[0][1] - began) * share.times
         room = None if share.stored is None else room_for(self.train, parameters, *share.stored)
         return TrainingEstimate(
             before, usual("loss"), windows, batch, useful, layers, memory, free_bytes(),
-            usual("validation") * share.checks / checked, self._general(ctx), room,
+            usual("validation") * share.checks / checked, self._general(ctx), room, passes,
         )  # fmt: skip
 
     def _general(self, ctx: Context) -> float:

@@ -25,6 +25,7 @@ from bitconverter.format.size_text import at_most
 from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.job import Context, Note, Progress
+from bitconverter.jobs.lesson_facts import Facts
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.jobs.reject_file import check_replaceable, reject_line
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
@@ -37,6 +38,7 @@ from bitconverter.model.tokenizer import Tokenizer
 STYLES = ("auto", "chat", "plain")
 MOST_LISTED = 1000  # rejected rows in a result and in notes; the file beside the pack has all
 MOST_LABELS = 32  # different answers of a material that is for sorting
+REHEARSED = "rehearsal"  # in the list of a pack's files: what is in none
 ROWS_BETWEEN = 50  # rows between two looks at the cancel flag
 
 
@@ -84,7 +86,7 @@ class PrepareResult:
     the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ();
     `windows`: of the wanted size, or the model's if that is less, which training will have of it; `converted`: the
     model is one that can be trained; `apart`: what was named and is of no use
-    (PrepareJob.apart)."""
+    (PrepareJob.apart); `dreams` and `rehearsed`: entries beside the rows (PrepareJob.facts)."""
 
     out: str
     rejects: str
@@ -108,6 +110,8 @@ class PrepareResult:
     windows: int = 0
     converted: bool = True
     apart: tuple[Apart, ...] = ()
+    dreams: int = 0
+    rehearsed: int = 0
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,9 @@ class PrepareJob:
     has a template. `system` is set before conversations that have none. `mend`: put right what can be put right by
     itself. `together`: examples share windows. `preview`: so many rows as the model will see them. `apart`: a file that
     is of no use is named in the result, and the others are used; only where there are no others its error is raised.
+    `facts`: the model shall know what the texts say: dreams of them are learned along, and so much of what it says and
+    reads anyhow that it does not forget that (jobs/lesson_facts.py; the model answers questions for it where a pack
+    is written).
     """
 
     model: str
@@ -133,6 +140,7 @@ class PrepareJob:
     preview: int = 0
     licence: str = ""
     apart: bool = False
+    facts: bool = False
 
     @property
     def work_dir(self) -> None:
@@ -181,6 +189,18 @@ class Where(NamedTuple):
         return f"{path}, row {self.place} (line {self.line})" if self.place else f"{path}, line {self.line}"
 
 
+class _Outcome(NamedTuple):
+    """Of a row: what it gives or what is wrong with it, as it stands in the file, what was put right; `text`: of a
+    document."""
+
+    where: Where
+    encoded: Encoded | None = None
+    problem: RowProblem | None = None
+    source: str = ""
+    mendings: tuple[str, ...] = ()
+    text: str = ""
+
+
 class _Preparation:
     def __init__(self, job: PrepareJob, ctx: Context) -> None:
         self.job, self.ctx = job, ctx
@@ -198,6 +218,8 @@ class _Preparation:
         self._seen: dict[bytes, tuple[str, Where]] = {}
         self._apart: dict[str, UserError] = {}
         self._mendable = 0
+        self._texts: list[tuple[int, str, int, str]] = []  # of documents: file and its name, line, text
+        self._dreams = self._rehearsed = 0
         self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
 
     def run(self) -> PrepareResult:
@@ -221,7 +243,26 @@ class _Preparation:
         if self._apart and not self.files:
             raise next(iter(self._apart.values()))
         self.ctx.emit(Progress(max(1, total), max(1, total), "byte"))
+        if self._texts:
+            self._add_facts(len(inputs))
         return self._finish(inputs)
+
+    def _add_facts(self, files: int) -> None:
+        """What is learned beside the texts; what the model says itself only where a pack is written."""
+        facts = Facts(Path(self.job.model), self.encoder, self.job.seed, self.ctx)
+        tokens = 0
+        for number, name, line, text in self._texts:
+            for encoded in facts.dreamt(text):
+                if self._dreams % ROWS_BETWEEN == 0:
+                    self.ctx.cancel.check()
+                tokens += len(encoded.ids)
+                self._dreams += 1
+                self.builder.add(encoded, number, line)
+                if len(self.previews) < self.job.preview:
+                    self.previews.append(preview(self.tokenizer, encoded, name, line))
+        for encoded in facts.rehearsed(tokens) if self.job.out else ():
+            self._rehearsed += 1
+            self.builder.add(encoded, files, 0)
 
     # ---- rows
 
@@ -232,7 +273,7 @@ class _Preparation:
         else:
             encoding, rows = self._text(entry)
         count = used = mended = 0
-        for where, encoded, problem, source, mendings in rows:
+        for where, encoded, problem, source, mendings, text in rows:
             if count % ROWS_BETWEEN == 0:
                 self.ctx.cancel.check()
             count += 1
@@ -245,6 +286,8 @@ class _Preparation:
             mended += bool(mendings)
             self.builder.add(encoded, number, where.line)
             self._note_answer(encoded)
+            if self.job.facts and encoded.kind == TEXT:
+                self._texts.append((number, entry.name, where.line, text))
             if len(self.previews) < self.job.preview:
                 self.previews.append(preview(self.tokenizer, encoded, entry.name, *where))
         self.files.append(FileReport(entry.name, encoding, count, used, count - used, mended))
@@ -252,31 +295,32 @@ class _Preparation:
             "path": entry.name, "encoding": encoding, "rows": count, "used": used, "rejected": count - used,
         }))  # fmt: skip
 
-    def _text(self, entry: Input) -> tuple[str, Iterator["_Outcome"]]:
+    def _text(self, entry: Input) -> tuple[str, Iterator[_Outcome]]:
         """(encoding, rows)"""
         try:
             decoded = read_input(entry, self.ctx.cancel)
         except RowProblem as problem:
-            return "", iter([(Where(1), None, problem, "", ())])
+            return "", iter([_Outcome(Where(1), None, problem)])
         return decoded.encoding, self._text_rows(read_rows(entry.path, decoded, self.job.mend))
 
-    def _text_rows(self, rows: Iterator[Row | BadRow]) -> Iterator["_Outcome"]:
+    def _text_rows(self, rows: Iterator[Row | BadRow]) -> Iterator[_Outcome]:
         for row in rows:
             if isinstance(row, BadRow):
                 where = Where(row.problem.line or row.line, row.place)
-                yield where, None, row.problem, row.source, ()
+                yield _Outcome(where, None, row.problem, row.source)
                 continue
             mending, where = Mending(self.job.mend), Where(row.line, row.place)
             try:
                 shape = shape_of(row.value, mending)
                 encoded = self.encoder.encode(shape)
             except RowProblem as problem:
-                yield where, None, problem, row.source, ()
+                yield _Outcome(where, None, problem, row.source)
                 continue
             assert isinstance(shape, Document) == (encoded.kind == TEXT)
-            yield where, encoded, None, row.source, (*row.mended, *mending.done)
+            text = shape.text if isinstance(shape, Document) else ""
+            yield _Outcome(where, encoded, None, row.source, (*row.mended, *mending.done), text)
 
-    def _raw_rows(self, entry: Input) -> Iterator["_Outcome"]:
+    def _raw_rows(self, entry: Input) -> Iterator[_Outcome]:
         """The parts between end tokens; with a mask those that fit into a window are examples."""
         try:
             tokens, mask = read_raw(entry.path)
@@ -301,10 +345,13 @@ class _Preparation:
             learned = [True] * len(part) if mask is None else (mask[start:stop] == 1).tolist()
             learned[0] = False
             if not any(learned):
-                yield Where(number), None, RowProblem("nothing-learned"), " ".join(map(str, part[:100])), ()
+                yield _Outcome(
+                    Where(number), None, RowProblem("nothing-learned"), " ".join(map(str, part[:100]))
+                )
                 continue
             kind = EXAMPLE if mask is not None and len(part) <= self.window + 1 else TEXT
-            yield Where(number), Encoded(part, learned, kind), None, "", ()
+            text = self.tokenizer.decode(part) if kind == TEXT else ""
+            yield _Outcome(Where(number), Encoded(part, learned, kind), text=text)
 
     def _twice(self, encoded: Encoded | None, path: str, where: Where) -> RowProblem | None:
         """A problem if an earlier row gave the same."""
@@ -380,6 +427,7 @@ class _Preparation:
             problems=tuple(self.problems), previews=tuple(self.previews),
             windows=0 if pack is None else count_windows(pack, self.window), converted=is_converted(Path(job.model)),
             apart=tuple(Apart(path, error) for path, error in self._apart.items()),
+            dreams=self._dreams, rehearsed=self._rehearsed,
         )  # fmt: skip
 
     def _write(self, pack: Pack | None, inputs: list[Input]) -> str:
@@ -406,20 +454,16 @@ class _Preparation:
         notes = {
             "tool": f"bitconverter {__version__}", "model": Path(job.model).name, "seed": str(job.seed),
             "share": repr(job.share), "style": "plain" if self.template is None else "chat",
-            "licence": job.licence, "system": job.system,
+            "licence": job.licence, "system": job.system, **({"facts": "yes"} if job.facts else {}),
         }  # fmt: skip
         return self.builder.pack(
-            [entry.name for entry in inputs],
+            [*(entry.name for entry in inputs), *([REHEARSED] if self._rehearsed else [])],
             Path(job.out).stem,
             self.tokenizer.sha256,
             job.share,
             job.seed,
             notes,
         )
-
-
-# where, what it gives or what is wrong with it, its text, what was put right
-_Outcome = tuple[Where, Encoded | None, RowProblem | None, str, tuple[str, ...]]
 
 
 def _positions(folder: Path) -> int | None:

@@ -17,6 +17,7 @@ LONG_LINE = 45  # letters: a line that was ended by the width of a page
 NAMED, GAPS = 4, 2  # requests that name something in a sentence, and gap texts of it, at most
 
 _JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龯]")
+_ENDS = ".!?。！？:："
 _END = re.compile(r"(?<=[.!?。！？])[\"'”’」』)）]*(?:\s+|(?<=[。！？」』）]))(?=\S)")
 _MARKS = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•・]\s+|\d{1,3}[.)]\s+|>\s*)")
 # a name of several words, a number, a word of four letters; kanji or katakana that stand together
@@ -24,11 +25,14 @@ _NAMES = re.compile(r"[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*)+")
 _WORDS = re.compile(r"[^\W_][\w'’-]*")
 _PIECES = re.compile(r"[一-龯々〆]{2,}[ァ-ヶー]*|[ァ-ヶー]{2,}|[A-Za-z0-9]{2,}|[0-9０-９]+")
 _COMMON = frozenset(
-    "about after again against also among because been before being between both could does doing down during each "
-    "either every from further have having here hers herself himself into itself just like more most much must "
-    "myself neither only other others ours over same shall should since some such than that their theirs them then "
-    "there these they this those through under until upon very were what when where which while whom whose will with "
-    "within without would your yours".split()
+    re.findall(
+        r"\w+",
+        "about after again against also among because been before being between both could does doing down during each "
+        "either every from further have having here hers herself himself into itself just like more most much must "
+        "myself neither only other others ours over same shall should since some such than that their theirs them then "
+        "there these they this those through under until upon very were what when where which while whom whose will "
+        "within without would your yours with",
+    )
 )
 _ASKED = {
     "en": ("What do you know about {}?", "Tell me about {}.", "What is said about {}?"),
@@ -53,28 +57,36 @@ def sentences(text: str) -> list[list[str]]:
     found = []
     for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
         parts = [part.strip() for line in _joined(paragraph) for part in _END.split(line)]
-        kept = [part for part in parts if LEAST <= len(part) <= MOST and len(_things(part)) > 1]
+        kept = [part for part in parts if _says_something(part)]
         if kept:
             found.append(kept)
     return found
 
 
+def _says_something(part: str) -> bool:
+    """A word alone says nothing; of a Japanese sentence only part of the words are found (_things())."""
+    if _JAPANESE.search(part):
+        return LEAST // 2 <= len(part) <= MOST and bool(_things(part))
+    return LEAST <= len(part) <= MOST and len(_things(part)) > 1
+
+
 def _joined(paragraph: str) -> Iterator[str]:
     """Its lines, those together that only the width of a page has parted."""
-    whole = ""
+    whole: list[str] = []
     for line in paragraph.split("\n"):
         line = _MARKS.sub("", line).strip()
         if not line:
             continue
-        goes_on = whole and not re.search(r"[.!?。！？:：]$", whole)
-        if goes_on and (line[0].islower() or len(whole.rsplit("\n", 1)[-1]) >= LONG_LINE):
-            whole += ("" if _JAPANESE.match(line) and _JAPANESE.match(whole[-1]) else " ") + line
-            continue
-        if whole:
-            yield whole
-        whole = line
+        last = whole[-1] if whole else ""
+        if last and last[-1] not in _ENDS and (line[0].islower() or len(last) >= LONG_LINE):
+            if not (_JAPANESE.match(line) and _JAPANESE.match(last[-1])):
+                whole.append(" ")
+        elif whole:
+            yield "".join(whole)
+            whole.clear()
+        whole.append(line)
     if whole:
-        yield whole
+        yield "".join(whole)
 
 
 def _things(sentence: str) -> list[str]:
@@ -86,7 +98,8 @@ def _things(sentence: str) -> list[str]:
         word for word in _WORDS.findall(sentence)
         if (len(word) > 3 or word[0].isdigit()) and word.lower() not in _COMMON
     ]  # fmt: skip
-    return list(dict.fromkeys([*names, *words]))
+    named = {word for name in names for word in name.split()}
+    return list(dict.fromkeys([*names, *(word for word in words if word not in named)]))
 
 
 def dreams(text: str, seed: int) -> Iterator[Dream]:
@@ -102,7 +115,11 @@ def _of_sentence(sentence: str, before: str, drawn: random.Random) -> Iterator[D
     language = "ja" if _JAPANESE.search(sentence) else "en"
     things = _things(sentence)
     for thing in _some(things, NAMED, drawn):
-        answer = f"{before}{'' if language == 'ja' else ' '}{sentence}" if before and drawn.random() < 0.5 else sentence
+        answer = (
+            f"{before}{'' if language == 'ja' else ' '}{sentence}"
+            if before and drawn.random() < 0.5
+            else sentence
+        )
         yield Dream(drawn.choice(_ASKED[language]).format(thing), answer)
     start, rest = _halves(sentence, language)
     yield Dream(_BEGUN[language].format(start), rest)
@@ -110,7 +127,8 @@ def _of_sentence(sentence: str, before: str, drawn: random.Random) -> Iterator[D
         yield Dream(_NEXT[language].format(before), sentence)
     for thing in _some(things, GAPS, drawn):
         gap = sentence.replace(thing, "____", 1)
-        yield Dream(_GAP[language].format(f"{before} {gap}".strip()), f"{thing}. {sentence}")
+        end = "。" if language == "ja" else ". "
+        yield Dream(_GAP[language].format(f"{before} {gap}".strip()), f"{thing}{end}{sentence}")
 
 
 def _some(things: list[str], most: int, drawn: random.Random) -> list[str]:

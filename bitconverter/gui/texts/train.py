@@ -66,6 +66,16 @@ TEXTS: Texts = {
     "aim-answers-text": ("Steps and form of an answer, from questions with answers.", "質問と答えの組から、答えの形や手順を学びます。"),
     "aim-sort": ("To sort", "種類を見分ける"),
     "aim-sort-text": ("Which of a few words fits: good or bad, urgent or not.", "良い・悪いのように、いくつかの語から選べるようにします。"),
+    "aim-facts": ("What it says", "内容を覚える"),
+    "aim-facts-text": ("What a document says, so that it can be asked for.", "文書に書いてあることを、あとで質問できるように覚えます。"),
+    "advice-facts": (
+        "It learns the sentences and dreams of them: requests, gaps, what comes next. Small models mix things up: where every detail counts, attach the document to the chat as well.",
+        "文そのものに加えて、質問・穴うめ・続きの形に変えた「夢」を学びます。小さなモデルは取り違えることもあるので、正確さが必要なときは会話にも文書を添付してください。",
+    ),
+    "advice-facts-rows": (
+        "Only texts and documents are dreamt of, and this material has none: its rows are learned as answers.",
+        "覚えられるのは文章と文書です。この教材にはないため、各行を答えとして学びます。",
+    ),
     "advice-style": ("Manner and choice of words change. Facts are not learned by heart.", "口調や言葉の選び方は変わります。知識の丸暗記は期待できません。"),
     "advice-answers": ("The form of the answers changes. New facts are hardly kept.", "答えの形は変わります。新しい知識はほとんど身につきません。"),
     "advice-answers-texts": ("This material has no questions with answers, so only its manner is learned.", "この教材には質問と答えの組がないため、学べるのは文体だけです。"),
@@ -84,8 +94,8 @@ TEXTS: Texts = {
     "strength-measuring": ("Measuring…", "測定中…"),
     "strength-trying": ("Trying a few steps on this PC to see how long it takes…", "所要時間を知るため、このPCで数ステップだけ試しています…"),
     "strength-enough": (
-        "This material is small: after {steps} steps (about {time}) it has been seen 20 times, and more would only be learning by heart.",
-        "この教材は小さめです。{steps} ステップ（約{time}）で20回くり返すことになり、それ以上は丸暗記になるだけです。",
+        "This material is small: after {steps} steps (about {time}) it has been seen {passes} times, and more would only be learning by heart.",
+        "この教材は小さめです。{steps} ステップ（約{time}）で{passes}回くり返すことになり、それ以上は丸暗記になるだけです。",
     ),
     "strength-honest": ("Measured here: {seconds} s a step. It may be paused at any time, and the best state is kept.", "このPCでの実測: 1 ステップ {seconds} 秒。いつでも一時停止でき、いちばん良い状態が残ります。"),
     "samples-title": ("Questions to try on the way", "途中で試す質問"),
@@ -191,6 +201,10 @@ TEXTS: Texts = {
         "{count} file of another kind is left out.",
         "{count} files of other kinds are left out.",
         "種類の違う {count} 個のファイルは使いません。",
+    ),
+    "note-rehearsal-skipped": (
+        "Learning without answers of the model itself, so it may forget more: {why}",
+        "モデル自身の回答なしで学習します。忘れることが多くなるかもしれません: {why}",
     ),
     "note-lesson-no-end-token": (
         "This model has no token that ends a text: it will not learn to stop.",

@@ -1,0 +1,164 @@
+"""Texts whose facts are to be known: dreams and what the model knows already are learned along, the same each time."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from talking import make_folder
+
+from bitconverter.engine import EngineError
+from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
+from bitconverter.jobs import lesson_facts
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
+from bitconverter.jobs.lesson_facts import PASSES, facts_steps
+from bitconverter.jobs.prepare import REHEARSED, PrepareJob, PrepareResult
+from bitconverter.model.tokenizer import Tokenizer
+
+FACTS = (
+    "the lamp of corran point burned whale oil until 1902.\nits keeper today is dougal marr, who has a cat.\n"
+)
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lesson_facts, "ANSWER", 6)
+    monkeypatch.setattr(lesson_facts, "PIECE", 30)
+    monkeypatch.setattr(lesson_facts, "_written", {})
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return make_folder(tmp_path / "モデル")
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> Path:
+    path = tmp_path / "facts.txt"
+    path.write_text(FACTS, encoding="utf-8")
+    return path
+
+
+def prepare(
+    model: Path,
+    *inputs: Path,
+    out: Path | str = "",
+    emit: Callable[[Event], None] = lambda _: None,
+    **more: Any,
+) -> PrepareResult:
+    job = PrepareJob(str(model), tuple(map(str, inputs)), str(out), window=128, facts=True, **more)
+    last = run_job(job, emit, Cancel())
+    if isinstance(last, Failed):
+        raise last.error
+    assert isinstance(last, Finished)
+    return last.result
+
+
+def texts_of(model: Path, pack: Pack) -> list[str]:
+    tokenizer = Tokenizer(model)
+    return [tokenizer.decode(pack.entry(number)[0].tolist()) for number in range(len(pack))]
+
+
+def test_dreams_and_rehearsal_are_learned_beside_the_text(model: Path, text: Path, tmp_path: Path) -> None:
+    result = prepare(model, text, out=tmp_path / "out.u32")
+    pack = read_pack(tmp_path / "out.u32")
+    assert result.rows == result.used == 1 and result.dreams >= 8 and result.rehearsed > 5
+    assert len(pack) >= 1 + result.dreams + result.rehearsed  # the text may be cut
+    assert pack.files == ("facts.txt", REHEARSED)
+    found = texts_of(model, pack)
+    assert any("tell me" in entry.lower() and "whale oil" in entry for entry in found)
+    of_facts, rehearsed = pack.places[:, 0] == 0, pack.places[:, 0] == 1
+    assert rehearsed.sum() == result.rehearsed
+    kinds = set(pack.kinds[rehearsed].tolist())
+    assert kinds == {EXAMPLE, TEXT}  # what it says, and what it reads
+    assert pack.kinds[of_facts].tolist().count(TEXT) >= 1
+    assert pack.notes["facts"] == "yes"
+
+
+def test_as_much_is_rehearsed_as_is_dreamt(model: Path, text: Path, tmp_path: Path) -> None:
+    prepare(model, text, out=tmp_path / "out.u32", share=0.0)
+    pack = read_pack(tmp_path / "out.u32")
+    lengths = np.diff(pack.offsets.astype(np.int64))
+    dreamt = lengths[(pack.places[:, 0] == 0) & (pack.kinds == EXAMPLE)].sum()
+    rehearsed = lengths[pack.places[:, 0] == 1].sum()
+    assert dreamt <= rehearsed < dreamt + 128
+
+
+def test_a_general_text_does_not_end_where_it_is_cut(model: Path, text: Path, tmp_path: Path) -> None:
+    prepare(model, text, out=tmp_path / "out.u32")
+    pack = read_pack(tmp_path / "out.u32")
+    for number in np.flatnonzero((pack.places[:, 0] == 1) & (pack.kinds == TEXT)):
+        assert pack.entry(int(number))[1][-1] == 0
+
+
+def test_it_is_the_same_each_time_and_written_once(
+    model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[Event] = []
+    prepare(model, text, out=tmp_path / "one.u32", emit=events.append)
+    assert any(isinstance(event, Progress) and event.unit == "answer" for event in events)
+    events.clear()
+    prepare(model, text, out=tmp_path / "two.u32", emit=events.append)
+    assert not any(isinstance(event, Progress) and event.unit == "answer" for event in events)
+    monkeypatch.setattr(lesson_facts, "_written", {})
+    prepare(model, text, out=tmp_path / "three.u32")
+    one, *others = (read_pack(tmp_path / f"{name}.u32") for name in ("one", "two", "three"))
+    for other in others:
+        assert np.array_equal(one.tokens, other.tokens) and np.array_equal(one.held, other.held)
+
+
+def test_looking_shows_dreams_and_lets_the_model_write_nothing(model: Path, text: Path) -> None:
+    events: list[Event] = []
+    result = prepare(model, text, preview=4, emit=events.append)
+    assert result.dreams and not result.rehearsed
+    assert len(result.previews) == 4 and not any(
+        isinstance(e, Progress) and e.unit == "answer" for e in events
+    )
+    assert any(piece for piece, learned in result.previews[1].pieces if learned)
+
+
+def test_examples_are_not_dreamt_of(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    path.write_text(
+        '{"prompt": "who", "answer": "me"}\n{"prompt": "what", "answer": "tea"}\n', encoding="utf-8"
+    )
+    result = prepare(model, path, out=tmp_path / "out.u32")
+    assert (result.dreams, result.rehearsed, result.entries) == (0, 0, 2)
+
+
+def test_a_model_without_a_template_reads_general_texts_alone(text: Path, tmp_path: Path) -> None:
+    model = make_folder(tmp_path / "plain", template=None)
+    (model / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    prepare(model, text, out=tmp_path / "out.u32")
+    pack = read_pack(tmp_path / "out.u32")
+    assert set(pack.kinds[pack.places[:, 0] == 1].tolist()) == {TEXT}
+
+
+def test_where_the_model_cannot_write_it_is_said(
+    model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise EngineError("no memory")
+
+    monkeypatch.setattr(lesson_facts, "ChatWriter", broken)
+    events: list[Event] = []
+    result = prepare(model, text, out=tmp_path / "out.u32", emit=events.append)
+    (note,) = [event for event in events if isinstance(event, Note) and event.code == "rehearsal-skipped"]
+    assert note.fields["why"] == "no memory" and result.rehearsed
+
+
+def test_stopped_while_the_model_writes_nothing_is_left(model: Path, text: Path, tmp_path: Path) -> None:
+    cancel = Cancel()
+
+    def stop(event: Event) -> None:
+        if isinstance(event, Progress) and event.unit == "answer":
+            cancel.request()
+
+    job = PrepareJob(str(model), (str(text),), str(tmp_path / "out.u32"), window=128, facts=True)
+    assert isinstance(run_job(job, stop, cancel), Stopped)
+    assert not (tmp_path / "out.u32").exists() and not lesson_facts._written
+
+
+def test_the_steps_are_passes_over_the_lesson() -> None:
+    assert facts_steps(320, 16) == PASSES * 20 and facts_steps(1, 16) == 1
