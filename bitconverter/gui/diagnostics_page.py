@@ -14,7 +14,7 @@ from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_target
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import card_why, error_text, format_duration, format_size, tr
+from bitconverter.gui.messages import error_text, format_duration, format_size, tr, why_text
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
 from bitconverter.gui.sections import ScrolledPage, card
@@ -223,5 +223,5 @@ def _in_words(key: str, value: Any) -> Any:
     if key in ("free", "total"):
         return format_size(value)
     if key == "why":
-        return card_why(value)
+        return why_text(value)
     return ", ".join(value) if key == "cards" else value
