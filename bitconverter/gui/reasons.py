@@ -12,7 +12,8 @@ _FIELD = re.compile(r"\{(\w+)\}")
 _NUMBERED = re.compile(
     r"\[(Errno|WinError) (-?\d+)\] (.*?)(?:: ('[^']*'|\"[^\"]*\"))?(?: -> ('[^']*'|\"[^\"]*\"))?"
 )
-_MOST = 2_000  # letters of words that are looked up
+BACKSLASH = "\\"
+MOST = 2_000  # letters of words that are looked up
 
 
 def reason_ja(words: str) -> str:
@@ -33,14 +34,16 @@ def os_reason_ja(error: OSError) -> str:
 
 def _known(words: str) -> str | None:
     words = words.rstrip(". ")
-    if len(words) > _MOST:
+    if len(words) > MOST:
         return None
     if (said := _system_words().get(words)) is not None:
         return said
     if numbered := _NUMBERED.fullmatch(words):
         kind, number, text, file, _ = numbered.groups()
         said = _of_system(int(number), by_windows=kind == "WinError") or text
-        return f"{said}: {file[1:-1]}" if file else said
+        if not file:
+            return said
+        return f"{said}: {file[1:-1].replace(BACKSLASH * 2, BACKSLASH)}"  # as repr() writes it
     for pattern, japanese in _patterns():
         if (match := pattern.fullmatch(words)) and (filled := _filled(japanese, match.groupdict())):
             return filled

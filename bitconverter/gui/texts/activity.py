@@ -7,7 +7,7 @@ TEXTS: Texts = {
     "page-activity": ("Activity", "作業"),
     "activity-title": ("Activity", "作業の一覧"),
     "activity-subtitle": ("Everything that runs, waits or has ended. The newest {count} are kept.", "実行中・待機中・終わった作業です。終わったものは新しい順に {count} 件まで残ります。"),
-    "activity-empty": ("Nothing runs. Conversions, trainings and checks appear here.", "実行中の作業はありません。変換・学習・検証を始めると、ここに並びます。"),
+    "activity-empty": ("Nothing is running. Conversions, trainings and checks appear here.", "実行中の作業はありません。変換・学習・検証を始めると、ここに並びます。"),
     "activity-over": ("Finished", "終わったもの"),
     "pause-all": ("Pause all", "すべて一時停止"),
     "clear-finished": ("Clear list", "一覧を空にする"),

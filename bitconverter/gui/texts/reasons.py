@@ -212,7 +212,7 @@ REASONS_JA: dict[str, str] = {
     "it holds the token {token}, and the model has {vocab}": "トークン {token} がありますが、このモデルのトークンは {vocab} 個です",
     # .gguf (format/gguf_file.py, model/gguf_source.py)
     "its header is damaged or cut off ({what})": "ヘッダーが壊れているか、途中で切れています",
-    "it does not begin as a GGUF file does": "GGUF ファイルの始まり方をしていません",
+    "it does not begin as a GGUF file does": "GGUF ファイルではないか、先頭が壊れています",
     "its version is {version}; versions 2 and 3 in little-endian order are read": "GGUF のバージョンが {version} です。読めるのはリトルエンディアンの 2 と 3 です",
     "tensor {tensor} has {count} dimensions": "テンソル {tensor} が {count} 次元です",
     "tensor {tensor} appears twice": "テンソル {tensor} が 2 回出てきます",

@@ -35,7 +35,7 @@ TEXTS: Texts = {
     "text-usual": ("Usual text size", "文字を標準の大きさに"),
     "text-size": ("Text size {percent} %", "文字の大きさ {percent} %"),
     "full-screen": ("Full screen", "全画面"),
-    "undo-last": ("Undo what was just said at the bottom", "直前の操作を元に戻す"),
+    "undo-last": ("Undo the last action", "直前の操作を元に戻す"),
     "quit": ("Quit", "終了"),
     "chat-with": ("Chat with {name}", "{name} と会話"),
     "drop-chat": ("Opens in the chat", "会話で開きます"),
