@@ -211,8 +211,8 @@ def _line(check: "Check") -> QWidget:
     fields = {key: _in_words(key, value) for key, value in check.fields.items()}
     words = label("error" if check.problem else "", wrap=True, selectable=True)
     how = "none" if fields.get("why") else "ok"  # a part that is well without what it looked for
-    name, text = tr(f"selftest-{check.code}"), check.problem or tr(f"selftest-{check.code}-{how}", **fields)
-    words.setText(f"{name}: {text}")
+    text = why_text(check.problem) if check.problem else tr(f"selftest-{check.code}-{how}", **fields)
+    words.setText(f"{tr(f'selftest-{check.code}')}: {text}")
     icon = IconLabel("error" if check.problem else "check", "error" if check.problem else "ok", 16, 3)
     line.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
     line.addWidget(words, 1)

@@ -9,6 +9,9 @@ from bitconverter.gui.texts.reasons import REASONS_JA, SYSTEM_JA
 from bitconverter.gui.texts.rows import KINDS_JA
 
 _FIELD = re.compile(r"\{(\w+)\}")
+_RAISED = re.compile(
+    r"(?:SelfTestFailed|[A-Z]\w*(?:Error|Exception)): (.+)", re.DOTALL
+)  # with its class before it
 _NUMBERED = re.compile(
     r"\[(Errno|WinError) (-?\d+)\] (.*?)(?:: ('[^']*'|\"[^\"]*\"))?(?: -> ('[^']*'|\"[^\"]*\"))?"
 )
@@ -44,6 +47,8 @@ def _known(words: str) -> str | None:
         if not file:
             return said
         return f"{said}: {file[1:-1].replace(BACKSLASH * 2, BACKSLASH)}"  # as repr() writes it
+    if (raised := _RAISED.fullmatch(words)) and (said := _known(raised[1])) is not None:
+        return said
     for pattern, japanese in _patterns():
         if (match := pattern.fullmatch(words)) and (filled := _filled(japanese, match.groupdict())):
             return filled

@@ -91,6 +91,9 @@ SAID = [
     ("model/tower_check.py", {"WrongDeviceError"}),
     ("jobs/word_text.py", {"ValueError"}),
     ("store/sqlite_file.py", {"DatabaseError"}),
+    ("jobs/self_test.py", {"need"}),
+    ("jobs/self_test_job.py", {"need"}),
+    ("jobs/self_test_documents.py", {"need"}),
     ("engine/device.py", {"NoBackendError"}),
 ]
 
@@ -133,12 +136,18 @@ def test_what_windows_refuses_is_known_by_its_number():
 def test_a_reason_has_one_sentence_with_its_values(english):
     japanese = REASONS_JA[english]
     named, used = (set(re.findall(r"\{(\w+)\}", text)) for text in (english, japanese))
-    assert used <= named and (JAPANESE.search(japanese) or japanese == "{why}")
+    assert used <= named and JAPANESE.search(japanese)
     assert not japanese.endswith("。") and not english.endswith(".")
     values = {name: "it holds nothing" if name == "why" else f"<{name}>" for name in named}
     said = reason_ja(english.format(**values) if named else english)
     assert "it holds nothing" not in said and all(f"<{name}>" in said for name in used - {"why"})
     assert said == japanese.format(**values | ({"why": REASONS_JA["it holds nothing"]} if named else {}))
+
+
+def test_what_the_self_test_finds_is_told_without_the_names_of_python():
+    assert reason_ja("PermissionError: [Errno 13] Permission denied: '/x'") == f"{SYSTEM_JA['EACCES']}: /x"
+    assert reason_ja("SelfTestFailed: /x was read back differently").startswith("/x に書いたもの")
+    assert reason_ja("KeyError: 'x'") == "KeyError: 'x'"
 
 
 def test_an_unknown_reason_is_kept_and_a_long_one_takes_no_time():

@@ -233,7 +233,6 @@ REASONS_JA: dict[str, str] = {
     "Bad CRC-32 for file {file}": "ファイルが壊れています（{file}）",
     "There is no item named {file} in the archive": "Word の文書に必要な部分（{file}）がありません",
     # chat templates (model/chat_template.py, template_limits.py, known_templates.py, jinja2, and usual templates)
-    "SecurityError: {why}": "{why}",
     "UndefinedError: {what}": "値のない名前が使われています: {what}",
     "TemplateSyntaxError, line {line}: {what}": "{line} 行目の書き方が正しくありません: {what}",
     "it is empty": "空です",
@@ -262,6 +261,14 @@ REASONS_JA: dict[str, str] = {
     "Only user and assistant roles are supported, with the exception of an initial optional system message!": "使えるのは、最初のシステムプロンプトと、ユーザーとモデルの発言だけです",
     "Only user and assistant roles are supported!": "使えるのは、ユーザーとモデルの発言だけです",
     "System role not supported": "このモデルはシステムプロンプトを使えません。システムプロンプトを空にしてください",
+    # the self-test (jobs/self_test*.py)
+    "with {what} the model said {found} instead of {expected}": "{what} での答えが正しくありません（{found}。正しくは {expected}）",
+    "with {what} the answer came in {found}": "{what} で、答えが一文字ずつ届きません（{found}）",
+    "with {what} the answer ended by {found}": "{what} で、答えの終わり方が正しくありません（{found}）",
+    "the search for {word} found {found}": "{word} の検索結果が正しくありません（{found}）",
+    "{path} was read back differently": "{path} に書いたものと、読み直したものが違います",
+    "{path} is not long": "長いパスを使えません（{path}）",
+    "{name} was read as {found}": "{name} を正しく読めません（{found}）",
     # SQLite, of chats, jobs and trainings (store/sqlite_file.py)
     "database is locked": "ほかのプログラムが使用中です",
     "attempt to write a readonly database": "書き込みが許可されていません",
