@@ -78,18 +78,18 @@ VIProductVersion "${VERSION}.0"
   LangString ${ID} ${LANG_JAPANESE} "${JAPANESE}"
 !macroend
 !insertmacro Words PROGRAM "${NAME}" "${NAME} 本体"
-!insertmacro Words DESKTOP "Shortcut on the desktop" "デスクトップのショートカット"
+!insertmacro Words DESKTOP "Shortcut on the desktop" "デスクトップにショートカットを作る"
 !insertmacro Words FILE_TYPES "Open .soul and .u32 files with ${NAME}" ".soul と .u32 のファイルを ${NAME} で開く"
 !insertmacro Words SOUL "${NAME} soul" "${NAME} ソウル"
-!insertmacro Words PACK "${NAME} knowledge pack" "${NAME} 知識パック"
+!insertmacro Words PACK "${NAME} prepared lesson" "${NAME} 準備済み教材"
 !insertmacro Words REMOVE_PROGRAM "Remove ${NAME}" "${NAME} を削除"
-!insertmacro Words REMOVE_DATA "Also remove settings, chats and logs" "設定・チャット・ログも削除"
+!insertmacro Words REMOVE_DATA "Also remove settings, chats and logs" "設定・会話・ログも削除"
 !insertmacro Words RUNNING \
   "${NAME} is running. Close it, then start this again. Nothing was changed." \
-  "${NAME} が動作中です。終了してから、もう一度実行してください。まだ何も変更していません。"
+  "${NAME} が動作中です。${NAME} を終了してから、もう一度実行してください。まだ何も変更していません。"
 !insertmacro Words NOT_WRITTEN \
   "The files could not be written to $INSTDIR. Is there enough space on the disk? The version that was there before is still in place." \
-  "$INSTDIR に書き込めませんでした。ディスクの空き容量を確認してください。以前のバージョンはそのまま残っています。"
+  "$INSTDIR に書き込めませんでした。ディスクの空き容量を確認して、もう一度実行してください。以前のバージョンはそのまま残っています。"
 !insertmacro Words TOO_OLD \
   "${NAME} needs 64-bit Windows 10, version 1809, or newer." \
   "${NAME} には 64 ビット版の Windows 10（バージョン 1809）以降が必要です。"

@@ -40,8 +40,8 @@ from windows_place import (
 
 TYPES = {".soul": "BitConverter.Soul", ".u32": "BitConverter.Pack"}
 WORDS = {  # of the types, as Explorer shows them
-    1033: {"BitConverter.Soul": "BitConverter soul", "BitConverter.Pack": "BitConverter knowledge pack"},
-    1041: {"BitConverter.Soul": "BitConverter ソウル", "BitConverter.Pack": "BitConverter 知識パック"},
+    1033: {"BitConverter.Soul": "BitConverter soul", "BitConverter.Pack": "BitConverter prepared lesson"},
+    1041: {"BitConverter.Soul": "BitConverter ソウル", "BitConverter.Pack": "BitConverter 準備済み教材"},
 }
 ITEMS = ("_internal", WINDOW.name, CONSOLE.name)
 ELSEWHERE = HOME / "別の場所 é" / "BitConverter"  # where a user may move the program

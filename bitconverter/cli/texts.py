@@ -538,11 +538,11 @@ DEVICE_WHY = {
     "asked-cpu": "",
     "all-layers": "",
     "asked-layers": "",
-    "some-layers": "all of it would take {needs} on {device}, and there are {room} for it",
+    "some-layers": "all of it would take {needs} on {device}, and only {room} is free for it",
     "no-backend": "{why}",
     "no-driver": "{why}",
     "device-failed": "the graphics card failed: {why}",
-    "too-small": "not one layer fits on {device}: all of it would take {needs}, and there are {room} for it",
+    "too-small": "not one layer fits on {device}: all of it would take {needs}, and only {room} is free for it",
     "kv-needs-cpu": "a KV cache of {kv} is for the processor only; {device} takes int8",
     "lora-needs-cpu": "the soul holds low-rank additions (LoRA) or whole matrices that are added, "
     "which run on the processor only, not on {device}",
@@ -550,8 +550,8 @@ DEVICE_WHY = {
     "device-wrong": "{device} is not used: {why}",
     "delta-needs-cpu": "whole matrices that are added are trained on the processor only, not on {device}",
     "train-too-small": "not one layer that learns fits on {device}: with what the steps need they take {needs}, and "
-    "there are {room} for it",
-    "train-some-layers": "with what the steps need all of them would take {needs}, and there are {room} for it",
+    "only {room} is free for it",
+    "train-some-layers": "with what the steps need all of them would take {needs}, and only {room} is free for it",
 }
 DEVICES_HEADER = ("device", "name", "memory", "free", "compute", "driver")
 NO_CARD = "no graphics card can be used: {why}"

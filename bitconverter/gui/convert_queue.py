@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal
@@ -10,7 +9,7 @@ from PySide6.QtCore import QObject, QTimer, Signal
 from bitconverter.gui.activity import LIVE, Activity, Work
 from bitconverter.gui.estimate import Figures
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import NO_ROOM, ErrorText, error_text, tr
+from bitconverter.gui.messages import NO_ROOM, ErrorText, error_text, tr, why_text
 from bitconverter.gui.page import Shell
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
 from bitconverter.jobs.convert_work import size_on_disk
@@ -262,7 +261,8 @@ class ConvertQueue(QObject):
         try:
             save_queue(self._path, states)
         except OSError as error:
-            self._shell.say(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
+            words = error.strerror or str(error)
+            self._shell.say(lambda: tr("settings-not-saved", reason=why_text(words)))
         self.changed.emit()
 
 

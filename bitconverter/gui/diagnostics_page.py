@@ -14,7 +14,7 @@ from bitconverter.gui.activity import Activity
 from bitconverter.gui.choose import choose_target
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import card_why, error_text, format_duration, format_size, tr
+from bitconverter.gui.messages import error_text, format_duration, format_size, tr, why_text
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.page import Shell
 from bitconverter.gui.sections import ScrolledPage, card
@@ -211,8 +211,8 @@ def _line(check: "Check") -> QWidget:
     fields = {key: _in_words(key, value) for key, value in check.fields.items()}
     words = label("error" if check.problem else "", wrap=True, selectable=True)
     how = "none" if fields.get("why") else "ok"  # a part that is well without what it looked for
-    name, text = tr(f"selftest-{check.code}"), check.problem or tr(f"selftest-{check.code}-{how}", **fields)
-    words.setText(f"{name}: {text}")
+    text = why_text(check.problem) if check.problem else tr(f"selftest-{check.code}-{how}", **fields)
+    words.setText(f"{tr(f'selftest-{check.code}')}: {text}")
     icon = IconLabel("error" if check.problem else "check", "error" if check.problem else "ok", 16, 3)
     line.addWidget(icon, 0, Qt.AlignmentFlag.AlignTop)
     line.addWidget(words, 1)
@@ -223,5 +223,5 @@ def _in_words(key: str, value: Any) -> Any:
     if key in ("free", "total"):
         return format_size(value)
     if key == "why":
-        return card_why(value)
+        return why_text(value)
     return ", ".join(value) if key == "cards" else value

@@ -14,7 +14,7 @@ from bitconverter.gui.awake import Awake
 from bitconverter.gui.commands import Commands
 from bitconverter.gui.drop_overlay import DropOverlay, drop_text
 from bitconverter.gui.dropping import dropped_paths, offer
-from bitconverter.gui.messages import tr
+from bitconverter.gui.messages import tr, why_text
 from bitconverter.gui.pages import PAGES
 from bitconverter.gui.palette import CommandPalette, Entry
 from bitconverter.gui.qt_words import translate_qt
@@ -337,7 +337,8 @@ class MainWindow(WindowLife):
         try:
             self._settings.save()
         except OSError as error:
-            self._say(partial(tr, "settings-not-saved", reason=error.strerror or str(error)))
+            words = error.strerror or str(error)
+            self._say(lambda: tr("settings-not-saved", reason=why_text(words)))
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from PySide6.QtCore import QLocale
 
 from bitconverter import __version__
+from bitconverter.gui.reasons import os_reason_ja, reason_ja
 from bitconverter.gui.texts import MESSAGES
-from bitconverter.gui.texts.device import CARD_WHYS_JA
 from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA, SETTINGS_JA
 from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import LANGUAGES, chosen
@@ -120,30 +120,49 @@ def _error_text(error: BaseException) -> ErrorText:
     if isinstance(error, MemoryError):
         from bitconverter.jobs.chat_memory import free_memory
 
-        reason = f"{str(error).rstrip('.')}." if str(error) else tr("error-memory-why")
+        reason = (
+            tr("error-sentence", words=why_text(str(error)).rstrip(".。"))
+            if str(error)
+            else tr("error-memory-why")
+        )
         text = tr("error-memory", reason=reason, free=format_size(free_memory()))
         return ErrorText(tr("error-memory-title"), text)
     if isinstance(error, OSError) and error.errno in NO_ROOM:
-        return ErrorText(tr("error-disk-title"), tr("error-disk", reason=str(error)))
+        return ErrorText(tr("error-disk-title"), tr("error-disk", reason=_os_reason(error)))
     if isinstance(error, OSError):
-        return ErrorText(tr("error-title"), tr("error-os", reason=str(error)))
+        return ErrorText(tr("error-title"), tr("error-os", reason=_os_reason(error)))
     if isinstance(error, MODEL_FILE_ERRORS):
-        return ErrorText(tr("error-title"), tr("error-model-file", reason=str(error).rstrip(".")))
+        return ErrorText(tr("error-title"), tr("error-model-file", reason=why_text(str(error)).rstrip(".")))
     if type(error).__module__.startswith("bitconverter."):  # the engine speaks in sentences
-        return ErrorText(tr("error-title"), tr("error-engine", reason=str(error).rstrip(".")))
+        return ErrorText(tr("error-title"), tr("error-engine", reason=why_text(str(error)).rstrip(".")))
     reason = f"{type(error).__name__}: {error}"
     return ErrorText(tr("error-unexpected-title"), tr("error-unexpected", reason=reason))
 
 
 def _user_sentence(error: UserError) -> str:
     template = ERRORS_JA.get(error.code) if _State.language == "ja" else None
-    fields = {**error.fields, **_row_fields(error.fields)}
+    fields = {**_whys(error.fields), **_row_fields(error.fields)}
     if error.code == "import-format":
         fields |= _import_fields(error.fields)
     if error.code in ("train-setting", "prepare-setting"):
         fields |= _setting_fields(error.fields)
     filled = None if template is None else _filled(template, fields)
     return filled if filled is not None else str(error)
+
+
+def _os_reason(error: OSError) -> str:
+    return os_reason_ja(error) if _State.language == "ja" else str(error)
+
+
+def why_text(words: str) -> str:
+    """Why something failed, in the words of the engine, the system or a library, in the language in use."""
+    return reason_ja(words) if _State.language == "ja" else words
+
+
+def _whys(fields: dict[str, Any]) -> dict[str, Any]:
+    """`fields` with the reasons among them in the language in use."""
+    told = {name: fields[name] for name in ("why", "reason", "message") if isinstance(fields.get(name), str)}
+    return {**fields, **{name: why_text(words) for name, words in told.items()}}
 
 
 def damage_text(message: str, code: str, fields: Any) -> str:
@@ -198,7 +217,7 @@ def _row_fields(fields: dict[str, Any]) -> dict[str, str]:
 
 def check_text(item: "CheckItem") -> str:
     """A check as a sentence: the first Japanese one whose fields are there, else the job's own."""
-    fields = {"message": item.message.rstrip(". "), **item.fields}
+    fields = _whys({"message": item.message.rstrip(". "), **item.fields})
     for name in ("free", "needed"):
         if item.code == "disk" and isinstance(fields.get(name), int):
             fields[name] = format_size(fields[name])
@@ -222,7 +241,7 @@ def row_text(code: str, fields: dict[str, Any], reason: str, fix: str) -> tuple[
     """Why a row of a lesson is not used, and what would help; `reason` and `fix` are the job's own words."""
     if _State.language == "ja" and code in ROWS_JA:
         found = str(fields.get("found", ""))
-        fields = {**fields, "found": KINDS_JA.get(found, found.replace("the number ", "数値 "))}
+        fields = {**_whys(fields), "found": KINDS_JA.get(found, found.replace("the number ", "数値 "))}
         if (why := WHYS_JA.get(str(fields.get("why")))) is not None:
             fields |= {"why": why[0].format(**fields), "help": why[1].format(**fields)}
         filled = [_filled(template, fields) for template in ROWS_JA[code]]
@@ -236,9 +255,10 @@ def note_text(note: Note) -> str:
     if note.code == "check":
         from bitconverter.jobs.preflight import CheckItem
 
-        item = CheckItem(note.fields["code"], note.fields["level"], note.fields["message"], {})
+        told = note.fields
+        item = CheckItem(told["code"], told["level"], told["message"], told.get("fields", {}))
         return tr("note-check", message=check_text(item))
-    fields = note.fields
+    fields = _whys(note.fields)
     if note.code == "row-rejected":
         reason, fix = row_text(fields["code"], fields["fields"], fields["reason"], fields["fix"])
         where = row_where(fields["path"], fields["line"], fields["place"])
@@ -258,13 +278,8 @@ def note_text(note: Note) -> str:
 def device_reason(code: str, fields: dict[str, Any]) -> str:
     """Why a model runs where it does: a code of jobs/placement.py and Placed.told()."""
     if "why" in fields:
-        fields = {**fields, "why": card_why(fields["why"])}
+        fields = {**fields, "why": why_text(fields["why"])}
     return tr(f"why-{code}", **fields)
-
-
-def card_why(why: str) -> str:
-    """The engine's words about why no graphics card can be used, in the language in use."""
-    return CARD_WHYS_JA.get(why, why) if _State.language == "ja" else why
 
 
 def steps_text(fields: dict[str, Any]) -> str:

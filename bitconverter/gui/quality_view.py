@@ -6,7 +6,7 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
 
-from bitconverter.gui.messages import tr
+from bitconverter.gui.messages import tr, why_text
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import column, frame, label
 
@@ -48,7 +48,7 @@ class QualityView(QWidget):
         self.title.setText(tr("quality-title"))
         skipped, numbers = report.get("skipped"), report.get("all")
         if skipped or not isinstance(numbers, Mapping):
-            self.verdict.setText(tr("quality-skipped", why=skipped or "-"))
+            self.verdict.setText(tr("quality-skipped", why=why_text(str(skipped or "-"))))
             self._answers_title.hide()
             return
         self._show_numbers(numbers)

@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject, Signal
 
 from bitconverter import paths
 from bitconverter.gui.job_worker import JobRunner
-from bitconverter.gui.messages import error_text, note_text, tr
+from bitconverter.gui.messages import error_text, note_text, tr, why_text
 from bitconverter.gui.page import Shell
 from bitconverter.gui.soul_files import rename_soul, with_log, without_pins
 from bitconverter.gui.taught_view import TaughtView
@@ -123,7 +123,9 @@ class TaughtActions(QObject):
         except OSError as error:
             reason = "" if isinstance(error, FileExistsError) else str(error.strerror)
             self._shell.say(
-                lambda: tr("taught-not-renamed", name=path.name, reason=reason or tr("taught-name-taken"))
+                lambda: tr(
+                    "taught-not-renamed", name=path.name, reason=why_text(reason) or tr("taught-name-taken")
+                )
             )
             self._view.retranslate()
             return

@@ -60,6 +60,7 @@ def _checked(job: ConvertSettings, ctx: Context) -> Checked:
         raise UserError(code, "\n".join(item.message for item in errors), items=checked.report.items)
     for item in checked.report.items:
         if item.level == "warning":
-            ctx.emit(Note("check", {"code": item.code, "level": item.level, "message": item.message}))
+            told = {"code": item.code, "level": item.level, "message": item.message, "fields": item.fields}
+            ctx.emit(Note("check", told))
     ctx.cancel.check()
     return checked

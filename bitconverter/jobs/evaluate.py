@@ -70,7 +70,11 @@ class EvaluateJob:
 
     def run(self, ctx: Context) -> EvaluateResult:
         if self.window < 2:
-            raise UserError("window", f"A window of {self.window} tokens predicts nothing: give at least 2.")
+            raise UserError(
+                "window",
+                f"A window of {self.window} tokens predicts nothing: give at least 2.",
+                window=self.window,
+            )
         self.device.check()
         text = read_text(self.text)
         with ExitStack() as stack:

@@ -94,7 +94,9 @@ def _inspect_converted(folder: Path, config: dict[str, Any], verify: bool, ctx: 
     single = folder / SINGLE  # as in the engine, it wins over other files
     files = [single] if single.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError("weights-missing", f"{folder} holds no .safetensors file.", path=str(folder))
+        raise UserError(
+            "no-weights", f"{folder} holds no .safetensors file. Copy the folder again.", folder=str(folder)
+        )
     entries: dict[str, TensorEntry] = {}
     for file in files:
         entries.update(SafetensorsFile(file).tensors)

@@ -201,7 +201,7 @@ ERRORS = {
     "too-small": (
         "device-small",
         "Not one layer of this model fits on {word} ({device}): with a context of {context} tokens the model takes "
-        "{needs}, and there are {room} for it. Close other programs, use a shorter context or a KV cache of int8, "
+        "{needs}, and only {room} is free for it. Close other programs, use a shorter context or a KV cache of int8, "
         "or use --device cpu.",
     ),
     "delta-needs-cpu": (
@@ -211,8 +211,8 @@ ERRORS = {
     ),
     "train-too-small": (
         "device-train-small",
-        "Not one layer that learns fits on {word} ({device}): they take {needs} with what the steps need, and there "
-        "are {room} for it. Close other programs, use a smaller --batch or --window, or --device cpu.",
+        "Not one layer that learns fits on {word} ({device}): they take {needs} with what the steps need, and "
+        "only {room} is free for it. Close other programs, use a smaller --batch or --window, or --device cpu.",
     ),
     "device-wrong": ("device-wrong", "{word} ({device}) is not used: {why}. Use --device cpu, or auto."),
     "device-failed": ("device-failed", "{word} failed: {why}. Try again, or use --device cpu."),

@@ -141,6 +141,7 @@ def _find_source(folder: Path) -> str | None:
                 "chat-template-broken",
                 f"The chat template {path} cannot be read: {error}. Copy it from the model's source again.",
                 file=str(path),
+                reason=str(error),
             ) from error
     for name in ("chat_template.json", "tokenizer_config.json"):
         template = read_json(folder / name).get("chat_template")

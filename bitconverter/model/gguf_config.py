@@ -131,8 +131,8 @@ def _check_sizes(meta: Metadata, head_dim: int) -> None:
                 "gguf-metadata",
                 f"{key.replace('{arch}', meta.architecture)} is {meta.number(key)} where heads have {head_dim} values; "
                 "such a model is not supported.",
-                key=key,
-            )
+                file=meta._file, key=key,
+            )  # fmt: skip
 
 
 def _vocab_size(file: GgufFile) -> int:

@@ -192,7 +192,10 @@ class HfSource:
                     continue  # the index says another shard holds it
                 if entry.name in self.tensors:
                     self._error(
-                        "tensors", f"Tensor {entry.name} is in more than one shard ({shard}).", file=shard
+                        "tensors",
+                        f"Tensor {entry.name} is in more than one shard ({shard}).",
+                        file=shard,
+                        tensor=entry.name,
                     )
                 self.tensors[entry.name] = SourceTensor(entry.name, entry.dtype, entry.shape, entry.bytes)
                 self._files[entry.name] = file

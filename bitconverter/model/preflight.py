@@ -143,8 +143,8 @@ def _unknown(name: str) -> CheckItem:
     return _error(
         "tensors",
         f"Tensor {name} has no place in this architecture; leaving it out could break the model.",
-        tensor=name,
-    )
+        tensor=name, unknown=name,
+    )  # fmt: skip
 
 
 def _side_files(source: Source, needed: bool) -> tuple[dict[str, Any], list[CheckItem]]:

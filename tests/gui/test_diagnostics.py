@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QLabel
 from bitconverter import paths
 from bitconverter.engine import UnsupportedError
 from bitconverter.gui.support import contents, redactor
-from bitconverter.gui.texts.device import CARD_WHYS_JA
+from bitconverter.gui.texts.reasons import REASONS_JA
 from bitconverter.jobs import self_test
 from bitconverter.jobs.job import Cancel, Context
 from bitconverter.jobs.self_test_job import Check, SelfTestJob, SelfTestResult
@@ -92,7 +92,7 @@ def test_the_page_names_the_graphics_cards_or_says_why_there_are_none(window, se
         ],
         "ja": [
             "グラフィックスカード: NVIDIA A, NVIDIA B を使えます",
-            f"グラフィックスカード: 使えるカードはありません（{CARD_WHYS_JA[why]}）。プロセッサーで動作します",
+            f"グラフィックスカード: 使えるカードはありません（{REASONS_JA[why]}）。プロセッサーで動作します",
             "グラフィックスカード: the reason",
             "会話: どの命令セットと、使えるどのグラフィックスカードでも、正しい日本語の文が一文字も欠けずに出ました",
             "会話: どの命令セットでも、正しい日本語の文が一文字も欠けずに出ました。cuda:0 is too old.",

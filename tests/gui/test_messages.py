@@ -1,8 +1,10 @@
 """Both languages say everything; codes of the jobs become sentences."""
 
+import ast
 import re
 import shutil
 import string
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,15 +17,20 @@ from bitconverter.gui import messages
 from bitconverter.gui.messages import check_text, error_text, note_text, time_left, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.texts import MESSAGES
-from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA
-from bitconverter.gui.texts.rows import ROWS_JA, WHYS_JA
+from bitconverter.gui.texts.errors import CHECKS_JA, ERRORS_JA, IMPORT_WHYS_JA
+from bitconverter.gui.texts.reasons import REASONS_JA, SYSTEM_JA
+from bitconverter.gui.texts.rows import KINDS_JA, ROWS_JA, WHYS_JA
 from bitconverter.gui.texts.text import join
 from bitconverter.jobs.chat import LoadChatJob
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Cancel, Failed, Note, run_job
+from bitconverter.jobs.placement import ERRORS as PLACEMENT_ERRORS
 from bitconverter.jobs.preflight import CheckItem
 from bitconverter.store import chat_import
+from bitconverter.store.job_store import JOBS
+from bitconverter.store.run_store import RUNS
+from bitconverter.store.schema import CHATS
 
 GUI = Path(bitconverter.gui.__file__).parent
 SOURCES = [path for path in GUI.rglob("*.py") if path.parent.name != "texts"]
@@ -99,6 +106,41 @@ def test_no_message_waits_for_its_translation():
         key for key, text in fieldless.items() if re.search("[A-Za-z]{2}", text) and not letters.search(text)
     }
     assert unfinished - ALIKE == set()
+
+
+def _japanese() -> dict[str, str]:
+    """Every Japanese text of the window, by what it is the translation of."""
+    tables = {"error": ERRORS_JA, "why": REASONS_JA, "import": IMPORT_WHYS_JA, "kind": KINDS_JA}
+    found = {key: forms[-1] for key, forms in MESSAGES.items()}
+    found |= {f"{table}: {key}": text for table, texts in tables.items() for key, text in texts.items()}
+    found |= {f"system: {key}": text for key, text in SYSTEM_JA.items()}
+    several = {"check": CHECKS_JA, "row": ROWS_JA, "row why": WHYS_JA}
+    for table, rows in several.items():
+        found |= {
+            f"{table}: {key} {at}": text for key, texts in rows.items() for at, text in enumerate(texts)
+        }
+    return found
+
+
+def test_japanese_is_written_in_one_way():
+    """A space between Latin letters or digits and Japanese, brackets of full width, one word for one thing."""
+    kana = "ぁ-んァ-ヶー一-龠々"
+    faults = {
+        "no space": rf"(?<![\\])[A-Za-z0-9%}}][{kana}](?<!}}[{kana}])|[{kana}][A-Za-z0-9]",
+        "half-width bracket or mark": rf"[{kana}][(),!?;]|[(),!?;][{kana}]",
+        "full-width letter": "[Ａ-Ｚａ-ｚ０-９　]",
+        "other word": "チャット|サイズ|メモリ(?!ー)|フォルダ(?!ー)|ユーザ(?!ー)|ドライバ(?!ー)|装置|くらべ|一番|定型",
+        "space after a stop": "[。、] ",
+        "no です or ます": "(?:である|なのだ|した方がよい)。",
+    }
+    found = [
+        f"{name}: {fault}: {text}"
+        for name, text in _japanese().items()
+        for fault, pattern in faults.items()
+        if re.search(pattern, re.sub(r"\*\.[a-z0-9]+", "", text))
+        and not (fault == "half-width bracket or mark" and "(*" in text)
+    ]
+    assert found == []
 
 
 SHOWING = re.compile(
@@ -236,28 +278,148 @@ def test_every_check_has_a_japanese_sentence_for_its_fields(key):
         assert text != "English." and all(value in text for value in fields.values())
 
 
-CLI_ONLY = {
-    "evaluate.py",
-    "logits.py",
-    "opening.py",
-    "synthetic.py",
-}
+PACKAGE = GUI.parent
+CLI_ONLY = {"jobs/logits.py", "jobs/synthetic.py"}  # what only the command line can do
 
 
-def _below_the_window() -> str:
-    package = Path(bitconverter.gui.__file__).parents[1]
-    files = [path for part in ("jobs", "model", "format") for path in (package / part).glob("*.py")]
-    return "\n".join(path.read_text(encoding="utf-8") for path in files if path.name not in CLI_ONLY)
+def _trees() -> dict[str, ast.Module]:
+    paths = {path.relative_to(PACKAGE).as_posix(): path for path in PACKAGE.rglob("*.py")}
+    return {
+        name: ast.parse(path.read_text(encoding="utf-8"))
+        for name, path in paths.items()
+        if name.split("/")[0] in ("jobs", "model", "format", "store", "gui")
+    }
+
+
+def _calls(tree: ast.Module, *names: str) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+            if name in names:
+                yield node
+
+
+def _literals(node: ast.expr) -> list[str]:
+    """The texts that an expression can be, as far as they are written there."""
+    if isinstance(node, ast.IfExp):
+        return _literals(node.body) + _literals(node.orelse)
+    return [node.value] if isinstance(node, ast.Constant) and isinstance(node.value, str) else []
+
+
+def _codes() -> dict[str, set[str]]:
+    """Every code of an error that the window can meet, and where it is raised."""
+    found: dict[str, set[str]] = {}
+    for name, tree in _trees().items():
+        if name not in CLI_ONLY and not name.startswith("gui/"):
+            for call in _calls(tree, "UserError", "FormatError", "_raw", "_refusal"):
+                for place in (0, 1):  # helpers have the path first
+                    for code in _literals(call.args[place]) if len(call.args) > place else []:
+                        if re.fullmatch(r"[a-z]+(-[a-z]+)*", code):
+                            found.setdefault(code, set()).add(name)
+    kinds = {str(kind.code) for kind in (CHATS, JOBS, RUNS)}
+    placed = {code for code, _ in PLACEMENT_ERRORS.values()}
+    for code in placed | {f"{kind}-{what}" for kind in kinds for what in ("newer", "unavailable")}:
+        found.setdefault(code, set())
+    return found
+
+
+def test_the_window_meets_nothing_of_what_only_the_command_line_can_do():
+    for name, tree in _trees().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ImportFrom) and name not in CLI_ONLY:
+                assert (
+                    f"{(node.module or '').removeprefix('bitconverter.').replace('.', '/')}.py"
+                    not in CLI_ONLY
+                ), name
 
 
 def test_every_error_and_note_that_the_window_can_meet_is_spoken_in_japanese():
-    text = _below_the_window()
-    errors = set(re.findall(r'(?:UserError|FormatError)\(\s*"([a-z-]+)"', text))
-    notes = set(re.findall(r'Note\(\s*"([a-z-]+)"', text))
-    errors |= set(re.findall(r'_raw\(path, "([a-z-]+)"', text))
-    assert len(errors) > 20 and len(notes) > 3
-    assert errors - set(ERRORS_JA) == set()
+    codes = _codes()
+    assert len(codes) > 150
+    assert {code: places for code, places in codes.items() if code not in ERRORS_JA} == {}
+    notes = {
+        code
+        for name, tree in _trees().items()
+        if not name.startswith("gui/")
+        for call in _calls(tree, "Note")
+        for code in _literals(call.args[0])
+    }
+    assert len(notes) > 30
     assert {f"note-{code}" for code in notes} - set(MESSAGES) == set()
+
+
+def test_a_new_error_without_japanese_would_be_found(monkeypatch):
+    monkeypatch.delitem(ERRORS_JA, "disk-full")
+    monkeypatch.delitem(ERRORS_JA, "raw-size")  # raised by a helper
+    monkeypatch.delitem(ERRORS_JA, "memory-refused")
+    assert {"disk-full", "raw-size", "memory-refused"} <= _codes().keys() - ERRORS_JA.keys()
+
+
+LATER = {"where", "allowed"}  # made of other fields by gui/messages.py
+ROW = {"why", "reason", "help"}  # of the field "problem"
+
+
+def test_every_error_has_the_fields_that_its_japanese_needs():
+    """Else it would be shown in English."""
+    lacking = []
+    for name, tree in _trees().items():
+        if name in CLI_ONLY or name.startswith("gui/"):
+            continue
+        for call in _calls(tree, "UserError", "FormatError"):
+            given = {keyword.arg for keyword in call.keywords}
+            if None in given or not call.args:  # **fields
+                continue
+            given |= LATER | (ROW if "problem" in given else set())
+            for code in _literals(call.args[0]):
+                if missing := _fields(ERRORS_JA.get(code, "")) - given:
+                    lacking.append((name, call.lineno, code, missing))
+    assert lacking == []
+
+
+def test_every_check_with_fields_of_its_own_is_spoken_in_japanese():
+    """Of those that are not good, which are told with the code of an error or one of CHECKS_JA."""
+    lacking = []
+    helpers = {"_error": "error", "_ok": "ok"}
+    for name in (
+        "jobs/preflight.py",
+        "jobs/check_conversion.py",
+        "model/preflight.py",
+        "model/hf_source.py",
+        "model/gguf_source.py",
+    ):
+        for call in _calls(_trees()[name], "CheckItem", *helpers):
+            helper = helpers.get(call.func.id if isinstance(call.func, ast.Name) else "_error")
+            for code in _literals(call.args[0]):
+                if helper is None or "CheckItem" in ast.unparse(call.func):
+                    levels, given = (
+                        _literals(call.args[1]),
+                        _given(call.args[3]) if len(call.args) > 3 else None,
+                    )
+                else:
+                    levels, given = [helper], {keyword.arg for keyword in call.keywords}
+                for level in levels:
+                    texts = [
+                        *CHECKS_JA.get(f"{code}-{level}", ()),
+                        *([ERRORS_JA[code]] if code in ERRORS_JA else []),
+                    ]
+                    known = given is None or any(_fields(text) <= given | {"message"} for text in texts)
+                    if not texts or not known:
+                        lacking.append((name, call.lineno, code, level))
+    assert lacking == []
+
+
+def _given(node: ast.expr) -> set[str] | None:
+    """The names in a dict that is written there; None where it is made elsewhere."""
+    if not isinstance(node, ast.Dict):
+        return None
+    return {str(key.value) for key in node.keys if isinstance(key, ast.Constant)}
+
+
+def test_a_warning_of_a_conversion_is_told_with_its_fields_in_japanese():
+    fields = {"tokens": 9, "vocab_size": 7}
+    note = Note("check", {"code": "tokenizer", "level": "warning", "message": "English", "fields": fields})
+    messages.set_language("ja")
+    assert "9 トークン" in note_text(note) and "English" not in note_text(note)
 
 
 @pytest.mark.parametrize("code", sorted(REASONS))

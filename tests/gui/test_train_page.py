@@ -703,7 +703,7 @@ def test_where_the_loss_jumped_a_smaller_rate_is_named_first(page, window, qtbot
     assert "the loss jumped: a smaller rate helps most" in page.taught.words.text()
     window.shell.settings["language"] = "ja"
     window.apply_setting("language")
-    assert "学習率を下げるのが一番" in page.taught.words.text()
+    assert "学習率を下げるのがいちばん効果的" in page.taught.words.text()
 
 
 def test_a_jump_of_the_loss_is_remembered_until_the_end(page, qtbot, tmp_path, monkeypatch):

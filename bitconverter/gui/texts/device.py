@@ -3,16 +3,8 @@
 
 from bitconverter.gui.texts.text import Texts
 
-# why no card can be used: the engine's words (native/cuda) -> Japanese
-CARD_WHYS_JA = {
-    "there is no NVIDIA driver on this computer": "NVIDIAのドライバーが入っていません",
-    "the NVIDIA driver finds no graphics card that it can use": "NVIDIAのドライバーから使えるカードが見つかりません",
-    "the NVIDIA driver finds no graphics card": "NVIDIAのドライバーからカードが見つかりません",
-    "the NVIDIA driver is too old: install the newest one for this card": "NVIDIAのドライバーが古すぎます。このカード用の最新版を入れてください",
-}
-
 TEXTS: Texts = {
-    "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads}スレッド"),
+    "device": ("CPU · {isa} · {threads} threads", "CPU · {isa} · {threads} スレッド"),
     "device-tip": (
         "Runs on the processor with {isa} instructions and {threads} threads. "
         "Context: {context} tokens. Family: {family}.",
@@ -23,7 +15,7 @@ TEXTS: Texts = {
         "Runs whole on the graphics card {name}. Context: {context} tokens. Family: {family}.",
         "グラフィックスカード {name} だけで動作中。文脈 {context} トークン。系統: {family}。",
     ),
-    "device-partly": ("GPU {layers} of {all_layers} layers + CPU", "GPU {layers}/{all_layers}層 + CPU"),
+    "device-partly": ("GPU {layers} of {all_layers} layers + CPU", "GPU {layers}/{all_layers} 層 + CPU"),
     "device-partly-tip": (
         "The last {layers} of {all_layers} layers run on the graphics card {name}, the others on the processor "
         "({isa}, {threads} threads). Context: {context} tokens. Family: {family}.",
@@ -41,18 +33,18 @@ TEXTS: Texts = {
     "why-no-driver": ("No graphics card can be used: {why}.", "使えるグラフィックスカードがありません（{why}）。"),
     "why-device-failed": ("The graphics card failed: {why}.", "グラフィックスカードで問題が起きました（{why}）。"),
     "why-too-small": (
-        "Not one layer fits on {device}: the whole model would take {needs}, and there are {room} for it.",
+        "Not one layer fits on {device}: the whole model would take {needs}, and only {room} is free for it.",
         "{device} には 1 層も入りません。モデル全体で {needs} 必要ですが、使えるのは {room} です。",
     ),
     "why-some-layers": (
-        "Not all of it fits on {device}: the whole model would take {needs}, and there are {room} for it.",
+        "Not all of it fits on {device}: the whole model would take {needs}, and only {room} is free for it.",
         "{device} に全部は入りません。モデル全体で {needs} 必要ですが、使えるのは {room} です。",
     ),
-    "why-asked-layers": ("So many layers were asked for.", "この層数が指定されています。"),
+    "why-asked-layers": ("So many layers were asked for.", "層の数が指定されています。"),
     "why-all-layers": ("The whole model fits there.", "モデル全体が入っています。"),
     "why-kv-needs-cpu": (
         "A chat memory (KV cache) of {kv} works on the processor only; {device} takes 8 bits or half precision.",
-        "会話のメモリー（KVキャッシュ）の {kv} はプロセッサーだけのものです。{device} では 8ビットか半精度を選んでください。",
+        "会話のメモリー（KV キャッシュ）の {kv} はプロセッサーでしか使えません。{device} では 8 ビットか半精度を選んでください。",
     ),
     "why-lora-needs-cpu": (
         "The soul holds low-rank additions (LoRA) or whole matrices that are added, which run on the processor only, so {device} is not used.",
@@ -68,11 +60,11 @@ TEXTS: Texts = {
         "行列の追加分の学習はプロセッサーでしかできないため、{device} は使いません。",
     ),
     "why-train-too-small": (
-        "Not one layer that learns fits on {device}: with what the steps need they take {needs}, and there are {room} for it.",
+        "Not one layer that learns fits on {device}: with what the steps need they take {needs}, and only {room} is free for it.",
         "{device} には学習する層が 1 つも入りません。計算の作業領域を含めて {needs} 必要ですが、使えるのは {room} です。",
     ),
     "why-train-some-layers": (
-        "Not all layers that learn fit on {device}: with what the steps need they take {needs}, and there are {room} for it.",
+        "Not all layers that learn fit on {device}: with what the steps need they take {needs}, and only {room} is free for it.",
         "{device} には学習する層の全部は入りません。計算の作業領域を含めて {needs} 必要ですが、使えるのは {room} です。",
     ),
     "steps-card-tip": (
@@ -90,7 +82,7 @@ TEXTS: Texts = {
     "note-train-device": ("{said}", "{said}"),
     "note-train-device-changed": (
         "This training ran on {before} until now and goes on on {now}: the last digits of its result will differ from those of a run without a break.",
-        "この学習はここまで{before}で動き、ここからは{now}で続けます。中断せずに動かした場合とは、結果の最後の桁が異なります。",
+        "この学習はここまで「{before}」で動き、ここからは「{now}」で続けます。中断せずに動かした場合とは、結果の最後の桁が異なります。",
     ),
     "ran-on-cpu": ("the processor", "プロセッサー"),
     "ran-on-card": (
@@ -99,10 +91,10 @@ TEXTS: Texts = {
     ),
     "ran-on-head": (" and the head", "と出力層"),
     "ran-on-before": (", {before} of those before them", "、その手前の {before} 層"),
-    "set-device": ("Device", "計算する装置"),
+    "set-device": ("Device", "計算に使うデバイス"),
     "set-device-tip": (
         "What chats and the steps of a training run on. Automatic: a graphics card where one works and has room, layer by layer, else the processor. Applies to the next model that is opened and the next training that is started; conversion runs on the processor.",
-        "会話と学習を動かす装置です。自動では、使えるグラフィックスカードに入る層を載せ、残りはプロセッサーで動かします。次に開くモデルと、次に始める学習から使われます。変換はプロセッサーで行います。",
+        "会話と学習の計算に使うデバイスです。「自動」では、使えるグラフィックスカードがあれば入る層だけを載せ、残りをプロセッサーで動かします。次に開くモデルと、次に始める学習から使われます。変換はプロセッサーで行います。",
     ),
     "set-device-auto": ("Automatic (usual)", "自動（標準）"),
     "set-device-cpu": ("Processor", "プロセッサー"),
@@ -118,7 +110,7 @@ TEXTS: Texts = {
     ),
     "gpu-fits": (
         "A model of {size} fits on it whole at about 3 bits or more; of larger ones, as many layers as fit.",
-        "{size} のモデルなら3ビットほどで全体が入ります。もっと大きいモデルは、入る層だけを載せます。",
+        "{size} のモデルなら 3 ビットほどで全体が入ります。もっと大きいモデルは、入る層だけを載せます。",
     ),
     "gpu-fits-none": (
         "Only some layers of a model fit on it.",

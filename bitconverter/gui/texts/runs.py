@@ -3,7 +3,7 @@
 from bitconverter.gui.texts.text import Texts
 
 TEXTS: Texts = {
-    "runs-title": ("Trainings of before", "これまでの学習"),
+    "runs-title": ("Earlier trainings", "これまでの学習"),
     "runs-text": (
         "Choose one for its curves and settings, two (with Ctrl) for what they have differently.",
         "1 つ選ぶとグラフと設定、Ctrl を押しながら 2 つ選ぶと違いを表示します。",
@@ -37,7 +37,7 @@ TEXTS: Texts = {
     "run-begin": ("goes on from", "開始した状態"),
     "run-is-unfinished": ("not finished", "未完了"),
     "run-is-done": ("done", "完了"),
-    "run-is-kept": ("ended early, kept", "途中で終了"),
+    "run-is-kept": ("ended early, kept", "途中で終了（保存済み）"),
     "run-is-aside": ("set aside", "取り置き"),
     "run-is-failed": ("failed", "失敗"),
     "run-value-yes": ("yes", "はい"),
@@ -58,7 +58,7 @@ TEXTS: Texts = {
     "run-seed": ("seed", "シード"),
     "run-labels": ("labels", "ラベル"),
     "run-engine": ("engine", "学習の方法"),
-    "run-epsilon": ("epsilon (MeZO)", "見る幅 ε（MeZO）"),
+    "run-epsilon": ("epsilon (MeZO)", "ずらす幅 ε（MeZO）"),
     "run-directions": ("directions (MeZO)", "方向の数（MeZO）"),
     "run-one_sided": ("one side only (MeZO)", "片側だけ見る（MeZO）"),
     "run-by_spread": ("step by the spread (FZOO)", "ばらつきに応じた歩幅（FZOO）"),
@@ -79,7 +79,7 @@ TEXTS: Texts = {
     "run-parameters": ("parameters", "パラメーター数"),
     "run-learned_tokens": ("learned tokens", "学習したトークン数"),
     "run-seconds": ("time", "かかった時間"),
-    "run-devices": ("ran on", "動かした装置"),
+    "run-devices": ("ran on", "動かしたデバイス"),
     "run-general_before": ("general text before", "一般の文章の損失（前）"),
     "run-general_after": ("general text after", "一般の文章の損失（後）"),
 }  # fmt: skip
