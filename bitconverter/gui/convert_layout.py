@@ -11,6 +11,7 @@ from bitconverter.gui.run_card import RunCard
 from bitconverter.gui.sections import centred, scrolled_column
 from bitconverter.gui.source_card import SourceCard
 from bitconverter.gui.target_card import TargetCard
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, Texts, keep_in_line, label
 from bitconverter.settings import Settings
 
@@ -66,7 +67,7 @@ class ConvertLayout(QWidget):
         self.summary = ElidedLabel("muted")
         inner = QWidget()
         line = QHBoxLayout(inner)
-        line.setContentsMargins(32, 12, 32, 12)
+        line.setContentsMargins(Space.PAGE, Space.MEDIUM, Space.PAGE, Space.MEDIUM)
         line.addWidget(self.summary, 1)
         line.addWidget(self.convert_button)
         keep_in_line(self.area, centred(self.footer, inner))

@@ -75,7 +75,7 @@ class TaughtView(QFrame):
         self.setProperty("role", "card")
         self._texts = Texts()
         self.taught: Taught | None = None
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, spacing=Space.MEDIUM)
         self.title, self.words = label("heading", wrap=True), label("muted", wrap=True)
         self._icon = IconLabel("check", "ok", 22)
         head = row(Space.SMALL)

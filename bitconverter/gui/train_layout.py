@@ -222,7 +222,7 @@ class TrainLayout(QWidget):
         self._texts.set(self.train_button.setText, "train-start")
         inner = QWidget()
         line = QHBoxLayout(inner)
-        line.setContentsMargins(Space.PAGE, 12, Space.PAGE, 12)
+        line.setContentsMargins(Space.PAGE, Space.MEDIUM, Space.PAGE, Space.MEDIUM)
         line.addWidget(self.summary, 1)
         line.addWidget(self.train_button)
         keep_in_line(self.area, centred(self.footer, inner))
