@@ -5,6 +5,7 @@ import os
 import shutil
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import hypothesis
@@ -58,6 +59,13 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(GOLDEN / "smollm2", folder)
     write_byte_tokenizer(folder, vocab=_vocab_size(folder))
     return folder
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    """Two threads, for what numpy does in tiles."""
+    with ThreadPoolExecutor(2) as made:
+        yield made
 
 
 def _vocab_size(folder: Path) -> int:

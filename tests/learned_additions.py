@@ -5,20 +5,49 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from running import error_of, finish
 
-from bitconverter.format.errors import UserError
-from bitconverter.jobs.job import Cancel, Failed, Finished, Job, run_job
+from bitconverter.engine import Engine, Model, Session, logits_score
+from bitconverter.format.soul_file import Soul
+from bitconverter.jobs.job import Cancel, Event, Metric, Stopped, run_job
 from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.block_trainer import BlockTrainer
+from bitconverter.model.soul import put_on, take_off
+from bitconverter.model.tokenizer import Tokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
 
 
-def finish(job: Job) -> object:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
+def the_model_has_learned(model: Path, soul: Soul) -> None:
+    """With the soul on, it is better at the text; off again, it is as it was."""
+    opened = Model(Engine(2), model)
+    tokens = np.array(Tokenizer(model).encode(TEXT, add_special_tokens=False)[:25], np.int32)
+
+    def loss() -> float:
+        logits = Session(opened, n_ctx=32, kv="f32").forward(tokens[:-1], all_positions=True)
+        assert logits is not None
+        return float(logits_score(opened.engine, logits, tokens[1:])[0].mean())
+
+    before = loss()
+    put_on(opened, soul)
+    assert loss() < 0.95 * before
+    take_off(opened, soul)
+    assert loss() == before
+
+
+def broken_off_is_whole(make: Callable[..., TrainJob]) -> None:
+    """Broken off and gone on with, it ends in the same bytes. `make`: a job from a name and changed settings."""
+    whole, job, cancel = make("whole"), make("parts"), Cancel()
+    finish(whole)
+
+    def emit(event: Event) -> None:
+        if isinstance(event, Metric) and event.name == "loss" and event.step == 5:
+            cancel.request()
+
+    assert isinstance(run_job(job, emit, cancel), Stopped)
+    finish(make("parts", threads=1))
+    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
 
 
 def same_together_and_alone(
@@ -38,9 +67,8 @@ def same_together_and_alone(
 
 def merge_refuses(model: Path, job: TrainJob, code: str, out: Path) -> None:
     finish(job)
-    last = run_job(MergeJob(str(model), job.out, str(out)), lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError)
-    assert last.error.code == code and "--soul" in str(last.error)
+    error = error_of(MergeJob(str(model), job.out, str(out)))
+    assert error.code == code and "--soul" in str(error)
     assert not out.exists()
 
 

@@ -1,5 +1,6 @@
 """Small models for the tests of conversion: whole folders, broken ones, and GGUF files made of them."""
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -177,6 +178,14 @@ def _rope_factors(config: dict[str, Any]) -> np.ndarray | None:
             smooth = (old / wavelength - low) / (high - low)
             factors.append(1 / ((1 - smooth) / scaling["factor"] + smooth))
     return np.array(factors, np.float32)
+
+
+def hashes(folder: Path) -> dict[str, str]:
+    """Of every file, by its place in the folder."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {
+        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
+    }
 
 
 def tensor_bytes(path: Path) -> dict[str, tuple[str, tuple[int, ...]]]:

@@ -17,7 +17,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:  # Qt itself is loaded when the screen is there
-    from PySide6.QtWidgets import QWidget
+    from PySide6.QtWidgets import QApplication, QWidget
+
+    from bitconverter.gui.convert_page import ConvertPage
+    from bitconverter.gui.main_window import MainWindow
 
 SIZE = (1024, 640)  # pixels of the window
 WIDTH = 800  # of the film
@@ -107,13 +110,25 @@ def play(model: Path, place: Path, language: str, method: str, out: Path) -> Non
     """The whole story."""
     from PySide6.QtWidgets import QApplication
 
+    app = QApplication(sys.argv[:1])
+    window = opened(app, place, language, method)
+    film = Film(place, window)
+    try:
+        convert(film, window.convert, model)
+        look_at_the_result(film, window.convert)
+        ask(film, window, QUESTION[language])
+    finally:
+        window.stop_and_wait()
+    film.write(out)
+    print(f"{out}: {sum(s for _, s in film.frames):.0f} s, {out.stat().st_size / 1e6:.2f} MB")
+
+
+def opened(app: "QApplication", place: Path, language: str, method: str) -> "MainWindow":
+    """The window on the screen, at the page that converts."""
     from bitconverter.gui.appearance import prepare
-    from bitconverter.gui.chat_page import State as ChatState
-    from bitconverter.gui.convert_page import State
     from bitconverter.gui.main_window import MainWindow
     from bitconverter.settings import Settings
 
-    app = QApplication(sys.argv[:1])
     settings = Settings(place / "settings.json")
     settings["language"], settings["theme"], settings["method"] = language, "light", method
     settings["history_open"] = False
@@ -121,69 +136,85 @@ def play(model: Path, place: Path, language: str, method: str, out: Path) -> Non
     window = MainWindow(settings)
     window.resize(*SIZE)
     window.show()
-    film = Film(place, window)
+    window.show_page("convert")
+    return window
 
-    def wait(condition: Callable[[], bool], each: Callable[[], None] = lambda: None) -> None:
-        end = time.monotonic() + PATIENCE
-        while not condition():
-            if time.monotonic() > end:
-                raise TimeoutError("gave up waiting for the window")
-            app.processEvents()
-            each()
-            time.sleep(0.01)
 
-    try:
-        page, chat = window.convert, window.chat
-        window.show_page("convert")
-        film.shoot(1.5)
-        page.choose_source(str(model))
-        film.shoot(0.5)
-        wait(lambda: page.state is State.READY and not page.busy)
-        film.shoot(2.5)
-        page.target_card.sizes.cards["best"].click()
-        wait(lambda: page.state is State.READY and not page.busy)
-        film.shoot(2.0)
-        page.convert_button.click()
-        shown = [0.0]
+def convert(film: Film, page: "ConvertPage", model: Path) -> None:
+    """From the empty page to the finished conversion."""
+    from bitconverter.gui.convert_page import State
 
-        def work() -> None:
-            item = page.queue.current
-            if item is not None and item.activity.share >= shown[0] + 1 / (FRAMES * WORK_SECONDS):
-                shown[0] = item.activity.share
-                film.shoot(1 / FRAMES)
+    film.shoot(1.5)
+    page.choose_source(str(model))
+    film.shoot(0.5)
+    wait(lambda: page.state is State.READY and not page.busy)
+    film.shoot(2.5)
+    page.target_card.sizes.cards["best"].click()
+    wait(lambda: page.state is State.READY and not page.busy)
+    film.shoot(2.0)
+    page.convert_button.click()
+    shown = 0.0
 
-        wait(lambda: not page.busy, work)
-        film.shoot(4.0)
-        bar = page.area.verticalScrollBar()
-        for step in range(1, 2 * FRAMES):
-            bar.setValue(step * 30)
+    def work() -> None:
+        nonlocal shown
+        item = page.queue.current
+        if item is not None and item.activity.share >= shown + 1 / (FRAMES * WORK_SECONDS):
+            shown = item.activity.share
             film.shoot(1 / FRAMES)
-        film.shoot(3.0)
-        page.run_card.done.chat_button.click()
-        wait(lambda: chat.state is ChatState.READY)
-        chat.drawer.numbers["temperature"].field.setValue(0.0)
-        chat.drawer.numbers["max_tokens"].field.setValue(90)
-        film.shoot(1.0)
-        for count in range(0, len(QUESTION[language]) + 1, 3):
-            chat.composer.set_text(QUESTION[language][:count])
-            film.shoot(1 / FRAMES)
-        chat.composer.set_text(QUESTION[language])
-        film.shoot(0.5)
-        chat.send()
-        last = [time.monotonic()]
 
-        def answer() -> None:
-            now = time.monotonic()
-            if now - last[0] >= 1 / FRAMES:
-                film.shoot(now - last[0])
-                last[0] = now
+    wait(lambda: not page.busy, work)
+    film.shoot(4.0)
 
-        wait(lambda: chat.state is ChatState.READY, answer)
-        film.shoot(4.0)
-    finally:
-        window.stop_and_wait()
-    film.write(out)
-    print(f"{out}: {sum(s for _, s in film.frames):.0f} s, {out.stat().st_size / 1e6:.2f} MB")
+
+def look_at_the_result(film: Film, page: "ConvertPage") -> None:
+    """Down the page."""
+    bar = page.area.verticalScrollBar()
+    for step in range(1, 2 * FRAMES):
+        bar.setValue(step * 30)
+        film.shoot(1 / FRAMES)
+    film.shoot(3.0)
+
+
+def ask(film: Film, window: "MainWindow", question: str) -> None:
+    """A question to the new model, typed, and its answer as fast as it comes."""
+    from bitconverter.gui.chat_page import State
+
+    chat = window.chat
+    window.convert.run_card.done.chat_button.click()
+    wait(lambda: chat.state is State.READY)
+    chat.drawer.numbers["temperature"].field.setValue(0.0)
+    chat.drawer.numbers["max_tokens"].field.setValue(90)
+    film.shoot(1.0)
+    for count in range(0, len(question) + 1, 3):
+        chat.composer.set_text(question[:count])
+        film.shoot(1 / FRAMES)
+    chat.composer.set_text(question)
+    film.shoot(0.5)
+    chat.send()
+    last = time.monotonic()
+
+    def answer() -> None:
+        nonlocal last
+        now = time.monotonic()
+        if now - last >= 1 / FRAMES:
+            film.shoot(now - last)
+            last = now
+
+    wait(lambda: chat.state is State.READY, answer)
+    film.shoot(4.0)
+
+
+def wait(condition: Callable[[], bool], each: Callable[[], None] = lambda: None) -> None:
+    """Let the window work until `condition` holds."""
+    from PySide6.QtWidgets import QApplication
+
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError("gave up waiting for the window")
+        QApplication.processEvents()
+        each()
+        time.sleep(0.01)
 
 
 def main() -> int:

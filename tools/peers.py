@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from bitconverter.engine import Block, Cancel, Engine, ModelInfo
 from bitconverter.format.bfloat16 import as_f32
+from bitconverter.jobs.layer_reader import MATRICES
 from bitconverter.model import names
 from bitconverter.model.calibration_text import CalibrationText
 from bitconverter.model.source import Source
@@ -21,13 +22,6 @@ from bitconverter.model.source import Source
 F32 = npt.NDArray[np.float32]
 BLOCK = 256  # values that the K and IQ types quantize together
 SLAB = 64 * 1024 * 1024  # bytes of float32 read at a time
-# of the block's matrices: the name inside the layer, and which of the block's captured inputs it reads
-MATRICES = {
-    "q": ("self_attn.q_proj", "qkv"), "k": ("self_attn.k_proj", "qkv"), "v": ("self_attn.v_proj", "qkv"),
-    "o": ("self_attn.o_proj", "o"),
-    "gate": ("mlp.gate_proj", "mlp"), "up": ("mlp.up_proj", "mlp"),
-    "down": ("mlp.down_proj", "down"),
-}  # fmt: skip
 
 
 class Ggml:

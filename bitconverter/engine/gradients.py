@@ -17,6 +17,11 @@ F32 = npt.NDArray[np.float32]
 F64 = npt.NDArray[np.float64]
 
 WANTS = ("delta", "lora", "gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
+# of bc_matrix_grads, whose members are called as the dictionaries of BlockGradients: the type of an array's numbers
+_OF_MATRIX = {
+    "gain": "double", "bias": "double", "row_squares": "double", "token_squares": "float", "dy": "float",
+    "delta": "float",
+}  # fmt: skip
 
 
 class BlockGradients:
@@ -52,60 +57,56 @@ class BlockGradients:
         ranks: Mapping[str, int],
         dy_of: Sequence[str],
     ) -> None:
-        for name, known in ((want, WANTS), (matrices, tuple(shapes)), (dy_of, tuple(shapes))):
-            unknown = [word for word in name if word not in known]
-            if unknown:
-                raise InvalidError(f"{unknown[0]!r} is not one of {', '.join(known)}")
-        if tokens < 0:
-            raise InvalidError(f"tokens is {tokens}")
+        _check(want, tokens, matrices, dy_of, tuple(shapes))
         self.want, self.shapes, self.norm_lengths = tuple(want), shapes, norms
         self.tokens = tokens if {"token_squares", "dy", "inputs"} & set(want) else None
         rows = {name: shapes[name][0] for name in shapes if name in matrices}
+        added = [name for name in rows if ranks.get(name)]
 
-        def per_row(what: str) -> dict[str, F64]:
-            return {name: np.zeros(n, np.float64) for name, n in rows.items()} if what in want else {}
+        def sums(what: str, sizes: Mapping[str, int]) -> dict[str, F64]:
+            return {name: np.zeros(n) for name, n in sizes.items()} if what in want else {}
 
-        self.gain, self.bias, self.row_squares = per_row("gain"), per_row("bias"), per_row("row_squares")
-        self.token_squares: dict[str, F32] = {}
-        self.dy: dict[str, F32] = {}
-        self.norms: dict[str, F64] = {}
-        self.inputs: dict[str, F32] = {}
-        self.lora: dict[str, tuple[F64, F64]] = {}
-        for name in rows if "lora" in want else ():
-            if rank := ranks.get(name, 0):
-                self.lora[name] = np.zeros((rank, shapes[name][1])), np.zeros((rank, shapes[name][0]))
-        if "token_squares" in want:
-            self.token_squares = {name: np.zeros(tokens, np.float32) for name in rows}
-        if "dy" in want:
-            self.dy = {name: np.empty((tokens, n), np.float32) for name, n in rows.items() if name in dy_of}
-        if "norms" in want:
-            self.norms = {name: np.zeros(n, np.float64) for name, n in norms.items()}
-        if "inputs" in want:
-            self.inputs = {name: np.empty((tokens, n), np.float32) for name, n in widths.items()}
-        self.delta: dict[str, F32] = {}
-        if "delta" in want:
-            self.delta = {name: np.zeros(shapes[name], np.float32) for name in rows}
-        self.struct = self._struct(tuple(shapes))
+        def written(what: str, sizes: Mapping[str, int]) -> dict[str, F32]:
+            return {name: np.empty((tokens, n), np.float32) for name, n in sizes.items() if what in want}
 
-    def _struct(self, names: tuple[str, ...]) -> Any:
+        self.gain, self.bias = sums("gain", rows), sums("bias", rows)
+        self.row_squares = sums("row_squares", rows)
+        self.token_squares = {name: np.zeros(tokens, np.float32) for name in rows if "token_squares" in want}
+        self.dy = written("dy", {name: n for name, n in rows.items() if name in dy_of})
+        self.lora = {
+            name: (np.zeros((ranks[name], shapes[name][1])), np.zeros((ranks[name], shapes[name][0])))
+            for name in added if "lora" in want
+        }  # fmt: skip
+        self.delta = {name: np.zeros(shapes[name], np.float32) for name in rows if "delta" in want}
+        self.norms = sums("norms", norms)
+        self.inputs = written("inputs", widths)
+        self.struct = self._struct()
+
+    def _struct(self) -> Any:
         """The bc_block_grads that points at the arrays."""
         struct = ffi.new("bc_block_grads *")
-        doubles = ("gain", "bias", "row_squares")
-        for name, array in ((n, a) for n in doubles for a in getattr(self, n).items()):
-            setattr(struct.matrix[names.index(array[0])], name, pointer("double", array[1]))
-        for field_name in ("token_squares", "dy"):
-            for matrix, floats in getattr(self, field_name).items():
-                setattr(struct.matrix[names.index(matrix)], field_name, pointer("float", floats))
-        for matrix, (a, b) in self.lora.items():
-            grads = struct.matrix[names.index(matrix)]
-            grads.lora_a, grads.lora_b = pointer("double", a), pointer("double", b)
-        for matrix, whole in self.delta.items():
-            struct.matrix[names.index(matrix)].delta = pointer("float", whole)
-        for norm, sums in self.norms.items():
-            setattr(struct, norm, pointer("double", sums))
-        for name, kept in self.inputs.items():
-            setattr(struct, f"{name}_in", pointer("float", kept))
+        of = {name: struct.matrix[number] for number, name in enumerate(self.shapes)}  # by enum bc_matrix_id
+        for member, ctype in _OF_MATRIX.items():
+            for name, array in getattr(self, member).items():
+                setattr(of[name], member, pointer(ctype, array))
+        for name, (a, b) in self.lora.items():
+            of[name].lora_a, of[name].lora_b = pointer("double", a), pointer("double", b)
+        for name, norm in self.norms.items():
+            setattr(struct, name, pointer("double", norm))
+        for name, x in self.inputs.items():
+            setattr(struct, f"{name}_in", pointer("float", x))
         return struct
+
+
+def _check(
+    want: Sequence[str], tokens: int, matrices: Sequence[str], dy_of: Sequence[str], names: tuple[str, ...]
+) -> None:
+    for words, known in ((want, WANTS), (matrices, names), (dy_of, names)):
+        unknown = [word for word in words if word not in known]
+        if unknown:
+            raise InvalidError(f"{unknown[0]!r} is not one of {', '.join(known)}")
+    if tokens < 0:
+        raise InvalidError(f"tokens is {tokens}")
 
 
 @dataclass(frozen=True)

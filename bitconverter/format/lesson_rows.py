@@ -11,14 +11,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from bitconverter.format.file_kinds import DOCUMENTS, TABLES, TEXTS
 from bitconverter.format.json_problem import JsonProblem, column, json_problem
 from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.format.text_file import Decoded
 
-TEXTS = (".txt", ".md", ".markdown")
-DOCUMENTS = (".pdf", ".docx")  # whoever reads such a file finds its text (jobs/read_document.py)
-TABLES = (".csv", ".tsv")
-KINDS = (*TEXTS, *DOCUMENTS, ".jsonl", ".json", *TABLES)
 MOST_CELL = 50_000_000  # characters; the library's own limit is 131,072
 MOST_LITERAL = 1_000_000  # characters of a line that is read as Python
 MOST_OPENED = 100  # quotation marks that nothing closes: each costs a look at all that follows
@@ -56,7 +53,7 @@ class BadRow:
 
 
 def read_rows(path: Path, found: Decoded, mend: bool) -> Iterator[Row | BadRow]:
-    """Every row of a file of one of KINDS, in order. A row with damaged letters is bad."""
+    """Every row of a file with an ending of file_kinds.LESSONS, in order. A row with damaged letters is bad."""
     text = found.text.replace("\r\n", "\n").replace("\r", "\n")
     suffix = path.suffix.lower()
     if suffix in (*TEXTS, *DOCUMENTS):

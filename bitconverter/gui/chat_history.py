@@ -12,6 +12,7 @@ from bitconverter.gui.history_list import HistoryList
 from bitconverter.gui.history_model import ROW, HistoryModel, Row, bin_rows, history_rows, hit_rows
 from bitconverter.gui.messages import tr
 from bitconverter.gui.store_queue import StoreQueue
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, IconButton, Texts, label, row
 from bitconverter.store.chat_store import ChatStore
 from bitconverter.store.records import Chat, Folder, Hit
@@ -65,7 +66,7 @@ class ChatHistory(QFrame):
             self._texts.set(inside.setAccessibleName, "search-clear")
         self._texts.set(self.more.set_text, "history-more")
         self._texts.set(self.list.setAccessibleName, "chats")
-        top = row(4)
+        top = row(Space.TINY)
         top.addWidget(self.search, 1)
         top.addWidget(self.more)
         layout = QVBoxLayout(self)

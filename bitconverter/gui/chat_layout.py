@@ -22,9 +22,10 @@ from bitconverter.gui.messages import error_text, tr
 from bitconverter.gui.model_bar import ModelBar
 from bitconverter.gui.notice import Notice, NoticeArea
 from bitconverter.gui.prompt_preview import PromptPreview
-from bitconverter.gui.sampling_drawer import LARGE, SamplingDrawer
 from bitconverter.gui.sampling_drawer import WIDTH as DRAWER_WIDTH
+from bitconverter.gui.sampling_drawer import SamplingDrawer
 from bitconverter.gui.store_queue import StoreQueue
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.two_answers import TwoAnswers
 from bitconverter.gui.widgets import Button, Toast, keep_in_line
 from bitconverter.jobs.errors import UserError
@@ -238,8 +239,8 @@ class ChatLayout(FollowsContents, QWidget):
             history, drawer = asked == "history", asked != "history"
         history = history and (for_history or asked == "history")
         drawer = drawer and (for_drawer or asked == "drawer")
-        margin = 28 if theme.scale() <= LARGE or for_history else 12  # large letters need the room
-        self._under.setContentsMargins(margin, 8, margin, 18)
+        margin = Space.MEDIUM if theme.letters_are_large() and not for_history else 28
+        self._under.setContentsMargins(margin, Space.SMALL, margin, 18)
         self.history.setFixedWidth(self._side(HISTORY_WIDTH))
         self.drawer.fit_to(self._side(DRAWER_WIDTH))
         self.history.setVisible(history)

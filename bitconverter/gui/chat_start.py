@@ -16,6 +16,7 @@ from bitconverter.gui import theme
 from bitconverter.gui.flow import FollowsRoom, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.model_bar import existing_models
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import (
     Button,
     ElidedButton,
@@ -74,7 +75,7 @@ class ChatStart(FollowsRoom, QStackedWidget):
         inner.addWidget(IconLabel("chat", "accent", 40), 0, Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(text)
-        inner.addSpacing(8)
+        inner.addSpacing(Space.SMALL)
         inner.addLayout(buttons)
         self._recent = QFrame()
         self._recent_lines = column(self._recent, 0, 2)
@@ -97,7 +98,7 @@ class ChatStart(FollowsRoom, QStackedWidget):
 
     def _build_ready(self) -> QWidget:
         result = QWidget()
-        inner = column(result, 0, 8)
+        inner = column(result, 0, Space.SMALL)
         title = label("title", wrap=True)
         title.setAlignment(Qt.AlignmentFlag.AlignHCenter)
         self._texts.set(title.setText, "ready-title")

@@ -7,6 +7,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from bitconverter.gui.messages import check_text, tr
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, IconLabel, label
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class CheckList(QWidget):
         self.fixes: list[Button] = []
         self._lines = QGridLayout(self)
         self._lines.setContentsMargins(0, 0, 0, 0)
-        self._lines.setHorizontalSpacing(16)
+        self._lines.setHorizontalSpacing(Space.LARGE)
         self._lines.setVerticalSpacing(6)
         self._lines.setColumnStretch(0, 1)
         self._lines.setColumnStretch(1, 1)
@@ -78,7 +79,7 @@ class CheckList(QWidget):
         result = QWidget()
         line = QHBoxLayout(result)
         line.setContentsMargins(0, 0, 0, 0)
-        line.setSpacing(8)
+        line.setSpacing(Space.SMALL)
         icon = IconLabel(*_ICONS[item.level], size=16, lower=3)
         text = label("" if item.level != "ok" else "muted", wrap=True, selectable=True)
         text.setText(check_text(item))

@@ -1,8 +1,6 @@
 """Closing while a job runs: the question, and going on in the tray."""
 
-from typing import TYPE_CHECKING
-
-from PySide6.QtCore import QObject
+from PySide6.QtCore import QObject, Signal
 from PySide6.QtGui import QGuiApplication, QShowEvent
 from PySide6.QtWidgets import QCheckBox, QDialog, QMenu, QSystemTrayIcon, QVBoxLayout, QWidget
 
@@ -11,9 +9,6 @@ from bitconverter.gui.activity import Activity, Work
 from bitconverter.gui.messages import tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, label, row
-
-if TYPE_CHECKING:
-    from bitconverter.gui.window_life import WindowLife
 
 
 def tray_there() -> bool:
@@ -70,9 +65,13 @@ class CloseDialog(QDialog):
 
 
 class Tray(QObject):
-    """The icon in the tray: there only while the window is hidden with a job at work."""
+    """The icon in the tray: there only while the window is hidden with a job at work. Emits `opened` for the window to
+    come back, `quit_chosen` for every job to stop and the program to end."""
 
-    def __init__(self, window: "WindowLife") -> None:
+    opened = Signal()
+    quit_chosen = Signal()
+
+    def __init__(self, window: QWidget) -> None:
         super().__init__(window)
         self._window = window
         self._stopping = False
@@ -80,11 +79,11 @@ class Tray(QObject):
         self._menu = QMenu(window)
         self._open = self._menu.addAction("")
         self._quit = self._menu.addAction("")
-        self._open.triggered.connect(self._show_window)
+        self._open.triggered.connect(self.opened)
         self._quit.triggered.connect(self._stop)
         self.icon.setContextMenu(self._menu)
         self.icon.activated.connect(self._activated)
-        self.icon.messageClicked.connect(self._show_window)
+        self.icon.messageClicked.connect(self.opened)
         self.retranslate()
 
     def enter(self) -> None:
@@ -120,11 +119,8 @@ class Tray(QObject):
 
     def _activated(self, reason: QSystemTrayIcon.ActivationReason) -> None:
         if reason == QSystemTrayIcon.ActivationReason.Trigger:
-            self._show_window()
-
-    def _show_window(self) -> None:
-        self._window.bring_to_front()
+            self.opened.emit()
 
     def _stop(self) -> None:
         self._stopping = True
-        self._window.stop_and_close()
+        self.quit_chosen.emit()

@@ -18,6 +18,7 @@ from bitconverter.gui.attachments import AttachmentBar
 from bitconverter.gui.flow import LETTERS_CHANGED, FollowsRoom, below_width, beside_or_below
 from bitconverter.gui.messages import tr
 from bitconverter.gui.moods import MoodButtons
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import (
     Button,
     IconButton,
@@ -184,7 +185,7 @@ class Composer(FollowsRoom, QFrame):
 
     def _lay_out(self) -> None:
         self._banner = QFrame()
-        words = row(8)
+        words = row(Space.SMALL)
         self._banner.setLayout(words)
         self._editing_text = label("accent")
         self.leave_button = Button("quiet")
@@ -194,20 +195,20 @@ class Composer(FollowsRoom, QFrame):
         words.addWidget(self._editing_text)
         words.addStretch()
         words.addWidget(self.leave_button)
-        self._foot, chosen, counted = row(8), row(8), row(8)
+        self._foot, chosen, counted = row(Space.SMALL), row(Space.SMALL), row(Space.SMALL)
         chosen.addWidget(self.attach_button)
         chosen.addWidget(self.moods)
         chosen.addWidget(self._hint, 1)
         counted.addStretch()
         counted.addWidget(self._used)
         counted.addWidget(self.meter)
-        counted.addSpacing(4)
+        counted.addSpacing(Space.TINY)
         counted.addWidget(self.button)
         self._foot.addLayout(chosen, 1)
         self._foot.addLayout(counted)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(14, 9, 9, 9)
-        layout.setSpacing(4)
+        layout.setSpacing(Space.TINY)
         layout.addWidget(self._banner)
         layout.addWidget(self.attachments)
         layout.addWidget(self.edit)

@@ -1,17 +1,17 @@
 """How the convert page looks: its parts and where they are. What they do is convert_page.py's."""
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from bitconverter.gui.console import Console
 from bitconverter.gui.convert_queue import ConvertQueue
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.queue_list import QueueList
 from bitconverter.gui.run_card import RunCard
-from bitconverter.gui.sections import centred, scrolled_column
+from bitconverter.gui.sections import above_footer, scrolled_column
 from bitconverter.gui.source_card import SourceCard
 from bitconverter.gui.target_card import TargetCard
-from bitconverter.gui.widgets import Button, ElidedLabel, Texts, keep_in_line, label
+from bitconverter.gui.widgets import Button, ElidedLabel, Texts, label
 from bitconverter.settings import Settings
 
 
@@ -53,24 +53,8 @@ class ConvertLayout(QWidget):
         for part in parts:
             layout.addWidget(part)
         layout.addStretch()
-        page = QVBoxLayout(self)
-        page.setContentsMargins(0, 0, 0, 0)
-        page.setSpacing(0)
-        page.addWidget(self.area, 1)
-        page.addWidget(self._build_footer())
-
-    def _build_footer(self) -> QFrame:
-        """What is about to happen, and the buttons for it; always in sight."""
-        self.footer = QFrame()
-        self.footer.setObjectName("footer")
-        self.summary = ElidedLabel("muted")
-        inner = QWidget()
-        line = QHBoxLayout(inner)
-        line.setContentsMargins(32, 12, 32, 12)
-        line.addWidget(self.summary, 1)
-        line.addWidget(self.convert_button)
-        keep_in_line(self.area, centred(self.footer, inner))
-        return self.footer
+        self.summary = ElidedLabel("muted")  # what is about to happen
+        self.footer = above_footer(self, self.area, self.summary, self.convert_button)
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

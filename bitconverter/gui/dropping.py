@@ -1,4 +1,4 @@
-"""What was dropped on the window, or named at its start: what kind of thing it is and what to do with it."""
+"""What was dropped on the window, or named at its start, and what to do with it, by its kind (jobs/path_kind.py)."""
 
 import os
 from dataclasses import dataclass
@@ -6,14 +6,8 @@ from pathlib import Path
 
 from PySide6.QtCore import QMimeData
 
-from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.long_path import reachable
-
-ATTACHMENTS = (".txt", ".md", ".markdown", ".pdf", ".docx", ".log")
-LESSONS = (".jsonl", ".json", ".csv", ".tsv")
-LETTERS = (".mbox", ".eml", ".msg")
-OF_A_MODEL = (".safetensors", ".json", ".jinja", ".model")
-MOST_LOOKED_AT = 500  # entries of a folder of which nobody knows what it is
+from bitconverter.jobs.path_kind import kind_of, standing_for
 
 # kind -> what to do, the usual first. What is not here cannot be used yet (message "drop-no-KIND").
 ACTIONS: dict[str, tuple[str, ...]] = {
@@ -37,47 +31,6 @@ class Drop:
     path: str
     kind: str
     action: str
-
-
-def kind_of(path: str) -> str:
-    """ "original", "converted", "gguf", "partial", "models" (a folder of them), "text", "lesson", "letters",
-    "soul", "knowledge", "archive", "folder" (nothing in it that we know) or "other"."""
-    if os.path.isdir(path):
-        return _kind_of_folder(Path(path))
-    suffix = Path(path).suffix.lower()
-    for kind, suffixes in (
-        ("gguf", (".gguf",)), ("text", ATTACHMENTS), ("lesson", LESSONS), ("letters", LETTERS),
-        ("soul", (".soul",)), ("knowledge", (".u32",)), ("archive", (".zip", ".7z", ".rar", ".gz", ".tar")),
-    ):  # fmt: skip
-        if suffix in suffixes:
-            return kind
-    return "other"
-
-
-def _kind_of_folder(folder: Path) -> str:
-    if folder.name.endswith(".partial") and os.path.isfile(folder / "job.json"):
-        return "partial"
-    if os.path.isfile(folder / "config.json"):
-        return "converted" if is_converted(folder) else "original"
-    try:
-        with os.scandir(folder) as entries:
-            for _, entry in zip(range(MOST_LOOKED_AT), entries, strict=False):
-                if entry.name.lower().endswith((".gguf", ".safetensors")):
-                    return "models" if entry.name.lower().endswith(".gguf") else "original"
-                if entry.is_dir() and os.path.isfile(os.path.join(entry.path, "config.json")):
-                    return "models"
-    except OSError:
-        return "folder"
-    return "folder"
-
-
-def standing_for(path: str) -> str:
-    """A model's own file (config.json, a shard) stands for its folder."""
-    given = Path(path)
-    if given.suffix.lower() in OF_A_MODEL and not os.path.isdir(path):
-        folder = str(given.parent)
-        return folder if kind_of(folder) in ("original", "converted") else path
-    return path
 
 
 def offer(path: str, page: str = "") -> Drop:

@@ -86,7 +86,7 @@ class MaterialCard(QWidget):
 
     def _build_full(self) -> QFrame:
         result = frame("card")
-        inner = column(result, 20, Space.MEDIUM)
+        inner = column(result, spacing=Space.MEDIUM)
         title = label("heading", wrap=True)
         self._texts.set(title.setText, "material-heading")
         more, folder = Button("quiet", "plus"), Button("quiet", "folder")

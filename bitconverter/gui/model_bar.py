@@ -10,6 +10,7 @@ from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QMenu, QSizePolicy
 from bitconverter.gui import theme
 from bitconverter.gui.flow import LETTERS_CHANGED
 from bitconverter.gui.messages import tr
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, IconButton, Texts, label
 from bitconverter.settings import Settings
 
@@ -60,7 +61,7 @@ class ModelBar(QFrame):
         self._texts.set(self.drawer_button.set_text, "toggle-drawer")
         line = QHBoxLayout(self)
         line.setContentsMargins(14, 8, 14, 8)
-        line.setSpacing(8)
+        line.setSpacing(Space.SMALL)
         # aligned: else the lowest of them, an icon, would be as high as the line may be
         line.addWidget(self.history_button, 0, Qt.AlignmentFlag.AlignVCenter)
         line.addWidget(self.model_button, 0, Qt.AlignmentFlag.AlignVCenter)

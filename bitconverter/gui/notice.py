@@ -6,6 +6,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout
 
 from bitconverter.gui.flow import FollowsContents, below_width, beside_or_below
 from bitconverter.gui.messages import ErrorText, tr
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, IconLabel, label, set_property
 
 
@@ -27,14 +28,14 @@ class Notice(FollowsContents, QFrame):
         words.addWidget(self._text)
         words.addWidget(self.code)
         self.buttons = QHBoxLayout()
-        self.buttons.setSpacing(8)
+        self.buttons.setSpacing(Space.SMALL)
         self.buttons.addWidget(self.copy_button)
         self.buttons.addStretch()
-        words.addSpacing(4)
+        words.addSpacing(Space.TINY)
         words.addLayout(self.buttons)
         line = QHBoxLayout(self)
         line.setContentsMargins(16, 13, 16, 11)
-        line.setSpacing(12)
+        line.setSpacing(Space.MEDIUM)
         line.addWidget(self._icon, 0, Qt.AlignmentFlag.AlignTop)
         line.addLayout(words, 1)
         self._line = line

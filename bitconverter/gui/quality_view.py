@@ -6,9 +6,10 @@ from typing import Any
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
 
+from bitconverter.gui.answer_box import answer_box
 from bitconverter.gui.messages import tr, why_text
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import column, frame, label
+from bitconverter.gui.widgets import label
 
 KL_GOOD, KL_FAIR = 0.05, 0.3  # nats per token: hardly to be told from the original, and clearly worse
 
@@ -56,7 +57,7 @@ class QualityView(QWidget):
         answers = report.get("answers") or ()
         self._answers_title.setVisible(bool(answers))
         for answer in answers:
-            box = self._answer(answer)
+            box = _answer_box(answer)
             self.answers.append(box)
             self._answers.addWidget(box)
 
@@ -88,30 +89,15 @@ class QualityView(QWidget):
             self._numbers.setColumnStretch(position, 1)
         self.verdict.setText(tr(f"quality-{quality_level(kl)}"))
 
-    def _answer(self, answer: Mapping[str, Any]) -> QFrame:
-        box = frame("card")
-        inner = column(box, Space.MEDIUM, Space.SMALL)
-        question = label("strong", wrap=True, selectable=True)
-        question.setText(str(answer.get("prompt", "")))
-        inner.addWidget(question)
-        sides = QGridLayout()
-        sides.setHorizontalSpacing(Space.LARGE)
-        for position, (key, side) in enumerate(
-            (("kind-of-original", "source"), ("kind-of-converted", "converted"))
-        ):
-            name, text = label("small"), label(wrap=True, selectable=True)
-            name.setText(tr(key))
-            text.setText(str(answer.get(side, "")).strip())
-            text.setAlignment(Qt.AlignmentFlag.AlignTop)
-            sides.addWidget(name, 0, position)
-            sides.addWidget(text, 1, position)
-            sides.setColumnStretch(position, 1)
-        inner.addLayout(sides)
-        return box
-
     def retranslate(self) -> None:
         """Say everything again in the language of now."""
         self.show_report(self._report)
+
+
+def _answer_box(answer: Mapping[str, Any]) -> QFrame:
+    sides = (("kind-of-original", "source"), ("kind-of-converted", "converted"))
+    said = [(tr(key), str(answer.get(side, "")).strip()) for key, side in sides]
+    return answer_box("card", str(answer.get("prompt", "")), said)
 
 
 def _number(value: Any, digits: int = 2) -> str:

@@ -30,7 +30,7 @@ class RunCard(QFrame):
         self._texts = Texts()
         self.item: QueueItem | None = None
         self._layers = 0
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, spacing=Space.MEDIUM)
         self.notice, self.done = Notice(), DoneView()
         self._work = self._build_work()
         for part in (self._work, self.notice, self.done):

@@ -54,7 +54,7 @@ class RunList(QFrame):
         self.notice = Notice()
         self._curves = QVBoxLayout()
         self.plot: LossPlot | None = None
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, spacing=Space.MEDIUM)
         for part in (title, words, self.notice, self.table, self.pins):
             inner.addWidget(part)
         inner.addLayout(self._curves)

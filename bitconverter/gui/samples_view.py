@@ -40,7 +40,7 @@ class SamplesView(QFrame):
         self._list = QVBoxLayout()
         self._list.setSpacing(Space.SMALL)
         self.boxes: list[QFrame] = []
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, spacing=Space.MEDIUM)
         inner.addWidget(title)
         inner.addWidget(self._asking)
         inner.addLayout(self._list)

@@ -22,6 +22,7 @@ from bitconverter.gui import theme
 from bitconverter.gui.moods import MOODS, mood_of
 from bitconverter.gui.prompt_presets import PresetButton
 from bitconverter.gui.template_choice import TemplateChoice
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, Texts, column, frame, label, row
 from bitconverter.settings import SETTINGS, Settings
 
@@ -51,7 +52,6 @@ _RANGES = (
 _DEFAULTS = {setting.key: setting.default for setting in SETTINGS}
 LARGEST_SEED = 2**31 - 1
 WIDTH = 300  # logical pixels at a text size of 100 %
-LARGE = 1.3  # text size from which room is scarce: no button beside a heading, narrow margins
 
 
 class _Number(QWidget):
@@ -123,7 +123,7 @@ class SamplingDrawer(QFrame):
         self._save.timeout.connect(self.to_save)
         scrolled = QWidget()
         scrolled.setObjectName("scrolled")
-        self._inner = inner = column(scrolled, 20, 9)
+        self._inner = inner = column(scrolled, spacing=9)
         self._add_prompt(inner)
         inner.addWidget(frame("line"))
         self._add_numbers(inner)
@@ -215,14 +215,14 @@ class SamplingDrawer(QFrame):
     def fit_to(self, width: int) -> None:
         """Be so wide; with large letters, names stand above their fields and buttons."""
         self.setFixedWidth(width)
-        margin = 20 if theme.scale() <= LARGE else 12
-        self._inner.setContentsMargins(margin, 20, margin, 20)
+        margin = Space.MEDIUM if theme.letters_are_large() else Space.CARD
+        self._inner.setContentsMargins(margin, Space.CARD, margin, Space.CARD)
         for number in self.numbers.values():
             number.fit()
         self.seed.setFixedWidth(round(110 * theme.scale()))
         self.prompt.setFixedHeight(round(92 * theme.scale()))
         across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
-        self._prompt_head.setDirection(across if theme.scale() <= LARGE else down)
+        self._prompt_head.setDirection(down if theme.letters_are_large() else across)
 
     def sampling(self) -> "Sampling":
         """What is set; a random seed is one that can be typed into the field to get the answer again."""

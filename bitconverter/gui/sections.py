@@ -5,7 +5,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QScrollArea, QVBoxLayout, QWi
 
 from bitconverter.gui.page import Page, Shell
 from bitconverter.gui.tokens import PAGE_WIDTH, Space
-from bitconverter.gui.widgets import Texts, column, frame, label, row
+from bitconverter.gui.widgets import Texts, column, frame, keep_in_line, label, row
 
 
 class ScrolledPage(Page):
@@ -60,6 +60,24 @@ def scrolled_column(above: int = Space.WIDE) -> tuple[QScrollArea, QVBoxLayout]:
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
     area.setWidget(scrolled)
     return area, body
+
+
+def above_footer(page: QWidget, area: QScrollArea, *shown: QWidget) -> QFrame:
+    """Lay `area` into `page`, and below it a line that is always in sight, of what is `shown`: the first takes the
+    room. The line."""
+    outer = QVBoxLayout(page)
+    outer.setContentsMargins(0, 0, 0, 0)
+    outer.setSpacing(0)
+    outer.addWidget(area, 1)
+    footer, inner = QFrame(), QWidget()
+    footer.setObjectName("footer")
+    line = QHBoxLayout(inner)
+    line.setContentsMargins(Space.PAGE, Space.MEDIUM, Space.PAGE, Space.MEDIUM)
+    for position, widget in enumerate(shown):
+        line.addWidget(widget, 0 if position else 1)
+    keep_in_line(area, centred(footer, inner))
+    outer.addWidget(footer)
+    return footer
 
 
 def card(title: str, texts: Texts) -> tuple[QFrame, QVBoxLayout]:

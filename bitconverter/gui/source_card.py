@@ -12,6 +12,7 @@ from bitconverter.gui.choose import choose_file, choose_folder
 from bitconverter.gui.flow import FollowsRoom, below_width, beside_or_below
 from bitconverter.gui.messages import ErrorText, format_count, format_size, tr
 from bitconverter.gui.notice import Notice
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import (
     Button,
     ElidedLabel,
@@ -27,7 +28,7 @@ from bitconverter.settings import Settings, storable
 if TYPE_CHECKING:
     from bitconverter.jobs.preflight import PreflightReport
 
-DROP_MARGIN, CARD_MARGIN = 36, 20
+DROP_MARGIN = 36
 NAME_WIDTH = 260  # pixels of the model's name, at the usual text size, that buttons beside it leave
 
 
@@ -75,7 +76,7 @@ class SourceCard(FollowsRoom, QWidget):
         inner.addWidget(IconLabel("drop", "accent", 40), 0, Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(title, 0, Qt.AlignmentFlag.AlignHCenter)
         inner.addWidget(text)
-        inner.addSpacing(8)
+        inner.addSpacing(Space.SMALL)
         inner.addLayout(buttons)
         inner.addStretch()
         return result
@@ -84,7 +85,7 @@ class SourceCard(FollowsRoom, QWidget):
         beside_or_below(self._buttons, self._drop_buttons, self.width() - 2 * DROP_MARGIN)
         name = self._name.fontMetrics().horizontalAdvance(self._name.whole_text())
         left = (
-            self.width() - 2 * CARD_MARGIN - self._icon.width() - min(name, round(NAME_WIDTH * theme.scale()))
+            self.width() - 2 * Space.CARD - self._icon.width() - min(name, round(NAME_WIDTH * theme.scale()))
         )
         beside_or_below(self._head, (self.folder_button, self.file_button), left - self._head.spacing())
 
@@ -97,7 +98,7 @@ class SourceCard(FollowsRoom, QWidget):
             self._texts.set(title.setText, f"step-title-{number}")
             self._texts.set(text.setText, f"step-text-{number}")
             text.setAlignment(Qt.AlignmentFlag.AlignTop)
-            head = row(10)
+            head = row()
             head.addWidget(badge)
             head.addWidget(title, 1)
             words = QVBoxLayout()
@@ -109,7 +110,7 @@ class SourceCard(FollowsRoom, QWidget):
 
     def _build_chosen(self) -> QFrame:
         result = frame("card")
-        inner = column(result, CARD_MARGIN, 10)
+        inner = column(result)
         self._name, self._facts = ElidedLabel("heading"), ElidedLabel("muted")
         self._path = ElidedLabel("small")
         self.folder_button, self.file_button = Button("", "folder"), Button("")

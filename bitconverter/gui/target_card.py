@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from bitconverter.gui.choose import choose_folder
 from bitconverter.gui.messages import format_duration, format_size, tr
 from bitconverter.gui.size_choice import SizeChoice, quality_text, speed_text
+from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
 from bitconverter.jobs.plan import PlanChoice
 from bitconverter.jobs.preflight import PreflightReport
@@ -53,7 +54,7 @@ class TargetCard(QWidget):
         layout.setSpacing(10)
         layout.addWidget(title)
         layout.addWidget(self.sizes)
-        layout.addSpacing(8)
+        layout.addSpacing(Space.SMALL)
         layout.addWidget(out_title)
         layout.addWidget(box)
 

@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, QUrl, Signal
+from PySide6.QtCore import QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLineEdit, QVBoxLayout, QWidget
 
+from bitconverter.gui.answer_box import answer_box
 from bitconverter.gui.flow import WrappedRow
 from bitconverter.gui.messages import ErrorText, format_duration, tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.tokens import Space
-from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, frame, label, row
+from bitconverter.gui.widgets import Button, ElidedLabel, IconLabel, Texts, column, label, row
 from bitconverter.jobs.compare_answers import Compared
 from bitconverter.jobs.taught_model import Forgetting
 from bitconverter.jobs.train_state import ASIDE
@@ -75,7 +76,7 @@ class TaughtView(QFrame):
         self.setProperty("role", "card")
         self._texts = Texts()
         self.taught: Taught | None = None
-        inner = column(self, 20, Space.MEDIUM)
+        inner = column(self, spacing=Space.MEDIUM)
         self.title, self.words = label("heading", wrap=True), label("muted", wrap=True)
         self._icon = IconLabel("check", "ok", 22)
         head = row(Space.SMALL)
@@ -231,25 +232,9 @@ class TaughtView(QFrame):
 
 def _answer_box(answer: Compared) -> QFrame:
     """A question, what the lesson says, and both answers."""
-    box = frame("missing")
-    inner = column(box, Space.MEDIUM, Space.SMALL)
-    question = label("strong", wrap=True, selectable=True)
-    question.setText(answer.prompt)
-    inner.addWidget(question)
-    sides = QGridLayout()
-    sides.setHorizontalSpacing(Space.LARGE)
-    words = (
-        (tr("answer-before"), answer.before),
-        (tr("answer-after"), answer.after),
-        (tr("answer-wanted"), answer.wanted),
+    sides = (
+        ("answer-before", answer.before),
+        ("answer-after", answer.after),
+        ("answer-wanted", answer.wanted),
     )
-    for position, (word, said) in enumerate(words):
-        name, text = label("small"), label(wrap=True, selectable=True)
-        name.setText(word)
-        text.setText(said or "–")
-        text.setAlignment(Qt.AlignmentFlag.AlignTop)
-        sides.addWidget(name, 0, position)
-        sides.addWidget(text, 1, position)
-        sides.setColumnStretch(position, 1)
-    inner.addLayout(sides)
-    return box
+    return answer_box("missing", answer.prompt, [(tr(key), said or "–") for key, said in sides])

@@ -7,7 +7,7 @@ from PySide6.QtGui import QColor, QFont, QFontDatabase, QGuiApplication, QPalett
 from PySide6.QtWidgets import QApplication, QWidget
 
 from bitconverter.gui.style_sheet import style_sheet
-from bitconverter.gui.tokens import CONTRAST, DARK, LIGHT, TEXT_SCALES, Colors, Type
+from bitconverter.gui.tokens import CONTRAST, DARK, LARGE_TEXT, LIGHT, TEXT_SCALES, Colors, Type
 
 __all__ = [
     "CONTRAST",
@@ -71,6 +71,11 @@ def apply(app: QApplication, choice: str) -> None:
 def scale() -> float:
     """The text size in use, 1.0 for the usual one."""
     return _State.scale / 100
+
+
+def letters_are_large() -> bool:
+    """Whether room is scarce: no button beside a heading, narrow margins."""
+    return _State.scale > LARGE_TEXT
 
 
 def icon_size(usual: int) -> int:

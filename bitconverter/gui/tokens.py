@@ -65,12 +65,13 @@ class Type:
 
 
 class Space:
-    """Distances in logical pixels; a layout uses these and no others."""
+    """Distances in logical pixels. What is fitted to one icon or one line of letters is a number in its own layout."""
 
     TINY = 4
     SMALL = 8
     MEDIUM = 12
     LARGE = 16
+    CARD = 20  # from the edge of a card to what is in it
     WIDE = 24
     PAGE = 32
 
@@ -85,4 +86,5 @@ class Radius:
 
 
 PAGE_WIDTH = 900  # logical pixels: lines stay readable on a wide screen
+LARGE_TEXT = 130  # percent; above it room is scarce
 TEXT_SCALES = (80, 90, 100, 110, 125, 150, 175, 200)  # percent

@@ -8,7 +8,6 @@ from PySide6.QtWidgets import (
     QDoubleSpinBox,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
     QLineEdit,
     QSpinBox,
     QVBoxLayout,
@@ -22,7 +21,7 @@ from bitconverter.gui.messages import tr
 from bitconverter.gui.notice import Notice
 from bitconverter.gui.run_list import RunList
 from bitconverter.gui.samples_view import LONGEST, SamplesView
-from bitconverter.gui.sections import centred, scrolled_column
+from bitconverter.gui.sections import above_footer, scrolled_column
 from bitconverter.gui.taught_view import TaughtView
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import (
@@ -32,7 +31,6 @@ from bitconverter.gui.widgets import (
     Texts,
     column,
     frame,
-    keep_in_line,
     label,
     row,
 )
@@ -92,11 +90,10 @@ class TrainLayout(QWidget):
         for part in (self.taught, self.samples, self.form, self.console, self.run_list):
             layout.addWidget(part)
         layout.addStretch()
-        page = QVBoxLayout(self)
-        page.setContentsMargins(0, 0, 0, 0)
-        page.setSpacing(0)
-        page.addWidget(self.area, 1)
-        page.addWidget(self._build_footer())
+        self.summary = ElidedLabel("muted")  # what is about to happen
+        self.train_button = Button("primary", "train")
+        self._texts.set(self.train_button.setText, "train-start")
+        self.footer = above_footer(self, self.area, self.summary, self.train_button)
 
     def _build_model(self) -> QFrame:
         """Which model learns."""
@@ -212,21 +209,6 @@ class TrainLayout(QWidget):
             self._texts.set(field.setPlaceholderText, "samples-number", number=number)
             inner.addWidget(field)
         return result
-
-    def _build_footer(self) -> QFrame:
-        """What is about to happen, and the button for it; always in sight."""
-        self.footer = QFrame()
-        self.footer.setObjectName("footer")
-        self.summary = ElidedLabel("muted")
-        self.train_button = Button("primary", "train")
-        self._texts.set(self.train_button.setText, "train-start")
-        inner = QWidget()
-        line = QHBoxLayout(inner)
-        line.setContentsMargins(Space.PAGE, 12, Space.PAGE, 12)
-        line.addWidget(self.summary, 1)
-        line.addWidget(self.train_button)
-        keep_in_line(self.area, centred(self.footer, inner))
-        return self.footer
 
     def retranslate(self) -> None:
         """Say everything again in the language of now."""

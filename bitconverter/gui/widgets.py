@@ -67,7 +67,7 @@ def frame(role: str) -> QFrame:
     return result
 
 
-def column(parent: QWidget, margin: int = 20, spacing: int = 10) -> QVBoxLayout:
+def column(parent: QWidget, margin: int = Space.CARD, spacing: int = 10) -> QVBoxLayout:
     """A vertical layout with one margin all around."""
     result = QVBoxLayout(parent)
     result.setContentsMargins(margin, margin, margin, margin)
@@ -79,7 +79,7 @@ def dialog_column(parent: QWidget) -> QVBoxLayout:
     """The vertical layout of a dialog."""
     result = QVBoxLayout(parent)
     result.setContentsMargins(24, 20, 24, 18)
-    result.setSpacing(12)
+    result.setSpacing(Space.MEDIUM)
     return result
 
 

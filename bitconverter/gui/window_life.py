@@ -35,6 +35,8 @@ class WindowLife(QMainWindow):
         self.shell = Shell(settings, self)
         self.pages = PageStack(PAGES, self.shell)
         self.tray = Tray(self)
+        self.tray.opened.connect(self.bring_to_front)
+        self.tray.quit_chosen.connect(self.stop_and_close)
         self.shell.idle.connect(self._close_when_idle)
 
     # ---- opening

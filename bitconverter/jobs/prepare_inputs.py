@@ -7,7 +7,7 @@ from pathlib import Path
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
-from bitconverter.format.lesson_rows import DOCUMENTS, KINDS
+from bitconverter.format.file_kinds import DOCUMENTS, LESSONS
 from bitconverter.format.pack_file import looks_raw
 from bitconverter.format.row_problem import REASONS, RowProblem
 from bitconverter.format.size_text import at_least, at_most
@@ -101,12 +101,12 @@ def _named(path: Path) -> Input:
             "made of, also to add others to them.",
             path=str(path),
         )
-    if path.suffix.lower() not in (*KINDS, RAW):
+    if path.suffix.lower() not in (*LESSONS, RAW):
         raise UserError(
             "lesson-kind",
-            f"{path.name} is none of the files that lessons are made of: {', '.join(KINDS)}, raw .u32. "
+            f"{path.name} is none of the files that lessons are made of: {', '.join(LESSONS)}, raw .u32. "
             "Save it as one of these.",
-            path=str(path), kinds=", ".join(KINDS),
+            path=str(path), kinds=", ".join(LESSONS),
         )  # fmt: skip
     if size > FILE_LIMIT:
         raise UserError(
@@ -124,15 +124,15 @@ def _in_folder(folder: Path) -> tuple[list[Input], int]:
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if name.lower().endswith(KINDS) and not name.startswith(".") and not name.endswith(REJECTED):
+            if name.lower().endswith(LESSONS) and not name.startswith(".") and not name.endswith(REJECTED):
                 files.append(Path(place) / name)
             else:
                 others += 1
     if not files:
         raise UserError(
             "lesson-folder-empty",
-            f"There is no file for lessons in {folder}: {', '.join(KINDS)}. Choose another folder.",
-            folder=str(folder), kinds=", ".join(KINDS),
+            f"There is no file for lessons in {folder}: {', '.join(LESSONS)}. Choose another folder.",
+            folder=str(folder), kinds=", ".join(LESSONS),
         )  # fmt: skip
     entries = [_named(path) for path in files]
     return [Input(e.path, e.path.relative_to(folder).as_posix(), e.size, True) for e in entries], others

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bitconverter.engine import Cancel, Cancelled
 from bitconverter.format.errors import UserError
+from bitconverter.format.file_kinds import PDF, WORD
 from bitconverter.format.size_text import at_least, at_most
 from bitconverter.format.text_file import decode_text
 from bitconverter.jobs.job import Context, Progress
@@ -57,9 +58,9 @@ class ReadDocumentJob:
 
 def document_kind(path: Path, data: bytes) -> str:
     """ "pdf", "docx", or "": what begins otherwise. A zip file is a Word document by its name alone."""
-    if data[:5] == b"%PDF-" or (path.suffix.lower() == ".pdf" and b"%PDF-" in data[:HEADER]):
+    if data[:5] == b"%PDF-" or (path.suffix.lower() == PDF and b"%PDF-" in data[:HEADER]):
         return "pdf"
-    return "docx" if data[:4] == b"PK\x03\x04" and path.suffix.lower() == ".docx" else ""
+    return "docx" if data[:4] == b"PK\x03\x04" and path.suffix.lower() == WORD else ""
 
 
 def document_text(

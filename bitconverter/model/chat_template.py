@@ -3,7 +3,7 @@
 Templates are Jinja programs that come with a model, so they run in Jinja's immutable sandbox, in the
 environment that Hugging Face's `transformers` gives them (the same options, filters, functions and variables;
 goldens: tests/golden/templates), with a limit on time and on the size of what they make
-(template_limits.py).
+(template_account.py).
 """
 
 import json
@@ -25,7 +25,8 @@ import jinja2.sandbox
 import jinja2.utils
 
 from bitconverter.format.errors import UserError
-from bitconverter.model import template_limits
+from bitconverter.model import template_account, template_limits
+from bitconverter.model.template_account import ACCOUNT
 from bitconverter.model.template_sandbox import LimitedEnvironment
 from bitconverter.model.tokenizer import read_json, special_tokens
 
@@ -77,7 +78,7 @@ class ChatTemplate:
         pieces: list[str] = []
         size = 0
         try:
-            template_limits.ACCOUNT.open()
+            ACCOUNT.open()
             with _time_limit(TIME_LIMIT):
                 for piece in self._template.generate(values):
                     pieces.append(piece)
@@ -93,7 +94,7 @@ class ChatTemplate:
         except Exception as error:  # a foreign program: whatever it raises is its fault, told as such
             raise self._broken(error) from error
         finally:
-            template_limits.ACCOUNT.close()
+            ACCOUNT.close()
         return "".join(pieces)
 
     def _called(self) -> str:
@@ -243,6 +244,10 @@ class _Environment(LimitedEnvironment):
         self.globals.update(raise_exception=_raise_exception, dict=_Dict(), namespace=_Namespace)
 
 
+# ours, which end: not slowed down by a look at the clock in every line
+_ENDING = frozenset((template_account.__file__, template_limits.__file__))
+
+
 @contextmanager
 def _time_limit(seconds: float) -> Iterator[None]:
     """Ends Python code of this thread that runs longer: every line of it, loops included, looks at the clock.
@@ -253,8 +258,8 @@ def _time_limit(seconds: float) -> Iterator[None]:
     deadline = time.monotonic() + seconds
 
     def look(frame: FrameType, event: str, arg: Any) -> Any:
-        if frame.f_code.co_filename == template_limits.__file__:
-            return None  # ours, and it ends: not slowed down
+        if frame.f_code.co_filename in _ENDING:
+            return None
         if time.monotonic() > deadline:
             raise jinja2.sandbox.SecurityError(f"it takes longer than {seconds:g} seconds")
         return look

@@ -13,16 +13,8 @@ import jinja2.sandbox
 from jinja2.sandbox import SecurityError
 from markupsafe import Markup
 
-from bitconverter.model.template_limits import (
-    ACCOUNT,
-    check_binop,
-    check_method,
-    check_numbers,
-    checked_filter,
-    made,
-    text_size,
-    weigh,
-)
+from bitconverter.model.template_account import ACCOUNT, check_numbers, made, text_size, weigh
+from bitconverter.model.template_limits import check_binop, check_method, checked_filter
 
 WIDTH_LIMIT = 10_000  # of one formatted field
 REMOVED_FILTERS = ("pprint", "urlize", "wordwrap", "xmlattr")

@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from bitconverter.format.errors import UserError
+from bitconverter.format.file_kinds import PDF, TABLES, WORD
 from bitconverter.format.row_problem import Mending, RowProblem
 from bitconverter.model.lesson_shapes import TURNS, Conversation, shape_of
 from bitconverter.model.tokenizer import Tokenizer
 
-KINDS = {
-    ".json": "it is JSON, and not a row a line", ".csv": "it is a table", ".tsv": "it is a table",
-    ".pdf": "it is a PDF document", ".docx": "it is a Word document",
-}  # fmt: skip
+_KINDS = {
+    ".json": "it is JSON, and not a row a line",
+    **dict.fromkeys(TABLES, "it is a table"),
+    PDF: "it is a PDF document",
+    WORD: "it is a Word document",
+}
 _SHAPES = {
     "openai": "it holds conversations, as OpenAI writes them",
     "sharegpt": "it holds conversations, as ShareGPT writes them",
@@ -30,7 +33,7 @@ def refuse_unprepared(path: str, tokenizer: Tokenizer, labels: Mapping[str, int]
     if place.is_dir():
         kind = "it is a folder"
     elif place.is_file():
-        kind = KINDS.get(place.suffix.lower(), "")
+        kind = _KINDS.get(place.suffix.lower(), "")
     if kind:
         raise unprepared(path, kind, tokenizer, labels)
 

@@ -1,9 +1,14 @@
-"""What the tests of graphics cards share."""
+"""What the tests of the engine share."""
 
 import pytest
 from card_models import engine_with_card
 
 from bitconverter.engine import Engine
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine(2)
 
 
 @pytest.fixture(scope="module")

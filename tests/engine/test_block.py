@@ -29,11 +29,6 @@ STEPS = 0.3  # what a flipped rounding of an activation may move a logit by: see
 FIRST_READER = {"qkv": "q", "o": "o", "mlp": "gate", "down": "down"}
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 class Recording(ReferenceModel):
     """The numpy model; `inputs` holds what every matrix was given."""
 

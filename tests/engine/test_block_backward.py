@@ -28,11 +28,6 @@ WINDOW = 45
 ALL = ("gain", "bias", "row_squares", "token_squares", "dy", "norms", "inputs")
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 def states(folder: Path, windows: int, window: int = WINDOW, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """Random inputs and output gradients of a layer, f32 [windows, window, hidden]."""
     hidden = ReferenceModel(folder).config["hidden_size"]

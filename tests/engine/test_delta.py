@@ -23,11 +23,6 @@ TORCH = sorted(path.parent.name for path in GOLDEN.glob("*/delta.npz"))
 WINDOW = 29
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 def added(block: Block, names: tuple[str, ...] = MATRICES) -> dict[str, np.ndarray]:
     """Random ones, set."""
     rng, made = np.random.default_rng(4), {}

@@ -18,11 +18,6 @@ ISAS = ("scalar", "avx2", "avx-vnni", "avx512", "avx512-vnni", "avx512-vbmi")
 Q_MAX = {1: 1, 2: 4, 3: 13, 4: 40}
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 def rounded(v: np.ndarray, q_max: int) -> np.ndarray:
     return np.rint(np.clip(v, -q_max, q_max)).astype(np.float32)
 

@@ -27,11 +27,6 @@ EPS = 1e-5
 TORCH = sorted(path.parent.name for path in GOLDEN.glob("*/gradients.npz"))
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 class Reference:
     """A head in f64: logits(h), and back(dlogits) for the gradients of h and of the norm's weights."""
 

@@ -23,11 +23,6 @@ TORCH = sorted(path.parent.name for path in GOLDEN.glob("*/lora.npz"))
 WINDOW = 29
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 def additions(
     block: Block, names: tuple[str, ...] = MATRICES, rank: int = 5
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:

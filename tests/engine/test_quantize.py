@@ -20,11 +20,6 @@ from bitconverter.engine import (
 GAUSSIAN_ERROR = {1: 0.190, 2: 0.0303, 3: 0.0045, 4: 0.00060}
 
 
-@pytest.fixture(scope="module")
-def engine() -> Engine:
-    return Engine(2)
-
-
 def gaussian(rows: int, cols: int, seed: int = 0) -> np.ndarray:
     return (np.random.default_rng(seed).standard_normal((rows, cols)) * 0.02).astype(np.float32)
 

@@ -9,8 +9,9 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 
 from bitconverter.gui.drop_overlay import drop_text
-from bitconverter.gui.dropping import ACTIONS, ONLY_THERE, kind_of, offer
+from bitconverter.gui.dropping import ACTIONS, ONLY_THERE, offer
 from bitconverter.gui.pages import PAGES
+from bitconverter.jobs.path_kind import kind_of
 
 LONG = 60_000
 EXTENSIONS = {

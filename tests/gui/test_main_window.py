@@ -785,7 +785,6 @@ def test_the_tray_tells_of_an_end_unless_the_user_ended_the_program_there(window
         showMessage=lambda title, text: told.append(title),
     )  # fmt: skip
     monkeypatch.setattr(tray, "icon", icon)  # the screenless platform has none that is seen
-    monkeypatch.setattr(window, "stop_and_close", lambda: None)
     entry = Activity("convert", "m", "convert")
     for state in (Work.RUNNING, Work.PAUSED, Work.DONE):
         entry.state = state

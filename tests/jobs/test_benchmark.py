@@ -5,20 +5,15 @@ from pathlib import Path
 
 import pytest
 from model_folders import edit_config
+from running import finish
 
-from bitconverter.jobs.benchmark import BenchmarkJob, BenchmarkResult
+from bitconverter.jobs.benchmark import BenchmarkJob
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
-
-
-def result_of(job: BenchmarkJob) -> BenchmarkResult:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
+from bitconverter.jobs.job import Cancel, Failed, run_job
 
 
 def test_every_figure_is_measured(tiny_model: Path) -> None:
-    result = result_of(BenchmarkJob(str(tiny_model), prompt_tokens=20, new_tokens=4, threads=2, repeat=2))
+    result = finish(BenchmarkJob(str(tiny_model), prompt_tokens=20, new_tokens=4, threads=2, repeat=2))
     for name in ("prefill_tok_s", "decode_tok_s", "load_s", "decode_gb_s"):
         assert getattr(result, name) > 0, name
     assert result.peak_rss_bytes > 10 << 20  # Python alone takes more
@@ -31,7 +26,7 @@ def test_the_hash_does_not_depend_on_threads_or_repeats_but_on_the_work(tiny_mod
     base = BenchmarkJob(str(tiny_model), prompt_tokens=20, new_tokens=4, threads=1, repeat=1)
     same = BenchmarkJob(str(tiny_model), prompt_tokens=20, new_tokens=4, threads=2, repeat=3)
     other = BenchmarkJob(str(tiny_model), prompt_tokens=21, new_tokens=4, threads=1, repeat=1)
-    hashes = [result_of(job).logits_hash for job in (base, same, other)]
+    hashes = [finish(job).logits_hash for job in (base, same, other)]
     assert hashes[0] == hashes[1] != hashes[2]
 
 
@@ -66,7 +61,7 @@ def test_lengths_that_are_not_given_fit_into_the_model(
     positions: int, given: dict[str, int], expected: tuple[int, int], tiny_model: Path, tmp_path: Path
 ) -> None:
     folder = small(tiny_model, tmp_path / "m", positions)
-    result = result_of(BenchmarkJob(str(folder), repeat=1, **given))
+    result = finish(BenchmarkJob(str(folder), repeat=1, **given))
     assert (result.prompt_tokens, result.new_tokens) == expected
 
 

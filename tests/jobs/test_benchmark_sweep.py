@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from model_folders import edit_config, write_byte_tokenizer
 from python_program import write_program
+from running import error_of, finish
 
 from bitconverter.cli.main import main
 from bitconverter.engine import Model, OutOfMemoryError, Session, check_config
 from bitconverter.jobs import benchmark_sweep
-from bitconverter.jobs.benchmark_sweep import SweepJob, SweepResult, markdown
+from bitconverter.jobs.benchmark_sweep import SweepJob, markdown
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.evaluate import EvaluateJob
 from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
@@ -30,14 +31,8 @@ print(json.dumps([{"n_gen": 0, "samples_ts": [n["-p"] * 10.0]}, {"n_gen": n["-n"
 """
 
 
-def result_of(job: SweepJob) -> SweepResult:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
 def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) -> None:
-    result = result_of(SweepJob(str(tiny_model), threads=2, rounds=1, prompt_tokens=20, new_tokens=6))
+    result = finish(SweepJob(str(tiny_model), threads=2, rounds=1, prompt_tokens=20, new_tokens=6))
     rows = {(row.what, row.threads): row for row in result.rows}
     for what in ("reading the weight files", "prefill 20", "decode 6"):
         assert rows[what, 1].value > 0 < rows[what, 2].value, what
@@ -50,12 +45,6 @@ def test_every_row_is_measured_and_threads_change_no_answer(tiny_model: Path) ->
     text = markdown(result)
     assert len([line for line in text.splitlines() if line.startswith("|")]) == len(result.rows) + 3
     assert str(rows["decode 6", 2].result) in text
-
-
-def error_of(job: SweepJob) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 @pytest.fixture
@@ -77,7 +66,7 @@ def test_a_model_of_few_positions_is_measured_with_what_fits(
 ) -> None:
     text = tmp_path / "text.txt"
     text.write_text(FOX * 3, encoding="utf-8")
-    result = result_of(SweepJob(few(positions), threads=1, rounds=1, text=str(text)))
+    result = finish(SweepJob(few(positions), threads=1, rounds=1, text=str(text)))
     rows = {row.what: row.value for row in result.rows}
     assert {f"prefill {positions}", f"decode {min(32, positions - 1)}", "load and first token"} <= set(rows)
     assert {"decode, 8 sequences", "decode, 32 sequences"} <= set(rows)
@@ -120,7 +109,7 @@ def test_given_lengths_that_do_not_fit_are_refused(
 def test_one_of_each_is_enough_and_none_is_refused(name: str, few: Callable[[int], str]) -> None:
     job = SweepJob(few(8), threads=1, rounds=1, sequences=(2,))
     assert error_of(replace(job, **{name: 0})).code == "benchmark-least"
-    assert all(row.value > 0 for row in result_of(replace(job, **{name: 1})).rows)
+    assert all(row.value > 0 for row in finish(replace(job, **{name: 1})).rows)
 
 
 def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
@@ -131,7 +120,7 @@ def test_a_folder_without_a_model_is_told_in_a_sentence(tmp_path: Path) -> None:
 def test_the_tokens_that_are_asked_for_are_decoded_in_every_row(tiny_model: Path) -> None:
     def rows(**asked: Any) -> dict[str, str | None]:
         job = SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(3,), **asked)
-        return {row.what: row.result for row in result_of(job).rows}
+        return {row.what: row.result for row in finish(job).rows}
 
     usual, five = rows(), rows(new_tokens=5)
     assert "decode 32" in usual and "decode 5" in five
@@ -157,7 +146,7 @@ def test_a_piece_of_a_text_that_predicts_nothing_is_refused_with_the_least(
     error = error_of(job)
     assert error.code == "benchmark-text-tokens" and "--max-tokens 1" in str(error)
     assert "at least 2" in str(error)
-    assert [row.what for row in result_of(replace(job, text_tokens=2)).rows][:1] == [
+    assert [row.what for row in finish(replace(job, text_tokens=2)).rows][:1] == [
         "perplexity, positions 0 to 1"
     ]
 
@@ -195,7 +184,7 @@ def test_a_long_context_is_looked_at_along_a_text(tiny_model: Path, tmp_path: Pa
     text.write_text(FOX * 40, encoding="utf-8")
     room = check_config((tiny_model / "config.json").read_bytes()).max_positions
     job = SweepJob(str(tiny_model), threads=1, sequences=(), text=str(text), kv="f32", whole=False)
-    result = result_of(job)
+    result = finish(job)
     found = {row.what: row.value for row in result.rows if row.what.startswith("perplexity")}
     ends = [int(what.split(" ")[-1]) + 1 for what in found]
     assert ends[-1] == room and ends[0] == min(512, room)
@@ -239,7 +228,7 @@ def test_so_many_texts_as_are_asked_for_are_one_batch(
 
     real = benchmark_sweep._Sweep._session
     monkeypatch.setattr(benchmark_sweep._Sweep, "_session", session)
-    result_of(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), new_tokens=4, whole=False))
+    finish(SweepJob(str(tiny_model), threads=1, rounds=1, sequences=(count,), new_tokens=4, whole=False))
     assert len(opened) == count and all(n_ctx >= n_batch == count for n_ctx, n_batch in opened)
 
 

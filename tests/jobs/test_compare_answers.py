@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from model_folders import edit_config, edit_tensors, write_byte_tokenizer
 from reference.converted import write_converted
+from running import finish
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import read_pack
 from bitconverter.jobs.compare_answers import CompareAnswersJob, Compared
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Progress, Stopped, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.tokenizer import Tokenizer
@@ -26,20 +27,10 @@ TEMPLATE = (
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("compare") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    write_byte_tokenizer(
-        folder, json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    )
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    return folder
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
+def model(model: Path) -> Path:
+    write_byte_tokenizer(model, json.loads((model / "config.json").read_text(encoding="utf-8"))["vocab_size"])
+    (model / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return model
 
 
 def taught(model: Path, tmp_path: Path, text: str, name: str) -> CompareAnswersJob:
@@ -65,7 +56,7 @@ def test_held_back_questions_are_answered_by_both(model: Path, tmp_path: Path) -
         assert answer.wanted == tokenizer.decode(tokenizer.encode("aaaa", add_special_tokens=False))
         assert answer.after != answer.before
         assert answer.after.count("a") > answer.before.count("a")
-    assert [event.item for event in events if isinstance(event, Progress)] == ["モデル"] * 3 + ["魂"] * 3
+    assert [event.item for event in events if isinstance(event, Progress)] == [model.name] * 3 + ["魂"] * 3
     assert {path.name for path in tmp_path.iterdir()} == {"rows.jsonl", "a.u32", "魂.soul"}
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from model_folders import edit_tensors, golden_copy, shard, tensor_bytes, write_gguf
+from model_folders import edit_tensors, golden_copy, hashes, shard, tensor_bytes, write_gguf
 from reference.model import ReferenceModel, unpack_planes
 
 from bitconverter import engine
@@ -43,13 +43,6 @@ def failure(source: Path, out: Path, **more: Any) -> UserError:
     assert isinstance(last, Failed)
     assert isinstance(last.error, UserError), last.error
     return last.error
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
 
 
 @pytest.fixture

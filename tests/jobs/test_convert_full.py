@@ -1,6 +1,5 @@
 """The calibrated conversion end to end on tiny models: better than the fast one, the same after every kind of stop."""
 
-import hashlib
 import json
 import signal
 import subprocess
@@ -14,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import GOLDEN
-from model_folders import edit_tensors, golden_copy, write_gguf
+from model_folders import edit_tensors, golden_copy, hashes, write_gguf
 
 from bitconverter import engine
 from bitconverter.format.errors import UserError
@@ -44,13 +43,6 @@ def failure(source: Path, out: Path, **more: Any) -> UserError:
     assert isinstance(last, Failed)
     assert isinstance(last.error, UserError), last.error
     return last.error
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {
-        path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files
-    }
 
 
 def weights_of(folder: Path) -> bytes:

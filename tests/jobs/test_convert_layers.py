@@ -6,20 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running import finish
 
-from bitconverter.engine import Cancel, check_config
+from bitconverter.engine import check_config
 from bitconverter.jobs import convert_layers, plan
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.convert_layers import calibration_window, windows_used
-from bitconverter.jobs.job import Finished, run_job
 from bitconverter.jobs.plan import PlanJob
 from bitconverter.jobs.preflight import PreflightJob
-
-
-def done(job: Any) -> Any:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
 
 
 @pytest.mark.parametrize(
@@ -48,11 +42,11 @@ def test_the_conversion_takes_as_much_as_was_told(
     out = tmp_path / "out"
     wish: dict[str, Any] = {"method": method, "polish": 0 if method == "full" else None}
     told = [
-        done(PreflightJob(str(tiny_model), str(out), calibration_windows=given, **wish)).needed_bytes
+        finish(PreflightJob(str(tiny_model), str(out), calibration_windows=given, **wish)).needed_bytes
         for given in (windows, None)
     ]
     assert told[0] == told[1]
-    done(ConvertJob(str(tiny_model), str(out), threads=1, **wish))
+    finish(ConvertJob(str(tiny_model), str(out), threads=1, **wish))
     made = json.loads((out / "manifest.json").read_text(encoding="utf-8"))
     assert made["parameters"]["calibration"]["windows"] == windows
 
@@ -74,6 +68,6 @@ def test_the_plan_reckons_with_as_much(tiny_model: Path, monkeypatch: pytest.Mon
         monkeypatch.setattr(plan.Speeds, part, lambda *_: 0.0)
     window = calibration_window(check_config((tiny_model / "config.json").read_bytes()))
     for given, used in ((None, 11), (2, 2)):
-        choice = done(PlanJob(str(tiny_model), threads=1, calibration_windows=given)).choices[0]
+        choice = finish(PlanJob(str(tiny_model), threads=1, calibration_windows=given)).choices[0]
         assert choice.peak_full == used
         assert choice.seconds_full == timed.pop() == used * window

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-from reference.converted import write_converted
+from running import FOX, train_job
 
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import eco, train_work
@@ -31,16 +31,7 @@ from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.train import TrainJob
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("eco") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
     settings = {
         "layers": 1,
         "steps": 6,
@@ -49,7 +40,7 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "rate": 0.03,
         "forget_limit": 0.0,
     } | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+    return train_job(model, folder, FOX * 20, **settings)
 
 
 def in_a_thread(job: TrainJob, emit: object, cancel: Cancel) -> Event:

@@ -6,23 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reference.converted import write_converted
+from running import finish
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Metric, Progress, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_checks import checks_of
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("estimate") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
 
 
 def jobs(model: Path, tmp_path: Path, rows: int = 40, **changes: object) -> tuple[PrepareJob, TrainJob]:
@@ -34,12 +27,6 @@ def jobs(model: Path, tmp_path: Path, rows: int = 40, **changes: object) -> tupl
     prepare = PrepareJob(str(model), (str(path),), window=64)
     settings = {"layers": 1, "steps": 8, "batch": 4, "window": 64, "rate": 0.03, "threads": 2} | changes
     return prepare, TrainJob(str(model), str(tmp_path / "rows.u32"), str(tmp_path / "a.soul"), **settings)  # type: ignore[arg-type]
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
 
 
 def test_an_estimate_leaves_nothing_behind(
@@ -116,7 +103,7 @@ def test_a_training_that_was_stopped_is_kept_as_it_is(model: Path, tmp_path: Pat
     events: list[Event] = []
     result = finish(KeepTrainingJob(train), events)
     checks += [event.value for event in events if isinstance(event, Metric) and event.name == "validation"]
-    assert result.before == checks[0] and result.after == min(checks)  # type: ignore[attr-defined]
+    assert result.before == checks[0] and result.after == min(checks)
     assert read_soul(Path(train.out)).base_name == model.name
     assert not train.work_dir.exists()
 

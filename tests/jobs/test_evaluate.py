@@ -12,11 +12,11 @@ import tokenizers
 from model_folders import edit_tensors
 from reference.converted import write_converted
 from reference.model import ReferenceModel
+from running import error_of, finish
 
 from bitconverter.jobs import evaluate
-from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.evaluate import EvaluateJob, EvaluateResult
-from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Metric, Progress, Stopped, run_job
+from bitconverter.jobs.evaluate import EvaluateJob
+from bitconverter.jobs.job import Cancel, Context, Event, Metric, Progress, Stopped, run_job
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home"
 WINDOW = 24
@@ -34,19 +34,6 @@ def tiny_converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -
     folder = tmp_path_factory.mktemp("converted") / "tiny-2"
     write_converted(tiny_model, folder, n_planes=2, seed=3)
     return folder
-
-
-def result_of(job: EvaluateJob, events: list[Event] | None = None) -> EvaluateResult:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: EvaluateJob) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed), last
-    assert isinstance(last.error, UserError), last.error
-    return last.error
 
 
 def ids_of(folder: Path) -> list[int]:
@@ -76,7 +63,7 @@ def test_perplexity_is_that_of_the_numpy_model_with_a_partial_last_window(
     perplexity, tokens = expected_perplexity(
         tiny_model, [ids[k : k + WINDOW] for k in range(0, len(ids), WINDOW)]
     )
-    result = result_of(EvaluateJob(str(tiny_model), text, window=WINDOW, kv="f32"))
+    result = finish(EvaluateJob(str(tiny_model), text, window=WINDOW, kv="f32"))
     assert result.tokens == tokens
     assert result.perplexity == pytest.approx(perplexity, rel=1e-3)
     assert result.kl is result.top1 is result.reference_perplexity is None
@@ -85,7 +72,7 @@ def test_perplexity_is_that_of_the_numpy_model_with_a_partial_last_window(
 def test_divergence_and_agreement_are_means_over_the_same_tokens(
     tiny_model: Path, tiny_converted: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = result_of(
+    result = finish(
         EvaluateJob(str(tiny_converted), text, str(tiny_model), window=WINDOW, threads=1, kv="f32")
     )
     ids = ids_of(tiny_model)
@@ -108,7 +95,7 @@ def test_divergence_and_agreement_are_means_over_the_same_tokens(
     assert result.kl > 0.001
     # how much is computed at a time changes nothing
     monkeypatch.setattr(evaluate, "chunk_tokens", lambda _vocab: 5)
-    again = result_of(
+    again = finish(
         EvaluateJob(str(tiny_converted), text, str(tiny_model), window=WINDOW, threads=2, kv="f32")
     )
     assert again.perplexity == pytest.approx(result.perplexity, rel=1e-12)
@@ -116,7 +103,7 @@ def test_divergence_and_agreement_are_means_over_the_same_tokens(
 
 
 def test_a_model_is_equal_to_itself(tiny_model: Path, text: str) -> None:
-    result = result_of(EvaluateJob(str(tiny_model), text, str(tiny_model)))
+    result = finish(EvaluateJob(str(tiny_model), text, str(tiny_model)))
     assert result.kl == 0.0
     assert result.top1 == 1.0
     assert result.reference_perplexity == result.perplexity
@@ -137,18 +124,18 @@ def test_a_bos_that_the_tokenizer_adds_starts_every_window(
     ids = ids_of(tiny_model)
     windows = [[7, *ids[k : k + WINDOW - 1]] for k in range(0, len(ids), WINDOW - 1)]
     perplexity, tokens = expected_perplexity(tiny_model, windows)
-    result = result_of(EvaluateJob(str(folder), text, window=WINDOW, kv="f32"))
+    result = finish(EvaluateJob(str(folder), text, window=WINDOW, kv="f32"))
     assert (result.tokens, tokens) == (len(ids), len(ids))
     assert result.perplexity == pytest.approx(perplexity, rel=1e-3)
 
 
 def test_max_tokens_uses_the_start_of_the_text(tiny_model: Path, text: str) -> None:
-    assert result_of(EvaluateJob(str(tiny_model), text, max_tokens=10)).tokens == 9
+    assert finish(EvaluateJob(str(tiny_model), text, max_tokens=10)).tokens == 9
 
 
 def test_progress_ends_at_the_total_and_every_window_reports(tiny_model: Path, text: str) -> None:
     events: list[Event] = []
-    result = result_of(EvaluateJob(str(tiny_model), text, window=WINDOW), events)
+    result = finish(EvaluateJob(str(tiny_model), text, window=WINDOW), events)
     progress = [event for event in events if isinstance(event, Progress)]
     assert (progress[-1].done, progress[-1].total) == (result.tokens, result.tokens)
     metrics = [event for event in events if isinstance(event, Metric)]
@@ -268,6 +255,6 @@ def test_a_model_that_gives_no_numbers_is_like_none_not_even_itself(
     shutil.copytree(tiny_model, broken)
     edit_tensors(broken, lambda tensors: tensors["model.norm.weight"].fill(3e38))
     for model, reference in ((broken, broken), (broken, tiny_model), (tiny_model, broken)):
-        result = result_of(EvaluateJob(str(model), text, str(reference), threads=1))
+        result = finish(EvaluateJob(str(model), text, str(reference), threads=1))
         assert result.kl is not None and not result.kl < math.inf
         assert result.top1 == 0

@@ -5,13 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reference.converted import write_converted
+from running import error_of, finish, train_job
 
 from bitconverter.engine import Cancel, Engine
-from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul
 from bitconverter.jobs.adopt import AdoptJob, AdoptResult
-from bitconverter.jobs.job import Event, Failed, Finished, Job, Note, Stopped, run_job
+from bitconverter.jobs.job import Event, Note, Stopped, run_job
 from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.taught_model import Forgetting, TaughtModel
 from bitconverter.jobs.train import TrainJob
@@ -19,31 +18,10 @@ from bitconverter.jobs.train_result import TrainResult
 from bitconverter.model.tokenizer import Tokenizer
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("forget") / "モデル 2"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
     """A narrow lesson, learned far too hard."""
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text("a" * 800, encoding="utf-8")
     settings = {"layers": 2, "steps": 20, "batch": 4, "window": 24, "rate": 0.2, "threads": 2} | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), **settings)  # type: ignore[arg-type]
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: Job) -> str:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error.code
+    return train_job(model, folder, "a" * 800, **settings)
 
 
 def train(job: TrainJob, events: list[Event] | None = None) -> TrainResult:
@@ -66,14 +44,15 @@ def test_too_much_forgetting_is_set_aside_and_kept_all_the_same(model: Path, tmp
     assert Note("train-forgot", {**vars(found), "path": str(aside)}) in events
     notes = read_soul(aside).notes
     assert (float(notes["general_before"]), float(notes["general_after"])) == (found.before, found.after)
-    assert not job.work_dir.exists() and error_of(job) == "output-exists"
+    assert not job.work_dir.exists() and error_of(job).code == "output-exists"
 
     kept = train(make_job(model, tmp_path / "kept", forget_limit=100.0))
     assert not kept.set_aside and Path(kept.out).read_bytes() == aside.read_bytes()
 
     (tmp_path / "aside" / "魂.soul").write_text("mine")
     assert (
-        error_of(AdoptJob(job.out)) == "output-exists" and Path(job.out).read_text(encoding="utf-8") == "mine"
+        error_of(AdoptJob(job.out)).code == "output-exists"
+        and Path(job.out).read_text(encoding="utf-8") == "mine"
     )
     Path(job.out).unlink()
     assert finish(AdoptJob(job.out)) == AdoptResult(job.out)
@@ -83,7 +62,7 @@ def test_too_much_forgetting_is_set_aside_and_kept_all_the_same(model: Path, tmp
     twice.write_bytes(b"soul")
     assert finish(AdoptJob(str(tmp_path / "other.aside"))) == AdoptResult(str(tmp_path / "other.aside"))
     assert Path(job.out).read_bytes() == Path(kept.out).read_bytes() and not aside.exists()
-    assert error_of(AdoptJob(job.out)) == "nothing-aside"
+    assert error_of(AdoptJob(job.out)).code == "nothing-aside"
 
 
 def test_what_is_measured_is_the_model_that_comes_out(model: Path, tmp_path: Path) -> None:

@@ -11,17 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from card_models import engine_with_card
-from reference.converted import write_converted
+from running import error_of, finish, train_job
 
-from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_work
 from bitconverter.jobs.job import (
     Cancel,
     Context,
     Event,
-    Failed,
-    Finished,
-    Job,
     Metric,
     Note,
     Progress,
@@ -48,32 +44,11 @@ def a_card() -> None:
     engine_with_card()
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("card") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def a_job(model: Path, folder: Path, **changes: Any) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
     settings: dict[str, Any] = {
         "layers": 2, "steps": 4, "batch": 3, "window": 16, "threads": 2, "forget_limit": 0.0, "device": "cuda:0",
     }  # fmt: skip
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings | changes)
-
-
-def finish(job: Job, events: list[Event] | None = None) -> Any:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: Job) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
+    return train_job(model, folder, TEXT, **settings | changes)
 
 
 def losses_of(events: list[Event]) -> np.ndarray:

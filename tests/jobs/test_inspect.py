@@ -8,10 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from model_folders import edit_config, shard
+from running import error_of, finish
 
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.errors import UserError
-from bitconverter.jobs.inspect import InspectJob, InspectResult
+from bitconverter.jobs.inspect import InspectJob
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Progress, run_job
 
 
@@ -24,21 +25,8 @@ def converted(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return out
 
 
-def result_of(job: InspectJob, events: list[Event] | None = None) -> InspectResult:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: InspectJob) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed), last
-    assert isinstance(last.error, UserError), last.error
-    return last.error
-
-
 def test_a_converted_model_shows_forms_bits_and_hashes(converted: Path, tiny_model: Path) -> None:
-    result = result_of(InspectJob(str(converted)))
+    result = finish(InspectJob(str(converted)))
     assert result.kind == "converted"
     assert result.file_bytes == (converted / "model.safetensors").stat().st_size
     by_name = {tensor.name: tensor for tensor in result.tensors}
@@ -53,14 +41,14 @@ def test_a_converted_model_shows_forms_bits_and_hashes(converted: Path, tiny_mod
     matrices = [t for t in result.tensors if t.n_planes]
     weights = sum(t.shape[0] * t.shape[1] for t in matrices)
     assert result.bits_per_weight == pytest.approx(8 * sum(t.bytes for t in matrices) / weights)
-    dense = result_of(InspectJob(str(tiny_model)))
+    dense = finish(InspectJob(str(tiny_model)))
     assert dense.parameters == result.parameters
     assert len(dense.tensors) == len(result.tensors)
 
 
 def test_verify_reads_everything_and_agrees(converted: Path) -> None:
     events: list[Event] = []
-    result = result_of(InspectJob(str(converted), verify=True), events)
+    result = finish(InspectJob(str(converted), verify=True), events)
     manifest = json.loads((converted / "manifest.json").read_text(encoding="utf-8"))
     assert result.verified == len(manifest["tensors"]) + len(manifest["files"])
     last = [event for event in events if isinstance(event, Progress)][-1]
@@ -80,7 +68,7 @@ def test_verify_names_what_was_changed(converted: Path, tmp_path: Path, name: st
 
 
 def test_a_dense_folder_has_its_own_bits(tiny_model: Path) -> None:
-    result = result_of(InspectJob(str(tiny_model)))
+    result = finish(InspectJob(str(tiny_model)))
     assert result.kind == "safetensors"
     assert result.family == "llama"
     assert {t.form for t in result.tensors} == {"dense"}
@@ -88,7 +76,7 @@ def test_a_dense_folder_has_its_own_bits(tiny_model: Path) -> None:
 
 
 def test_a_gguf_file_shows_its_types(smollm2_gguf: Path) -> None:
-    result = result_of(InspectJob(str(smollm2_gguf)))
+    result = finish(InspectJob(str(smollm2_gguf)))
     assert result.kind == "gguf"
     assert result.parameters == 134_515_008
     assert "Q4_1" in {t.form for t in result.tensors}
@@ -179,10 +167,10 @@ def test_a_model_that_cannot_run_here_is_shown_with_the_reason(
     folder = tmp_path / "m"
     shutil.copytree(tiny_model, folder)
     edit_config(folder, **changes)
-    result = result_of(InspectJob(str(folder)))
+    result = finish(InspectJob(str(folder)))
     assert result.kind == "safetensors" and result.tensors
     assert reason in result.unsupported
-    assert result_of(InspectJob(str(tiny_model))).unsupported == ""
+    assert finish(InspectJob(str(tiny_model))).unsupported == ""
 
 
 def test_sizes_are_those_of_the_files_that_are_read(tiny_model: Path, tmp_path: Path) -> None:
@@ -191,13 +179,11 @@ def test_sizes_are_those_of_the_files_that_are_read(tiny_model: Path, tmp_path: 
     whole = (folder / "model.safetensors").read_bytes()
     shard(folder, 2)
     (folder / "model.safetensors").write_bytes(whole)
-    assert result_of(InspectJob(str(folder))).file_bytes == len(whole)
-    assert result_of(InspectJob(str(folder / "config.json"))).file_bytes == len(whole)
+    assert finish(InspectJob(str(folder))).file_bytes == len(whole)
+    assert finish(InspectJob(str(folder / "config.json"))).file_bytes == len(whole)
     converted = tmp_path / "c"
     assert isinstance(
         run_job(ConvertJob(str(tiny_model), str(converted)), lambda _: None, Cancel()), Finished
     )
     (converted / "older.safetensors").write_bytes(b"no weights of this model")
-    assert (
-        result_of(InspectJob(str(converted))).file_bytes == (converted / "model.safetensors").stat().st_size
-    )
+    assert finish(InspectJob(str(converted))).file_bytes == (converted / "model.safetensors").stat().st_size

@@ -1,6 +1,5 @@
 """What is measured before the rounding is there until it is done, whatever happens to the files meanwhile."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -20,12 +19,6 @@ from bitconverter.model.open_source import open_source
 from bitconverter.model.output_curvature import HEADS, WIDE, OutputCurvature, output_moments
 
 WINDOWS, WINDOW = 3, 40
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as made:
-        yield made
 
 
 @pytest.fixture

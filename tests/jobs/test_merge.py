@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from reference.converted import write_converted
+from running import error_of, finish
 
 from bitconverter.engine import Engine
 from bitconverter.format.errors import UserError
@@ -18,7 +19,7 @@ from bitconverter.format.weight_file import disk_full
 from bitconverter.jobs import merge
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.inspect import InspectJob
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Progress, Stopped, run_job
 from bitconverter.jobs.merge import MergeJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.gain_trainer import GainTrainer
@@ -27,18 +28,6 @@ from bitconverter.model.lessons import read_lessons
 from bitconverter.model.tokenizer import Tokenizer
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
-
-
-def finish(job: Job) -> object:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: Job) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 @pytest.fixture(scope="module")

@@ -4,12 +4,12 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from reference.converted import write_converted
+from running import FOX, error_of, finish, stop_at, train_job
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_state
-from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Questions, Stopped, run_job
+from bitconverter.jobs.job import Event, Metric, Note, Questions, run_job
 from bitconverter.jobs.pinned import FIXED
 from bitconverter.jobs.pins import PinJob, Pinned, UnpinJob, going_on, pins_of
 from bitconverter.jobs.runs import RunsJob
@@ -23,16 +23,7 @@ KINDS: list[dict[str, object]] = [
 ]
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("pins") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
     settings = {
         "layers": 1,
         "steps": 30,
@@ -41,27 +32,7 @@ def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> T
         "rate": 0.03,
         "forget_limit": 0.0,
     } | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / f"{name}.soul"), **settings)  # type: ignore[arg-type]
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: Job) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
-
-
-def stop_at(job: TrainJob, step: int) -> None:
-    cancel = Cancel()
-    last = run_job(
-        job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == step else None, cancel
-    )
-    assert isinstance(last, Stopped)
+    return train_job(model, folder, FOX * 20, name, **settings)
 
 
 def pin(soul: str, step: int | None = None) -> Pinned:
@@ -101,9 +72,9 @@ def test_it_goes_on_further_and_otherwise_and_is_killed_on_the_way(model: Path, 
             stop_at(more, 20)
             assert pin(more.out).step == 20
         ends.append(finish(more))
-    assert [end.steps for end in ends] == [50, 50]  # type: ignore[attr-defined]
+    assert [end.steps for end in ends] == [50, 50]
     assert (tmp_path / "b.soul").read_bytes() == (tmp_path / "c.soul").read_bytes()
-    assert ends[0].before == finish(job).before  # type: ignore[attr-defined]
+    assert ends[0].before == finish(job).before
 
 
 def test_it_is_not_tidied_away_and_goes_when_it_is_unpinned(model: Path, tmp_path: Path) -> None:
@@ -116,7 +87,7 @@ def test_it_is_not_tidied_away_and_goes_when_it_is_unpinned(model: Path, tmp_pat
     assert 6 not in saved.steps()[:3] and pins_of(job.out).steps() == [6, 3]
     assert pin(job.out, saved.steps()[1]).step == saved.steps()[1]
     finish(UnpinJob(job.out, saved.steps()[1]))
-    (run,) = finish(RunsJob(job.history))  # type: ignore[misc]
+    (run,) = finish(RunsJob(job.history))
     assert run.pinned == (6, 3)
     finish(UnpinJob(job.out, 3))
     finish(UnpinJob(job.out, 6))

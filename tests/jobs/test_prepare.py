@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import tokenizers
 from model_folders import write_byte_tokenizer
+from running import error_of, finish
 
 from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, read_pack
 from bitconverter.jobs import prepare
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.jobs.job import Cancel, Event, Failed, Note, Progress, Stopped, run_job
+from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.model.tokenizer import Tokenizer
 
 TEMPLATE = (
@@ -38,18 +39,6 @@ def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "tokenizer_config.json").write_text(json.dumps({"eos_token": "</s>"}), encoding="utf-8")
     (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
     return folder
-
-
-def finish(job: PrepareJob, events: list[Event] | None = None) -> PrepareResult:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: PrepareJob) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 def lines(*rows: Any) -> str:

@@ -1,6 +1,5 @@
 """The quality report of a conversion: the numbers of evaluate, the same on every run, made again after a stop."""
 
-import hashlib
 import json
 import shutil
 import tempfile
@@ -9,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from model_folders import golden_copy, write_gguf
+from model_folders import golden_copy, hashes, write_gguf
 
 from bitconverter.jobs import quality_report
 from bitconverter.jobs.convert import ConvertJob, ConvertResult
@@ -24,10 +23,6 @@ def convert(source: Path, out: Path, **more: Any) -> tuple[ConvertResult, list[E
     last = run_job(job, events.append, Cancel())
     assert isinstance(last, Finished), last
     return last.result, events
-
-
-def hashes(folder: Path) -> dict[str, str]:
-    return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in folder.iterdir()}
 
 
 @pytest.fixture

@@ -4,12 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from reference.converted import write_converted
+from running import FOX, finish, train_job
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import training_memory
-from bitconverter.jobs.job import Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
+from bitconverter.jobs.job import Failed, Metric, Note, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob
@@ -18,26 +18,12 @@ from bitconverter.store.ran_on import RanOn
 from bitconverter.store.run_store import Run, open_runs
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("runs") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def make_job(model: Path, folder: Path, name: str = "a", **changes: object) -> TrainJob:
-    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
     settings = {
         "layers": 1, "steps": 4, "batch": 4, "window": 24, "rate": 0.03, "forget_limit": 100.0,
         "history": str(folder / "history" / "runs.sqlite3"),
     } | changes  # fmt: skip
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / f"{name}.soul"), **settings)  # type: ignore[arg-type]
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
+    return train_job(model, folder, FOX * 20, name, **settings)
 
 
 def runs_of(job: TrainJob) -> list[Run]:
@@ -58,8 +44,8 @@ def test_settings_curves_and_outcome_are_kept(model: Path, tmp_path: Path) -> No
     (run,) = runs_of(job)
     assert (run.outcome, run.soul) == ("done", job.out) and run.settings["rate"] == 0.03
     assert run.settings["clip"] == 1.0 and run.settings["targets"] == ["q", "v"] and "out" not in run.settings
-    assert run.numbers["before"] == result.before and run.numbers["after"] == result.after  # type: ignore[attr-defined]
-    assert run.numbers["general_after"] == result.forgetting.after  # type: ignore[attr-defined]
+    assert run.numbers["before"] == result.before and run.numbers["after"] == result.after
+    assert run.numbers["general_after"] == result.forgetting.after
     assert run.devices == (RanOn("cpu", all_layers=1, before=0),)
     whole = diff_of(job, run.id, run.id).first
     told = {name: [(e.step, e.value) for e in events if isinstance(e, Metric) and e.name == name]

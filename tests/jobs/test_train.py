@@ -11,28 +11,19 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference.converted import write_converted
+from running import error_of, finish
 
 from bitconverter.engine import Block
-from bitconverter.format.errors import UserError
 from bitconverter.format.safetensors_file import SafetensorsFile
 from bitconverter.format.soul_file import read_soul, weights_hash
 from bitconverter.jobs import train_state
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Metric, Note, Progress, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Finished, Metric, Note, Progress, Stopped, run_job
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.train import TrainJob
-from bitconverter.jobs.train_result import TrainResult
 from bitconverter.model.block_trainer import BlockTrainer, Step
 from bitconverter.model.layer_stack import LayerStack
 
 TEXT = "the quick brown fox jumps over the lazy dog and runs back home. " * 12
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("train") / "モデル 2"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
 
 
 @pytest.fixture
@@ -44,18 +35,6 @@ def job(model: Path, tmp_path: Path) -> TrainJob:
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
     settings = {"layers": 1, "steps": 8, "batch": 4, "window": 24, "rate": 0.03, "threads": 2} | changes
     return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), **settings)  # type: ignore[arg-type]
-
-
-def finish(job: TrainJob, events: list[Event] | None = None) -> TrainResult:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: TrainJob) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 def test_it_learns_and_leaves_a_soul(job: TrainJob, model: Path) -> None:

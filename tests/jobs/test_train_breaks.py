@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from reference.converted import write_converted
+from running import finish, train_job
 
 from bitconverter.engine import Cancel, ModelInfo
 from bitconverter.format.journal import Journal
@@ -41,13 +41,6 @@ run_job({job!r}, emit, Cancel())
 """
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("breaks") / "モデル 2"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two windows at a time, each part told and kept at once."""
@@ -57,18 +50,10 @@ def small_parts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def a_job(model: Path, folder: Path, **changes: Any) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
     settings: dict[str, Any] = {
         "layers": 1, "steps": 4, "batch": 4, "window": 24, "rate": 0.03, "threads": 2, "forget_limit": 0.0,
     }  # fmt: skip
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), **settings | changes)
-
-
-def finish(job: TrainJob, events: list[Event] | None = None) -> Any:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
+    return train_job(model, folder, TEXT, **settings | changes)
 
 
 def stop_when(job: TrainJob, now: Callable[[Event], bool]) -> list[Event]:

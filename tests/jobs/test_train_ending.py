@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from reference.converted import write_converted
+from running import FOX, stop_at, train_job
 
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
@@ -38,29 +38,12 @@ def _hook(event: str, args: tuple[Any, ...]) -> None:
 sys.addaudithook(_hook)  # one that is added stays
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("ending") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def a_job(model: Path, folder: Path, **changes: Any) -> TrainJob:
-    folder.mkdir()
-    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
     settings: dict[str, Any] = {
         "layers": 1, "steps": 6, "batch": 4, "window": 24, "rate": 0.03, "forget_limit": 0.0,
         "history": str(folder / "runs.sqlite3"),
     }  # fmt: skip
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), **settings | changes)
-
-
-def stop_at(job: TrainJob, step: int) -> None:
-    cancel = Cancel()
-    last = run_job(
-        job, lambda e: cancel.request() if isinstance(e, Metric) and e.step == step else None, cancel
-    )
-    assert isinstance(last, Stopped)
+    return train_job(model, folder, FOX * 20, **settings | changes)
 
 
 def outcomes(job: TrainJob) -> list[str]:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from reference.converted import write_converted
+from running import train_job
 
 from bitconverter.jobs.job import Cancel, Finished, Note, run_job
 from bitconverter.jobs.train import TrainJob
@@ -34,20 +34,8 @@ print(last.error.code, last.error)
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="needs RLIMIT_FSIZE")
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("full") / "モデル 2"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def a_job(model: Path, folder: Path) -> TrainJob:
-    folder.mkdir()
-    (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
-    return TrainJob(
-        str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), layers=1, steps=4, batch=4, window=24,
-        threads=2, forget_limit=0.0,
-    )  # fmt: skip
+    return train_job(model, folder, TEXT, layers=1, steps=4, batch=4, window=24, threads=2, forget_limit=0.0)
 
 
 def finish(job: TrainJob, events: list | None = None) -> bytes:

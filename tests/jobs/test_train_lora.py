@@ -2,72 +2,45 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
-from learned_additions import TEXT, finish, gradient_is_the_slope, merge_refuses, same_together_and_alone
-from reference.converted import write_converted
+from learned_additions import (
+    TEXT,
+    broken_off_is_whole,
+    gradient_is_the_slope,
+    merge_refuses,
+    same_together_and_alone,
+    the_model_has_learned,
+)
+from running import finish, train_job
 
-from bitconverter.engine import Engine, Model, Session, logits_score
+from bitconverter.engine import Engine
 from bitconverter.format.soul_file import read_soul
-from bitconverter.jobs.job import Cancel, Event, Metric, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.model.layer_stack import LayerStack
 from bitconverter.model.lora_trainer import LoraTrainer
-from bitconverter.model.soul import put_on, take_off
-from bitconverter.model.tokenizer import Tokenizer
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("lora") / "model"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
 
 
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text(TEXT, encoding="utf-8")
     settings: dict[str, object] = {
         "layers": 2, "steps": 12, "batch": 4, "window": 24, "rate": 0.02, "threads": 2, "adapter": "lora", "rank": 3,
         "targets": ("v", "q", "down"),
     }  # fmt: skip
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
+    return train_job(model, folder, TEXT, **settings | changes)
 
 
 def test_it_learns_and_the_model_with_the_soul_has_learned(model: Path, tmp_path: Path) -> None:
     job = make_job(model, tmp_path)
     result = finish(job)
-    assert result.after < 0.95 * result.before  # type: ignore[attr-defined]
+    assert result.after < 0.95 * result.before
     soul = read_soul(Path(job.out))
     assert not soul.gains and len(soul.lora) == 2 * 3
     assert {a.shape[0] for a, _ in soul.lora.values()} == {3}
-    opened = Model(Engine(2), model)
-    tokens = np.array(Tokenizer(model).encode(TEXT, add_special_tokens=False)[:25], np.int32)
-
-    def loss() -> float:
-        logits = Session(opened, n_ctx=32, kv="f32").forward(tokens[:-1], all_positions=True)
-        assert logits is not None
-        return float(logits_score(opened.engine, logits, tokens[1:])[0].mean())
-
-    before = loss()
-    put_on(opened, soul)
-    assert loss() < 0.95 * before
-    take_off(opened, soul)
-    assert loss() == before
+    the_model_has_learned(model, soul)
 
 
 def test_broken_off_it_ends_in_the_same_bytes(model: Path, tmp_path: Path) -> None:
-    whole, job, cancel = make_job(model, tmp_path / "whole"), make_job(model, tmp_path / "parts"), Cancel()
-    finish(whole)
-
-    def emit(event: Event) -> None:
-        if isinstance(event, Metric) and event.name == "loss" and event.step == 5:
-            cancel.request()
-
-    assert isinstance(run_job(job, emit, cancel), Stopped)
-    finish(make_job(model, tmp_path / "parts", threads=1))
-    assert Path(job.out).read_bytes() == Path(whole.out).read_bytes()
+    broken_off_is_whole(lambda name, **changes: make_job(model, tmp_path / name, **changes))
 
 
 def test_by_forward_passes_it_replays(model: Path, tmp_path: Path) -> None:

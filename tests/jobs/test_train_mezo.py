@@ -5,25 +5,18 @@ from pathlib import Path
 
 import pytest
 from reference.converted import write_converted
+from running import error_of, finish
 
-from bitconverter.format.errors import UserError
 from bitconverter.format.soul_file import read_soul
 from bitconverter.format.step_log import log_bytes, read_log
 from bitconverter.jobs import learners, train_settings
-from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Job, Metric, Note, Stopped, run_job
+from bitconverter.jobs.job import Cancel, Event, Metric, Note, Stopped, run_job
 from bitconverter.jobs.replay import ReplayJob
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_settings import usual_rate
 from bitconverter.model.block_trainer import Score
 
 ROWS = "\n".join(f'{{"prompt": "the number {n} is", "answer": "o"}}' for n in range(40))
-
-
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("mezo") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
 
 
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
@@ -34,18 +27,6 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "engine": "mezo", "epsilon": 0.1, "forget_limit": 100.0,
     }  # fmt: skip
     return TrainJob(str(model), str(folder / "rows.jsonl"), str(folder / "a.soul"), **settings | changes)  # type: ignore[arg-type]
-
-
-def finish(job: Job, events: list[Event] | None = None) -> object:
-    last = run_job(job, (events if events is not None else []).append, Cancel())
-    assert isinstance(last, Finished), last
-    return last.result
-
-
-def error_of(job: Job) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 @pytest.mark.parametrize(
@@ -71,7 +52,7 @@ def test_it_learns_and_the_log_gives_the_same_soul(
     finish(ReplayJob(str(model), job.out + ".steps", str(again)))
     assert again.read_bytes() == Path(job.out).read_bytes()
     assert read_soul(again).notes["engine"] == "mezo"
-    assert result.log == job.out + ".steps"  # type: ignore[attr-defined]
+    assert result.log == job.out + ".steps"
 
 
 def test_more_right_answers_can_be_the_aim(model: Path, tmp_path: Path) -> None:
@@ -83,7 +64,7 @@ def test_more_right_answers_can_be_the_aim(model: Path, tmp_path: Path) -> None:
     log = read_log(Path(job.out + ".steps"))
     steps = log.slopes * 2 * 0.5 * 36  # differences of whole numbers of rows
     assert abs(steps - steps.round()).max() < 1e-3 and (steps.round() != 0).any()
-    assert result.accuracy_after >= result.accuracy_before  # type: ignore[attr-defined]
+    assert result.accuracy_after >= result.accuracy_before
 
 
 @pytest.mark.parametrize("stop_at", [1, 17, 33])
@@ -146,7 +127,7 @@ def test_a_plateau_ends_the_run(model: Path, tmp_path: Path) -> None:
     events: list[Event] = []
     result = finish(make_job(model, tmp_path, rate=0.0, patience=3), events)
     assert Note("train-plateau", {"step": 12, "checks": 3}) in events
-    assert result.steps == 12 and result.best_step == 0  # type: ignore[attr-defined]
+    assert result.steps == 12 and result.best_step == 0
 
 
 def test_the_usual_rate_of_gains_is_smaller_where_the_loss_is_over_all_words() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from model_folders import write_byte_tokenizer
-from reference.converted import write_converted
+from running import FOX, train_job
 
 from bitconverter.engine import Cancel, Engine
 from bitconverter.format.errors import UserError
@@ -27,18 +27,14 @@ TEMPLATE = (
 
 
 @pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("samples") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    vocab = json.loads((folder / "config.json").read_text(encoding="utf-8"))["vocab_size"]
-    write_byte_tokenizer(folder, vocab)
-    (folder / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
-    return folder
+def model(model: Path) -> Path:
+    vocab = json.loads((model / "config.json").read_text(encoding="utf-8"))["vocab_size"]
+    write_byte_tokenizer(model, vocab)
+    (model / "chat_template.jinja").write_text(TEMPLATE, encoding="utf-8")
+    return model
 
 
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
-    folder.mkdir(exist_ok=True)
-    (folder / "lesson.txt").write_text("the quick brown fox jumps over the lazy dog. " * 20, encoding="utf-8")
     settings = {
         "layers": 2,
         "steps": 8,
@@ -47,7 +43,7 @@ def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "rate": 0.05,
         "forget_limit": 0.0,
     } | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+    return train_job(model, folder, FOX * 20, **settings)
 
 
 def saved_samples(job: TrainJob) -> list[tuple[int, str, str]]:

@@ -7,31 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from reference.converted import write_converted
+from running import FOX, error_of, train_job
 
 from bitconverter.cli.main import main
 from bitconverter.engine import Cancel
-from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_work
 from bitconverter.jobs.checkpoints import Checkpoints
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
-from bitconverter.jobs.job import Failed, Finished, Job, Metric, Stopped, run_job
+from bitconverter.jobs.job import Finished, Metric, Stopped, run_job
 from bitconverter.jobs.keep_training import KeepTrainingJob
 from bitconverter.jobs.room import size_on_disk
 from bitconverter.jobs.train import TrainJob
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("disk") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def a_job(model: Path, folder: Path, **changes: object) -> TrainJob:
-    (folder / "lesson.txt").write_text(
-        "the quick brown fox jumps over the lazy dog. " * 400, encoding="utf-8"
-    )
     settings = {
         "layers": 2,
         "steps": 40,
@@ -40,7 +29,7 @@ def a_job(model: Path, folder: Path, **changes: object) -> TrainJob:
         "threads": 1,
         "forget_limit": 0.0,
     } | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "魂.soul"), **settings)  # type: ignore[arg-type]
+    return train_job(model, folder, FOX * 400, **settings)
 
 
 def told(job: TrainJob) -> int:
@@ -48,12 +37,6 @@ def told(job: TrainJob) -> int:
     assert isinstance(last, Finished) and isinstance(last.result, TrainingEstimate), last
     assert last.result.room is not None
     return last.result.room.needed
-
-
-def error_of(job: Job) -> UserError:
-    last = run_job(job, lambda _: None, Cancel())
-    assert isinstance(last, Failed) and isinstance(last.error, UserError), last
-    return last.error
 
 
 @pytest.mark.parametrize(

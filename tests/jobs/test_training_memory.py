@@ -13,6 +13,7 @@ import psutil
 import pytest
 from reference.converted import write_converted
 from reference.model import ReferenceModel
+from running import FOX, train_job
 from safetensors.numpy import save_file
 
 from bitconverter.engine import Engine, Model
@@ -28,19 +29,9 @@ from bitconverter.model.layer_stack import LayerStack
 WIDE = 16384
 
 
-@pytest.fixture(scope="module")
-def model(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("memory") / "モデル"
-    write_converted(tiny_model, folder, 2, seed=3)
-    return folder
-
-
 def make_job(model: Path, folder: Path, **changes: object) -> TrainJob:
-    (folder / "lesson.txt").write_text(
-        "the quick brown fox jumps over the lazy dog. " * 400, encoding="utf-8"
-    )
     settings = {"layers": 2, "steps": 2, "batch": 256, "window": 60, "threads": 2} | changes
-    return TrainJob(str(model), str(folder / "lesson.txt"), str(folder / "a.soul"), **settings)  # type: ignore[arg-type]
+    return train_job(model, folder, FOX * 400, **settings)
 
 
 def with_free(monkeypatch: pytest.MonkeyPatch, free: int) -> None:

@@ -1,6 +1,5 @@
 """GPTQ and coordinate descent by blocks against the same in plain double precision."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -11,12 +10,6 @@ from bitconverter.engine import Cancel, Cancelled, Engine
 from bitconverter.model import calibrated_fit, curvature
 from bitconverter.model.calibrated_fit import improve
 from bitconverter.model.curvature import Curvature
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as made:
-        yield made
 
 
 class Plain:

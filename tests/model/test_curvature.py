@@ -1,6 +1,5 @@
 """H, its damping and its factor."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -8,12 +7,6 @@ import pytest
 
 from bitconverter.model import curvature
 from bitconverter.model.curvature import DAMPING, Moments, block_edges
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as made:
-        yield made
 
 
 def inputs(tokens: int, cols: int, rank: int = 0) -> np.ndarray:

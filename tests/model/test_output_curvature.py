@@ -1,6 +1,5 @@
 """What the errors of rows cost together: sums of gradients in blocks, and rounding that makes use of it."""
 
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -18,12 +17,6 @@ from bitconverter.model.output_curvature import (
     output_edges,
     output_moments,
 )
-
-
-@pytest.fixture
-def pool() -> Iterator[ThreadPoolExecutor]:
-    with ThreadPoolExecutor(2) as made:
-        yield made
 
 
 def gradients(tokens: int, rows: int, seed: int = 0) -> np.ndarray:
