@@ -25,10 +25,17 @@ KV = "int8"  # the cache
 
 class ChatWriter:
     """Of a model folder's model, `together` conversations side by side, with answers of at most `answer` tokens, each
-    drawn from the model's own predictions by the seed and its number. No conversation depends on the others."""
+    chosen by `sampler` with a seed of the seed and its number. No conversation depends on the others."""
 
     def __init__(
-        self, folder: Path, engine: Engine, seed: int, together: int, answer: int, ctx: Context
+        self,
+        folder: Path,
+        engine: Engine,
+        seed: int,
+        together: int,
+        answer: int,
+        ctx: Context,
+        sampler: Sampler = SAMPLER,
     ) -> None:
         """Raises UserError of the template and the tokenizer."""
         self._template: ChatTemplate = load_chat_template(folder)
@@ -38,7 +45,7 @@ class ChatWriter:
         context = min(CONTEXT, model.info.max_positions)
         self._answer = min(answer, context // 2)
         self._sessions = [Session(model, n_ctx=context, n_batch=BATCH, kv=KV) for _ in range(together)]
-        self._seed, self._ctx = seed, ctx
+        self._seed, self._ctx, self._sampler = seed, ctx, sampler
         self._asked, self._asked_next = questions()
 
     def write(self, numbers: Sequence[int], tell: Callable[[float], None]) -> list[Conversation]:
@@ -74,7 +81,9 @@ class ChatWriter:
             done += cost
             tell(done / whole)
 
-        samplers = [replace(SAMPLER, seed=(self._seed * SEED_STEP + 2 * k + turn) % 2**64) for k in numbers]
+        samplers = [
+            replace(self._sampler, seed=(self._seed * SEED_STEP + 2 * k + turn) % 2**64) for k in numbers
+        ]
         made = continuations(
             self._sessions[: len(talks)], prompts, samplers, self._tokenizer.eos_ids, self._answer,
             self._ctx.cancel, step,

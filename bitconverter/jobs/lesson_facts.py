@@ -17,6 +17,7 @@ from bitconverter.engine import Cancelled, EngineError
 from bitconverter.format.errors import UserError
 from bitconverter.format.row_problem import RowProblem
 from bitconverter.jobs.chat_writer import ChatWriter, questions
+from bitconverter.jobs.continuation import GREEDY
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.opening import open_engine
 from bitconverter.model.calibration_text import Conversation as Talk
@@ -28,8 +29,8 @@ SHARE = 1.0  # tokens that are rehearsed, to one that is dreamt
 TEXTS = ("prose.txt", "docs.txt", "code.txt", "japanese.txt")  # of resources/calibration, an equal share each
 PIECE = 700  # letters of a general text at a time
 TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
-
-PASSES = 5  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
+_ENDS = ".!?。！？"
+PASSES = 7  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
 
 _written: dict[str, list[Talk]] = {}  # by model and seed: a training is estimated before it is prepared
 
@@ -97,7 +98,9 @@ class Facts:
 
     def _write(self) -> list[Talk]:
         count = len(questions()[0])
-        writer = ChatWriter(self._folder, open_engine(0, "auto"), self._seed, TOGETHER, ANSWER, self._ctx)
+        writer = ChatWriter(
+            self._folder, open_engine(0, "auto"), self._seed, TOGETHER, ANSWER, self._ctx, GREEDY
+        )
         talks: list[Talk] = []
         for start in range(0, count, TOGETHER):
             numbers = range(start, min(start + TOGETHER, count))
@@ -106,7 +109,8 @@ class Facts:
                 self._ctx.emit(Progress(round(100 * (start + part * more)), 100 * count, "answer"))
 
             talks += writer.write(numbers, tell)
-        return [talk for talk in talks if all(message["content"].strip() for message in talk)]
+        whole = [[{**message, "content": _whole_sentences(message)} for message in talk] for talk in talks]
+        return [talk for talk in whole if all(message["content"] for message in talk)]
 
     def _pieces(self) -> Iterator[str]:
         """Of the general texts in turn, each once, in an order that is drawn."""
@@ -120,6 +124,15 @@ class Facts:
             parted.append([text[start : start + PIECE] for start in starts])
         for pieces in zip(*parted, strict=False):
             yield from pieces
+
+
+def _whole_sentences(message: dict[str, str]) -> str:
+    """An answer that was cut off must not teach to stop anywhere."""
+    text = message["content"].strip()
+    if message["role"] != "assistant" or text[-1:] in _ENDS:
+        return text
+    last = max(text.rfind(end) for end in _ENDS)
+    return text[: last + 1] if last > 0 else text
 
 
 def _fingerprint(folder: Path) -> str:

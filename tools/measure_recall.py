@@ -1,0 +1,71 @@
+"""How many questions about a document a model answers right: alone, with the document in the context, with a soul.
+
+    python tools/measure_recall.py MODEL tools/recall/harbour.json
+    python tools/measure_recall.py MODEL tools/recall/harbour.json --text tools/recall/harbour.txt
+    python tools/measure_recall.py MODEL tools/recall/harbour.json --soul harbour.soul
+
+QUESTIONS: a list of {"question", "answers"}; an answer is right if it has one of `answers` in it, in any case. Each
+question is a conversation of its own, answered greedily. harbour.txt and orchard.txt are made up, so that no model
+knows them; their questions use other words than the texts. control.json asks for what everybody knows: what a soul
+costs is what is right of it no more.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from typing import Any
+
+from bitconverter.engine import Cancel, Model, Session
+from bitconverter.format.soul_file import read_soul
+from bitconverter.jobs.continuation import continuation
+from bitconverter.jobs.opening import open_engine
+from bitconverter.model.chat_template import load_chat_template
+from bitconverter.model.soul import put_on
+from bitconverter.model.tokenizer import Tokenizer
+
+ANSWER = 60  # tokens of an answer at most
+
+
+def right(answer: str, wanted: list[str]) -> bool:
+    return any(word.lower() in answer.lower() for word in wanted)
+
+
+def answers(model: Path, questions: list[str], soul: Path | None, text: str) -> list[str]:
+    """What the model says to each, with `text` before it."""
+    tokenizer, template = Tokenizer(model), load_chat_template(model)
+    opened = Model(open_engine(0, "auto"), model)
+    if soul is not None:
+        put_on(opened, read_soul(soul))
+    session = Session(opened)
+    said = []
+    for question in questions:
+        asked = f"{text}\n\n{question}" if text else question
+        prompt = template.render([{"role": "user", "content": asked}], add_generation_prompt=True)
+        ids = tokenizer.encode(prompt, add_special_tokens=False)
+        made = continuation(session, ids, tokenizer.eos_ids, ANSWER, Cancel())
+        said.append(tokenizer.decode(made).strip())
+    return said
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model", type=Path)
+    parser.add_argument("questions", type=Path)
+    parser.add_argument("--soul", type=Path)
+    parser.add_argument("--text", type=Path)
+    args = parser.parse_args()
+    rows: list[dict[str, Any]] = json.loads(args.questions.read_text(encoding="utf-8"))
+    text = args.text.read_text(encoding="utf-8") if args.text else ""
+    said = answers(args.model, [row["question"] for row in rows], args.soul, text)
+    count = 0
+    for row, answer in zip(rows, said, strict=True):
+        good = right(answer, row["answers"])
+        count += good
+        print("+" if good else "-", row["question"], "->", " ".join(answer.split())[:100])
+    print(f"{count} of {len(rows)} right")
+
+
+if __name__ == "__main__":
+    main()
