@@ -20,7 +20,8 @@ from bitconverter.jobs.lesson_facts import facts_steps
 from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.pins import GoOnJob, PinJob, UnpinJob
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult, Preview, Where
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.prepare_result import PrepareResult, Preview, Where
 from bitconverter.jobs.replay import ReplayJob, ReplayResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.train import TrainJob

@@ -9,7 +9,7 @@ from bitconverter.gui import theme
 from bitconverter.gui.messages import row_where, tr
 from bitconverter.gui.tokens import Space
 from bitconverter.gui.widgets import ElidedLabel, IconButton, label, row
-from bitconverter.jobs.prepare import Preview
+from bitconverter.jobs.prepare_result import Preview
 
 LEAST, MOST = 48, 200  # logical pixels of height: as high as the row, within these
 

@@ -24,7 +24,7 @@ from bitconverter.gui.widgets import (
     row,
     set_property,
 )
-from bitconverter.jobs.prepare import Apart, PrepareResult, Rejected
+from bitconverter.jobs.prepare_result import Apart, PrepareResult, Rejected
 from bitconverter.settings import Settings
 
 MOST_SHOWN = 50  # rejected rows in the list; the file beside the pack has all

@@ -21,7 +21,8 @@ from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.eco import some_cores
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.prepare_result import PrepareResult
 from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_settings import TrainSettings, usual_rate
 from bitconverter.settings import storable
@@ -318,7 +319,8 @@ class TrainForm(TrainLayout):
         form = self.state is State.FORM
         self.form.setVisible(form)
         self.footer.setVisible(form and bool(self.paths))
-        self.aim_part.setVisible(self._usable)
+        # a short text alone is too little to sound like, and enough to be asked for
+        self.aim_part.setVisible(self.result is not None and self.result.used > 0)
         self.strength_part.setVisible(self._usable)
         self.custom.setVisible(self.strengths.choice == "custom")
         self.train_button.setEnabled(self._usable and self._steps() > 0)
@@ -395,8 +397,15 @@ class TrainForm(TrainLayout):
             self.summary.set_text(tr("train-too-little"))
         else:
             name = Path(self.model).name
+            key = "train-summary-facts" if self.result.dreams else "train-summary"
             self.summary.set_text(
-                tr("train-summary", rows=self.result.used, name=name, steps=self._steps() or "…")
+                tr(
+                    key,
+                    count=self.result.used,
+                    dreams=self.result.dreams,
+                    name=name,
+                    steps=self._steps() or "…",
+                )
             )
 
     def _steps(self) -> int:

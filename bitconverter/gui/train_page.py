@@ -29,7 +29,8 @@ from bitconverter.gui.unfinished_training import (
 from bitconverter.jobs.eco import WAITS
 from bitconverter.jobs.job import Curves, Event, Failed, Finished, Metric, Note, Progress, Stopped
 from bitconverter.jobs.keep_training import KeepTrainingJob
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.prepare_result import PrepareResult
 from bitconverter.jobs.runs import DiffRunsJob, RunDiff, RunsJob
 from bitconverter.jobs.saved_curves import SavedCurvesJob
 from bitconverter.jobs.train import TrainJob

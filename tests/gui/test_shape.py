@@ -34,7 +34,7 @@ from bitconverter.gui.window_life import LEAST_SIZE
 from bitconverter.jobs.errors import UserError
 from bitconverter.jobs.job import Failed, Note, Progress
 from bitconverter.jobs.placement import Placed
-from bitconverter.jobs.prepare import PrepareResult, Preview, Rejected
+from bitconverter.jobs.prepare_result import PrepareResult, Preview, Rejected
 from bitconverter.jobs.runs import RunDiff
 from bitconverter.store.run_store import UNFINISHED, Run
 

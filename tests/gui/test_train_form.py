@@ -195,6 +195,31 @@ def test_an_empty_file_is_not_called_good(page, window, qtbot, tmp_path):
     assert page.material.summary.text() == "中身がありません"
 
 
+def test_what_a_text_says_is_dreamt_of(page, qtbot, tmp_path):
+    """A short text is too little to sound like; to know what it says, its dreams are learned along."""
+    text = "the lamp of corran point burned whale oil until 1902. its keeper today is dougal marr, who has a cat."
+    read(page, qtbot, write(tmp_path, text, "facts.txt"))
+    assert "too little" in page.summary.whole_text() and page.aim_part.isVisible()
+    page.aims.cards["facts"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    assert page.result.dreams > 4 and len(page.result.previews) > 4
+    assert f"1 row and {page.result.dreams} dreams of it" in page.summary.whole_text()
+    assert "dreams" in page.advice.text()
+    job = page._train_job("x.u32", "x.soul", 3)
+    assert job.adapter == "delta" and page._prepare_job("x.u32").facts
+    page.aims.cards["style"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    assert not page.result.dreams and page._train_job("x.u32", "x.soul", 3).adapter == "gain"
+
+
+def test_rows_are_no_text_to_dream_of(page, qtbot, tmp_path):
+    read(page, qtbot, write(tmp_path, rows()))
+    page.aims.cards["facts"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    assert "Only texts and documents are dreamt of" in page.advice.text()
+    assert "24 rows in" in page.summary.whole_text()
+
+
 def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):
     read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "a.txt"))
     assert page.aims.choice == "style"

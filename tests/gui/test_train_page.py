@@ -15,6 +15,8 @@ from PySide6.QtWidgets import QApplication, QLabel
 from teaching import LONG, choose_steps, read, rows, start, train_page, until_steps, write
 
 from bitconverter import paths
+from bitconverter.format.pack_file import read_pack
+from bitconverter.format.soul_file import read_soul
 from bitconverter.gui.activity import Work
 from bitconverter.gui.loss_plot import LossPlot, smoothed
 from bitconverter.gui.main_window import MainWindow
@@ -404,6 +406,44 @@ def test_killed_while_the_lesson_is_prepared_it_is_found_again(page, window, qtb
         again.train.resume()
         qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
         assert Path(job.out).exists() and recall(window.shell.settings) is None
+    finally:
+        again.stop_and_wait()
+
+
+def learn_facts(page, qtbot, tmp_path, steps):
+    text = "The lamp of Corran Point burned whale oil until 1902. Its keeper is Dougal Marr, who has a cat.\n"
+    read(page, qtbot, write(tmp_path, text, "文書.txt"))
+    page.aims.cards["facts"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    choose_steps(page, steps)
+    page.rate.setValue(0.0005)
+    qtbot.mouseClick(page.train_button, Qt.MouseButton.LeftButton)
+    assert page.state is State.WORKING
+
+
+def test_what_a_document_says_is_learned_to_a_soul(page, qtbot, tmp_path):
+    learn_facts(page, qtbot, tmp_path, 3)
+    job = page._job
+    qtbot.waitUntil(lambda: page.state is State.DONE, timeout=LONG)
+    soul = read_soul(Path(page.taught.taught.soul))
+    assert soul.delta and not soul.gains
+    assert read_pack(Path(job.lesson)).notes["facts"] == "yes"
+
+
+def test_killed_while_it_dreams_the_dreams_are_found_again(page, window, qtbot, tmp_path):
+    learn_facts(page, qtbot, tmp_path, 3)
+    page._trainer.cancel()
+    told, job = window.shell.settings[KEY], page._job
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert not Path(job.lesson).exists()
+    window.shell.settings[KEY] = told
+    again = MainWindow(window.shell.settings)
+    qtbot.addWidget(again)
+    again.show_page("train")
+    try:
+        again.train.resume()
+        qtbot.waitUntil(lambda: again.train.state is State.DONE, timeout=LONG)
+        assert read_pack(Path(job.lesson)).notes["facts"] == "yes"
     finally:
         again.stop_and_wait()
 

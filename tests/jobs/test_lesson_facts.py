@@ -13,7 +13,8 @@ from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
 from bitconverter.jobs import lesson_facts
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
 from bitconverter.jobs.lesson_facts import PASSES, facts_steps
-from bitconverter.jobs.prepare import REHEARSED, PrepareJob, PrepareResult
+from bitconverter.jobs.prepare import REHEARSED, PrepareJob
+from bitconverter.jobs.prepare_result import PrepareResult
 from bitconverter.model.tokenizer import Tokenizer
 
 FACTS = (

@@ -13,7 +13,8 @@ from bitconverter.format.errors import UserError
 from bitconverter.format.pack_file import TEXT, read_pack
 from bitconverter.jobs import prepare_inputs
 from bitconverter.jobs.job import Cancel, Failed, Finished, run_job
-from bitconverter.jobs.prepare import PrepareJob, PrepareResult
+from bitconverter.jobs.prepare import PrepareJob
+from bitconverter.jobs.prepare_result import PrepareResult
 from bitconverter.model.tokenizer import Tokenizer
 
 

@@ -126,9 +126,20 @@ TEXTS: Texts = {
     ),
     "strength-memory": ("Memory: about {needed} beside the model; {free} free.", "メモリー: モデルのほかに約 {needed}（空き {free}）"),
     "train-start": ("Start teaching", "学習を始める"),
-    "train-summary": ("{name} learns from {rows} rows in {steps} steps", "{name} が {rows} 行から {steps} ステップで学びます"),
+    "train-summary": (
+        "{name} learns from {count} row in {steps} steps", "{name} learns from {count} rows in {steps} steps",
+        "{name} が {count} 行から {steps} ステップで学びます",
+    ),
+    "train-summary-facts": (
+        "{name} learns from {count} row and {dreams} dreams of it in {steps} steps",
+        "{name} learns from {count} rows and {dreams} dreams of them in {steps} steps",
+        "{name} が {count} 行とその夢 {dreams} 件から {steps} ステップで学びます",
+    ),
     "train-unreadable": ("This material cannot be read", "この教材は読めません"),
-    "train-too-little": ("There is too little to learn from: at least two usable rows are needed", "教材が足りません。使える行が 2 行以上必要です"),
+    "train-too-little": (
+        "There is too little to learn from: at least two usable rows are needed, or a longer text",
+        "教材が足りません。使える行が 2 行以上か、もっと長い文章が必要です",
+    ),
     "train-preparing": ("Preparing {name}", "{name} の準備中"),
     "train-running": ("Learning: {name}", "学習中: {name}"),
     "train-pausing": ("Pausing after this step: {name}", "このステップが終わったら一時停止します: {name}"),
