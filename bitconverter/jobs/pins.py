@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import SETTINGS, pins_of, read_pin
 from bitconverter.jobs.train import TrainJob
 
-TRIES = 5  # to read a checkpoint that a training at work may tidy away meanwhile
+TRIES, PAUSE = 20, 0.02  # to read a checkpoint that a training at work may tidy away meanwhile; seconds between
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,10 @@ class PinJob:
         work = Path(self.soul + ".partial")
         saved, pins = train_state.checkpoints(work), pins_of(self.soul)
         settings = _settings(work)
-        for _ in range(TRIES if settings else 0):
+        for number in range(TRIES if settings else 0):
+            if number:
+                ctx.cancel.check()
+                time.sleep(PAUSE)
             for step in saved.steps() if self.step is None else [self.step]:
                 files = saved.load(step)
                 if files is not None:

@@ -9,6 +9,7 @@ from running import FOX, error_of, finish, stop_at, train_job
 from bitconverter.engine import Cancel
 from bitconverter.format.errors import UserError
 from bitconverter.jobs import train_state
+from bitconverter.jobs.checkpoints import Checkpoints
 from bitconverter.jobs.job import Event, Metric, Note, Questions, run_job
 from bitconverter.jobs.pinned import FIXED
 from bitconverter.jobs.pins import PinJob, Pinned, UnpinJob, going_on, pins_of
@@ -160,3 +161,19 @@ def test_the_state_that_answered_can_be_pinned(model: Path, tmp_path: Path) -> N
 
     run_job(job, look, Cancel(), questions)
     assert len(seen) == 12 and all(told == saved for told, saved in seen)
+
+
+def test_what_is_tidied_away_while_it_is_read_is_looked_for_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training that saves often takes a checkpoint away between the look at the list and the look into it."""
+    job = make_job(model, tmp_path)
+    stop_at(job, 8)
+    whole, gone = Checkpoints.load, []
+
+    def load(self: Checkpoints, step: int) -> dict[str, bytes] | None:
+        gone.append(step)
+        return None if len(gone) < 30 else whole(self, step)
+
+    monkeypatch.setattr(Checkpoints, "load", load)
+    assert pin(job.out).step in gone
