@@ -247,8 +247,8 @@ OPTIONS = {
     "prepare_fix": "put right what can be put right by itself (numbers as texts, Python's quotes, turns without an "
     "answer)",
     "prepare_facts": "the model shall know what the texts say: it also learns requests that name what is in each "
-    "sentence and gap texts, and, so that it forgets less, general texts and its own answers to general questions; for "
-    "training with --adapter delta",
+    "sentence and gap texts, and, so that it forgets less, general texts and its own answers to general questions; how "
+    "to train with it is told at the end",
     "prepare_pack": "let examples share a window: faster, but they see each other",
     "prepare_licence": "the licence of the material, to be kept with it",
     "soul": "the file that `train` wrote",

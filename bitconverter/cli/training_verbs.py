@@ -16,7 +16,7 @@ from bitconverter.cli.terminal import as_table, duration, size
 from bitconverter.cli.training_options import fill_in, without_effect
 from bitconverter.jobs.adopt import AdoptJob
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
-from bitconverter.jobs.lesson_facts import facts_steps
+from bitconverter.jobs.lesson_facts import facts_steps, facts_training
 from bitconverter.jobs.merge import MergeJob, MergeResult
 from bitconverter.jobs.pinned import pins_of
 from bitconverter.jobs.pins import GoOnJob, PinJob, UnpinJob
@@ -130,12 +130,20 @@ def _what_next(result: PrepareResult, args: argparse.Namespace) -> str:
         return few.format(windows=result.windows, tokens=args.window)
     options = "" if args.window == USUAL_WINDOW else f" --window {args.window}"
     if result.dreams:
-        options += (
-            f" --adapter delta --steps {facts_steps(result.windows - result.held, TrainSettings.batch)}"
-        )
+        options += _facts_options(result, Path(args.model))
     return (texts.PREPARED_NEXT if result.converted else texts.PREPARED_CONVERT).format(
         model=args.model, quoted_model=shlex.quote(args.model), quoted_out=shlex.quote(args.out), options=options
     )  # fmt: skip
+
+
+def _facts_options(result: PrepareResult, model: Path) -> str:
+    """How the pack is to be learned, so that the model knows what the texts say."""
+    words = {
+        "steps": facts_steps(result.windows - result.held, TrainSettings.batch),
+        **facts_training(model),
+    }
+    told = {name: " ".join(word) if isinstance(word, tuple) else word for name, word in words.items()}
+    return "".join(f" --{name} {word}" for name, word in told.items())
 
 
 def _preview_lines(shown: Preview) -> list[str]:

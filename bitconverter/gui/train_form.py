@@ -6,6 +6,7 @@ from enum import Enum, auto
 from functools import partial
 from importlib.resources import as_file, files
 from pathlib import Path
+from typing import Any
 
 from PySide6.QtCore import QTimer
 
@@ -21,6 +22,7 @@ from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.eco import some_cores
 from bitconverter.jobs.estimate_training import EstimateTrainingJob, TrainingEstimate
 from bitconverter.jobs.job import Event, Failed, Finished
+from bitconverter.jobs.lesson_facts import facts_training
 from bitconverter.jobs.prepare import PrepareJob
 from bitconverter.jobs.prepare_result import PrepareResult
 from bitconverter.jobs.train import TrainJob
@@ -259,7 +261,8 @@ class TrainForm(TrainLayout):
 
     def _follow_rate(self, anew: bool = False) -> None:
         """The usual one of what is to be learned, unless the user has chosen another (`anew`: then too)."""
-        usual = usual_rate(self._job_of("", "", 1, custom=True))
+        job = self._job_of("", "", 1, custom=True)
+        usual = (self._facts.get("rate") if job.engine == "exact" else None) or usual_rate(job)
         if anew or self.rate.value() == self._usual_rate:
             self.rate.setValue(usual)
         self._usual_rate = usual
@@ -427,15 +430,19 @@ class TrainForm(TrainLayout):
     def _job_of(self, pack: str, out: str, steps: int, custom: bool) -> TrainJob:
         """`custom`: with the expert's numbers."""
         job = TrainJob(self.model, pack, out, steps=steps, window=WINDOW, patience=PATIENCE)
+        job = dataclasses.replace(job, **self._facts)
         if custom:
             job = dataclasses.replace(
                 job, layers=self.layers.value(), rate=self.rate.value(), engine=self.engine.currentData()
             )
         if self.aims.choice == "sort" and self.result is not None:
             job = dataclasses.replace(job, labels=self.result.labels)
-        if self.aims.choice == FACTS:
-            job = dataclasses.replace(job, adapter="delta")
         return job
+
+    @property
+    def _facts(self) -> dict[str, Any]:
+        """What of the training suits a model that is to know what its material says; {}: it is not."""
+        return facts_training(Path(self.model)) if self.aims.choice == FACTS else {}
 
     def _surrounded(self, job: TrainJob) -> TrainJob:
         """With what the page says and what does not change the result."""

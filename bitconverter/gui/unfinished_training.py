@@ -47,7 +47,7 @@ def recall_material(settings: Settings) -> PrepareJob | None:
         return None
     return PrepareJob(
         job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True,
-        facts=job.adapter == "delta",
+        facts=job.adapter != "gain",  # the window's other aims learn gains
     )  # fmt: skip
 
 

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from importlib.resources import files
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
-from bitconverter.engine import Cancelled, EngineError
+from bitconverter.engine import Cancelled, EngineError, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.format.row_problem import RowProblem
 from bitconverter.jobs.chat_writer import ChatWriter, questions
@@ -32,12 +33,26 @@ TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
 _ENDS = ".!?。！？"
 PASSES = 7  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
 
+WHOLE = 1_500_000  # weights of an MLP's matrix that is added whole, at most
+
 _written: dict[str, list[Talk]] = {}  # by model and seed: a training is estimated before it is prepared
 
 
 def facts_steps(windows: int, batch: int) -> int:
     """The steps that windows of such a lesson are learned in."""
     return max(1, math.ceil(PASSES * windows / batch))
+
+
+def facts_training(folder: Path) -> dict[str, Any]:
+    """What of a TrainJob suits the model in a folder: facts are of high rank, so whole matrices learn where they are
+    small; in larger ones a rank of 32 is enough, and all that memory allows. {} where it is no model."""
+    try:
+        info = check_config((folder / "config.json").read_bytes())
+    except (OSError, EngineError):
+        return {}
+    if info.hidden_size * info.intermediate_size <= WHOLE:
+        return {"adapter": "delta", "rate": 5e-4}
+    return {"adapter": "lora", "rank": 32, "targets": ("gate", "up", "down"), "layers": 8, "rate": 5e-4}
 
 
 class Facts:

@@ -1,5 +1,6 @@
 """Texts whose facts are to be known: dreams and what the model knows already are learned along, the same each time."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,10 @@ from bitconverter.engine import EngineError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
 from bitconverter.jobs import lesson_facts
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
-from bitconverter.jobs.lesson_facts import PASSES, facts_steps
+from bitconverter.jobs.lesson_facts import PASSES, facts_steps, facts_training
 from bitconverter.jobs.prepare import REHEARSED, PrepareJob
 from bitconverter.jobs.prepare_result import PrepareResult
+from bitconverter.jobs.train import TrainJob
 from bitconverter.model.tokenizer import Tokenizer
 
 FACTS = (
@@ -163,3 +165,17 @@ def test_stopped_while_the_model_writes_nothing_is_left(model: Path, text: Path,
 
 def test_the_steps_are_passes_over_the_lesson() -> None:
     assert facts_steps(320, 16) == PASSES * 20 and facts_steps(1, 16) == 1
+
+
+def test_whole_matrices_learn_where_they_are_small(model: Path, tmp_path: Path) -> None:
+    assert facts_training(model)["adapter"] == "delta"
+    config = json.loads((model / "config.json").read_text(encoding="utf-8"))
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "config.json").write_text(
+        json.dumps(config | {"hidden_size": 2048, "intermediate_size": 8192, "head_dim": 64}),
+        encoding="utf-8",
+    )
+    found = facts_training(tmp_path / "large")
+    assert (found["adapter"], found["rank"], found["targets"]) == ("lora", 32, ("gate", "up", "down"))
+    TrainJob("m", "l", "o.soul", **found)  # each is a setting of a training
+    assert facts_training(tmp_path / "nowhere") == {}
