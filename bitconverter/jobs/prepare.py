@@ -179,7 +179,7 @@ class _Preparation:
                     self.previews.append(preview(self.tokenizer, encoded, name, line))
         for encoded in facts.rehearsed(tokens) if self.job.out else ():
             self._rehearsed += 1
-            self.builder.add(encoded, files, 0)
+            self.builder.add(encoded, files, 0, checks=False)
 
     # ---- rows
 
@@ -201,9 +201,10 @@ class _Preparation:
                 continue
             used += 1
             mended += bool(mendings)
-            self.builder.add(encoded, number, where.line)
+            dreamt_of = self.job.facts and encoded.kind == TEXT
+            self.builder.add(encoded, number, where.line, checks=not dreamt_of)
             self._note_answer(encoded)
-            if self.job.facts and encoded.kind == TEXT:
+            if dreamt_of:
                 self._texts.append((number, entry.name, where.line, text))
             if len(self.previews) < self.job.preview:
                 self.previews.append(preview(self.tokenizer, encoded, entry.name, *where))
@@ -333,7 +334,7 @@ class _Preparation:
             raise _nothing(count, self.problems[:1], self._write(None, inputs))
         pack = self._pack(inputs) if used else None
         rejects = self._write(pack, inputs) if job.out else ""
-        examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
+        examples = [len(row.ids) for row in rows if row.kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
             mended=sum(f.mended for f in self.files), mendable=self._mendable,
