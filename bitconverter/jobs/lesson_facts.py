@@ -28,6 +28,7 @@ from bitconverter.model.lesson_shapes import Conversation, Document, Turn
 
 SHARE = 1.0  # tokens that are rehearsed, to one that is dreamt
 TEXTS = ("prose.txt", "docs.txt", "code.txt", "japanese.txt")  # of resources/calibration, an equal share each
+LETTERS_EACH = 12  # of a text, to one dream of it
 PIECE = 700  # letters of a general text at a time
 TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
 _ENDS = ".!?。！？"
@@ -36,6 +37,11 @@ PASSES = 7  # over dreams and rehearsal: fewer know less of a text, more forget 
 WHOLE = 1_500_000  # weights of an MLP's matrix that is added whole, at most
 
 _written: dict[str, list[Talk]] = {}  # by model and seed: a training is estimated before it is prepared
+
+
+def dreams_expected(letters: int) -> int:
+    """About how many dreams texts of so many letters give."""
+    return max(1, letters // LETTERS_EACH)
 
 
 def facts_steps(windows: int, batch: int) -> int:

@@ -24,7 +24,7 @@ from bitconverter.format.size_text import at_most
 from bitconverter.format.weight_file import FULL_ERRORS
 from bitconverter.jobs.converted_folder import is_converted
 from bitconverter.jobs.job import Context, Note, Progress
-from bitconverter.jobs.lesson_facts import Facts
+from bitconverter.jobs.lesson_facts import Facts, dreams_expected
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.jobs.prepare_result import Apart, FileReport, PrepareResult, Rejected, Where
 from bitconverter.jobs.reject_file import check_replaceable, reject_line
@@ -38,6 +38,7 @@ from bitconverter.model.tokenizer import Tokenizer
 STYLES = ("auto", "chat", "plain")
 MOST_LISTED = 1000  # rejected rows in a result and in notes; the file beside the pack has all
 MOST_LABELS = 32  # different answers of a material that is for sorting
+MOST_DREAMS = 50_000  # of a few hundred pages; more would take days to learn
 REHEARSED = "rehearsal"  # in the list of a pack's files: what is in none
 ROWS_BETWEEN = 50  # rows between two looks at the cancel flag
 
@@ -167,11 +168,15 @@ class _Preparation:
     def _add_facts(self, files: int) -> None:
         """What is learned beside the texts; what the model says itself only where a pack is written."""
         facts = Facts(Path(self.job.model), self.encoder, self.job.seed, self.ctx)
-        tokens = 0
+        tokens, expected = 0, dreams_expected(sum(len(text) for *_, text in self._texts))
         for number, name, line, text in self._texts:
             for encoded in facts.dreamt(text):
                 if self._dreams % ROWS_BETWEEN == 0:
                     self.ctx.cancel.check()
+                    self.ctx.emit(Progress(min(self._dreams, expected), expected, "dream", name))
+                if self._dreams == MOST_DREAMS:
+                    self.ctx.emit(Note("dreams-cut", {"limit": MOST_DREAMS, "path": name}))
+                    break
                 tokens += len(encoded.ids)
                 self._dreams += 1
                 self.builder.add(encoded, number, line)

@@ -19,6 +19,7 @@ NAMED, GAPS = 4, 2  # requests that name something in a sentence, and gap texts 
 _JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龯]")
 _ENDS = ".!?。！？:："
 _END = re.compile(r"(?<=[.!?。！？])[\"'”’」』)）]*(?:\s+|(?<=[。！？」』）]))(?=\S)")
+_SHORT = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|No|Nr|vs|cf|e\.g|i\.e|Fig|[A-Z])\.$")
 _MARKS = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•・]\s+|\d{1,3}[.)]\s+|>\s*)")
 # a name of several words, a number, a word of four letters; kanji or katakana that stand together
 _NAMES = re.compile(r"[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*)+")
@@ -56,11 +57,23 @@ def sentences(text: str) -> list[list[str]]:
     enough to say something."""
     found = []
     for paragraph in re.split(r"\n\s*\n", text.replace("\r\n", "\n")):
-        parts = [part.strip() for line in _joined(paragraph) for part in _END.split(line)]
+        parts = [part for line in _joined(paragraph) for part in _parted(line)]
         kept = [part for part in parts if _says_something(part)]
         if kept:
             found.append(kept)
     return found
+
+
+def _parted(line: str) -> Iterator[str]:
+    """The sentences of a line; a point that shortens a word ends none."""
+    whole = ""
+    for part in _END.split(line):
+        whole = f"{whole} {part.strip()}".strip()
+        if not _SHORT.search(whole[-8:]):
+            yield whole
+            whole = ""
+    if whole:
+        yield whole
 
 
 def _says_something(part: str) -> bool:

@@ -748,7 +748,9 @@ def test_what_prepare_recommends_works(
     enough = said(small, 200, "--window", "48")[-1]
     assert enough.startswith("use it:  ") and enough.endswith(" --window 48")
     assert train(enough.removeprefix("use it:")) == 0
-    Path("facts.txt").write_text("the lamp burned whale oil until 1902. its keeper has a cat.", encoding="utf-8")
+    Path("facts.txt").write_text(
+        "the lamp burned whale oil until 1902. its keeper has a cat.", encoding="utf-8"
+    )
     assert main(["prepare", str(small), "facts.txt", "a2.u32", "--facts"]) == 0
     facts = capsys.readouterr().out.splitlines()
     assert "requests for what they say" in facts[-2] and "--adapter delta" in facts[-1]

@@ -12,6 +12,7 @@ from talking import make_folder
 from bitconverter.engine import EngineError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
 from bitconverter.jobs import lesson_facts
+from bitconverter.jobs import prepare as prepare_module
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
 from bitconverter.jobs.lesson_facts import PASSES, facts_steps, facts_training
 from bitconverter.jobs.prepare import REHEARSED, PrepareJob
@@ -190,3 +191,14 @@ def test_only_dreams_are_held_back_to_check_with(model: Path, text: Path, tmp_pa
         held = pack.held == 1
         assert held.sum() >= 3 and set(pack.kinds[held].tolist()) == {EXAMPLE}
         assert set(pack.places[held, 0].tolist()) == {0}
+
+
+def test_a_text_with_too_many_dreams_is_cut_and_named(
+    model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(prepare_module, "MOST_DREAMS", 5)
+    events: list[Event] = []
+    assert prepare(model, text, emit=events.append).dreams == 5
+    (note,) = [event for event in events if isinstance(event, Note) and event.code == "dreams-cut"]
+    assert note.fields == {"limit": 5, "path": "facts.txt"}
+    assert any(isinstance(event, Progress) and event.unit == "dream" for event in events)

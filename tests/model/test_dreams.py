@@ -27,6 +27,16 @@ def test_lines_that_a_page_has_ended_are_one_sentence_and_headings_say_nothing()
     ]
 
 
+def test_a_point_that_shortens_a_word_ends_no_sentence() -> None:
+    text = "The barn belongs to Dr. Halim Osei and J. R. Penn, e.g. on Sundays. It holds two thousand books."
+    assert sentences(text) == [
+        [
+            "The barn belongs to Dr. Halim Osei and J. R. Penn, e.g. on Sundays.",
+            "It holds two thousand books.",
+        ]
+    ]
+
+
 def test_japanese_sentences_end_without_a_space() -> None:
     assert sentences(JAPANESE) == [
         ["灯台は1874年に完成しました。", "高さは四十一メートルです。"],

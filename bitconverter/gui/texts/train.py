@@ -213,6 +213,10 @@ TEXTS: Texts = {
         "{count} files of other kinds are left out.",
         "教材にできない種類のファイル {count} 個は使いません。",
     ),
+    "note-dreams-cut": (
+        "{path} is too long to be dreamt of whole ({limit} dreams at most). Learn a part of it.",
+        "{path} は長すぎて、全体から夢を作れません（最大 {limit} 件）。一部だけを学習してください。",
+    ),
     "note-rehearsal-skipped": (
         "Learning without answers of the model itself, so it may forget more: {why}",
         "モデル自身の回答なしで学習します。忘れることが多くなるかもしれません: {why}",
