@@ -18,13 +18,16 @@ NAMED, GAPS = 4, 2  # requests that name something in a sentence, and gap texts 
 
 _JAPANESE = re.compile(r"[ぁ-んァ-ヶ一-龯]")
 _ENDS = ".!?。！？:："
-_END = re.compile(r"(?<=[.!?。！？])[\"'”’」』)）]*(?:\s+|(?<=[。！？」』）]))(?=\S)")
+# a full stop, what closes behind it, a space and no small letter; a Japanese one that no bracket follows
+_END = re.compile(r"([.!?][\"'”’)]*)\s+(?=[^\sa-z])|([。！？])(?![」』）)])(?=\S)")
 _SHORT = re.compile(r"(?:^|[\s(])(?:Mr|Mrs|Ms|Dr|Prof|St|Jr|No|Nr|vs|cf|e\.g|i\.e|Fig|[A-Z])\.$")
 _MARKS = re.compile(r"^\s*(?:#{1,6}\s+|[-*+•・]\s+|\d{1,3}[.)]\s+|>\s*)")
 # a name of several words, a number, a word of four letters; kanji or katakana that stand together
 _NAMES = re.compile(r"[A-ZÀ-Þ][\w'’-]*(?: [A-ZÀ-Þ][\w'’-]*)+")
 _WORDS = re.compile(r"[^\W_][\w'’-]*")
-_PIECES = re.compile(r"[一-龯々〆]{2,}[ァ-ヶー]*|[ァ-ヶー]{2,}|[A-Za-z0-9]{2,}|[0-9０-９]+")
+_PIECES = re.compile(
+    r"[一-龯々〆]{2,}[ァ-ヶー]*|[一-龯々](?=[はがをにのでもと])|[ァ-ヶー]{2,}|[A-Za-z0-9]{2,}|[0-9０-９]+"
+)
 _COMMON = frozenset(
     re.findall(
         r"\w+",
@@ -67,7 +70,7 @@ def sentences(text: str) -> list[list[str]]:
 def _parted(line: str) -> Iterator[str]:
     """The sentences of a line; a point that shortens a word ends none."""
     whole = ""
-    for part in _END.split(line):
+    for part in _END.sub(r"\1\2\n", line).split("\n"):
         whole = f"{whole} {part.strip()}".strip()
         if not _SHORT.search(whole[-8:]):
             yield whole

@@ -80,6 +80,19 @@ def test_japanese_is_asked_for_in_japanese() -> None:
     assert not any("What" in dream.prompt or "Tell" in dream.prompt for dream in found)
 
 
+def test_what_is_said_in_brackets_is_no_sentence_of_its_own() -> None:
+    text = "「灯台は古いです。」と灯台守は言いました。海は静かです。"
+    assert sentences(text) == [["「灯台は古いです。」と灯台守は言いました。", "海は静かです。"]]
+    text = '"The lamp of Corran is old." The keeper shows it (on Sundays only.) to nobody else. It burns approx. nine hours.'
+    assert sentences(text) == [
+        [
+            '"The lamp of Corran is old."',
+            "The keeper shows it (on Sundays only.) to nobody else.",
+            "It burns approx. nine hours.",
+        ]
+    ]
+
+
 def test_the_same_seed_dreams_the_same() -> None:
     assert list(dreams(TEXT, 3)) == list(dreams(TEXT, 3)) != list(dreams(TEXT, 4))
 
