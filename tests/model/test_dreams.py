@@ -83,11 +83,11 @@ def test_japanese_is_asked_for_in_japanese() -> None:
 def test_what_is_said_in_brackets_is_no_sentence_of_its_own() -> None:
     text = "「灯台は古いです。」と灯台守は言いました。海は静かです。"
     assert sentences(text) == [["「灯台は古いです。」と灯台守は言いました。", "海は静かです。"]]
-    text = '"The lamp of Corran is old." The keeper shows it (on Sundays only.) to nobody else. It burns approx. nine hours.'
+    text = '"The lamp of Corran is old." The keeper shows it (on Sundays only.) to few. It burns approx. nine hours.'
     assert sentences(text) == [
         [
             '"The lamp of Corran is old."',
-            "The keeper shows it (on Sundays only.) to nobody else.",
+            "The keeper shows it (on Sundays only.) to few.",
             "It burns approx. nine hours.",
         ]
     ]
