@@ -25,7 +25,7 @@ KV = "int8"  # the cache
 
 class ChatWriter:
     """Of a model folder's model, `together` conversations side by side, with answers of at most `answer` tokens, each
-    chosen by `sampler` with a seed of the seed and its number. No conversation depends on the others."""
+    drawn from the model's own predictions by the seed and its number. No conversation depends on the others."""
 
     def __init__(
         self,
@@ -35,7 +35,6 @@ class ChatWriter:
         together: int,
         answer: int,
         ctx: Context,
-        sampler: Sampler = SAMPLER,
     ) -> None:
         """Raises UserError of the template and the tokenizer."""
         self._template: ChatTemplate = load_chat_template(folder)
@@ -45,7 +44,7 @@ class ChatWriter:
         context = min(CONTEXT, model.info.max_positions)
         self._answer = min(answer, context // 2)
         self._sessions = [Session(model, n_ctx=context, n_batch=BATCH, kv=KV) for _ in range(together)]
-        self._seed, self._ctx, self._sampler = seed, ctx, sampler
+        self._seed, self._ctx = seed, ctx
         self._asked, self._asked_next = questions()
 
     def write(self, numbers: Sequence[int], tell: Callable[[float], None]) -> list[Conversation]:
@@ -81,9 +80,7 @@ class ChatWriter:
             done += cost
             tell(done / whole)
 
-        samplers = [
-            replace(self._sampler, seed=(self._seed * SEED_STEP + 2 * k + turn) % 2**64) for k in numbers
-        ]
+        samplers = [replace(SAMPLER, seed=(self._seed * SEED_STEP + 2 * k + turn) % 2**64) for k in numbers]
         made = continuations(
             self._sessions[: len(talks)], prompts, samplers, self._tokenizer.eos_ids, self._answer,
             self._ctx.cancel, step,

@@ -18,7 +18,6 @@ from bitconverter.engine import Cancelled, EngineError, check_config
 from bitconverter.format.errors import UserError
 from bitconverter.format.row_problem import RowProblem
 from bitconverter.jobs.chat_writer import ChatWriter, questions
-from bitconverter.jobs.continuation import GREEDY
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.opening import open_engine
 from bitconverter.model.calibration_text import Conversation as Talk
@@ -32,7 +31,7 @@ LETTERS_EACH = 12  # of a text, to one dream of it
 PIECE = 700  # letters of a general text at a time
 TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
 _ENDS = ".!?。！？"
-PASSES = 7  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
+PASSES = 6  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
 
 WHOLE = 1_500_000  # weights of an MLP's matrix that is added whole, at most
 
@@ -119,9 +118,7 @@ class Facts:
 
     def _write(self) -> list[Talk]:
         count = len(questions()[0])
-        writer = ChatWriter(
-            self._folder, open_engine(0, "auto"), self._seed, TOGETHER, ANSWER, self._ctx, GREEDY
-        )
+        writer = ChatWriter(self._folder, open_engine(0, "auto"), self._seed, TOGETHER, ANSWER, self._ctx)
         talks: list[Talk] = []
         for start in range(0, count, TOGETHER):
             numbers = range(start, min(start + TOGETHER, count))

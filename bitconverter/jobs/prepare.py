@@ -184,7 +184,7 @@ class _Preparation:
                     self.previews.append(preview(self.tokenizer, encoded, name, line))
         for encoded in facts.rehearsed(tokens) if self.job.out else ():
             self._rehearsed += 1
-            self.builder.add(encoded, files, 0, checks=False)
+            self.builder.add(encoded, files, 0)
 
     # ---- rows
 
@@ -206,10 +206,9 @@ class _Preparation:
                 continue
             used += 1
             mended += bool(mendings)
-            dreamt_of = self.job.facts and encoded.kind == TEXT
-            self.builder.add(encoded, number, where.line, checks=not dreamt_of)
+            self.builder.add(encoded, number, where.line)
             self._note_answer(encoded)
-            if dreamt_of:
+            if self.job.facts and encoded.kind == TEXT:
                 self._texts.append((number, entry.name, where.line, text))
             if len(self.previews) < self.job.preview:
                 self.previews.append(preview(self.tokenizer, encoded, entry.name, *where))
@@ -339,7 +338,7 @@ class _Preparation:
             raise _nothing(count, self.problems[:1], self._write(None, inputs))
         pack = self._pack(inputs) if used else None
         rejects = self._write(pack, inputs) if job.out else ""
-        examples = [len(row.ids) for row in rows if row.kind == EXAMPLE]
+        examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
             mended=sum(f.mended for f in self.files), mendable=self._mendable,

@@ -5,7 +5,6 @@ What never happens: a token is learned from a window in which it follows another
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,27 +20,20 @@ ROUND = 16  # windows of examples have a multiple of this many tokens
 OPEN_WINDOWS = 64  # windows that packing may still put an example into
 
 
-class _Row(NamedTuple):
-    ids: npt.NDArray[np.uint32]
-    mask: npt.NDArray[np.uint8]
-    kind: int
-    file: int
-    line: int
-    checks: bool
-
-
 @dataclass
 class PackBuilder:
     """Collects rows; `pack` makes the whole of them."""
 
     window: int
     together: bool = False
-    rows: list[_Row] = field(default_factory=list)
+    rows: list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], int, int, int]] = field(
+        default_factory=list
+    )
 
-    def add(self, encoded: Encoded, file: int, line: int, checks: bool = True) -> None:
-        """One row: ids, mask, kind, and where it came from. `checks`: it may be held back to check with."""
+    def add(self, encoded: Encoded, file: int, line: int) -> None:
+        """One row: ids, mask, kind, and where it came from."""
         ids, mask = np.array(encoded.ids, np.uint32), np.array(encoded.learned, np.uint8)
-        self.rows.append(_Row(ids, mask, encoded.kind, file, line, checks))
+        self.rows.append((ids, mask, encoded.kind, file, line))
 
     def pack(
         self,
@@ -52,39 +44,41 @@ class PackBuilder:
         seed: int,
         notes: dict[str, str],
     ) -> Pack:
-        """`share` of the entries that may be, drawn by `seed`, is held back: at least one of two or more, none of
-        one."""
-        texts = sum(len(row.ids) for row in self.rows if row.kind == TEXT)
+        """`share` of the entries, drawn by `seed`, is held back: at least one of two or more, none of one."""
+        texts = sum(len(ids) for ids, _, kind, _, _ in self.rows if kind == TEXT)
         size = PIECE_WINDOWS * self.window
         if texts < FEW_PIECES * size:
             size = self.window
         parts = [part for row in self.rows for part in _pieces(row, size)]
-        lengths = [len(part.ids) for part in parts]
-        held, choice = np.zeros(len(parts), np.uint8), np.flatnonzero([part.checks for part in parts])
-        count = min(len(parts) - 1, max(1, round(share * len(choice)))) if share else 0
-        held[choice[np.random.default_rng(seed).permutation(len(choice))[:count]]] = 1
+        lengths = [len(ids) for ids, _, _, _, _ in parts]
+        held = np.zeros(len(parts), np.uint8)
+        count = min(len(parts) - 1, max(1, round(share * len(parts)))) if share else 0
+        held[np.random.default_rng(seed).permutation(len(parts))[:count]] = 1
         return Pack(
-            tokens=np.concatenate([part.ids for part in parts]),
+            tokens=np.concatenate([ids for ids, _, _, _, _ in parts]),
             offsets=np.concatenate([[0], np.cumsum(lengths)]).astype(np.uint64),
-            mask=np.concatenate([part.mask for part in parts]),
-            kinds=np.array([part.kind for part in parts], np.uint8),
+            mask=np.concatenate([mask for _, mask, _, _, _ in parts]),
+            kinds=np.array([kind for _, _, kind, _, _ in parts], np.uint8),
             held=held,
-            places=np.array([(part.file, part.line) for part in parts], np.uint32),
+            places=np.array([(file, line) for _, _, _, file, line in parts], np.uint32),
             files=tuple(files), name=name, tokenizer_sha256=tokenizer_sha256, window=self.window,
             together=self.together, notes=notes,
         )  # fmt: skip
 
 
-def _pieces(row: _Row, size: int) -> list[_Row]:
+def _pieces(
+    row: tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], int, int, int], size: int
+) -> list[tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8], int, int, int]]:
     """An example whole; a text in pieces, which share one token: what ends one begins the next, so all but the
     text's first token is learned."""
-    if row.kind == EXAMPLE or len(row.ids) <= size + 1:
+    ids, mask, kind, file, line = row
+    if kind == EXAMPLE or len(ids) <= size + 1:
         return [row]
     parts = []
-    for start in range(0, len(row.ids) - 1, size):
-        learned = row.mask[start : start + size + 1].copy()
+    for start in range(0, len(ids) - 1, size):
+        learned = mask[start : start + size + 1].copy()
         learned[0] = 0
-        parts.append(row._replace(ids=row.ids[start : start + size + 1], mask=learned))
+        parts.append((ids[start : start + size + 1], learned, kind, file, line))
     return parts
 
 

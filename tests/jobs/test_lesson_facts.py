@@ -182,17 +182,6 @@ def test_whole_matrices_learn_where_they_are_small(model: Path, tmp_path: Path) 
     assert facts_training(tmp_path / "nowhere") == {}
 
 
-def test_only_dreams_are_held_back_to_check_with(model: Path, text: Path, tmp_path: Path) -> None:
-    """What is rehearsed says nothing of what was learned, and a text is learned whole."""
-    for seed in range(4):
-        out = tmp_path / f"{seed}.u32"
-        prepare(model, text, out=out, seed=seed, share=0.4)
-        pack = read_pack(out)
-        held = pack.held == 1
-        assert held.sum() >= 3 and set(pack.kinds[held].tolist()) == {EXAMPLE}
-        assert set(pack.places[held, 0].tolist()) == {0}
-
-
 def test_a_text_with_too_many_dreams_is_cut_and_named(
     model: Path, text: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
