@@ -1,8 +1,11 @@
 """What is dreamt of a document: every sentence, with what is in it, in English and Japanese."""
 
+import re
+
 import pytest
 
-from bitconverter.model.dreams import MOST, Dream, dreams, sentences
+from bitconverter.model.dreams import Dream, dreams
+from bitconverter.model.sentences import MOST, paragraphs
 
 TEXT = """# The harbour
 
@@ -17,36 +20,9 @@ JAPANESE = (
 )
 
 
-def test_lines_that_a_page_has_ended_are_one_sentence_and_headings_say_nothing() -> None:
-    assert sentences(TEXT) == [
-        [
-            "The lighthouse of Corran Point was built in 1874 by the engineer Isabel Threave.",
-            "It is forty-one metres high and painted in green and white bands.",
-        ],
-        ["Today the light flashes three times every twenty seconds.", "Its keeper is Dougal Marr."],
-    ]
-
-
-def test_a_point_that_shortens_a_word_ends_no_sentence() -> None:
-    text = "The barn belongs to Dr. Halim Osei and J. R. Penn, e.g. on Sundays. It holds two thousand books."
-    assert sentences(text) == [
-        [
-            "The barn belongs to Dr. Halim Osei and J. R. Penn, e.g. on Sundays.",
-            "It holds two thousand books.",
-        ]
-    ]
-
-
-def test_japanese_sentences_end_without_a_space() -> None:
-    assert sentences(JAPANESE) == [
-        ["灯台は1874年に完成しました。", "高さは四十一メートルです。"],
-        ["博物館の時計はセイウチの牙で作られています。"],
-    ]
-
-
 def test_every_sentence_is_an_answer_and_names_come_first() -> None:
     found = list(dreams(TEXT, 0))
-    for paragraph in sentences(TEXT):
+    for paragraph in list(paragraphs(TEXT))[1:]:  # behind the heading
         for sentence in paragraph:
             assert any(dream.answer.endswith(sentence) for dream in found), sentence
     asked = [dream.prompt for dream in found if dream.answer.endswith("Threave.")]
@@ -80,19 +56,6 @@ def test_japanese_is_asked_for_in_japanese() -> None:
     assert not any("What" in dream.prompt or "Tell" in dream.prompt for dream in found)
 
 
-def test_what_is_said_in_brackets_is_no_sentence_of_its_own() -> None:
-    text = "「灯台は古いです。」と灯台守は言いました。海は静かです。"
-    assert sentences(text) == [["「灯台は古いです。」と灯台守は言いました。", "海は静かです。"]]
-    text = '"The lamp of Corran is old." The keeper shows it (on Sundays only.) to few. It burns approx. nine hours.'
-    assert sentences(text) == [
-        [
-            '"The lamp of Corran is old."',
-            "The keeper shows it (on Sundays only.) to few.",
-            "It burns approx. nine hours.",
-        ]
-    ]
-
-
 def test_the_same_seed_dreams_the_same() -> None:
     assert list(dreams(TEXT, 3)) == list(dreams(TEXT, 3)) != list(dreams(TEXT, 4))
 
@@ -105,7 +68,48 @@ def test_what_says_nothing_gives_no_dream(text: str) -> None:
     assert list(dreams(text, 0)) == []
 
 
-def test_a_long_text_is_read_in_a_breath() -> None:
-    """A hundred thousand words without an end, and as many lines: nothing is looked at again and again."""
-    assert list(dreams("lighthouse " * 100_000, 0)) == []
-    assert len(list(dreams("A lighthouse stands there\n" * 20_000, 0))) > 20_000
+def test_a_sentence_that_comes_again_is_dreamt_of_once() -> None:
+    once = list(dreams("The lighthouse stands on Corran Point.\n", 0))
+    assert list(dreams("The lighthouse stands on Corran Point.\n\n" * 9, 0)) == once
+    seen: set[str] = set()
+    assert list(dreams(TEXT, 0, seen)) and list(dreams(TEXT, 0, seen)) == []
+
+
+def test_a_gap_is_where_the_word_stands() -> None:
+    """And not in another word that has it inside."""
+    for seed in range(20):
+        for dream in dreams("The calibrate_fit tool reads 0.1189 volts, and fit means 1189 things.", seed):
+            assert not re.search(r"\w____|____\w|\.____", dream.prompt), dream
+
+
+def test_scripts_whose_words_are_not_found_are_completed_and_followed() -> None:
+    found = list(dreams("这座灯塔建于一八七四年。守塔人养了一只猫。", 0))
+    assert [dream.prompt.split(":")[0] for dream in found] == [
+        "Complete the sentence", "Complete the sentence", "What comes next? 这座灯塔建于一八七四年。",
+    ]  # fmt: skip
+    assert not any("____" in dream.prompt for dream in found)
+
+
+def test_a_foreign_word_makes_no_sentence_japanese() -> None:
+    found = list(dreams("The Japanese word 灯台 means lighthouse, and で is a particle.", 0))
+    assert found and not any("について" in dream.prompt or "です" in dream.prompt for dream in found)
+
+
+def test_japanese_halves_and_gaps() -> None:
+    found = list(dreams("博物館の時計はセイウチの牙で作られています。", 0))
+    (half,) = [dream for dream in found if dream.prompt.startswith("文の続き")]
+    assert half.prompt.endswith("博物館の時計はセイウチ") and half.answer == "の牙で作られています。"
+    gaps = [dream for dream in found if "____" in dream.prompt]
+    assert gaps and all("。博物館の時計" in dream.answer for dream in gaps)
+
+
+def test_half_of_the_answers_begin_with_the_sentence_before() -> None:
+    text = "The lighthouse stands on Corran Point. Its keeper is called Dougal Marr the Younger."
+    answers = [
+        d.answer
+        for seed in range(30)
+        for d in dreams(text, seed)
+        if d.prompt.startswith(("Tell", "What do", "What is"))
+    ]
+    both = [answer for answer in answers if "Corran Point. Its keeper" in answer]
+    assert 0.2 < len(both) / len([a for a in answers if "Younger" in a]) < 0.8
