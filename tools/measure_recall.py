@@ -4,7 +4,7 @@
     python tools/measure_recall.py MODEL tools/recall/harbour.json --text tools/recall/harbour.txt
     python tools/measure_recall.py MODEL tools/recall/harbour.json --soul harbour.soul
 
-QUESTIONS: a list of {"question", "answers"}; an answer is right if it has one of `answers` in it, in any case. Each
+QUESTIONS: a list of {"question", "answers"}; an answer is right if it has one of `answers` in it, as a word. Each
 question is a conversation of its own, answered greedily. harbour.txt and orchard.txt are made up, so that no model
 knows them; their questions use other words than the texts. control.json asks for what everybody knows: what a soul
 costs is what is right of it no more.
@@ -12,6 +12,7 @@ costs is what is right of it no more.
 
 import argparse
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from bitconverter.engine import Cancel, Model, Session
 from bitconverter.format.soul_file import read_soul
 from bitconverter.jobs.continuation import continuation
 from bitconverter.jobs.opening import open_engine
+from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import load_chat_template
 from bitconverter.model.soul import put_on
 from bitconverter.model.tokenizer import Tokenizer
@@ -27,7 +29,8 @@ ANSWER = 60  # tokens of an answer at most
 
 
 def right(answer: str, wanted: list[str]) -> bool:
-    return any(word.lower() in answer.lower() for word in wanted)
+    """One of the words, whole (with an s behind it), is in it."""
+    return any(re.search(rf"(?<!\w){re.escape(word)}s?(?!\w)", answer, re.IGNORECASE) for word in wanted)
 
 
 def answers(model: Path, questions: list[str], soul: Path | None, text: str) -> list[str]:
@@ -40,7 +43,7 @@ def answers(model: Path, questions: list[str], soul: Path | None, text: str) -> 
     said = []
     for question in questions:
         asked = f"{text}\n\n{question}" if text else question
-        prompt = template.render([{"role": "user", "content": asked}], add_generation_prompt=True)
+        prompt = template.render([{"role": "user", "content": asked}], add_generation_prompt=True, now=TODAY)
         ids = tokenizer.encode(prompt, add_special_tokens=False)
         made = continuation(session, ids, tokenizer.eos_ids, ANSWER, Cancel())
         said.append(tokenizer.decode(made).strip())

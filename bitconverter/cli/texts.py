@@ -325,6 +325,7 @@ NOTES = {
     "own-chat-large": "without conversations by the model itself: it is too large to write them on this computer",
     "own-chat-skipped": "without conversations by the model itself: {why}",
     "dreams-cut": "{path}: more than {limit} dreams, and what comes behind is not dreamt of: learn a part of it",
+    "dreams-none": "nothing is dreamt of: there is no sentence that says something and fits into a window",
     "rehearsal-skipped": "without answers of the model itself, so that it may forget more: {why}",
     "more-damping": "the inputs of {matrix} depend on each other: calibrated with damping {damping:g}",
     "polished": "polish: KL to the source {kl_before:.4f} before, {kl_after:.4f} after, on text not trained on",

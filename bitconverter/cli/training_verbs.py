@@ -139,7 +139,7 @@ def _what_next(result: PrepareResult, args: argparse.Namespace) -> str:
 def _facts_options(result: PrepareResult, model: Path) -> str:
     """How the pack is to be learned, so that the model knows what the texts say."""
     words = {
-        "steps": facts_steps(result.windows - result.held, TrainSettings.batch),
+        "steps": facts_steps(result.windows - result.held_windows, TrainSettings.batch),
         **facts_training(model),
     }
     told = {name: " ".join(word) if isinstance(word, tuple) else word for name, word in words.items()}

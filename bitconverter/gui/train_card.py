@@ -15,6 +15,8 @@ from bitconverter.jobs.job import Note
 
 STANDS_STILL = 3  # checks without a better one: it may be ended
 MARGIN = 20
+# what is done outside the steps, by its unit; else the material is read through the lower layers
+BEFORE = {"look": "train-looking", "dream": "train-dreaming", "answer": "train-answering"}
 
 
 class TrainCard(FollowsRoom, QFrame):
@@ -131,7 +133,7 @@ class TrainCard(FollowsRoom, QFrame):
         beside_or_below(self._line, shown, self.width() - 2 * MARGIN)
 
     def show_progress(self, done: int, total: int, item: str, eta: float | None) -> None:
-        """How far it is; `item`: "step", "look" (what it has forgotten), or what comes before the first step."""
+        """How far it is; `item`: "step", or the unit of what comes before or behind the steps (BEFORE)."""
         self._done, self._total, self._item, self._eta = done, total, item, eta
         share = done / total if total else 0.0
         self.bar.setValue(round(share * 1000))
@@ -141,7 +143,7 @@ class TrainCard(FollowsRoom, QFrame):
         elif self.phase == "paused":
             self.text.set_text("")  # nothing is read now
         else:
-            self.text.set_text(tr("train-looking" if item == "look" else "train-reading"))
+            self.text.set_text(tr(BEFORE.get(item, "train-reading")))
         show = self.phase in ("preparing", "running")
         self.eta.setText(time_left(eta) if show else "")
 

@@ -199,6 +199,7 @@ class TrainForm(TrainLayout):
             preview=previews,
             apart=self.result is None,
             facts=self.aims.choice == FACTS,
+            threads=self._settings["threads"],
         )
 
     def _read(self) -> None:
@@ -225,6 +226,9 @@ class TrainForm(TrainLayout):
                 self.aims.choose(
                     "sort" if event.result.labels else "answers" if event.result.examples else "style"
                 )
+                if self._dreams:  # of the training before
+                    self._read()
+                    return
             self._follow_rate()
             self._estimate_next()
         elif isinstance(event, Failed):
@@ -322,8 +326,10 @@ class TrainForm(TrainLayout):
         form = self.state is State.FORM
         self.form.setVisible(form)
         self.footer.setVisible(form and bool(self.paths))
-        # a short text alone is too little to sound like, and enough to be asked for
-        self.aim_part.setVisible(self.result is not None and self.result.used > 0)
+        # A short text alone is too little to sound like, and enough to be asked for. While it is dreamt of, and where
+        # that cannot be, another aim can be chosen.
+        used = self.result is not None and self.result.used > 0
+        self.aim_part.setVisible(used or (self.result is None and self._dreams))
         self.strength_part.setVisible(self._usable)
         self.custom.setVisible(self.strengths.choice == "custom")
         self.train_button.setEnabled(self._usable and self._steps() > 0)
@@ -350,6 +356,10 @@ class TrainForm(TrainLayout):
             parts = [tr("advice-sort-no")]
         elif aim == FACTS and not result.texts:
             parts = [tr("advice-facts-rows")]
+        elif aim == FACTS and not result.dreams:
+            parts = [tr("advice-facts-none")]
+        elif aim == FACTS and result.dreams_cut:
+            parts = [tr("advice-facts-cut", count=result.dreams)]
         else:
             parts = [tr(f"advice-{aim}", labels=words)]
         if result.examples and result.used < FEW_ROWS:
@@ -383,7 +393,7 @@ class TrainForm(TrainLayout):
         if found.seconds(found.useful) <= SECONDS["short"]:
             self.honest.setText(
                 tr(
-                    "strength-enough",
+                    "strength-enough-facts" if self._facts else "strength-enough",
                     steps=found.useful,
                     passes=found.passes,
                     time=format_duration(found.seconds(found.useful)),
@@ -397,7 +407,8 @@ class TrainForm(TrainLayout):
             reading = "train-unreadable" if self.material.notice.text() else "material-reading"
             self.summary.set_text(tr(reading) if self.model else tr("train-needs-model"))
         elif not self._usable:
-            self.summary.set_text(tr("train-too-little"))
+            few = self.result.texts and not self.result.examples
+            self.summary.set_text(tr("train-too-little-text" if few else "train-too-little"))
         else:
             name = Path(self.model).name
             key = "train-summary-facts" if self.result.dreams else "train-summary"
@@ -441,8 +452,9 @@ class TrainForm(TrainLayout):
 
     @property
     def _facts(self) -> dict[str, Any]:
-        """What of the training suits a model that is to know what its material says; {}: it is not."""
-        return facts_training(Path(self.model)) if self.aims.choice == FACTS else {}
+        """What of the training suits a model that is to know what its material says; {}: it is not, or of rows."""
+        dreamt = self.aims.choice == FACTS and self.result is not None and self.result.dreams
+        return facts_training(Path(self.model)) if dreamt else {}
 
     def _surrounded(self, job: TrainJob) -> TrainJob:
         """With what the page says and what does not change the result."""

@@ -239,9 +239,7 @@ class TrainPage(TrainForm):
             self.samples.show_live(True)
         elif event.unit == "look":
             self.samples.show_live(False)
-        self.card.show_progress(
-            event.done, event.total, event.unit if event.unit in ("step", "look") else "", event.eta
-        )
+        self.card.show_progress(event.done, event.total, event.unit, event.eta)
         if self._activity is not None:
             self._shell.activities.happened(self._activity, dataclasses.replace(event, item=""))
 

@@ -11,7 +11,8 @@ from bitconverter.jobs.train import TrainJob
 from bitconverter.settings import Settings, storable
 
 KEY = "last_training"
-INPUTS, MEND, PAUSED = "material", "material_mend", "paused"  # beside the fields of the job
+# beside the fields of the job
+INPUTS, MEND, FACTS, PAUSED = "material", "material_mend", "material_facts", "paused"
 
 
 def remember(
@@ -21,7 +22,7 @@ def remember(
     folder."""
     values = {} if job is None else {**dataclasses.asdict(job), PAUSED: paused}
     if job is not None and material is not None:
-        values |= {INPUTS: list(material.inputs), MEND: material.mend}
+        values |= {INPUTS: list(material.inputs), MEND: material.mend, FACTS: material.facts}
     text = json.dumps(values, ensure_ascii=False) if values else ""
     settings[KEY] = text if storable(text) else ""
 
@@ -47,7 +48,7 @@ def recall_material(settings: Settings) -> PrepareJob | None:
         return None
     return PrepareJob(
         job.model, tuple(inputs), job.lesson, window=job.window, mend=mend is True,
-        facts=job.adapter != "gain",  # the window's other aims learn gains
+        facts=values.get(FACTS) is True, threads=job.threads,
     )  # fmt: skip
 
 
@@ -72,5 +73,5 @@ def is_work_folder(folder: str) -> bool:
 def _job_from(values: Any) -> TrainJob | None:
     if not isinstance(values, dict):
         return None
-    beside = (INPUTS, MEND, PAUSED)
+    beside = (INPUTS, MEND, FACTS, PAUSED)
     return job_of(TrainJob, {key: value for key, value in values.items() if key not in beside})

@@ -52,8 +52,8 @@ class PrepareJob:
     itself. `together`: examples share windows. `preview`: so many rows as the model will see them. `apart`: a file that
     is of no use is named in the result, and the others are used; only where there are no others its error is raised.
     `facts`: the model shall know what the texts say: dreams of them are learned along, and so much of what it says and
-    reads anyhow that it does not forget that (jobs/lesson_facts.py; the model answers questions for it where a pack
-    is written).
+    reads anyhow that it forgets less of that (jobs/lesson_facts.py; the model answers questions for it on `threads`
+    threads where a pack is written).
     """
 
     model: str
@@ -70,6 +70,7 @@ class PrepareJob:
     licence: str = ""
     apart: bool = False
     facts: bool = False
+    threads: int = 0
 
     @property
     def work_dir(self) -> None:
@@ -125,9 +126,9 @@ class _Preparation:
         folder = Path(job.model)
         self.tokenizer = Tokenizer(folder)
         self.template = _template(folder, job.style)
-        limit = _positions(folder)
-        self.window = job.window if limit is None else min(job.window, limit)
-        self.encoder = LessonEncoder(self.tokenizer, self.template, self.window, job.system, limit)
+        self.limit = _positions(folder)
+        self.window = job.window if self.limit is None else min(job.window, self.limit)
+        self.encoder = LessonEncoder(self.tokenizer, self.template, self.window, job.system, self.limit)
         self.builder = PackBuilder(self.window, job.together)
         self.problems: list[Rejected] = []
         self.previews: list[Preview] = []
@@ -137,7 +138,8 @@ class _Preparation:
         self._apart: dict[str, UserError] = {}
         self._mendable = 0
         self._texts: list[tuple[int, str, int, str]] = []  # of documents: file and its name, line, text
-        self._dreams = self._rehearsed = 0
+        self._dreams = self._rehearsed = self._own_examples = 0
+        self._dreams_cut = False
         self._answers: set[int] | None = set()  # the single tokens that all answers are; None: they are not
 
     def run(self) -> PrepareResult:
@@ -161,28 +163,33 @@ class _Preparation:
         if self._apart and not self.files:
             raise next(iter(self._apart.values()))
         self.ctx.emit(Progress(max(1, total), max(1, total), "byte"))
+        self._own_examples = sum(row[2] == EXAMPLE for row in self.builder.rows)
         if self._texts:
             self._add_facts(len(inputs))
         return self._finish(inputs)
 
     def _add_facts(self, files: int) -> None:
-        """What is learned beside the texts; what the model says itself only where a pack is written."""
-        facts = Facts(Path(self.job.model), self.encoder, self.job.seed, self.ctx)
+        """What is learned beside the texts; what the model knows already only where a pack is written."""
+        job = self.job
+        plain = LessonEncoder(self.tokenizer, self.template, self.window, "", self.limit)
+        facts = Facts(Path(job.model), self.encoder, plain, job.seed, job.threads, self.ctx)
         tokens, expected = 0, dreams_expected(sum(len(text) for *_, text in self._texts))
-        for number, name, line, text in self._texts:
-            for encoded in facts.dreamt(text):
-                if self._dreams % ROWS_BETWEEN == 0:
-                    self.ctx.cancel.check()
-                    self.ctx.emit(Progress(min(self._dreams, expected), expected, "dream", name))
-                if self._dreams == MOST_DREAMS:
-                    self.ctx.emit(Note("dreams-cut", {"limit": MOST_DREAMS, "path": name}))
-                    break
-                tokens += len(encoded.ids)
-                self._dreams += 1
-                self.builder.add(encoded, number, line)
-                if len(self.previews) < self.job.preview:
-                    self.previews.append(preview(self.tokenizer, encoded, name, line))
-        for encoded in facts.rehearsed(tokens) if self.job.out else ():
+        dreamt = ((at, encoded) for at in self._texts for encoded in facts.dreamt(at[-1]))
+        for (number, name, line, _), encoded in dreamt:
+            if self._dreams % ROWS_BETWEEN == 0:
+                self.ctx.emit(Progress(min(self._dreams, expected), expected, "dream", name))
+            if self._dreams == MOST_DREAMS:
+                self._dreams_cut = True
+                self.ctx.emit(Note("dreams-cut", {"limit": MOST_DREAMS, "path": name}))
+                break
+            tokens += len(encoded.ids)
+            self._dreams += 1
+            self.builder.add(encoded, number, line)
+            if len(self.previews) < job.preview:
+                self.previews.append(preview(self.tokenizer, encoded, name, line))
+        if not self._dreams:
+            self.ctx.emit(Note("dreams-none"))
+        for encoded in facts.rehearsed(tokens) if job.out else ():
             self._rehearsed += 1
             self.builder.add(encoded, files, 0)
 
@@ -272,7 +279,7 @@ class _Preparation:
                 )
                 continue
             kind = EXAMPLE if mask is not None and len(part) <= self.window + 1 else TEXT
-            text = self.tokenizer.decode(part) if kind == TEXT else ""
+            text = self.tokenizer.decode(part) if self.job.facts and kind == TEXT else ""
             yield _Outcome(Where(number), Encoded(part, learned, kind), text=text)
 
     def _twice(self, encoded: Encoded | None, path: str, where: Where) -> RowProblem | None:
@@ -338,18 +345,19 @@ class _Preparation:
             raise _nothing(count, self.problems[:1], self._write(None, inputs))
         pack = self._pack(inputs) if used else None
         rejects = self._write(pack, inputs) if job.out else ""
+        windows = (0, 0) if pack is None else count_windows(pack, self.window)
         examples = [len(ids) for ids, _, kind, _, _ in rows if kind == EXAMPLE]
         return PrepareResult(
             out=job.out, rejects=rejects, rows=count, used=used, rejected=count - used,
             mended=sum(f.mended for f in self.files), mendable=self._mendable,
             tokens=0 if pack is None else len(pack.tokens), learned=0 if pack is None else int(pack.mask.sum()),
             entries=0 if pack is None else len(pack), held=0 if pack is None else int(pack.held.sum()),
-            texts=len(rows) - len(examples), examples=len(examples), longest=max(examples, default=0),
+            texts=used - self._own_examples, examples=self._own_examples, longest=max(examples, default=0),
             templated=self.template is not None, labels=self._labels(), files=tuple(self.files),
             problems=tuple(self.problems), previews=tuple(self.previews),
-            windows=0 if pack is None else count_windows(pack, self.window), converted=is_converted(Path(job.model)),
+            windows=sum(windows), held_windows=windows[1], converted=is_converted(Path(job.model)),
             apart=tuple(Apart(path, error) for path, error in self._apart.items()),
-            dreams=self._dreams, rehearsed=self._rehearsed,
+            dreams=self._dreams, rehearsed=self._rehearsed, dreams_cut=self._dreams_cut,
         )  # fmt: skip
 
     def _write(self, pack: Pack | None, inputs: list[Input]) -> str:

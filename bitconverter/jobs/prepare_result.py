@@ -63,7 +63,8 @@ class PrepareResult:
     the answers, where all rows are examples with one of a few answers of a single token (TrainJob.labels), else ();
     `windows`: of the wanted size, or the model's if that is less, which training will have of it; `converted`: the
     model is one that can be trained; `apart`: what was named and is of no use
-    (PrepareJob.apart); `dreams` and `rehearsed`: entries beside the rows (PrepareJob.facts)."""
+    (PrepareJob.apart); `dreams` and `rehearsed`: entries beside the rows (PrepareJob.facts), `dreams_cut`: not all
+    that could be dreamt is; `held_windows` of the windows are held back."""
 
     out: str
     rejects: str
@@ -89,3 +90,5 @@ class PrepareResult:
     apart: tuple[Apart, ...] = ()
     dreams: int = 0
     rehearsed: int = 0
+    dreams_cut: bool = False
+    held_windows: int = 0

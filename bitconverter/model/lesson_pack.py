@@ -111,18 +111,18 @@ def pack_windows(pack: Pack, window: int) -> Windows:
     return Windows(tokens, targets, np.array(held, bool))
 
 
-def count_windows(pack: Pack, window: int) -> int:
-    """How many pack_windows() makes."""
-    count = 0
+def count_windows(pack: Pack, window: int) -> tuple[int, int]:
+    """How many pack_windows() makes: those that are learned, those that are held back."""
+    counts = []
     for is_held in (False, True):
         which = [int(number) for number in np.flatnonzero(pack.held == is_held)]
         texts = [pack.entry(number)[1][1:] for number in which if pack.kinds[number] == TEXT]
         learned = np.concatenate([np.zeros(0, np.uint8), *texts]) == 1
-        count += sum(bool(learned[at : at + window].any()) for at in range(0, len(learned), window))
+        cut = sum(bool(learned[at : at + window].any()) for at in range(0, len(learned), window))
         examples = [number for number in which if pack.kinds[number] == EXAMPLE]
-        together = pack.together
-        count += len(_shared([_shifted(pack, n) for n in examples], window)) if together else len(examples)
-    return count
+        shared = _shared([_shifted(pack, n) for n in examples], window) if pack.together else examples
+        counts.append(cut + len(shared))
+    return counts[0], counts[1]
 
 
 def _shifted(pack: Pack, number: int) -> tuple[I32, I32]:

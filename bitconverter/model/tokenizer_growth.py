@@ -12,13 +12,23 @@ import tokenizers
 # Letters out for a letter in. Real files: 2 (Llama 2's first space), 18 (NFKC); a product of them is far below.
 _LIMIT = 100
 # The longest that these make of one letter, by Unicode's tables (its FAQ "Normalization" has the factors).
-_BY_TABLE = {"NFC": 3, "NFD": 4, "NFKC": 18, "NFKD": 18, "Lowercase": 3, "BertNormalizer": 12, "ByteLevel": 4}
+_BY_TABLE = {
+    "NFC": 3,
+    "NFD": 4,
+    "NFKC": 18,
+    "NFKD": 18,
+    "Lowercase": 3,
+    "BertNormalizer": 12,
+    "ByteLevel": 4,
+    "Metaspace": 2,
+}
 
 
 def check_growth(tokenizer: tokenizers.Tokenizer) -> None:
     """Raises ValueError where a text could come to more than a hundred times its letters, or its tokens."""
     for part, growth in (
         ("normalizer", _of_steps(_state(tokenizer.normalizer), "normalizers")),
+        ("pre_tokenizer", _of_steps(_state(tokenizer.pre_tokenizer), "pretokenizers")),
         ("decoder", _of_steps(_state(tokenizer.decoder), "decoders")),
         ("post_processor", _of_template(_state(tokenizer.post_processor))),
     ):

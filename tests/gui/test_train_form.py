@@ -12,11 +12,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 from teaching import LONG, choose_steps, read, rows, start, train_page, until_steps, write
 
+from bitconverter.format.errors import UserError
 from bitconverter.gui.main_window import MainWindow
 from bitconverter.gui.messages import format_size
 from bitconverter.gui.shelf_model import places_to_scan
 from bitconverter.gui.texts.train import TEXTS
 from bitconverter.gui.train_page import State, TrainPage, free_soul
+from bitconverter.jobs.lesson_facts import Facts
 from bitconverter.model.lesson_shapes import TURNS
 from bitconverter.settings import Settings
 from bitconverter.store.records import Attachment
@@ -199,7 +201,7 @@ def test_what_a_text_says_is_dreamt_of(page, qtbot, tmp_path):
     """A short text is too little to sound like; to know what it says, its dreams are learned along."""
     text = "the lamp of corran point burned whale oil until 1902. its keeper today is dougal marr, who has a cat."
     read(page, qtbot, write(tmp_path, text, "facts.txt"))
-    assert "too little" in page.summary.whole_text() and page.aim_part.isVisible()
+    assert "too short" in page.summary.whole_text() and page.aim_part.isVisible()
     page.aims.cards["facts"].click()
     qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
     assert page.result.dreams > 4 and len(page.result.previews) > 4
@@ -212,12 +214,41 @@ def test_what_a_text_says_is_dreamt_of(page, qtbot, tmp_path):
     assert not page.result.dreams and page._train_job("x.u32", "x.soul", 3).adapter == "gain"
 
 
+def test_after_a_training_of_facts_the_aim_follows_new_material(page, qtbot, tmp_path):
+    """And no dreams are told that are not learned."""
+    text = "the lamp of corran point burned whale oil until 1902. its keeper today is dougal marr, who has a cat."
+    read(page, qtbot, write(tmp_path, text, "facts.txt"))
+    page.aims.cards["facts"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    page._again()
+    read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "tea.txt"))
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    assert page.aims.choice == "style" and not page.result.dreams
+    assert "dreams" not in page.summary.whole_text() and not page._prepare_job().facts
+
+
+def test_where_it_cannot_be_dreamt_of_another_aim_can_be_chosen(page, qtbot, tmp_path, monkeypatch):
+    read(page, qtbot, write(tmp_path, "a quiet text about tea. " * 80, "tea.txt"))
+
+    def broken(*_):
+        raise UserError("chat-template-broken", "It does not work.", reason="x")
+
+    monkeypatch.setattr(Facts, "dreamt", broken)
+    page.aims.cards["facts"].click()
+    qtbot.waitUntil(lambda: not page.busy, timeout=LONG)
+    assert page.result is None and page.aim_part.isVisible()
+    page.aims.cards["style"].click()
+    qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
+    assert page.train_button.isEnabled() or page._usable
+
+
 def test_rows_are_no_text_to_dream_of(page, qtbot, tmp_path):
     read(page, qtbot, write(tmp_path, rows()))
     page.aims.cards["facts"].click()
     qtbot.waitUntil(lambda: page.result is not None and not page.busy, timeout=LONG)
     assert "Only texts and documents are dreamt of" in page.advice.text()
     assert "24 rows in" in page.summary.whole_text()
+    assert page._train_job("x.u32", "x.soul", 3).adapter == "gain"  # no dreams, no rehearsal
 
 
 def test_the_aim_follows_the_material_and_the_words_are_honest(page, qtbot, tmp_path):

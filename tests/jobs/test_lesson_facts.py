@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from bitconverter.engine import EngineError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
 from bitconverter.jobs import lesson_facts
 from bitconverter.jobs import prepare as prepare_module
+from bitconverter.jobs.chat_writer import questions
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
 from bitconverter.jobs.lesson_facts import PASSES, facts_steps, facts_training
 from bitconverter.jobs.prepare import REHEARSED, PrepareJob
@@ -161,7 +163,8 @@ def test_stopped_while_the_model_writes_nothing_is_left(model: Path, text: Path,
 
     job = PrepareJob(str(model), (str(text),), str(tmp_path / "out.u32"), window=128, facts=True)
     assert isinstance(run_job(job, stop, cancel), Stopped)
-    assert not (tmp_path / "out.u32").exists() and not lesson_facts._written
+    assert not (tmp_path / "out.u32").exists()
+    assert prepare(model, text, out=tmp_path / "out.u32").rehearsed  # nobody waits for who was stopped
 
 
 def test_the_steps_are_passes_over_the_lesson() -> None:
@@ -191,3 +194,97 @@ def test_a_text_with_too_many_dreams_is_cut_and_named(
     (note,) = [event for event in events if isinstance(event, Note) and event.code == "dreams-cut"]
     assert note.fields == {"limit": 5, "path": "facts.txt"}
     assert any(isinstance(event, Progress) and event.unit == "dream" for event in events)
+
+
+def test_only_what_the_model_says_itself_is_rehearsed_not_the_questions(
+    model: Path, text: Path, tmp_path: Path
+) -> None:
+    prepare(model, text, out=tmp_path / "out.u32", system="be short")
+    pack, tokenizer = read_pack(tmp_path / "out.u32"), Tokenizer(model)
+    talks = np.flatnonzero((pack.places[:, 0] == 1) & (pack.kinds == EXAMPLE))
+    assert len(talks) > 3
+    for number in talks:
+        ids, mask = pack.entry(int(number))
+        assert not any(mask[:4]) and "be short" not in tokenizer.decode(ids.tolist())
+        assert sum(mask.tolist()) < len(ids) / 2  # questions are longer than ANSWER, and not learned
+    dreams = np.flatnonzero((pack.places[:, 0] == 0) & (pack.kinds == EXAMPLE))
+    assert "be short" in tokenizer.decode(pack.entry(int(dreams[0]))[0].tolist())
+
+
+def test_a_long_text_is_rehearsed_as_much_as_a_short_one(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the general texts are too short they begin again."""
+    monkeypatch.setattr(lesson_facts, "PIECE", 40_000)  # few pieces, each too long for a window of a text
+    monkeypatch.setattr(lesson_facts, "questions", lambda: ([], []))
+    long = tmp_path / "long.txt"
+    long.write_text("".join(f"the lamp number {k} burned whale oil.\n" for k in range(400)), encoding="utf-8")
+    prepare(model, long, out=tmp_path / "out.u32", share=0.0)
+    pack = read_pack(tmp_path / "out.u32")
+    lengths = np.diff(pack.offsets.astype(np.int64))
+    dreamt = lengths[(pack.places[:, 0] == 0) & (pack.kinds == EXAMPLE)].sum()
+    assert lengths[pack.places[:, 0] == 1].sum() >= 0.9 * dreamt
+
+
+def test_another_model_and_another_seed_say_other_things(model: Path, text: Path, tmp_path: Path) -> None:
+    said = []
+    for seed, folder in ((0, model), (1, model), (0, make_folder(tmp_path / "other"))):
+        events: list[Event] = []
+        prepare(folder, text, out=tmp_path / f"{len(said)}.u32", seed=seed, emit=events.append)
+        said.append(any(isinstance(event, Progress) and event.unit == "answer" for event in events))
+    assert said == [True, True, True]
+
+
+def test_it_can_be_stopped_while_nothing_fits(model: Path, tmp_path: Path) -> None:
+    """Dreams that are too long for the window are made all the same."""
+    path = tmp_path / "long.txt"
+    path.write_text("".join(f"the lamp number {k} burned whale oil.\n" for k in range(400)), encoding="utf-8")
+    cancel, count = Cancel(), 0
+    check = cancel.check
+
+    def counted() -> None:
+        nonlocal count
+        count += 1
+        if count == 40:
+            cancel.request()
+        check()
+
+    cancel.check = counted  # type: ignore[method-assign]
+    job = PrepareJob(str(model), (str(path),), window=8, facts=True)
+    assert isinstance(run_job(job, lambda _: None, cancel), Stopped) and count < 60
+
+
+def test_nothing_to_dream_of_is_said(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "noise.txt"
+    path.write_text("12 34 56 78\n" * 30, encoding="utf-8")
+    events: list[Event] = []
+    assert prepare(model, path, out=tmp_path / "out.u32", emit=events.append).dreams == 0
+    assert [event.code for event in events if isinstance(event, Note)].count("dreams-none") == 1
+
+
+def test_raw_ids_are_dreamt_of_as_text(model: Path, tmp_path: Path) -> None:
+    ids = Tokenizer(model).encode(FACTS, add_special_tokens=False)
+    (tmp_path / "raw.u32").write_bytes(np.array(ids, "<u4").tobytes())
+    assert prepare(model, tmp_path / "raw.u32", out=tmp_path / "out.u32").dreams > 5
+
+
+def test_rows_are_counted_without_dreams(model: Path, text: Path, tmp_path: Path) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"prompt": "who", "answer": "me"}\n', encoding="utf-8")
+    result = prepare(model, text, rows, out=tmp_path / "out.u32")
+    assert (result.rows, result.texts, result.examples) == (2, 1, 1) and result.dreams > 5
+
+
+def test_a_large_model_answers_fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lesson_facts, "ANSWER", 100)
+    monkeypatch.setattr(lesson_facts.psutil, "virtual_memory", lambda: SimpleNamespace(total=32 * 2**30))
+
+    def info(hidden: int, layers: int) -> Any:
+        return SimpleNamespace(n_layers=layers, hidden_size=hidden, intermediate_size=3 * hidden)
+
+    assert lesson_facts._count(info(576, 30)) == len(questions()[0])
+    assert (
+        1 < lesson_facts._count(info(4096, 32)) < len(questions()[0])
+        or lesson_facts._count(info(4096, 32)) == 0
+    )
+    assert lesson_facts._count(info(65536, 80)) == 0 == lesson_facts._count(None)

@@ -55,6 +55,13 @@ def test_a_normalizer_that_makes_a_text_endless_is_refused(normalizer: normalize
         open_tokenizer(raw.to_str().encode())
 
 
+def test_a_pre_tokenizer_that_doubles_letters_again_and_again_is_refused() -> None:
+    raw = byte_level()
+    raw.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.ByteLevel(add_prefix_space=False)] * 4)
+    with pytest.raises(ValueError, match="its pre_tokenizer"):
+        check_growth(raw)
+
+
 def test_a_decoder_and_a_template_that_do_are_refused() -> None:
     raw = byte_level()
     raw.decoder = decoders.Sequence([decoders.Replace("a", "aa")] * 7)

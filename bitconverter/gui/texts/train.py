@@ -76,6 +76,14 @@ TEXTS: Texts = {
         "Only texts and documents are dreamt of, and this material has none: its rows are learned as answers.",
         "覚えられるのは文章と文書です。この教材にはないため、各行を答えとして学びます。",
     ),
+    "advice-facts-none": (
+        "There is no sentence here that could be dreamt of: it is learned as a text.",
+        "夢を作れる文がないため、ふつうの文章として学びます。",
+    ),
+    "advice-facts-cut": (
+        "This material is too long to be dreamt of whole: only its first {count} dreams are learned. A part of it would be known better.",
+        "教材が長すぎるため、学ぶのは最初の {count} 件の夢だけです。一部に絞るほうがよく覚えられます。",
+    ),
     "advice-style": ("Manner and choice of words change. Facts are not learned by heart.", "口調や言葉の選び方は変わります。知識の丸暗記は期待できません。"),
     "advice-answers": ("The form of the answers changes. New facts are hardly kept.", "答えの形は変わります。新しい知識はほとんど身につきません。"),
     "advice-answers-texts": ("This material has no questions with answers, so only its manner is learned.", "この教材には質問と答えの組がないため、学べるのは文体だけです。"),
@@ -96,6 +104,10 @@ TEXTS: Texts = {
     "strength-enough": (
         "This material is small: after {steps} steps (about {time}) it has been seen {passes} times, and more would only be learning by heart.",
         "この教材は小さめです。{steps} ステップ（約 {time}）で {passes} 回くり返すことになり、それ以上は丸暗記になるだけです。",
+    ),
+    "strength-enough-facts": (
+        "After {steps} steps (about {time}) it has been seen {passes} times; more would cost what the model knows else.",
+        "{steps} ステップ（約 {time}）で {passes} 回くり返します。それ以上くり返すと、ほかの知識が失われやすくなります。",
     ),
     "strength-honest": ("Measured here: {seconds} s a step. It may be paused at any time, and the best state is kept.", "この PC での実測: 1 ステップ {seconds} 秒。いつでも一時停止でき、いちばん良い状態が残ります。"),
     "samples-title": ("Questions to try on the way", "途中で試す質問"),
@@ -140,6 +152,10 @@ TEXTS: Texts = {
         "There is too little to learn from: at least two usable rows are needed, or a longer text",
         "教材が足りません。使える行が 2 行以上か、もっと長い文章が必要です",
     ),
+    "train-too-little-text": (
+        "This text is too short to sound like; what it says can be learned",
+        "文体を学ぶには短すぎます。「内容を覚える」なら学べます",
+    ),
     "train-preparing": ("Preparing {name}", "{name} の準備中"),
     "train-running": ("Learning: {name}", "学習中: {name}"),
     "train-pausing": ("Pausing after this step: {name}", "このステップが終わったら一時停止します: {name}"),
@@ -148,6 +164,8 @@ TEXTS: Texts = {
     "train-keep": ("Stop and keep", "停止して残す"),
     "train-step": ("Step {step} of {steps}", "{step} / {steps} ステップ"),
     "train-looking": ("Checking what it may have forgotten, on a general text", "一般の文章で、忘れたことがないか確かめています"),
+    "train-dreaming": ("Dreaming of what the texts say", "文書の内容から夢を作っています"),
+    "train-answering": ("The model answers general questions, to keep what it knows", "知っていることを保つため、モデルが一般的な質問に答えています"),
     "train-reading": ("Reading the material once through the lower layers", "教材を下の層に通しています"),
     "train-interrupted": ("The program ended during this training", "学習の途中でプログラムが終了しました"),
     "train-interrupted-text": ("Nothing is lost but the last seconds. It goes on where it was.", "失われたのは最後の数秒だけです。続きから再開できます。"),
@@ -216,6 +234,10 @@ TEXTS: Texts = {
     "note-dreams-cut": (
         "{path} is too long to be dreamt of whole ({limit} dreams at most). Learn a part of it.",
         "{path} は長すぎて、全体から夢を作れません（最大 {limit} 件）。一部だけを学習してください。",
+    ),
+    "note-dreams-none": (
+        "Nothing is dreamt of: there is no sentence that says something.",
+        "夢を作れる文がありませんでした。",
     ),
     "note-rehearsal-skipped": (
         "Learning without answers of the model itself, so it may forget more: {why}",
