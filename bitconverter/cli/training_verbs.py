@@ -143,7 +143,7 @@ def _facts_options(result: PrepareResult, model: Path) -> str:
         **facts_training(model),
     }
     told = {name: " ".join(word) if isinstance(word, tuple) else word for name, word in words.items()}
-    return "".join(f" --{name} {word}" for name, word in told.items())
+    return "".join(f" --{name.replace('_', '-')} {word}" for name, word in told.items())
 
 
 def _preview_lines(shown: Preview) -> list[str]:

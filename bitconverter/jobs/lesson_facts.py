@@ -38,6 +38,7 @@ TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
 WORK = 1e13  # weights multiplied by tokens, at most: a large model answers fewer questions
 PASSES = 6  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
 WARMUP = 8  # steps
+FORGET = 0.35  # nats per token: a general text reads worse before what everybody knows is lost
 WHOLE = 1_500_000  # weights of an MLP's matrix that is added whole, at most
 _ENDS = ".!?。！？"
 
@@ -63,9 +64,10 @@ def facts_training(folder: Path) -> dict[str, Any]:
     if info is None:
         return {}
     if info.hidden_size * info.intermediate_size <= WHOLE:
-        return {"adapter": "delta", "rate": 5e-4, "warmup": WARMUP}
+        return {"adapter": "delta", "rate": 5e-4, "warmup": WARMUP, "forget_limit": FORGET}
     return {
         "adapter": "lora", "rank": 32, "targets": ("gate", "up", "down"), "layers": 8, "rate": 3e-4, "warmup": WARMUP,
+        "forget_limit": FORGET,
     }  # fmt: skip
 
 
