@@ -29,7 +29,7 @@ from bitconverter.jobs.train import TrainJob
 from bitconverter.jobs.train_settings import TrainSettings, usual_rate
 from bitconverter.settings import storable
 
-FACTS = "facts"  # of the aims: with dreams of the texts, in whole matrices
+FACTS = "facts"  # of the aims: with dreams of the texts
 WINDOW = 512  # tokens; examples take no more than they need
 PATIENCE = 5  # of the ten looks at what is held back: after so many without a gain there is none to come
 SECONDS = {"short": 30 * 60.0, "night": 7 * 3600.0}
@@ -67,6 +67,8 @@ class TrainForm(TrainLayout):
         self._soon.setInterval(TYPING)
         self._soon.timeout.connect(self._estimate_next)
         self._mend = self._dreams = False  # what the material was read with
+        # what of the training suits a model that is to know what its material says; {}: it is not, or of rows
+        self._facts: dict[str, Any] = {}
         self._usual_rate = self.rate.value()
         self._aim_chosen = False  # by the user: then the material does not choose it any more
         self._reader, self._estimator = JobRunner(self), JobRunner(self)
@@ -204,7 +206,7 @@ class TrainForm(TrainLayout):
 
     def _read(self) -> None:
         """Look at the material anew."""
-        self.result = None
+        self.result, self._facts = None, {}
         self.estimates.clear()
         self._untried.clear()
         self._drop_estimate()
@@ -221,6 +223,7 @@ class TrainForm(TrainLayout):
     def _on_read(self, event: Event) -> None:
         if isinstance(event, Finished):
             self.result = event.result
+            self._facts = facts_training(Path(self.model)) if event.result.dreams else {}
             self.material.show_result(event.result)
             if not self._aim_chosen:
                 self.aims.choose(
@@ -340,9 +343,9 @@ class TrainForm(TrainLayout):
 
     def _choose_aim(self, name: str) -> None:
         self._aim_chosen = True
-        self._follow_rate()
         if (name == FACTS) != self._dreams:  # the model will see other rows
             self._read()
+        self._follow_rate()
         self._estimate_next()
 
     def _show_advice(self) -> None:
@@ -449,12 +452,6 @@ class TrainForm(TrainLayout):
         if self.aims.choice == "sort" and self.result is not None:
             job = dataclasses.replace(job, labels=self.result.labels)
         return job
-
-    @property
-    def _facts(self) -> dict[str, Any]:
-        """What of the training suits a model that is to know what its material says; {}: it is not, or of rows."""
-        dreamt = self.aims.choice == FACTS and self.result is not None and self.result.dreams
-        return facts_training(Path(self.model)) if dreamt else {}
 
     def _surrounded(self, job: TrainJob) -> TrainJob:
         """With what the page says and what does not change the result."""

@@ -6,9 +6,12 @@ from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 
+import psutil
+
 from bitconverter.engine import Engine, Model, Sampler, Session
 from bitconverter.jobs.continuation import WRITTEN_COST, continuations
 from bitconverter.jobs.job import Context
+from bitconverter.model.budget import SYSTEM
 from bitconverter.model.calibration_text import TODAY, Conversation
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.text_stream import whole_text
@@ -21,6 +24,16 @@ FIRST_SHARE = 0.67  # of the time: the answers to the first questions
 SAMPLER = Sampler(temperature=0.8, top_p=0.95, top_k=0, min_p=0.0)
 SEED_STEP = 1009  # between the seeds of two conversions
 KV = "int8"  # the cache
+WORK = 1e13  # weights multiplied by tokens, at most
+
+
+def most_conversations(mapped: int, weights: int, tokens: int) -> int:
+    """How many conversations of about so many tokens a model writes, no more than there are questions: fewer of one
+    with many weights, and none where its `mapped` bytes do not fit into this computer's memory, because each token
+    would read them from the disk again."""
+    if mapped > psutil.virtual_memory().total - SYSTEM:
+        return 0
+    return min(len(questions()[0]), max(1, int(WORK / tokens / max(weights, 1))))
 
 
 class ChatWriter:

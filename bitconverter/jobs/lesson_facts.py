@@ -16,15 +16,13 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from bitconverter.engine import Cancelled, EngineError, ModelInfo, check_config
+from bitconverter.engine import Cancelled, EngineError, ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.format.row_problem import RowProblem
-from bitconverter.jobs.chat_writer import ChatWriter, questions
+from bitconverter.jobs.chat_writer import ChatWriter, most_conversations
 from bitconverter.jobs.job import Context, Note, Progress
 from bitconverter.jobs.opening import open_engine
-from bitconverter.model.budget import SYSTEM
+from bitconverter.model.architecture import folder_info
 from bitconverter.model.calibration_text import Conversation as Talk
 from bitconverter.model.dreams import dreams
 from bitconverter.model.lesson_encoder import Encoded, LessonEncoder
@@ -35,7 +33,6 @@ TEXTS = ("prose.txt", "docs.txt", "code.txt", "japanese.txt")  # of resources/ca
 LETTERS_EACH = 12  # of a text, to one dream of it
 PIECE = 700  # letters of a general text at a time
 TOGETHER, ANSWER = 14, 100  # conversations side by side, tokens of an answer
-WORK = 1e13  # weights multiplied by tokens, at most: a large model answers fewer questions
 PASSES = 6  # over dreams and rehearsal: fewer know less of a text, more forget more (docs/MODEL.md, "Facts")
 WARMUP = 8  # steps
 FORGET = 0.35  # nats per token: a general text reads worse before what everybody knows is lost
@@ -60,7 +57,7 @@ def facts_steps(windows: int, batch: int) -> int:
 def facts_training(folder: Path) -> dict[str, Any]:
     """What of a TrainJob suits the model in a folder: facts are of high rank, so whole matrices learn where they are
     small; in larger ones a rank of 32 is enough, and all that memory allows. {} where it is no model."""
-    info = _info(folder)
+    info = folder_info(folder)
     if info is None:
         return {}
     if info.hidden_size * info.intermediate_size <= WHOLE:
@@ -146,7 +143,7 @@ class Facts:
 
     def _write(self, talks: list[Talk]) -> None:
         """Puts conversations behind those that are there, a batch at a time."""
-        count = _count(_info(self._folder))
+        count = _count(folder_info(self._folder))
         if len(talks) >= count:
             return
         engine = open_engine(self._threads, "auto")
@@ -179,21 +176,12 @@ def _encoded(encoder: LessonEncoder, row: Document | Conversation) -> Iterator[E
         return
 
 
-def _info(folder: Path) -> ModelInfo | None:
-    try:
-        return check_config((folder / "config.json").read_bytes())
-    except (OSError, EngineError):
-        return None
-
-
 def _count(info: ModelInfo | None) -> int:
-    """How many conversations a model writes: fewer of a large one, and none where it does not fit into memory."""
+    """How many conversations a model writes."""
     if info is None:
         return 0
     weights = info.n_layers * info.hidden_size * (3 * info.intermediate_size + 2 * info.hidden_size)
-    if weights > psutil.virtual_memory().total - SYSTEM:  # about a byte each, converted or not
-        return 0
-    return min(len(questions()[0]), max(1, int(WORK / ANSWER / max(1, weights))))
+    return most_conversations(weights, weights, ANSWER)  # about a byte each, converted or not
 
 
 def _whole_sentences(message: dict[str, str]) -> str:

@@ -12,15 +12,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 from bitconverter.engine import Cancelled, Engine, EngineError, ModelInfo
 from bitconverter.format.errors import UserError
 from bitconverter.format.sealed import load_sealed, save_sealed
-from bitconverter.jobs.chat_writer import BATCH, CONTEXT, KV, ChatWriter, message, questions
+from bitconverter.jobs.chat_writer import (
+    BATCH,
+    CONTEXT,
+    KV,
+    ChatWriter,
+    message,
+    most_conversations,
+    questions,
+)
 from bitconverter.jobs.job import Context, Note
 from bitconverter.jobs.opening import check_unpacking, model_folder
-from bitconverter.model.budget import SYSTEM, session_bytes
+from bitconverter.model.budget import session_bytes
 from bitconverter.model.calibration_text import TODAY, Conversation
 from bitconverter.model.source import Source
 
@@ -29,7 +35,6 @@ TOGETHER, LEAST = 28, 8  # conversations: side by side at most; fewer than so ma
 ANSWER = 200  # tokens of an answer at most
 TOO_LARGE = "large"  # why there are none
 TOKENS = 270  # of a conversation, about
-WORK = 1e13  # source weights multiplied, at most: fewer conversations of a large model
 
 
 def can_chat(source: Source) -> bool:
@@ -50,16 +55,13 @@ def asking(source: Source) -> str:
 
 
 def conversations_of(source: Source, parameters: int) -> int:
-    """How many conversations a model of so many weights writes: none where the weights as the engine maps them do not
-    fit into this computer's memory, because each token would read them from the disk again."""
+    """How many conversations a model of so many weights writes, by the weights as the engine maps them."""
     mapped = source.total_bytes
     if source.kind == "gguf":
         from bitconverter.model.gguf_source import expanded_bytes  # the gguf library takes a while to load
 
         mapped = expanded_bytes(source.tensors.values(), source.config)
-    if mapped > psutil.virtual_memory().total - SYSTEM:
-        return 0
-    most = min(len(questions()[0]), int(WORK / TOKENS / max(parameters, 1)))
+    most = most_conversations(mapped, parameters, TOKENS)
     return most if most >= LEAST else 0
 
 

@@ -13,10 +13,8 @@ from bitconverter.jobs.job import Context
 from bitconverter.jobs.pinned import SETTINGS, pins_of, read_pin
 from bitconverter.jobs.train import TrainJob
 
-TRIES, PAUSE = (
-    20,
-    0.02,
-)  # to read a checkpoint that a training at work may tidy away meanwhile; seconds between
+# to read a checkpoint that a training at work may tidy away meanwhile; seconds between
+TRIES, PAUSE = 20, 0.02
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bitconverter import __version__
-from bitconverter.engine import EngineError, check_config
 from bitconverter.format.atomic import write_bytes
 from bitconverter.format.errors import UserError
 from bitconverter.format.lesson_rows import BadRow, Row, read_rows
@@ -28,6 +27,7 @@ from bitconverter.jobs.lesson_facts import Facts, dreams_expected
 from bitconverter.jobs.prepare_inputs import RAW, REJECTED, Input, find_inputs, read_input
 from bitconverter.jobs.prepare_result import Apart, FileReport, PrepareResult, Rejected, Where
 from bitconverter.jobs.reject_file import check_replaceable, reject_line
+from bitconverter.model.architecture import folder_info
 from bitconverter.model.chat_template import ChatTemplate, load_chat_template
 from bitconverter.model.lesson_encoder import Encoded, LessonEncoder
 from bitconverter.model.lesson_pack import PackBuilder, count_windows
@@ -126,7 +126,8 @@ class _Preparation:
         folder = Path(job.model)
         self.tokenizer = Tokenizer(folder)
         self.template = _template(folder, job.style)
-        self.limit = _positions(folder)
+        info = folder_info(folder)
+        self.limit = None if info is None else info.max_positions
         self.window = job.window if self.limit is None else min(job.window, self.limit)
         self.encoder = LessonEncoder(self.tokenizer, self.template, self.window, job.system, self.limit)
         self.builder = PackBuilder(self.window, job.together)
@@ -163,7 +164,6 @@ class _Preparation:
         if self._apart and not self.files:
             raise next(iter(self._apart.values()))
         self.ctx.emit(Progress(max(1, total), max(1, total), "byte"))
-        self._own_examples = sum(row[2] == EXAMPLE for row in self.builder.rows)
         if self._texts:
             self._add_facts(len(inputs))
         return self._finish(inputs)
@@ -214,6 +214,7 @@ class _Preparation:
             used += 1
             mended += bool(mendings)
             self.builder.add(encoded, number, where.line)
+            self._own_examples += encoded.kind == EXAMPLE
             self._note_answer(encoded)
             if self.job.facts and encoded.kind == TEXT:
                 self._texts.append((number, entry.name, where.line, text))
@@ -394,14 +395,6 @@ class _Preparation:
             job.seed,
             notes,
         )
-
-
-def _positions(folder: Path) -> int | None:
-    """How many tokens the model reads at most; None where its config.json does not say."""
-    try:
-        return int(check_config((folder / "config.json").read_bytes()).max_positions)
-    except (OSError, EngineError):
-        return None
 
 
 def _template(folder: Path, style: str) -> ChatTemplate | None:

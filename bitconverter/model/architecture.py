@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from bitconverter.engine import EngineError, ModelInfo, check_config
@@ -19,6 +20,14 @@ def model_info(config: Mapping[str, Any]) -> ModelInfo:
     except EngineError as error:
         code, fields = _reason(config, str(error))
         raise UserError(code, f"{error}.", **fields) from error
+
+
+def folder_info(folder: Path) -> ModelInfo | None:
+    """The shape of the model in a folder; None where its config.json does not say."""
+    try:
+        return check_config((folder / "config.json").read_bytes())
+    except (OSError, EngineError):
+        return None
 
 
 def _reason(config: Mapping[str, Any], why: str) -> tuple[str, dict[str, str]]:

@@ -44,26 +44,17 @@ def paragraphs(text: str) -> Iterator[list[str]]:
     """The sentences of each paragraph that has any, one paragraph at a time."""
     lines: list[str] = []
     code = False
-    for line in text.splitlines():
+    for line in (*text.splitlines(), ""):
         if _FENCE.match(line):
             code, line = not code, ""
         if line.strip() and not code:
             if not line.lstrip().startswith("|"):
-                lines.append(line)
+                lines.append(unicodedata.normalize("NFC", line))
             continue
-        if lines:
-            yield from _paragraph(lines)
-            lines = []
-    if lines:
-        yield from _paragraph(lines)
-
-
-def _paragraph(lines: list[str]) -> Iterator[list[str]]:
-    whole = [unicodedata.normalize("NFC", line) for line in lines]
-    found = [part for line in _joined(whole) for part in _sentences(line)]
-    kept = [part for part in found if len(part) <= MOST]
-    if kept:
-        yield kept
+        found = [part for whole in _joined(lines) for part in _sentences(whole) if len(part) <= MOST]
+        if found:
+            yield found
+        lines = []
 
 
 def _joined(lines: list[str]) -> Iterator[str]:

@@ -12,7 +12,7 @@ from talking import make_folder
 
 from bitconverter.engine import EngineError
 from bitconverter.format.pack_file import EXAMPLE, TEXT, Pack, read_pack
-from bitconverter.jobs import lesson_facts
+from bitconverter.jobs import chat_writer, lesson_facts
 from bitconverter.jobs import prepare as prepare_module
 from bitconverter.jobs.chat_writer import questions
 from bitconverter.jobs.job import Cancel, Event, Failed, Finished, Note, Progress, Stopped, run_job
@@ -216,7 +216,7 @@ def test_a_long_text_is_rehearsed_as_much_as_a_short_one(
 ) -> None:
     """Where the general texts are too short they begin again."""
     monkeypatch.setattr(lesson_facts, "PIECE", 40_000)  # few pieces, each too long for a window of a text
-    monkeypatch.setattr(lesson_facts, "questions", lambda: ([], []))
+    monkeypatch.setattr(lesson_facts, "_count", lambda _: 0)
     long = tmp_path / "long.txt"
     long.write_text("".join(f"the lamp number {k} burned whale oil.\n" for k in range(400)), encoding="utf-8")
     prepare(model, long, out=tmp_path / "out.u32", share=0.0)
@@ -277,7 +277,7 @@ def test_rows_are_counted_without_dreams(model: Path, text: Path, tmp_path: Path
 
 def test_a_large_model_answers_fewer_questions(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lesson_facts, "ANSWER", 100)
-    monkeypatch.setattr(lesson_facts.psutil, "virtual_memory", lambda: SimpleNamespace(total=32 * 2**30))
+    monkeypatch.setattr(chat_writer.psutil, "virtual_memory", lambda: SimpleNamespace(total=32 * 2**30))
 
     def info(hidden: int, layers: int) -> Any:
         return SimpleNamespace(n_layers=layers, hidden_size=hidden, intermediate_size=3 * hidden)

@@ -15,7 +15,7 @@ from talking import TEMPLATE, VOCAB, make_folder
 
 from bitconverter.engine import Cancelled, Engine, Model, Session
 from bitconverter.format.errors import UserError
-from bitconverter.jobs import convert_work, own_chat
+from bitconverter.jobs import chat_writer, convert_work, own_chat
 from bitconverter.jobs.continuation import GREEDY, continuation, continuations
 from bitconverter.jobs.convert import ConvertJob
 from bitconverter.jobs.job import Cancel, Context, Event, Failed, Finished, Note, Progress, Stopped, run_job
@@ -152,7 +152,7 @@ def test_how_many_depends_on_size_and_memory(source: Path, monkeypatch: pytest.M
     class Memory:
         total = SYSTEM + opened.total_bytes
 
-    monkeypatch.setattr(own_chat.psutil, "virtual_memory", Memory)
+    monkeypatch.setattr(chat_writer.psutil, "virtual_memory", Memory)
     assert conversations_of(opened, 10**8) == 56
     Memory.total -= 1
     assert conversations_of(opened, 10**8) == 0
