@@ -16,16 +16,15 @@ import re
 from pathlib import Path
 from typing import Any
 
-from bitconverter.engine import Cancel, Model, Session
-from bitconverter.format.soul_file import read_soul
-from bitconverter.jobs.continuation import continuation
+from bitconverter.engine import Cancel
+from bitconverter.format.soul_file import Adapters, read_soul
 from bitconverter.jobs.opening import open_engine
+from bitconverter.jobs.taught_model import TaughtModel
 from bitconverter.model.calibration_text import TODAY
 from bitconverter.model.chat_template import load_chat_template
-from bitconverter.model.soul import put_on
 from bitconverter.model.tokenizer import Tokenizer
 
-ANSWER = 60  # tokens of an answer at most
+CONTEXT, ANSWER = 4096, 60  # tokens, of an answer at most
 
 
 def right(answer: str, wanted: list[str]) -> bool:
@@ -36,17 +35,16 @@ def right(answer: str, wanted: list[str]) -> bool:
 def answers(model: Path, questions: list[str], soul: Path | None, text: str) -> list[str]:
     """What the model says to each, with `text` before it."""
     tokenizer, template = Tokenizer(model), load_chat_template(model)
-    opened = Model(open_engine(0, "auto"), model)
+    taught = TaughtModel(open_engine(0, "auto"), model, tokenizer, CONTEXT)
     if soul is not None:
-        put_on(opened, read_soul(soul))
-    session = Session(opened)
+        learned = read_soul(soul)
+        taught.wear(Adapters(learned.gains, learned.lora, learned.delta))
     said = []
     for question in questions:
         asked = f"{text}\n\n{question}" if text else question
         prompt = template.render([{"role": "user", "content": asked}], add_generation_prompt=True, now=TODAY)
         ids = tokenizer.encode(prompt, add_special_tokens=False)
-        made = continuation(session, ids, tokenizer.eos_ids, ANSWER, Cancel())
-        said.append(tokenizer.decode(made).strip())
+        said.append(taught.answer(ids, ANSWER, Cancel()))
     return said
 
 
